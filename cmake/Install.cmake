@@ -1,0 +1,5 @@
+include(GNUInstallDirs)
+install(TARGETS dvlm RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(EXISTS ${CMAKE_SOURCE_DIR}/models/dvlm-tiny)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/models/dvlm-tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/dvlm/models)
+endif()

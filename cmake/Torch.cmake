@@ -1,0 +1,20 @@
+# LibTorch from the PyTorch wheel. DVLM_TORCH_PYTHON names the interpreter that has it.
+set(DVLM_TORCH_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python with torch installed")
+execute_process(COMMAND ${DVLM_TORCH_PYTHON} -c "import torch;print(torch.utils.cmake_prefix_path)"
+                OUTPUT_VARIABLE torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed ERROR_QUIET)
+if(failed)
+  message(FATAL_ERROR "DVLM_TORCH is ON but ${DVLM_TORCH_PYTHON} cannot import torch; "
+                      "run './dev setup' or set -DDVLM_TORCH_PYTHON=<python with torch==2.13.0>")
+endif()
+list(APPEND CMAKE_PREFIX_PATH ${torch_prefix})
+find_package(Torch REQUIRED)
+
+# One precompiled <torch/torch.h> for every target that uses it.
+add_library(dvlm_torch_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cpp)
+target_link_libraries(dvlm_torch_pch PUBLIC torch)
+target_precompile_headers(dvlm_torch_pch PRIVATE <torch/torch.h>)
+
+function(dvlm_use_torch TARGET)
+  target_link_libraries(${TARGET} PUBLIC torch)
+  target_precompile_headers(${TARGET} REUSE_FROM dvlm_torch_pch)
+endfunction()

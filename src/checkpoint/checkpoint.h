@@ -1,0 +1,48 @@
+// A Hugging Face model folder: configuration and weights under one naming style.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/config.h"
+#include "checkpoint/safetensors.h"
+
+namespace dvlm {
+
+// Tensor names are normalised to style B of Qwen2.5-VL: "model.layers.0...", "visual.blocks.0...",
+// "lm_head.weight" (style A: "model.language_model.*", "model.visual.*"). rotary_emb.inv_freq is skipped.
+class Checkpoint {
+ public:
+  // Maps every shard named by model.safetensors.index.json, or model.safetensors. Throws Error naming the file.
+  explicit Checkpoint(const std::filesystem::path& folder);
+
+  const std::filesystem::path& folder() const { return folder_; }
+  const ModelConfig& config() const { return config_; }
+  const std::map<std::string, TensorView>& tensors() const { return tensors_; }
+
+  bool has(std::string_view name) const;
+  // The tensor, checked: throws Error naming tensor, expected and found shape.
+  const TensorView& get(std::string_view name, const std::vector<int64_t>& shape) const;
+  // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight (spec 1.4).
+  const TensorView& head() const;
+
+  // Every expected tensor that is missing or misshapen and every tensor nobody reads, as sentences; empty when sound.
+  std::vector<std::string> problems() const;
+
+ private:
+  std::filesystem::path folder_;
+  ModelConfig config_;
+  std::vector<std::unique_ptr<Safetensors>> shards_;
+  std::map<std::string, TensorView> tensors_;
+};
+
+std::string normalised_name(std::string_view name);  // style A or B -> style B
+std::string published_name(std::string_view name);   // style B -> style A, the style that Fast_dVLM_3B is published in
+
+// Names and shapes of every weight that a model of this configuration has, style B.
+std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelConfig& config);
+
+}  // namespace dvlm

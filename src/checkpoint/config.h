@@ -1,0 +1,79 @@
+// config.json and its companions, with every field validated before anything is allocated from it.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/types.h"
+
+namespace dvlm {
+
+struct TextConfig {
+  int vocab_size = 0;
+  int hidden_size = 0;
+  int intermediate_size = 0;
+  int layers = 0;
+  int heads = 0;     // query heads
+  int kv_heads = 0;  // key/value heads, a divisor of `heads`
+  int head_dim = 0;  // hidden_size / heads unless the file says otherwise
+  float rms_norm_eps = 1e-6f;
+  double rope_theta = 1e6;
+  std::vector<int> mrope_section;  // sums to head_dim / 2
+  int max_positions = 0;
+  bool tie_word_embeddings = true;
+};
+
+struct VisionConfig {
+  int depth = 0;
+  int hidden_size = 0;
+  int intermediate_size = 0;
+  int heads = 0;
+  int out_hidden_size = 0;  // equals TextConfig::hidden_size
+  int in_channels = 3;
+  int patch_size = 14;
+  int temporal_patch_size = 2;
+  int spatial_merge_size = 2;
+  int window_size = 112;                  // pixels
+  std::vector<int> full_attention_blocks;  // the other blocks attend inside windows
+  double tokens_per_second = 2;
+  int head_dim() const { return hidden_size / heads; }
+  int patch_elements() const { return in_channels * temporal_patch_size * patch_size * patch_size; }
+  int merged_tokens_per_window_side() const { return window_size / spatial_merge_size / patch_size; }
+};
+
+struct PreprocessorConfig {  // preprocessor_config.json; the defaults are Qwen2.5-VL's
+  int64_t min_pixels = 3136;
+  int64_t max_pixels = 12845056;
+  double image_mean[3] = {0.48145466, 0.4578275, 0.40821073};
+  double image_std[3] = {0.26862954, 0.26130258, 0.27577711};
+};
+
+struct ModelConfig {
+  std::string architecture;  // architectures[0]
+  TextConfig text;
+  VisionConfig vision;
+  PreprocessorConfig preprocessor;
+  TokenId image_token = 151655;
+  TokenId video_token = 151656;
+  TokenId vision_start_token = 151652;
+  TokenId vision_end_token = 151653;
+  std::vector<TokenId> stop_tokens;  // config.json and generation_config.json eos_token_id, 151645 first when present
+  int block_size = 32;               // bd_size
+  double minimum_noise_level = 1e-3;
+  std::optional<nlohmann::json> quantization;  // quantization_config as it stands
+};
+
+// Reads config.json, preprocessor_config.json and generation_config.json (the last two are optional) from a
+// Hugging Face model folder: text keys nested or flat, rope_scaling or rope_parameters. Throws Error naming file and key.
+ModelConfig read_config(const std::filesystem::path& folder);
+
+// The inverse, in the nested layout: config.json, preprocessor_config.json, generation_config.json.
+void write_config(const std::filesystem::path& folder, const ModelConfig& config);
+
+// The first problem found in values that disagree with each other, or "": what read_config throws.
+std::string problem_in(const ModelConfig& config);
+
+}  // namespace dvlm

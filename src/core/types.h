@@ -1,0 +1,55 @@
+// Number types of checkpoints and kernels, and their conversions to and from float.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace dvlm {
+
+using TokenId = int32_t;
+
+struct bf16 {
+  uint16_t bits = 0;
+};
+struct f16 {
+  uint16_t bits = 0;
+};
+struct e4m3 {  // float8_e4m3fn: no infinities, NaN = 0x7F and 0xFF
+  uint8_t bits = 0;
+};
+
+inline float to_float(bf16 value) { return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
+
+// Round to nearest even; NaN stays NaN.
+inline bf16 to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<uint16_t>((bits >> 16) | 0x40u)};
+  return {static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+inline float round_to_bf16(float value) { return to_float(to_bf16(value)); }
+
+inline float to_float(f16 value) {
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
+  const uint32_t exponent = (value.bits >> 10) & 0x1Fu, mantissa = value.bits & 0x3FFu;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
+  if (exponent == 0) return std::copysign(std::ldexp(static_cast<float>(mantissa), -24), std::bit_cast<float>(sign));
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+inline float to_float(e4m3 value) {
+  const int exponent = (value.bits >> 3) & 15, mantissa = value.bits & 7;
+  if ((value.bits & 0x7F) == 0x7F) return std::nanf("");
+  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                        : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  return (value.bits & 0x80) ? -magnitude : magnitude;
+}
+
+enum class DType : uint8_t { f32, f16, bf16, f8_e4m3, i64, i32, u8, boolean };
+
+size_t size_of(DType type);
+std::string_view name_of(DType type);  // the safetensors spelling: "F32", "BF16", ...
+
+}  // namespace dvlm

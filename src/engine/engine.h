@@ -1,0 +1,78 @@
+// Requests in, text out: preprocessing, vision features, prefix reuse and the decode loop around one model.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "core/thread_pool.h"
+#include "decode/decoder.h"
+#include "image/video.h"
+#include "model/native.h"
+#include "text/chat.h"
+
+namespace dvlm {
+
+struct EngineOptions {
+  std::filesystem::path model;  // a Hugging Face folder
+  Precision precision = Precision::automatic;
+  int threads = 0;              // 0 = all cores
+  size_t memory_limit = 0;      // bytes; 0 = what the machine has free
+};
+
+struct Request {
+  Conversation conversation;               // or `input_ids`, which skips template and tokenizer
+  std::vector<TokenId> input_ids;          // pads already expanded; pictures taken from `conversation` in order
+  TemplateOptions chat_template;
+  int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's
+  DecodeOptions decode;                    // mask, stop, limit fields are filled from the checkpoint
+};
+
+struct ImageInfo {
+  int width = 0, height = 0, resized_width = 0, resized_height = 0, tokens = 0;
+};
+
+struct Answer {
+  std::string text;              // special tokens removed
+  std::vector<TokenId> tokens;   // stop token included
+  FinishReason finish = FinishReason::none;
+  int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
+  std::vector<ImageInfo> images;
+  DecodeStats stats;
+  double encode_ms = 0, prefill_ms = 0, decode_ms = 0;
+  double tokens_per_s() const;   // tokens after the first over decode_ms
+};
+
+class Engine {
+ public:
+  explicit Engine(const EngineOptions& options);
+  ~Engine();
+
+  // `on_text` receives text as it is committed (complete UTF-8); it may be empty. Stops early, with
+  // FinishReason::cancelled, when `cancelled` returns true.
+  Answer generate(const Request& request, const std::function<void(std::string_view)>& on_text = {},
+                  const std::function<bool()>& cancelled = {});
+
+  // What generate would feed the model, without running it: for `dvlm tokenize` and tests.
+  struct Prepared {
+    std::vector<TokenId> tokens;
+    std::vector<ImageInfo> images;
+    int image_tokens = 0;
+  };
+  Prepared prepare(const Request& request);
+
+  const ModelConfig& config() const;
+  const Tokenizer& tokenizer() const;
+  Model& model();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+std::string_view name_of(DecoderKind kind);    // "ar", "mdm", "spec"
+std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"
+
+}  // namespace dvlm

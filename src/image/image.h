@@ -1,0 +1,30 @@
+// Pictures in memory, and the reading of picture files.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace dvlm {
+
+// 8-bit RGB, row-major, [height, width, 3].
+struct Image {
+  int width = 0, height = 0;
+  std::vector<uint8_t> pixels;
+};
+
+struct DecodeLimits {
+  int64_t max_pixels = int64_t{1} << 28;  // checked against the header before anything is allocated
+  int max_side = 1 << 16;
+};
+
+// JPEG, PNG, WebP (and PNM, BMP). Colour handling is Pillow's and qwen-vl-utils': RGBA is pasted on white, any other
+// mode is convert("RGB"); EXIF orientation is ignored (spec 3.2). `name` is used in errors.
+Image decode_image(std::span<const std::byte> file, const std::string& name, const DecodeLimits& limits = {});
+Image read_image(const std::filesystem::path& path, const DecodeLimits& limits = {});
+// "data:image/png;base64,...".
+Image decode_data_url(const std::string& url, const DecodeLimits& limits = {});
+
+}  // namespace dvlm

@@ -1,0 +1,25 @@
+// The native CPU model.
+#pragma once
+#include <memory>
+
+#include "checkpoint/checkpoint.h"
+#include "core/thread_pool.h"
+#include "model/model.h"
+
+namespace dvlm {
+
+enum class Precision {
+  automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files
+  f32,        // weights and arithmetic in f32: tests and oracles
+  bf16,       // weights and linear inputs bf16, accumulation and residual stream f32
+};
+
+struct NativeOptions {
+  Precision precision = Precision::automatic;
+  size_t memory_limit = 0;  // bytes of weights, buffers and KV cache; 0 = what the machine has free
+};
+
+// Reads and repacks the weights. Throws Error when a tensor is missing or misshapen or memory would not suffice.
+std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& pool, const NativeOptions& options = {});
+
+}  // namespace dvlm
