@@ -16,7 +16,8 @@ namespace dvlm {
 // "lm_head.weight" (style A: "model.language_model.*", "model.visual.*"). rotary_emb.inv_freq is skipped.
 class Checkpoint {
  public:
-  // Maps every shard named by model.safetensors.index.json, or model.safetensors. Throws Error naming the file.
+  // Maps every shard named by model.safetensors.index.json, or model.safetensors. Throws Error naming the
+  // file.
   explicit Checkpoint(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const { return folder_; }
@@ -26,10 +27,12 @@ class Checkpoint {
   bool has(std::string_view name) const;
   // The tensor, checked: throws Error naming tensor, expected and found shape.
   const TensorView& get(std::string_view name, const std::vector<int64_t>& shape) const;
-  // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight (spec 1.4).
+  // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight
+  // (spec 1.4).
   const TensorView& head() const;
 
-  // Every expected tensor that is missing or misshapen and every tensor nobody reads, as sentences; empty when sound.
+  // Every expected tensor that is missing or misshapen and every tensor nobody reads, as sentences; empty
+  // when sound.
   std::vector<std::string> problems() const;
 
  private:
@@ -40,7 +43,8 @@ class Checkpoint {
 };
 
 std::string normalised_name(std::string_view name);  // style A or B -> style B
-std::string published_name(std::string_view name);   // style B -> style A, the style that Fast_dVLM_3B is published in
+std::string published_name(
+    std::string_view name);  // style B -> style A, the style that Fast_dVLM_3B is published in
 
 // Names and shapes of every weight that a model of this configuration has, style B.
 std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelConfig& config);

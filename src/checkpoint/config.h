@@ -36,7 +36,7 @@ struct VisionConfig {
   int patch_size = 14;
   int temporal_patch_size = 2;
   int spatial_merge_size = 2;
-  int window_size = 112;                  // pixels
+  int window_size = 112;                   // pixels
   std::vector<int> full_attention_blocks;  // the other blocks attend inside windows
   double tokens_per_second = 2;
   int head_dim() const { return hidden_size / heads; }
@@ -60,14 +60,16 @@ struct ModelConfig {
   TokenId video_token = 151656;
   TokenId vision_start_token = 151652;
   TokenId vision_end_token = 151653;
-  std::vector<TokenId> stop_tokens;  // config.json and generation_config.json eos_token_id, 151645 first when present
-  int block_size = 32;               // bd_size
+  std::vector<TokenId>
+      stop_tokens;      // config.json and generation_config.json eos_token_id, 151645 first when present
+  int block_size = 32;  // bd_size
   double minimum_noise_level = 1e-3;
   std::optional<nlohmann::json> quantization;  // quantization_config as it stands
 };
 
 // Reads config.json, preprocessor_config.json and generation_config.json (the last two are optional) from a
-// Hugging Face model folder: text keys nested or flat, rope_scaling or rope_parameters. Throws Error naming file and key.
+// Hugging Face model folder: text keys nested or flat, rope_scaling or rope_parameters. Throws Error naming
+// file and key.
 ModelConfig read_config(const std::filesystem::path& folder);
 
 // The inverse, in the nested layout: config.json, preprocessor_config.json, generation_config.json.

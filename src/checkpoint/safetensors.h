@@ -16,8 +16,8 @@ namespace dvlm {
 // One .safetensors file. Views stay valid as long as the object lives.
 class Safetensors {
  public:
-  // Throws Error when the header lies: length beyond the file or above 100 MB, bad JSON, unknown dtype, shape that
-  // does not match its byte range, overlapping ranges, ranges outside the file.
+  // Throws Error when the header lies: length beyond the file or above 100 MB, bad JSON, unknown dtype, shape
+  // that does not match its byte range, overlapping ranges, ranges outside the file.
   explicit Safetensors(const std::filesystem::path& path);
 
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
@@ -34,7 +34,8 @@ struct NamedTensor {
   TensorView tensor;
 };
 
-// Writes one file (atomically), tensors in the given order, data 64-byte aligned.
+// Writes one file (atomically). Data is contiguous, as other readers of the format demand, and starts 64-byte
+// aligned; wider element types come first, so that every tensor is aligned to its element size.
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

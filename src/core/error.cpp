@@ -23,7 +23,8 @@ std::string printable(std::string_view text, size_t limit) {
 }
 
 void assertion_failed(const char* condition, const char* file, int line) {
-  std::fprintf(stderr, "dvlm: internal error: %s does not hold (%s:%d); please report this\n", condition, file, line);
+  std::fprintf(stderr, "dvlm: internal error: %s does not hold (%s:%d); please report this\n", condition,
+               file, line);
   std::abort();
 }
 

@@ -19,7 +19,8 @@ std::string read_file(const fs::path& path, size_t limit) {
   std::string content;
   char chunk[1 << 16];
   while (const size_t got = std::fread(chunk, 1, sizeof chunk, file.get())) {
-    if (content.size() + got > limit) fail("{} is larger than the {} bytes allowed here", path.string(), limit);
+    if (content.size() + got > limit)
+      fail("{} is larger than the {} bytes allowed here", path.string(), limit);
     content.append(chunk, got);
   }
   if (std::ferror(file.get())) fail("cannot read {}: {}", path.string(), std::strerror(errno));
@@ -31,7 +32,8 @@ void write_file(const fs::path& path, std::string_view content) {
   {
     std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(partial.c_str(), "wb"), std::fclose);
     if (!file) fail("cannot write {}: {}", path.string(), std::strerror(errno));
-    if (std::fwrite(content.data(), 1, content.size(), file.get()) != content.size() || std::fflush(file.get()) != 0)
+    if (std::fwrite(content.data(), 1, content.size(), file.get()) != content.size() ||
+        std::fflush(file.get()) != 0)
       fail("cannot write {}: {}", path.string(), std::strerror(errno));
   }
   std::error_code error;

@@ -25,7 +25,11 @@ void install_interrupt_handler() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupted() { return signals.load(std::memory_order_relaxed) > 0; }
-void clear_interrupt() { signals = 0; }
+bool interrupted() {
+  return signals.load(std::memory_order_relaxed) > 0;
+}
+void clear_interrupt() {
+  signals = 0;
+}
 
 }  // namespace dvlm

@@ -60,7 +60,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-size_t peak_rss_bytes();       // of this process, so far
+size_t peak_rss_bytes();          // of this process, so far
 size_t available_memory_bytes();  // what the kernel says may still be allocated; SIZE_MAX when unknown
 
 }  // namespace dvlm

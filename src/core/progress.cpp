@@ -19,7 +19,11 @@ std::string clock_text(double seconds) {
 }  // namespace
 
 Progress::Progress(std::string title, int64_t total)
-    : title_(std::move(title)), total_(total), terminal_(::isatty(2) != 0), start_(Clock::now()), last_(start_) {}
+    : title_(std::move(title)),
+      total_(total),
+      terminal_(::isatty(2) != 0),
+      start_(Clock::now()),
+      last_(start_) {}
 
 Progress::~Progress() {
   if (terminal_ && shown_) std::fputc('\n', stderr);
@@ -32,12 +36,14 @@ void Progress::update(int64_t done, const std::string& note) {
   const bool last = total_ > 0 && done >= total_;
   if (elapsed < 2.0 || (since < (terminal_ ? 0.1 : 30.0) && !(last && shown_))) return;
   last_ = now, shown_ = true;
-  const double share = total_ > 0 ? std::min(1.0, static_cast<double>(done) / static_cast<double>(total_)) : 0.0;
+  const double share =
+      total_ > 0 ? std::min(1.0, static_cast<double>(done) / static_cast<double>(total_)) : 0.0;
   std::string line = title_;
   if (total_ > 0) {
     constexpr int kWidth = 24;
     const int filled = static_cast<int>(share * kWidth);
-    if (terminal_) line += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(kWidth - filled, '.'));
+    if (terminal_)
+      line += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(kWidth - filled, '.'));
     line += fmt::format(" {:3.0f}% {}/{}", share * 100, done, total_);
     if (share > 0) line += fmt::format(", {} left", clock_text(elapsed * (1 - share) / share));
   } else {

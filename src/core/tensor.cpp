@@ -14,7 +14,9 @@ int64_t TensorView::elements() const {
   return count;
 }
 
-std::string to_string(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string to_string(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 namespace {
 
@@ -33,11 +35,18 @@ void copy_to_float(const TensorView& tensor, int64_t first, int64_t count, float
   DVLM_ASSERT(first >= 0 && count >= 0 && first + count <= tensor.elements());
   const std::byte* data = tensor.data + static_cast<size_t>(first) * size_of(tensor.type);
   switch (tensor.type) {
-    case DType::f32: std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float)); return;
-    case DType::f16: return widen<f16>(data, count, out);
-    case DType::bf16: return widen<bf16>(data, count, out);
-    case DType::f8_e4m3: return widen<e4m3>(data, count, out);
-    default: fail("a {} tensor cannot be read as numbers of a model; expected F32, F16, BF16 or F8_E4M3", name_of(tensor.type));
+    case DType::f32:
+      std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float));
+      return;
+    case DType::f16:
+      return widen<f16>(data, count, out);
+    case DType::bf16:
+      return widen<bf16>(data, count, out);
+    case DType::f8_e4m3:
+      return widen<e4m3>(data, count, out);
+    default:
+      fail("a {} tensor cannot be read as numbers of a model; expected F32, F16, BF16 or F8_E4M3",
+           name_of(tensor.type));
   }
 }
 

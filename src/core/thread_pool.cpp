@@ -64,7 +64,8 @@ void ThreadPool::start(Task task, void* context) {
 void ThreadPool::work(int thread) {
   uint64_t seen = 0;
   while (true) {
-    for (int spins = 0; spins < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spins) pause();
+    for (int spins = 0; spins < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spins)
+      pause();
     Task task;
     void* context;
     {

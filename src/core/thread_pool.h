@@ -24,7 +24,8 @@ class ThreadPool {
   // f must not throw and must not call the pool again. One caller at a time.
   template <class F>
   void run(F&& f) {
-    start([](void* context, int thread) { (*static_cast<std::remove_reference_t<F>*>(context))(thread); }, &f);
+    start([](void* context, int thread) { (*static_cast<std::remove_reference_t<F>*>(context))(thread); },
+          &f);
   }
 
   // Splits [0, count) into contiguous ranges, one per thread, and calls f(begin, end) for the non-empty ones.

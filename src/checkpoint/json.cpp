@@ -1,0 +1,102 @@
+#include "checkpoint/json.h"
+
+#include <cmath>
+
+#include "core/error.h"
+#include "core/files.h"
+
+namespace dvlm {
+
+using nlohmann::json;
+
+json parse_json(std::string_view text, const std::string& name) {
+  try {
+    return json::parse(text);
+  } catch (const json::parse_error& error) {
+    fail("{} is not valid JSON (byte {}): the file is damaged or not what its name says", name, error.byte);
+  } catch (const json::exception& error) {
+    fail("{} is not usable JSON: {}", name, printable(error.what()));
+  }
+}
+
+json read_json(const std::filesystem::path& path, size_t limit) {
+  return parse_json(read_file(path, limit), path.string());
+}
+
+JsonObject::JsonObject(const json& object, std::string where) : json_(object), where_(std::move(where)) {
+  if (!json_.is_object()) fail("{}: expected a JSON object, found {}", where_, json_.type_name());
+}
+
+const json* JsonObject::find(const char* key) const {
+  const auto it = json_.find(key);
+  return it == json_.end() || it->is_null() ? nullptr : &*it;
+}
+
+bool JsonObject::has(const char* key) const {
+  return find(key) != nullptr;
+}
+
+const json& JsonObject::require(const char* key) const {
+  const json* value = find(key);
+  if (!value) fail("{}: the key \"{}\" is missing", where_, key);
+  return *value;
+}
+
+int64_t JsonObject::integer(const char* key, int64_t low, int64_t high,
+                            std::optional<int64_t> fallback) const {
+  if (fallback && !has(key)) return *fallback;
+  const json& value = require(key);
+  const bool whole = value.is_number_integer() ||
+                     (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>());
+  if (!whole) fail("{}: \"{}\" must be a whole number, found {}", where_, key, printable(value.dump()));
+  const double size = value.get<double>();
+  if (size < static_cast<double>(low) || size > static_cast<double>(high))
+    fail("{}: \"{}\" is {}, outside {}..{}", where_, key, printable(value.dump()), low, high);
+  return value.get<int64_t>();
+}
+
+double JsonObject::number(const char* key, double low, double high, std::optional<double> fallback) const {
+  if (fallback && !has(key)) return *fallback;
+  const json& value = require(key);
+  if (!value.is_number()) fail("{}: \"{}\" must be a number, found {}", where_, key, printable(value.dump()));
+  const double x = value.get<double>();
+  if (!(x >= low && x <= high)) fail("{}: \"{}\" is {}, outside {}..{}", where_, key, x, low, high);
+  return x;
+}
+
+bool JsonObject::boolean(const char* key, bool fallback) const {
+  const json* value = find(key);
+  if (!value) return fallback;
+  if (!value->is_boolean())
+    fail("{}: \"{}\" must be true or false, found {}", where_, key, printable(value->dump()));
+  return value->get<bool>();
+}
+
+std::string JsonObject::string(const char* key, const std::string& fallback) const {
+  const json* value = find(key);
+  if (!value) return fallback;
+  if (!value->is_string()) fail("{}: \"{}\" must be a string, found {}", where_, key, value->type_name());
+  return value->get<std::string>();
+}
+
+std::vector<int64_t> JsonObject::integers(const char* key, int64_t low, int64_t high, size_t limit) const {
+  const json* list = find(key);
+  if (!list) return {};
+  if (!list->is_array() || list->size() > limit)
+    fail("{}: \"{}\" must be a list of at most {} whole numbers", where_, key, limit);
+  std::vector<int64_t> out;
+  for (const json& value : *list) {
+    if (!value.is_number_integer() || value.get<double>() < static_cast<double>(low) ||
+        value.get<double>() > static_cast<double>(high))
+      fail("{}: \"{}\" holds {}, expected whole numbers in {}..{}", where_, key, printable(value.dump()), low,
+           high);
+    out.push_back(value.get<int64_t>());
+  }
+  return out;
+}
+
+JsonObject JsonObject::object(const char* key) const {
+  return {require(key), where_ + ": " + key};
+}
+
+}  // namespace dvlm
