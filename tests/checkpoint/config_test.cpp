@@ -1,0 +1,150 @@
+#include "checkpoint/config.h"
+
+#include <gtest/gtest.h>
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+
+// The published 3B values (spec 1.2), nested.
+json published() {
+  return json::parse(
+      R"({"architectures":["Fast_dVLMForConditionalGeneration"],"model_type":"fast_dvlm","bd_size":32,
+    "eos_token_id":151645,"image_token_id":151655,"video_token_id":151656,"vision_start_token_id":151652,
+    "vision_end_token_id":151653,"tie_word_embeddings":true,
+    "text_config":{"vocab_size":151936,"hidden_size":2048,"intermediate_size":11008,"num_hidden_layers":36,
+      "num_attention_heads":16,"num_key_value_heads":2,"hidden_act":"silu","rms_norm_eps":1e-6,"rope_theta":1000000.0,
+      "rope_scaling":{"type":"mrope","mrope_section":[16,24,24]},"max_position_embeddings":128000,"bd_size":8},
+    "vision_config":{"depth":32,"hidden_size":1280,"intermediate_size":3420,"num_heads":16,"out_hidden_size":2048,
+      "in_chans":3,"patch_size":14,"spatial_patch_size":14,"temporal_patch_size":2,"spatial_merge_size":2,
+      "window_size":112,"fullatt_block_indexes":[7,15,23,31],"tokens_per_second":2,"hidden_act":"silu"}})");
+}
+
+ModelConfig read(const json& file) {
+  TemporaryFolder folder;
+  write_file(folder / "config.json", file.dump());
+  return read_config(folder.path());
+}
+
+std::string error_of(const json& file) {
+  try {
+    read(file);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Config, ReadsThePublishedValues) {
+  const ModelConfig config = read(published());
+  EXPECT_EQ(config.text.head_dim, 128);
+  EXPECT_EQ(config.text.mrope_section, (std::vector<int>{16, 24, 24}));
+  EXPECT_EQ(config.vision.head_dim(), 80);
+  EXPECT_EQ(config.vision.patch_elements(), 1176);
+  EXPECT_EQ(config.vision.merged_tokens_per_window_side(), 4);
+  EXPECT_EQ(config.block_size, 32);
+  EXPECT_EQ(config.stop_tokens, (std::vector<TokenId>{151645}));
+  const auto tensors = expected_tensors(config);
+  int64_t parameters = 0;
+  for (const auto& [name, shape] : tensors) parameters += TensorView{DType::f32, shape, nullptr}.elements();
+  EXPECT_EQ(tensors.size(), 824u);  // spec 1.3
+  EXPECT_EQ(parameters, 3754622976);
+}
+
+TEST(Config, FlatAndNestedGiveTheSame) {
+  json flat = published();
+  for (const auto& [key, value] : flat["text_config"].items())
+    if (key != "bd_size") flat[key] = value;
+  flat.erase("text_config");
+  const ModelConfig a = read(published()), b = read(flat);
+  EXPECT_EQ(a.text.hidden_size, b.text.hidden_size);
+  EXPECT_EQ(a.text.mrope_section, b.text.mrope_section);
+  EXPECT_EQ(a.block_size, b.block_size);
+}
+
+TEST(Config, ReadsRopeParameters) {
+  json file = published();
+  json& text = file["text_config"];
+  text.erase("rope_scaling");
+  text.erase("rope_theta");
+  text["rope_parameters"] = {
+      {"rope_type", "default"}, {"rope_theta", 5000.0}, {"mrope_section", {16, 24, 24}}};
+  EXPECT_EQ(read(file).text.rope_theta, 5000.0);
+}
+
+TEST(Config, GenerationConfigAddsStopTokens) {
+  TemporaryFolder folder;
+  write_file(folder / "config.json", published().dump());
+  write_file(folder / "generation_config.json", R"({"eos_token_id":[151645,151643]})");
+  EXPECT_EQ(read_config(folder.path()).stop_tokens, (std::vector<TokenId>{151645, 151643}));
+}
+
+TEST(Config, WritesWhatItReads) {
+  TemporaryFolder folder;
+  const ModelConfig config = read(published());
+  write_config(folder.path(), config);
+  const ModelConfig again = read_config(folder.path());
+  EXPECT_EQ(again.text.intermediate_size, config.text.intermediate_size);
+  EXPECT_EQ(again.vision.full_attention_blocks, config.vision.full_attention_blocks);
+  EXPECT_EQ(again.preprocessor.max_pixels, config.preprocessor.max_pixels);
+  EXPECT_EQ(again.stop_tokens, config.stop_tokens);
+}
+
+TEST(Config, WrongValuesAreNamed) {
+  const auto with = [](const char* pointer, json value) {
+    json file = published();
+    file[json::json_pointer(pointer)] = std::move(value);
+    return error_of(file);
+  };
+  EXPECT_NE(with("/text_config/hidden_size", -1).find("hidden_size"), std::string::npos);
+  EXPECT_NE(with("/text_config/hidden_size", "2048").find("hidden_size"), std::string::npos);
+  EXPECT_NE(with("/text_config/num_hidden_layers", 1e30).find("num_hidden_layers"), std::string::npos);
+  EXPECT_NE(with("/text_config/num_key_value_heads", 3).find("num_key_value_heads"), std::string::npos);
+  EXPECT_NE(with("/text_config/rope_scaling/mrope_section", json::array({1, 2, 3})).find("mrope_section"),
+            std::string::npos);
+  EXPECT_NE(with("/text_config/rope_scaling/type", "yarn").find("yarn"), std::string::npos);
+  EXPECT_NE(with("/text_config/hidden_act", "gelu").find("gelu"), std::string::npos);
+  EXPECT_NE(with("/vision_config/out_hidden_size", 1024).find("out_hidden_size"), std::string::npos);
+  EXPECT_NE(with("/vision_config/fullatt_block_indexes", json::array({99})).find("fullatt_block_indexes"),
+            std::string::npos);
+  EXPECT_NE(with("/image_token_id", 200000).find("vocabulary"), std::string::npos);
+  EXPECT_NE(with("/vision_config", nullptr).find("vision_config"), std::string::npos);
+  EXPECT_NE(with("/text_config", json::array()).find("JSON object"), std::string::npos);
+}
+
+TEST(Checkpoint, NormalisesBothNamingStyles) {
+  EXPECT_EQ(normalised_name("model.language_model.layers.0.mlp.up_proj.weight"),
+            "model.layers.0.mlp.up_proj.weight");
+  EXPECT_EQ(normalised_name("model.visual.blocks.0.norm1.weight"), "visual.blocks.0.norm1.weight");
+  EXPECT_EQ(normalised_name("lm_head.weight"), "lm_head.weight");
+  for (const char* name : {"model.norm.weight", "visual.merger.ln_q.weight", "lm_head.weight"})
+    EXPECT_EQ(normalised_name(published_name(name)), name);
+}
+
+TEST(Checkpoint, MissingPiecesAreNamed) {
+  TemporaryFolder folder;
+  const auto error = [&] {
+    try {
+      Checkpoint checkpoint(folder.path());
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(error().find("no config.json"), std::string::npos);
+  write_file(folder / "config.json", published().dump());
+  EXPECT_NE(error().find("neither model.safetensors"), std::string::npos);
+  write_file(folder / "model.safetensors.index.json", R"({"weight_map":{"a":"../b.safetensors"}})");
+  EXPECT_NE(error().find("plain file name"), std::string::npos);
+  write_file(folder / "model.safetensors.index.json", R"({"weight_map":{"a":"b.safetensors"}})");
+  EXPECT_NE(error().find("is missing"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace dvlm

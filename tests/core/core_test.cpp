@@ -1,0 +1,143 @@
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/memory.h"
+#include "core/random.h"
+#include "core/tensor.h"
+#include "core/thread_pool.h"
+#include "core/types.h"
+#include "core/utf8.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+TEST(NumberTypes, EveryBf16ValueSurvivesTheRoundTrip) {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const bf16 value{static_cast<uint16_t>(bits)};
+    const float wide = to_float(value);
+    if (std::isnan(wide))
+      EXPECT_TRUE(std::isnan(to_float(to_bf16(wide))));
+    else
+      EXPECT_EQ(to_bf16(wide).bits, bits);
+  }
+}
+
+TEST(NumberTypes, Bf16RoundsHalfwayCasesToEven) {
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3F808000u)).bits, 0x3F80);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3F818000u)).bits, 0x3F82);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3F808001u)).bits, 0x3F81);
+  EXPECT_EQ(to_bf16(INFINITY).bits, 0x7F80);
+}
+
+TEST(NumberTypes, F16AgreesWithTheCompilersHalf) {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto expected = static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(bits)));
+    const float found = to_float(f16{static_cast<uint16_t>(bits)});
+    if (std::isnan(expected))
+      EXPECT_TRUE(std::isnan(found));
+    else
+      EXPECT_EQ(std::bit_cast<uint32_t>(found), std::bit_cast<uint32_t>(expected)) << bits;
+  }
+}
+
+TEST(NumberTypes, E4m3HasItsNamedValues) {
+  EXPECT_EQ(to_float(e4m3{0x7E}), 448.0f);
+  EXPECT_EQ(to_float(e4m3{0x08}), 0x1p-6f);
+  EXPECT_EQ(to_float(e4m3{0x01}), 0x1p-9f);
+  EXPECT_EQ(to_float(e4m3{0xB8}), -1.0f);
+  EXPECT_TRUE(std::isnan(to_float(e4m3{0x7F})) && std::isnan(to_float(e4m3{0xFF})));
+}
+
+TEST(Philox, MatchesThePublishedVectors) {  // kat_vectors of Random123, philox4x32-10
+  EXPECT_EQ(philox(0, 0, 0), (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  const uint64_t ones = ~uint64_t{0};
+  EXPECT_EQ(philox(ones, ones, ones),
+            (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+}
+
+TEST(Philox, UniformNumbersFillTheUnitInterval) {
+  double sum = 0;
+  for (uint64_t i = 0; i < 20000; ++i) {
+    const double u = uniform(7, 3, i);
+    ASSERT_GE(u, 0);
+    ASSERT_LT(u, 1);
+    sum += u;
+  }
+  EXPECT_NEAR(sum / 20000, 0.5, 0.01);
+}
+
+TEST(Utf8, ReplacesMaximalSubpartsAsPythonDoes) {
+  const std::string r = "\xEF\xBF\xBD";
+  EXPECT_EQ(replace_invalid_utf8("a\xFFz"), "a" + r + "z");
+  EXPECT_EQ(replace_invalid_utf8("\xE2\x82"), r);
+  EXPECT_EQ(replace_invalid_utf8("\xE2\x82x"), r + "x");
+  EXPECT_EQ(replace_invalid_utf8("\xC0\x80"), r + r);
+  EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), r + r + r);
+  EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98\x80"), "\xF0\x9F\x98\x80");
+}
+
+TEST(Utf8, EveryCharacterRoundTrips) {
+  for (char32_t code = 0; code <= 0x10FFFF; ++code) {
+    if (code >= 0xD800 && code < 0xE000) continue;
+    std::string text;
+    append_utf8(text, code);
+    const Utf8Char c = next_utf8(text, 0);
+    ASSERT_TRUE(c.valid && c.code == code && c.length == text.size()) << static_cast<uint32_t>(code);
+  }
+}
+
+TEST(Utf8, StreamsHoldBackHalfCharacters) {
+  EXPECT_EQ(complete_utf8_prefix("ab\xF0\x9F\x98"), 2u);
+  EXPECT_EQ(complete_utf8_prefix("ab\xF0\x9F\x98\x80"), 6u);
+  EXPECT_EQ(complete_utf8_prefix("ab\x80\x80\x80\x80"), 6u);
+  EXPECT_EQ(complete_utf8_prefix(""), 0u);
+}
+
+TEST(ThreadPool, CoversEveryIndexOnce) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (int64_t count : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(count));
+      for (int repeat = 0; repeat < 50; ++repeat)
+        pool.parallel_for(count, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
+        });
+      for (const auto& hit : hits) EXPECT_EQ(hit, 50);
+    }
+  }
+}
+
+TEST(Files, MissingFileAndUnwritableTargetAreNamed) {
+  TemporaryFolder folder;
+  EXPECT_THROW(read_file(folder / "none"), Error);
+  EXPECT_THROW(read_file(folder.path()), Error);
+  EXPECT_THROW(write_file(folder / "no/such/folder/file", "x"), Error);
+  write_file(folder / "file", "hello");
+  EXPECT_EQ(read_file(folder / "file"), "hello");
+  EXPECT_THROW(read_file(folder / "file", 4), Error);
+}
+
+TEST(Printable, MakesHostileTextSafe) {
+  EXPECT_EQ(printable("a\x1b[31m\nb\xFF"), "a?[31m?b?");
+  EXPECT_EQ(printable(std::string(200, 'x'), 10), "xxxxxxxxxx...");
+}
+
+TEST(Tensor, WidensEveryCheckpointType) {
+  const uint16_t halves[] = {0x3C00, 0xC000};
+  const TensorView view{DType::f16, {2}, reinterpret_cast<const std::byte*>(halves)};
+  float out[2];
+  copy_to_float(view, 0, 2, out);
+  EXPECT_EQ(out[0], 1.0f);
+  EXPECT_EQ(out[1], -2.0f);
+  const int64_t whole[] = {1};
+  EXPECT_THROW(copy_to_float({DType::i64, {1}, reinterpret_cast<const std::byte*>(whole)}, 0, 1, out), Error);
+}
+
+}  // namespace
+}  // namespace dvlm
