@@ -1,1 +1,38 @@
-int main() { return 0; }
+// dvlm: the command line. Every subcommand lives in its own file; errors of all of them end here.
+#include <cstdio>
+#include <new>
+
+#include "commands.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+
+namespace {
+
+constexpr int kFailure = 1, kInterrupted = 130;
+
+int run(int argc, char** argv) {
+  CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
+  app.set_version_flag("--version", "dvlm " DVLM_VERSION);
+  app.require_subcommand(1);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  return dvlm::interrupted() ? kInterrupted : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const dvlm::Error& error) {
+    std::fprintf(stderr, "dvlm: error: %s\n", error.what());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "dvlm: error: out of memory; try a smaller model, --max-tokens or --max-pixels\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "dvlm: error: %s\n", error.what());
+  }
+  return kFailure;
+}

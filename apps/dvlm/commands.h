@@ -1,0 +1,14 @@
+// The subcommands of `dvlm`, one file each.
+#pragma once
+#include <CLI/CLI.hpp>
+
+namespace dvlm {
+
+void add_run(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_synth(CLI::App& app);
+void add_train(CLI::App& app);
+
+}  // namespace dvlm

@@ -1,0 +1,134 @@
+#include "chat.h"
+
+#include <editline/readline.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "output.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr const char* kHelp =
+    "/image FILE   show the model a picture with your next message\n"
+    "/clear        forget the conversation\n"
+    "/stats        print speed and memory after every answer, or stop doing so\n"
+    "/exit         leave (so does Ctrl-D)\n"
+    "Ctrl-C stops the answer being written.\n";
+
+std::optional<std::string> read_line(bool terminal) {
+  if (!terminal) {
+    std::string line;
+    if (std::getline(std::cin, line)) return line;
+    return {};
+  }
+  const std::unique_ptr<char, void (*)(void*)> line(readline("> "), std::free);
+  if (!line) return {};
+  if (*line) add_history(line.get());
+  return std::string(line.get());
+}
+
+class Chat {
+ public:
+  Chat(Engine& engine, const Request& first, bool stats) : engine_(engine), request_(first), stats_(stats) {
+    pending_ = std::move(request_.conversation.back());  // the pictures of the first turn
+    request_.conversation.pop_back();
+    opening_ = request_.conversation;
+  }
+
+  // False when the chat is over.
+  bool take(const std::string& line) {
+    if (line == "/exit" || line == "/quit") return false;
+    if (line == "/help") {
+      std::fputs(kHelp, stdout);
+    } else if (line == "/clear") {
+      request_.conversation = opening_;
+      pending_ = {"user", {}};
+      std::puts("(forgotten)");
+    } else if (line == "/stats") {
+      stats_ = !stats_;
+    } else if (line.starts_with("/image")) {
+      add_image(line.substr(6));
+    } else if (line.starts_with("/")) {
+      std::printf("there is no command %s; /help lists them\n", printable(line).c_str());
+    } else if (!line.empty()) {
+      answer(line);
+    }
+    return true;
+  }
+
+ private:
+  void add_image(std::string path) {
+    path.erase(0, path.find_first_not_of(' '));
+    if (path.empty()) {
+      std::puts("usage: /image FILE");
+      return;
+    }
+    try {
+      const Image image = read_image(path);
+      std::printf("(%d x %d picture goes with your next message)\n", image.width, image.height);
+    } catch (const Error& error) {
+      std::printf("%s\n", error.what());
+      return;
+    }
+    ContentPart part;
+    part.type = ContentPart::Type::image;
+    part.source = path;
+    pending_.content.push_back(part);
+  }
+
+  void answer(const std::string& line) {
+    const Message kept = pending_;
+    pending_.content.emplace_back();
+    pending_.content.back().text = line;
+    request_.conversation.push_back(std::move(pending_));
+    pending_ = {"user", {}};
+    clear_interrupt();
+    try {
+      const Answer answer = engine_.generate(
+          request_,
+          [](std::string_view text) {
+            std::fwrite(text.data(), 1, text.size(), stdout);
+            std::fflush(stdout);
+          },
+          interrupted);
+      std::puts(answer.finish == FinishReason::cancelled ? " (stopped)" : "");
+      if (stats_) std::fprintf(stderr, "%s\n", stats_text(answer, request_.decode).c_str());
+      ContentPart text;
+      text.text = answer.text;
+      request_.conversation.push_back({"assistant", {text}});
+    } catch (const Error& error) {  // e.g. the context is full: the conversation stays as it was
+      std::printf("%s\n", error.what());
+      request_.conversation.pop_back();
+      pending_ = kept;
+    }
+    clear_interrupt();
+  }
+
+  Engine& engine_;
+  Request request_;
+  Conversation opening_;
+  Message pending_;
+  bool stats_;
+};
+
+}  // namespace
+
+void run_chat(Engine& engine, const Request& first, bool stats) {
+  const bool terminal = ::isatty(0) != 0;
+  if (terminal) std::puts("Ask about the picture; /help lists the commands.");
+  Chat chat(engine, first, stats);
+  while (!interrupted()) {
+    const auto line = read_line(terminal);
+    if (!line || !chat.take(*line)) break;
+  }
+}
+
+}  // namespace dvlm

@@ -1,0 +1,168 @@
+// dvlm inspect: what is in a checkpoint, and what is wrong with it.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+
+#include "checkpoint/checkpoint.h"
+#include "commands.h"
+#include "core/error.h"
+#include "options.h"
+#include "output.h"
+#include "text/chat.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+struct InspectOptions {
+  std::string model;
+  bool tensors = false, json = false;
+};
+
+struct Sums {
+  int64_t tensors = 0, parameters = 0;
+  size_t bytes = 0;
+};
+
+json sums_json(const std::map<std::string, Sums>& groups) {
+  json out = json::object();
+  for (const auto& [name, sums] : groups)
+    out[name] = {{"tensors", sums.tensors}, {"parameters", sums.parameters}, {"bytes", sums.bytes}};
+  return out;
+}
+
+json describe_tokenizer(const std::filesystem::path& folder, std::vector<std::string>& problems) {
+  json out = json::object();
+  try {
+    const Tokenizer tokenizer(folder);
+    out["size"] = tokenizer.size();
+    for (const AddedToken& token : tokenizer.added_tokens()) out["added"].push_back({{"id", token.id}, {"text", token.text}, {"special", token.special}});
+    if (!tokenizer.find("|<MASK>|"))
+      problems.push_back("the tokenizer has no |<MASK>| token: only autoregressive decoding is possible");
+  } catch (const Error& error) {
+    problems.push_back(error.what());
+  }
+  try {
+    check_chat_template(folder);
+    out["chat_template"] = "Qwen2.5-VL";
+  } catch (const Error& error) {
+    out["chat_template"] = "other";
+    problems.push_back(error.what());
+  }
+  return out;
+}
+
+json inspect_folder(const std::filesystem::path& folder, bool tensors) {
+  const Checkpoint checkpoint(folder);
+  const ModelConfig& config = checkpoint.config();
+  std::map<std::string, Sums> by_type, by_part;
+  json list = json::array();
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const std::string part = name.starts_with("visual.") ? "vision" : name == "lm_head.weight" ? "head" : "text";
+    for (Sums* sums : {&by_type[std::string(name_of(tensor.type))], &by_part[part]})
+      ++sums->tensors, sums->parameters += tensor.elements(), sums->bytes += tensor.bytes();
+    if (tensors) list.push_back({{"name", name}, {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}});
+  }
+  std::vector<std::string> problems = checkpoint.problems();
+  const json tokenizer = describe_tokenizer(folder, problems);
+  const TextConfig& text = config.text;
+  const VisionConfig& vision = config.vision;
+  json out = {{"folder", folder.string()},
+              {"architecture", config.architecture},
+              {"text",
+               {{"layers", text.layers},
+                {"hidden", text.hidden_size},
+                {"intermediate", text.intermediate_size},
+                {"heads", text.heads},
+                {"kv_heads", text.kv_heads},
+                {"head_dim", text.head_dim},
+                {"vocab", text.vocab_size},
+                {"positions", text.max_positions},
+                {"rope_theta", text.rope_theta},
+                {"mrope_section", text.mrope_section},
+                {"tied_head", text.tie_word_embeddings}}},
+              {"vision",
+               {{"layers", vision.depth},
+                {"hidden", vision.hidden_size},
+                {"intermediate", vision.intermediate_size},
+                {"heads", vision.heads},
+                {"patch", vision.patch_size},
+                {"window", vision.window_size},
+                {"full_attention_blocks", vision.full_attention_blocks}}},
+              {"block_size", config.block_size},
+              {"stop_tokens", config.stop_tokens},
+              {"min_pixels", config.preprocessor.min_pixels},
+              {"max_pixels", config.preprocessor.max_pixels},
+              {"dtypes", sums_json(by_type)},
+              {"parts", sums_json(by_part)},
+              {"tokenizer", tokenizer},
+              {"problems", problems}};
+  if (config.quantization) out["quantization"] = *config.quantization;
+  if (tensors) out["tensors"] = list;
+  return out;
+}
+
+void print_sums(const char* title, const json& groups) {
+  std::printf("%s\n", title);
+  for (const auto& [name, sums] : groups.items())
+    std::printf("  %-8s %5lld tensors %15lld parameters %10s\n", name.c_str(), sums["tensors"].get<long long>(),
+                sums["parameters"].get<long long>(), bytes_text(sums["bytes"].get<double>()).c_str());
+}
+
+void print_report(const json& report) {
+  const json &text = report["text"], &vision = report["vision"];
+  std::printf("%s\n%s\n\n", report["folder"].get<std::string>().c_str(), report["architecture"].get<std::string>().c_str());
+  std::printf("text    %d layers, hidden %d, MLP %d, %d heads of %d (%d for keys and values), vocabulary %d, %d positions, %s head\n",
+              text["layers"].get<int>(), text["hidden"].get<int>(), text["intermediate"].get<int>(), text["heads"].get<int>(),
+              text["head_dim"].get<int>(), text["kv_heads"].get<int>(), text["vocab"].get<int>(), text["positions"].get<int>(),
+              text["tied_head"].get<bool>() ? "tied" : "own");
+  std::printf("vision  %d layers, hidden %d, MLP %d, %d heads, patches of %d, windows of %d pixels\n", vision["layers"].get<int>(),
+              vision["hidden"].get<int>(), vision["intermediate"].get<int>(), vision["heads"].get<int>(), vision["patch"].get<int>(),
+              vision["window"].get<int>());
+  std::printf("blocks of %d tokens, stop tokens %s, pictures of %lld to %lld pixels\n\n", report["block_size"].get<int>(),
+              report["stop_tokens"].dump().c_str(), report["min_pixels"].get<long long>(), report["max_pixels"].get<long long>());
+  print_sums("by type", report["dtypes"]);
+  print_sums("by part", report["parts"]);
+  if (report["tokenizer"].contains("added")) {
+    std::printf("\n%d tokens, chat template %s, added:\n", report["tokenizer"]["size"].get<int>(),
+                report["tokenizer"]["chat_template"].get<std::string>().c_str());
+    for (const json& token : report["tokenizer"]["added"])
+      std::printf("  %6d  %s%s\n", token["id"].get<int>(), printable(token["text"].get<std::string>()).c_str(),
+                  token["special"].get<bool>() ? "" : "  (not special)");
+  }
+  if (report.contains("tensors")) {
+    std::printf("\n");
+    for (const json& tensor : report["tensors"])
+      std::printf("%-8s %-24s %s\n", tensor["dtype"].get<std::string>().c_str(), tensor["shape"].dump().c_str(),
+                  printable(tensor["name"].get<std::string>()).c_str());
+  }
+  std::printf("\n%s\n", report["problems"].empty() ? "no problems found" : "problems:");
+  for (const json& problem : report["problems"]) std::printf("  %s\n", problem.get<std::string>().c_str());
+}
+
+void inspect(const InspectOptions& options) {
+  const std::filesystem::path folder = options.model.empty() ? default_model() : std::filesystem::path(options.model);
+  const json report = inspect_folder(folder, options.tensors);
+  if (options.json)
+    std::printf("%s\n", report.dump().c_str());
+  else
+    print_report(report);
+  if (!report["problems"].empty()) fail("{} has {} problem(s)", folder.string(), report["problems"].size());
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* command = app.add_subcommand("inspect", "Show what is in a checkpoint: shapes, types, sizes, tokens, problems");
+  command->add_option("model", options->model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command->add_flag("--tensors", options->tensors, "List every tensor");
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->footer("Examples:\n  dvlm inspect ~/models/Fast_dVLM_3B\n  dvlm inspect --tensors --json ./my-model");
+  command->callback([options] { inspect(*options); });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,186 @@
+#include "options.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+#include "core/files.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::vector<std::pair<std::string, DecoderKind>> kDecoders = {{"ar", DecoderKind::autoregressive},
+                                                                    {"mdm", DecoderKind::masked_diffusion},
+                                                                    {"spec", DecoderKind::speculative}};
+
+size_t parse_bytes(const std::string& text) {
+  if (text.empty()) return 0;
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const std::pair<const char*, double> units[] = {{"", 1},          {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
+                                                  {"KB", 1e3},      {"MB", 1e6},     {"GB", 1e9}};
+  for (const auto& [name, factor] : units)
+    if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name) return static_cast<size_t>(number * factor);
+  fail("--memory-limit \"{}\" is not a size; write for example 6GiB or 500MB", printable(text));
+}
+
+std::vector<TokenId> parse_ids(const std::string& text) {
+  std::vector<TokenId> ids;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    if (*at == ',' || *at == ' ') {
+      ++at;
+      continue;
+    }
+    TokenId id = 0;
+    const auto result = std::from_chars(at, end, id);
+    if (result.ec != std::errc() || id < 0) fail("--input-ids must be token ids separated by commas, found \"{}\"", printable(text));
+    ids.push_back(id);
+    at = result.ptr;
+  }
+  return ids;
+}
+
+ContentPart part(ContentPart::Type type, const std::string& source) {
+  ContentPart out;
+  out.type = type;
+  out.source = source;
+  return out;
+}
+
+std::vector<std::string> pictures_in(const fs::path& folder) {
+  if (!fs::is_directory(folder)) fail("--frames: there is no folder {}", folder.string());
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.is_regular_file()) files.push_back(entry.path().string());
+  std::sort(files.begin(), files.end());
+  if (files.empty()) fail("--frames: the folder {} is empty", folder.string());
+  return files;
+}
+
+}  // namespace
+
+fs::path default_model() {
+  std::error_code error;
+  fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (int up = 0; up < 6 && !folder.empty(); ++up, folder = folder.parent_path())
+    for (const char* place : {"share/dvlm/models/dvlm-tiny", "models/dvlm-tiny"})
+      if (fs::exists(folder / place / "config.json")) return folder / place;
+  fail("dvlm-tiny was not found beside the program; name a Hugging Face folder with --model");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("-m,--model", options.model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command.add_option("--precision", options.precision, "Arithmetic of the model; auto follows the checkpoint")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+  command.add_option("--memory-limit", options.memory_limit, "Most memory for weights and KV cache, e.g. 6GiB");
+}
+
+EngineOptions engine_options(const ModelOptions& options) {
+  EngineOptions out;
+  out.model = options.model.empty() ? default_model() : fs::path(options.model);
+  out.precision = options.precision == "f32"    ? Precision::f32
+                  : options.precision == "bf16" ? Precision::bf16
+                                                : Precision::automatic;
+  out.threads = options.threads;
+  out.memory_limit = parse_bytes(options.memory_limit);
+  return out;
+}
+
+void add_decoding_options(CLI::App& command, DecodingOptions& options) {
+  DecodeOptions& decode = options.decode;
+  command.add_option("-d,--decoder", options.decoder, "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation")
+      ->check(CLI::IsMember({"ar", "mdm", "spec"}))
+      ->capture_default_str();
+  command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")->check(CLI::Range(2, 256));
+  command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")->capture_default_str();
+  command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();
+  command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")->capture_default_str();
+  command.add_option("--top-p", decode.sampling.top_p, "Sample among the likeliest tokens that hold this probability")
+      ->capture_default_str();
+  command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")->capture_default_str();
+}
+
+DecoderKind decoder_kind(const std::string& name) {
+  for (const auto& [known, kind] : kDecoders)
+    if (known == name) return kind;
+  fail("there is no decoder \"{}\"; choose ar, mdm or spec", printable(name));
+}
+
+DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config) {
+  DecodeOptions out = options.decode;
+  out.kind = decoder_kind(options.decoder);
+  out.block_size = options.block_size ? options.block_size : config.block_size;
+  return out;
+}
+
+void add_prompt_options(CLI::App& command, PromptOptions& options) {
+  command.add_option("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated");
+  command.add_option("--video", options.videos, "A video file; may be repeated");
+  command.add_option("--frames", options.frames, "A folder of pictures, in the order of their names, as one video");
+  command.add_option("--fps", options.fps, "Frames per second: sampled of a video, or of the pictures in --frames");
+  command.add_option("-p,--prompt", options.prompt, "The question");
+  command.add_option("--system", options.system, "System message (default: You are a helpful assistant.)");
+  command.add_option("--messages", options.messages, "A conversation as OpenAI-style JSON, instead of --prompt");
+  command.add_option("--input-ids", options.input_ids, "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
+  command.add_option("--min-pixels", options.min_pixels, "Enlarge pictures to at least this area (default: the checkpoint's)");
+  command.add_option("--max-pixels", options.max_pixels, "Shrink pictures to at most this area (default: the checkpoint's)");
+  command.add_flag("--add-vision-id", options.add_vision_id, "Number the pictures in the prompt (\"Picture 1: \")");
+}
+
+Request make_request(const PromptOptions& options) {
+  Request request;
+  request.min_pixels = options.min_pixels;
+  request.max_pixels = options.max_pixels;
+  request.chat_template.add_vision_id = options.add_vision_id;
+  request.input_ids = parse_ids(options.input_ids);
+  if (!options.messages.empty()) {
+    if (!options.prompt.empty()) fail("--messages and --prompt exclude each other: put the question into the messages");
+    const fs::path path = options.messages;
+    const auto json = options.messages == "-" ? parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input")
+                                              : read_json(path);
+    request.conversation = parse_messages(json.is_object() && json.contains("messages") ? json["messages"] : json);
+    for (Message& message : request.conversation)  // relative paths are meant relative to the file that names them
+      for (ContentPart& item : message.content) {
+        const auto resolve = [&](std::string& source) {
+          if (!source.empty() && source.find(':') == std::string::npos && fs::path(source).is_relative())
+            source = (path.parent_path() / source).string();
+        };
+        resolve(item.source);
+        for (std::string& frame : item.frames) resolve(frame);
+      }
+    return request;
+  }
+  if (!options.system.empty()) {
+    ContentPart text;
+    text.text = options.system;
+    request.conversation.push_back({"system", {text}});
+  }
+  Message user{"user", {}};
+  for (const std::string& image : options.images) user.content.push_back(part(ContentPart::Type::image, image));
+  for (const std::string& video : options.videos) user.content.push_back(part(ContentPart::Type::video, video));
+  if (!options.frames.empty()) {
+    user.content.push_back(part(ContentPart::Type::video, ""));
+    user.content.back().frames = pictures_in(options.frames);
+  }
+  for (ContentPart& item : user.content)
+    if (item.type == ContentPart::Type::video) item.fps = options.fps;
+  if (!options.prompt.empty()) {
+    user.content.emplace_back();
+    user.content.back().text = options.prompt;
+  }
+  request.conversation.push_back(std::move(user));
+  return request;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,48 @@
+// Options that several subcommands share.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace dvlm {
+
+// Which checkpoint, and how it is held.
+struct ModelOptions {
+  std::string model;  // empty: the installed dvlm-tiny
+  std::string precision = "auto";
+  int threads = 0;
+  std::string memory_limit;
+};
+void add_model_options(CLI::App& command, ModelOptions& options);
+EngineOptions engine_options(const ModelOptions& options);
+
+// How the answer is decoded.
+struct DecodingOptions {
+  std::string decoder = "spec";
+  int block_size = 0;  // 0: the checkpoint's
+  DecodeOptions decode;
+};
+void add_decoding_options(CLI::App& command, DecodingOptions& options);
+DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
+DecoderKind decoder_kind(const std::string& name);
+
+// What is asked.
+struct PromptOptions {
+  std::vector<std::string> images, videos;
+  std::string frames;  // a folder of pictures, one video
+  std::string prompt, system, messages, input_ids;
+  int64_t min_pixels = 0, max_pixels = 0;
+  double fps = 0;
+  bool add_vision_id = false;
+};
+void add_prompt_options(CLI::App& command, PromptOptions& options);
+// The conversation so far: --messages, or system + one user turn with pictures, videos and the prompt.
+Request make_request(const PromptOptions& options);
+
+// dvlm-tiny beside the program: in share/dvlm/models of an installation or models/ of a source tree.
+std::filesystem::path default_model();
+
+}  // namespace dvlm

@@ -1,0 +1,92 @@
+// dvlm run: a picture and a question in, an answer out; without a question, a chat.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "chat.h"
+#include "commands.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "options.h"
+#include "output.h"
+
+namespace dvlm {
+
+namespace {
+
+struct RunOptions {
+  ModelOptions model;
+  PromptOptions prompt;
+  DecodingOptions decoding;
+  std::vector<std::string> compare;
+  bool stream = false, json = false, stats = false;
+};
+
+void print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+void print_delta(std::string_view text) { print(nlohmann::json{{"delta", text}}.dump() + "\n"); }
+
+// The same request with each further decoder, as a table.
+void run_compared(Engine& engine, Request& request, const RunOptions& options, const Answer& first) {
+  std::vector<Comparison> rows = {{request.decode, first}};
+  for (const std::string& name : options.compare) {
+    request.decode.kind = decoder_kind(name);
+    Answer answer = engine.generate(request, {}, interrupted);
+    rows.push_back({request.decode, std::move(answer)});
+  }
+  if (!options.json) {
+    print("\n" + comparison_text(rows));
+    return;
+  }
+  nlohmann::json out = answer_json(rows.front().answer, rows.front().decode);
+  for (size_t i = 1; i < rows.size(); ++i) out["compare"].push_back(answer_json(rows[i].answer, rows[i].decode));
+  print(out.dump() + "\n");
+}
+
+void run(const RunOptions& options) {
+  install_interrupt_handler();
+  const bool chat = options.prompt.prompt.empty() && options.prompt.messages.empty() && options.prompt.input_ids.empty();
+  if (chat && options.json) fail("--json needs a question: give --prompt, --messages or --input-ids");
+  Request request = make_request(options.prompt);
+  Engine engine(engine_options(options.model));
+  request.decode = decode_options(options.decoding, engine.config());
+  if (chat) return run_chat(engine, request, options.stats);
+
+  std::function<void(std::string_view)> on_text;
+  if (!options.json) on_text = print;
+  if (options.json && options.stream) on_text = print_delta;
+  const Answer answer = engine.generate(request, on_text, interrupted);
+  if (!options.json) print("\n");
+  if (!options.compare.empty()) return run_compared(engine, request, options, answer);
+  if (options.json) print(answer_json(answer, request.decode).dump() + "\n");
+  if (options.stats) std::fprintf(stderr, "%s\n", stats_text(answer, request.decode).c_str());
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Answer a question about pictures or a video; chat when there is no question");
+  add_model_options(*command, options->model);
+  add_prompt_options(*command, options->prompt);
+  add_decoding_options(*command, options->decoding);
+  command->add_option("--compare", options->compare, "Answer again with these decoders and show them side by side")
+      ->check(CLI::IsMember({"ar", "mdm", "spec"}))
+      ->delimiter(',');
+  command->add_flag("--stream", options->stream, "With --json: one {\"delta\": ...} line per piece of text, then the object");
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->add_flag("--stats", options->stats, "Print speed and memory to standard error");
+  command->footer(
+      "Examples:\n"
+      "  dvlm run --image desk.png --prompt \"Where is the hammer?\"\n"
+      "  dvlm run --image desk.png --prompt \"Describe the picture.\" --decoder ar --compare spec,mdm\n"
+      "  dvlm run --model ~/models/Fast_dVLM_3B --image photo.jpg --prompt \"Describe this image.\" --stats\n"
+      "  dvlm run --image a.png                  (chat; /help lists its commands)\n"
+      "  dvlm run --messages chat.json --json");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,70 @@
+// dvlm tokenize: what a prompt costs, pictures included, without running the model.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "commands.h"
+#include "core/error.h"
+#include "options.h"
+
+namespace dvlm {
+
+namespace {
+
+struct TokenizeOptions {
+  std::string model, text;
+  PromptOptions prompt;
+  bool json = false;
+};
+
+void tokenize(const TokenizeOptions& options) {
+  const std::filesystem::path folder = options.model.empty() ? default_model() : std::filesystem::path(options.model);
+  std::vector<TokenId> ids;
+  nlohmann::json images = nlohmann::json::array();
+  const Tokenizer tokenizer(folder);
+  int image_tokens = 0;
+  if (!options.text.empty()) {
+    ids = tokenizer.encode(options.text, ControlTokens::parse);
+  } else {
+    const PreparedPrompt prompt = prepare_prompt(read_config(folder), tokenizer, make_request(options.prompt));
+    ids = prompt.tokens;
+    image_tokens = prompt.image_tokens;
+    for (const ImageInfo& image : prompt.images)
+      images.push_back({{"width", image.width},
+                        {"height", image.height},
+                        {"resized_width", image.resized_width},
+                        {"resized_height", image.resized_height},
+                        {"tokens", image.tokens}});
+  }
+  if (options.json) {
+    const nlohmann::json out = {{"tokens", ids}, {"count", ids.size()}, {"image_tokens", image_tokens}, {"images", images}};
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {  // a run of picture pads is one line
+    size_t run = i;
+    while (run + 1 < ids.size() && ids[run + 1] == ids[i]) ++run;
+    const std::string text = nlohmann::json(replace_invalid_utf8(tokenizer.bytes_of(ids[i]))).dump();
+    std::printf(run > i ? "%8d  %s x %zu\n" : "%8d  %s\n", ids[i], text.c_str(), run - i + 1);
+    i = run;
+  }
+  std::printf("%zu tokens, %d of them pictures\n", ids.size(), image_tokens);
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text or of a whole prompt with pictures");
+  command->add_option("-m,--model", options->model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command->add_option("--text", options->text, "Plain text, without the chat template");
+  add_prompt_options(*command, options->prompt);
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->footer(
+      "Examples:\n"
+      "  dvlm tokenize --text \"Where is the hammer?\"\n"
+      "  dvlm tokenize --image photo.jpg --prompt \"Describe this image.\" --json");
+  command->callback([options] { tokenize(*options); });
+}
+
+}  // namespace dvlm
