@@ -1,0 +1,35 @@
+// The layers of both towers, as functions of tensors with gradients. Rows are tokens or patches: [rows,
+// width].
+#pragma once
+#include <torch/torch.h>
+
+#include <vector>
+
+namespace dvlm::layers {
+
+// f32 x [rows, width] and weight [width] -> [rows, width] in `type`.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps, torch::Dtype type);
+
+// x [rows, in] in the compute type, f32 weight [out, in] and bias [out] (or undefined) -> [rows, out] in x's
+// type.
+torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
+
+// [rows, 2 * width], gate beside up -> silu(gate) * up [rows, width].
+torch::Tensor swiglu(const torch::Tensor& gate_up);
+
+// Who sees whom. Rows fall into consecutive segments that never see each other.
+struct AttentionShape {
+  int heads = 0, kv_heads = 0, head_dim = 0;
+  std::vector<int64_t> cumulative;  // segment s is rows [cumulative[s], cumulative[s + 1])
+  bool causal = false;              // inside a segment; otherwise every row of a segment sees all of it, or:
+  torch::Tensor
+      mask;  // bool [segments, 1, L, L] when defined (all segments L long): true = row may see column
+};
+
+// Rotates the query and key heads of qkv [rows, (heads + 2 * kv_heads) * head_dim] by cosine and sine, f32
+// [rows, head_dim / 2] (dimension j and j + head_dim / 2 share an angle), and attends. Result [rows, heads *
+// head_dim]. A row that sees no column gets zeros.
+torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
+                               const torch::Tensor& sine, const AttentionShape& shape);
+
+}  // namespace dvlm::layers

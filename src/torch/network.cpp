@@ -1,0 +1,68 @@
+#include "torch/network.h"
+
+#include "core/error.h"
+#include "torch/layers.h"
+
+namespace dvlm {
+namespace {
+
+using torch::Tensor;
+
+void check_input(const NetworkInput& input) {
+  const auto& tokens = input.tokens;
+  if (!tokens.defined() || tokens.dim() != 2 || tokens.numel() == 0)
+    fail("network: tokens must be [B, L], not empty");
+  const int64_t batch = tokens.size(0), length = tokens.size(1);
+  if (!input.positions.defined() || input.positions.sizes() != at::IntArrayRef({3, batch, length}))
+    fail("network: positions must be [3, {}, {}]", batch, length);
+  if (input.mask.defined() && (input.mask.scalar_type() != torch::kBool ||
+                               input.mask.sizes() != at::IntArrayRef({batch, 1, length, length})))
+    fail("network: mask must be bool [{}, 1, {}, {}]", batch, length, length);
+  if (input.patches.defined() && !input.feature_rows.defined())
+    fail("network: patches need feature_rows, one for each merged token");
+}
+
+}  // namespace
+
+NetworkImpl::NetworkImpl(const ModelConfig& config)
+    : config_(config),
+      text_(register_module("text", TextTower(config.text))),
+      vision_(register_module("vision", VisionTower(config.vision))) {}
+
+void NetworkImpl::set_compute_type(torch::Dtype type) {
+  if (type != torch::kFloat32 && type != torch::kBFloat16)
+    fail("network: the compute type is float32 or bfloat16");
+  type_ = type;
+}
+
+Tensor NetworkImpl::encode_images(const Tensor& patches, const std::vector<Grid>& grids) {
+  return vision_->run(patches, grids, type_);
+}
+
+Tensor NetworkImpl::hidden(const NetworkInput& input) {
+  check_input(input);
+  Tensor x = text_->embed(input.tokens.flatten());  // [B * L, hidden]
+  if (input.patches.defined()) {
+    const Tensor features = encode_images(input.patches, input.grids);
+    if (features.size(0) != input.feature_rows.numel())
+      fail("network: {} feature_rows for {} merged tokens", input.feature_rows.numel(), features.size(0));
+    x = x.index_copy(0, input.feature_rows, features);
+  }
+  x = text_->run(x, input.positions, input.mask, type_);
+  return x.view({input.tokens.size(0), input.tokens.size(1), -1});
+}
+
+Tensor NetworkImpl::logits(const Tensor& hidden) {
+  return layers::linear(hidden.to(type_), text_->head());
+}
+
+NamedTensors NetworkImpl::named_weights() const {
+  const torch::NoGradGuard guard;
+  NamedTensors names;
+  text_->name_weights(names);
+  vision_->name_weights(names);
+  for (auto& [name, tensor] : names) tensor = tensor.detach();
+  return names;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,60 @@
+#include "torch/plain.h"
+
+#include "core/error.h"
+
+namespace dvlm::plain {
+namespace {
+
+using torch::Tensor;
+
+// x [rows, heads, head_dim]
+Tensor rotate(const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+  const auto halves = x.to(torch::kFloat32).chunk(2, -1);
+  const Tensor c = cosine.unsqueeze(1), s = sine.unsqueeze(1);
+  return torch::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1).to(x.scalar_type());
+}
+
+// `count` segments of equal length: q [count * length, heads, head_dim], k and v with kv_heads.
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t count,
+              const layers::AttentionShape& shape) {
+  const auto batched = [&](const Tensor& x) { return x.unflatten(0, {count, -1}).transpose(1, 2); };
+  std::optional<Tensor> mask;
+  if (shape.mask.defined()) mask = shape.mask;
+  const Tensor out =
+      at::scaled_dot_product_attention(batched(q), batched(k), batched(v), mask, 0.0, shape.causal && !mask,
+                                       std::nullopt, shape.heads != shape.kv_heads);
+  return out.transpose(1, 2).flatten(2).flatten(0, 1);
+}
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, torch::Dtype type) {
+  const Tensor scale = torch::rsqrt(x.square().mean(-1, true) + eps);
+  return (x * scale * weight).to(type);
+}
+
+Tensor swiglu(const Tensor& gate_up) {
+  const auto halves = gate_up.chunk(2, -1);
+  return torch::silu(halves[0]) * halves[1];
+}
+
+Tensor rotary_attention(const Tensor& qkv, const Tensor& cosine, const Tensor& sine,
+                        const layers::AttentionShape& shape) {
+  const Tensor heads = qkv.unflatten(1, {-1, shape.head_dim});
+  const Tensor q = rotate(heads.narrow(1, 0, shape.heads), cosine, sine);
+  const Tensor k = rotate(heads.narrow(1, shape.heads, shape.kv_heads), cosine, sine);
+  const Tensor v = heads.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads);
+  const auto& ends = shape.cumulative;
+  std::vector<Tensor> parts;
+  for (size_t s = 0; s + 1 < ends.size();) {
+    const int64_t length = ends[s + 1] - ends[s];
+    size_t last = s + 1;  // segments of one length are one batch
+    while (last + 1 < ends.size() && ends[last + 1] - ends[last] == length) ++last;
+    const auto rows = [&](const Tensor& x) { return x.slice(0, ends[s], ends[last]); };
+    parts.push_back(attend(rows(q), rows(k), rows(v), static_cast<int64_t>(last - s), shape));
+    s = last;
+  }
+  return parts.size() == 1 ? parts[0] : torch::cat(parts);
+}
+
+}  // namespace dvlm::plain

@@ -1,0 +1,13 @@
+// The layers written with LibTorch's own operators: what every device and number type can run, and the
+// formula that the fused CPU functions are tested against.
+#pragma once
+#include "torch/layers.h"
+
+namespace dvlm::plain {
+
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps, torch::Dtype type);
+torch::Tensor swiglu(const torch::Tensor& gate_up);
+torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
+                               const torch::Tensor& sine, const layers::AttentionShape& shape);
+
+}  // namespace dvlm::plain

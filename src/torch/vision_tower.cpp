@@ -1,0 +1,168 @@
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "model/model.h"
+#include "torch/layers.h"
+#include "torch/towers.h"
+
+namespace dvlm {
+namespace {
+
+using torch::Tensor;
+
+constexpr double kInitialSpread = 0.02, kEps = 1e-6;
+
+// Attention inside windows, and inside whole temporal slices (spec 4.3).
+std::vector<int64_t> slice_ends(const std::vector<Grid>& grids) {
+  std::vector<int64_t> ends = {0};
+  for (const Grid& grid : grids)
+    for (int t = 0; t < grid.t; ++t) ends.push_back(ends.back() + int64_t{grid.h} * grid.w);
+  return ends;
+}
+
+// Old patch rows in the order of the windows, and back in merged tokens.
+struct Order {
+  Tensor patches;  // int64 [patches]
+  Tensor merged;   // int64 [merged tokens]: out[merged[g]] = y[g]
+  bool identity = true;
+};
+
+Order order_of(const std::vector<int>& index, int64_t unit) {
+  Order order;
+  order.merged = torch::empty({static_cast<int64_t>(index.size())}, torch::kInt64);
+  order.patches = torch::empty({static_cast<int64_t>(index.size()) * unit}, torch::kInt64);
+  int64_t* merged = order.merged.mutable_data_ptr<int64_t>();
+  int64_t* patches = order.patches.mutable_data_ptr<int64_t>();
+  for (size_t g = 0; g < index.size(); ++g) {
+    merged[g] = index[g];
+    order.identity &= index[g] == static_cast<int>(g);
+    for (int64_t u = 0; u < unit; ++u) *patches++ = index[g] * unit + u;
+  }
+  return order;
+}
+
+Tensor permuted(const Tensor& x, const Order& order) {
+  return order.identity ? x : x.index_select(0, order.patches.to(x.device()));
+}
+
+}  // namespace
+
+VisionBlockImpl::VisionBlockImpl(const VisionConfig& config) : mlp_rows_(config.intermediate_size) {
+  const int64_t hidden = config.hidden_size;
+  const double residual_spread = kInitialSpread / std::sqrt(2.0 * config.depth);
+  norm1 = register_parameter("norm1", torch::ones({hidden}));
+  qkv_weight = register_parameter("qkv_weight", torch::randn({3 * hidden, hidden}) * kInitialSpread);
+  qkv_bias = register_parameter("qkv_bias", torch::zeros({3 * hidden}));
+  proj_weight = register_parameter("proj_weight", torch::randn({hidden, hidden}) * residual_spread);
+  proj_bias = register_parameter("proj_bias", torch::zeros({hidden}));
+  norm2 = register_parameter("norm2", torch::ones({hidden}));
+  gate_up_weight =
+      register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * kInitialSpread);
+  gate_up_bias = register_parameter("gate_up_bias", torch::zeros({2 * mlp_rows_}));
+  down_weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
+  down_bias = register_parameter("down_bias", torch::zeros({hidden}));
+}
+
+void VisionBlockImpl::name_weights(const std::string& prefix, NamedTensors& names) const {
+  names[prefix + "norm1.weight"] = norm1;
+  names[prefix + "norm2.weight"] = norm2;
+  names[prefix + "attn.qkv.weight"] = qkv_weight;
+  names[prefix + "attn.qkv.bias"] = qkv_bias;
+  names[prefix + "attn.proj.weight"] = proj_weight;
+  names[prefix + "attn.proj.bias"] = proj_bias;
+  names[prefix + "mlp.gate_proj.weight"] = gate_up_weight.slice(0, 0, mlp_rows_);
+  names[prefix + "mlp.gate_proj.bias"] = gate_up_bias.slice(0, 0, mlp_rows_);
+  names[prefix + "mlp.up_proj.weight"] = gate_up_weight.slice(0, mlp_rows_, 2 * mlp_rows_);
+  names[prefix + "mlp.up_proj.bias"] = gate_up_bias.slice(0, mlp_rows_, 2 * mlp_rows_);
+  names[prefix + "mlp.down_proj.weight"] = down_weight;
+  names[prefix + "mlp.down_proj.bias"] = down_bias;
+}
+
+VisionTowerImpl::VisionTowerImpl(const VisionConfig& config) : config_(config) {
+  const int64_t hidden = config.hidden_size, patch = config.patch_size;
+  const int64_t merged = hidden * config.spatial_merge_size * config.spatial_merge_size;
+  patch_weight_ = register_parameter(
+      "patch_weight",
+      torch::randn({hidden, config.in_channels, config.temporal_patch_size, patch, patch}) * kInitialSpread);
+  for (int i = 0; i < config.depth; ++i)
+    blocks_.push_back(register_module("block" + std::to_string(i), VisionBlock(config)));
+  norm_ = register_parameter("norm", torch::ones({hidden}));
+  merge_weight0_ = register_parameter("merge_weight0", torch::randn({merged, merged}) * kInitialSpread);
+  merge_bias0_ = register_parameter("merge_bias0", torch::zeros({merged}));
+  merge_weight2_ =
+      register_parameter("merge_weight2", torch::randn({config.out_hidden_size, merged}) * kInitialSpread);
+  merge_bias2_ = register_parameter("merge_bias2", torch::zeros({config.out_hidden_size}));
+}
+
+Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type) {
+  const int64_t unit = int64_t{config_.spatial_merge_size} * config_.spatial_merge_size;
+  const WindowIndex windows = window_index(grids, config_);
+  const Order order = order_of(windows.index, unit);
+  if (patches.dim() != 2 || patches.size(0) != order.patches.size(0) ||
+      patches.size(1) != config_.patch_elements())
+    fail("encode_images: expected patches [{}, {}] for these grids", order.patches.size(0),
+         config_.patch_elements());
+  const auto [cosine, sine] = vision_rotary(grids, config_);
+  const Tensor c = permuted(cosine, order).to(patches.device()),
+               s = permuted(sine, order).to(patches.device());
+  layers::AttentionShape inside_windows{config_.heads, config_.heads, config_.head_dim(), {}, false, {}};
+  layers::AttentionShape full = inside_windows;
+  inside_windows.cumulative.assign(windows.cumulative.begin(), windows.cumulative.end());
+  full.cumulative = slice_ends(grids);
+  const auto& full_blocks = config_.full_attention_blocks;
+
+  Tensor x = layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const VisionBlock& block = blocks_[i];
+    const bool whole = std::count(full_blocks.begin(), full_blocks.end(), static_cast<int>(i)) > 0;
+    Tensor y = layers::rms_norm(x, block->norm1, kEps, type);                   // [patches, hidden]
+    y = layers::linear(y, block->qkv_weight, block->qkv_bias);                  // [patches, 3 * hidden]
+    y = layers::rotary_attention(y, c, s, whole ? full : inside_windows);       // [patches, hidden]
+    x = x + layers::linear(y, block->proj_weight, block->proj_bias);            // [patches, hidden]
+    y = layers::rms_norm(x, block->norm2, kEps, type);                          // [patches, hidden]
+    y = layers::swiglu(linear(y, block->gate_up_weight, block->gate_up_bias));  // [patches, intermediate]
+    x = x + layers::linear(y, block->down_weight, block->down_bias);            // [patches, hidden]
+  }
+  Tensor y = layers::rms_norm(x, norm_, kEps, type)
+                 .view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
+  y = torch::gelu(layers::linear(y, merge_weight0_, merge_bias0_));
+  y = layers::linear(y, merge_weight2_, merge_bias2_).to(torch::kFloat32);  // [merged, out_hidden]
+  return order.identity ? y : y.index_select(0, order.merged.argsort().to(y.device()));
+}
+
+void VisionTowerImpl::name_weights(NamedTensors& names) const {
+  names["visual.patch_embed.proj.weight"] = patch_weight_;
+  names["visual.merger.ln_q.weight"] = norm_;
+  names["visual.merger.mlp.0.weight"] = merge_weight0_;
+  names["visual.merger.mlp.0.bias"] = merge_bias0_;
+  names["visual.merger.mlp.2.weight"] = merge_weight2_;
+  names["visual.merger.mlp.2.bias"] = merge_bias2_;
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    blocks_[i]->name_weights("visual.blocks." + std::to_string(i) + ".", names);
+}
+
+std::pair<Tensor, Tensor> vision_rotary(const std::vector<Grid>& grids, const VisionConfig& config) {
+  const int quarter = config.head_dim() / 4, merge = config.spatial_merge_size;
+  std::vector<float> frequencies;
+  for (int k = 0; k < quarter; ++k)
+    frequencies.push_back(1.0f /
+                          std::pow(10000.0f, static_cast<float>(2 * k) / static_cast<float>(2 * quarter)));
+  int64_t rows = 0;
+  for (const Grid& grid : grids) rows += grid.patches();
+  const Tensor angles = torch::empty({rows, 2 * quarter});
+  float* out = angles.mutable_data_ptr<float>();
+  const auto write = [&](int y, int x) {
+    for (const int position : {y, x})
+      for (const float frequency : frequencies) *out++ = static_cast<float>(position) * frequency;
+  };
+  for (const Grid& grid : grids)
+    for (int t = 0; t < grid.t; ++t)
+      for (int y = 0; y < grid.h; y += merge)
+        for (int x = 0; x < grid.w; x += merge)
+          for (int dy = 0; dy < merge; ++dy)
+            for (int dx = 0; dx < merge; ++dx) write(y + dy, x + dx);
+  return {angles.cos(), angles.sin()};
+}
+
+}  // namespace dvlm
