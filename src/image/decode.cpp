@@ -1,0 +1,138 @@
+#include <array>
+#include <cstring>
+#include <string_view>
+
+#include "core/files.h"
+#include "image/formats.h"
+
+namespace dvlm {
+
+namespace {
+
+using formats::Bytes;
+
+bool starts_with(Bytes file, std::string_view magic, size_t at = 0) {
+  return file.size() >= at + magic.size() && std::memcmp(file.data() + at, magic.data(), magic.size()) == 0;
+}
+
+bool is_pnm(Bytes file) {
+  if (file.size() < 3) return false;
+  const uint8_t* p = formats::octets(file);
+  const bool space = p[2] == ' ' || p[2] == '\n' || p[2] == '\r' || p[2] == '\t' || p[2] == '#';
+  return p[0] == 'P' && p[1] >= '1' && p[1] <= '6' && space;
+}
+
+// Formats that people try and that are not read, so that the message can name them.
+std::string_view unsupported_format(Bytes file) {
+  if (starts_with(file, "GIF87a") || starts_with(file, "GIF89a")) return "a GIF";
+  if (starts_with(file, std::string_view("II*\0", 4)) || starts_with(file, std::string_view("MM\0*", 4)))
+    return "a TIFF";
+  if (starts_with(file, "ftypavif", 4)) return "an AVIF";
+  if (starts_with(file, "ftyphei", 4) || starts_with(file, "ftypmif1", 4)) return "a HEIF/HEIC";
+  if (starts_with(file, "ftyp", 4)) return "an MP4 video";
+  if (starts_with(file, "RIFF") && starts_with(file, "AVI ", 8)) return "an AVI video";
+  if (starts_with(file, "%PDF")) return "a PDF";
+  if (starts_with(file, "<svg") || starts_with(file, "<?xml")) return "an SVG or XML";
+  if (starts_with(file, "<!DOCTYPE") || starts_with(file, "<html")) return "an HTML";
+  return {};
+}
+
+int base64_value(char c) {
+  if (c >= 'A' && c <= 'Z') return c - 'A';
+  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+  if (c >= '0' && c <= '9') return c - '0' + 52;
+  if (c == '+') return 62;
+  if (c == '/') return 63;
+  return -1;
+}
+
+std::vector<std::byte> decode_base64(std::string_view text) {
+  std::vector<std::byte> out;
+  out.reserve(text.size() / 4 * 3 + 3);
+  uint32_t bits = 0;
+  size_t digits = 0, padding = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n' || c == '\r' || c == ' ' || c == '\t') continue;
+    if (c == '=') {
+      ++padding;
+      continue;
+    }
+    const int value = base64_value(c);
+    if (value < 0 || padding != 0)
+      fail("the data URL is not valid base64 at character {} of its data; encode the picture file again", i);
+    bits = (bits << 6) | static_cast<uint32_t>(value);
+    if (++digits % 4 == 0) {
+      for (int shift = 16; shift >= 0; shift -= 8) out.push_back(static_cast<std::byte>(bits >> shift));
+      bits = 0;
+    }
+  }
+  const size_t rest = digits % 4;
+  if (padding > 2 || (digits + padding) % 4 != 0 || rest == 1)
+    fail("the data URL's base64 is cut off ({} digits and {} '='); send all of it", digits, padding);
+  if (rest == 2) out.push_back(static_cast<std::byte>(bits >> 4));
+  if (rest == 3) {
+    out.push_back(static_cast<std::byte>(bits >> 10));
+    out.push_back(static_cast<std::byte>(bits >> 2));
+  }
+  return out;
+}
+
+}  // namespace
+
+namespace formats {
+
+void check_size(int64_t width, int64_t height, const std::string& name, const DecodeLimits& limits) {
+  if (width <= 0 || height <= 0)
+    fail("{}: the picture says it is {} x {} pixels; both sides must be at least 1", name, width, height);
+  if (width > limits.max_side || height > limits.max_side)
+    fail("{}: the picture is {} x {} pixels and a side may have at most {}; make it smaller", name, width,
+         height, limits.max_side);
+  if (width * height > limits.max_pixels)
+    fail("{}: the picture is {} x {} = {} pixels and at most {} are allowed; make it smaller", name, width,
+         height, width * height, limits.max_pixels);
+}
+
+Image make_image(int width, int height) {
+  Image image{width, height, {}};
+  image.pixels.resize(static_cast<size_t>(width) * height * 3);
+  return image;
+}
+
+}  // namespace formats
+
+Image decode_image(std::span<const std::byte> file, const std::string& raw_name, const DecodeLimits& limits) {
+  const std::string name = printable(raw_name);
+  if (file.empty()) fail("{}: the picture file is empty (0 bytes)", name);
+  if (starts_with(file, "\xFF\xD8\xFF")) return formats::decode_jpeg(file, name, limits);
+  if (starts_with(file, "\x89PNG\r\n\x1A\n")) return formats::decode_png(file, name, limits);
+  if (starts_with(file, "RIFF") && starts_with(file, "WEBP", 8))
+    return formats::decode_webp(file, name, limits);
+  if (is_pnm(file)) return formats::decode_pnm(file, name, limits);
+  if (starts_with(file, "BM")) return formats::decode_bmp(file, name, limits);
+  const std::string_view format = unsupported_format(file);
+  if (!format.empty())
+    fail("{}: this is {} file, which is not read here; convert it to PNG, JPEG or WebP", name, format);
+  fail(
+      "{}: not a picture that can be read: its first bytes are not those of a JPEG, PNG, WebP, PNM or BMP "
+      "file",
+      name);
+}
+
+Image read_image(const std::filesystem::path& path, const DecodeLimits& limits) {
+  const std::string file = read_file(path);
+  return decode_image(std::as_bytes(std::span(file)), path.string(), limits);
+}
+
+Image decode_data_url(const std::string& url, const DecodeLimits& limits) {
+  constexpr std::string_view kPrefix = "data:image", kMarker = ";base64,";
+  const std::string_view text = url;
+  const size_t marker = text.substr(0, 256).find(kMarker);
+  if (!text.starts_with(kPrefix) || marker == std::string_view::npos)
+    fail("a data URL must begin with data:image/<type>;base64, but this one begins with \"{}\"",
+         printable(text, 40));
+  const std::vector<std::byte> file = decode_base64(text.substr(marker + kMarker.size()));
+  return decode_image(file, "the picture of the data URL", limits);
+}
+
+}  // namespace dvlm

@@ -1,0 +1,49 @@
+// One reader per picture format; only decode.cpp calls them. Each gets a file whose first bytes already name
+// the format, and returns 8-bit RGB or throws Error.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "image/image.h"
+
+namespace dvlm::formats {
+
+using Bytes = std::span<const std::byte>;
+
+Image decode_jpeg(Bytes file, const std::string& name, const DecodeLimits& limits);
+Image decode_png(Bytes file, const std::string& name, const DecodeLimits& limits);
+Image decode_webp(Bytes file, const std::string& name, const DecodeLimits& limits);
+Image decode_pnm(Bytes file, const std::string& name, const DecodeLimits& limits);
+Image decode_bmp(Bytes file, const std::string& name, const DecodeLimits& limits);
+
+// Throws unless both sides are positive and within the limits: called with the header's numbers before
+// anything of their size is allocated.
+void check_size(int64_t width, int64_t height, const std::string& name, const DecodeLimits& limits);
+
+// An uninitialised-to-black picture of a size that check_size has passed.
+Image make_image(int width, int height);
+
+// round(a * b / 255) as Pillow computes it.
+inline uint8_t multiply_255(int a, int b) {
+  const int t = a * b + 128;
+  return static_cast<uint8_t>(((t >> 8) + t) >> 8);
+}
+
+// One RGBA pixel pasted on white as Pillow's Image.paste with a mask does it.
+inline void paste_on_white(const uint8_t* rgba, uint8_t* rgb) {
+  const int alpha = rgba[3];
+  for (int c = 0; c < 3; ++c) {
+    const int t = 255 * (255 - alpha) + rgba[c] * alpha + 128;
+    rgb[c] = static_cast<uint8_t>(((t >> 8) + t) >> 8);
+  }
+}
+
+inline const uint8_t* octets(Bytes bytes) {
+  return reinterpret_cast<const uint8_t*>(bytes.data());
+}
+
+}  // namespace dvlm::formats

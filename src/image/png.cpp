@@ -1,0 +1,152 @@
+// PNG by libpng, without any of its transformations: samples become RGB here, by Pillow's rules.
+#include <png.h>
+
+#include <array>
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+
+#include "image/formats.h"
+
+namespace dvlm::formats {
+
+namespace {
+
+constexpr size_t kMaxChunkBytes = size_t{8} << 20;  // of metadata: profiles and texts, which are not used
+
+// As in jpeg.cpp: functions that call setjmp have no locals with destructors.
+struct Reader {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  Bytes rest;
+  std::jmp_buf jump = {};
+  char message[128] = "out of memory";
+
+  Reader() = default;
+  ~Reader() {
+    if (png) png_destroy_read_struct(&png, &info, nullptr);
+  }
+  Reader(const Reader&) = delete;
+};
+
+[[noreturn]] void on_error(png_structp png, png_const_charp message) {
+  Reader& reader = *static_cast<Reader*>(png_get_error_ptr(png));
+  std::snprintf(reader.message, sizeof reader.message, "%s", message);
+  std::longjmp(reader.jump, 1);
+}
+
+void on_warning(png_structp, png_const_charp) {}
+
+void on_read(png_structp png, png_bytep out, size_t count) {
+  Reader& reader = *static_cast<Reader*>(png_get_io_ptr(png));
+  if (count > reader.rest.size()) png_error(png, "the file is cut off");
+  std::memcpy(out, reader.rest.data(), count);
+  reader.rest = reader.rest.subspan(count);
+}
+
+struct Header {
+  png_uint_32 width = 0, height = 0;
+  int depth = 0, color = 0, interlace = 0;
+  std::array<std::array<uint8_t, 3>, 256> palette = {};  // entries that the file does not give are black
+};
+
+bool read_header(Reader& reader, Bytes file, Header& header) {
+  if (setjmp(reader.jump)) return false;
+  reader.rest = file;
+  reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
+  if (!reader.png) return false;
+  reader.info = png_create_info_struct(reader.png);
+  if (!reader.info) return false;
+  png_set_read_fn(reader.png, &reader, on_read);
+  // The size itself is judged by check_size, whose message names the limit.
+  png_set_user_limits(reader.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+  png_set_chunk_malloc_max(reader.png, kMaxChunkBytes);
+  png_read_info(reader.png, reader.info);
+  png_get_IHDR(reader.png, reader.info, &header.width, &header.height, &header.depth, &header.color,
+               &header.interlace, nullptr, nullptr);
+  png_colorp colors = nullptr;
+  int count = 0;
+  if (png_get_PLTE(reader.png, reader.info, &colors, &count)) {
+    for (int i = 0; i < count && i < 256; ++i)
+      header.palette[i] = {colors[i].red, colors[i].green, colors[i].blue};
+  }
+  return true;
+}
+
+uint8_t packed_sample(const uint8_t* row, int x, int depth) {
+  const int bit = x * depth;
+  return static_cast<uint8_t>((row[bit >> 3] >> (8 - depth - (bit & 7))) & ((1 << depth) - 1));
+}
+
+void grey_row(const uint8_t* row, int width, int depth, uint8_t* rgb) {
+  for (int x = 0; x < width; ++x, rgb += 3) {
+    uint8_t value;
+    if (depth == 16) {
+      // Pillow reads 16-bit grey as mode I;16, whose conversion clips instead of scaling.
+      value = row[2 * x] == 0 ? row[2 * x + 1] : 255;
+    } else if (depth == 8) {
+      value = row[x];
+    } else {
+      value = static_cast<uint8_t>(packed_sample(row, x, depth) * (255 / ((1 << depth) - 1)));
+    }
+    rgb[0] = rgb[1] = rgb[2] = value;
+  }
+}
+
+// 16-bit samples of colour or alpha pictures lose their low byte, as in Pillow.
+void row_to_rgb(const Header& header, const uint8_t* row, uint8_t* rgb) {
+  const int width = static_cast<int>(header.width), bytes = header.depth == 16 ? 2 : 1;
+  switch (header.color) {
+    case PNG_COLOR_TYPE_GRAY:
+      return grey_row(row, width, header.depth, rgb);
+    case PNG_COLOR_TYPE_GRAY_ALPHA:
+      for (int x = 0; x < width; ++x, rgb += 3) rgb[0] = rgb[1] = rgb[2] = row[2 * bytes * x];
+      return;
+    case PNG_COLOR_TYPE_PALETTE:
+      for (int x = 0; x < width; ++x, rgb += 3) {
+        const uint8_t index = header.depth == 8 ? row[x] : packed_sample(row, x, header.depth);
+        std::memcpy(rgb, header.palette[index].data(), 3);
+      }
+      return;
+    case PNG_COLOR_TYPE_RGB:
+      for (int i = 0; i < 3 * width; ++i) rgb[i] = row[bytes * i];
+      return;
+    default:
+      for (int x = 0; x < width; ++x, row += 4 * bytes, rgb += 3) {
+        const uint8_t rgba[4] = {row[0], row[bytes], row[2 * bytes], row[3 * bytes]};
+        paste_on_white(rgba, rgb);
+      }
+  }
+}
+
+// `raw` holds one row, or all rows of an interlaced picture.
+bool read_rows(Reader& reader, const Header& header, size_t row_bytes, uint8_t* raw, uint8_t* rgb) {
+  if (setjmp(reader.jump)) return false;
+  const int passes = png_set_interlace_handling(reader.png);
+  png_start_read_image(reader.png);
+  const size_t stride = passes > 1 ? row_bytes : 0;
+  for (int pass = 0; pass < passes; ++pass) {
+    for (png_uint_32 y = 0; y < header.height; ++y) {
+      png_read_row(reader.png, raw + y * stride, nullptr);
+      if (pass + 1 == passes) row_to_rgb(header, raw + y * stride, rgb + size_t{y} * header.width * 3);
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+Image decode_png(Bytes file, const std::string& name, const DecodeLimits& limits) {
+  Reader reader;
+  Header header;
+  if (!read_header(reader, file, header)) fail("{}: broken PNG file: {}", name, printable(reader.message));
+  check_size(header.width, header.height, name, limits);
+  Image image = make_image(static_cast<int>(header.width), static_cast<int>(header.height));
+  const size_t row_bytes = png_get_rowbytes(reader.png, reader.info);
+  std::vector<uint8_t> raw(row_bytes * (header.interlace == PNG_INTERLACE_NONE ? 1 : header.height));
+  if (!read_rows(reader, header, row_bytes, raw.data(), image.pixels.data()))
+    fail("{}: broken PNG file: {}", name, printable(reader.message));
+  return image;
+}
+
+}  // namespace dvlm::formats
