@@ -19,19 +19,20 @@ struct SamplingOptions {
   double temperature = 0;  // 0 = greedy
   int top_k = 0;           // 0 = all
   double top_p = 1;        // (0, 1]
-  uint64_t seed = 0;
+  uint64_t seed = 0;       // the text is a function of prompt, seed and these options, see Sampler
 };
 
 struct DecodeOptions {
   DecoderKind kind = DecoderKind::speculative;
-  int block_size = 32;      // tokens per draft, including the known first one
-  double threshold = 0.9;   // tau of masked diffusion
-  int sub_block = 8;        // masked diffusion: tokens denoised together, left to right
+  int block_size = 32;     // tokens per draft, including the known first one
+  double threshold = 0.9;  // tau of masked diffusion
+  int sub_block = 8;       // masked diffusion: tokens denoised together, left to right
   int max_tokens = 512;
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   TokenId mask_token = -1;  // required by masked diffusion and speculation
-  int valid_tokens = 0;     // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size
-  int context_limit = 0;    // positions that the model has; 0 = no limit
+  int valid_tokens =
+      0;  // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size
+  int context_limit = 0;  // positions that the model has; 0 = no limit
 
   // The first field that is out of range, as a sentence, or "".
   std::string problem() const;
@@ -41,15 +42,17 @@ struct DecodeOptions {
 struct Prompt {
   std::vector<TokenId> tokens;
   RopeIndex rope;
-  std::vector<float> features;       // rows for all pads, in order: [pads, hidden]
+  std::vector<float> features;  // rows for all pads, in order: [pads, hidden]
+  std::vector<TokenId>
+      pad_tokens;  // the ids that features stand for: image and video pad; empty without features
   std::vector<TokenId> stop_tokens;
 };
 
 struct DecodeStats {
   int prefill_passes = 0;
-  int nfe = 0;               // passes after prefill
-  int rounds = 0;            // speculative: draft + verify; masked diffusion: blocks
-  int tokens = 0;            // emitted, stop token included
+  int nfe = 0;     // passes after prefill
+  int rounds = 0;  // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
+  int tokens = 0;  // emitted, stop token included
   double tokens_per_nfe() const;      // tokens after the first, which prefill gives, per pass
   double accepted_per_round() const;  // the same per round
 };
@@ -57,10 +60,11 @@ struct DecodeStats {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  // The segments of the next pass; views stay valid until take(). The first call prefills the part of the prompt that the
-  // sequence does not hold yet (its length() tells: a prefix may have been reused).
+  // The segments of the next pass; views stay valid until take(). The first call prefills the part of the
+  // prompt that the sequence does not hold yet (its length() tells: a prefix may have been reused).
   virtual std::span<const Segment> next() = 0;
-  // The rows of next()'s segments. Truncates the sequence to what is committed and returns the tokens emitted now.
+  // The rows of next()'s segments. Truncates the sequence to what is committed and returns the tokens emitted
+  // now.
   virtual std::span<const TokenId> take(const Logits& logits) = 0;
   FinishReason finished() const { return finished_; }
   const DecodeStats& stats() const { return stats_; }
@@ -70,7 +74,9 @@ class Decoder {
   DecodeStats stats_;
 };
 
-// Throws Error when options.problem() is not empty.
+// Throws Error when options.problem() is not empty or the prompt leaves no position for an answer. `sequence`
+// may hold a prefix of the prompt, at most all but its last token; when the decoder has finished it holds a
+// prefix of the prompt and the emitted tokens. It must have room for the prompt, max_tokens and one block.
 std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
 
 }  // namespace dvlm

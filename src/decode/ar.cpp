@@ -1,0 +1,30 @@
+// Autoregressive decoding (spec 7.1): one pass per token.
+#include "decode/base.h"
+
+namespace dvlm {
+namespace {
+
+class Autoregressive final : public DecoderBase {
+ public:
+  using DecoderBase::DecoderBase;
+
+ private:
+  void plan() override { set_pass({&last_, 1}, Visibility::causal, rows_); }
+
+  void absorb(const Logits& logits) override {
+    ++stats_.rounds;
+    last_ = sampler_.pick(logits.row(0), committed());
+    emit(last_);
+  }
+
+  const std::vector<int> rows_ = {0};
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> make_autoregressive(const Prompt& prompt, Sequence& sequence,
+                                             const DecodeOptions& options) {
+  return std::make_unique<Autoregressive>(prompt, sequence, options);
+}
+
+}  // namespace dvlm

@@ -1,0 +1,119 @@
+#include "decode/base.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace dvlm {
+namespace {
+
+int count_pads(std::span<const TokenId> tokens, const Prompt& prompt) {
+  const auto is_pad = [&](TokenId token) {
+    return std::find(prompt.pad_tokens.begin(), prompt.pad_tokens.end(), token) != prompt.pad_tokens.end();
+  };
+  return static_cast<int>(std::count_if(tokens.begin(), tokens.end(), is_pad));
+}
+
+}  // namespace
+
+DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
+    : options_(options),
+      sampler_(options.sampling),
+      sequence_(sequence),
+      prompt_(prompt),
+      prompt_tokens_(static_cast<int>(prompt.tokens.size())),
+      max_tokens_(options.max_tokens) {
+  if (prompt.tokens.empty()) fail("the prompt is empty: give it at least one token");
+  DVLM_ASSERT(prompt.rope.positions.size() == prompt.tokens.size());
+  DVLM_ASSERT(sequence.length() < prompt_tokens_);
+  if (options.context_limit > 0) {
+    const int free = options.context_limit - prompt_tokens_;
+    if (free < 1)
+      fail(
+          "the prompt has {} tokens, but the model's context has {} positions and the answer needs at least "
+          "one: "
+          "shorten the prompt or lower --max-pixels",
+          prompt_tokens_, options.context_limit);
+    max_tokens_ = std::min(max_tokens_, free);
+  }
+}
+
+std::span<const Segment> DecoderBase::next() {
+  DVLM_ASSERT(finished_ == FinishReason::none);
+  if (prefilled_)
+    plan();
+  else
+    plan_prefill();
+  return {&segment_, 1};
+}
+
+std::span<const TokenId> DecoderBase::take(const Logits& logits) {
+  DVLM_ASSERT(logits.rows == static_cast<int>(segment_.logit_rows.size()));
+  emitted_.clear();
+  if (prefilled_) {
+    ++stats_.nfe;
+    absorb(logits);
+  } else {
+    prefilled_ = true;
+    ++stats_.prefill_passes;
+    last_ = sampler_.pick(logits.row(0), prompt_tokens_);
+    emit(last_);
+  }
+  // What was accepted behind the last emitted token is not part of the text that a next turn may reuse.
+  if (finished_ != FinishReason::none)
+    sequence_.truncate(std::min(committed(), prompt_tokens_ + stats_.tokens));
+  return emitted_;
+}
+
+void DecoderBase::plan_prefill() {
+  const auto held = static_cast<size_t>(committed());
+  const std::span<const TokenId> tokens(prompt_.tokens);
+  segment_ = {};
+  segment_.sequence = &sequence_;
+  segment_.tokens = tokens.subspan(held);
+  segment_.positions = std::span(prompt_.rope.positions).subspan(held);
+  const int all = count_pads(tokens, prompt_), skipped = count_pads(tokens.first(held), prompt_);
+  if (all > skipped) {
+    DVLM_ASSERT(prompt_.features.size() % static_cast<size_t>(all) == 0 && !prompt_.features.empty());
+    const size_t hidden = prompt_.features.size() / static_cast<size_t>(all);
+    segment_.features = std::span(prompt_.features).subspan(static_cast<size_t>(skipped) * hidden);
+  }
+  segment_.context = committed();
+  segment_.keep = true;
+  prefill_row_.assign(1, static_cast<int>(segment_.tokens.size()) - 1);
+  segment_.logit_rows = prefill_row_;
+}
+
+void DecoderBase::set_pass(std::span<const TokenId> tokens, Visibility visibility,
+                           std::span<const int> rows) {
+  positions_.clear();
+  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
+    const int position = committed() + i + prompt_.rope.delta;
+    positions_.push_back({position, position, position});
+  }
+  segment_ = {};
+  segment_.sequence = &sequence_;
+  segment_.tokens = tokens;
+  segment_.positions = positions_;
+  segment_.visibility = visibility;
+  segment_.context = committed();
+  segment_.keep = visibility == Visibility::causal;
+  segment_.logit_rows = rows;
+}
+
+bool DecoderBase::emit(TokenId token) {
+  emitted_.push_back(token);
+  ++stats_.tokens;
+  if (is_stop(token))
+    finished_ = FinishReason::stop;
+  else if (remaining() == 0)
+    finished_ = FinishReason::length;
+  return finished_ == FinishReason::none;
+}
+
+bool DecoderBase::is_stop(TokenId token) const {
+  return std::find(prompt_.stop_tokens.begin(), prompt_.stop_tokens.end(), token) !=
+         prompt_.stop_tokens.end();
+}
+
+}  // namespace dvlm

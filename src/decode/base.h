@@ -1,0 +1,68 @@
+// What the decoders share: prefill, the segments of generated tokens, and emission with its stop rules.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "decode/decoder.h"
+#include "decode/sampling.h"
+
+namespace dvlm {
+
+// A generated token's life: it is chosen from a row of logits and emitted at once; its K/V are written by the
+// next causal pass. So between rounds the sequence holds everything but the newest token, last_.
+//
+// The fused decoder of spec 7.4 needs nothing more from Segment: the draft under test is one causal segment
+// that is kept, and the masks of group g are a bidirectional segment with that one as parent and
+// parent_tokens = g + 1.
+class DecoderBase : public Decoder {
+ public:
+  DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
+  std::span<const Segment> next() final;
+  std::span<const TokenId> take(const Logits& logits) final;
+
+ protected:
+  virtual void plan() = 0;                        // calls set_pass() for the next pass after prefill
+  virtual void absorb(const Logits& logits) = 0;  // reads its rows, emits
+
+  // The next pass: `tokens` behind everything committed. Causal passes keep their K/V, bidirectional ones do
+  // not. `tokens` and `rows` must live until take().
+  void set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows);
+
+  // Emits `token` and checks the stop rules; false when the text ends with it.
+  bool emit(TokenId token);
+
+  int committed() const { return sequence_.length(); }
+  int remaining() const { return max_tokens_ - stats_.tokens; }
+  // Positions that the model still has behind the committed tokens.
+  int room() const {
+    return options_.context_limit > 0 ? options_.context_limit - committed() : options_.block_size;
+  }
+  Banned draft_ban() const { return {options_.mask_token, options_.valid_tokens}; }
+
+  const DecodeOptions options_;
+  Sampler sampler_;
+  Sequence& sequence_;
+  TokenId last_ = 0;  // emitted, its K/V not yet written
+
+ private:
+  void plan_prefill();
+  bool is_stop(TokenId token) const;
+
+  const Prompt& prompt_;
+  const int prompt_tokens_;
+  int max_tokens_;
+  bool prefilled_ = false;
+  Segment segment_;
+  std::vector<Position> positions_;
+  std::vector<int> prefill_row_;
+  std::vector<TokenId> emitted_;
+};
+
+std::unique_ptr<Decoder> make_autoregressive(const Prompt& prompt, Sequence& sequence,
+                                             const DecodeOptions& options);
+std::unique_ptr<Decoder> make_masked_diffusion(const Prompt& prompt, Sequence& sequence,
+                                               const DecodeOptions& options);
+std::unique_ptr<Decoder> make_speculative(const Prompt& prompt, Sequence& sequence,
+                                          const DecodeOptions& options);
+
+}  // namespace dvlm

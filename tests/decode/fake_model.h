@@ -1,0 +1,174 @@
+// A model whose logits are a hash of the visible tokens: what AR text must be is computable without any
+// decoder, and a K/V kept wrongly changes the text.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "core/random.h"
+#include "decode/decoder.h"
+
+namespace dvlm {
+
+// Checks the discipline of segments (spec 6) on every pass.
+class FakeModel : public Model {
+ public:
+  using Row = std::vector<float>;
+  // Logits behind a causal prefix (prompt included).
+  using Next = std::function<Row(std::span<const TokenId> prefix)>;
+  // Logits of row i of a bidirectional pass over `block` behind `prefix`.
+  using Draft = std::function<Row(std::span<const TokenId> prefix, std::span<const TokenId> block, int i)>;
+
+  FakeModel(int vocab, Next next, Draft draft)
+      : next_(std::move(next)), draft_(std::move(draft)), vocab_(vocab) {}
+
+  struct Kv : Sequence {
+    std::vector<TokenId> tokens;
+    int capacity = 0;
+    int length() const override { return static_cast<int>(tokens.size()); }
+    void truncate(int length) override {
+      ASSERT_LE(length, static_cast<int>(tokens.size()));
+      tokens.resize(length);
+    }
+    std::unique_ptr<Sequence> fork() const override { return std::make_unique<Kv>(*this); }
+  };
+
+  const ModelConfig& config() const override { return config_; }
+  ImageFeatures encode_image(const Patches&) override { return {}; }
+  std::unique_ptr<Sequence> new_sequence(int capacity) override {
+    auto kv = std::make_unique<Kv>();
+    kv->capacity = capacity;
+    return kv;
+  }
+
+  Logits forward(std::span<const Segment> segments) override {
+    values_.clear();
+    int rows = 0;
+    for (const Segment& segment : segments) {
+      check(segment);
+      auto& kv = dynamic_cast<Kv&>(*segment.sequence);
+      std::vector<TokenId> prefix(kv.tokens.begin(), kv.tokens.begin() + segment.context);
+      for (const int row : segment.logit_rows) {
+        auto visible = prefix;
+        const bool causal = segment.visibility == Visibility::causal;
+        if (causal) visible.insert(visible.end(), segment.tokens.begin(), segment.tokens.begin() + row + 1);
+        const Row logits = causal ? next_(visible) : draft_(prefix, segment.tokens, row);
+        values_.insert(values_.end(), logits.begin(), logits.end());
+        ++rows;
+      }
+      if (segment.keep) kv.tokens.insert(kv.tokens.end(), segment.tokens.begin(), segment.tokens.end());
+    }
+    ++passes;
+    return {values_, rows, vocab_};
+  }
+
+  int passes = 0;
+  int delta = 0;            // expected offset of generated positions
+  int prompt_tokens = 0;    // where generated tokens begin
+  int largest_segment = 0;  // after prefill
+  size_t features = 0;      // floats seen so far
+
+ private:
+  void check(const Segment& segment) {
+    auto& kv = dynamic_cast<Kv&>(*segment.sequence);
+    ASSERT_EQ(segment.positions.size(), segment.tokens.size());
+    ASSERT_EQ(segment.context, kv.length());
+    ASSERT_EQ(segment.keep, segment.visibility == Visibility::causal) << "only causal passes leave K/V";
+    ASSERT_EQ(segment.parent, -1);
+    const int size = static_cast<int>(segment.tokens.size());
+    if (kv.capacity > 0) {
+      ASSERT_LE(segment.context + size, kv.capacity);
+    }
+    for (const int row : segment.logit_rows) ASSERT_TRUE(row >= 0 && row < size);
+    for (int i = 0; i < size; ++i) {
+      const int index = segment.context + i;
+      if (index < prompt_tokens) continue;
+      ASSERT_EQ(segment.positions[i], (Position{index + delta, index + delta, index + delta}));
+    }
+    if (segment.context >= prompt_tokens) largest_segment = std::max(largest_segment, size);
+    features += segment.features.size();
+  }
+
+  Next next_;
+  Draft draft_;
+  int vocab_;
+  ModelConfig config_;
+  std::vector<float> values_;
+};
+
+inline uint64_t hash(std::span<const TokenId> tokens, uint64_t salt) {
+  uint64_t h = 0xCBF29CE484222325u + salt;
+  for (const TokenId token : tokens) h = (h ^ static_cast<uint64_t>(token)) * 0x9E3779B97F4A7C15u + (h >> 29);
+  return h;
+}
+
+// Logits with a preferred token and noise, all from a hash of the prefix.
+inline FakeModel::Next hashed_next(int vocab, uint64_t salt, float sharpness = 4) {
+  return [=](std::span<const TokenId> prefix) {
+    const uint64_t h = hash(prefix, salt);
+    FakeModel::Row row(vocab);
+    for (int i = 0; i < vocab; ++i) row[i] = static_cast<float>(uniform(h, 1, i)) * sharpness;
+    row[h % static_cast<uint64_t>(vocab)] += 2;
+    return row;
+  };
+}
+
+// Drafts that look through the masks at the true continuation and are right with probability `accuracy`.
+inline FakeModel::Draft hashed_draft(int vocab, FakeModel::Next next, TokenId mask, double accuracy) {
+  return [=](std::span<const TokenId> prefix, std::span<const TokenId> block, int i) {
+    std::vector<TokenId> text(prefix.begin(), prefix.end());
+    FakeModel::Row row;
+    for (int j = 0; j <= i; ++j) {
+      TokenId token = block[j];
+      if (j > 0 && token == mask)
+        token = static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
+      text.push_back(token);
+      row = next(text);
+    }
+    const uint64_t h = hash(text, 77);
+    if (uniform(h, 2, i) >= accuracy) row[h % static_cast<uint64_t>(vocab)] += 20;
+    return row;
+  };
+}
+
+inline Prompt make_prompt(std::vector<TokenId> tokens, std::vector<TokenId> stops = {}, int delta = 0) {
+  Prompt prompt;
+  prompt.tokens = std::move(tokens);
+  for (int i = 0; i < static_cast<int>(prompt.tokens.size()); ++i) prompt.rope.positions.push_back({i, i, i});
+  prompt.rope.delta = delta;
+  prompt.stop_tokens = std::move(stops);
+  return prompt;
+}
+
+struct Decoded {
+  std::vector<TokenId> tokens;
+  std::vector<int> emitted_per_pass;
+  FinishReason finish = FinishReason::none;
+  DecodeStats stats;
+  int committed = 0;
+};
+
+inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& options, Sequence& sequence) {
+  const auto decoder = make_decoder(prompt, sequence, options);
+  Decoded result;
+  while (decoder->finished() == FinishReason::none) {
+    const auto emitted = decoder->take(model.forward(decoder->next()));
+    result.tokens.insert(result.tokens.end(), emitted.begin(), emitted.end());
+    result.emitted_per_pass.push_back(static_cast<int>(emitted.size()));
+  }
+  result.finish = decoder->finished();
+  result.stats = decoder->stats();
+  result.committed = sequence.length();
+  return result;
+}
+
+inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& options) {
+  const auto sequence =
+      model.new_sequence(static_cast<int>(prompt.tokens.size()) + options.max_tokens + options.block_size);
+  return decode(model, prompt, options, *sequence);
+}
+
+}  // namespace dvlm

@@ -1,0 +1,296 @@
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "decode/decoder.h"
+#include "decode/sampling.h"
+#include "fake_model.h"
+
+namespace dvlm {
+namespace {
+
+constexpr int kVocab = 40;
+constexpr TokenId kMask = 39, kEos = 38;
+
+// A model that follows `script` (prompt included) and then counts 0, 1, 2...; drafts are right for the first
+// `right` drafted tokens of a block and wrong (kVocab - 3) behind them.
+FakeModel scripted(std::vector<TokenId> script, int right) {
+  const auto next_token = [script](size_t length) {
+    return length < script.size() ? script[length] : static_cast<TokenId>((length - script.size()) % 10);
+  };
+  const auto one_hot = [](TokenId token) {
+    FakeModel::Row row(kVocab, 0.0f);
+    row[token] = 8;
+    return row;
+  };
+  return FakeModel(
+      kVocab, [=](std::span<const TokenId> prefix) { return one_hot(next_token(prefix.size())); },
+      [=](std::span<const TokenId> prefix, std::span<const TokenId>, int i) {
+        return one_hot(i < right ? next_token(prefix.size() + i + 1) : kVocab - 3);
+      });
+}
+
+DecodeOptions speculative(int block, int max_tokens) {
+  return {
+      .kind = DecoderKind::speculative, .block_size = block, .max_tokens = max_tokens, .mask_token = kMask};
+}
+
+std::vector<TokenId> count_to(int n) {
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < n; ++i) tokens.push_back(i % 10);
+  return tokens;
+}
+
+TEST(Speculative, WithNothingAcceptedEmitsTheCorrection) {
+  auto model = scripted({7, 7}, 0);
+  const auto result = decode(model, make_prompt({7, 7}), speculative(4, 5));
+  EXPECT_EQ(result.tokens, count_to(5));
+  // Prefill, then draft + verify for each of three tokens, then one token is left: nothing to draft.
+  EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 0, 1, 0, 1, 0, 1, 1}));
+  EXPECT_EQ(result.stats.nfe, 7);
+  EXPECT_EQ(result.stats.rounds, 4);
+  EXPECT_EQ(result.finish, FinishReason::length);
+}
+
+TEST(Speculative, WithAllAcceptedEmitsTheBonusToken) {
+  auto model = scripted({7}, 100);
+  const auto result = decode(model, make_prompt({7}), speculative(4, 9));
+  EXPECT_EQ(result.tokens, count_to(9));
+  EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 0, 4, 0, 4}));
+  EXPECT_EQ(result.stats.tokens_per_nfe(), 2);  // B / 2
+  EXPECT_EQ(result.stats.accepted_per_round(), 4);
+  EXPECT_EQ(result.stats.prefill_passes, 1);
+}
+
+TEST(Speculative, AcceptsTheMatchingPrefix) {
+  auto model = scripted({7}, 2);
+  const auto result = decode(model, make_prompt({7}), speculative(8, 7));
+  EXPECT_EQ(result.tokens, count_to(7));
+  EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 0, 3, 0, 3}));
+}
+
+TEST(Speculative, StopsAtAnEosThatPrefillGives) {
+  auto model = scripted({7, kEos}, 100);
+  const auto result = decode(model, make_prompt({7}, {kEos}), speculative(4, 9));
+  EXPECT_EQ(result.tokens, std::vector<TokenId>{kEos});
+  EXPECT_EQ(result.finish, FinishReason::stop);
+  EXPECT_EQ(result.stats.nfe, 0);
+  EXPECT_EQ(result.committed, 1);
+}
+
+TEST(Speculative, StopsAtAnEosInsideTheAcceptedRun) {
+  auto model = scripted({7, 1, 2, kEos, 3, 4, 5}, 100);
+  const auto result = decode(model, make_prompt({7}, {kEos}), speculative(8, 20));
+  EXPECT_EQ(result.tokens, (std::vector<TokenId>{1, 2, kEos}));
+  EXPECT_EQ(result.finish, FinishReason::stop);
+  EXPECT_LE(result.committed, 4) << "what follows the stop token is not kept";
+  EXPECT_EQ(result.stats.tokens, 3);
+}
+
+TEST(Speculative, StopsAtAnEosThatIsTheCorrection) {
+  auto model = scripted({7, 1, 2, kEos, 3, 4}, 1);
+  const auto result = decode(model, make_prompt({7}, {kEos}), speculative(8, 20));
+  EXPECT_EQ(result.tokens, (std::vector<TokenId>{1, 2, kEos}));
+  EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 0, 2})) << "in the same round";
+}
+
+TEST(Speculative, TheFirstOfSeveralStopTokensWins) {
+  auto model = scripted({7, 1, 37, kEos, 3}, 100);
+  const auto result = decode(model, make_prompt({7}, {kEos, 37}), speculative(8, 20));
+  EXPECT_EQ(result.tokens, (std::vector<TokenId>{1, 37}));
+}
+
+TEST(Speculative, CutsMaxTokensInsideARoundAndDraftsNoMoreThanThat) {
+  for (int max_tokens = 1; max_tokens < 12; ++max_tokens) {
+    auto model = scripted({7}, 100);
+    model.prompt_tokens = 1;
+    const auto result = decode(model, make_prompt({7}), speculative(8, max_tokens));
+    EXPECT_EQ(result.tokens, count_to(max_tokens));
+    EXPECT_EQ(result.finish, FinishReason::length);
+    EXPECT_LE(model.largest_segment, std::min(8, max_tokens - 1));
+  }
+}
+
+TEST(Speculative, NeverDraftsTheMaskOrPaddingIds) {
+  std::vector<TokenId> drafted;
+  FakeModel model(
+      kVocab,
+      [](std::span<const TokenId>) {
+        FakeModel::Row row(kVocab, 0.0f);
+        row[3] = 1;
+        return row;
+      },
+      [](std::span<const TokenId>, std::span<const TokenId>, int) {
+        FakeModel::Row row(kVocab, 0.0f);
+        row[3] = 1, row[30] = 5, row[31] = 9, row[kMask] = 10;
+        return row;
+      });
+  auto options = speculative(4, 9);
+  options.mask_token = 29;
+  options.valid_tokens = 30;
+  auto prompt = make_prompt({7});
+  const auto sequence = model.new_sequence(30);
+  const auto decoder = make_decoder(prompt, *sequence, options);
+  bool saw_draft = false;
+  while (decoder->finished() == FinishReason::none) {
+    const auto segments = decoder->next();
+    if (segments[0].keep && segments[0].tokens.size() > 1) {
+      for (const TokenId token : segments[0].tokens.subspan(1)) EXPECT_EQ(token, 3);
+      saw_draft = true;
+    }
+    decoder->take(model.forward(segments));
+  }
+  EXPECT_TRUE(saw_draft);
+}
+
+TEST(Speculative, EmitsTheMaskTokenWhenVerificationSaysSo) {
+  auto model = scripted({7, 1, kMask, 2, 3}, 100);
+  const auto result = decode(model, make_prompt({7}), speculative(8, 5));
+  EXPECT_EQ(result.tokens, (std::vector<TokenId>{1, kMask, 2, 3, 0}));
+}
+
+TEST(Speculative, EndsAtTheContextLimit) {
+  for (const auto kind :
+       {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative}) {
+    for (int limit = 4; limit < 16; ++limit) {
+      auto model = scripted({7, 7, 7}, 100);
+      auto options = speculative(4, 100);
+      options.kind = kind;
+      options.context_limit = limit;
+      auto prompt = make_prompt({7, 7, 7});
+      const auto sequence = model.new_sequence(limit);
+      const auto result = decode(model, prompt, options, *sequence);
+      EXPECT_EQ(result.tokens, count_to(limit - 3));
+      EXPECT_EQ(result.finish, FinishReason::length);
+    }
+    auto model = scripted({7, 7, 7}, 100);
+    auto options = speculative(4, 100);
+    options.kind = kind;
+    options.context_limit = 3;
+    EXPECT_THROW(decode(model, make_prompt({7, 7, 7}), options), Error);
+  }
+}
+
+TEST(Decoder, PrefillsOnlyWhatTheSequenceDoesNotHold) {
+  auto model = scripted({}, 0);
+  Prompt prompt = make_prompt({1, 36, 36, 2, 36, 3});
+  prompt.pad_tokens = {36, 35};
+  prompt.features = {1, 1, 2, 2, 3, 3};
+  const auto sequence = model.new_sequence(30);
+  dynamic_cast<FakeModel::Kv&>(*sequence).tokens = {1, 36};
+  const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3));
+  const auto segments = decoder->next();
+  ASSERT_EQ(segments.size(), 1u);
+  EXPECT_EQ(std::vector<TokenId>(segments[0].tokens.begin(), segments[0].tokens.end()),
+            (std::vector<TokenId>{36, 2, 36, 3}));
+  EXPECT_EQ(std::vector<float>(segments[0].features.begin(), segments[0].features.end()),
+            (std::vector<float>{2, 2, 3, 3}));
+  EXPECT_EQ(segments[0].positions[0], (Position{2, 2, 2}));
+  EXPECT_EQ(segments[0].context, 2);
+  EXPECT_TRUE(segments[0].keep);
+  ASSERT_EQ(segments[0].logit_rows.size(), 1u);
+  EXPECT_EQ(segments[0].logit_rows[0], 3);
+}
+
+// Ties: both models prefer several tokens equally; the lowest must be taken by draft and verification alike.
+TEST(Speculative, TiesAreBrokenTheSameWayEverywhere) {
+  const auto tied = [](std::span<const TokenId> prefix) {
+    FakeModel::Row row(kVocab, 0.0f);
+    const size_t lowest = hash(prefix, 4) % 20;
+    for (size_t i = lowest; i < 25; i += 3) row[i] = 4;
+    return row;
+  };
+  FakeModel ar(kVocab, tied, hashed_draft(kVocab, tied, kMask, 0.7));
+  auto options = speculative(8, 60);
+  const auto spec = decode(ar, make_prompt({1, 2}), options);
+  options.kind = DecoderKind::autoregressive;
+  const auto expected = decode(ar, make_prompt({1, 2}), options);
+  EXPECT_EQ(spec.tokens, expected.tokens);
+  EXPECT_LT(spec.stats.nfe, expected.stats.nfe);
+}
+
+TEST(Lossless, SpeculativeTextIsAutoregressiveTextOnScriptedModels) {
+  int compared = 0;
+  double accepted = 0;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    const auto next = hashed_next(kVocab, seed);
+    const double accuracy = uniform(seed, 9, 0);
+    std::vector<TokenId> tokens;
+    for (uint64_t i = 0; i <= seed % 7; ++i)
+      tokens.push_back(static_cast<TokenId>(hash({}, seed + i) % kVocab));
+    const Prompt prompt = make_prompt(tokens, {kEos}, static_cast<int>(seed % 5) - 3);
+    for (const double temperature : {0.0, 0.7, 1.5}) {
+      DecodeOptions options = speculative(1, 50);
+      options.sampling = {temperature, seed % 2 ? 12 : 0, seed % 3 ? 0.9 : 1.0, seed};
+      options.valid_tokens = kVocab - static_cast<int>(seed % 2);
+      const auto run = [&](DecoderKind kind, int block) {
+        FakeModel model(kVocab, next, hashed_draft(kVocab, next, kMask, accuracy));
+        model.prompt_tokens = static_cast<int>(tokens.size());
+        model.delta = prompt.rope.delta;
+        options.kind = kind;
+        options.block_size = block;
+        return decode(model, prompt, options);
+      };
+      const Decoded expected = run(DecoderKind::autoregressive, 1);
+      EXPECT_EQ(expected.stats.nfe, expected.stats.tokens - 1);
+      for (const int block : {1, 2, 3, 4, 8, 16, 32, 64}) {
+        const Decoded got = run(DecoderKind::speculative, block);
+        ASSERT_EQ(got.tokens, expected.tokens)
+            << "seed " << seed << ", block " << block << ", T " << temperature;
+        ASSERT_EQ(got.finish, expected.finish);
+        ASSERT_LE(got.committed, static_cast<int>(tokens.size() + got.tokens.size()));
+        accepted = std::max(accepted, got.stats.accepted_per_round());
+        ++compared;
+      }
+    }
+  }
+  EXPECT_EQ(compared, 60 * 3 * 8);
+  EXPECT_GT(accepted, 4) << "the drafts must sometimes be right for this test to mean anything";
+}
+
+// Drawing the draft with verification's random number makes equal distributions agree always.
+TEST(Speculative, SampledDraftsFromTheSameDistributionAreAlwaysAccepted) {
+  const auto flat = [](std::span<const TokenId>) {
+    FakeModel::Row row(kVocab, 0.0f);
+    for (int i = 0; i < kVocab; ++i)
+      row[i] = static_cast<float>(i % 7) * 0.3f - (i == kMask ? 1000.0f : 0.0f);
+    return row;
+  };
+  FakeModel model(kVocab, flat, [&](std::span<const TokenId> prefix, auto, int) { return flat(prefix); });
+  auto options = speculative(8, 65);
+  options.sampling = {.temperature = 1, .seed = 3};
+  EXPECT_EQ(decode(model, make_prompt({1}), options).stats.accepted_per_round(), 8);
+}
+
+TEST(DecodeOptions, NameTheFirstProblem) {
+  const auto problem = [](auto change) {
+    DecodeOptions options;
+    options.mask_token = 5;
+    change(options);
+    return options.problem();
+  };
+  EXPECT_EQ(problem([](auto&) {}), "");
+  const auto names = [&](const std::string& text, const char* field) {
+    EXPECT_EQ(text.find(field), 0u) << text;
+  };
+  names(problem([](auto& o) { o.max_tokens = 0; }), "max_tokens");
+  names(problem([](auto& o) { o.block_size = 0; }), "block_size");
+  names(problem([](auto& o) { o.block_size = 1 << 20; }), "block_size");
+  names(problem([](auto& o) { o.sub_block = 0; }), "sub_block");
+  names(problem([](auto& o) { o.threshold = 1.5; }), "threshold");
+  names(problem([](auto& o) { o.threshold = std::nan(""); }), "threshold");
+  names(problem([](auto& o) { o.sampling.temperature = -1; }), "temperature");
+  names(problem([](auto& o) { o.sampling.temperature = std::nan(""); }), "temperature");
+  names(problem([](auto& o) { o.sampling.top_k = -1; }), "top_k");
+  names(problem([](auto& o) { o.sampling.top_p = 0; }), "top_p");
+  names(problem([](auto& o) { o.valid_tokens = -1; }), "valid_tokens");
+  names(problem([](auto& o) { o.context_limit = -1; }), "context_limit");
+  EXPECT_NE(problem([](auto& o) { o.mask_token = -1; }), "");
+  EXPECT_EQ(problem([](auto& o) {
+              o.mask_token = -1;
+              o.kind = DecoderKind::autoregressive;
+            }),
+            "");
+}
+
+}  // namespace
+}  // namespace dvlm
