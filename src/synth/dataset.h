@@ -1,0 +1,41 @@
+// Synthetic data sets: a folder with images/*.png and data.jsonl, one conversation or question a line.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "synth/questions.h"
+
+namespace dvlm {
+
+struct SynthOptions {
+  std::filesystem::path output;  // folder; made when missing
+  int64_t count = 1000;          // lines
+  int64_t first = 0;             // index of the first scene: continue a set, or add to it
+  uint64_t seed = 1;
+  Split split = Split::train;
+  bool conversations = true;         // false: one question a line, with "type" and "answer" fields
+  int min_turns = 6, max_turns = 8;  // of a conversation
+  std::vector<QuestionType> types;   // of single questions, in turn; empty: all of them
+  int threads = 1;
+  bool images = true;      // false: only data.jsonl
+  bool overwrite = false;  // replace an existing data.jsonl
+
+  void validate() const;  // throws Error naming the bad field
+};
+
+// Returns the number of lines written: fewer than `count` after Ctrl-C, when the set is still complete in
+// itself. Line i depends on (seed, split, first + i) and the options above, not on `count` or `threads`.
+//
+// A line of conversations:
+//   {"id": "train-1-000000", "messages": [{"role": "user", "content": [{"type": "image", "image":
+//   "images/000000.png"}, {"type": "text", "text": "..."}]}, {"role": "assistant", "content": "..."}, ...],
+//   "types": ["where", ...], "scene": {...}}
+// A line of single questions has one user message, and "type" and "answer" in place of "types".
+int64_t write_dataset(const SynthOptions& options);
+
+// Draws the first columns x rows scenes of the options in one PNG.
+void write_contact_sheet(const SynthOptions& options, const std::filesystem::path& path, int columns,
+                         int rows);
+
+}  // namespace dvlm

@@ -1,0 +1,376 @@
+#include "synth/questions.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "core/error.h"
+#include "synth/phrases.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr std::array<std::string_view, kQuestionTypes> kTypeNames = {
+    "what", "where", "colour", "count", "relation", "exists", "read", "box", "boxes", "describe", "plan"};
+
+std::string replace_all(std::string text, std::string_view mark, const std::string& value) {
+  for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + value.size()))
+    text.replace(at, mark.size(), value);
+  return text;
+}
+
+const Object* object_at(const Scene& scene, int place) {
+  for (const Object& object : scene.objects)
+    if (object.place == place) return &object;
+  return nullptr;
+}
+
+bool present(const Scene& scene, const std::string& name) {
+  return std::any_of(scene.objects.begin(), scene.objects.end(),
+                     [&](const Object& object) { return object.name() == name; });
+}
+
+std::string random_name(Random& random) {
+  Object object;
+  object.kind = random.uniform() < 0.4 ? Kind::shape : Kind::thing;
+  const size_t nouns = object.kind == Kind::shape ? kShapes.size() : kThings.size();
+  object.noun = static_cast<int>(random.below(static_cast<int64_t>(nouns)));
+  object.colour = static_cast<int>(random.below(kColours.size()));
+  return object.name();
+}
+
+// The name of something that is not there; for half of them, when a shape is there, that shape in another
+// colour.
+std::string absent_name(const Scene& scene, Random& random) {
+  std::vector<Object> shapes;
+  for (const Object& object : scene.objects)
+    if (object.kind == Kind::shape) shapes.push_back(object);
+  const bool near_miss = !shapes.empty() && random.uniform() < 0.5;
+  for (;;) {
+    std::string name = random_name(random);
+    if (near_miss) {
+      Object object = pick(shapes, random);
+      object.colour = static_cast<int>(random.below(kColours.size()));
+      name = object.name();
+    }
+    if (!present(scene, name)) return name;
+  }
+}
+
+std::optional<Question> ask_what(const Scene& scene, Random& random) {
+  const std::vector<int> empty = free_places(scene);
+  const bool nothing = random.uniform() < 0.12;
+  const int place = nothing ? pick(empty, random) : pick(scene.objects, random).place;
+  const Object* object = object_at(scene, place);
+  const std::string text = phrase(
+      random,
+      {"What is {}?", "What do you see {}?", "Which object is {}?", "What's {}?", "Name the object {}."},
+      place_phrase(place));
+  return Question{QuestionType::what, text, object ? with_article(object->name()) : "nothing",
+                  "what " + std::to_string(place)};
+}
+
+// How a question may call a unique object: a shape alone of its kind also without its colour.
+std::string call(const Scene& scene, const Object& object, Random& random) {
+  const auto same = std::count_if(scene.objects.begin(), scene.objects.end(), [&](const Object& other) {
+    return other.kind == object.kind && other.noun == object.noun;
+  });
+  const bool short_name = object.kind == Kind::shape && same == 1 && random.uniform() < 0.3;
+  return short_name ? object.word().name : object.name();
+}
+
+std::optional<Question> ask_where(const Scene& scene, Random& random) {
+  const std::vector<const Object*> objects = unique_objects(scene);
+  if (objects.empty()) return std::nullopt;
+  const bool absent = random.uniform() < 0.1;
+  const Object& object = *pick(objects, random);
+  const std::string name = absent ? absent_name(scene, random) : call(scene, object, random);
+  const std::string text = phrase(random,
+                                  {"Where is the {}?", "Where's the {}?", "Where can I find the {}?",
+                                   "In which part of the picture is the {}?", "Find the {}."},
+                                  name);
+  const std::string answer =
+      absent ? "There is no " + name + "." : "The " + name + " is " + place_phrase(object.place) + ".";
+  return Question{QuestionType::where, text, answer, "where " + (absent ? name : object.name())};
+}
+
+std::optional<Question> ask_colour(const Scene& scene, Random& random) {
+  std::vector<const Object*> shapes;
+  for (const Object& object : scene.objects) {
+    const auto same = std::count_if(scene.objects.begin(), scene.objects.end(), [&](const Object& other) {
+      return other.kind == Kind::shape && other.noun == object.noun;
+    });
+    if (object.kind == Kind::shape && same == 1) shapes.push_back(&object);
+  }
+  if (shapes.empty()) return std::nullopt;
+  const Object& object = *pick(shapes, random);
+  const std::string text =
+      phrase(random,
+             {"What color is the {}?", "What colour is the {}?", "Which color is the {}?",
+              "What is the color of the {}?", "Name the color of the {}."},
+             object.word().name);
+  return Question{QuestionType::colour, text, kColours[static_cast<size_t>(object.colour)].name,
+                  std::string("colour ") + object.word().name};
+}
+
+// What can be counted: everything, a category, a noun, a coloured shape; with its number.
+struct Countable {
+  std::string plural;
+  int64_t count;
+};
+
+std::vector<Countable> countables(const Scene& scene) {
+  std::vector<Countable> all;
+  const auto add = [&](const std::string& plural, auto matches) {
+    all.push_back({plural, std::count_if(scene.objects.begin(), scene.objects.end(), matches)});
+  };
+  for (const char* category : kCategories)
+    add(category, [&](const Object& o) { return std::string_view(o.word().category) == category; });
+  std::set<std::string> seen;
+  for (const Object& object : scene.objects) {
+    const Noun& word = object.word();
+    if (object.kind != Kind::sign && seen.insert(word.plural).second)
+      add(word.plural, [&](const Object& o) { return &o.word() == &word; });
+    const std::string name = object.name();
+    if (object.kind == Kind::shape && seen.insert(name).second)
+      add(replace_all(name, word.name, word.plural), [&](const Object& o) { return o.name() == name; });
+  }
+  return all;
+}
+
+std::optional<Question> ask_count(const Scene& scene, Random& random) {
+  Countable subject = {"objects", static_cast<int64_t>(scene.objects.size())};
+  const double u = random.uniform();
+  if (u >= 0.3) {
+    const std::vector<Countable> all = countables(scene);
+    std::vector<Countable> candidates;
+    const int64_t low = u < 0.65 ? 2 : u < 0.85 ? 1 : 0, high = u < 0.65 ? 9 : low;
+    for (const Countable& countable : all)
+      if (countable.count >= low && countable.count <= high) candidates.push_back(countable);
+    subject = pick(candidates.empty() ? all : candidates, random);
+    // "How many apples" without any apple: the categories alone would teach that nouns are never missing.
+    if (low == 0 && random.uniform() < 0.5) {
+      const Noun& noun = kThings[static_cast<size_t>(random.below(kThings.size()))];
+      if (!present(scene, noun.name)) subject = {noun.plural, 0};
+    }
+  }
+  const bool food = subject.plural == "food";
+  const std::string text =
+      food ? phrase(random, {"How many pieces of food are there?", "Count the pieces of food.",
+                             "How many pieces of food do you see?"})
+           : phrase(random,
+                    {"How many {} are there?", "How many {} do you see?", "Count the {}.",
+                     "How many {} are in the picture?"},
+                    subject.plural);
+  return Question{QuestionType::count, text, std::to_string(subject.count), "count " + subject.plural};
+}
+
+struct Direction {
+  const char* words;
+  bool vertical;
+  int sign;  // -1: smaller coordinate
+};
+
+constexpr std::array<Direction, 4> kDirections = {
+    {{"left of", false, -1}, {"right of", false, 1}, {"above", true, -1}, {"below", true, 1}}};
+
+// Positive: a lies in the direction from b. Zero: the same row or column, about which nothing is asked.
+int side(const Object& a, const Object& b, const Direction& direction) {
+  const int difference =
+      direction.vertical ? row_of(a.place) - row_of(b.place) : column_of(a.place) - column_of(b.place);
+  return difference * direction.sign;
+}
+
+std::optional<Question> ask_which_side(const Scene& scene, const std::vector<const Object*>& objects,
+                                       Random& random) {
+  struct Candidate {
+    const Object* reference;
+    const Direction* direction;
+    const Object* found;
+  };
+  std::vector<Candidate> candidates;
+  for (const Object* reference : objects) {
+    for (const Direction& direction : kDirections) {
+      std::vector<const Object*> found;
+      for (const Object& object : scene.objects)
+        if (side(object, *reference, direction) > 0) found.push_back(&object);
+      if (found.size() == 1) candidates.push_back({reference, &direction, found[0]});
+    }
+  }
+  if (candidates.empty()) return std::nullopt;
+  const Candidate& chosen = pick(candidates, random);
+  const std::string name = call(scene, *chosen.reference, random);
+  const std::string text = phrase(
+      random,
+      {"What is [] the {}?", "Which object is [] the {}?", "What's [] the {}?", "What do you see [] the {}?"},
+      name, chosen.direction->words);
+  return Question{QuestionType::relation, text, with_article(chosen.found->name()),
+                  std::string("relation ") + chosen.direction->words + " " + chosen.reference->name()};
+}
+
+std::optional<Question> ask_relation(const Scene& scene, Random& random) {
+  const std::vector<const Object*> objects = unique_objects(scene);
+  if (random.uniform() < 0.4)
+    if (auto question = ask_which_side(scene, objects, random)) return question;
+  const int wanted = random.uniform() < 0.5 ? 1 : -1;
+  struct Candidate {
+    const Object *a, *b;
+    const Direction* direction;
+  };
+  std::vector<Candidate> candidates;
+  for (const Object* a : objects)
+    for (const Object* b : objects)
+      for (const Direction& direction : kDirections)
+        if (side(*a, *b, direction) * wanted > 0) candidates.push_back({a, b, &direction});
+  if (candidates.empty()) return std::nullopt;
+  const Candidate& chosen = pick(candidates, random);
+  const std::string relation =
+      std::string(chosen.direction->words) + " the " + call(scene, *chosen.b, random);
+  const std::string text = phrase(
+      random,
+      {"Is the {} []?", "Can you see the {} []?", "Would you say the {} is []?", "Yes or no: is the {} []?"},
+      call(scene, *chosen.a, random), relation);
+  return Question{QuestionType::relation, text, wanted > 0 ? "yes" : "no",
+                  "relation " + chosen.a->name() + " " + chosen.direction->words + " " + chosen.b->name()};
+}
+
+std::optional<Question> ask_exists(const Scene& scene, Random& random) {
+  const bool yes = random.uniform() < 0.5;
+  std::string name = yes ? pick(scene.objects, random).name() : absent_name(scene, random);
+  const bool sign = std::any_of(scene.objects.begin(), scene.objects.end(),
+                                [](const Object& object) { return object.kind == Kind::sign; });
+  if (!yes && !sign && random.uniform() < 0.12) name = "sign";
+  const std::string text = phrase(random,
+                                  {"Is there {}?", "Do you see {}?", "Can you see {}?",
+                                   "Is there {} in the picture?", "Does the picture show {}?"},
+                                  with_article(name));
+  return Question{QuestionType::exists, text, yes ? "yes" : "no", "exists " + name};
+}
+
+std::optional<Question> ask_read(const Scene& scene, Random& random) {
+  for (const Object& object : scene.objects) {
+    if (object.kind != Kind::sign) continue;
+    const std::string text =
+        phrase(random, {"What does the sign say?", "Read the sign.", "What is written on the sign?",
+                        "What can you read on the sign?", "Which text is on the sign?"});
+    return Question{QuestionType::read, text, object.text, "read"};
+  }
+  return std::nullopt;
+}
+
+QuestionType draw_short_type(Random& random) {
+  struct Weight {
+    QuestionType type;
+    double share;
+  };
+  constexpr std::array<Weight, 8> kWeights = {{{QuestionType::what, 0.18},
+                                               {QuestionType::where, 0.18},
+                                               {QuestionType::colour, 0.09},
+                                               {QuestionType::count, 0.14},
+                                               {QuestionType::relation, 0.15},
+                                               {QuestionType::exists, 0.08},
+                                               {QuestionType::read, 0.09},
+                                               {QuestionType::box, 0.09}}};
+  double u = random.uniform();
+  for (const Weight& weight : kWeights)
+    if ((u -= weight.share) < 0) return weight.type;
+  return QuestionType::where;
+}
+
+QuestionType draw_long_type(Random& random) {
+  const double u = random.uniform();
+  return u < 0.4 ? QuestionType::describe : u < 0.8 ? QuestionType::plan : QuestionType::boxes;
+}
+
+}  // namespace
+
+std::string phrase(Random& random, std::initializer_list<const char*> forms, const std::string& subject,
+                   const std::string& other) {
+  const std::string form = *(forms.begin() + random.below(static_cast<int64_t>(forms.size())));
+  return replace_all(replace_all(form, "{}", subject), "[]", other);
+}
+
+std::string join_list(const std::vector<std::string>& items) {
+  std::string text;
+  for (size_t i = 0; i < items.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == items.size() ? " and " : ", ") + items[i];
+  return text;
+}
+
+std::vector<const Object*> unique_objects(const Scene& scene) {
+  std::vector<const Object*> unique;
+  for (const Object& object : scene.objects) {
+    const auto same = std::count_if(scene.objects.begin(), scene.objects.end(),
+                                    [&](const Object& other) { return other.name() == object.name(); });
+    if (same == 1) unique.push_back(&object);
+  }
+  return unique;
+}
+
+std::vector<int> free_places(const Scene& scene) {
+  std::vector<int> places;
+  for (int place = 0; place < kPlaces; ++place)
+    if (!object_at(scene, place)) places.push_back(place);
+  return places;
+}
+
+std::string_view type_name(QuestionType type) {
+  return kTypeNames[static_cast<size_t>(type)];
+}
+
+QuestionType type_from_name(std::string_view name) {
+  for (size_t i = 0; i < kTypeNames.size(); ++i)
+    if (kTypeNames[i] == name) return static_cast<QuestionType>(i);
+  fail(
+      "unknown question type '{}'; the types are what, where, colour, count, relation, exists, read, box, "
+      "boxes, "
+      "describe, plan",
+      printable(name, 40));
+}
+
+bool is_long(QuestionType type) {
+  return type == QuestionType::boxes || type == QuestionType::describe || type == QuestionType::plan;
+}
+
+std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random) {
+  switch (type) {
+    case QuestionType::what:
+      return ask_what(scene, random);
+    case QuestionType::where:
+      return ask_where(scene, random);
+    case QuestionType::colour:
+      return ask_colour(scene, random);
+    case QuestionType::count:
+      return ask_count(scene, random);
+    case QuestionType::relation:
+      return ask_relation(scene, random);
+    case QuestionType::exists:
+      return ask_exists(scene, random);
+    case QuestionType::read:
+      return ask_read(scene, random);
+    case QuestionType::box:
+      return ask_box(scene, random);
+    case QuestionType::boxes:
+      return ask_boxes(scene, random);
+    case QuestionType::describe:
+      return ask_describe(scene, random);
+    case QuestionType::plan:
+      return ask_plan(scene, random);
+  }
+  return std::nullopt;
+}
+
+std::vector<Question> converse(const Scene& scene, int turns, Random& random) {
+  std::vector<Question> questions;
+  std::set<std::string> keys;
+  const auto long_turn = static_cast<size_t>(random.below(turns));
+  for (int tries = 0; tries < 60 * turns && static_cast<int>(questions.size()) < turns; ++tries) {
+    const bool make_long = questions.size() == long_turn;
+    auto question = ask(make_long ? draw_long_type(random) : draw_short_type(random), scene, random);
+    if (question && keys.insert(question->key).second) questions.push_back(std::move(*question));
+  }
+  return questions;
+}
+
+}  // namespace dvlm
