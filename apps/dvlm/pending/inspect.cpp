@@ -39,7 +39,8 @@ json describe_tokenizer(const std::filesystem::path& folder, std::vector<std::st
   try {
     const Tokenizer tokenizer(folder);
     out["size"] = tokenizer.size();
-    for (const AddedToken& token : tokenizer.added_tokens()) out["added"].push_back({{"id", token.id}, {"text", token.text}, {"special", token.special}});
+    for (const AddedToken& token : tokenizer.added_tokens())
+      out["added"].push_back({{"id", token.id}, {"text", token.text}, {"special", token.special}});
     if (!tokenizer.find("|<MASK>|"))
       problems.push_back("the tokenizer has no |<MASK>| token: only autoregressive decoding is possible");
   } catch (const Error& error) {
@@ -61,7 +62,9 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
   std::map<std::string, Sums> by_type, by_part;
   json list = json::array();
   for (const auto& [name, tensor] : checkpoint.tensors()) {
-    const std::string part = name.starts_with("visual.") ? "vision" : name == "lm_head.weight" ? "head" : "text";
+    const std::string part = name.starts_with("visual.") ? "vision"
+                             : name == "lm_head.weight"  ? "head"
+                                                         : "text";
     for (Sums* sums : {&by_type[std::string(name_of(tensor.type))], &by_part[part]})
       ++sums->tensors, sums->parameters += tensor.elements(), sums->bytes += tensor.bytes();
     if (tensors) list.push_back({{"name", name}, {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}});
@@ -108,43 +111,50 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
 void print_sums(const char* title, const json& groups) {
   std::printf("%s\n", title);
   for (const auto& [name, sums] : groups.items())
-    std::printf("  %-8s %5lld tensors %15lld parameters %10s\n", name.c_str(), sums["tensors"].get<long long>(),
-                sums["parameters"].get<long long>(), bytes_text(sums["bytes"].get<double>()).c_str());
+    std::printf("  %-8s %5lld tensors %15lld parameters %10s\n", name.c_str(),
+                sums["tensors"].get<long long>(), sums["parameters"].get<long long>(),
+                bytes_text(sums["bytes"].get<double>()).c_str());
 }
 
 void print_report(const json& report) {
   const json &text = report["text"], &vision = report["vision"];
-  std::printf("%s\n%s\n\n", report["folder"].get<std::string>().c_str(), report["architecture"].get<std::string>().c_str());
-  std::printf("text    %d layers, hidden %d, MLP %d, %d heads of %d (%d for keys and values), vocabulary %d, %d positions, %s head\n",
-              text["layers"].get<int>(), text["hidden"].get<int>(), text["intermediate"].get<int>(), text["heads"].get<int>(),
-              text["head_dim"].get<int>(), text["kv_heads"].get<int>(), text["vocab"].get<int>(), text["positions"].get<int>(),
-              text["tied_head"].get<bool>() ? "tied" : "own");
-  std::printf("vision  %d layers, hidden %d, MLP %d, %d heads, patches of %d, windows of %d pixels\n", vision["layers"].get<int>(),
-              vision["hidden"].get<int>(), vision["intermediate"].get<int>(), vision["heads"].get<int>(), vision["patch"].get<int>(),
-              vision["window"].get<int>());
-  std::printf("blocks of %d tokens, stop tokens %s, pictures of %lld to %lld pixels\n\n", report["block_size"].get<int>(),
-              report["stop_tokens"].dump().c_str(), report["min_pixels"].get<long long>(), report["max_pixels"].get<long long>());
+  std::printf("%s\n%s\n\n", report["folder"].get<std::string>().c_str(),
+              report["architecture"].get<std::string>().c_str());
+  std::printf(
+      "text    %d layers, hidden %d, MLP %d, %d heads of %d (%d for keys and values), vocabulary %d, %d "
+      "positions, %s head\n",
+      text["layers"].get<int>(), text["hidden"].get<int>(), text["intermediate"].get<int>(),
+      text["heads"].get<int>(), text["head_dim"].get<int>(), text["kv_heads"].get<int>(),
+      text["vocab"].get<int>(), text["positions"].get<int>(), text["tied_head"].get<bool>() ? "tied" : "own");
+  std::printf("vision  %d layers, hidden %d, MLP %d, %d heads, patches of %d, windows of %d pixels\n",
+              vision["layers"].get<int>(), vision["hidden"].get<int>(), vision["intermediate"].get<int>(),
+              vision["heads"].get<int>(), vision["patch"].get<int>(), vision["window"].get<int>());
+  std::printf("blocks of %d tokens, stop tokens %s, pictures of %lld to %lld pixels\n\n",
+              report["block_size"].get<int>(), report["stop_tokens"].dump().c_str(),
+              report["min_pixels"].get<long long>(), report["max_pixels"].get<long long>());
   print_sums("by type", report["dtypes"]);
   print_sums("by part", report["parts"]);
   if (report["tokenizer"].contains("added")) {
     std::printf("\n%d tokens, chat template %s, added:\n", report["tokenizer"]["size"].get<int>(),
                 report["tokenizer"]["chat_template"].get<std::string>().c_str());
     for (const json& token : report["tokenizer"]["added"])
-      std::printf("  %6d  %s%s\n", token["id"].get<int>(), printable(token["text"].get<std::string>()).c_str(),
+      std::printf("  %6d  %s%s\n", token["id"].get<int>(),
+                  printable(token["text"].get<std::string>()).c_str(),
                   token["special"].get<bool>() ? "" : "  (not special)");
   }
   if (report.contains("tensors")) {
     std::printf("\n");
     for (const json& tensor : report["tensors"])
-      std::printf("%-8s %-24s %s\n", tensor["dtype"].get<std::string>().c_str(), tensor["shape"].dump().c_str(),
-                  printable(tensor["name"].get<std::string>()).c_str());
+      std::printf("%-8s %-24s %s\n", tensor["dtype"].get<std::string>().c_str(),
+                  tensor["shape"].dump().c_str(), printable(tensor["name"].get<std::string>()).c_str());
   }
   std::printf("\n%s\n", report["problems"].empty() ? "no problems found" : "problems:");
   for (const json& problem : report["problems"]) std::printf("  %s\n", problem.get<std::string>().c_str());
 }
 
 void inspect(const InspectOptions& options) {
-  const std::filesystem::path folder = options.model.empty() ? default_model() : std::filesystem::path(options.model);
+  const std::filesystem::path folder =
+      options.model.empty() ? default_model() : std::filesystem::path(options.model);
   const json report = inspect_folder(folder, options.tensors);
   if (options.json)
     std::printf("%s\n", report.dump().c_str());
@@ -157,11 +167,14 @@ void inspect(const InspectOptions& options) {
 
 void add_inspect(CLI::App& app) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* command = app.add_subcommand("inspect", "Show what is in a checkpoint: shapes, types, sizes, tokens, problems");
-  command->add_option("model", options->model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  CLI::App* command =
+      app.add_subcommand("inspect", "Show what is in a checkpoint: shapes, types, sizes, tokens, problems");
+  command->add_option("model", options->model,
+                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
   command->add_flag("--tensors", options->tensors, "List every tensor");
   command->add_flag("--json", options->json, "Print one JSON object");
-  command->footer("Examples:\n  dvlm inspect ~/models/Fast_dVLM_3B\n  dvlm inspect --tensors --json ./my-model");
+  command->footer(
+      "Examples:\n  dvlm inspect ~/models/Fast_dVLM_3B\n  dvlm inspect --tensors --json ./my-model");
   command->callback([options] { inspect(*options); });
 }
 

@@ -22,10 +22,11 @@ size_t parse_bytes(const std::string& text) {
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, text.data() + text.size());
-  const std::pair<const char*, double> units[] = {{"", 1},          {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30},
-                                                  {"KB", 1e3},      {"MB", 1e6},     {"GB", 1e9}};
+  const std::pair<const char*, double> units[] = {
+      {"", 1}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}};
   for (const auto& [name, factor] : units)
-    if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name) return static_cast<size_t>(number * factor);
+    if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name)
+      return static_cast<size_t>(number * factor);
   fail("--memory-limit \"{}\" is not a size; write for example 6GiB or 500MB", printable(text));
 }
 
@@ -40,7 +41,8 @@ std::vector<TokenId> parse_ids(const std::string& text) {
     }
     TokenId id = 0;
     const auto result = std::from_chars(at, end, id);
-    if (result.ec != std::errc() || id < 0) fail("--input-ids must be token ids separated by commas, found \"{}\"", printable(text));
+    if (result.ec != std::errc() || id < 0)
+      fail("--input-ids must be token ids separated by commas, found \"{}\"", printable(text));
     ids.push_back(id);
     at = result.ptr;
   }
@@ -76,12 +78,16 @@ fs::path default_model() {
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
-  command.add_option("-m,--model", options.model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  command.add_option("--precision", options.precision, "Arithmetic of the model; auto follows the checkpoint")
+  command.add_option("-m,--model", options.model,
+                     "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command
+      .add_option("--precision", options.precision, "Arithmetic of the model; auto follows the checkpoint")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
-  command.add_option("--threads", options.threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
-  command.add_option("--memory-limit", options.memory_limit, "Most memory for weights and KV cache, e.g. 6GiB");
+  command.add_option("--threads", options.threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command.add_option("--memory-limit", options.memory_limit,
+                     "Most memory for weights and KV cache, e.g. 6GiB");
 }
 
 EngineOptions engine_options(const ModelOptions& options) {
@@ -97,18 +103,28 @@ EngineOptions engine_options(const ModelOptions& options) {
 
 void add_decoding_options(CLI::App& command, DecodingOptions& options) {
   DecodeOptions& decode = options.decode;
-  command.add_option("-d,--decoder", options.decoder, "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation")
+  command
+      .add_option("-d,--decoder", options.decoder,
+                  "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation")
       ->check(CLI::IsMember({"ar", "mdm", "spec"}))
       ->capture_default_str();
-  command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")->check(CLI::Range(2, 256));
-  command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")->capture_default_str();
-  command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();
-  command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
-  command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")->capture_default_str();
-  command.add_option("--top-p", decode.sampling.top_p, "Sample among the likeliest tokens that hold this probability")
+  command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")
+      ->check(CLI::Range(2, 256));
+  command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
       ->capture_default_str();
-  command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")->capture_default_str();
+  command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();
+  command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")
+      ->capture_default_str();
+  command
+      .add_option("--top-p", decode.sampling.top_p,
+                  "Sample among the likeliest tokens that hold this probability")
+      ->capture_default_str();
+  command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")
+      ->capture_default_str();
 }
 
 DecoderKind decoder_kind(const std::string& name) {
@@ -127,15 +143,22 @@ DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
   command.add_option("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated");
   command.add_option("--video", options.videos, "A video file; may be repeated");
-  command.add_option("--frames", options.frames, "A folder of pictures, in the order of their names, as one video");
-  command.add_option("--fps", options.fps, "Frames per second: sampled of a video, or of the pictures in --frames");
+  command.add_option("--frames", options.frames,
+                     "A folder of pictures, in the order of their names, as one video");
+  command.add_option("--fps", options.fps,
+                     "Frames per second: sampled of a video, or of the pictures in --frames");
   command.add_option("-p,--prompt", options.prompt, "The question");
   command.add_option("--system", options.system, "System message (default: You are a helpful assistant.)");
-  command.add_option("--messages", options.messages, "A conversation as OpenAI-style JSON, instead of --prompt");
-  command.add_option("--input-ids", options.input_ids, "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
-  command.add_option("--min-pixels", options.min_pixels, "Enlarge pictures to at least this area (default: the checkpoint's)");
-  command.add_option("--max-pixels", options.max_pixels, "Shrink pictures to at most this area (default: the checkpoint's)");
-  command.add_flag("--add-vision-id", options.add_vision_id, "Number the pictures in the prompt (\"Picture 1: \")");
+  command.add_option("--messages", options.messages,
+                     "A conversation as OpenAI-style JSON, instead of --prompt");
+  command.add_option("--input-ids", options.input_ids,
+                     "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
+  command.add_option("--min-pixels", options.min_pixels,
+                     "Enlarge pictures to at least this area (default: the checkpoint's)");
+  command.add_option("--max-pixels", options.max_pixels,
+                     "Shrink pictures to at most this area (default: the checkpoint's)");
+  command.add_flag("--add-vision-id", options.add_vision_id,
+                   "Number the pictures in the prompt (\"Picture 1: \")");
 }
 
 Request make_request(const PromptOptions& options) {
@@ -145,12 +168,17 @@ Request make_request(const PromptOptions& options) {
   request.chat_template.add_vision_id = options.add_vision_id;
   request.input_ids = parse_ids(options.input_ids);
   if (!options.messages.empty()) {
-    if (!options.prompt.empty()) fail("--messages and --prompt exclude each other: put the question into the messages");
+    if (!options.prompt.empty())
+      fail("--messages and --prompt exclude each other: put the question into the messages");
     const fs::path path = options.messages;
-    const auto json = options.messages == "-" ? parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input")
-                                              : read_json(path);
-    request.conversation = parse_messages(json.is_object() && json.contains("messages") ? json["messages"] : json);
-    for (Message& message : request.conversation)  // relative paths are meant relative to the file that names them
+    const auto json =
+        options.messages == "-"
+            ? parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input")
+            : read_json(path);
+    request.conversation =
+        parse_messages(json.is_object() && json.contains("messages") ? json["messages"] : json);
+    for (Message& message :
+         request.conversation)  // relative paths are meant relative to the file that names them
       for (ContentPart& item : message.content) {
         const auto resolve = [&](std::string& source) {
           if (!source.empty() && source.find(':') == std::string::npos && fs::path(source).is_relative())
@@ -167,8 +195,10 @@ Request make_request(const PromptOptions& options) {
     request.conversation.push_back({"system", {text}});
   }
   Message user{"user", {}};
-  for (const std::string& image : options.images) user.content.push_back(part(ContentPart::Type::image, image));
-  for (const std::string& video : options.videos) user.content.push_back(part(ContentPart::Type::video, video));
+  for (const std::string& image : options.images)
+    user.content.push_back(part(ContentPart::Type::image, image));
+  for (const std::string& video : options.videos)
+    user.content.push_back(part(ContentPart::Type::video, video));
   if (!options.frames.empty()) {
     user.content.push_back(part(ContentPart::Type::video, ""));
     user.content.back().frames = pictures_in(options.frames);

@@ -42,23 +42,27 @@ std::string stats_text(const Answer& answer, const DecodeOptions& decode) {
   const DecodeStats& stats = answer.stats;
   std::string text = fmt::format("{} tokens with {}", answer.tokens.size(), name_of(decode.kind));
   if (decode.kind != DecoderKind::autoregressive) text += fmt::format(", blocks of {}", decode.block_size);
-  text += fmt::format(": {:.1f} tokens/s, {} passes, {:.2f} tokens per pass", answer.tokens_per_s(), stats.nfe, stats.tokens_per_nfe());
-  if (decode.kind == DecoderKind::speculative) text += fmt::format(", {:.1f} accepted per round", stats.accepted_per_round());
-  text += fmt::format("\nprompt {} tokens ({} of pictures, {} reused); encode {:.0f} ms, prefill {:.0f} ms, decode {:.0f} ms; peak memory {}",
-                      answer.prompt_tokens, answer.image_tokens, answer.reused_tokens, answer.encode_ms, answer.prefill_ms,
-                      answer.decode_ms, bytes_text(static_cast<double>(peak_rss_bytes())));
+  text += fmt::format(": {:.1f} tokens/s, {} passes, {:.2f} tokens per pass", answer.tokens_per_s(),
+                      stats.nfe, stats.tokens_per_nfe());
+  if (decode.kind == DecoderKind::speculative)
+    text += fmt::format(", {:.1f} accepted per round", stats.accepted_per_round());
+  text += fmt::format(
+      "\nprompt {} tokens ({} of pictures, {} reused); encode {:.0f} ms, prefill {:.0f} ms, decode {:.0f} "
+      "ms; peak memory {}",
+      answer.prompt_tokens, answer.image_tokens, answer.reused_tokens, answer.encode_ms, answer.prefill_ms,
+      answer.decode_ms, bytes_text(static_cast<double>(peak_rss_bytes())));
   return text;
 }
 
 std::string comparison_text(const std::vector<Comparison>& rows) {
-  std::string text = fmt::format("{:<8} {:>6} {:>7} {:>7} {:>12} {:>10} {:>9}  {}\n", "decoder", "block", "tokens", "passes",
-                                 "tokens/pass", "tokens/s", "speed-up", "text");
+  std::string text = fmt::format("{:<8} {:>6} {:>7} {:>7} {:>12} {:>10} {:>9}  {}\n", "decoder", "block",
+                                 "tokens", "passes", "tokens/pass", "tokens/s", "speed-up", "text");
   const double base = rows.front().answer.tokens_per_s();
   for (const Comparison& row : rows) {
     const bool ar = row.decode.kind == DecoderKind::autoregressive;
-    text += fmt::format("{:<8} {:>6} {:>7} {:>7} {:>12.2f} {:>10.1f} {:>8.2f}x  {}\n", name_of(row.decode.kind),
-                        ar ? 1 : row.decode.block_size, row.answer.tokens.size(), row.answer.stats.nfe,
-                        row.answer.stats.tokens_per_nfe(), row.answer.tokens_per_s(),
+    text += fmt::format("{:<8} {:>6} {:>7} {:>7} {:>12.2f} {:>10.1f} {:>8.2f}x  {}\n",
+                        name_of(row.decode.kind), ar ? 1 : row.decode.block_size, row.answer.tokens.size(),
+                        row.answer.stats.nfe, row.answer.stats.tokens_per_nfe(), row.answer.tokens_per_s(),
                         base > 0 ? row.answer.tokens_per_s() / base : 0.0,
                         row.answer.tokens == rows.front().answer.tokens ? "identical" : "differs");
   }

@@ -27,7 +27,9 @@ void print(std::string_view text) {
   std::fflush(stdout);
 }
 
-void print_delta(std::string_view text) { print(nlohmann::json{{"delta", text}}.dump() + "\n"); }
+void print_delta(std::string_view text) {
+  print(nlohmann::json{{"delta", text}}.dump() + "\n");
+}
 
 // The same request with each further decoder, as a table.
 void run_compared(Engine& engine, Request& request, const RunOptions& options, const Answer& first) {
@@ -42,13 +44,15 @@ void run_compared(Engine& engine, Request& request, const RunOptions& options, c
     return;
   }
   nlohmann::json out = answer_json(rows.front().answer, rows.front().decode);
-  for (size_t i = 1; i < rows.size(); ++i) out["compare"].push_back(answer_json(rows[i].answer, rows[i].decode));
+  for (size_t i = 1; i < rows.size(); ++i)
+    out["compare"].push_back(answer_json(rows[i].answer, rows[i].decode));
   print(out.dump() + "\n");
 }
 
 void run(const RunOptions& options) {
   install_interrupt_handler();
-  const bool chat = options.prompt.prompt.empty() && options.prompt.messages.empty() && options.prompt.input_ids.empty();
+  const bool chat =
+      options.prompt.prompt.empty() && options.prompt.messages.empty() && options.prompt.input_ids.empty();
   if (chat && options.json) fail("--json needs a question: give --prompt, --messages or --input-ids");
   Request request = make_request(options.prompt);
   Engine engine(engine_options(options.model));
@@ -69,14 +73,18 @@ void run(const RunOptions& options) {
 
 void add_run(CLI::App& app) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand("run", "Answer a question about pictures or a video; chat when there is no question");
+  CLI::App* command = app.add_subcommand(
+      "run", "Answer a question about pictures or a video; chat when there is no question");
   add_model_options(*command, options->model);
   add_prompt_options(*command, options->prompt);
   add_decoding_options(*command, options->decoding);
-  command->add_option("--compare", options->compare, "Answer again with these decoders and show them side by side")
+  command
+      ->add_option("--compare", options->compare,
+                   "Answer again with these decoders and show them side by side")
       ->check(CLI::IsMember({"ar", "mdm", "spec"}))
       ->delimiter(',');
-  command->add_flag("--stream", options->stream, "With --json: one {\"delta\": ...} line per piece of text, then the object");
+  command->add_flag("--stream", options->stream,
+                    "With --json: one {\"delta\": ...} line per piece of text, then the object");
   command->add_flag("--json", options->json, "Print one JSON object");
   command->add_flag("--stats", options->stats, "Print speed and memory to standard error");
   command->footer(

@@ -18,7 +18,8 @@ struct TokenizeOptions {
 };
 
 void tokenize(const TokenizeOptions& options) {
-  const std::filesystem::path folder = options.model.empty() ? default_model() : std::filesystem::path(options.model);
+  const std::filesystem::path folder =
+      options.model.empty() ? default_model() : std::filesystem::path(options.model);
   std::vector<TokenId> ids;
   nlohmann::json images = nlohmann::json::array();
   const Tokenizer tokenizer(folder);
@@ -26,7 +27,8 @@ void tokenize(const TokenizeOptions& options) {
   if (!options.text.empty()) {
     ids = tokenizer.encode(options.text, ControlTokens::parse);
   } else {
-    const PreparedPrompt prompt = prepare_prompt(read_config(folder), tokenizer, make_request(options.prompt));
+    const PreparedPrompt prompt =
+        prepare_prompt(read_config(folder), tokenizer, make_request(options.prompt));
     ids = prompt.tokens;
     image_tokens = prompt.image_tokens;
     for (const ImageInfo& image : prompt.images)
@@ -37,7 +39,8 @@ void tokenize(const TokenizeOptions& options) {
                         {"tokens", image.tokens}});
   }
   if (options.json) {
-    const nlohmann::json out = {{"tokens", ids}, {"count", ids.size()}, {"image_tokens", image_tokens}, {"images", images}};
+    const nlohmann::json out = {
+        {"tokens", ids}, {"count", ids.size()}, {"image_tokens", image_tokens}, {"images", images}};
     std::printf("%s\n", out.dump().c_str());
     return;
   }
@@ -55,8 +58,10 @@ void tokenize(const TokenizeOptions& options) {
 
 void add_tokenize(CLI::App& app) {
   auto options = std::make_shared<TokenizeOptions>();
-  CLI::App* command = app.add_subcommand("tokenize", "Show the tokens of a text or of a whole prompt with pictures");
-  command->add_option("-m,--model", options->model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  CLI::App* command =
+      app.add_subcommand("tokenize", "Show the tokens of a text or of a whole prompt with pictures");
+  command->add_option("-m,--model", options->model,
+                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
   command->add_option("--text", options->text, "Plain text, without the chat template");
   add_prompt_options(*command, options->prompt);
   command->add_flag("--json", options->json, "Print one JSON object");

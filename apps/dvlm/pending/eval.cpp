@@ -1,0 +1,61 @@
+// dvlm eval: a test file through one or several decoders, as a table.
+#include <cstdio>
+
+#include "commands.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "evaluate/report.h"
+#include "options.h"
+
+namespace dvlm {
+
+namespace {
+
+struct EvalOptions {
+  ModelOptions model;
+  DecodingOptions decoding;
+  std::string data, card;
+  std::vector<std::string> decoders = {"ar", "mdm", "spec"};
+  size_t limit = 0;
+  bool json = false;
+};
+
+void eval(const EvalOptions& options) {
+  install_interrupt_handler();
+  const std::vector<Example> examples = read_examples(options.data, options.limit);
+  Engine engine(engine_options(options.model));
+  std::vector<DecodeOptions> decoders;
+  for (const std::string& name : options.decoders) {
+    DecodingOptions decoding = options.decoding;
+    decoding.decoder = name;
+    decoders.push_back(decode_options(decoding, engine.config()));
+  }
+  const auto results = evaluate(engine, examples, decoders);
+  if (options.json)
+    std::printf("%s\n", report_json(results).dump().c_str());
+  else
+    std::printf("%s", report_markdown(results).c_str());
+  if (!options.card.empty() && !interrupted())
+    write_file(options.card, insert_report(read_file(options.card), report_markdown(results)));
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto options = std::make_shared<EvalOptions>();
+  CLI::App* command = app.add_subcommand("eval", "Answer a test file with several decoders; print accuracy and speed per question type");
+  command->add_option("--data", options->data, "JSON lines with messages, answer and type (see dvlm synth --split test)")->required();
+  command->add_option("--decoders", options->decoders, "Which decoders, in this order; the first is the base of comparison")
+      ->check(CLI::IsMember({"ar", "mdm", "spec"}))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--limit", options->limit, "Use only the first N examples");
+  add_model_options(*command, options->model);
+  add_decoding_options(*command, options->decoding);
+  command->add_option("--card", options->card, "Also put the table into this file, between <!-- dvlm eval --> and <!-- end -->");
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer("Example:\n  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec");
+  command->callback([options] { eval(*options); });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,39 @@
+#include "evaluate/examples.h"
+
+#include <fstream>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+std::vector<Example> read_examples(const fs::path& file, size_t limit) {
+  std::ifstream stream(file);
+  if (!stream) fail("cannot open the test file {}", file.string());
+  std::vector<Example> examples;
+  std::string line;
+  for (int number = 1; std::getline(stream, line) && (limit == 0 || examples.size() < limit); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = fmt::format("{}, line {}", file.string(), number);
+    const nlohmann::json json = parse_json(line, where);
+    const JsonObject object(json, where);
+    Example example;
+    example.id = object.string("id", std::to_string(number));
+    example.type = object.string("type", "answer");
+    if (!object.has("answer")) fail("{}: the key \"answer\" is missing", where);
+    example.answer = object.string("answer", "");
+    if (!object.has("messages")) fail("{}: the key \"messages\" is missing", where);
+    example.conversation = parse_messages(*object.find("messages"));
+    for (Message& message : example.conversation)
+      for (ContentPart& part : message.content)
+        if (part.type == ContentPart::Type::image && !part.source.starts_with("data:"))
+          part.source = (file.parent_path() / part.source).string();
+    examples.push_back(std::move(example));
+  }
+  if (examples.empty()) fail("{} holds no examples", file.string());
+  return examples;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,20 @@
+// Test files: one JSON object per line with "messages", "answer" and "type".
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "text/chat.h"
+
+namespace dvlm {
+
+struct Example {
+  std::string id, type, answer;
+  Conversation
+      conversation;  // pictures with paths that exist, relative ones resolved against the file's folder
+};
+
+// Throws Error naming file and line. `limit` 0 reads all.
+std::vector<Example> read_examples(const std::filesystem::path& file, size_t limit = 0);
+
+}  // namespace dvlm

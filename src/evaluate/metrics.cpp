@@ -1,0 +1,124 @@
+#include "evaluate/metrics.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr double kMatch = 0.5;
+
+double f1(double matched, size_t expected, size_t found) {
+  if (expected == 0 && found == 0) return 1;
+  return 2 * matched / static_cast<double>(expected + found);
+}
+
+std::vector<std::string> sentences(const std::string& text) {
+  std::vector<std::string> out;
+  std::string current;
+  const auto flush = [&] {
+    const std::string done = normalised_answer(current);
+    if (!done.empty()) out.push_back(done);
+    current.clear();
+  };
+  for (size_t i = 0; i < text.size(); ++i) {
+    current += text[i];
+    const bool stop =
+        text[i] == '\n' || (text[i] == '.' && i + 1 < text.size() && text[i + 1] == ' ' && i > 0 &&
+                            (text[i - 1] < '0' || text[i - 1] > '9'));  // not the dot of "1. Move"
+    if (stop) flush();
+  }
+  flush();
+  return out;
+}
+
+}  // namespace
+
+std::string normalised_answer(const std::string& text) {
+  size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos) return "";
+  size_t last = text.find_last_not_of(" \t\r\n");
+  if (text[last] == '.' && last > first) --last;
+  std::string out = text.substr(first, last - first + 1);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
+}
+
+std::vector<LabelledBox> parse_boxes(const std::string& text) {
+  const size_t first = text.find('['), last = text.rfind(']');
+  if (first == std::string::npos || last == std::string::npos || last < first) return {};
+  const json list = json::parse(text.substr(first, last - first + 1), nullptr, false);
+  if (!list.is_array()) return {};
+  std::vector<LabelledBox> boxes;
+  for (const json& item : list) {
+    if (!item.is_object() || !item.contains("bbox_2d") || !item["bbox_2d"].is_array() ||
+        item["bbox_2d"].size() != 4)
+      return {};
+    double side[4];
+    for (size_t i = 0; i < 4; ++i) {
+      if (!item["bbox_2d"][i].is_number()) return {};
+      side[i] = item["bbox_2d"][i].get<double>();
+    }
+    const bool named = item.contains("label") && item["label"].is_string();
+    boxes.push_back({side[0], side[1], side[2], side[3], named ? item["label"].get<std::string>() : ""});
+  }
+  return boxes;
+}
+
+double intersection_over_union(const LabelledBox& a, const LabelledBox& b) {
+  const double width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1),
+               height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
+  if (width <= 0 || height <= 0) return 0;
+  const double both = width * height;
+  return both / ((a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - both);
+}
+
+double box_f1(const std::vector<LabelledBox>& expected, const std::vector<LabelledBox>& found) {
+  struct Pair {
+    double overlap;
+    size_t expected, found;
+  };
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i < expected.size(); ++i)
+    for (size_t k = 0; k < found.size(); ++k)
+      if (expected[i].label == found[k].label)
+        if (const double overlap = intersection_over_union(expected[i], found[k]); overlap >= kMatch)
+          pairs.push_back({overlap, i, k});
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [](const Pair& a, const Pair& b) { return a.overlap > b.overlap; });
+  std::vector<bool> used_expected(expected.size()), used_found(found.size());
+  double matched = 0;
+  for (const Pair& pair : pairs) {
+    if (used_expected[pair.expected] || used_found[pair.found]) continue;
+    used_expected[pair.expected] = used_found[pair.found] = true;
+    ++matched;
+  }
+  return f1(matched, expected.size(), found.size());
+}
+
+double sentence_f1(const std::string& expected, const std::string& found) {
+  std::map<std::string, int> open;
+  const auto wanted = sentences(expected), given = sentences(found);
+  for (const std::string& sentence : wanted) ++open[sentence];
+  double matched = 0;
+  for (const std::string& sentence : given)
+    if (auto it = open.find(sentence); it != open.end() && it->second-- > 0) ++matched;
+  return f1(matched, wanted.size(), given.size());
+}
+
+bool is_long(const std::string& type) {
+  return type == "describe" || type == "plan" || type == "boxes";
+}
+
+double score(const std::string& type, const std::string& expected, const std::string& found) {
+  if (type == "box" || type == "boxes") return box_f1(parse_boxes(expected), parse_boxes(found));
+  if (type == "describe" || type == "plan") return sentence_f1(expected, found);
+  return normalised_answer(expected) == normalised_answer(found) ? 1 : 0;
+}
+
+}  // namespace dvlm

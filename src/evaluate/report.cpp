@@ -1,0 +1,137 @@
+#include "evaluate/report.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "evaluate/metrics.h"
+
+namespace dvlm {
+
+namespace {
+
+double share(double part, double whole) {
+  return whole > 0 ? part / whole : 0;
+}
+
+void add(TypeResult& sum, const TypeResult& other) {
+  sum.examples += other.examples, sum.score += other.score, sum.identical += other.identical;
+  sum.tokens += other.tokens, sum.nfe += other.nfe, sum.rounds += other.rounds,
+      sum.decode_ms += other.decode_ms;
+}
+
+TypeResult measure(const Example& example, const Answer& answer, const std::vector<TokenId>& base) {
+  TypeResult result;
+  result.examples = 1;
+  result.score = score(example.type, example.answer, answer.text);
+  result.identical = answer.tokens == base;
+  result.tokens = std::max(0, static_cast<int>(answer.tokens.size()) - 1);  // prefill gave the first
+  result.nfe = answer.stats.nfe, result.rounds = answer.stats.rounds, result.decode_ms = answer.decode_ms;
+  return result;
+}
+
+bool any(const std::string&) {
+  return true;
+}
+bool is_short(const std::string& type) {
+  return !is_long(type) && type != "box";
+}
+
+nlohmann::json sums_json(const TypeResult& sums) {
+  return {{"examples", sums.examples},
+          {"score", share(sums.score, sums.examples)},
+          {"identical", sums.identical},
+          {"tokens_per_nfe", share(sums.tokens, sums.nfe)},
+          {"tokens_per_s", share(sums.tokens, sums.decode_ms / 1000)}};
+}
+
+}  // namespace
+
+TypeResult DecoderResult::total(const std::function<bool(const std::string&)>& wanted) const {
+  TypeResult sum;
+  for (const auto& [type, result] : types)
+    if (wanted(type)) add(sum, result);
+  return sum;
+}
+
+std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
+                                    const std::vector<DecodeOptions>& decoders) {
+  std::vector<DecoderResult> results;
+  for (const DecodeOptions& decode : decoders) results.push_back({decode, {}});
+  Progress progress("evaluating", static_cast<int64_t>(examples.size()));
+  for (size_t i = 0; i < examples.size() && !interrupted(); ++i) {
+    Request request;
+    request.conversation = examples[i].conversation;
+    std::vector<TokenId> base;
+    for (size_t d = 0; d < decoders.size(); ++d) {
+      request.decode = decoders[d];
+      const Answer answer = engine.generate(request);
+      if (d == 0) base = answer.tokens;
+      add(results[d].types[examples[i].type], measure(examples[i], answer, base));
+    }
+    progress.update(static_cast<int64_t>(i) + 1);
+  }
+  return results;
+}
+
+std::string report_markdown(const std::vector<DecoderResult>& results) {
+  std::string text = "| question | n |";
+  for (const DecoderResult& result : results) text += fmt::format(" {} |", name_of(result.decode.kind));
+  text += "\n| --- | ---: |";
+  for (size_t i = 0; i < results.size(); ++i) text += " ---: |";
+  const auto row = [&](const std::string& title, const std::function<bool(const std::string&)>& wanted) {
+    text += fmt::format("\n| {} | {} |", title, results[0].total(wanted).examples);
+    for (const DecoderResult& result : results) {
+      const TypeResult sum = result.total(wanted);
+      text += fmt::format(" {:.1f} % |", 100 * share(sum.score, sum.examples));
+    }
+  };
+  for (const auto& [type, unused] : results[0].types)
+    row(type, [name = type](const std::string& other) { return name == other; });
+  row("**all short types**", is_short);
+  row("**all**", any);
+  const auto numbers = [&](const std::string& title, const auto& value) {
+    text += fmt::format("\n| {} | |", title);
+    for (const DecoderResult& result : results) text += " " + value(result) + " |";
+  };
+  numbers("tokens per pass, long answers", [](const DecoderResult& result) {
+    const TypeResult sum = result.total(is_long);
+    return fmt::format("{:.2f}", share(sum.tokens, sum.nfe));
+  });
+  numbers("tokens per second, long answers", [](const DecoderResult& result) {
+    const TypeResult sum = result.total(is_long);
+    return fmt::format("{:.0f}", share(sum.tokens, sum.decode_ms / 1000));
+  });
+  numbers(fmt::format("answers identical to {}", name_of(results[0].decode.kind)),
+          [](const DecoderResult& result) {
+            const TypeResult sum = result.total(any);
+            return fmt::format("{} of {}", sum.identical, sum.examples);
+          });
+  return text + "\n";
+}
+
+nlohmann::json report_json(const std::vector<DecoderResult>& results) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const DecoderResult& result : results) {
+    nlohmann::json types;
+    for (const auto& [type, sums] : result.types) types[type] = sums_json(sums);
+    out.push_back({{"decoder", name_of(result.decode.kind)},
+                   {"block_size", result.decode.block_size},
+                   {"types", types},
+                   {"short", sums_json(result.total(is_short))},
+                   {"long", sums_json(result.total(is_long))},
+                   {"all", sums_json(result.total(any))}});
+  }
+  return out;
+}
+
+std::string insert_report(const std::string& card, const std::string& report) {
+  const std::string begin = "<!-- dvlm eval -->", end = "<!-- end -->";
+  const size_t from = card.find(begin);
+  const size_t to = from == std::string::npos ? from : card.find(end, from);
+  if (to == std::string::npos) fail("the card has no \"{}\" ... \"{}\" to put the table between", begin, end);
+  return card.substr(0, from + begin.size()) + "\n" + report + card.substr(to);
+}
+
+}  // namespace dvlm

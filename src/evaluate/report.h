@@ -1,0 +1,40 @@
+// Runs a test file through decoders and adds the results up.
+#pragma once
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "evaluate/examples.h"
+
+namespace dvlm {
+
+struct TypeResult {
+  int examples = 0;
+  double score = 0;                     // sum of score()
+  int identical = 0;                    // token for token what the first decoder wrote
+  int tokens = 0, nfe = 0, rounds = 0;  // tokens that passes after prefill gave, and those passes
+  double decode_ms = 0;
+};
+
+struct DecoderResult {
+  DecodeOptions decode;
+  std::map<std::string, TypeResult> types;
+  TypeResult total(const std::function<bool(const std::string&)>& wanted) const;
+};
+
+// One pass over the examples per decoder, the first being the base of "identical". Stops between examples
+// when interrupted() and returns what was done. Shows a progress bar.
+std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
+                                    const std::vector<DecodeOptions>& decoders);
+
+std::string report_markdown(const std::vector<DecoderResult>& results);
+nlohmann::json report_json(const std::vector<DecoderResult>& results);
+
+// `card` with the text between "<!-- dvlm eval -->" and "<!-- end -->" replaced. Throws Error without the
+// marks.
+std::string insert_report(const std::string& card, const std::string& report);
+
+}  // namespace dvlm

@@ -1,0 +1,49 @@
+#include "evaluate/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "evaluate/report.h"
+
+namespace dvlm {
+namespace {
+
+TEST(Metrics, ShortAnswersIgnoreCaseAndTheFinalStop) {
+  EXPECT_EQ(score("what", "a hammer", " A hammer.\n"), 1);
+  EXPECT_EQ(score("what", "a hammer", "a hammer and a key"), 0);
+  EXPECT_EQ(score("count", "2", "12"), 0);
+  EXPECT_EQ(normalised_answer(" . "), ".");
+}
+
+TEST(Metrics, BoxesMatchByLabelAndOverlap) {
+  const std::string expected = "```json\n[{\"bbox_2d\": [10, 10, 50, 50], \"label\": \"key\"}]\n```";
+  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"key\"}]"), 1);
+  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"mug\"}]"), 0);
+  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [40, 40, 80, 80], \"label\": \"key\"}]"), 0);
+  EXPECT_EQ(score("box", expected, "nonsense ["), 0);
+  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [1, 2, \"x\", 4]}]"), 0);
+  EXPECT_DOUBLE_EQ(intersection_over_union({0, 0, 10, 10, ""}, {5, 0, 15, 10, ""}), 1.0 / 3);
+}
+
+TEST(Metrics, EachBoxCountsOnce) {
+  const LabelledBox box{0, 0, 10, 10, "key"};
+  EXPECT_DOUBLE_EQ(box_f1({box}, {box, box}), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(box_f1({box, {20, 20, 30, 30, "key"}}, {box}), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(box_f1({}, {}), 1);
+}
+
+TEST(Metrics, LongAnswersCountRightSentences) {
+  EXPECT_DOUBLE_EQ(sentence_f1("One. Two. Three.", "One. Two. Four."), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(sentence_f1("1. Move left.\n2. Lift.", "1. Move left.\n2. Lift."), 1);
+  EXPECT_DOUBLE_EQ(sentence_f1("1. Move left.\n2. Lift.", "1. Move right.\n2. Lift."), 0.5);
+  EXPECT_DOUBLE_EQ(sentence_f1("One. One.", "One."), 2.0 / 3);
+}
+
+TEST(Report, GoesBetweenTheMarks) {
+  EXPECT_EQ(insert_report("a\n<!-- dvlm eval -->\nold\n<!-- end -->\nb", "new\n"),
+            "a\n<!-- dvlm eval -->\nnew\n<!-- end -->\nb");
+  EXPECT_THROW(insert_report("no marks", "new"), Error);
+}
+
+}  // namespace
+}  // namespace dvlm
