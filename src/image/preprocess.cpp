@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "image/resample.h"
 
 namespace dvlm {
 
@@ -61,31 +62,19 @@ float* write_patch(std::span<const Image* const> frames, int x, int y, int side,
   return out;
 }
 
-Size target_size(Size size, const PreprocessOptions& options) {
-  if (options.resized_height == 0) return smart_resize(size, options);
-  PreprocessOptions defaults = options;
-  const int64_t area =
-      int64_t{options.patch_size} * options.merge_size * options.patch_size * options.merge_size;
-  defaults.min_pixels = 4 * area;
-  defaults.max_pixels = 16384 * area;
-  return smart_resize({options.resized_height, options.resized_width}, defaults);
-}
-
 }  // namespace
 
-Size smart_resize(Size size, const PreprocessOptions& options) {
-  validate(options);
+Size smart_resize_within(Size size, int side, double minimum, double maximum) {
   if (size.height < 1 || size.width < 1)
     fail("the picture is {} x {} pixels; both sides must be at least 1", size.width, size.height);
-  const double height = size.height, width = size.width, factor = options.patch_size * options.merge_size;
-  const double minimum = static_cast<double>(options.min_pixels),
-               maximum = static_cast<double>(options.max_pixels);
-  if (std::max(height, width) / std::min(height, width) > kMaxRatio)
+  const double height = size.height, width = size.width, factor = side;
+  const double ratio = std::max(height, width) / std::min(height, width);
+  if (ratio > kMaxRatio)
     fail(
         "the picture is {} x {} pixels: its longer side is {:.1f} times the shorter one and at most {} is "
         "allowed; "
         "cut it into parts",
-        size.width, size.height, std::max(height, width) / std::min(height, width), kMaxRatio);
+        size.width, size.height, ratio, kMaxRatio);
   // nearbyint is Python's round: half to even.
   double h = std::max(factor, std::nearbyint(height / factor) * factor);
   double w = std::max(factor, std::nearbyint(width / factor) * factor);
@@ -99,6 +88,21 @@ Size smart_resize(Size size, const PreprocessOptions& options) {
     w = std::ceil(width * beta / factor) * factor;
   }
   return {static_cast<int>(h), static_cast<int>(w)};
+}
+
+Size smart_resize(Size size, const PreprocessOptions& options) {
+  validate(options);
+  return smart_resize_within(size, options.patch_size * options.merge_size,
+                             static_cast<double>(options.min_pixels),
+                             static_cast<double>(options.max_pixels));
+}
+
+Size resized_size(Size size, const PreprocessOptions& options) {
+  validate(options);
+  if (options.resized_height == 0) return smart_resize(size, options);
+  const int factor = options.patch_size * options.merge_size;
+  const double area = static_cast<double>(factor) * factor;
+  return smart_resize_within({options.resized_height, options.resized_width}, factor, 4 * area, 16384 * area);
 }
 
 Patches extract_patches(std::span<const Image> frames, const PreprocessOptions& options) {
@@ -137,7 +141,7 @@ Patches extract_patches(std::span<const Image> frames, const PreprocessOptions& 
 
 Patches preprocess_image(const Image& image, const PreprocessOptions& options) {
   const Size original{image.height, image.width};
-  const Image resized = resize_bicubic(image, target_size(original, options));
+  const Image resized = resize_bicubic(image, resized_size(original, options));
   Patches patches = extract_patches(std::span(&resized, 1), options);
   patches.original = original;
   return patches;

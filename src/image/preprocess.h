@@ -24,9 +24,13 @@ struct PreprocessOptions {
   double std[3] = {0.26862954, 0.26130258, 0.27577711};
 };
 
-// Sides that are multiples of patch_size * merge_size with min_pixels <= area <= max_pixels, near the aspect ratio.
-// Throws Error for an empty picture or an aspect ratio above 200.
+// Sides that are multiples of patch_size * merge_size with min_pixels <= area <= max_pixels, near the aspect
+// ratio. Throws Error for an empty picture or an aspect ratio above 200.
 Size smart_resize(Size size, const PreprocessOptions& options);
+
+// The size that preprocess_image resizes to: smart_resize, of resized_height x resized_width where these are
+// set.
+Size resized_size(Size size, const PreprocessOptions& options);
 
 // Pillow's Image.resize with BICUBIC, 8 bits.
 Image resize_bicubic(const Image& image, Size size);
@@ -40,7 +44,8 @@ struct Grid {
 
 // What the model reads of one image or video.
 struct Patches {
-  std::vector<float> values;  // [grid.patches(), channels * temporal_patch_size * patch_size^2], spec 3.5's order
+  std::vector<float>
+      values;  // [grid.patches(), channels * temporal_patch_size * patch_size^2], spec 3.5's order
   Grid grid;
   double second_per_grid = 0;  // videos: seconds per temporal patch; 0 for images
   Size original, resized;

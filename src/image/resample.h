@@ -1,4 +1,5 @@
-// The weights of an antialiased bicubic resize along one axis, and the resize that videos use.
+// Inside of resizing: target sizes with fractional bounds (videos have them), the weights of an antialiased
+// bicubic resize along one axis, and the resize that videos use.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -8,6 +9,9 @@
 #include "image/preprocess.h"
 
 namespace dvlm {
+
+// smart_resize with sides that are multiples of `side` and an area within [minimum, maximum].
+Size smart_resize_within(Size size, int side, double minimum, double maximum);
 
 // Keys' cubic with a = -0.5.
 template <class T>
