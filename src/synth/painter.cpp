@@ -57,17 +57,16 @@ Box ink_box(const Surface& surface, uint32_t alpha) {
   return box;
 }
 
+// A glyph of an ordinary font would come out all black; a colour glyph (even a grey one) does not.
 bool has_colour(const Surface& surface) {
   cairo_surface_flush(surface.get());
-  int coloured = 0;
+  int bright = 0;
   for (int y = 0; y < cairo_image_surface_get_height(surface.get()); ++y) {
     const uint32_t* pixels = row_pixels(surface.get(), y);
-    for (int x = 0; x < cairo_image_surface_get_width(surface.get()); ++x) {
-      const int red = pixels[x] >> 16 & 255, blue = pixels[x] & 255;
-      coloured += std::abs(red - blue) > 8;
-    }
+    for (int x = 0; x < cairo_image_surface_get_width(surface.get()); ++x)
+      bright += (pixels[x] >> 16 & 255) > 64 || (pixels[x] >> 8 & 255) > 64 || (pixels[x] & 255) > 64;
   }
-  return coloured > 20;
+  return bright > 100;
 }
 
 // One line of text as a raster cropped to its ink, in black (emoji keep their colours).
