@@ -12,8 +12,8 @@ namespace dvlm {
 
 struct ContentPart {
   enum class Type { text, image, video } type = Type::text;
-  std::string text;    // for text
-  std::string source;  // for image and video: path, data URL or URL as the caller wrote it
+  std::string text;                 // for text
+  std::string source;               // for image and video: path, data URL or URL as the caller wrote it
   std::vector<std::string> frames;  // for a video given as a list of images
   // Overrides of the preprocessing for this item (qwen-vl-utils keys); 0 or empty = default.
   int64_t min_pixels = 0, max_pixels = 0;
@@ -29,8 +29,8 @@ struct Message {
 
 using Conversation = std::vector<Message>;
 
-// OpenAI- and Qwen-style messages: content a string or a list of {"type": "text" | "image" | "image_url" | "video", ...}.
-// Throws Error naming the message and field.
+// OpenAI- and Qwen-style messages: content a string or a list of {"type": "text" | "image" | "image_url" |
+// "video", ...}. Throws Error naming the message and field.
 Conversation parse_messages(const nlohmann::json& messages);
 
 struct TemplateOptions {
@@ -38,18 +38,20 @@ struct TemplateOptions {
   bool add_vision_id = false;
 };
 
-// The text of the template, one <|image_pad|> or <|video_pad|> per item: what Hugging Face's apply_chat_template gives.
+// The text of the template, one <|image_pad|> or <|video_pad|> per item: what Hugging Face's
+// apply_chat_template gives.
 std::string render_chat(const Conversation& conversation, const TemplateOptions& options = {});
 
-// Tokens of the rendered conversation with the k-th image (video) pad repeated image_tokens[k] (video_tokens[k]) times.
-// Template text is parsed for control tokens; message text is not unless `trusted_text`, so that a user who types
+// Tokens of the rendered conversation with the k-th image (video) pad repeated image_tokens[k]
+// (video_tokens[k]) times. Template text is parsed for control tokens; message text is not unless
+// `trusted_text`, so that a user who types
 // "<|im_end|>" or the mask token writes plain text. Throws Error when counts and items disagree.
 std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const Conversation& conversation,
                                  const std::vector<int>& image_tokens, const std::vector<int>& video_tokens,
                                  const TemplateOptions& options = {}, bool trusted_text = false);
 
-// Throws Error when the folder's chat template (chat_template.jinja, chat_template.json or tokenizer_config.json) is one that
-// render_chat does not reproduce. A folder without a template is accepted.
+// Throws Error when the folder's chat template (chat_template.jinja, chat_template.json or
+// tokenizer_config.json) is one that render_chat does not reproduce. A folder without a template is accepted.
 void check_chat_template(const std::filesystem::path& folder);
 
 }  // namespace dvlm

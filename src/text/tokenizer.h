@@ -13,8 +13,8 @@
 namespace dvlm {
 
 enum class ControlTokens {
-  parse,      // text of an added token becomes that token, as Hugging Face does: for trusted text
-  as_text,    // it stays text: for text that users type
+  parse,    // text of an added token becomes that token, as Hugging Face does: for trusted text
+  as_text,  // it stays text: for text that users type
 };
 
 struct AddedToken {
@@ -25,8 +25,8 @@ struct AddedToken {
 
 class Tokenizer {
  public:
-  // Reads tokenizer.json (or vocab.json + merges.txt + added_tokens.json / tokenizer_config.json when it is absent).
-  // Throws Error for anything that is not a byte-level BPE with NFC and Qwen2's pattern.
+  // Reads tokenizer.json (or vocab.json + merges.txt + added_tokens.json / tokenizer_config.json when it is
+  // absent). Throws Error for anything that is not a byte-level BPE with NFC and Qwen2's pattern.
   explicit Tokenizer(const std::filesystem::path& folder);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
@@ -40,7 +40,8 @@ class Tokenizer {
   // The raw bytes of one token ("" for an unknown id): may be half a character.
   std::string_view bytes_of(TokenId id) const;
 
-  std::optional<TokenId> find(std::string_view token_text) const;  // an added token by its text, e.g. "<|im_end|>"
+  std::optional<TokenId> find(
+      std::string_view token_text) const;  // an added token by its text, e.g. "<|im_end|>"
   std::span<const AddedToken> added_tokens() const;
   bool is_special(TokenId id) const;
   int size() const;  // 1 + the highest id

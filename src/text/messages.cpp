@@ -1,0 +1,165 @@
+// Messages as callers write them in JSON, into a Conversation.
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+
+#include "core/error.h"
+#include "text/chat.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+
+// One JSON object and where it is, for messages. A null field counts as absent: data sets are full of them.
+class Fields {
+ public:
+  Fields(const json& value, std::string where) : value_(value), where_(std::move(where)) {
+    if (!value.is_object()) refuse("is not an object");
+  }
+
+  template <class... Args>
+  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
+    fail("{} {}", where_, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  const json* find(const char* key) const {
+    const auto found = value_.find(key);
+    return found == value_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  std::string text(const char* key) const {
+    const json* found = find(key);
+    if (!found || !found->is_string()) refuse("needs \"{}\" to be a string", key);
+    return found->get<std::string>();
+  }
+
+  int64_t whole_number(const char* key, int64_t limit) const {
+    const json* found = find(key);
+    if (!found) return 0;
+    if (!found->is_number_integer() || *found < 1 || *found > limit)
+      refuse("needs \"{}\" to be an integer from 1 to {}", key, limit);
+    return found->get<int64_t>();
+  }
+
+  double positive(const char* key) const {
+    const json* found = find(key);
+    if (!found) return 0;
+    if (!found->is_number() || !(found->get<double>() > 0) || !std::isfinite(found->get<double>()))
+      refuse("needs \"{}\" to be a positive number", key);
+    return found->get<double>();
+  }
+
+  // A field that would be ignored is refused: it was meant to do something.
+  void check_known(std::initializer_list<std::string_view> known) const {
+    for (const auto& [key, value] : value_.items())
+      if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end())
+        refuse("has the field \"{}\", which is not supported", printable(key));
+  }
+
+ private:
+  const json& value_;
+  std::string where_;
+};
+
+void read_overrides(const Fields& fields, ContentPart& part) {
+  constexpr int64_t kMaxPixels = int64_t{1} << 40;
+  constexpr int64_t kMaxSide = int64_t{1} << 20;
+  part.min_pixels = fields.whole_number("min_pixels", kMaxPixels);
+  part.max_pixels = fields.whole_number("max_pixels", kMaxPixels);
+  if (part.min_pixels > 0 && part.max_pixels > 0 && part.min_pixels > part.max_pixels)
+    fields.refuse("has min_pixels {} above max_pixels {}", part.min_pixels, part.max_pixels);
+  part.resized_height = static_cast<int>(fields.whole_number("resized_height", kMaxSide));
+  part.resized_width = static_cast<int>(fields.whole_number("resized_width", kMaxSide));
+  if ((part.resized_height > 0) != (part.resized_width > 0))
+    fields.refuse("has only one of \"resized_height\" and \"resized_width\"; give both");
+}
+
+ContentPart read_image(const Fields& fields) {
+  fields.check_known(
+      {"type", "image", "image_url", "min_pixels", "max_pixels", "resized_height", "resized_width"});
+  ContentPart part;
+  part.type = ContentPart::Type::image;
+  const json* url = fields.find("image_url");
+  if (fields.find("image") && url) fields.refuse("has both \"image\" and \"image_url\"; give one");
+  if (url && url->is_object()) {
+    const Fields inner(*url, "image_url");
+    inner.check_known({"url", "detail"});
+    // "detail" asks for a resolution; min_pixels and max_pixels say it exactly.
+    if (inner.find("detail") && inner.text("detail") != "auto")
+      fields.refuse("has a \"detail\" other than \"auto\"; set min_pixels and max_pixels instead");
+    part.source = inner.text("url");
+  } else {
+    part.source = fields.text(url ? "image_url" : "image");
+  }
+  read_overrides(fields, part);
+  return part;
+}
+
+ContentPart read_video(const Fields& fields) {
+  fields.check_known(
+      {"type", "video", "min_pixels", "max_pixels", "resized_height", "resized_width", "fps", "nframes"});
+  ContentPart part;
+  part.type = ContentPart::Type::video;
+  const json* video = fields.find("video");
+  if (video && video->is_array()) {
+    for (const json& frame : *video) {
+      if (!frame.is_string()) fields.refuse("lists a video frame that is not a string");
+      part.frames.push_back(frame.get<std::string>());
+    }
+    if (part.frames.empty()) fields.refuse("lists no video frames");
+  } else {
+    part.source = fields.text("video");
+  }
+  read_overrides(fields, part);
+  part.fps = fields.positive("fps");
+  part.nframes = static_cast<int>(fields.whole_number("nframes", 1 << 20));
+  if (part.fps > 0 && part.nframes > 0) fields.refuse("has both \"fps\" and \"nframes\"; give one");
+  return part;
+}
+
+ContentPart read_part(const json& value, const std::string& where) {
+  const Fields fields(value, where);
+  const std::string type = fields.find("type") ? fields.text("type") : "";
+  if (type == "image" || fields.find("image") || fields.find("image_url")) return read_image(fields);
+  if (type == "video" || fields.find("video")) return read_video(fields);
+  if (type != "text" && !(type.empty() && fields.find("text")))
+    fields.refuse("has the type \"{}\"; expected text, image, image_url or video", printable(type));
+  fields.check_known({"type", "text"});
+  ContentPart part;
+  part.text = fields.text("text");
+  return part;
+}
+
+Message read_message(const json& value, const std::string& where) {
+  const Fields fields(value, where);
+  fields.check_known({"role", "content"});
+  Message message;
+  message.role = fields.text("role");
+  if (message.role != "system" && message.role != "user" && message.role != "assistant")
+    fields.refuse("has the role \"{}\"; expected system, user or assistant", printable(message.role));
+  const json* content = fields.find("content");
+  if (content && content->is_string()) {
+    ContentPart part;
+    part.text = content->get<std::string>();
+    message.content.push_back(std::move(part));
+  } else if (content && content->is_array()) {
+    for (size_t i = 0; i < content->size(); ++i)
+      message.content.push_back(read_part((*content)[i], fmt::format("{}, content item {},", where, i + 1)));
+  } else {
+    fields.refuse("needs \"content\" to be a string or a list");
+  }
+  return message;
+}
+
+}  // namespace
+
+Conversation parse_messages(const json& messages) {
+  if (!messages.is_array() || messages.empty()) fail("messages must be a list with at least one message");
+  Conversation conversation;
+  for (size_t i = 0; i < messages.size(); ++i)
+    conversation.push_back(read_message(messages[i], fmt::format("message {}", i + 1)));
+  return conversation;
+}
+
+}  // namespace dvlm
