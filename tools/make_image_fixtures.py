@@ -1,8 +1,11 @@
 """Makes tests/fixtures/image: small pictures of many kinds and, in golden.txt, fingerprints of what the reference
 pipeline makes of them: decoded RGB bytes, resized bytes, patch values.
 
-Versions: Pillow 13.0.0, numpy 2.4.6, torch 2.13.0 (CPU), transformers 4.57.1, av 18.1.0, Python 3.11.
+Versions: Pillow 11.3.0, numpy 2.4.6, torch 2.13.0 (CPU), transformers 4.57.1, av 18.1.0, Python 3.11.
 Command:  python tools/make_image_fixtures.py tests/fixtures/image
+
+Pillow must be older than 13: since then a resize that shrinks the height much more than the width does its vertical
+pass first, which changes single levels. The models were trained with the older order.
 
 The colour and resize rules are those of qwen_vl_utils 0.0.14 (fetch_image, smart_resize, fetch_video), written out
 here because importing it needs torchvision. The patches come from the slow Qwen2VLImageProcessor of transformers.
@@ -15,6 +18,7 @@ import sys
 import zlib
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
@@ -336,6 +340,7 @@ def video(folder):
 
 
 def main():
+    assert int(PIL.__version__.split(".")[0]) < 13, "Pillow 13 resizes in another order"
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# Made by tools/make_image_fixtures.py; the kinds of lines are read by tests/image/golden_test.cpp."]

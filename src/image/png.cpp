@@ -100,7 +100,12 @@ void row_to_rgb(const Header& header, const uint8_t* row, uint8_t* rgb) {
     case PNG_COLOR_TYPE_GRAY:
       return grey_row(row, width, header.depth, rgb);
     case PNG_COLOR_TYPE_GRAY_ALPHA:
-      for (int x = 0; x < width; ++x, rgb += 3) rgb[0] = rgb[1] = rgb[2] = row[2 * bytes * x];
+      // Pillow opens 8 bits as LA, whose alpha convert("RGB") drops, but 16 bits as RGBA, which is pasted on
+      // white.
+      for (int x = 0; x < width; ++x, row += 2 * bytes, rgb += 3) {
+        const uint8_t grey = row[0], rgba[4] = {grey, grey, grey, header.depth == 16 ? row[2] : uint8_t{255}};
+        paste_on_white(rgba, rgb);
+      }
       return;
     case PNG_COLOR_TYPE_PALETTE:
       for (int x = 0; x < width; ++x, rgb += 3) {

@@ -32,7 +32,7 @@ Size smart_resize(Size size, const PreprocessOptions& options);
 // set.
 Size resized_size(Size size, const PreprocessOptions& options);
 
-// Pillow's Image.resize with BICUBIC, 8 bits.
+// Pillow's Image.resize with BICUBIC, 8 bits, width before height as in every Pillow before 13.
 Image resize_bicubic(const Image& image, Size size);
 
 // (t, h, w) in patches; the language model sees t * h * w / merge_size^2 tokens.
