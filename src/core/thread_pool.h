@@ -25,7 +25,7 @@ class ThreadPool {
   template <class F>
   void run(F&& f) {
     start([](void* context, int thread) { (*static_cast<std::remove_reference_t<F>*>(context))(thread); },
-          &f);
+          const_cast<void*>(static_cast<const void*>(&f)));
   }
 
   // Splits [0, count) into contiguous ranges, one per thread, and calls f(begin, end) for the non-empty ones.
