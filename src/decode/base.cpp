@@ -5,17 +5,6 @@
 #include "core/error.h"
 
 namespace dvlm {
-namespace {
-
-int count_pads(std::span<const TokenId> tokens, const Prompt& prompt) {
-  const auto is_pad = [&](TokenId token) {
-    return std::find(prompt.pad_tokens.begin(), prompt.pad_tokens.end(), token) != prompt.pad_tokens.end();
-  };
-  return static_cast<int>(std::count_if(tokens.begin(), tokens.end(), is_pad));
-}
-
-}  // namespace
-
 DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
     : options_(options),
       sampler_(options.sampling),
@@ -67,17 +56,11 @@ std::span<const TokenId> DecoderBase::take(const Logits& logits) {
 
 void DecoderBase::plan_prefill() {
   const auto held = static_cast<size_t>(committed());
-  const std::span<const TokenId> tokens(prompt_.tokens);
   segment_ = {};
   segment_.sequence = &sequence_;
-  segment_.tokens = tokens.subspan(held);
+  segment_.tokens = std::span(prompt_.tokens).subspan(held);
   segment_.positions = std::span(prompt_.rope.positions).subspan(held);
-  const int all = count_pads(tokens, prompt_), skipped = count_pads(tokens.first(held), prompt_);
-  if (all > skipped) {
-    DVLM_ASSERT(prompt_.features.size() % static_cast<size_t>(all) == 0 && !prompt_.features.empty());
-    const size_t hidden = prompt_.features.size() / static_cast<size_t>(all);
-    segment_.features = std::span(prompt_.features).subspan(static_cast<size_t>(skipped) * hidden);
-  }
+  segment_.features = prompt_.features;
   segment_.context = committed();
   segment_.keep = true;
   prefill_row_.assign(1, static_cast<int>(segment_.tokens.size()) - 1);

@@ -42,9 +42,8 @@ struct DecodeOptions {
 struct Prompt {
   std::vector<TokenId> tokens;
   RopeIndex rope;
-  std::vector<float> features;  // rows for all pads, in order: [pads, hidden]
-  std::vector<TokenId>
-      pad_tokens;  // the ids that features stand for: image and video pad; empty without features
+  // Rows for the pads behind the part that the sequence already holds: [pads, hidden].
+  std::vector<float> features;
   std::vector<TokenId> stop_tokens;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,16 +19,17 @@ namespace dvlm {
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
   Precision precision = Precision::automatic;
-  int threads = 0;              // 0 = all cores
-  size_t memory_limit = 0;      // bytes; 0 = what the machine has free
+  int threads = 0;          // 0 = all cores
+  size_t memory_limit = 0;  // bytes; 0 = what the machine has free
 };
 
 struct Request {
-  Conversation conversation;               // or `input_ids`, which skips template and tokenizer
-  std::vector<TokenId> input_ids;          // pads already expanded; pictures taken from `conversation` in order
+  Conversation conversation;            // or `input_ids`, which skips template and tokenizer
+  std::map<std::string, Image> memory;  // pictures without a file, by the `source` that names them
+  std::vector<TokenId> input_ids;       // pads already expanded; pictures taken from `conversation` in order
   TemplateOptions chat_template;
   int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's
-  DecodeOptions decode;                    // mask, stop, limit fields are filled from the checkpoint
+  DecodeOptions decode;  // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
 };
 
 struct ImageInfo {
@@ -35,33 +37,43 @@ struct ImageInfo {
 };
 
 struct Answer {
-  std::string text;              // special tokens removed
-  std::vector<TokenId> tokens;   // stop token included
+  std::string text;             // special tokens removed
+  std::vector<TokenId> tokens;  // stop token included
   FinishReason finish = FinishReason::none;
   int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
   std::vector<ImageInfo> images;
   DecodeStats stats;
   double encode_ms = 0, prefill_ms = 0, decode_ms = 0;
-  double tokens_per_s() const;   // tokens after the first over decode_ms
+  double tokens_per_s() const;  // tokens after the first over decode_ms
 };
 
+// What a request feeds the model.
+struct PreparedPrompt {
+  std::vector<TokenId> tokens;
+  std::vector<ImageInfo> images;  // images and videos, in order
+  int image_tokens = 0;
+};
+
+// Without a model: for `dvlm tokenize` and tests. Throws Error for what generate would refuse, except for
+// length.
+PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request);
+
+// One checkpoint, ready to answer. It keeps the K/V of the last conversation and the features of recent
+// pictures, so that a further turn computes only what is new. One call at a time.
 class Engine {
  public:
   explicit Engine(const EngineOptions& options);
   ~Engine();
 
   // `on_text` receives text as it is committed (complete UTF-8); it may be empty. Stops early, with
-  // FinishReason::cancelled, when `cancelled` returns true.
+  // FinishReason::cancelled, when `cancelled` returns true; it is asked before every pass.
+  // Throws Error for options, pictures and prompts that cannot be answered; the engine stays usable.
   Answer generate(const Request& request, const std::function<void(std::string_view)>& on_text = {},
                   const std::function<bool()>& cancelled = {});
 
-  // What generate would feed the model, without running it: for `dvlm tokenize` and tests.
-  struct Prepared {
-    std::vector<TokenId> tokens;
-    std::vector<ImageInfo> images;
-    int image_tokens = 0;
-  };
-  Prepared prepare(const Request& request);
+  PreparedPrompt prepare(const Request& request) const;
+  // Forgets conversations and pictures: the next answer is computed from nothing.
+  void clear();
 
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
@@ -72,7 +84,7 @@ class Engine {
   std::unique_ptr<Impl> impl_;
 };
 
-std::string_view name_of(DecoderKind kind);    // "ar", "mdm", "spec"
+std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec"
 std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"
 
 }  // namespace dvlm

@@ -173,8 +173,7 @@ TEST(Speculative, EndsAtTheContextLimit) {
 TEST(Decoder, PrefillsOnlyWhatTheSequenceDoesNotHold) {
   auto model = scripted({}, 0);
   Prompt prompt = make_prompt({1, 36, 36, 2, 36, 3});
-  prompt.pad_tokens = {36, 35};
-  prompt.features = {1, 1, 2, 2, 3, 3};
+  prompt.features = {2, 2, 3, 3};  // of the two pads that remain
   const auto sequence = model.new_sequence(30);
   dynamic_cast<FakeModel::Kv&>(*sequence).tokens = {1, 36};
   const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3));

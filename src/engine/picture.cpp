@@ -1,0 +1,216 @@
+#include "engine/picture.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/files.h"
+
+namespace dvlm {
+namespace {
+
+constexpr size_t kMaxFile = size_t{256} << 20;  // of one picture
+
+size_t bytes_of(const Picture& picture) {
+  return picture.features->values.size() * sizeof(float);
+}
+
+bool is_data_url(const std::string& source) {
+  return source.starts_with("data:");
+}
+
+std::filesystem::path local_path(const std::string& source) {
+  if (source.starts_with("http://") || source.starts_with("https://"))
+    fail("{} is on the network, and only local files are read: download it first", printable(source));
+  constexpr std::string_view kFile = "file://";
+  return source.starts_with(kFile) ? source.substr(kFile.size()) : source;
+}
+
+// The bytes or pixels behind the source of one image.
+class ImageSource {
+ public:
+  ImageSource(const std::string& source, const Request& request, ContentHash& hash) : source_(source) {
+    if (const auto found = request.memory.find(source); found != request.memory.end()) {
+      pixels_ = &found->second;
+      const size_t expected = size_t{3} * std::max(pixels_->width, 0) * std::max(pixels_->height, 0);
+      if (expected == 0 || pixels_->pixels.size() != expected)
+        fail("picture {} in memory is {} x {} but holds {} bytes: expected width x height x 3",
+             printable(source), pixels_->width, pixels_->height, pixels_->pixels.size());
+      hash.add(pixels_->width);
+      hash.add(pixels_->height);
+      hash.add(std::as_bytes(std::span(pixels_->pixels)));
+    } else if (is_data_url(source)) {
+      hash.add(source);
+    } else {
+      bytes_ = read_file(local_path(source), kMaxFile);
+      hash.add(bytes_);
+    }
+  }
+
+  Image decode() const {
+    if (pixels_) return *pixels_;
+    if (is_data_url(source_)) return decode_data_url(source_);
+    return decode_image(std::as_bytes(std::span(bytes_)), local_path(source_).string());
+  }
+
+ private:
+  const std::string& source_;
+  const Image* pixels_ = nullptr;
+  std::string bytes_;
+};
+
+PreprocessOptions base_options(const ModelConfig& config) {
+  PreprocessOptions options;
+  options.patch_size = config.vision.patch_size;
+  options.merge_size = config.vision.spatial_merge_size;
+  options.temporal_patch_size = config.vision.temporal_patch_size;
+  options.min_pixels = config.preprocessor.min_pixels;
+  options.max_pixels = config.preprocessor.max_pixels;
+  std::copy_n(config.preprocessor.image_mean, 3, options.mean);
+  std::copy_n(config.preprocessor.image_std, 3, options.std);
+  return options;
+}
+
+// The item's limits, else the request's, else the checkpoint's. A limit that the caller gave wins over a
+// default that contradicts it.
+PreprocessOptions options_for(const ContentPart& part, const Request& request, const ModelConfig& config) {
+  PreprocessOptions options = base_options(config);
+  const int64_t low = part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
+  const int64_t high = part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
+  if (low > 0 && high > 0 && low > high) fail("min_pixels ({}) exceeds max_pixels ({})", low, high);
+  if (low > 0) options.min_pixels = low, options.max_pixels = std::max(options.max_pixels, low);
+  if (high > 0) options.max_pixels = high, options.min_pixels = std::min(options.min_pixels, high);
+  options.resized_height = part.resized_height;
+  options.resized_width = part.resized_width;
+  return options;
+}
+
+VideoOptions video_options_for(const ContentPart& part, const Request& request) {
+  VideoOptions options;
+  if (part.fps > 0) options.fps = part.fps;
+  options.nframes = part.nframes;
+  const int64_t low = part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
+  const int64_t high = part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
+  if (low > 0) options.min_pixels = low, options.max_pixels = std::max(options.max_pixels, low);
+  if (high > 0) options.max_pixels = high, options.min_pixels = std::min(options.min_pixels, high);
+  return options;
+}
+
+void add_options(ContentHash& hash, const ContentPart& part, const Request& request) {
+  for (const int64_t value :
+       {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels,
+        int64_t{part.resized_height}, int64_t{part.resized_width}, int64_t{part.nframes}})
+    hash.add(value);
+  hash.add(std::as_bytes(std::span(&part.fps, 1)));
+}
+
+void add_file(ContentHash& hash, const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file || std::filesystem::is_directory(path)) fail("cannot open the video {}", path.string());
+  std::vector<std::byte> chunk(size_t{1} << 20);
+  while (file) {
+    file.read(reinterpret_cast<char*>(chunk.data()), static_cast<std::streamsize>(chunk.size()));
+    hash.add(std::span(chunk).first(static_cast<size_t>(file.gcount())));
+  }
+}
+
+// `grid`, `original` and `resized` as the prompt and the answer report them.
+void describe(Picture& picture, Size original, Size resized, const ModelConfig& config) {
+  const int64_t merge = config.vision.spatial_merge_size;
+  picture.info = {original.width, original.height, resized.width, resized.height,
+                  static_cast<int>(picture.grid.patches() / (merge * merge))};
+}
+
+void load_image(Picture& picture, const ImageSource& source, const PreprocessOptions& options,
+                const ModelConfig& config) {
+  const Image image = source.decode();
+  const Size original{image.height, image.width};
+  const Size size = resized_size(original, options);
+  picture.image = resize_bicubic(image, size);
+  picture.grid = {1, size.height / options.patch_size, size.width / options.patch_size};
+  describe(picture, original, size, config);
+}
+
+void load_video(Picture& picture, Patches patches, const ModelConfig& config) {
+  picture.patches = std::move(patches);
+  picture.grid = picture.patches.grid;
+  picture.second_per_grid = picture.patches.second_per_grid;
+  describe(picture, picture.patches.original, picture.patches.resized, config);
+}
+
+}  // namespace
+
+const Picture* PictureCache::find(const ContentKey& key) {
+  const auto found = index_.find(key);
+  if (found == index_.end()) return nullptr;
+  pictures_.splice(pictures_.begin(), pictures_, found->second);
+  return &pictures_.front();
+}
+
+void PictureCache::insert(const Picture& picture) {
+  const size_t size = bytes_of(picture);
+  if (size > limit_ || find(picture.key)) return;
+  Picture kept = picture;
+  kept.image = {};
+  kept.patches = {};
+  pictures_.push_front(std::move(kept));
+  index_[picture.key] = pictures_.begin();
+  bytes_ += size;
+  while (bytes_ > limit_) {
+    bytes_ -= bytes_of(pictures_.back());
+    index_.erase(pictures_.back().key);
+    pictures_.pop_back();
+  }
+}
+
+std::vector<const ContentPart*> pictures_of(const Conversation& conversation) {
+  std::vector<const ContentPart*> parts;
+  for (const Message& message : conversation)
+    for (const ContentPart& part : message.content)
+      if (part.type != ContentPart::Type::text) parts.push_back(&part);
+  return parts;
+}
+
+Picture load_picture(const ContentPart& part, const Request& request, const ModelConfig& config,
+                     PictureCache* cache) {
+  const PreprocessOptions options = options_for(part, request, config);
+  Picture picture;
+  picture.video = part.type == ContentPart::Type::video;
+  const bool file = picture.video && part.frames.empty();
+  ContentHash hash;
+  hash.add(file ? "video" : picture.video ? "frames" : "image");
+  add_options(hash, part, request);
+  std::vector<ImageSource> sources;
+  if (file && is_data_url(part.source))
+    fail("a video must be a local file or a list of frames, not a data URL");
+  if (file)
+    add_file(hash, local_path(part.source));
+  else if (picture.video)
+    for (const std::string& frame : part.frames) sources.emplace_back(frame, request, hash);
+  else
+    sources.emplace_back(part.source, request, hash);
+  picture.key = hash.key();
+  if (cache)
+    if (const Picture* known = cache->find(picture.key)) return *known;
+
+  if (file) {
+    load_video(picture,
+               preprocess_video_file(local_path(part.source), video_options_for(part, request), options),
+               config);
+  } else if (picture.video) {
+    std::vector<Image> frames;
+    for (const ImageSource& source : sources) frames.push_back(source.decode());
+    load_video(picture, preprocess_frames(frames, part.fps > 0 ? part.fps : VideoOptions{}.fps, options),
+               config);
+  } else {
+    load_image(picture, sources.front(), options, config);
+  }
+  return picture;
+}
+
+Patches patches_of(Picture& picture, const ModelConfig& config) {
+  if (picture.video) return std::move(picture.patches);
+  return extract_patches({&picture.image, 1}, base_options(config));
+}
+
+}  // namespace dvlm

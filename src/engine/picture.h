@@ -1,0 +1,50 @@
+// Images and videos of a request on their way to the vision tower.
+#pragma once
+#include <list>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "engine/content_hash.h"
+#include "engine/engine.h"
+
+namespace dvlm {
+
+// One image or video: what the prompt needs to know of it, and its features or what they are computed from.
+struct Picture {
+  bool video = false;
+  ContentKey key{};  // of the content and of everything that preprocessing depends on
+  ImageInfo info;
+  Grid grid;
+  double second_per_grid = 0;
+  std::shared_ptr<const ImageFeatures> features;  // null until encoded
+  Image image;                                    // an image not yet encoded, resized
+  Patches patches;                                // a video not yet encoded
+};
+
+// Encoded pictures by content, the least recently used leaving first.
+class PictureCache {
+ public:
+  explicit PictureCache(size_t limit) : limit_(limit) {}  // bytes of features
+  const Picture* find(const ContentKey& key);
+  void insert(const Picture& picture);  // with features; not kept when it alone exceeds the limit
+  size_t bytes() const { return bytes_; }
+
+ private:
+  size_t limit_, bytes_ = 0;
+  std::list<Picture> pictures_;  // the most recently used first
+  std::map<ContentKey, std::list<Picture>::iterator> index_;
+};
+
+// Images and videos in the order in which the template shows them.
+std::vector<const ContentPart*> pictures_of(const Conversation& conversation);
+
+// Reads and resizes one of them, or finds it in `cache` (which may be null). Throws Error naming the source
+// when it cannot be read.
+Picture load_picture(const ContentPart& part, const Request& request, const ModelConfig& config,
+                     PictureCache* cache);
+
+// Patches of a picture that load_picture returned without features.
+Patches patches_of(Picture& picture, const ModelConfig& config);
+
+}  // namespace dvlm

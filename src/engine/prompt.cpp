@@ -1,0 +1,105 @@
+#include "engine/prompt.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace dvlm {
+namespace {
+
+bool is_pad(TokenId token, const ModelConfig& config) {
+  return token == config.image_token || token == config.video_token;
+}
+
+void check_ids(std::span<const TokenId> tokens, const ModelConfig& config) {
+  for (size_t i = 0; i < tokens.size(); ++i)
+    if (tokens[i] < 0 || tokens[i] >= config.text.vocab_size)
+      fail(
+          "token {} of the prompt has the id {}, but the model has ids 0 to {}: tokenizer and model do not "
+          "belong "
+          "together",
+          i, tokens[i], config.text.vocab_size - 1);
+}
+
+// Template text names the special tokens that the model was configured with only when the tokenizer agrees on
+// them.
+void check_pads(const LoadedPrompt& prompt, const ModelConfig& config) {
+  const auto runs = pad_runs(prompt.tokens, config);
+  if (runs.size() != prompt.pictures.size())
+    fail(
+        "the prompt has {} runs of picture pads for {} pictures: the token ids of config.json and of the "
+        "tokenizer "
+        "disagree, or the given ids do not fit the pictures",
+        runs.size(), prompt.pictures.size());
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const Picture& picture = prompt.pictures[i];
+    if (runs[i].count != picture.info.tokens ||
+        (prompt.tokens[runs[i].begin] == config.video_token) != picture.video)
+      fail("picture {} needs {} {} pads, but the prompt has {} at token {}", i + 1, picture.info.tokens,
+           picture.video ? "video" : "image", runs[i].count, runs[i].begin);
+  }
+}
+
+}  // namespace
+
+LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request,
+                         PictureCache* cache, int context_limit) {
+  LoadedPrompt prompt;
+  std::vector<int> image_tokens, video_tokens;
+  int64_t total = 0;
+  for (const ContentPart* part : pictures_of(request.conversation)) {
+    Picture picture = load_picture(*part, request, config, cache);
+    total += picture.info.tokens;
+    if (total > (context_limit > 0 ? context_limit : 1 << 30))
+      fail(
+          "the pictures of the prompt need at least {} tokens, but the model's context has {} positions: "
+          "lower "
+          "--max-pixels or send fewer",
+          total, context_limit);
+    if (context_limit == 0) picture.image = {}, picture.patches = {};
+    (picture.video ? video_tokens : image_tokens).push_back(picture.info.tokens);
+    prompt.pictures.push_back(std::move(picture));
+  }
+  prompt.image_tokens = static_cast<int>(total);
+  prompt.tokens = !request.input_ids.empty() ? request.input_ids
+                                             : encode_chat(tokenizer, request.conversation, image_tokens,
+                                                           video_tokens, request.chat_template);
+  if (prompt.tokens.empty()) fail("the prompt is empty: give it a question");
+  check_ids(prompt.tokens, config);
+  check_pads(prompt, config);
+  return prompt;
+}
+
+PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request) {
+  LoadedPrompt loaded = load_prompt(config, tokenizer, request, nullptr, 0);
+  PreparedPrompt prepared;
+  prepared.tokens = std::move(loaded.tokens);
+  prepared.image_tokens = loaded.image_tokens;
+  for (const Picture& picture : loaded.pictures) prepared.images.push_back(picture.info);
+  return prepared;
+}
+
+std::vector<PadRun> pad_runs(std::span<const TokenId> tokens, const ModelConfig& config) {
+  std::vector<PadRun> runs;
+  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
+    if (!is_pad(tokens[i], config)) continue;
+    if (i > 0 && tokens[i - 1] == tokens[i])
+      ++runs.back().count;
+    else
+      runs.push_back({i, 1});
+  }
+  return runs;
+}
+
+int common_prefix(const PromptIdentity& a, const PromptIdentity& b) {
+  const auto [end, ignored] =
+      std::mismatch(a.tokens.begin(), a.tokens.end(), b.tokens.begin(), b.tokens.end());
+  int length = static_cast<int>(end - a.tokens.begin());
+  // A run without a counterpart can only stand against pads that a model wrote, which no picture is behind.
+  for (size_t i = 0; i < std::max(a.keys.size(), b.keys.size()); ++i)
+    if (i >= a.keys.size() || i >= b.keys.size() || a.keys[i] != b.keys[i])
+      length = std::min(length, (i < a.keys.size() ? a : b).runs[i].begin);
+  return length;
+}
+
+}  // namespace dvlm
