@@ -50,7 +50,8 @@ void run_synth(Arguments& arguments) {
   const int64_t lines = write_dataset(options);
   fmt::print("{} lines in {}\n", lines, (options.output / "data.jsonl").string());
   if (lines < options.count)
-    fmt::print(stderr, "interrupted after {} of {} scenes; what is there is complete\n", lines, options.count);
+    fmt::print(stderr, "interrupted after {} of {} scenes; what is there is complete\n", lines,
+               options.count);
 }
 
 }  // namespace

@@ -77,9 +77,9 @@ inline constexpr std::array<Colour, 6> kTableColours = {{
 }};
 
 inline constexpr std::array<Colour, 3> kClothColours = {{
-    {"red", 232, 158, 156},
-    {"blue", 150, 182, 226},
-    {"green", 158, 206, 160},
+    {"red", 236, 176, 174},
+    {"blue", 170, 198, 234},
+    {"green", 174, 214, 174},
 }};
 
 inline constexpr std::array<const char*, 24> kSignWords = {

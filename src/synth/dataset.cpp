@@ -202,9 +202,10 @@ void write_contact_sheet(const SynthOptions& options, const fs::path& path, int 
   if (columns < 1 || columns > 40 || rows < 1 || rows > 40)
     fail("synth: a contact sheet of {}x{} scenes is not possible; 1 to 40 each", columns, rows);
   constexpr int kCell = 260, kPicture = 252;
+  constexpr uint8_t kGrey = 96;
   Painter painter;
   Picture sheet{columns * kCell, rows * kCell, {}};
-  sheet.rgb.assign(static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height) * 3, 255);
+  sheet.rgb.assign(static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height) * 3, kGrey);
   for (int i = 0; i < columns * rows; ++i) {
     const Scene scene = make_scene(painter, options.seed, options.split, options.first + i);
     const Picture picture = painter.paint(scene);

@@ -76,7 +76,7 @@ std::optional<Question> plan_category(const Scene& scene, Random& random) {
     const auto count = std::count_if(scene.objects.begin(), scene.objects.end(), [&](const Object& object) {
       return std::string_view(object.word().category) == category;
     });
-    if (count >= 2) categories.push_back(category);
+    if (count >= 2 && count <= 5) categories.push_back(category);
   }
   if (categories.empty()) return std::nullopt;
   const std::string category = pick(categories, random);
