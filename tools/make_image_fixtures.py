@@ -354,6 +354,9 @@ def main():
     frame_indices(lines)
     (folder / "golden.txt").write_text("\n".join(lines) + "\n")
     video(folder)
+    still, other = image("RGB", 16, 12, 70), image("RGB", 16, 12, 71)
+    (folder / "animated.webp").write_bytes(encode(still, "WEBP", save_all=True, append_images=[other], quality=50))
+    (folder / "animation.gif").write_bytes(encode(still.quantize(4), "GIF"))
     print(f"{sum(line.startswith('picture') for line in lines)} pictures")
 
 

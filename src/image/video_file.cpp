@@ -24,6 +24,9 @@ namespace {
 
 constexpr int kMaxFrames = 1 << 24;
 
+// libav also takes texts, playlists and lists of other files for videos: only containers are opened.
+constexpr char kContainers[] = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,ivf,gif";
+
 struct Free {
   void operator()(AVFormatContext* p) const { avformat_close_input(&p); }
   void operator()(AVCodecContext* p) const { avcodec_free_context(&p); }
@@ -47,12 +50,17 @@ class VideoReader {
       : name_(printable(path.string())), packet_(av_packet_alloc()), frame_(av_frame_alloc()) {
     av_log_set_level(AV_LOG_QUIET);
     AVFormatContext* opened = nullptr;
-    // Only local files: libav would follow URLs and playlists otherwise.
     AVDictionary* settings = nullptr;
+    av_dict_set(&settings, "format_whitelist", kContainers, 0);
     av_dict_set(&settings, "protocol_whitelist", "file", 0);
     const int code = avformat_open_input(&opened, ("file:" + path.string()).c_str(), nullptr, &settings);
     av_dict_free(&settings);
     file_.reset(opened);
+    if (code == AVERROR(EINVAL) || code == AVERROR_INVALIDDATA)
+      fail(
+          "{}: not a video that can be read; the containers are MP4, MOV, MKV, WebM, AVI, MPEG, FLV, OGG and "
+          "GIF",
+          name_);
     if (code < 0) fail("{}: cannot open the video: {}", name_, reason(code));
     check(avformat_find_stream_info(file_.get(), nullptr));
     const AVCodec* codec = nullptr;
