@@ -1,0 +1,358 @@
+#include "kernels/attention.h"
+
+#include "kernels/targets.h"
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+// clang-format on
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "core/error.h"
+#include "kernels/parallel.h"
+
+#ifndef DVLM_ATTENTION_ONCE
+#define DVLM_ATTENTION_ONCE
+namespace dvlm {
+
+constexpr int kChunk = 64;    // visible tokens per step of the online softmax; part of the arithmetic, see attention.h
+constexpr int kQueries = 32;  // queries that share one reading of a chunk
+constexpr int kTile = 8;      // queries that share one reading of a key
+
+// Some rows of one segment with the query heads of one kv head: queries[q] is row q / group, head q % group.
+struct AttentionTask {
+  const HeadShape* shape;
+  const AttentionSegment* segment;
+  int kv_head, first_row, rows;
+  int queries() const { return rows * shape->group(); }
+  int visible(int query) const {
+    return segment->visible + segment->visible_step * (first_row + query / shape->group());
+  }
+  float* query(int q) const {
+    const int group = shape->group();
+    return segment->rows.row(first_row + q / group) +
+           static_cast<ptrdiff_t>(kv_head * group + q % group) * shape->head_dim;
+  }
+  const std::byte* block(int b) const {
+    const bool own = b >= segment->cache_blocks;
+    const KeyBlocks& blocks = own ? segment->own : segment->cache;
+    return blocks.data + kv_head * blocks.head_stride + shape->block_bytes() * (own ? b - segment->cache_blocks : b);
+  }
+};
+
+// One thread's state: queries of the task, their outputs so far, and the softmax of the current chunk.
+struct AttentionState {
+  float* queries;  // [tiles][head_dim][kTile], scaled
+  float* outputs;  // [queries][padded]
+  float* maxima;   // [queries]
+  float* sums;     // [queries]
+  float* scores;   // [kTile][kChunk]
+
+  static int query_capacity(const HeadShape& shape) {
+    return (std::max(kQueries, shape.group()) + kTile - 1) / kTile * kTile;
+  }
+  static size_t floats(const HeadShape& shape) {
+    const size_t n = static_cast<size_t>(query_capacity(shape));
+    return n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16 + shape.padded() + 2) + kTile * kChunk;
+  }
+  AttentionState(const HeadShape& shape, float* space) {
+    const size_t n = static_cast<size_t>(query_capacity(shape));
+    queries = space;
+    outputs = queries + n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16);
+    scores = outputs + n * static_cast<size_t>(shape.padded());
+    maxima = scores + kTile * kChunk;
+    sums = maxima + n;
+  }
+};
+
+}  // namespace dvlm
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace dvlm {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::CappedTag<float, 16>;
+using U = hn::RebindToUnsigned<F>;
+using Vec = hn::Vec<F>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
+
+HWY_INLINE Vec load(const float* p) { return hn::LoadU(F(), p); }
+HWY_INLINE Vec load(const uint16_t* p) {
+  const hn::Rebind<uint16_t, F> narrow;
+  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U(), hn::LoadU(narrow, p))));
+}
+
+// scores[r][k] = queries[r] . keys[k] for one block. queries: [head_dim][kTile]; keys: [head_dim][kKeys].
+template <class T, int R>
+HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, float* scores) {
+  const F f;
+  for (int k = 0; k < kKeys; k += kLanes) {
+    Vec sums[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sums[r] = hn::Zero(f);
+    for (int d = 0; d < head_dim; ++d) {
+      const Vec key = load(keys + d * kKeys + k);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) sums[r] = hn::MulAdd(hn::Set(f, queries[d * kTile + r]), key, sums[r]);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) hn::StoreU(sums[r], f, scores + r * kChunk + k);
+  }
+}
+
+// outputs[r] += sum over keys [first, last) of weights[r][k] * values[k], ascending. values: [kKeys][padded].
+template <class T, int R>
+HWY_INLINE void add_values(const float* weights, const T* values, int first, int last, int padded, float* outputs) {
+  const F f;
+  constexpr int kColumns = kLanes >= 16 ? 1 : 16 / kLanes / 2;  // vectors per step; `padded` is a multiple of 16
+  for (int d = 0; d < padded; d += kColumns * kLanes) {
+    Vec sums[R][kColumns];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = hn::LoadU(f, outputs + r * padded + d + c * kLanes);
+    }
+    for (int k = first; k < last; ++k) {
+      Vec value[kColumns];
+#pragma GCC unroll 16
+      for (int c = 0; c < kColumns; ++c) value[c] = load(values + k * padded + d + c * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Vec weight = hn::Set(f, weights[r * kChunk + k]);
+#pragma GCC unroll 16
+        for (int c = 0; c < kColumns; ++c) sums[r][c] = hn::MulAdd(weight, value[c], sums[r][c]);
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int c = 0; c < kColumns; ++c) hn::StoreU(sums[r][c], f, outputs + r * padded + d + c * kLanes);
+    }
+  }
+}
+
+// Turns the first `valid` scores of a chunk into weights exp(score - maximum), zero beyond, and rescales what the query
+// has gathered so far.
+HWY_INLINE void soften(float* scores, int valid, float& maximum, float& sum, float* output, int padded) {
+  const F f;
+  const Vec lowest = hn::Set(f, -std::numeric_limits<float>::infinity());
+  Vec highest = lowest;
+  for (int k = 0; k < valid; k += kLanes) {
+    const auto real = hn::FirstN(f, static_cast<size_t>(std::min(kLanes, valid - k)));
+    highest = hn::Max(highest, hn::IfThenElse(real, hn::LoadU(f, scores + k), lowest));
+  }
+  const float top = std::max(maximum, hn::GetLane(hn::MaxOfLanes(f, highest)));
+  Vec total = hn::Zero(f);
+  for (int k = 0; k < kChunk; k += kLanes) {
+    const auto real = hn::FirstN(f, static_cast<size_t>(std::clamp(valid - k, 0, kLanes)));
+    const Vec weight = hn::IfThenElseZero(real, hn::Exp(f, hn::Sub(hn::LoadU(f, scores + k), hn::Set(f, top))));
+    hn::StoreU(weight, f, scores + k);
+    total = hn::Add(total, weight);
+  }
+  const float scale = hn::GetLane(hn::Exp(f, hn::Set(f, maximum - top)));
+  sum = sum * scale + hn::GetLane(hn::SumOfLanes(f, total));
+  maximum = top;
+  if (scale == 1.0f) return;
+  for (int d = 0; d < padded; d += kLanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(f, output + d), hn::Set(f, scale)), f, output + d);
+  }
+}
+
+// Queries [first, first + count) of the task, count <= R, over the chunk that begins at visible token `start`.
+template <class T, int R>
+void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first, int count, int start) {
+  const HeadShape& shape = *task.shape;
+  const int padded = shape.padded(), end = std::min(start + kChunk, task.visible(first + count - 1));
+  const float* queries = state.queries + static_cast<ptrdiff_t>(first / kTile) * kTile * shape.head_dim;
+  for (int b = start; b < end; b += kKeys) {
+    const T* keys = reinterpret_cast<const T*>(task.block(b / kKeys));
+    score_block<T, R>(queries, keys, shape.head_dim, state.scores + (b - start));
+  }
+  float* outputs = state.outputs + static_cast<ptrdiff_t>(first) * padded;
+  int valid[R] = {}, common = kChunk;
+  for (int r = 0; r < R; ++r) {
+    if (r < count) valid[r] = std::clamp(task.visible(first + r) - start, 0, kChunk);
+    if (valid[r] == 0) {
+      std::fill_n(state.scores + r * kChunk, kChunk, 0.0f);
+    } else {
+      soften(state.scores + r * kChunk, valid[r], state.maxima[first + r], state.sums[first + r],
+             outputs + r * padded, padded);
+    }
+    if (r < count) common = std::min(common, valid[r]);
+  }
+  for (int b = start; b < end; b += kKeys) {
+    const T* values = reinterpret_cast<const T*>(task.block(b / kKeys)) + kKeys * shape.head_dim;
+    const float* weights = state.scores + (b - start);
+    const int shared = std::clamp(common - (b - start), 0, kKeys);
+    if (shared > 0) add_values<T, R>(weights, values, 0, shared, padded, outputs);
+    for (int r = 0; r < count; ++r) {  // tokens that not all rows of the tile see
+      const int last = std::clamp(valid[r] - (b - start), 0, kKeys);
+      if (last > shared) add_values<T, 1>(weights + r * kChunk, values, shared, last, padded, outputs + r * padded);
+    }
+  }
+}
+
+void load_queries(const AttentionTask& task, AttentionState& state) {
+  const HeadShape& shape = *task.shape;
+  const int count = task.queries();
+  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  for (int q = 0; q < AttentionState::query_capacity(shape); ++q) {
+    float* out = state.queries + static_cast<ptrdiff_t>(q / kTile) * kTile * shape.head_dim + q % kTile;
+    const float* in = q < count ? task.query(q) : nullptr;
+    if (!in && q >= (count + kTile - 1) / kTile * kTile) break;
+    for (int d = 0; d < shape.head_dim; ++d) out[d * kTile] = in ? in[d] * scale : 0.0f;
+    std::fill_n(state.outputs + static_cast<ptrdiff_t>(q) * shape.padded(), shape.padded(), 0.0f);
+    state.maxima[q] = -std::numeric_limits<float>::infinity();
+    state.sums[q] = 0;
+  }
+}
+
+template <class T>
+void run_typed(const AttentionTask& task, AttentionState& state) {
+  const HeadShape& shape = *task.shape;
+  const int queries = task.queries(), visible = task.visible(queries - 1);
+  load_queries(task, state);
+  for (int start = 0; start < visible; start += kChunk) {
+    for (int first = 0; first < queries; first += kTile) {
+      const int count = std::min(kTile, queries - first);
+      if (task.visible(first + count - 1) <= start) continue;
+      if (count > 4)
+        tile_over_chunk<T, 8>(task, state, first, count, start);
+      else if (count > 2)
+        tile_over_chunk<T, 4>(task, state, first, count, start);
+      else if (count > 1)
+        tile_over_chunk<T, 2>(task, state, first, count, start);
+      else
+        tile_over_chunk<T, 1>(task, state, first, count, start);
+    }
+  }
+  for (int q = 0; q < queries; ++q) {
+    const float* output = state.outputs + static_cast<ptrdiff_t>(q) * shape.padded();
+    float* out = task.query(q);
+    for (int d = 0; d < shape.head_dim; ++d) out[d] = output[d] / state.sums[q];
+  }
+}
+
+void run_attention(const AttentionTask& task, AttentionState& state) {
+  if (task.shape->format == KeyFormat::f32)
+    run_typed<float>(task, state);
+  else
+    run_typed<uint16_t>(task, state);
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace dvlm
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dvlm {
+
+HWY_EXPORT(run_attention);
+
+namespace {
+
+template <class T>
+T stored(float value) {
+  if constexpr (std::is_same_v<T, float>)
+    return value;
+  else
+    return to_bf16(value).bits;
+}
+
+template <class T>
+void store_typed(const HeadShape& shape, std::byte* block, int slot, const float* key, const float* value) {
+  T* keys = reinterpret_cast<T*>(block) + slot;
+  T* values = reinterpret_cast<T*>(block) + kKeys * shape.head_dim + static_cast<ptrdiff_t>(slot) * shape.padded();
+  for (int d = 0; d < shape.head_dim; ++d) keys[d * kKeys] = stored<T>(key[d]), values[d] = stored<T>(value[d]);
+}
+
+template <class T>
+void copy_typed(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
+  const T* source = reinterpret_cast<const T*>(from);
+  T* target = reinterpret_cast<T*>(to);
+  for (int d = 0; d < shape.head_dim; ++d) std::copy_n(source + d * kKeys + first, count, target + d * kKeys + first);
+  const ptrdiff_t at = static_cast<ptrdiff_t>(kKeys) * shape.head_dim + static_cast<ptrdiff_t>(first) * shape.padded();
+  std::copy_n(source + at, static_cast<ptrdiff_t>(count) * shape.padded(), target + at);
+}
+
+constexpr double kFlopPerNanosecond = 30;  // rough, for one thread
+
+int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segments, int threads) {
+  int rows = std::max(1, kQueries / shape.group());
+  const auto tasks = [&] {
+    int64_t count = 0;
+    for (const AttentionSegment& s : segments) count += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
+    return count;
+  };
+  while (rows > 1 && tasks() < 2 * int64_t{threads}) rows /= 2;
+  return rows;
+}
+
+}  // namespace
+
+void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key, const float* value) {
+  std::byte* block = head + shape.block_bytes() * static_cast<size_t>(position / kKeys);
+  if (shape.format == KeyFormat::f32)
+    store_typed<float>(shape, block, position % kKeys, key, value);
+  else
+    store_typed<uint16_t>(shape, block, position % kKeys, key, value);
+}
+
+void copy_keys(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
+  DVLM_ASSERT(first >= 0 && first + count <= kKeys);
+  if (shape.format == KeyFormat::f32)
+    copy_typed<float>(shape, from, to, first, count);
+  else
+    copy_typed<uint16_t>(shape, from, to, first, count);
+}
+
+void attention(const HeadShape& shape, std::span<const AttentionSegment> segments, AttentionScratch& scratch,
+               ThreadPool& pool) {
+  const size_t per_thread = (AttentionState::floats(shape) + 15) / 16 * 16;
+  if (scratch.floats.size() < per_thread * pool.threads()) scratch.floats = Buffer<float>(per_thread * pool.threads());
+  const int rows = rows_per_task(shape, segments, pool.threads());
+  std::atomic<int64_t> next{0};
+  double work = 0;
+  int64_t tasks = 0;
+  for (const AttentionSegment& s : segments) {
+    work += 4.0 * s.rows.count * shape.heads * shape.padded() * (s.visible + 0.5 * s.visible_step * s.rows.count);
+    tasks += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
+  }
+  // Threads take tasks as they come: later rows of causal segments cost more.
+  auto take = [&](int thread) {
+    AttentionState state(shape, scratch.floats.data() + per_thread * static_cast<size_t>(thread));
+    int64_t first = 0;  // task number of the current segment's first task
+    size_t at = 0;
+    for (int64_t t = next++; t < tasks; t = next++) {
+      const auto tasks_of = [&](const AttentionSegment& s) {
+        return int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
+      };
+      while (t - first >= tasks_of(segments[at])) first += tasks_of(segments[at++]);
+      const AttentionSegment& segment = segments[at];
+      const int row = static_cast<int>((t - first) / shape.kv_heads) * rows;
+      const AttentionTask task{&shape, &segment, static_cast<int>((t - first) % shape.kv_heads), row,
+                               std::min(rows, segment.rows.count - row)};
+      HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
+    }
+  };
+  if (pool.threads() == 1 || tasks == 1 || work / kFlopPerNanosecond < kWorthSplitting)
+    take(0);
+  else
+    pool.run(take);
+}
+
+}  // namespace dvlm
+#endif  // HWY_ONCE

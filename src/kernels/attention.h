@@ -1,0 +1,64 @@
+// Attention of rows that share a pass over keys in a cache, in scratch space, or both.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "kernels/linear.h"
+
+namespace dvlm {
+
+enum class KeyFormat : uint8_t { f32, bf16 };
+
+// Keys and values of one head stand in blocks of kKeys tokens: keys transposed [head_dim][kKeys], then values
+// [kKeys][padded()]. A head's blocks follow each other.
+constexpr int kKeys = 16;
+
+struct HeadShape {
+  int heads = 0, kv_heads = 0, head_dim = 0;
+  KeyFormat format = KeyFormat::f32;
+  int group() const { return heads / kv_heads; }
+  int padded() const { return (head_dim + 15) / 16 * 16; }
+  size_t element() const { return format == KeyFormat::f32 ? 4 : 2; }
+  size_t block_bytes() const { return element() * kKeys * static_cast<size_t>(head_dim + padded()); }
+};
+
+inline int blocks_for(int tokens) { return (tokens + kKeys - 1) / kKeys; }
+
+// Blocks of all heads of one layer: head h begins at data + h * head_stride.
+struct KeyBlocks {
+  std::byte* data = nullptr;
+  size_t head_stride = 0;
+};
+
+// Writes the key and value of one token of one head at `position`. key, value: [head_dim].
+void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key, const float* value);
+
+// Copies tokens [first, first + count) of one head, all inside one block, to the same places of another block.
+void copy_keys(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count);
+
+// Rows of one segment. Visible tokens are numbered 0, 1, ... in the order in which rows see them: number v stands in
+// block v / kKeys, of `cache` when v / kKeys < cache_blocks, else of `own` (whose block 0 is number cache_blocks).
+struct AttentionSegment {
+  Rows rows;  // [rows, heads * head_dim] queries, rotated; replaced by the attention output
+  KeyBlocks cache;
+  int cache_blocks = 0;
+  KeyBlocks own;
+  int visible = 0;      // tokens that row 0 sees
+  int visible_step = 0;  // further tokens per row: 1 for causal rows, 0 when all see the same
+};
+
+// Space of the threads; grows to the largest call.
+struct AttentionScratch {
+  Buffer<float> floats;
+};
+
+// softmax(scale q k^T) v with scale = head_dim^-1/2, all rows of all segments, query head h using kv head h / group.
+// A row's visible tokens are taken in ascending order in chunks of fixed size that begin at number 0: its bits depend
+// only on its query and its visible keys and values, not on where they stand, on other rows or on threads.
+void attention(const HeadShape& shape, std::span<const AttentionSegment> segments, AttentionScratch& scratch,
+               ThreadPool& pool);
+
+}  // namespace dvlm

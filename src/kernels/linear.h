@@ -1,0 +1,36 @@
+// y = x W^T + bias for a few to many rows, at the speed of memory for few and of the multipliers for many.
+#pragma once
+#include <cstddef>
+
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "kernels/matrix.h"
+
+namespace dvlm {
+
+// A matrix of floats with `stride` elements from row to row.
+struct Rows {
+  float* data = nullptr;
+  size_t stride = 0;
+  int count = 0;
+  float* row(int i) const { return data + static_cast<size_t>(i) * stride; }
+  Rows part(int first, int n) const { return {row(first), stride, n}; }
+};
+
+// Inputs as the kernel reads them; grows to the largest call.
+struct LinearScratch {
+  Buffer<float> inputs;
+  static size_t floats(int rows, int inputs);
+};
+
+enum class LinearMode : uint8_t {
+  store,  // y = x W^T + bias
+  add,    // y += x W^T + bias
+};
+
+// x [rows, w.inputs()], y [rows, w.outputs()]; they must not overlap. With bf16 weights x is rounded to bf16 first.
+// Each output accumulates its products in ascending order of inputs by fused multiply-add, then bias, then y: its
+// bits depend on its own row alone, not on rows.count or threads.
+void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch, ThreadPool& pool);
+
+}  // namespace dvlm
