@@ -110,7 +110,11 @@ inline FakeModel::Next hashed_next(int vocab, uint64_t salt, float sharpness = 4
   return [=](std::span<const TokenId> prefix) {
     const uint64_t h = hash(prefix, salt);
     FakeModel::Row row(vocab);
-    for (int i = 0; i < vocab; ++i) row[i] = static_cast<float>(uniform(h, 1, i)) * sharpness;
+    uint64_t x = h;
+    for (float& logit : row) {
+      x = x * 6364136223846793005u + 1442695040888963407u;
+      logit = static_cast<float>(x >> 40) * 0x1p-24f * sharpness;
+    }
     row[h % static_cast<uint64_t>(vocab)] += 2;
     return row;
   };
