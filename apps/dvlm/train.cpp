@@ -1,0 +1,81 @@
+// dvlm train: training lives in a plugin, because it needs LibTorch and nothing else here does.
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "commands.h"
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPlugin = "libdvlm_torch_plugin.so";
+
+constexpr const char* kExamples = R"(
+Examples:
+  dvlm synth --out data/tiny/train --count 60000
+  dvlm train --config examples/tiny/ar.json
+  dvlm train --config examples/tiny/convert.json
+  dvlm train --config examples/tiny/ar.json --resume
+  dvlm train --config examples/tiny/ar.json --set batch_size=8 --set max_minutes=10 --output runs/short
+
+Ctrl-C saves a checkpoint and ends; --resume continues from it. docs/training.md explains every key.)";
+
+// Beside the program in a build folder, or in the library folder of an installation.
+fs::path find_plugin() {
+  std::error_code error;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const fs::path& candidate : {folder / kPlugin, folder / ".." / DVLM_LIBRARY_FOLDER / kPlugin})
+    if (fs::exists(candidate, error)) return candidate;
+  fail("training needs LibTorch: run ./dev setup --torch and build with -DDVLM_TORCH=ON, so that {} stands beside {}",
+       kPlugin, (folder / "dvlm").string());
+}
+
+struct Arguments {
+  std::string config, output;
+  std::vector<std::string> overrides;
+  bool resume = false;
+};
+
+void run_train(const Arguments& arguments) {
+  std::vector<std::string> list = {"--config", arguments.config};
+  for (const std::string& value : arguments.overrides) list.insert(list.end(), {"--set", value});
+  if (!arguments.output.empty()) list.insert(list.end(), {"--output", arguments.output});
+  if (arguments.resume) list.emplace_back("--resume");
+  std::vector<const char*> argv;
+  for (const std::string& value : list) argv.push_back(value.c_str());
+
+  const fs::path path = find_plugin();
+  void* plugin = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!plugin) fail("cannot load {}: {}; build it again with ./dev setup --torch", path.string(), dlerror());
+  using Entry = int (*)(int, const char* const*);
+  const auto entry = reinterpret_cast<Entry>(dlsym(plugin, "dvlm_plugin_train"));
+  if (!entry) fail("{} is not dvlm's plugin or is of another version; build it again", path.string());
+  // The plugin has told what went wrong; LibTorch is not unloaded, its threads may still run.
+  if (const int status = entry(static_cast<int>(argv.size()), argv.data())) throw CLI::RuntimeError(status);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command =
+      app.add_subcommand("train", "Train a model, or convert one from autoregressive to block diffusion");
+  command->footer(kExamples);
+  command->add_option("--config", arguments->config, "JSON file that describes the run")->required();
+  command->add_option("--set", arguments->overrides, "override one key of the file: key=value")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--output", arguments->output, "output folder instead of the file's");
+  command->add_flag("--resume", arguments->resume, "continue the run in the output folder");
+  command->callback([arguments] { run_train(*arguments); });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,134 @@
+#include "train/batch.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+TokenId required_token(const Tokenizer& tokenizer, const char* text, const char* purpose) {
+  const auto id = tokenizer.find(text);
+  if (!id) fail("the tokenizer has no token {}, which training needs as {}; add it to tokenizer.json", text, purpose);
+  return *id;
+}
+
+bool is_dropped(TokenId id, const StreamTokens& tokens) {
+  return id == tokens.image || id == tokens.video || id == tokens.vision_start;
+}
+
+void append_noisy(Row& row, const Sample& sample, const Layout& layout, const MaskedFlags& masked, int copy,
+                  const StreamTokens& tokens, const RowOptions& options) {
+  int previous = -2;
+  for (int i = 0; i < static_cast<int>(sample.ids.size()); ++i) {
+    const auto n = static_cast<size_t>(i);
+    if (options.vision_efficient && is_dropped(sample.ids[n], tokens)) continue;
+    if (!options.noisy_prompts && layout.block[n] < 0) continue;
+    // A dropped stretch breaks the shift: nothing before it predicts what follows it.
+    if (masked[n] && previous == i - 1) row.noisy.push_back({static_cast<int>(row.tokens.size()) - 1, sample.ids[n]});
+    row.tokens.push_back(masked[n] ? tokens.mask : sample.ids[n]);
+    row.positions.push_back(sample.positions[n]);
+    row.stream.push_back({copy, layout.turn[n], i});
+    previous = i;
+  }
+}
+
+torch::Tensor index_tensor(const std::vector<int64_t>& values) {
+  return torch::tensor(values, torch::kInt64);
+}
+
+}  // namespace
+
+StreamTokens stream_tokens(const Tokenizer& tokenizer, const ModelConfig& config) {
+  StreamTokens tokens;
+  tokens.mask = required_token(tokenizer, "|<MASK>|", "the mask");
+  tokens.im_end = required_token(tokenizer, "<|im_end|>", "the end of a message");
+  tokens.pad = required_token(tokenizer, "<|endoftext|>", "padding");
+  tokens.image = config.image_token;
+  tokens.video = config.video_token;
+  tokens.vision_start = config.vision_start_token;
+  return tokens;
+}
+
+Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedFlags> copies,
+             const StreamTokens& tokens, const RowOptions& options) {
+  Row row;
+  for (size_t copy = 0; copy < copies.size(); ++copy)
+    append_noisy(row, sample, layout, copies[copy], static_cast<int>(copy), tokens, options);
+  const auto clean_begin = static_cast<int>(row.tokens.size());
+  for (size_t i = 0; i < sample.ids.size(); ++i) {
+    const int at = clean_begin + static_cast<int>(i);
+    const TokenId id = sample.ids[i];
+    if (options.score_clean && i > 0 && layout.block[i] >= 0) row.clean.push_back({at - 1, id});
+    if (!sample.visuals.empty() && (id == tokens.image || id == tokens.video)) row.features.push_back(at);
+    row.tokens.push_back(id);
+    row.positions.push_back(sample.positions[i]);
+    row.stream.push_back({StreamToken::kClean, layout.turn[i], static_cast<int>(i)});
+  }
+  return row;
+}
+
+TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad) {
+  DVLM_ASSERT(rows.size() == samples.size());
+  size_t longest = 0;
+  bool dual = false;
+  for (const Row& row : rows) {
+    longest = std::max(longest, row.tokens.size());
+    dual = dual || (!row.stream.empty() && row.stream[0].stream != StreamToken::kClean);
+  }
+  const auto count = static_cast<int64_t>(rows.size()), length = static_cast<int64_t>(longest);
+
+  TrainBatch batch;
+  batch.input.tokens = torch::full({count, length}, pad, torch::kInt64);
+  batch.input.positions = torch::zeros({3, count, length}, torch::kInt64);
+  if (dual) batch.input.mask = torch::zeros({count, 1, length, length}, torch::kBool);
+  auto* ids = batch.input.tokens.data_ptr<int64_t>();
+  auto* positions = batch.input.positions.data_ptr<int64_t>();
+  bool* mask = dual ? batch.input.mask.data_ptr<bool>() : nullptr;
+  std::vector<int64_t> features, noisy_rows, noisy_targets, clean_rows, clean_targets;
+  for (int64_t b = 0; b < count; ++b) {
+    const Row& row = rows[static_cast<size_t>(b)];
+    const auto used = static_cast<int64_t>(row.tokens.size());
+    for (int64_t l = 0; l < used; ++l) {
+      const Position& position = row.positions[static_cast<size_t>(l)];
+      ids[b * length + l] = row.tokens[static_cast<size_t>(l)];
+      positions[(0 * count + b) * length + l] = position.t;
+      positions[(1 * count + b) * length + l] = position.h;
+      positions[(2 * count + b) * length + l] = position.w;
+    }
+    if (mask) {
+      bool* own = mask + b * length * length;
+      fill_visibility(row.stream, length, own);
+      // A query that saw nothing would give NaN.
+      for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
+    }
+    for (const int at : row.features) features.push_back(b * length + at);
+    for (const Row::Scored& s : row.noisy) noisy_rows.push_back(b * length + s.at), noisy_targets.push_back(s.target);
+    for (const Row::Scored& s : row.clean) clean_rows.push_back(b * length + s.at), clean_targets.push_back(s.target);
+  }
+  batch.noisy_rows = index_tensor(noisy_rows), batch.noisy_targets = index_tensor(noisy_targets);
+  batch.clean_rows = index_tensor(clean_rows), batch.clean_targets = index_tensor(clean_targets);
+
+  size_t values = 0;
+  for (const Sample& sample : samples) {
+    for (const Patches& visual : sample.visuals) {
+      values += visual.values.size();
+      batch.input.grids.push_back(visual.grid);
+    }
+    for (const Span& answer : sample.answers) batch.answer_tokens += answer.size();
+  }
+  if (values > 0) {
+    int64_t patches = 0;
+    for (const Grid& grid : batch.input.grids) patches += grid.patches();
+    batch.input.patches = torch::empty({patches, static_cast<int64_t>(values) / patches}, torch::kFloat32);
+    auto* out = batch.input.patches.data_ptr<float>();
+    for (const Sample& sample : samples)
+      for (const Patches& visual : sample.visuals) out = std::copy(visual.values.begin(), visual.values.end(), out);
+    batch.input.feature_rows = index_tensor(features);
+  }
+  return batch;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,59 @@
+// From samples to what the network reads and the rows that the loss scores.
+#pragma once
+#include <torch/torch.h>
+
+#include <span>
+#include <vector>
+
+#include "torch/network.h"
+#include "train/dataset.h"
+#include "train/masks.h"
+#include "train/noise.h"
+
+namespace dvlm {
+
+// Special tokens that streams are built from.
+struct StreamTokens {
+  TokenId mask = 0, im_end = 0, pad = 0;
+  TokenId image = 0, video = 0, vision_start = 0;
+};
+// Throws Error when the tokenizer lacks one.
+StreamTokens stream_tokens(const Tokenizer& tokenizer, const ModelConfig& config);
+
+// One row of a batch: [noisy copies... | clean].
+struct Row {
+  struct Scored {
+    int at = 0;  // token of this row whose logits are scored
+    TokenId target = 0;
+    bool operator==(const Scored&) const = default;
+  };
+  std::vector<TokenId> tokens;
+  std::vector<Position> positions;
+  std::vector<StreamToken> stream;
+  std::vector<int> features;  // tokens that image features replace, ascending
+  std::vector<Scored> noisy, clean;
+};
+
+struct RowOptions {
+  bool vision_efficient = true;  // noisy copies drop image, video and vision_start tokens
+  bool noisy_prompts = true;     // false: noisy copies hold answers only
+  bool score_clean = true;
+};
+
+// Each element of `copies` adds one noisy copy before the clean stream. Scores follow the token shift: the logits of a
+// token are scored against the next token of its own stream, noisy ones where that is masked, clean ones where it
+// belongs to an answer. Without copies this is an ordinary autoregressive row.
+Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedFlags> copies,
+             const StreamTokens& tokens, const RowOptions& options);
+
+struct TrainBatch {
+  NetworkInput input;
+  torch::Tensor noisy_rows, noisy_targets;  // int64 [n]: row b * L + l of the flattened hidden states, and its token
+  torch::Tensor clean_rows, clean_targets;
+  int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
+};
+
+// Pads rows on the right to a common length; padding sees itself only. Rows without noisy copies need no mask.
+TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad);
+
+}  // namespace dvlm

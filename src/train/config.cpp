@@ -1,0 +1,207 @@
+#include "train/config.h"
+
+#include <cmath>
+#include <set>
+#include <type_traits>
+
+#include "core/error.h"
+#include "core/files.h"
+
+namespace dvlm {
+
+using nlohmann::json;
+
+namespace {
+
+// The one list of keys: reading, writing and the refusal of unknown ones all walk it.
+template <class Config, class Visitor>
+void visit_fields(Config& c, Visitor&& visit) {
+  visit("stage", c.stage);
+  visit("model", c.model);
+  visit("data", c.data);
+  visit("output", c.output);
+  visit("batch_size", c.batch_size);
+  visit("accumulation", c.accumulation);
+  visit("max_length", c.max_length);
+  visit("steps", c.steps);
+  visit("epochs", c.epochs);
+  visit("max_minutes", c.max_minutes);
+  visit("learning_rate", c.learning_rate);
+  visit("min_lr_ratio", c.min_lr_ratio);
+  visit("schedule", c.schedule);
+  visit("warmup_ratio", c.warmup_ratio);
+  visit("beta1", c.beta1);
+  visit("beta2", c.beta2);
+  visit("eps", c.eps);
+  visit("weight_decay", c.weight_decay);
+  visit("clip_norm", c.clip_norm);
+  visit("ema_decay", c.ema_decay);
+  visit("seed", c.seed);
+  visit("threads", c.threads);
+  visit("bf16", c.bf16);
+  visit("freeze", c.freeze);
+  visit("block_size", c.block_size);
+  visit("annealing", c.annealing);
+  visit("loss_weights", c.loss_weights);
+  visit("normalization", c.normalization);
+  visit("minimum_noise_level", c.minimum_noise_level);
+  visit("complementary", c.complementary);
+  visit("vision_efficient", c.vision_efficient);
+  visit("noisy_prompts", c.noisy_prompts);
+  visit("random_block_offset", c.random_block_offset);
+  visit("full_mask_probability", c.full_mask_probability);
+  visit("known_first_token", c.known_first_token);
+  visit("checkpoint_minutes", c.checkpoint_minutes);
+  visit("log_interval", c.log_interval);
+  visit("save_dtype", c.save_dtype);
+}
+
+[[noreturn]] void wrong_type(const char* key, const char* expected, const json& value) {
+  fail("training config: '{}' must be {}, got {}", key, expected, printable(value.dump(-1, ' ', false, json::error_handler_t::replace)));
+}
+
+void read_value(const char* key, const json& value, std::string& out) {
+  if (!value.is_string()) wrong_type(key, "a string", value);
+  out = value.get<std::string>();
+}
+
+void read_value(const char* key, const json& value, std::vector<std::string>& out) {
+  if (value.is_string()) {
+    out = {value.get<std::string>()};
+    return;
+  }
+  if (!value.is_array()) wrong_type(key, "a string or a list of strings", value);
+  out.clear();
+  for (const json& item : value) {
+    if (!item.is_string()) wrong_type(key, "a string or a list of strings", value);
+    out.push_back(item.get<std::string>());
+  }
+}
+
+void read_value(const char* key, const json& value, bool& out) {
+  if (!value.is_boolean()) wrong_type(key, "true or false", value);
+  out = value.get<bool>();
+}
+
+void read_value(const char* key, const json& value, double& out) {
+  if (!value.is_number()) wrong_type(key, "a number", value);
+  out = value.get<double>();
+  if (!std::isfinite(out)) wrong_type(key, "a finite number", value);
+}
+
+template <class Integer>
+  requires std::is_integral_v<Integer>
+void read_value(const char* key, const json& value, Integer& out) {
+  if (!value.is_number_integer()) wrong_type(key, "an integer", value);
+  const bool fits = value.is_number_unsigned() ? std::in_range<Integer>(value.get<uint64_t>())
+                                               : std::in_range<Integer>(value.get<int64_t>());
+  if (!fits) wrong_type(key, "an integer in range", value);
+  out = value.get<Integer>();
+}
+
+void read_value(const char* key, const json& value, LossWeights& out) {
+  if (value == "paper") {
+    out = {0.5, 0.5};
+  } else if (value == "code") {
+    out = {0.5, 1.0};
+  } else if (value.is_array() && value.size() == 2 && value[0].is_number() && value[1].is_number()) {
+    out = {value[0].get<double>(), value[1].get<double>()};
+  } else {
+    wrong_type(key, R"("paper", "code" or [noisy, clean])", value);
+  }
+}
+
+void require(bool ok, const char* key, const char* expected) {
+  if (!ok) fail("training config: '{}' must be {}", key, expected);
+}
+
+void one_of(const std::string& value, const char* key, std::initializer_list<const char*> allowed) {
+  std::string list;
+  for (const char* name : allowed) {
+    if (value == name) return;
+    list += (list.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+  }
+  fail("training config: '{}' must be one of {}, got \"{}\"", key, list, printable(value));
+}
+
+}  // namespace
+
+TrainConfig parse_train_config(const json& value) {
+  if (!value.is_object()) fail("a training config is one JSON object");
+  TrainConfig config;
+  std::set<std::string> known;
+  visit_fields(config, [&](const char* key, auto& field) {
+    known.insert(key);
+    if (const auto found = value.find(key); found != value.end()) read_value(key, *found, field);
+  });
+  for (const auto& [key, unused] : value.items())
+    if (!known.contains(key)) fail("training config: unknown key '{}'; docs/training.md lists them all", printable(key));
+  validate(config);
+  return config;
+}
+
+TrainConfig read_train_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  json value = json::parse(read_file(path, size_t{1} << 24), nullptr, false, true);
+  if (value.is_discarded()) fail("{} is not valid JSON", path.string());
+  if (!value.is_object()) fail("{}: a training config is one JSON object", path.string());
+  for (const std::string& override_text : overrides) {
+    const size_t equals = override_text.find('=');
+    if (equals == std::string::npos || equals == 0)
+      fail("--set expects key=value, got '{}'", printable(override_text));
+    const std::string text = override_text.substr(equals + 1);
+    json parsed = json::parse(text, nullptr, false);
+    value[override_text.substr(0, equals)] = parsed.is_discarded() ? json(text) : parsed;
+  }
+  return parse_train_config(value);
+}
+
+json to_json(const TrainConfig& config) {
+  json out = json::object();
+  visit_fields(config, [&](const char* key, const auto& field) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(field)>, LossWeights>)
+      out[key] = {field.noisy, field.clean};
+    else
+      out[key] = field;
+  });
+  return out;
+}
+
+void validate(const TrainConfig& c) {
+  one_of(c.stage, "stage", {"ar", "convert"});
+  one_of(c.schedule, "schedule", {"cosine", "constant"});
+  one_of(c.annealing, "annealing", {"paper", "code", "none"});
+  one_of(c.normalization, "normalization", {"mean", "num_items"});
+  one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
+  require(!c.model.empty(), "model", "a model folder");
+  require(!c.data.empty(), "data", "at least one JSONL file");
+  require(!c.output.empty(), "output", "a folder");
+  require(c.batch_size >= 1 && c.batch_size <= 1 << 16, "batch_size", "between 1 and 65536");
+  require(c.accumulation >= 1 && c.accumulation <= 1 << 16, "accumulation", "between 1 and 65536");
+  require(c.max_length >= 8 && c.max_length <= 1 << 20, "max_length", "between 8 and 1048576");
+  require(c.steps >= 0, "steps", "0 (no limit) or more");
+  require(c.epochs >= 0, "epochs", "0 (no limit) or more");
+  require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
+  if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)
+    fail("training config: set at least one of 'steps', 'epochs' and 'max_minutes', or the run would never end");
+  require(c.learning_rate > 0, "learning_rate", "above 0");
+  require(c.min_lr_ratio >= 0 && c.min_lr_ratio <= 1, "min_lr_ratio", "between 0 and 1");
+  require(c.warmup_ratio >= 0 && c.warmup_ratio < 1, "warmup_ratio", "at least 0 and below 1");
+  require(c.beta1 >= 0 && c.beta1 < 1, "beta1", "at least 0 and below 1");
+  require(c.beta2 >= 0 && c.beta2 < 1, "beta2", "at least 0 and below 1");
+  require(c.eps > 0, "eps", "above 0");
+  require(c.weight_decay >= 0, "weight_decay", "0 or more");
+  require(c.clip_norm >= 0, "clip_norm", "0 (off) or more");
+  require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
+  require(c.threads >= 0 && c.threads <= 4096, "threads", "between 0 (all cores) and 4096");
+  require(c.block_size >= 2 && c.block_size <= 1024 && (c.block_size & (c.block_size - 1)) == 0, "block_size",
+          "a power of two between 2 and 1024");
+  require(c.annealing != "code" || c.block_size >= 4, "block_size", "at least 4 with annealing \"code\"");
+  require(c.loss_weights.noisy >= 0 && c.loss_weights.clean >= 0 && c.loss_weights.noisy + c.loss_weights.clean > 0,
+          "loss_weights", "0 or more, not both 0");
+  require(c.minimum_noise_level >= 0 && c.minimum_noise_level < 1, "minimum_noise_level", "at least 0 and below 1");
+  require(c.full_mask_probability >= 0 && c.full_mask_probability <= 1, "full_mask_probability", "between 0 and 1");
+  require(c.checkpoint_minutes > 0, "checkpoint_minutes", "above 0");
+  require(c.log_interval >= 1, "log_interval", "at least 1");
+}
+
+}  // namespace dvlm

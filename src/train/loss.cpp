@@ -1,0 +1,40 @@
+#include "train/loss.h"
+
+#include <algorithm>
+
+namespace dvlm {
+
+namespace {
+
+torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const torch::Tensor& targets) {
+  return torch::cross_entropy_loss(logits, targets, {}, at::Reduction::Sum);
+}
+
+}  // namespace
+
+Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& counts, const TrainConfig& config) {
+  const torch::Tensor hidden = network->hidden(batch.input).flatten(0, 1);
+  const int64_t noisy_rows = batch.noisy_rows.numel();
+  const torch::Tensor rows = torch::cat({batch.noisy_rows, batch.clean_rows});
+  // Only rows with a label go through the head, in float whatever the autocast says.
+  const torch::Tensor logits = network->logits(hidden.index_select(0, rows)).to(torch::kFloat32);
+  const torch::Tensor noisy = cross_entropy_sum(logits.narrow(0, 0, noisy_rows), batch.noisy_targets);
+  const torch::Tensor clean =
+      cross_entropy_sum(logits.narrow(0, noisy_rows, batch.clean_rows.numel()), batch.clean_targets);
+
+  const auto share = [](double weight, int64_t count) { return weight / static_cast<double>(std::max<int64_t>(count, 1)); };
+  Loss loss;
+  if (config.stage == "ar") {
+    loss.total = clean * share(1, counts.clean);
+  } else {
+    const bool mean = config.normalization == "mean";
+    const int64_t copies = config.complementary ? 2 : 1;
+    loss.total = noisy * share(config.loss_weights.noisy, mean ? counts.noisy : copies * counts.answer_tokens) +
+                 clean * share(config.loss_weights.clean, mean ? counts.clean : counts.answer_tokens);
+  }
+  loss.noisy = noisy.item<double>();
+  loss.clean = clean.item<double>();
+  return loss;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,35 @@
+// The plugin's C entry points: no exception leaves them.
+#include <c10/util/Exception.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "train/trainer.h"
+
+namespace {
+
+int report(const std::string& sentence) {
+  std::fprintf(stderr, "dvlm train: %s\n", sentence.c_str());
+  return 1;
+}
+
+}  // namespace
+
+// `argv`: the arguments of `dvlm train` without the program and command names. Returns the exit status.
+extern "C" __attribute__((visibility("default"))) int dvlm_plugin_train(int argc, const char* const* argv) {
+  try {
+    dvlm::train_command(argc, argv);
+    return 0;
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    return report(text.substr(0, text.find('\n')));
+  } catch (const std::bad_alloc&) {
+    return report("not enough memory; lower batch_size or max_length and raise accumulation instead");
+  } catch (const std::exception& error) {
+    return report(error.what());
+  } catch (...) {
+    return report("an unknown error ended the training");
+  }
+}

@@ -1,0 +1,308 @@
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "core/thread_pool.h"
+#include "text/chat.h"
+#include "train/curve.h"
+#include "train/loss.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+#include "train/state.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+bool has_weights(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+}
+
+ModelConfig model_config(const TrainConfig& config) {
+  ModelConfig model = read_config(config.model);
+  if (config.stage == "convert") {
+    model.block_size = config.block_size;
+    model.minimum_noise_level = config.minimum_noise_level;
+  }
+  return model;
+}
+
+Network make_network(const TrainConfig& config) {
+  torch::manual_seed(config.seed);
+  Network network(model_config(config));
+  network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
+  if (has_weights(config.model))
+    network->load(Checkpoint(config.model));
+  else if (config.stage == "convert")
+    spdlog::warn("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
+  return network;
+}
+
+// Everything of a model folder that is neither weights nor written by save_checkpoint.
+void copy_companions(const fs::path& from, const fs::path& to) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+                           "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
+                           "preprocessor_config.json", "generation_config.json"}) {
+    if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
+  }
+}
+
+void make_output(const TrainConfig& config, bool resume) {
+  std::error_code error;
+  fs::create_directories(config.output, error);
+  if (error) fail("cannot create the output folder {}: {}", config.output, error.message());
+  if (!resume && fs::exists(fs::path(config.output) / kStateFile))
+    fail("{} already holds a training run; continue it with --resume or name another output", config.output);
+  if (fs::equivalent(config.model, config.output, error))
+    fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
+  copy_companions(config.model, config.output);
+}
+
+int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
+  const int64_t per_epoch = (dataset.size() + config.batch_size - 1) / config.batch_size;
+  int64_t steps = config.steps;
+  if (config.epochs > 0) {
+    const double wanted = std::ceil(config.epochs * static_cast<double>(per_epoch) / config.accumulation);
+    const int64_t by_epochs = std::max<int64_t>(1, static_cast<int64_t>(std::min(wanted, 1e15)));
+    steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
+  }
+  return steps;
+}
+
+// Sums since the last log line.
+struct Meter {
+  double loss = 0, noisy = 0, clean = 0, norm = 0;
+  int64_t steps = 0, samples = 0, tokens = 0;
+  Clock::time_point start = Clock::now();
+};
+
+class Run {
+ public:
+  Run(const TrainConfig& config, bool resume);
+  TrainResult train(int64_t stop_after);
+
+ private:
+  double seconds() const { return earlier_seconds_ + seconds_since(start_); }
+  double progress() const { return run_progress(step_, steps_, seconds(), config_.max_minutes); }
+  void one_step(double progress);
+  TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
+  void log(double progress, double learning_rate, int block_size, int64_t epoch);
+  void checkpoint();
+  void resume();
+
+  TrainConfig config_;
+  fs::path output_;
+  Tokenizer tokenizer_;
+  Dataset dataset_;
+  Network network_;
+  StreamTokens tokens_;
+  Optimizer optimizer_;
+  int64_t step_ = 0, steps_ = 0;
+  double earlier_seconds_ = 0;
+  Clock::time_point start_ = Clock::now(), last_checkpoint_ = start_;
+  std::vector<LogPoint> points_;
+  Meter meter_;
+  TrainResult result_;
+  bool warned_dropped_ = false;
+  std::unique_ptr<StepLoader> loader_;
+};
+
+Run::Run(const TrainConfig& config, bool resume_run)
+    : config_(config),
+      output_(config.output),
+      tokenizer_(config.model),
+      dataset_(config.data),
+      network_(make_network(config)),
+      tokens_(stream_tokens(tokenizer_, network_->config())),
+      optimizer_(network_, config) {
+  if (tokenizer_.size() > network_->config().text.vocab_size)
+    fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model, tokenizer_.size(),
+         network_->config().text.vocab_size);
+  check_chat_template(config.model);
+  steps_ = total_steps(config, dataset_);
+  make_output(config, resume_run);
+  if (resume_run) resume();
+  std::string log;
+  for (const LogPoint& point : points_) log += to_json_line(point);
+  write_file(output_ / "train.jsonl", log);
+  const SampleContext context{tokenizer_, network_->config(), answer_markers(tokenizer_), config_.max_length};
+  loader_ = std::make_unique<StepLoader>(dataset_, context, config_.batch_size, config_.accumulation, config_.seed, step_);
+}
+
+void Run::resume() {
+  const RunState run = load_state(output_, optimizer_.state());
+  const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
+  if (before.is_object() && before.value("stage", "") != config_.stage)
+    fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")), config_.stage);
+  for (const char* key : {"batch_size", "accumulation", "seed", "data"})
+    if (before.is_object() && before.contains(key) && before[key] != now[key])
+      spdlog::warn("'{}' differs from the run's start: the order of the data changes from here on", key);
+  step_ = run.step;
+  earlier_seconds_ = run.seconds;
+  optimizer_.set_steps(run.step);
+  points_ = read_log(output_ / "train.jsonl", step_);
+}
+
+TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) const {
+  const NoiseOptions noise{config_.minimum_noise_level, config_.complementary, config_.full_mask_probability,
+                           config_.known_first_token};
+  const RowOptions options{config_.vision_efficient, config_.noisy_prompts};
+  std::vector<Row> rows;
+  for (const Sample& sample : samples) {
+    const NoiseKey key{config_.seed, sample.draw};
+    std::vector<int> first_blocks;
+    if (config_.random_block_offset) first_blocks = draw_first_blocks(sample.answers.size(), block_size, key);
+    const Layout layout = make_layout(static_cast<int>(sample.ids.size()), sample.answers, block_size, first_blocks);
+    std::vector<MaskedFlags> copies;
+    if (config_.stage == "convert") copies = draw_noise(sample.ids, layout, tokens_.im_end, noise, key);
+    rows.push_back(make_row(sample, layout, copies, tokens_, options));
+  }
+  return collate(rows, samples, tokens_.pad);
+}
+
+void Run::one_step(double at) {
+  const bool convert = config_.stage == "convert";
+  const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
+  const StepLoader::Step data = loader_->next();
+  if (data.dropped > 0 && !warned_dropped_) {
+    spdlog::warn("some samples are left out: max_length {} would cut through their pictures", config_.max_length);
+    warned_dropped_ = true;
+  }
+  std::vector<TrainBatch> batches;
+  LossCounts counts;
+  for (const std::vector<Sample>& samples : data.batches) {
+    if (samples.empty()) continue;
+    TrainBatch batch = make_batch(samples, std::max(block_size, 1));
+    counts.noisy += batch.noisy_rows.numel();
+    counts.clean += batch.clean_rows.numel();
+    counts.answer_tokens += batch.answer_tokens;
+    meter_.samples += static_cast<int64_t>(samples.size());
+    for (const Sample& sample : samples) meter_.tokens += static_cast<int64_t>(sample.ids.size());
+    batches.push_back(std::move(batch));
+  }
+  double loss = 0, noisy = 0, clean = 0;
+  for (const TrainBatch& batch : batches) {
+    if (batch.clean_rows.numel() + batch.noisy_rows.numel() == 0) continue;
+    const Loss part = training_loss(network_, batch, counts, config_);
+    part.total.backward();
+    loss += part.total.item<double>(), noisy += part.noisy, clean += part.clean;
+  }
+  const double learning_rate = learning_rate_at(at, config_);
+  const double norm = optimizer_.step(learning_rate);
+  if (!std::isfinite(norm) || !std::isfinite(loss))
+    fail("the loss became infinite or NaN at step {}; resume from the last checkpoint with a lower learning_rate", step_);
+  ++step_;
+  result_.loss = loss;
+  result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
+  result_.clean = clean / static_cast<double>(std::max<int64_t>(counts.clean, 1));
+  meter_.loss += loss, meter_.noisy += result_.noisy, meter_.clean += result_.clean, meter_.norm += norm;
+  if (++meter_.steps >= config_.log_interval) log(at, learning_rate, block_size, data.epoch);
+}
+
+void Run::log(double at, double learning_rate, int block_size, int64_t epoch) {
+  const auto n = static_cast<double>(meter_.steps);
+  const double spent = std::max(seconds_since(meter_.start), 1e-9);
+  LogPoint point;
+  point.step = step_, point.epoch = static_cast<double>(epoch), point.progress = at, point.seconds = seconds();
+  point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
+  point.learning_rate = learning_rate, point.gradient_norm = meter_.norm / n, point.block_size = block_size;
+  point.samples_per_second = static_cast<double>(meter_.samples) / spent;
+  point.tokens_per_second = static_cast<double>(meter_.tokens) / spent;
+  points_.push_back(point);
+  meter_ = Meter{};
+  std::ofstream file(output_ / "train.jsonl", std::ios::app);
+  file << to_json_line(point) << std::flush;
+  if (!file) fail("cannot append to {}: is the disk full?", (output_ / "train.jsonl").string());
+}
+
+void Run::checkpoint() {
+  save_state(output_, optimizer_.state(), {step_, seconds(), to_json(config_).dump()});
+  optimizer_.swap_average();
+  save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);
+  optimizer_.swap_average();
+  write_file(output_ / "loss.svg", loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
+  last_checkpoint_ = Clock::now();
+}
+
+TrainResult Run::train(int64_t stop_after) {
+  const int64_t first_step = step_;
+  const bool by_time = config_.max_minutes > 0;
+  const double first_done = by_time ? seconds() : static_cast<double>(step_);
+  const double all = by_time ? 60 * config_.max_minutes : static_cast<double>(steps_);
+  Progress bar(config_.stage == "ar" ? (by_time ? "training, seconds" : "training, steps")
+                                     : (by_time ? "converting, seconds" : "converting, steps"),
+               std::max<int64_t>(1, static_cast<int64_t>(all - first_done)));
+  bool saved = false;
+  for (double at = progress(); at < 1 && !interrupted(); at = progress()) {
+    one_step(at);
+    saved = false;
+    const LogPoint last = points_.empty() ? LogPoint{} : points_.back();
+    std::string note = fmt::format("step {}, loss {:.3f}", step_, result_.loss);
+    if (config_.stage == "convert")
+      note += fmt::format(" (noisy {:.3f}, clean {:.3f}, block {})", result_.noisy, result_.clean, last.block_size);
+    note += fmt::format(", lr {:.1e}, {:.1f} samples/s", learning_rate_at(at, config_), last.samples_per_second);
+    bar.update(static_cast<int64_t>((by_time ? seconds() : static_cast<double>(step_)) - first_done), note);
+    if (seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes) checkpoint(), saved = true;
+    if (stop_after > 0 && step_ - first_step >= stop_after) break;
+  }
+  if (!saved) checkpoint();
+  result_.step = step_;
+  result_.progress = progress();
+  return result_;
+}
+
+}  // namespace
+
+TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after) {
+  validate(config);
+  at::set_num_threads(config.threads > 0 ? config.threads : ThreadPool::default_threads());
+  return Run(config, resume).train(stop_after);
+}
+
+void train_command(int argc, const char* const* argv) {
+  std::string config_path, output;
+  std::vector<std::string> overrides;
+  bool resume = false;
+  for (int i = 0; i < argc; ++i) {
+    const std::string_view option = argv[i];
+    const auto value = [&]() -> std::string {
+      if (i + 1 >= argc) fail("{} needs a value", option);
+      return argv[++i];
+    };
+    if (option == "--config")
+      config_path = value();
+    else if (option == "--set")
+      overrides.push_back(value());
+    else if (option == "--output")
+      output = value();
+    else if (option == "--resume")
+      resume = true;
+    else
+      fail("dvlm train knows no option {}", printable(option));
+  }
+  if (config_path.empty()) fail("dvlm train needs --config FILE; examples/tiny/ar.json is one to start from");
+  if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
+  const TrainConfig config = read_train_config(config_path, overrides);
+  install_interrupt_handler();
+  const TrainResult result = train(config, resume);
+  fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
+             result.step, result.loss, config.output);
+  if (result.progress < 1) fmt::print("continue with: dvlm train --config {} --resume\n", config_path);
+}
+
+}  // namespace dvlm
