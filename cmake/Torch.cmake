@@ -9,12 +9,21 @@ endif()
 list(APPEND CMAKE_PREFIX_PATH ${torch_prefix})
 find_package(Torch REQUIRED)
 
-# One precompiled <torch/torch.h> for every target that uses it.
+# The wheel carries its own fmt beside its headers; the rooms must see the one that they are linked with.
+get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+find_path(DVLM_FMT_INCLUDE fmt/core.h PATHS ${fmt_include} NO_DEFAULT_PATH REQUIRED)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/own_fmt)
+file(CREATE_LINK ${DVLM_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/own_fmt/fmt SYMBOLIC)
+
+# One precompiled <torch/torch.h> for every target that uses it. The warning flags of dvlm_flags may differ
+# between it and its users, code generation flags may not.
 add_library(dvlm_torch_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cpp)
 target_link_libraries(dvlm_torch_pch PUBLIC torch)
+target_include_directories(dvlm_torch_pch SYSTEM BEFORE PUBLIC ${CMAKE_BINARY_DIR}/own_fmt)
 target_precompile_headers(dvlm_torch_pch PRIVATE <torch/torch.h>)
 
 function(dvlm_use_torch TARGET)
   target_link_libraries(${TARGET} PUBLIC torch)
+  target_include_directories(${TARGET} SYSTEM BEFORE PUBLIC ${CMAKE_BINARY_DIR}/own_fmt)
   target_precompile_headers(${TARGET} REUSE_FROM dvlm_torch_pch)
 endfunction()

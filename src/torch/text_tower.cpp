@@ -79,7 +79,7 @@ Tensor TextTowerImpl::run(Tensor x, const Tensor& positions, const Tensor& mask,
     y = layers::rotary_attention(y, cosine, sine, shape);          // [B * L, heads * head_dim]
     x = x + layers::linear(y, layer->o_weight);                    // [B * L, hidden]
     y = layers::rms_norm(x, layer->post_norm, eps, type);          // [B * L, hidden]
-    y = layers::swiglu(linear(y, layer->gate_up_weight));          // [B * L, intermediate]
+    y = layers::swiglu(layers::linear(y, layer->gate_up_weight));  // [B * L, intermediate]
     x = x + layers::linear(y, layer->down_weight);                 // [B * L, hidden]
   }
   return layers::rms_norm(x, norm_, eps, torch::kFloat32);

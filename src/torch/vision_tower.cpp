@@ -116,13 +116,14 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const VisionBlock& block = blocks_[i];
     const bool whole = std::count(full_blocks.begin(), full_blocks.end(), static_cast<int>(i)) > 0;
-    Tensor y = layers::rms_norm(x, block->norm1, kEps, type);                   // [patches, hidden]
-    y = layers::linear(y, block->qkv_weight, block->qkv_bias);                  // [patches, 3 * hidden]
-    y = layers::rotary_attention(y, c, s, whole ? full : inside_windows);       // [patches, hidden]
-    x = x + layers::linear(y, block->proj_weight, block->proj_bias);            // [patches, hidden]
-    y = layers::rms_norm(x, block->norm2, kEps, type);                          // [patches, hidden]
-    y = layers::swiglu(linear(y, block->gate_up_weight, block->gate_up_bias));  // [patches, intermediate]
-    x = x + layers::linear(y, block->down_weight, block->down_bias);            // [patches, hidden]
+    Tensor y = layers::rms_norm(x, block->norm1, kEps, type);              // [patches, hidden]
+    y = layers::linear(y, block->qkv_weight, block->qkv_bias);             // [patches, 3 * hidden]
+    y = layers::rotary_attention(y, c, s, whole ? full : inside_windows);  // [patches, hidden]
+    x = x + layers::linear(y, block->proj_weight, block->proj_bias);       // [patches, hidden]
+    y = layers::rms_norm(x, block->norm2, kEps, type);                     // [patches, hidden]
+    y = layers::swiglu(
+        layers::linear(y, block->gate_up_weight, block->gate_up_bias));  // [patches, intermediate]
+    x = x + layers::linear(y, block->down_weight, block->down_bias);     // [patches, hidden]
   }
   Tensor y = layers::rms_norm(x, norm_, kEps, type)
                  .view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
