@@ -1,0 +1,72 @@
+#include "model/native.h"
+
+#include <fmt/core.h>
+
+#include "core/error.h"
+#include "kernels/targets.h"
+#include "model/native_sequence.h"
+#include "model/pass.h"
+#include "model/text_tower.h"
+#include "model/vision_tower.h"
+
+namespace dvlm {
+
+namespace {
+
+class NativeModel : public Model {
+ public:
+  NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys, std::shared_ptr<MemoryBudget> budget,
+              ThreadPool& pool)
+      : config_(checkpoint.config()),
+        budget_(std::move(budget)),
+        text_(config_.text, load_text(checkpoint, format, pool), keys, pool),
+        vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool) {}
+
+  const ModelConfig& config() const override { return config_; }
+
+  ImageFeatures encode_image(const Patches& patches) override {
+    const size_t bytes = vision_.activation_bytes(patches.grid.patches());
+    budget_->reserve(bytes, "encoding this image");
+    struct Release {
+      MemoryBudget& budget;
+      size_t bytes;
+      ~Release() { budget.release(bytes); }
+    } release{*budget_, bytes};
+    return vision_.encode(patches);
+  }
+
+  std::unique_ptr<Sequence> new_sequence(int capacity) override {
+    return std::make_unique<NativeSequence>(this, text_.heads(), config_.text.layers, capacity, budget_);
+  }
+
+  Logits forward(std::span<const Segment> segments) override {
+    pass_.plan(segments, this, config_);
+    return text_.forward(pass_, config_);
+  }
+
+ private:
+  ModelConfig config_;
+  std::shared_ptr<MemoryBudget> budget_;
+  TextTower text_;
+  VisionTower vision_;
+  Pass pass_;
+};
+
+bool holds_f32(const Checkpoint& checkpoint) { return checkpoint.head().type == DType::f32; }
+
+}  // namespace
+
+std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& pool, const NativeOptions& options) {
+  apply_isa_variable();
+  const bool f32 = options.precision == Precision::f32 ||
+                   (options.precision == Precision::automatic && holds_f32(checkpoint));
+  const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
+  const ModelConfig& config = checkpoint.config();
+  auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
+  budget->reserve(packed_bytes(config, format) + TextTower::activation_bytes(config.text, TextTower::kChunkRows),
+                  "the model");
+  return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16, std::move(budget),
+                                       pool);
+}
+
+}  // namespace dvlm

@@ -1,0 +1,33 @@
+// Cosines and sines of the rotary embedding, one row per token, shared by all layers of a tower.
+#pragma once
+#include <array>
+#include <vector>
+
+#include "core/memory.h"
+
+namespace dvlm {
+
+class RotaryTable {
+ public:
+  // Dimension i of a head (i < half) turns by position[axes[i]] * theta^(-exponents[i]).
+  RotaryTable(double theta, std::vector<float> exponents, std::vector<int> axes);
+
+  void reserve(int rows);
+  void set(int row, const std::array<int, 3>& position);
+
+  const float* cos(int row) const { return cos_.data() + static_cast<size_t>(row) * frequencies_.size(); }
+  const float* sin(int row) const { return sin_.data() + static_cast<size_t>(row) * frequencies_.size(); }
+
+ private:
+  std::vector<float> frequencies_;
+  std::vector<int> axes_;
+  Buffer<float> cos_, sin_;
+};
+
+// M-RoPE (spec 5.2): sections of the half head turn by time, height and width in turn.
+RotaryTable text_rotary(double theta, int head_dim, const std::vector<int>& sections);
+
+// The vision tower's 2-D rotary (spec 4.4): the first quarter of a head turns by row, the second by column.
+RotaryTable vision_rotary(int head_dim);
+
+}  // namespace dvlm

@@ -1,0 +1,182 @@
+#include "model/text_tower.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "kernels/elementwise.h"
+#include "kernels/parallel.h"
+
+namespace dvlm {
+
+namespace {
+
+template <class T>
+void grow(Buffer<T>& buffer, size_t size) {
+  if (buffer.size() < size) buffer = Buffer<T>(size);
+}
+
+size_t product(int64_t a, int64_t b) { return static_cast<size_t>(a) * static_cast<size_t>(b); }
+
+}  // namespace
+
+TextTower::TextTower(const TextConfig& config, TextWeights weights, KeyFormat keys, ThreadPool& pool)
+    : config_(config),
+      weights_(std::move(weights)),
+      heads_{config.heads, config.kv_heads, config.head_dim, keys},
+      rotary_(text_rotary(config.rope_theta, config.head_dim, config.mrope_section)),
+      pool_(pool) {}
+
+// B rows; H hidden, Q = heads * head_dim, I intermediate, V vocabulary.
+Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
+  reserve(pass);
+  set_rotary(pass);
+  embed(pass, config);  // hidden [B, H]
+  const auto chunks = [&](auto&& step) {
+    for (int first = 0; first < pass.rows; first += kChunkRows) step(first, std::min(kChunkRows, pass.rows - first));
+  };
+  for (int i = 0; i < config_.layers; ++i) {
+    const TextLayer& layer = weights_.layers[i];
+    chunks([&](int first, int rows) { project_qkv(layer, first, rows); });  // qkv [B, Q + 2 KV], rotated
+    store_keys(pass, i);                                                    // into the cache or scratch space
+    attend(pass, i);                                                        // q -> attention output [B, Q]
+    chunks([&](int first, int rows) {
+      project_output(layer, first, rows);  // hidden += [B, Q] x [Q, H]
+      mlp(layer, first, rows);             // hidden += [B, I] x [I, H]
+    });
+  }
+  for (const PlannedSegment& s : pass.segments) {
+    if (s.segment->keep) s.sequence->extend_to(s.segment->context + s.rows);
+  }
+  head(pass);  // logits [logit rows, V]
+  const int rows = static_cast<int>(pass.logit_rows.size());
+  return {a_.logits.span().first(product(rows, config_.vocab_size)), rows, config_.vocab_size};
+}
+
+size_t TextTower::activation_bytes(const TextConfig& config, int rows) {
+  const int64_t width = int64_t{config.heads + 2 * config.kv_heads} * config.head_dim;
+  const int64_t widest = std::max({config.hidden_size, config.intermediate_size, config.heads * config.head_dim});
+  const int64_t chunk = std::min(rows, kChunkRows);
+  const int64_t per_row = config.hidden_size + width + config.head_dim;  // residual, qkv, rotary
+  return sizeof(float) * (product(rows, per_row) +
+                          product(chunk, config.hidden_size + int64_t{2} * config.intermediate_size + widest));
+}
+
+void TextTower::reserve(const Pass& pass) {
+  const int chunk = std::min(pass.rows, kChunkRows), logits = static_cast<int>(pass.logit_rows.size());
+  grow(a_.hidden, product(pass.rows, config_.hidden_size));
+  grow(a_.qkv, product(pass.rows, qkv_width()));
+  grow(a_.normed, product(std::max(chunk, logits), config_.hidden_size));
+  grow(a_.wide, product(chunk, int64_t{2} * config_.intermediate_size));
+  grow(a_.logits, product(logits, config_.vocab_size));
+  grow(a_.keys, heads_.block_bytes() * product(pass.own_blocks, heads_.kv_heads));
+  rotary_.reserve(pass.rows);
+}
+
+void TextTower::set_rotary(const Pass& pass) {
+  for (const PlannedSegment& s : pass.segments) {
+    split(pool_, s.rows, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
+      for (int i = static_cast<int>(begin); i < end; ++i) {
+        const Position& p = s.segment->positions[i];
+        rotary_.set(s.first_row + i, {p.t, p.h, p.w});
+      }
+    });
+  }
+}
+
+void TextTower::embed(const Pass& pass, const ModelConfig& config) {
+  for (const PlannedSegment& s : pass.segments) {
+    const float* feature = s.segment->features.empty() ? nullptr : s.segment->features.data();
+    for (int i = 0; i < s.rows; ++i) {
+      const TokenId token = s.segment->tokens[i];
+      float* row = hidden(s.first_row + i, 1).data;
+      if (feature && (token == config.image_token || token == config.video_token)) {
+        std::copy_n(feature, config_.hidden_size, row);
+        feature += config_.hidden_size;
+      } else {
+        weights_.table().unpack_row(token, row);
+      }
+    }
+  }
+}
+
+void TextTower::project_qkv(const TextLayer& layer, int first, int rows) {
+  const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
+  rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps, normed, pool_);
+  linear(layer.qkv, normed, out, LinearMode::store, a_.linear, pool_);
+  rotary(out, heads_.heads + heads_.kv_heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
+}
+
+KeyBlocks TextTower::own_keys(const Pass& pass, const PlannedSegment& s) {
+  return {a_.keys.data() + heads_.block_bytes() * static_cast<size_t>(s.first_own_block),
+          heads_.block_bytes() * static_cast<size_t>(pass.own_blocks)};
+}
+
+void TextTower::store_rows(const PlannedSegment& from, int rows, KeyBlocks to, int position) {
+  const int kv = heads_.kv_heads, dim = heads_.head_dim;
+  split(pool_, int64_t{rows} * kv, 3.0 * dim, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int row = static_cast<int>(item / kv), head = static_cast<int>(item % kv);
+      const float* key = qkv(from.first_row + row, 1).data + (heads_.heads + head) * dim;
+      store_key_value(heads_, to.data + head * to.head_stride, position + row, key, key + kv * dim);
+    }
+  });
+}
+
+void TextTower::store_keys(const Pass& pass, int layer) {
+  for (const PlannedSegment& s : pass.segments) {
+    const KeyBlocks cache = s.sequence->layer(layer);
+    if (s.segment->keep) {
+      store_rows(s, s.rows, cache, s.segment->context);
+      continue;
+    }
+    const KeyBlocks own = own_keys(pass, s);
+    const int first = s.cache_blocks * kKeys;
+    for (int h = 0; h < heads_.kv_heads && s.segment->context > first; ++h) {
+      copy_keys(heads_, cache.data + h * cache.head_stride + heads_.block_bytes() * s.cache_blocks,
+                own.data + h * own.head_stride, 0, s.segment->context - first);
+    }
+    if (s.segment->parent_tokens > 0) {
+      store_rows(pass.segments[s.segment->parent], s.segment->parent_tokens, own, s.segment->context - first);
+    }
+    store_rows(s, s.rows, own, s.own_position() - first);
+  }
+}
+
+void TextTower::attend(const Pass& pass, int layer) {
+  a_.segments.clear();
+  for (const PlannedSegment& s : pass.segments) {
+    const bool causal = s.segment->visibility == Visibility::causal;
+    a_.segments.push_back({.rows = qkv(s.first_row, s.rows),
+                           .cache = s.sequence->layer(layer),
+                           .cache_blocks = s.cache_blocks,
+                           .own = own_keys(pass, s),
+                           .visible = s.own_position() + (causal ? 1 : s.rows),
+                           .visible_step = causal ? 1 : 0});
+  }
+  attention(heads_, a_.segments, a_.attention, pool_);
+}
+
+void TextTower::project_output(const TextLayer& layer, int first, int rows) {
+  linear(layer.output, qkv(first, rows), hidden(first, rows), LinearMode::add, a_.linear, pool_);
+}
+
+void TextTower::mlp(const TextLayer& layer, int first, int rows) {
+  const Rows residual = hidden(first, rows), normed = view(a_.normed, config_.hidden_size, 0, rows),
+             wide = view(a_.wide, 2 * config_.intermediate_size, 0, rows);
+  rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), config_.rms_norm_eps, normed, pool_);
+  linear(layer.gate_up, normed, wide, LinearMode::store, a_.linear, pool_);
+  swiglu(wide, config_.intermediate_size, pool_);
+  linear(layer.down, wide, residual, LinearMode::add, a_.linear, pool_);
+}
+
+void TextTower::head(const Pass& pass) {
+  const int rows = static_cast<int>(pass.logit_rows.size()), width = config_.hidden_size;
+  for (int i = 0; i < rows; ++i) {
+    rms_norm(hidden(pass.logit_rows[i], 1), width, weights_.norm.data(), config_.rms_norm_eps,
+             view(a_.normed, width, i, 1), pool_);
+  }
+  linear(weights_.head, view(a_.normed, width, 0, rows), view(a_.logits, config_.vocab_size, 0, rows),
+         LinearMode::store, a_.linear, pool_);
+}
+
+}  // namespace dvlm

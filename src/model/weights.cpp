@@ -1,0 +1,124 @@
+#include "model/weights.h"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+// Lets the mapped pages behind a tensor go, so that the file and its packed copy are never both resident.
+void release(const TensorView& tensor) {
+  const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data) + page - 1) / page * page;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(tensor.data) + tensor.bytes()) / page * page;
+  // A checkpoint's tensors are read-only file mappings: dropped pages come back from the file when touched.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool)
+      : checkpoint_(checkpoint), shapes_(expected_tensors(checkpoint.config())), format_(format), pool_(pool) {}
+
+  std::vector<float> vector(const std::string& name) const {
+    const TensorView& view = tensor(name);
+    std::vector<float> values(static_cast<size_t>(view.elements()));
+    copy_to_float(view, 0, view.elements(), values.data());
+    return values;
+  }
+
+  // The matrices `prefix + parts[i]` stacked, with their biases where the architecture has them.
+  PackedMatrix linear(const std::string& prefix, std::initializer_list<const char*> parts) const {
+    std::vector<TensorView> weights, biases;
+    for (const char* part : parts) {
+      weights.push_back(tensor(prefix + part + ".weight"));
+      const std::string bias = prefix + part + ".bias";
+      if (shapes_.count(bias)) biases.push_back(tensor(bias));
+    }
+    return pack(weights, biases);
+  }
+
+  PackedMatrix pack(std::span<const TensorView> weights, std::span<const TensorView> biases) const {
+    PackedMatrix packed(weights, biases, format_, pool_);
+    for (const TensorView& weight : weights) release(weight);
+    return packed;
+  }
+
+  const TensorView& tensor(const std::string& name) const {
+    return checked(name, checkpoint_.get(name, shapes_.at(name)));
+  }
+
+  const TensorView& checked(std::string_view name, const TensorView& view) const {
+    if (view.type != DType::f32 && view.type != DType::f16 && view.type != DType::bf16) {
+      fail("{}: tensor {} is {}; the native model runs F32, F16 and BF16 weights", checkpoint_.folder().string(), name,
+           name_of(view.type));
+    }
+    return view;
+  }
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::map<std::string, std::vector<int64_t>> shapes_;
+  WeightFormat format_;
+  ThreadPool& pool_;
+};
+
+}  // namespace
+
+size_t packed_bytes(const ModelConfig& config, WeightFormat format) {
+  size_t bytes = 0;
+  for (const auto& [name, shape] : expected_tensors(config)) {
+    int64_t inputs = 1;
+    for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
+    bytes += shape.size() > 1 ? PackedMatrix::packed_bytes(shape[0], inputs, format)
+                              : static_cast<size_t>(shape[0]) * sizeof(float);
+  }
+  return bytes;
+}
+
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
+  const Loader load(checkpoint, format, pool);
+  TextWeights text;
+  text.head = load.pack({&load.checked("lm_head.weight", checkpoint.head()), 1}, {});
+  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.linear("model.", {"embed_tokens"});
+  for (int i = 0; i < checkpoint.config().text.layers; ++i) {
+    const std::string layer = fmt::format("model.layers.{}.", i);
+    text.layers.push_back({
+        .attention_norm = load.vector(layer + "input_layernorm.weight"),
+        .qkv = load.linear(layer + "self_attn.", {"q_proj", "k_proj", "v_proj"}),
+        .output = load.linear(layer + "self_attn.", {"o_proj"}),
+        .mlp_norm = load.vector(layer + "post_attention_layernorm.weight"),
+        .gate_up = load.linear(layer + "mlp.", {"gate_proj", "up_proj"}),
+        .down = load.linear(layer + "mlp.", {"down_proj"}),
+    });
+  }
+  text.norm = load.vector("model.norm.weight");
+  return text;
+}
+
+VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
+  const Loader load(checkpoint, format, pool);
+  VisionWeights vision;
+  vision.patches = load.linear("visual.patch_embed.", {"proj"});
+  for (int i = 0; i < checkpoint.config().vision.depth; ++i) {
+    const std::string block = fmt::format("visual.blocks.{}.", i);
+    vision.blocks.push_back({
+        .attention_norm = load.vector(block + "norm1.weight"),
+        .qkv = load.linear(block + "attn.", {"qkv"}),
+        .output = load.linear(block + "attn.", {"proj"}),
+        .mlp_norm = load.vector(block + "norm2.weight"),
+        .gate_up = load.linear(block + "mlp.", {"gate_proj", "up_proj"}),
+        .down = load.linear(block + "mlp.", {"down_proj"}),
+    });
+  }
+  vision.merger_norm = load.vector("visual.merger.ln_q.weight");
+  vision.merger_in = load.linear("visual.merger.mlp.", {"0"});
+  vision.merger_out = load.linear("visual.merger.mlp.", {"2"});
+  return vision;
+}
+
+}  // namespace dvlm
