@@ -409,7 +409,8 @@ def make(fixture):
     save_weights(model, fixture, folder)
     for case, (tensors, notes) in zip(fixture.cases, results):
         tensors = {k: (v.to(torch.int32) if v.dtype == torch.int64 else v).contiguous() for k, v in tensors.items()}
-        save_file(tensors, folder / f"case-{case.name}.safetensors", metadata=notes)
+        # One entry: several are written in an order that changes from run to run.
+        save_file(tensors, folder / f"case-{case.name}.safetensors", metadata={"notes": json.dumps(notes)})
         print(f"{fixture.name}/{case.name}: {tensors['input_ids'].numel()} tokens, {notes}", flush=True)
 
 
