@@ -14,6 +14,8 @@ int run(int argc, char** argv) {
   CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
   app.set_version_flag("--version", "dvlm " DVLM_VERSION);
   app.require_subcommand(1);
+  dvlm::add_synth(app);
+  dvlm::add_train(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
