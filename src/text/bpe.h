@@ -23,10 +23,9 @@ class Bpe {
   void encode(std::string_view word, std::vector<TokenId>& ids) const;
 
  private:
-  static constexpr uint32_t kNoRank = ~uint32_t{0};
   struct Slot {
     uint64_t pair = ~uint64_t{0};
-    uint32_t rank = kNoRank;
+    uint32_t rank = ~uint32_t{0};  // no merge
     TokenId result = 0;
   };
 

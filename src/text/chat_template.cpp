@@ -1,4 +1,5 @@
-// Recognises the chat templates that render_chat reproduces.
+#include "text/chat_template.h"
+
 #include <algorithm>
 #include <array>
 
@@ -21,31 +22,14 @@ constexpr std::array<uint64_t, 2> kKnownTemplates = {
     0x7573C197E14B42B5,  // examples/tiny/model/chat_template.jinja
 };
 
-uint64_t fingerprint(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  return hash;
-}
-
-// As Jinja reads it: any line end is \n, and one at the very end is dropped.
-std::string normalized(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n') continue;
-    out += text[i] == '\r' ? '\n' : text[i];
-  }
-  if (out.ends_with('\n')) out.pop_back();
-  return out;
-}
-
 void check_text(const fs::path& path, std::string_view text) {
-  const uint64_t print = fingerprint(normalized(text));
-  if (std::find(kKnownTemplates.begin(), kKnownTemplates.end(), print) == kKnownTemplates.end())
+  const uint64_t fingerprint = template_fingerprint(text);
+  if (!is_known_template(fingerprint))
     fail(
         "{} holds a chat template other than Qwen2.5-VL's (fingerprint {:016x}), which would be rendered "
         "wrongly; "
         "use the chat_template.jinja of the vision-language model",
-        path.string(), print);
+        path.string(), fingerprint);
 }
 
 // The template of a JSON file: a string, or a list of named ones of which "default" counts. Empty when there
@@ -72,6 +56,22 @@ std::string template_in_json(const fs::path& path) {
 }
 
 }  // namespace
+
+uint64_t template_fingerprint(std::string_view text) {
+  std::string read;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n') continue;
+    read += text[i] == '\r' ? '\n' : text[i];
+  }
+  if (read.ends_with('\n')) read.pop_back();
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : read) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return hash;
+}
+
+bool is_known_template(uint64_t fingerprint) {
+  return std::find(kKnownTemplates.begin(), kKnownTemplates.end(), fingerprint) != kKnownTemplates.end();
+}
 
 void check_chat_template(const fs::path& folder) {
   // The first of the three wins, as in transformers.

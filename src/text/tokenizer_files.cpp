@@ -90,8 +90,10 @@ class Reader {
       refuse("has no \"model\" object; it is not a tokenizer.json");
     check_pipeline(root);
     check_model(root["model"]);
-    read_vocabulary(root["model"].value("vocab", json()));
-    read_merges(root["model"].value("merges", json()));
+    const json& model = root["model"];
+    if (!model.contains("vocab") || !model.contains("merges")) refuse("has no vocabulary or no merges");
+    read_vocabulary(model["vocab"]);
+    read_merges(model["merges"]);
     const json added = root.value("added_tokens", json::array());
     if (!added.is_array()) refuse("\"added_tokens\" is not a list");
     for (const json& token : added) {
@@ -122,7 +124,8 @@ class Reader {
     const json post = root.value("post_processor", json());
     if (!post.is_null() && !is_byte_level(post)) unsupported("the post-processor is {}", shown(post));
     const json decoder = root.value("decoder", json());
-    if (!is_byte_level(decoder)) unsupported("the decoder is {}", shown(decoder));
+    if (!decoder.is_object() || decoder.value("type", json()) != "ByteLevel")
+      unsupported("the decoder is {}", shown(decoder));
   }
 
   void check_model(const json& model) const {

@@ -17,8 +17,7 @@ enum CharClass : uint8_t {
 };
 
 // One byte of CharClass flags per code point; everything from kEnd on has none. The letters and numbers are
-// those of Unicode 16, whichever version the system's utf8proc knows, so that all machines give the same
-// tokens.
+// those of Unicode 16, the reference's version, also where the system's utf8proc is older.
 class CharClasses {
  public:
   static constexpr char32_t kEnd = 0x32400;
