@@ -1,6 +1,6 @@
 """Makes the tokenizer and the configuration files of the tiny model.
 
-Versions: Python 3.11, tokenizers 0.22. Commands:
+Versions: Python 3.11, tokenizers 0.22.2. Commands:
   dvlm synth --out build/tokenizer-text --count 20000 --seed 1000 --no-images
   python tools/make_tiny_tokenizer.py build/tokenizer-text/data.jsonl examples/tiny/model
 
@@ -67,9 +67,9 @@ def training_text(turns, english):
     # Enough weight that ordinary words win merges, little enough that every word of the scenes does.
     for _ in range(4):
         yield from english
-        yield "system\n"
-        yield "user\n"
-        yield "assistant\n"
+    # What the chat template adds to every prompt.
+    for _ in range(1000):
+        yield from ("system\n", "user\n", "assistant\n", "You are a helpful assistant.")
 
 
 def train(turns, english):

@@ -215,7 +215,7 @@ void write_contact_sheet(const SynthOptions& options, const fs::path& path, int 
       std::copy_n(picture.rgb.begin() + static_cast<ptrdiff_t>(y) * picture.width * 3, picture.width * 3,
                   sheet.rgb.begin() + (static_cast<ptrdiff_t>(top + y) * sheet.width + left) * 3);
   }
-  write_png(path, sheet);
+  write_png(path, sheet, Compression::small);
 }
 
 }  // namespace dvlm

@@ -2,11 +2,9 @@
 
 #include <png.h>
 
-#include <cerrno>
 #include <csetjmp>
-#include <cstdio>
-#include <cstring>
-#include <memory>
+#include <cstddef>
+#include <string>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -20,7 +18,7 @@ void append(png_structp png, png_bytep data, png_size_t size) {
 }
 
 // No object with a destructor may live between setjmp and a libpng error: the buffer belongs to the caller.
-bool encode(const Picture& picture, std::string& bytes) {
+bool encode(const Picture& picture, Compression compression, std::string& bytes) {
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
   png_infop info = png ? png_create_info_struct(png) : nullptr;
   if (!info || setjmp(png_jmpbuf(png))) {
@@ -31,8 +29,8 @@ bool encode(const Picture& picture, std::string& bytes) {
   png_set_IHDR(png, info, static_cast<png_uint_32>(picture.width), static_cast<png_uint_32>(picture.height),
                8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
                PNG_FILTER_TYPE_DEFAULT);
-  png_set_compression_level(png, 1);
-  png_set_filter(png, 0, PNG_FILTER_SUB);
+  png_set_compression_level(png, compression == Compression::fast ? 1 : 9);
+  png_set_filter(png, 0, compression == Compression::fast ? PNG_FILTER_SUB : PNG_ALL_FILTERS);
   png_write_info(png, info);
   for (int y = 0; y < picture.height; ++y)
     png_write_row(png, picture.rgb.data() + static_cast<ptrdiff_t>(y) * picture.width * 3);
@@ -43,9 +41,9 @@ bool encode(const Picture& picture, std::string& bytes) {
 
 }  // namespace
 
-void write_png(const std::filesystem::path& path, const Picture& picture) {
+void write_png(const std::filesystem::path& path, const Picture& picture, Compression compression) {
   std::string bytes;
-  if (!encode(picture, bytes)) fail("cannot encode the picture {} as PNG", path.string());
+  if (!encode(picture, compression, bytes)) fail("cannot encode the picture {} as PNG", path.string());
   write_file(path, bytes);
 }
 

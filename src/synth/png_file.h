@@ -1,4 +1,4 @@
-// PNG files, written fast rather than small.
+// PNG files.
 #pragma once
 #include <filesystem>
 
@@ -6,7 +6,10 @@
 
 namespace dvlm {
 
-// The file's bytes depend on the pixels alone. Throws Error when it cannot be written.
-void write_png(const std::filesystem::path& path, const Picture& picture);
+enum class Compression { fast, small };
+
+// The file's bytes depend on pixels and compression alone. Throws Error when it cannot be written.
+void write_png(const std::filesystem::path& path, const Picture& picture,
+               Compression compression = Compression::fast);
 
 }  // namespace dvlm
