@@ -30,8 +30,8 @@ class Sequence {
   virtual int length() const = 0;               // committed tokens
   virtual void truncate(int length) = 0;        // forget everything from `length` on
   virtual std::unique_ptr<Sequence> fork() const = 0;  // an independent copy
-  // Makes room for `capacity` committed tokens and keeps those held; false when it cannot grow in place of a new one.
-  virtual bool reserve(int capacity) { return capacity <= length(); }
+  // Makes room for `capacity` committed tokens and keeps those held; false when it cannot, e.g. for want of memory.
+  virtual bool reserve(int capacity) = 0;
 };
 
 enum class Visibility : uint8_t { causal, bidirectional };  // inside the segment

@@ -1,4 +1,4 @@
-// Committed tokens of one sequence: keys and values of all layers, contiguous up to a fixed capacity.
+// Committed tokens of one sequence: keys and values of all layers, contiguous up to a capacity.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -30,13 +30,17 @@ class NativeSequence : public Sequence {
   int length() const override { return length_; }
   void truncate(int length) override;
   std::unique_ptr<Sequence> fork() const override;
+  bool reserve(int capacity) override;
 
   const void* owner() const { return owner_; }  // the model whose keys these are
   int capacity() const { return capacity_; }
   void extend_to(int length) { length_ = length; }
-  KeyBlocks layer(int layer) { return {pages_.data() + layer_bytes() * static_cast<size_t>(layer), head_bytes()}; }
+  KeyBlocks layer(int layer) {
+    return {pages_.data() + layer_bytes() * static_cast<size_t>(layer), head_bytes()};
+  }
 
  private:
+  void copy_to(NativeSequence& other) const;  // of at least this length's capacity
   size_t head_bytes() const { return shape_.block_bytes() * static_cast<size_t>(blocks_for(capacity_)); }
   size_t layer_bytes() const { return head_bytes() * static_cast<size_t>(shape_.kv_heads); }
 

@@ -33,6 +33,10 @@ class FakeModel : public Model {
       ASSERT_LE(length, static_cast<int>(tokens.size()));
       tokens.resize(length);
     }
+    bool reserve(int wanted) override {
+      capacity = std::max(capacity, wanted);
+      return true;
+    }
     std::unique_ptr<Sequence> fork() const override { return std::make_unique<Kv>(*this); }
   };
 

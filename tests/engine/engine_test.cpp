@@ -1,0 +1,255 @@
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "random_folder.h"
+
+namespace dvlm {
+namespace {
+
+Image scene(int width, int height, uint64_t seed) {
+  Image image{width, height, std::vector<uint8_t>(size_t{3} * width * height)};
+  for (size_t i = 0; i < image.pixels.size(); ++i)
+    image.pixels[i] = static_cast<uint8_t>(uniform(seed, 0, i / 300) * 255);
+  return image;
+}
+
+ContentPart text(const std::string& words) {
+  ContentPart part;
+  part.text = words;
+  return part;
+}
+
+ContentPart picture(const std::string& source) {
+  ContentPart part;
+  part.type = ContentPart::Type::image;
+  part.source = source;
+  return part;
+}
+
+Request question(int max_tokens = 24) {
+  Request request;
+  request.memory["red"] = scene(84, 112, 1);
+  request.memory["blue"] = scene(84, 112, 2);
+  request.conversation = {{"user", {picture("red"), text("Where is the hammer?")}}};
+  request.decode.kind = DecoderKind::autoregressive;
+  request.min_pixels = 3136;
+  request.decode.block_size = 8;
+  request.decode.max_tokens = max_tokens;
+  return request;
+}
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  static RandomFolder& folder() {
+    static RandomFolder folder;
+    return folder;
+  }
+  static EngineOptions options() {
+    return {.model = folder().path(), .precision = Precision::f32, .threads = 1};
+  }
+  Engine engine_{options()};
+};
+
+#define EXPECT_MENTIONS(message, part) EXPECT_NE((message).find(part), std::string::npos) << (message)
+
+TEST_F(EngineTest, AnswersAboutAPictureWithEveryDecoder) {
+  Request request = question();
+  const Answer ar = engine_.generate(request);
+  EXPECT_EQ(ar.tokens.size(), 24u);
+  EXPECT_EQ(ar.finish, FinishReason::length);
+  EXPECT_EQ(ar.image_tokens, 12);
+  ASSERT_EQ(ar.images.size(), 1u);
+  EXPECT_EQ(ar.images[0].width, 84);
+  EXPECT_EQ(ar.images[0].resized_height, 112);
+  EXPECT_EQ(ar.images[0].tokens, 12);
+  EXPECT_EQ(ar.prompt_tokens, static_cast<int>(engine_.prepare(request).tokens.size()));
+  EXPECT_EQ(ar.stats.nfe, 23);
+  EXPECT_GT(ar.tokens_per_s(), 0);
+  request.decode.kind = DecoderKind::speculative;
+  EXPECT_EQ(engine_.generate(request).tokens, ar.tokens);
+  request.decode.kind = DecoderKind::masked_diffusion;
+  const Answer mdm = engine_.generate(request);
+  EXPECT_EQ(mdm.tokens.size(), 24u);
+  EXPECT_EQ(mdm.tokens[0], ar.tokens[0]);
+}
+
+TEST_F(EngineTest, ThePictureMatters) {
+  Request request = question();
+  const auto red = engine_.generate(request).tokens;
+  request.conversation[0].content[0].source = "blue";
+  const Answer blue = engine_.generate(request);
+  EXPECT_NE(red, blue.tokens);
+  EXPECT_LT(blue.reused_tokens, blue.prompt_tokens - blue.image_tokens) << "not behind another picture";
+  engine_.clear();
+  EXPECT_EQ(engine_.generate(request).tokens, blue.tokens);
+}
+
+TEST_F(EngineTest, StreamsWhatItAnswers) {
+  for (const auto kind :
+       {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative}) {
+    Request request = question(60);
+    request.decode.kind = kind;
+    request.decode.sampling = {.temperature = 2, .seed = 4};
+    std::string streamed;
+    const Answer answer = engine_.generate(request, [&](std::string_view piece) { streamed += piece; });
+    EXPECT_EQ(streamed, answer.text);
+    EXPECT_EQ(answer.text, engine_.tokenizer().decode(answer.tokens, true));
+    EXPECT_FALSE(answer.text.empty());
+  }
+}
+
+TEST_F(EngineTest, AFurtherTurnReusesThePrefixAndWritesTheSame) {
+  Request request = question(10);
+  request.decode.kind = DecoderKind::speculative;
+  const Answer first = engine_.generate(request);
+  EXPECT_EQ(first.reused_tokens, 0);
+  request.conversation.push_back({"assistant", {text(first.text)}});
+  request.conversation.push_back({"user", {picture("blue"), text("And here?")}});
+  const Answer second = engine_.generate(request);
+  EXPECT_GE(second.reused_tokens, first.prompt_tokens - 1);
+  request.conversation.push_back({"assistant", {text(second.text)}});
+  request.conversation.push_back({"user", {text("Which one is larger?")}});
+  const Answer third = engine_.generate(request);
+  EXPECT_GE(third.reused_tokens, second.prompt_tokens - 1);
+  EXPECT_EQ(third.images.size(), 2u);
+
+  Engine fresh(options());
+  EXPECT_EQ(fresh.generate(request).tokens, third.tokens);
+  fresh.clear();
+  request.decode.kind = DecoderKind::autoregressive;
+  EXPECT_EQ(fresh.generate(request).tokens, third.tokens);
+  EXPECT_EQ(fresh.generate(request).tokens, third.tokens)
+      << "the same prompt again, all but its last token held";
+}
+
+TEST_F(EngineTest, StopsWhenCancelledAndStaysUsable) {
+  Request request = question(50);
+  const auto whole = engine_.generate(request).tokens;
+  for (const int passes : {0, 1, 4}) {
+    engine_.clear();
+    int asked = 0;
+    const Answer answer = engine_.generate(request, {}, [&] { return asked++ == passes; });
+    EXPECT_EQ(answer.finish, FinishReason::cancelled);
+    EXPECT_EQ(static_cast<int>(answer.tokens.size()), passes);
+    EXPECT_EQ(engine_.generate(request).tokens, whole);
+  }
+}
+
+TEST_F(EngineTest, StopsAtTheCheckpointsStopTokenAndDoesNotPrintIt) {
+  Request request = question(30);
+  const auto tokens = engine_.generate(request).tokens;
+  const TokenId stop = tokens[6];
+  const auto end = std::find(tokens.begin(), tokens.end(), stop) + 1;
+  const RandomFolder stopping({stop});
+  Engine engine({.model = stopping.path(), .precision = Precision::f32, .threads = 1});
+  for (const auto kind : {DecoderKind::autoregressive, DecoderKind::speculative}) {
+    request.decode.kind = kind;
+    const Answer answer = engine.generate(request);
+    EXPECT_EQ(answer.finish, FinishReason::stop);
+    EXPECT_EQ(answer.tokens, std::vector<TokenId>(tokens.begin(), end));
+    EXPECT_EQ(answer.text, engine.tokenizer().decode(std::vector<TokenId>(tokens.begin(), end - 1), true));
+  }
+}
+
+TEST_F(EngineTest, TakesTokenIdsInsteadOfText) {
+  Request request = question();
+  const auto expected = engine_.generate(request).tokens;
+  request.input_ids = engine_.prepare(request).tokens;
+  engine_.clear();
+  EXPECT_EQ(engine_.generate(request).tokens, expected);
+  request.input_ids.push_back(1024);
+  EXPECT_MENTIONS(message_of([&] { engine_.generate(request); }), "1024");
+  request.input_ids = {1, 2, 3};
+  EXPECT_MENTIONS(message_of([&] { engine_.generate(request); }), "pads for 1 pictures");
+}
+
+TEST_F(EngineTest, SamplesOneTextPerSeed) {
+  Request request = question(40);
+  request.decode.sampling = {.temperature = 1.5, .top_k = 50, .top_p = 0.95, .seed = 9};
+  const auto ar = engine_.generate(request).tokens;
+  request.decode.kind = DecoderKind::speculative;
+  EXPECT_EQ(engine_.generate(request).tokens, ar);
+  request.decode.sampling.seed = 10;
+  EXPECT_NE(engine_.generate(request).tokens, ar);
+}
+
+TEST_F(EngineTest, RefusesWhatItCannotAnswerAndStaysUsable) {
+  Request request = question();
+  const auto expected = engine_.generate(request).tokens;
+  const auto error = [&](auto change) {
+    Request changed = question();
+    change(changed);
+    return message_of([&] { engine_.generate(changed); });
+  };
+  std::string message = error([](Request& r) {
+    std::string words;
+    for (int i = 0; i < 600; ++i) words += " hammer";
+    r.conversation[0].content.push_back(text(words));
+  });
+  EXPECT_MENTIONS(message, "512 positions");
+  EXPECT_MENTIONS(message, "tokens (12 of them pictures)");
+  message = error([](Request& r) {
+    r.memory["red"] = scene(1000, 1000, 3);
+    r.min_pixels = 600 * 784;
+  });
+  EXPECT_MENTIONS(message, "512 positions");
+  EXPECT_MENTIONS(message, "--max-pixels");
+  message = error([](Request& r) { r.conversation[0].content[0].source = "nowhere.png"; });
+  EXPECT_MENTIONS(message, "nowhere.png");
+  message = error([](Request& r) { r.conversation[0].content[0].source = "http://example.org/a.png"; });
+  EXPECT_MENTIONS(message, "download it first");
+  message = error([](Request& r) { r.decode.max_tokens = 0; });
+  EXPECT_MENTIONS(message, "max_tokens");
+  message = error([](Request& r) { r.decode.sampling.top_p = 2; });
+  EXPECT_MENTIONS(message, "top_p");
+  EXPECT_EQ(engine_.generate(request).tokens, expected);
+}
+
+TEST_F(EngineTest, EndsWithTheContext) {
+  Request request = question(100000);
+  request.decode.kind = DecoderKind::speculative;
+  const Answer answer = engine_.generate(request);
+  EXPECT_EQ(answer.finish, FinishReason::length);
+  EXPECT_EQ(answer.prompt_tokens + static_cast<int>(answer.tokens.size()), 512);
+}
+
+TEST(EngineWithoutMask, OffersAutoregressiveDecodingOnly) {
+  const RandomFolder folder;
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
+    std::string content = read_file(folder.path() / name);
+    for (size_t at; (at = content.find("|<MASK>|")) != std::string::npos;)
+      content.replace(at, 8, "|<OTHER>|");
+    write_file(folder.path() / name, content);
+  }
+  Engine engine({.model = folder.path(), .precision = Precision::f32, .threads = 1});
+  Request request = question(3);
+  EXPECT_EQ(engine.generate(request).tokens.size(), 3u);
+  for (const auto kind : {DecoderKind::masked_diffusion, DecoderKind::speculative}) {
+    request.decode.kind = kind;
+    EXPECT_MENTIONS(message_of([&] { engine.generate(request); }), "--decoder ar");
+  }
+}
+
+TEST(EngineMemory, NamesTheRemedyWhenTheBudgetIsTooSmall) {
+  const RandomFolder folder;
+  EXPECT_NE(
+      message_of([&] {
+        Engine({.model = folder.path(), .precision = Precision::f32, .threads = 1, .memory_limit = 1000});
+      }),
+      "no error");
+}
+
+}  // namespace
+}  // namespace dvlm
