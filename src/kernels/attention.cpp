@@ -23,7 +23,8 @@
 #define DVLM_ATTENTION_ONCE
 namespace dvlm {
 
-constexpr int kChunk = 64;    // visible tokens per step of the online softmax; part of the arithmetic, see attention.h
+constexpr int kChunk =
+    64;  // visible tokens per step of the online softmax; part of the arithmetic, see attention.h
 constexpr int kQueries = 32;  // queries that share one reading of a chunk
 constexpr int kTile = 8;      // queries that share one reading of a key
 
@@ -44,7 +45,8 @@ struct AttentionTask {
   const std::byte* block(int b) const {
     const bool own = b >= segment->cache_blocks;
     const KeyBlocks& blocks = own ? segment->own : segment->cache;
-    return blocks.data + kv_head * blocks.head_stride + shape->block_bytes() * (own ? b - segment->cache_blocks : b);
+    return blocks.data + kv_head * blocks.head_stride +
+           shape->block_bytes() * (own ? b - segment->cache_blocks : b);
   }
 };
 
@@ -88,7 +90,9 @@ using U = hn::RebindToUnsigned<F>;
 using Vec = hn::Vec<F>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
 
-HWY_INLINE Vec load(const float* p) { return hn::LoadU(F(), p); }
+HWY_INLINE Vec load(const float* p) {
+  return hn::LoadU(F(), p);
+}
 HWY_INLINE Vec load(const uint16_t* p) {
   const hn::Rebind<uint16_t, F> narrow;
   return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U(), hn::LoadU(narrow, p))));
@@ -114,9 +118,11 @@ HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, f
 
 // outputs[r] += sum over keys [first, last) of weights[r][k] * values[k], ascending. values: [kKeys][padded].
 template <class T, int R>
-HWY_INLINE void add_values(const float* weights, const T* values, int first, int last, int padded, float* outputs) {
+HWY_INLINE void add_values(const float* weights, const T* values, int first, int last, int padded,
+                           float* outputs) {
   const F f;
-  constexpr int kColumns = kLanes >= 16 ? 1 : 16 / kLanes / 2;  // vectors per step; `padded` is a multiple of 16
+  constexpr int kColumns =
+      kLanes >= 16 ? 1 : 16 / kLanes / 2;  // vectors per step; `padded` is a multiple of 16
   for (int d = 0; d < padded; d += kColumns * kLanes) {
     Vec sums[R][kColumns];
 #pragma GCC unroll 16
@@ -143,8 +149,8 @@ HWY_INLINE void add_values(const float* weights, const T* values, int first, int
   }
 }
 
-// Turns the first `valid` scores of a chunk into weights exp(score - maximum), zero beyond, and rescales what the query
-// has gathered so far.
+// Turns the first `valid` scores of a chunk into weights exp(score - maximum), zero beyond, and rescales what
+// the query has gathered so far.
 HWY_INLINE void soften(float* scores, int valid, float& maximum, float& sum, float* output, int padded) {
   const F f;
   const Vec lowest = hn::Set(f, -std::numeric_limits<float>::infinity());
@@ -157,7 +163,8 @@ HWY_INLINE void soften(float* scores, int valid, float& maximum, float& sum, flo
   Vec total = hn::Zero(f);
   for (int k = 0; k < kChunk; k += kLanes) {
     const auto real = hn::FirstN(f, static_cast<size_t>(std::clamp(valid - k, 0, kLanes)));
-    const Vec weight = hn::IfThenElseZero(real, hn::Exp(f, hn::Sub(hn::LoadU(f, scores + k), hn::Set(f, top))));
+    const Vec weight =
+        hn::IfThenElseZero(real, hn::Exp(f, hn::Sub(hn::LoadU(f, scores + k), hn::Set(f, top))));
     hn::StoreU(weight, f, scores + k);
     total = hn::Add(total, weight);
   }
@@ -170,7 +177,8 @@ HWY_INLINE void soften(float* scores, int valid, float& maximum, float& sum, flo
   }
 }
 
-// Queries [first, first + count) of the task, count <= R, over the chunk that begins at visible token `start`.
+// Queries [first, first + count) of the task, count <= R, over the chunk that begins at visible token
+// `start`.
 template <class T, int R>
 void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first, int count, int start) {
   const HeadShape& shape = *task.shape;
@@ -199,7 +207,8 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
     if (shared > 0) add_values<T, R>(weights, values, 0, shared, padded, outputs);
     for (int r = 0; r < count; ++r) {  // tokens that not all rows of the tile see
       const int last = std::clamp(valid[r] - (b - start), 0, kKeys);
-      if (last > shared) add_values<T, 1>(weights + r * kChunk, values, shared, last, padded, outputs + r * padded);
+      if (last > shared)
+        add_values<T, 1>(weights + r * kChunk, values, shared, last, padded, outputs + r * padded);
     }
   }
 }
@@ -275,16 +284,20 @@ T stored(float value) {
 template <class T>
 void store_typed(const HeadShape& shape, std::byte* block, int slot, const float* key, const float* value) {
   T* keys = reinterpret_cast<T*>(block) + slot;
-  T* values = reinterpret_cast<T*>(block) + kKeys * shape.head_dim + static_cast<ptrdiff_t>(slot) * shape.padded();
-  for (int d = 0; d < shape.head_dim; ++d) keys[d * kKeys] = stored<T>(key[d]), values[d] = stored<T>(value[d]);
+  T* values =
+      reinterpret_cast<T*>(block) + kKeys * shape.head_dim + static_cast<ptrdiff_t>(slot) * shape.padded();
+  for (int d = 0; d < shape.head_dim; ++d)
+    keys[d * kKeys] = stored<T>(key[d]), values[d] = stored<T>(value[d]);
 }
 
 template <class T>
 void copy_typed(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
   const T* source = reinterpret_cast<const T*>(from);
   T* target = reinterpret_cast<T*>(to);
-  for (int d = 0; d < shape.head_dim; ++d) std::copy_n(source + d * kKeys + first, count, target + d * kKeys + first);
-  const ptrdiff_t at = static_cast<ptrdiff_t>(kKeys) * shape.head_dim + static_cast<ptrdiff_t>(first) * shape.padded();
+  for (int d = 0; d < shape.head_dim; ++d)
+    std::copy_n(source + d * kKeys + first, count, target + d * kKeys + first);
+  const ptrdiff_t at =
+      static_cast<ptrdiff_t>(kKeys) * shape.head_dim + static_cast<ptrdiff_t>(first) * shape.padded();
   std::copy_n(source + at, static_cast<ptrdiff_t>(count) * shape.padded(), target + at);
 }
 
@@ -294,7 +307,8 @@ int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segm
   int rows = std::max(1, kQueries / shape.group());
   const auto tasks = [&] {
     int64_t count = 0;
-    for (const AttentionSegment& s : segments) count += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
+    for (const AttentionSegment& s : segments)
+      count += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
     return count;
   };
   while (rows > 1 && tasks() < 2 * int64_t{threads}) rows /= 2;
@@ -303,7 +317,8 @@ int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segm
 
 }  // namespace
 
-void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key, const float* value) {
+void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key,
+                     const float* value) {
   std::byte* block = head + shape.block_bytes() * static_cast<size_t>(position / kKeys);
   if (shape.format == KeyFormat::f32)
     store_typed<float>(shape, block, position % kKeys, key, value);
@@ -322,13 +337,15 @@ void copy_keys(const HeadShape& shape, const std::byte* from, std::byte* to, int
 void attention(const HeadShape& shape, std::span<const AttentionSegment> segments, AttentionScratch& scratch,
                ThreadPool& pool) {
   const size_t per_thread = (AttentionState::floats(shape) + 15) / 16 * 16;
-  if (scratch.floats.size() < per_thread * pool.threads()) scratch.floats = Buffer<float>(per_thread * pool.threads());
+  if (scratch.floats.size() < per_thread * pool.threads())
+    scratch.floats = Buffer<float>(per_thread * pool.threads());
   const int rows = rows_per_task(shape, segments, pool.threads());
   std::atomic<int64_t> next{0};
   double work = 0;
   int64_t tasks = 0;
   for (const AttentionSegment& s : segments) {
-    work += 4.0 * s.rows.count * shape.heads * shape.padded() * (s.visible + 0.5 * s.visible_step * s.rows.count);
+    work +=
+        4.0 * s.rows.count * shape.heads * shape.padded() * (s.visible + 0.5 * s.visible_step * s.rows.count);
     tasks += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
   }
   // Threads take tasks as they come: later rows of causal segments cost more.

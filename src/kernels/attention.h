@@ -25,7 +25,9 @@ struct HeadShape {
   size_t block_bytes() const { return element() * kKeys * static_cast<size_t>(head_dim + padded()); }
 };
 
-inline int blocks_for(int tokens) { return (tokens + kKeys - 1) / kKeys; }
+inline int blocks_for(int tokens) {
+  return (tokens + kKeys - 1) / kKeys;
+}
 
 // Blocks of all heads of one layer: head h begins at data + h * head_stride.
 struct KeyBlocks {
@@ -34,19 +36,22 @@ struct KeyBlocks {
 };
 
 // Writes the key and value of one token of one head at `position`. key, value: [head_dim].
-void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key, const float* value);
+void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key,
+                     const float* value);
 
-// Copies tokens [first, first + count) of one head, all inside one block, to the same places of another block.
+// Copies tokens [first, first + count) of one head, all inside one block, to the same places of another
+// block.
 void copy_keys(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count);
 
-// Rows of one segment. Visible tokens are numbered 0, 1, ... in the order in which rows see them: number v stands in
-// block v / kKeys, of `cache` when v / kKeys < cache_blocks, else of `own` (whose block 0 is number cache_blocks).
+// Rows of one segment. Visible tokens are numbered 0, 1, ... in the order in which rows see them: number v
+// stands in block v / kKeys, of `cache` when v / kKeys < cache_blocks, else of `own` (whose block 0 is number
+// cache_blocks).
 struct AttentionSegment {
   Rows rows;  // [rows, heads * head_dim] queries, rotated; replaced by the attention output
   KeyBlocks cache;
   int cache_blocks = 0;
   KeyBlocks own;
-  int visible = 0;      // tokens that row 0 sees
+  int visible = 0;       // tokens that row 0 sees
   int visible_step = 0;  // further tokens per row: 1 for causal rows, 0 when all see the same
 };
 
@@ -55,9 +60,10 @@ struct AttentionScratch {
   Buffer<float> floats;
 };
 
-// softmax(scale q k^T) v with scale = head_dim^-1/2, all rows of all segments, query head h using kv head h / group.
-// A row's visible tokens are taken in ascending order in chunks of fixed size that begin at number 0: its bits depend
-// only on its query and its visible keys and values, not on where they stand, on other rows or on threads.
+// softmax(scale q k^T) v with scale = head_dim^-1/2, all rows of all segments, query head h using kv head h /
+// group. A row's visible tokens are taken in ascending order in chunks of fixed size that begin at number 0:
+// its bits depend only on its query and its visible keys and values, not on where they stand, on other rows
+// or on threads.
 void attention(const HeadShape& shape, std::span<const AttentionSegment> segments, AttentionScratch& scratch,
                ThreadPool& pool);
 

@@ -128,7 +128,8 @@ void rotary(Rows x, int heads, int head_dim, const float* cos, const float* sin,
     for (int64_t i = begin; i < end; ++i) {
       float* row = x.row(static_cast<int>(i));
       for (int h = 0; h < heads; ++h) {
-        HWY_DYNAMIC_DISPATCH(rotate_head)(row + static_cast<ptrdiff_t>(h) * head_dim, half, cos + i * half, sin + i * half);
+        HWY_DYNAMIC_DISPATCH(rotate_head)
+        (row + static_cast<ptrdiff_t>(h) * head_dim, half, cos + i * half, sin + i * half);
       }
     }
   });

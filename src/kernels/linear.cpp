@@ -138,7 +138,8 @@ HWY_NOINLINE void tile(const LinearJob& job, const float* x, int first_row, int 
     const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
     const float* bias = job.w->bias() ? job.w->bias() + output : nullptr;
 #pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) finish(sums[p][r], bias, outputs, job.mode, job.y.row(first_row + r) + output);
+    for (int r = 0; r < R; ++r)
+      finish(sums[p][r], bias, outputs, job.mode, job.y.row(first_row + r) + output);
   }
 }
 
@@ -154,19 +155,32 @@ void group_times_panels(const LinearJob& job, int group, int panel, int end) {
   const int first_row = job.first_row(group), rows = job.rows(group);
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock;
   switch (rows) {
-    case 1: return some_panels<W, 1>(job, x, first_row, panel, end);
-    case 2: if constexpr (kMaxRows >= 2) return some_panels<W, 2>(job, x, first_row, panel, end);
-    case 3: if constexpr (kMaxRows >= 3) return some_panels<W, 3>(job, x, first_row, panel, end);
-    case 4: if constexpr (kMaxRows >= 4) return some_panels<W, 4>(job, x, first_row, panel, end);
-    case 5: if constexpr (kMaxRows >= 5) return some_panels<W, 5>(job, x, first_row, panel, end);
-    case 6: if constexpr (kMaxRows >= 6) return some_panels<W, 6>(job, x, first_row, panel, end);
-    case 7: if constexpr (kMaxRows >= 7) return some_panels<W, 7>(job, x, first_row, panel, end);
-    case 8: if constexpr (kMaxRows >= 8) return some_panels<W, 8>(job, x, first_row, panel, end);
-    case 9: if constexpr (kMaxRows >= 9) return some_panels<W, 9>(job, x, first_row, panel, end);
-    case 10: if constexpr (kMaxRows >= 10) return some_panels<W, 10>(job, x, first_row, panel, end);
-    case 11: if constexpr (kMaxRows >= 11) return some_panels<W, 11>(job, x, first_row, panel, end);
-    case 12: if constexpr (kMaxRows >= 12) return some_panels<W, 12>(job, x, first_row, panel, end);
-    default: DVLM_ASSERT(false);
+    case 1:
+      return some_panels<W, 1>(job, x, first_row, panel, end);
+    case 2:
+      if constexpr (kMaxRows >= 2) return some_panels<W, 2>(job, x, first_row, panel, end);
+    case 3:
+      if constexpr (kMaxRows >= 3) return some_panels<W, 3>(job, x, first_row, panel, end);
+    case 4:
+      if constexpr (kMaxRows >= 4) return some_panels<W, 4>(job, x, first_row, panel, end);
+    case 5:
+      if constexpr (kMaxRows >= 5) return some_panels<W, 5>(job, x, first_row, panel, end);
+    case 6:
+      if constexpr (kMaxRows >= 6) return some_panels<W, 6>(job, x, first_row, panel, end);
+    case 7:
+      if constexpr (kMaxRows >= 7) return some_panels<W, 7>(job, x, first_row, panel, end);
+    case 8:
+      if constexpr (kMaxRows >= 8) return some_panels<W, 8>(job, x, first_row, panel, end);
+    case 9:
+      if constexpr (kMaxRows >= 9) return some_panels<W, 9>(job, x, first_row, panel, end);
+    case 10:
+      if constexpr (kMaxRows >= 10) return some_panels<W, 10>(job, x, first_row, panel, end);
+    case 11:
+      if constexpr (kMaxRows >= 11) return some_panels<W, 11>(job, x, first_row, panel, end);
+    case 12:
+      if constexpr (kMaxRows >= 12) return some_panels<W, 12>(job, x, first_row, panel, end);
+    default:
+      DVLM_ASSERT(false);
   }
 }
 
@@ -177,10 +191,12 @@ void run_items(const LinearJob& job, int64_t begin, int64_t end) {
   while (begin < end) {
     const int pass = static_cast<int>(begin / panels), first = static_cast<int>(begin % panels);
     const int last = static_cast<int>(HWY_MIN(int64_t{panels}, first + (end - begin)));
-    const int group = pass * job.groups_per_pass, group_end = HWY_MIN(group + job.groups_per_pass, job.groups);
+    const int group = pass * job.groups_per_pass,
+              group_end = HWY_MIN(group + job.groups_per_pass, job.groups);
     const int step = panels_per_tile(job.rows(group));
     for (int panel = first; panel < last; panel += step) {
-      for (int g = group; g < group_end; ++g) group_times_panels<W>(job, g, panel, HWY_MIN(panel + step, last));
+      for (int g = group; g < group_end; ++g)
+        group_times_panels<W>(job, g, panel, HWY_MIN(panel + step, last));
     }
     begin += last - first;
   }
@@ -188,12 +204,16 @@ void run_items(const LinearJob& job, int64_t begin, int64_t end) {
 
 void run_linear(const LinearJob& job, int64_t begin, int64_t end) {
   switch (job.w->format()) {
-    case WeightFormat::f32_panels: return run_items<float>(job, begin, end);
-    case WeightFormat::bf16_panels: return run_items<uint32_t>(job, begin, end);
+    case WeightFormat::f32_panels:
+      return run_items<float>(job, begin, end);
+    case WeightFormat::bf16_panels:
+      return run_items<uint32_t>(job, begin, end);
   }
 }
 
-int max_group() { return kMaxRows; }
+int max_group() {
+  return kMaxRows;
+}
 
 // Rounds to the nearest bf16, ties to even. NaN stays NaN.
 HWY_INLINE Vec round_to_bf16_vector(Vec x) {
@@ -236,7 +256,9 @@ namespace {
 constexpr double kBytesPerNanosecond = 10, kFlopPerNanosecond = 60;  // rough, for one thread
 constexpr int64_t kInputsInL2 = int64_t{1} << 20;                    // bytes
 
-int blocks_of(int inputs) { return (inputs + kBlock - 1) / kBlock; }
+int blocks_of(int inputs) {
+  return (inputs + kBlock - 1) / kBlock;
+}
 
 void pack_rows(const LinearJob& job, Rows x, float* inputs, ThreadPool& pool) {
   const bool round = job.w->format() != WeightFormat::f32_panels;
@@ -246,8 +268,8 @@ void pack_rows(const LinearJob& job, Rows x, float* inputs, ThreadPool& pool) {
       const int first = job.first_row(g), rows = job.rows(g);
       float* out = inputs + static_cast<size_t>(first) * job.blocks * kBlock;
       for (int r = 0; r < rows; ++r) {
-        HWY_DYNAMIC_DISPATCH(pack_inputs)(x.row(first + r), n, round, out + r * kBlock,
-                                          static_cast<size_t>(rows) * kBlock);
+        HWY_DYNAMIC_DISPATCH(pack_inputs)
+        (x.row(first + r), n, round, out + r * kBlock, static_cast<size_t>(rows) * kBlock);
       }
     }
   });
@@ -259,7 +281,8 @@ size_t LinearScratch::floats(int rows, int inputs) {
   return static_cast<size_t>(rows) * static_cast<size_t>(blocks_of(inputs)) * kBlock;
 }
 
-void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch, ThreadPool& pool) {
+void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch,
+            ThreadPool& pool) {
   DVLM_ASSERT(x.count == y.count);
   if (x.count == 0) return;
   const size_t needed = LinearScratch::floats(x.count, w.inputs());
@@ -275,7 +298,8 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   const double panel_bytes = static_cast<double>(w.bytes()) / w.panels();
   split(pool, int64_t{job.passes()} * w.panels(),
         std::max(panel_bytes / kBytesPerNanosecond, panel_flop / kFlopPerNanosecond),
-        [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(run_linear)(job, begin, end); });
+        [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(run_linear)
+                                          (job, begin, end); });
 }
 
 }  // namespace dvlm

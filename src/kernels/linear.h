@@ -28,9 +28,9 @@ enum class LinearMode : uint8_t {
   add,    // y += x W^T + bias
 };
 
-// x [rows, w.inputs()], y [rows, w.outputs()]; they must not overlap. With bf16 weights x is rounded to bf16 first.
-// Each output accumulates its products in ascending order of inputs by fused multiply-add, then bias, then y: its
-// bits depend on its own row alone, not on rows.count or threads.
+// x [rows, w.inputs()], y [rows, w.outputs()]; they must not overlap. With bf16 weights x is rounded to bf16
+// first. Each output accumulates its products in ascending order of inputs by fused multiply-add, then bias,
+// then y: its bits depend on its own row alone, not on rows.count or threads.
 void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch, ThreadPool& pool);
 
 }  // namespace dvlm

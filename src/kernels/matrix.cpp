@@ -124,7 +124,8 @@ void PackedMatrix::unpack_row(int output, float* row) const {
     for (int k = 0; k < inputs_; ++k) row[k] = data[static_cast<size_t>(k) * kPanel];
   } else {
     constexpr size_t kHalf = kPanel / 2;
-    const uint32_t* data = reinterpret_cast<const uint32_t*>(pages_.data()) + panel * inputs_ * kHalf + j % kHalf;
+    const uint32_t* data =
+        reinterpret_cast<const uint32_t*>(pages_.data()) + panel * inputs_ * kHalf + j % kHalf;
     const int shift = j < kHalf ? 0 : 16;
     for (int k = 0; k < inputs_; ++k) {
       row[k] = to_float(bf16{static_cast<uint16_t>(data[static_cast<size_t>(k) * kHalf] >> shift)});

@@ -10,9 +10,11 @@
 
 namespace dvlm {
 
-// Panels of kPanel output columns; panel p holds outputs [p * kPanel, (p + 1) * kPanel), zero beyond the last.
+// Panels of kPanel output columns; panel p holds outputs [p * kPanel, (p + 1) * kPanel), zero beyond the
+// last.
 //   f32_panels   [panels][inputs][32] float
-//   bf16_panels  [panels][inputs][16] pairs: the low half of word j is output j, the high half output j + 16, so that
+//   bf16_panels  [panels][inputs][16] pairs: the low half of word j is output j, the high half output j + 16,
+//   so that
 //                widening to f32 takes one shift or one mask per vector, whatever the vector's length
 // Further formats (AMX tiles, FP8) add a tag here, a packer in matrix.cpp and a branch in linear().
 enum class WeightFormat : uint8_t { f32_panels, bf16_panels };
@@ -23,8 +25,9 @@ class PackedMatrix {
  public:
   PackedMatrix() = default;
 
-  // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs]. `biases`:
-  // one [n_i] per weight, or none. Values are rounded to the format. Throws Error when shapes disagree.
+  // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
+  // `biases`: one [n_i] per weight, or none. Values are rounded to the format. Throws Error when shapes
+  // disagree.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
                ThreadPool& pool);
 

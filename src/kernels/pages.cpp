@@ -11,10 +11,12 @@ namespace dvlm {
 
 Pages::Pages(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
-  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* mapped =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) {
     size_ = 0;
-    fail("cannot allocate {:.1f} MiB of memory: {}", static_cast<double>(bytes) / (1 << 20), std::strerror(errno));
+    fail("cannot allocate {:.1f} MiB of memory: {}", static_cast<double>(bytes) / (1 << 20),
+         std::strerror(errno));
   }
   data_ = static_cast<std::byte*>(mapped);
   constexpr size_t kHugePage = size_t{2} << 20;

@@ -10,8 +10,8 @@ namespace dvlm {
 // Waking the other threads and waiting for them costs a few microseconds.
 constexpr double kWorthSplitting = 15e3;  // nanoseconds of work on one thread
 
-// Calls f(begin, end) over contiguous ranges of [0, count), on the calling thread alone when the whole job takes
-// less than kWorthSplitting at about `nanoseconds` per item. The split must not change results.
+// Calls f(begin, end) over contiguous ranges of [0, count), on the calling thread alone when the whole job
+// takes less than kWorthSplitting at about `nanoseconds` per item. The split must not change results.
 template <class F>
 void split(ThreadPool& pool, int64_t count, double nanoseconds, F&& f) {
   if (count <= 0) return;

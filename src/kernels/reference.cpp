@@ -6,8 +6,8 @@
 
 namespace dvlm::reference {
 
-void linear(std::span<const float> x, std::span<const float> w, std::span<const float> bias, int rows, int inputs,
-            int outputs, std::span<float> y) {
+void linear(std::span<const float> x, std::span<const float> w, std::span<const float> bias, int rows,
+            int inputs, int outputs, std::span<float> y) {
   for (int r = 0; r < rows; ++r) {
     for (int n = 0; n < outputs; ++n) {
       double sum = 0;
@@ -31,7 +31,8 @@ void swiglu(std::span<const float> gate, std::span<const float> up, std::span<fl
 }
 
 void gelu(std::span<const float> x, std::span<float> y) {
-  for (size_t i = 0; i < x.size(); ++i) y[i] = static_cast<float>(0.5 * x[i] * (1 + std::erf(x[i] / std::sqrt(2.0))));
+  for (size_t i = 0; i < x.size(); ++i)
+    y[i] = static_cast<float>(0.5 * x[i] * (1 + std::erf(x[i] / std::sqrt(2.0))));
 }
 
 void rotary(std::span<const float> x, std::span<const float> angles, std::span<float> y) {

@@ -5,16 +5,18 @@
 namespace dvlm::reference {
 
 // y [rows, outputs] = x [rows, inputs] w^T + bias; w [outputs, inputs], bias [outputs] or empty.
-void linear(std::span<const float> x, std::span<const float> w, std::span<const float> bias, int rows, int inputs,
-            int outputs, std::span<float> y);
+void linear(std::span<const float> x, std::span<const float> w, std::span<const float> bias, int rows,
+            int inputs, int outputs, std::span<float> y);
 
-void rms_norm(std::span<const float> x, std::span<const float> weight, float eps, std::span<float> y);  // one row
+void rms_norm(std::span<const float> x, std::span<const float> weight, float eps,
+              std::span<float> y);  // one row
 
 void swiglu(std::span<const float> gate, std::span<const float> up, std::span<float> y);
 
 void gelu(std::span<const float> x, std::span<float> y);
 
-void rotary(std::span<const float> x, std::span<const float> angles, std::span<float> y);  // one head; angles [dim / 2]
+void rotary(std::span<const float> x, std::span<const float> angles,
+            std::span<float> y);  // one head; angles [dim / 2]
 
 // One query over `keys` and `values`, each [visible, head_dim].
 void attention(std::span<const float> query, std::span<const float> keys, std::span<const float> values,

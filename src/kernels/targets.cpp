@@ -13,7 +13,9 @@ namespace {
 
 constexpr int64_t kAll = HWY_TARGETS;
 
-int64_t best_of(int64_t targets) { return targets & -targets; }  // Highway numbers better sets lower
+int64_t best_of(int64_t targets) {
+  return targets & -targets;
+}  // Highway numbers better sets lower
 
 }  // namespace
 
@@ -27,7 +29,9 @@ std::string supported_isas() {
   return names;
 }
 
-std::string_view isa_name() { return hwy::TargetName(best_of(hwy::SupportedTargets() & kAll)); }
+std::string_view isa_name() {
+  return hwy::TargetName(best_of(hwy::SupportedTargets() & kAll));
+}
 
 void force_isa(std::string_view name) {
   hwy::SetSupportedTargetsForTest(0);
@@ -39,8 +43,8 @@ void force_isa(std::string_view name) {
       if (name == hwy::TargetName(best_of(rest))) chosen = best_of(rest);
     }
     if (chosen == 0) {
-      fail("the instruction set '{}' is not one that this machine and program have: use one of {}", printable(name),
-           supported_isas());
+      fail("the instruction set '{}' is not one that this machine and program have: use one of {}",
+           printable(name), supported_isas());
     }
   }
   hwy::SetSupportedTargetsForTest(chosen);

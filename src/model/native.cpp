@@ -15,8 +15,8 @@ namespace {
 
 class NativeModel : public Model {
  public:
-  NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys, std::shared_ptr<MemoryBudget> budget,
-              ThreadPool& pool)
+  NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys,
+              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool)
       : config_(checkpoint.config()),
         budget_(std::move(budget)),
         text_(config_.text, load_text(checkpoint, format, pool), keys, pool),
@@ -52,21 +52,25 @@ class NativeModel : public Model {
   Pass pass_;
 };
 
-bool holds_f32(const Checkpoint& checkpoint) { return checkpoint.head().type == DType::f32; }
+bool holds_f32(const Checkpoint& checkpoint) {
+  return checkpoint.head().type == DType::f32;
+}
 
 }  // namespace
 
-std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& pool, const NativeOptions& options) {
+std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& pool,
+                                   const NativeOptions& options) {
   apply_isa_variable();
   const bool f32 = options.precision == Precision::f32 ||
                    (options.precision == Precision::automatic && holds_f32(checkpoint));
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   const ModelConfig& config = checkpoint.config();
   auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
-  budget->reserve(packed_bytes(config, format) + TextTower::activation_bytes(config.text, TextTower::kChunkRows),
-                  "the model");
-  return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16, std::move(budget),
-                                       pool);
+  budget->reserve(
+      packed_bytes(config, format) + TextTower::activation_bytes(config.text, TextTower::kChunkRows),
+      "the model");
+  return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
+                                       std::move(budget), pool);
 }
 
 }  // namespace dvlm

@@ -19,7 +19,9 @@ struct NativeOptions {
   size_t memory_limit = 0;  // bytes of weights, buffers and KV cache; 0 = what the machine has free
 };
 
-// Reads and repacks the weights. Throws Error when a tensor is missing or misshapen or memory would not suffice.
-std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& pool, const NativeOptions& options = {});
+// Reads and repacks the weights. Throws Error when a tensor is missing or misshapen or memory would not
+// suffice.
+std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& pool,
+                                   const NativeOptions& options = {});
 
 }  // namespace dvlm

@@ -38,7 +38,8 @@ void check_rows(const Segment& segment, size_t index) {
   int last = -1;
   for (int row : segment.logit_rows) {
     if (row <= last || row >= static_cast<int>(segment.tokens.size())) {
-      fail("segment {}: logit rows must ascend inside its {} tokens; got {}", index, segment.tokens.size(), row);
+      fail("segment {}: logit rows must ascend inside its {} tokens; got {}", index, segment.tokens.size(),
+           row);
     }
     last = row;
   }
@@ -47,12 +48,15 @@ void check_rows(const Segment& segment, size_t index) {
 void check_keys(std::span<const Segment> segments, size_t index, const NativeSequence& sequence) {
   const Segment& segment = segments[index];
   if (segment.context < 0 || segment.context > sequence.length()) {
-    fail("segment {} sees {} committed tokens of a sequence of {}", index, segment.context, sequence.length());
+    fail("segment {} sees {} committed tokens of a sequence of {}", index, segment.context,
+         sequence.length());
   }
   if (segment.parent >= 0) {
-    if (static_cast<size_t>(segment.parent) >= index) fail("segment {}: its parent must come before it", index);
+    if (static_cast<size_t>(segment.parent) >= index)
+      fail("segment {}: its parent must come before it", index);
     const Segment& parent = segments[segment.parent];
-    if (parent.sequence != segment.sequence) fail("segment {}: its parent belongs to another sequence", index);
+    if (parent.sequence != segment.sequence)
+      fail("segment {}: its parent belongs to another sequence", index);
     if (segment.parent_tokens < 0 || segment.parent_tokens > static_cast<int>(parent.tokens.size())) {
       fail("segment {} sees {} tokens of a parent of {}", index, segment.parent_tokens, parent.tokens.size());
     }
@@ -60,12 +64,14 @@ void check_keys(std::span<const Segment> segments, size_t index, const NativeSeq
     fail("segment {} sees {} tokens of no parent", index, segment.parent_tokens);
   }
   if (!segment.keep) return;
-  if (segment.context != sequence.length() || segment.parent >= 0 || segment.visibility != Visibility::causal) {
+  if (segment.context != sequence.length() || segment.parent >= 0 ||
+      segment.visibility != Visibility::causal) {
     fail("segment {} cannot be kept: it must be causal, without parent, and continue its sequence", index);
   }
   const int64_t length = int64_t{segment.context} + static_cast<int64_t>(segment.tokens.size());
   if (length > sequence.capacity()) {
-    fail("the sequence is full: {} tokens were asked for but it has room for {}", length, sequence.capacity());
+    fail("the sequence is full: {} tokens were asked for but it has room for {}", length,
+         sequence.capacity());
   }
   for (size_t i = 0; i < index; ++i) {
     if (segments[i].keep && segments[i].sequence == segment.sequence) {
@@ -88,7 +94,8 @@ void Pass::plan(std::span<const Segment> given, const void* owner, const ModelCo
     check_rows(segment, i);
     check_tokens(segment, i, config);
     check_keys(given, i, sequence);
-    if (rows + static_cast<int64_t>(segment.tokens.size()) > kMaxRows) fail("a pass cannot hold {} rows", kMaxRows);
+    if (rows + static_cast<int64_t>(segment.tokens.size()) > kMaxRows)
+      fail("a pass cannot hold {} rows", kMaxRows);
 
     PlannedSegment planned{&segment, &sequence, rows, static_cast<int>(segment.tokens.size())};
     if (segment.keep) {

@@ -15,7 +15,9 @@ void grow(Buffer<T>& buffer, size_t size) {
   if (buffer.size() < size) buffer = Buffer<T>(size);
 }
 
-size_t product(int64_t a, int64_t b) { return static_cast<size_t>(a) * static_cast<size_t>(b); }
+size_t product(int64_t a, int64_t b) {
+  return static_cast<size_t>(a) * static_cast<size_t>(b);
+}
 
 }  // namespace
 
@@ -32,7 +34,8 @@ Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
   set_rotary(pass);
   embed(pass, config);  // hidden [B, H]
   const auto chunks = [&](auto&& step) {
-    for (int first = 0; first < pass.rows; first += kChunkRows) step(first, std::min(kChunkRows, pass.rows - first));
+    for (int first = 0; first < pass.rows; first += kChunkRows)
+      step(first, std::min(kChunkRows, pass.rows - first));
   };
   for (int i = 0; i < config_.layers; ++i) {
     const TextLayer& layer = weights_.layers[i];
@@ -54,11 +57,13 @@ Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
 
 size_t TextTower::activation_bytes(const TextConfig& config, int rows) {
   const int64_t width = int64_t{config.heads + 2 * config.kv_heads} * config.head_dim;
-  const int64_t widest = std::max({config.hidden_size, config.intermediate_size, config.heads * config.head_dim});
+  const int64_t widest =
+      std::max({config.hidden_size, config.intermediate_size, config.heads * config.head_dim});
   const int64_t chunk = std::min(rows, kChunkRows);
   const int64_t per_row = config.hidden_size + width + config.head_dim;  // residual, qkv, rotary
-  return sizeof(float) * (product(rows, per_row) +
-                          product(chunk, config.hidden_size + int64_t{2} * config.intermediate_size + widest));
+  return sizeof(float) *
+         (product(rows, per_row) +
+          product(chunk, config.hidden_size + int64_t{2} * config.intermediate_size + widest));
 }
 
 void TextTower::reserve(const Pass& pass) {
@@ -101,7 +106,8 @@ void TextTower::embed(const Pass& pass, const ModelConfig& config) {
 
 void TextTower::project_qkv(const TextLayer& layer, int first, int rows) {
   const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
-  rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps, normed, pool_);
+  rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps,
+           normed, pool_);
   linear(layer.qkv, normed, out, LinearMode::store, a_.linear, pool_);
   rotary(out, heads_.heads + heads_.kv_heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
 }

@@ -11,11 +11,11 @@ namespace dvlm {
 
 // Every buffer of a pass. Grows to the largest pass, so that steady decoding allocates nothing.
 struct TextActivations {
-  Buffer<float> hidden;  // [rows, hidden], the residual stream
-  Buffer<float> qkv;     // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
-  Buffer<float> normed;  // [chunk or logit rows, hidden]
-  Buffer<float> wide;    // [chunk, 2 * intermediate]
-  Buffer<float> logits;  // [logit rows, vocab]
+  Buffer<float> hidden;    // [rows, hidden], the residual stream
+  Buffer<float> qkv;       // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
+  Buffer<float> normed;    // [chunk or logit rows, hidden]
+  Buffer<float> wide;      // [chunk, 2 * intermediate]
+  Buffer<float> logits;    // [logit rows, vocab]
   Buffer<std::byte> keys;  // [kv_heads][own blocks]: keys of this layer that are not kept
   LinearScratch linear;
   AttentionScratch attention;

@@ -22,7 +22,8 @@ int total_blocks(std::span<const int> boundaries) {
 
 }  // namespace
 
-// Rows stand in window order throughout: groups of merge^2 patches, group g being merged token windows.index[g].
+// Rows stand in window order throughout: groups of merge^2 patches, group g being merged token
+// windows.index[g].
 struct VisionTower::Picture {
   int patches = 0, group = 0;  // group: patches per merged token
   WindowIndex windows;
@@ -58,7 +59,8 @@ ImageFeatures VisionTower::encode(const Patches& patches) {
   const Grid& grid = patches.grid;
   Picture p;
   p.windows = window_index({&grid, 1}, config_);  // refuses grids that do not split into merged tokens
-  if (patches.values.size() != static_cast<size_t>(grid.patches()) * static_cast<size_t>(config_.patch_elements())) {
+  if (patches.values.size() !=
+      static_cast<size_t>(grid.patches()) * static_cast<size_t>(config_.patch_elements())) {
     fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
          grid.patches() * config_.patch_elements(), patches.values.size());
   }
@@ -76,14 +78,16 @@ ImageFeatures VisionTower::encode(const Patches& patches) {
 }
 
 void VisionTower::embed_patches(const Patches& patches, Picture& p) {
-  const int width = config_.hidden_size, elements = config_.patch_elements(), chunk = std::min(p.patches, kChunkRows);
+  const int width = config_.hidden_size, elements = config_.patch_elements(),
+            chunk = std::min(p.patches, kChunkRows);
   const size_t n = static_cast<size_t>(p.patches);
   p.hidden = Buffer<float>(n * static_cast<size_t>(width));
   p.qkv = Buffer<float>(n * static_cast<size_t>(width) * 3);
   p.normed = Buffer<float>(static_cast<size_t>(chunk) * static_cast<size_t>(std::max(width, elements)));
   p.wide = Buffer<float>(static_cast<size_t>(chunk) * static_cast<size_t>(2 * config_.intermediate_size));
   const int blocks = std::max(total_blocks(p.slices), total_blocks(p.windows.cumulative));
-  p.keys = Buffer<std::byte>(heads_.block_bytes() * static_cast<size_t>(blocks) * static_cast<size_t>(heads_.heads));
+  p.keys = Buffer<std::byte>(heads_.block_bytes() * static_cast<size_t>(blocks) *
+                             static_cast<size_t>(heads_.heads));
   for (int first = 0; first < p.patches; first += kChunkRows) {
     const int rows = std::min(kChunkRows, p.patches - first);
     const Rows input = Picture::view(p.normed, elements, 0, rows);
@@ -92,7 +96,8 @@ void VisionTower::embed_patches(const Patches& patches, Picture& p) {
       const int64_t source = int64_t{p.windows.index[row / p.group]} * p.group + row % p.group;
       std::copy_n(patches.values.data() + source * elements, elements, input.row(i));
     }
-    linear(weights_.patches, input, Picture::view(p.hidden, width, first, rows), LinearMode::store, linear_, pool_);
+    linear(weights_.patches, input, Picture::view(p.hidden, width, first, rows), LinearMode::store, linear_,
+           pool_);
   }
 }
 
@@ -125,7 +130,8 @@ void VisionTower::block(const VisionBlock& weights, std::span<const int> boundar
   attend(boundaries, p);  // [N, W]
   chunks([&](int first, int rows, Rows hidden, Rows normed) {
     const Rows wide = Picture::view(p.wide, 2 * config_.intermediate_size, 0, rows);
-    linear(weights.output, Picture::view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add, linear_, pool_);
+    linear(weights.output, Picture::view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add, linear_,
+           pool_);
     rms_norm(hidden, width, weights.mlp_norm.data(), kNormEps, normed, pool_);
     linear(weights.gate_up, normed, wide, LinearMode::store, linear_, pool_);  // [N, 2 I]
     swiglu(wide, config_.intermediate_size, pool_);
@@ -160,7 +166,9 @@ void VisionTower::store_keys(std::span<const int> boundaries, Picture& p) {
   });
 }
 
-void VisionTower::attend(std::span<const int>, Picture& p) { attention(heads_, p.segments, attention_, pool_); }
+void VisionTower::attend(std::span<const int>, Picture& p) {
+  attention(heads_, p.segments, attention_, pool_);
+}
 
 ImageFeatures VisionTower::merge(Picture& p) {
   const int width = config_.hidden_size, merged = width * p.group, out = config_.out_hidden_size;
@@ -173,7 +181,8 @@ ImageFeatures VisionTower::merge(Picture& p) {
     const Rows patches = Picture::view(p.hidden, width, first * p.group, rows * p.group);
     const Rows in = Picture::view(inner, merged, 0, rows), y = Picture::view(result, out, 0, rows);
     rms_norm(patches, width, weights_.merger_norm.data(), kNormEps, patches, pool_);
-    linear(weights_.merger_in, Picture::view(p.hidden, merged, first, rows), in, LinearMode::store, linear_, pool_);
+    linear(weights_.merger_in, Picture::view(p.hidden, merged, first, rows), in, LinearMode::store, linear_,
+           pool_);
     gelu(in, merged, pool_);
     linear(weights_.merger_out, in, y, LinearMode::store, linear_, pool_);  // [N / 4, text hidden]
     for (int i = 0; i < rows; ++i) {

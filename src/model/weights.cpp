@@ -22,7 +22,10 @@ void release(const TensorView& tensor) {
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool)
-      : checkpoint_(checkpoint), shapes_(expected_tensors(checkpoint.config())), format_(format), pool_(pool) {}
+      : checkpoint_(checkpoint),
+        shapes_(expected_tensors(checkpoint.config())),
+        format_(format),
+        pool_(pool) {}
 
   std::vector<float> vector(const std::string& name) const {
     const TensorView& view = tensor(name);
@@ -54,8 +57,8 @@ class Loader {
 
   const TensorView& checked(std::string_view name, const TensorView& view) const {
     if (view.type != DType::f32 && view.type != DType::f16 && view.type != DType::bf16) {
-      fail("{}: tensor {} is {}; the native model runs F32, F16 and BF16 weights", checkpoint_.folder().string(), name,
-           name_of(view.type));
+      fail("{}: tensor {} is {}; the native model runs F32, F16 and BF16 weights",
+           checkpoint_.folder().string(), name, name_of(view.type));
     }
     return view;
   }

@@ -38,15 +38,15 @@ struct VisionBlock {
 struct VisionWeights {
   PackedMatrix patches;  // [width, patch_elements]
   std::vector<VisionBlock> blocks;
-  std::vector<float> merger_norm;    // [width]
+  std::vector<float> merger_norm;      // [width]
   PackedMatrix merger_in, merger_out;  // [4 width, 4 width], [text hidden, 4 width]
 };
 
 // Bytes that the packed weights will take.
 size_t packed_bytes(const ModelConfig& config, WeightFormat format);
 
-// Both read the checkpoint once, front to back, and give each tensor's file pages back after packing it. They throw
-// Error when a tensor is missing, misshapen or of a type that the native model does not run.
+// Both read the checkpoint once, front to back, and give each tensor's file pages back after packing it. They
+// throw Error when a tensor is missing, misshapen or of a type that the native model does not run.
 TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool);
 VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool);
 

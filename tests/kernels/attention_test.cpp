@@ -1,0 +1,159 @@
+#include "kernels/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "core/random.h"
+#include "core/types.h"
+#include "kernels/reference.h"
+
+namespace dvlm {
+namespace {
+
+std::vector<float> random_values(size_t count, uint64_t seed) {
+  Random random(seed);
+  std::vector<float> out(count);
+  for (float& value : out) value = static_cast<float>(random.normal());
+  return out;
+}
+
+// Tokens with random keys and values, and rows of queries over them.
+struct Scene {
+  HeadShape shape;
+  int tokens, rows;
+  std::vector<float> keys, values, queries;  // [tokens, kv_heads, dim] twice, [rows, heads, dim]
+
+  Scene(HeadShape s, int token_count, int row_count)
+      : shape(s),
+        tokens(token_count),
+        rows(row_count),
+        keys(random_values(size_t(tokens * s.kv_heads * s.head_dim), 1)),
+        values(random_values(keys.size(), 2)),
+        queries(random_values(size_t(rows * s.heads * s.head_dim), 3)) {}
+
+  const float* key(int token, int head) const {
+    return keys.data() + (token * shape.kv_heads + head) * shape.head_dim;
+  }
+  const float* value(int token, int head) const {
+    return values.data() + (token * shape.kv_heads + head) * shape.head_dim;
+  }
+
+  // Tokens [first, tokens) stored at their number minus `base`.
+  std::vector<std::byte> blocks(int first, int last, int base) const {
+    const size_t stride = shape.block_bytes() * size_t(blocks_for(last - base));
+    std::vector<std::byte> out(stride * size_t(shape.kv_heads),
+                               std::byte{0x7F});  // not a number where nothing is stored
+    for (int h = 0; h < shape.kv_heads; ++h) {
+      for (int t = first; t < last; ++t)
+        store_key_value(shape, out.data() + h * stride, t - base, key(t, h), value(t, h));
+    }
+    return out;
+  }
+
+  KeyBlocks view(std::vector<std::byte>& data, int last, int base) const {
+    return {data.data(), shape.block_bytes() * size_t(blocks_for(last - base))};
+  }
+
+  // Rows [first, first + count) with everything in one place, or with all but whole blocks of `context`
+  // elsewhere.
+  std::vector<float> run(int first, int count, int visible, int step, int context, ThreadPool& pool) const {
+    const int width = shape.heads * shape.head_dim, split = context / kKeys;
+    std::vector<float> q(queries.begin() + first * width, queries.begin() + (first + count) * width);
+    std::vector<std::byte> cache = blocks(0, context, 0), own = blocks(split * kKeys, tokens, split * kKeys);
+    const AttentionSegment segment{.rows = {q.data(), size_t(width), count},
+                                   .cache = view(cache, context, 0),
+                                   .cache_blocks = split,
+                                   .own = view(own, tokens, split * kKeys),
+                                   .visible = visible + first * step,
+                                   .visible_step = step};
+    AttentionScratch scratch;
+    attention(shape, {&segment, 1}, scratch, pool);
+    return q;
+  }
+
+  std::vector<float> expected(int visible, int step) const {
+    std::vector<float> out(queries.size());
+    for (int r = 0; r < rows; ++r) {
+      for (int h = 0; h < shape.heads; ++h) {
+        std::vector<float> k, v;
+        for (int t = 0; t < visible + r * step; ++t) {
+          for (int d = 0; d < shape.head_dim; ++d) {
+            const float a = key(t, h / shape.group())[d], b = value(t, h / shape.group())[d];
+            k.push_back(shape.format == KeyFormat::bf16 ? round_to_bf16(a) : a);
+            v.push_back(shape.format == KeyFormat::bf16 ? round_to_bf16(b) : b);
+          }
+        }
+        const size_t at = size_t((r * shape.heads + h) * shape.head_dim), n = size_t(shape.head_dim);
+        reference::attention(std::span(queries).subspan(at, n), k, v, std::span(out).subspan(at, n));
+      }
+    }
+    return out;
+  }
+};
+
+const HeadShape kShapes[] = {{4, 2, 12, KeyFormat::f32},  {8, 1, 8, KeyFormat::bf16},
+                             {3, 3, 80, KeyFormat::f32},  {16, 2, 128, KeyFormat::bf16},
+                             {6, 2, 20, KeyFormat::bf16}, {2, 1, 256, KeyFormat::f32},
+                             {40, 1, 16, KeyFormat::f32}};
+
+TEST(Attention, agrees_with_the_reference) {
+  ThreadPool pool(2);
+  for (const HeadShape& shape : kShapes) {
+    for (int rows : {1, 2, 9, 33}) {
+      for (int before : {0, 1, 15, 63, 64, 130}) {
+        const Scene scene(shape, before + rows, rows);
+        for (int step : {0, 1}) {
+          const int visible = step ? before + 1 : before + rows;
+          const std::vector<float> y = scene.run(0, rows, visible, step, before, pool),
+                                   e = scene.expected(visible, step);
+          for (size_t i = 0; i < y.size(); ++i) {
+            ASSERT_NEAR(y[i], e[i], 2e-5) << shape.head_dim << " wide, " << rows << " rows after " << before;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Attention, bits_do_not_depend_on_where_keys_stand_or_on_other_rows_or_threads) {
+  ThreadPool one(1), two(2);
+  for (const HeadShape& shape : kShapes) {
+    const int rows = 37, before = 90, width = shape.heads * shape.head_dim;
+    const Scene scene(shape, before + rows, rows);
+    const std::vector<float> together = scene.run(0, rows, before + 1, 1, before, one);
+    EXPECT_EQ(scene.run(0, rows, before + 1, 1, before, two), together);
+    for (int context : {0, 1, 16, 64, 89, 90})
+      EXPECT_EQ(scene.run(0, rows, before + 1, 1, context, two), together);
+    for (int count : {1, 2, 3, 5, 8}) {
+      for (int first : {0, 3, rows - count}) {
+        const std::vector<float> some = scene.run(first, count, before + 1, 1, before, two);
+        ASSERT_EQ(std::memcmp(some.data(), together.data() + first * width, some.size() * 4), 0)
+            << shape.head_dim << " wide, rows " << first << " + " << count;
+      }
+    }
+  }
+}
+
+TEST(Attention, copied_keys_are_the_same_keys) {
+  for (const HeadShape& shape : kShapes) {
+    const Scene scene(shape, 16, 1);
+    const std::vector<std::byte> from = scene.blocks(0, 16, 0);
+    std::vector<std::byte> all(shape.block_bytes());
+    copy_keys(shape, from.data(), all.data(), 0, 5);
+    copy_keys(shape, from.data(), all.data(), 5, 11);
+    std::vector<std::byte> direct(shape.block_bytes());
+    for (int t = 0; t < 16; ++t) store_key_value(shape, direct.data(), t, scene.key(t, 0), scene.value(t, 0));
+    const auto keys = shape.element() * size_t(16 * shape.head_dim);
+    EXPECT_EQ(std::memcmp(all.data(), direct.data(), keys), 0);
+    const int n = shape.head_dim;
+    for (int t = 0; t < 16; ++t) {
+      const size_t at = keys + shape.element() * size_t(t * shape.padded());
+      EXPECT_EQ(std::memcmp(all.data() + at, direct.data() + at, shape.element() * size_t(n)), 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dvlm
