@@ -1,3 +1,5 @@
 // What LeakSanitizer should not report: fontconfig keeps its caches until the process ends.
 extern "C" const char* __lsan_default_suppressions();
-extern "C" const char* __lsan_default_suppressions() { return "leak:libfontconfig\n"; }
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libfontconfig\n";
+}
