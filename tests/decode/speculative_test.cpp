@@ -207,7 +207,7 @@ TEST(Speculative, TiesAreBrokenTheSameWayEverywhere) {
   EXPECT_LT(spec.stats.nfe, expected.stats.nfe);
 }
 
-TEST(Lossless, SpeculativeTextIsAutoregressiveTextOnScriptedModels) {
+TEST(Speculative, TextIsAutoregressiveTextOnScriptedModels) {
   int compared = 0;
   double accepted = 0;
   for (uint64_t seed = 0; seed < 60; ++seed) {

@@ -220,6 +220,8 @@ TEST_F(EngineTest, RefusesWhatItCannotAnswerAndStaysUsable) {
 TEST_F(EngineTest, EndsWithTheContext) {
   Request request = question(100000);
   request.decode.kind = DecoderKind::speculative;
+  while (engine_.prepare(request).tokens.size() < 500)
+    request.conversation[0].content.push_back(text(" hammer"));
   const Answer answer = engine_.generate(request);
   EXPECT_EQ(answer.finish, FinishReason::length);
   EXPECT_EQ(answer.prompt_tokens + static_cast<int>(answer.tokens.size()), 512);

@@ -1,0 +1,160 @@
+// Invariant 1 on real networks: speculative decoding writes what autoregressive decoding writes.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "core/thread_pool.h"
+#include "fake_model.h"
+#include "model/native.h"
+#include "random_model.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+constexpr int kModels = 20;
+constexpr int kTokens = 32;
+
+// Shapes that differ in everything; every fourth has few ids, so that drafts of a network that has learned
+// nothing are right now and then.
+ModelConfig config_of(uint64_t seed) {
+  ModelConfig config = small_config();
+  const int heads[4][2] = {{4, 2}, {4, 1}, {3, 3}, {8, 2}};
+  const int sections[3][3] = {{1, 1, 2}, {2, 2, 2}, {2, 3, 3}};
+  const auto& section = sections[seed % 3];
+  config.text.heads = heads[seed % 4][0];
+  config.text.kv_heads = heads[seed % 4][1];
+  config.text.mrope_section = {section[0], section[1], section[2]};
+  config.text.head_dim = 2 * (section[0] + section[1] + section[2]);
+  config.text.hidden_size = config.vision.out_hidden_size = 32 + static_cast<int>(seed * 7 % 33);
+  config.text.intermediate_size = 50 + static_cast<int>(seed * 13 % 60);
+  config.text.layers = 2 + static_cast<int>(seed % 2);
+  config.text.tie_word_embeddings = seed % 5 == 0;  // a tied random head repeats the last token
+  const int vocab = seed % 4 == 3 ? 12 : 100 + static_cast<int>(seed * 37 % 200);
+  config.text.vocab_size = vocab;
+  config.stop_tokens = {vocab - 6};
+  config.image_token = vocab - 5;
+  config.video_token = vocab - 4;
+  config.vision_start_token = vocab - 3;
+  config.vision_end_token = vocab - 2;
+  return config;  // the mask is vocab - 1
+}
+
+// A few random tokens, and for odd seeds a picture between them.
+Prompt prompt_of(uint64_t seed, Model& model) {
+  const ModelConfig& config = model.config();
+  Random random(seed, 5);
+  Prompt prompt;
+  const auto words = [&](int64_t count) {
+    for (int64_t i = 0; i < count; ++i)
+      prompt.tokens.push_back(static_cast<TokenId>(random.below(config.text.vocab_size - 6)));
+  };
+  words(1 + random.below(30));
+  std::vector<Grid> grids;
+  if (seed % 2) {
+    Patches patches;
+    patches.grid = {1, 4, 6};
+    patches.values.resize(static_cast<size_t>(patches.grid.patches()) * config.vision.patch_elements());
+    for (float& value : patches.values) value = static_cast<float>(random.normal());
+    prompt.tokens.push_back(config.vision_start_token);
+    prompt.tokens.insert(prompt.tokens.end(), 6, config.image_token);
+    prompt.tokens.push_back(config.vision_end_token);
+    prompt.features = model.encode_image(patches).values;
+    grids.push_back(patches.grid);
+    words(1 + random.below(9));
+  }
+  prompt.rope = rope_index(prompt.tokens, grids, {}, config);
+  prompt.stop_tokens = config.stop_tokens;
+  return prompt;
+}
+
+class Lossless : public testing::TestWithParam<Precision> {};
+
+TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
+  ThreadPool one(1), two(2);
+  int compared = 0, accepted = 0, rounds = 0, distinct = 0;
+  for (uint64_t seed = 0; seed < kModels; ++seed) {
+    const TemporaryFolder folder;
+    const ModelConfig config = config_of(seed);
+    make_random_model(config, seed, folder.path(), seed % 2 ? DType::bf16 : DType::f32);
+    const Checkpoint checkpoint(folder.path());
+    const auto single = load_native(checkpoint, one, {.precision = GetParam()});
+    const auto pair = load_native(checkpoint, two, {.precision = GetParam()});
+    const Prompt prompt = prompt_of(seed, *single);
+    for (const SamplingOptions& sampling :
+         {SamplingOptions{}, SamplingOptions{1.0, 0, 0.95, seed}, SamplingOptions{3.0, 8, 1.0, seed + 100}}) {
+      DecodeOptions options{.kind = DecoderKind::autoregressive,
+                            .max_tokens = kTokens,
+                            .sampling = sampling,
+                            .mask_token = config.text.vocab_size - 1,
+                            .context_limit = config.text.max_positions};
+      const Decoded expected = decode(*single, prompt, options);
+      distinct += static_cast<int>(std::set<TokenId>(expected.tokens.begin(), expected.tokens.end()).size());
+      ASSERT_EQ(decode(*pair, prompt, options).tokens, expected.tokens) << "two threads, model " << seed;
+      options.kind = DecoderKind::speculative;
+      for (Model* model : {single.get(), pair.get()}) {
+        for (const int block : {2, 4, 8, 16, 32, 64}) {
+          options.block_size = block;
+          const Decoded got = decode(*model, prompt, options);
+          ASSERT_EQ(got.tokens, expected.tokens)
+              << "model " << seed << ", block " << block << ", T " << sampling.temperature;
+          ASSERT_EQ(got.finish, expected.finish);
+          ++compared;
+          accepted += got.stats.tokens - 1 - got.stats.rounds;
+          rounds += got.stats.rounds;
+        }
+      }
+    }
+  }
+  EXPECT_EQ(compared, kModels * 3 * 2 * 6);
+  EXPECT_GT(accepted, rounds / 20) << "drafts that are never right would test little";
+  EXPECT_GT(distinct, kModels * 3 * 5) << "and so would texts that repeat themselves";
+  RecordProperty("distinct_tokens", distinct);
+  RecordProperty("texts", compared);
+  RecordProperty("accepted_drafts", accepted);
+  RecordProperty("rounds", rounds);
+}
+
+// After any decoder the sequence holds what a causal pass over the text would have written: the next turn's
+// logits have the same bits.
+TEST_P(Lossless, EveryDecoderLeavesTheKvOfACausalPass) {
+  ThreadPool pool(1);
+  const TemporaryFolder folder;
+  const ModelConfig config = config_of(5);
+  const Checkpoint checkpoint(make_random_model(config, 5, folder.path()));
+  const auto model = load_native(checkpoint, pool, {.precision = GetParam()});
+  Prompt prompt = prompt_of(5, *model);
+  prompt.stop_tokens.clear();
+  for (const auto kind :
+       {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative}) {
+    const DecodeOptions options{.kind = kind,
+                                .block_size = 8,
+                                .threshold = 0.3,
+                                .max_tokens = 21,
+                                .mask_token = config.text.vocab_size - 1};
+    const auto sequence = model->new_sequence(200);
+    const Decoded text = decode(*model, prompt, options, *sequence);
+    ASSERT_GT(sequence->length(), static_cast<int>(prompt.tokens.size()));
+
+    auto next_turn = [&](Sequence& held, int length) {
+      Prompt longer = prompt;
+      longer.tokens.insert(longer.tokens.end(), text.tokens.begin(), text.tokens.end());
+      longer.tokens.push_back(1);
+      for (int i = static_cast<int>(prompt.tokens.size()); i < static_cast<int>(longer.tokens.size()); ++i)
+        longer.rope.positions.push_back(
+            {i + prompt.rope.delta, i + prompt.rope.delta, i + prompt.rope.delta});
+      if (length > 0) longer.features.clear();  // the picture is held
+      const auto decoder = make_decoder(longer, held, options);
+      const Logits logits = model->forward(decoder->next());
+      return std::vector<float>(logits.values.begin(), logits.values.end());
+    };
+    const auto fresh = model->new_sequence(200);
+    EXPECT_EQ(next_turn(*sequence, sequence->length()), next_turn(*fresh, 0));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, Lossless, testing::Values(Precision::f32, Precision::bf16),
+                         [](const auto& test) { return test.param == Precision::f32 ? "f32" : "bf16"; });
+
+}  // namespace
+}  // namespace dvlm
