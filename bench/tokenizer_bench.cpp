@@ -55,10 +55,11 @@ void set_bytes(benchmark::State& state, const std::string& text) {
 
 void encode(benchmark::State& state, const std::string& (*source)()) {
   const std::string& text = source();
+  const Tokenizer& tokenizer = test::qwen_tokenizer();
   std::vector<TokenId> ids;
   for (auto _ : state) {
     ids.clear();
-    test::qwen_tokenizer().encode(text, ControlTokens::parse, ids);
+    tokenizer.encode(text, ControlTokens::parse, ids);
     benchmark::DoNotOptimize(ids.data());
   }
   set_bytes(state, text);
