@@ -1,11 +1,14 @@
 #include "torch/layers.h"
 
+#include "torch/fused.h"
 #include "torch/plain.h"
 
 namespace dvlm::layers {
 
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps, torch::Dtype type) {
-  return plain::rms_norm(x, weight, eps, type);
+std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
+                                                 const torch::Tensor& weight, double eps, torch::Dtype type) {
+  return fused::available(x, type) ? fused::add_norm(x, delta, weight, eps)
+                                   : plain::add_norm(x, delta, weight, eps, type);
 }
 
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
@@ -14,12 +17,14 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
 }
 
 torch::Tensor swiglu(const torch::Tensor& gate_up) {
-  return plain::swiglu(gate_up);
+  return fused::available(gate_up, gate_up.scalar_type()) ? fused::swiglu(gate_up) : plain::swiglu(gate_up);
 }
 
 torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
                                const torch::Tensor& sine, const AttentionShape& shape) {
-  return plain::rotary_attention(qkv, cosine, sine, shape);
+  const bool fast = fused::available(qkv, qkv.scalar_type());
+  return fast ? fused::rotary_attention(qkv, cosine, sine, shape)
+              : plain::rotary_attention(qkv, cosine, sine, shape);
 }
 
 }  // namespace dvlm::layers

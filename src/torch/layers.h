@@ -3,12 +3,15 @@
 #pragma once
 #include <torch/torch.h>
 
+#include <utility>
 #include <vector>
 
 namespace dvlm::layers {
 
-// f32 x [rows, width] and weight [width] -> [rows, width] in `type`.
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps, torch::Dtype type);
+// The residual stream and the norm that follows it: x and weight f32, delta [rows, width] in `type` or
+// undefined. Returns {x + delta, rms_norm(x + delta) * weight in `type`}.
+std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
+                                                 const torch::Tensor& weight, double eps, torch::Dtype type);
 
 // x [rows, in] in the compute type, f32 weight [out, in] and bias [out] (or undefined) -> [rows, out] in x's
 // type.

@@ -28,9 +28,11 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t count,
 
 }  // namespace
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, torch::Dtype type) {
-  const Tensor scale = torch::rsqrt(x.square().mean(-1, true) + eps);
-  return (x * scale * weight).to(type);
+std::pair<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, double eps,
+                                   torch::Dtype type) {
+  const Tensor sum = delta.defined() ? x + delta : x;
+  const Tensor factor = torch::rsqrt(sum.square().mean(-1, true) + eps);
+  return {sum, (sum * factor * weight).to(type)};
 }
 
 Tensor swiglu(const Tensor& gate_up) {

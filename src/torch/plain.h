@@ -5,7 +5,8 @@
 
 namespace dvlm::plain {
 
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps, torch::Dtype type);
+std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
+                                                 const torch::Tensor& weight, double eps, torch::Dtype type);
 torch::Tensor swiglu(const torch::Tensor& gate_up);
 torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
                                const torch::Tensor& sine, const layers::AttentionShape& shape);

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <tuple>
 
 #include "torch/layers.h"
 #include "torch/towers.h"
@@ -73,16 +74,17 @@ Tensor TextTowerImpl::run(Tensor x, const Tensor& positions, const Tensor& mask,
   layers::AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim, {}, !mask.defined(), mask};
   for (int64_t b = 0; b <= batch; ++b) shape.cumulative.push_back(b * length);
   const double eps = config_.rms_norm_eps;
+  Tensor y, delta;
   for (const TextLayer& layer : layers_) {
-    Tensor y = layers::rms_norm(x, layer->input_norm, eps, type);  // [B * L, hidden]
-    y = layers::linear(y, layer->qkv_weight, layer->qkv_bias);     // [B * L, (heads + 2 kv_heads) * head_dim]
-    y = layers::rotary_attention(y, cosine, sine, shape);          // [B * L, heads * head_dim]
-    x = x + layers::linear(y, layer->o_weight);                    // [B * L, hidden]
-    y = layers::rms_norm(x, layer->post_norm, eps, type);          // [B * L, hidden]
-    y = layers::swiglu(layers::linear(y, layer->gate_up_weight));  // [B * L, intermediate]
-    x = x + layers::linear(y, layer->down_weight);                 // [B * L, hidden]
+    std::tie(x, y) = layers::add_norm(x, delta, layer->input_norm, eps, type);  // [B * L, hidden]
+    y = layers::linear(y, layer->qkv_weight, layer->qkv_bias);  // [B * L, (heads + 2 kv_heads) * head_dim]
+    y = layers::rotary_attention(y, cosine, sine, shape);       // [B * L, heads * head_dim]
+    delta = layers::linear(y, layer->o_weight);                 // [B * L, hidden]
+    std::tie(x, y) = layers::add_norm(x, delta, layer->post_norm, eps, type);  // [B * L, hidden]
+    y = layers::swiglu(layers::linear(y, layer->gate_up_weight));              // [B * L, intermediate]
+    delta = layers::linear(y, layer->down_weight);                             // [B * L, hidden]
   }
-  return layers::rms_norm(x, norm_, eps, torch::kFloat32);
+  return layers::add_norm(x, delta, norm_, eps, type).second.to(torch::kFloat32);
 }
 
 void TextTowerImpl::name_weights(NamedTensors& names) const {

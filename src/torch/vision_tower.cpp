@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "core/error.h"
 #include "model/model.h"
@@ -113,20 +114,21 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
   const auto& full_blocks = config_.full_attention_blocks;
 
   Tensor x = layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32);
+  Tensor y, delta;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const VisionBlock& block = blocks_[i];
     const bool whole = std::count(full_blocks.begin(), full_blocks.end(), static_cast<int>(i)) > 0;
-    Tensor y = layers::rms_norm(x, block->norm1, kEps, type);              // [patches, hidden]
-    y = layers::linear(y, block->qkv_weight, block->qkv_bias);             // [patches, 3 * hidden]
-    y = layers::rotary_attention(y, c, s, whole ? full : inside_windows);  // [patches, hidden]
-    x = x + layers::linear(y, block->proj_weight, block->proj_bias);       // [patches, hidden]
-    y = layers::rms_norm(x, block->norm2, kEps, type);                     // [patches, hidden]
+    std::tie(x, y) = layers::add_norm(x, delta, block->norm1, kEps, type);  // [patches, hidden]
+    y = layers::linear(y, block->qkv_weight, block->qkv_bias);              // [patches, 3 * hidden]
+    y = layers::rotary_attention(y, c, s, whole ? full : inside_windows);   // [patches, hidden]
+    delta = layers::linear(y, block->proj_weight, block->proj_bias);        // [patches, hidden]
+    std::tie(x, y) = layers::add_norm(x, delta, block->norm2, kEps, type);  // [patches, hidden]
     y = layers::swiglu(
         layers::linear(y, block->gate_up_weight, block->gate_up_bias));  // [patches, intermediate]
-    x = x + layers::linear(y, block->down_weight, block->down_bias);     // [patches, hidden]
+    delta = layers::linear(y, block->down_weight, block->down_bias);     // [patches, hidden]
   }
-  Tensor y = layers::rms_norm(x, norm_, kEps, type)
-                 .view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
+  y = layers::add_norm(x, delta, norm_, kEps, type)
+          .second.view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
   y = torch::gelu(layers::linear(y, merge_weight0_, merge_bias0_));
   y = layers::linear(y, merge_weight2_, merge_bias2_).to(torch::kFloat32);  // [merged, out_hidden]
   return order.identity ? y : y.index_select(0, order.merged.argsort().to(y.device()));

@@ -1,0 +1,20 @@
+// The layers for training on a CPU in bf16: each one pass over memory forward and one backward.
+#pragma once
+#include <utility>
+
+#include "torch/layers.h"
+
+namespace dvlm::fused {
+
+// Whether the functions below can work on tensors like this one: on the CPU, bf16, with tile or vector units
+// for it.
+bool available(const torch::Tensor& like, torch::Dtype type);
+
+// As layers::add_norm; delta may be undefined.
+std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
+                                                 const torch::Tensor& weight, double eps);
+torch::Tensor swiglu(const torch::Tensor& gate_up);
+torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
+                               const torch::Tensor& sine, const layers::AttentionShape& shape);
+
+}  // namespace dvlm::fused
