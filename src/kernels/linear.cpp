@@ -5,11 +5,13 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear.cpp"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 // clang-format on
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <utility>
 
 #include "core/error.h"
 #include "kernels/parallel.h"
@@ -26,14 +28,23 @@ constexpr int kMaxGroup = 12;  // rows that share one reading of a panel
 struct LinearJob {
   const PackedMatrix* w;
   const float* inputs;
+  float* partial;  // [panels][rows][32] sums between slices, when there are several
   Rows y;
   LinearMode mode;
-  int blocks;           // of inputs, the last may be partial
-  int groups;           // of rows
-  int groups_per_pass;  // groups whose inputs stay in L2 while the panels stream by
+  int blocks;            // of inputs, the last may be partial
+  int blocks_per_slice;  // blocks that all groups of a pass work through before the next: their inputs stay
+                         // in L2
+  int groups;            // of rows
+  int groups_per_pass;
   int first_row(int group) const { return static_cast<int>(int64_t{y.count} * group / groups); }
   int rows(int group) const { return first_row(group + 1) - first_row(group); }
   int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
+};
+
+// One visit of a group of rows to some panels: inputs [first, last).
+struct LinearVisit {
+  int group, first, last;
+  int group_of_pass, groups_of_pass;
 };
 
 }  // namespace dvlm
@@ -100,25 +111,59 @@ HWY_INLINE void finish(const Vec* sums, const float* bias, int outputs, LinearMo
   }
 }
 
-// R rows times P neighbouring panels. x: [blocks][R][16].
+// Asks for weights that will be needed soon. A lone group reads each line once, so it looks a little ahead in
+// its own panel; several groups read a panel from L2 after the first, so all of them together fetch the next
+// panel meanwhile.
+template <class W>
+struct Ahead {
+  const W* next;
+  int lines;  // per block of inputs
+
+  static constexpr int kLineWords = 64 / sizeof(W);
+  static constexpr int kLinesPerInput = kWordsPerInput<W> / kLineWords;
+  static constexpr int kDistance = 24 * kLinesPerInput;
+
+  Ahead(const W* w, size_t panel_words, const LinearVisit& visit) {
+    const int all = (visit.last - visit.first) * kLinesPerInput, groups = visit.groups_of_pass;
+    lines = (kBlock * kLinesPerInput + groups - 1) / groups;
+    next = groups == 1
+               ? w + kDistance * kLineWords
+               : w + panel_words + static_cast<size_t>(all / groups) * visit.group_of_pass * kLineWords;
+  }
+  HWY_INLINE void fetch() {
+    for (int i = 0; i < lines; ++i, next += kLineWords) hwy::Prefetch(next);
+  }
+};
+
+// R rows times P neighbouring panels.
 template <class W, int R, int P>
-HWY_NOINLINE void tile(const LinearJob& job, const float* x, int first_row, int first_panel) {
+HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel) {
   const F f;
   constexpr int kWords = kWordsPerInput<W>;
-  const int inputs = job.w->inputs();
+  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
   const size_t panel_words = static_cast<size_t>(inputs) * kWords;
-  const W* w = reinterpret_cast<const W*>(job.w->data()) + first_panel * panel_words;
+  const W* w = reinterpret_cast<const W*>(job.w->data()) + first_panel * panel_words +
+               static_cast<size_t>(visit.first) * kWords;
+  const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
+                   static_cast<size_t>(visit.first) * R;
+  const auto partial = [&](int p, int r) {
+    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
+  };
+  Ahead<W> ahead(w, panel_words * P, visit);
   Vec sums[P][R][kVectors];
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 32
-      for (int v = 0; v < kVectors; ++v) sums[p][r][v] = hn::Zero(f);
+      for (int v = 0; v < kVectors; ++v) {
+        sums[p][r][v] = visit.first == 0 ? hn::Zero(f) : hn::Load(f, partial(p, r) + v * kLanes);
+      }
     }
   }
-  for (int first = 0; first < inputs; first += kBlock, x += R * kBlock) {
-    const int count = HWY_MIN(kBlock, inputs - first);
+  for (int first = visit.first; first < visit.last; first += kBlock, x += R * kBlock) {
+    const int count = HWY_MIN(kBlock, visit.last - first);
+    ahead.fetch();
     for (int k = 0; k < count; ++k, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
@@ -138,65 +183,50 @@ HWY_NOINLINE void tile(const LinearJob& job, const float* x, int first_row, int 
     const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
     const float* bias = job.w->bias() ? job.w->bias() + output : nullptr;
 #pragma GCC unroll 32
-    for (int r = 0; r < R; ++r)
-      finish(sums[p][r], bias, outputs, job.mode, job.y.row(first_row + r) + output);
+    for (int r = 0; r < R; ++r) {
+      if (visit.last == inputs) {
+        finish(sums[p][r], bias, outputs, job.mode, job.y.row(first_row + r) + output);
+      } else {
+#pragma GCC unroll 32
+        for (int v = 0; v < kVectors; ++v) hn::Store(sums[p][r][v], f, partial(p, r) + v * kLanes);
+      }
+    }
   }
 }
 
 template <class W, int R>
-void some_panels(const LinearJob& job, const float* x, int first_row, int panel, int end) {
+void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
   constexpr int kStep = panels_per_tile(R);
-  for (; panel + kStep <= end; panel += kStep) tile<W, R, kStep>(job, x, first_row, panel);
-  for (; panel < end; ++panel) tile<W, R, 1>(job, x, first_row, panel);
+  for (; panel + kStep <= end; panel += kStep) tile<W, R, kStep>(job, visit, panel);
+  for (; panel < end; ++panel) tile<W, R, 1>(job, visit, panel);
 }
 
 template <class W>
-void group_times_panels(const LinearJob& job, int group, int panel, int end) {
-  const int first_row = job.first_row(group), rows = job.rows(group);
-  const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock;
-  switch (rows) {
-    case 1:
-      return some_panels<W, 1>(job, x, first_row, panel, end);
-    case 2:
-      if constexpr (kMaxRows >= 2) return some_panels<W, 2>(job, x, first_row, panel, end);
-    case 3:
-      if constexpr (kMaxRows >= 3) return some_panels<W, 3>(job, x, first_row, panel, end);
-    case 4:
-      if constexpr (kMaxRows >= 4) return some_panels<W, 4>(job, x, first_row, panel, end);
-    case 5:
-      if constexpr (kMaxRows >= 5) return some_panels<W, 5>(job, x, first_row, panel, end);
-    case 6:
-      if constexpr (kMaxRows >= 6) return some_panels<W, 6>(job, x, first_row, panel, end);
-    case 7:
-      if constexpr (kMaxRows >= 7) return some_panels<W, 7>(job, x, first_row, panel, end);
-    case 8:
-      if constexpr (kMaxRows >= 8) return some_panels<W, 8>(job, x, first_row, panel, end);
-    case 9:
-      if constexpr (kMaxRows >= 9) return some_panels<W, 9>(job, x, first_row, panel, end);
-    case 10:
-      if constexpr (kMaxRows >= 10) return some_panels<W, 10>(job, x, first_row, panel, end);
-    case 11:
-      if constexpr (kMaxRows >= 11) return some_panels<W, 11>(job, x, first_row, panel, end);
-    case 12:
-      if constexpr (kMaxRows >= 12) return some_panels<W, 12>(job, x, first_row, panel, end);
-    default:
-      DVLM_ASSERT(false);
+void group_times_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
+  using Function = void (*)(const LinearJob&, const LinearVisit&, int, int);
+  static constexpr auto kByRows = []<int... R>(std::integer_sequence<int, R...>) {
+    return std::array<Function, sizeof...(R)>{some_panels<W, R + 1>...};
   }
+  (std::make_integer_sequence<int, kMaxRows>());
+  kByRows[job.rows(visit.group) - 1](job, visit, panel, end);
 }
 
 // Items are (pass over rows, panel), pass-major.
 template <class W>
 void run_items(const LinearJob& job, int64_t begin, int64_t end) {
-  const int panels = job.w->panels();
+  const int panels = job.w->panels(), inputs = job.w->inputs(), slice = job.blocks_per_slice * kBlock;
   while (begin < end) {
     const int pass = static_cast<int>(begin / panels), first = static_cast<int>(begin % panels);
     const int last = static_cast<int>(HWY_MIN(int64_t{panels}, first + (end - begin)));
-    const int group = pass * job.groups_per_pass,
-              group_end = HWY_MIN(group + job.groups_per_pass, job.groups);
+    const int group = pass * job.groups_per_pass, groups = HWY_MIN(job.groups_per_pass, job.groups - group);
     const int step = panels_per_tile(job.rows(group));
-    for (int panel = first; panel < last; panel += step) {
-      for (int g = group; g < group_end; ++g)
-        group_times_panels<W>(job, g, panel, HWY_MIN(panel + step, last));
+    for (int k = 0; k < inputs; k += slice) {
+      for (int panel = first; panel < last; panel += step) {
+        for (int g = 0; g < groups; ++g) {
+          const LinearVisit visit{group + g, k, HWY_MIN(k + slice, inputs), g, groups};
+          group_times_panels<W>(job, visit, panel, HWY_MIN(panel + step, last));
+        }
+      }
     }
     begin += last - first;
   }
@@ -255,6 +285,7 @@ namespace {
 
 constexpr double kBytesPerNanosecond = 10, kFlopPerNanosecond = 60;  // rough, for one thread
 constexpr int64_t kInputsInL2 = int64_t{1} << 20;                    // bytes
+constexpr int kSliceBlocks = 128;  // of inputs: a slice of a panel takes 128 or 256 KiB of L2
 
 int blocks_of(int inputs) {
   return (inputs + kBlock - 1) / kBlock;
@@ -288,18 +319,28 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   const size_t needed = LinearScratch::floats(x.count, w.inputs());
   if (scratch.inputs.size() < needed) scratch.inputs = Buffer<float>(needed);
   const int group_rows = HWY_DYNAMIC_DISPATCH(max_group)();
-  LinearJob job{&w, scratch.inputs.data(), y, mode, blocks_of(w.inputs()), 0, 0};
+  LinearJob job{&w, scratch.inputs.data(), nullptr, y, mode, blocks_of(w.inputs()), 0, 0, 0};
   job.groups = (x.count + group_rows - 1) / group_rows;
-  const int64_t group_bytes = int64_t{4} * job.blocks * kBlock * group_rows;
+  // A lone group reads every weight once: slices would only cost it their partial sums.
+  job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;
+  if (job.blocks_per_slice < job.blocks) {
+    const size_t sums = static_cast<size_t>(w.panels()) * static_cast<size_t>(x.count) * kPanel;
+    if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
+    job.partial = scratch.partial.data();
+  }
+  const int64_t group_bytes = int64_t{4} * job.blocks_per_slice * kBlock * group_rows;
   job.groups_per_pass = static_cast<int>(std::max<int64_t>(1, kInputsInL2 / group_bytes));
+  job.groups_per_pass = (job.groups + job.passes() - 1) / job.passes();  // passes of one size
   pack_rows(job, x, scratch.inputs.data(), pool);
 
   const double panel_flop = 2.0 * kPanel * w.inputs() * std::min(x.count, job.groups_per_pass * group_rows);
   const double panel_bytes = static_cast<double>(w.bytes()) / w.panels();
   split(pool, int64_t{job.passes()} * w.panels(),
         std::max(panel_bytes / kBytesPerNanosecond, panel_flop / kFlopPerNanosecond),
-        [&](int64_t begin, int64_t end) { HWY_DYNAMIC_DISPATCH(run_linear)
-                                          (job, begin, end); });
+        [&](int64_t begin, int64_t end) {
+          HWY_DYNAMIC_DISPATCH(run_linear)
+          (job, begin, end);
+        });
 }
 
 }  // namespace dvlm

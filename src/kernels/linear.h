@@ -17,9 +17,9 @@ struct Rows {
   Rows part(int first, int n) const { return {row(first), stride, n}; }
 };
 
-// Inputs as the kernel reads them; grows to the largest call.
+// Inputs as the kernel reads them, and sums between slices of long inputs; grows to the largest call.
 struct LinearScratch {
-  Buffer<float> inputs;
+  Buffer<float> inputs, partial;
   static size_t floats(int rows, int inputs);
 };
 
