@@ -159,7 +159,11 @@ void Engine::Impl::encode_pictures(LoadedPrompt& prompt, const std::vector<PadRu
       picture.features = known->features;
       continue;
     }
-    picture.features = std::make_shared<ImageFeatures>(model->encode_image(patches_of(picture, config())));
+    try {
+      picture.features = std::make_shared<ImageFeatures>(model->encode_image(patches_of(picture, config())));
+    } catch (const Error& error) {
+      fail("picture {} ({} tokens): {}; lower --max-pixels", i + 1, picture.info.tokens, error.what());
+    }
     picture.image = {};
     picture.patches = {};
     DVLM_ASSERT(picture.features->tokens == picture.info.tokens);

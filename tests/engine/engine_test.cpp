@@ -246,11 +246,17 @@ TEST(EngineWithoutMask, OffersAutoregressiveDecodingOnly) {
 
 TEST(EngineMemory, NamesTheRemedyWhenTheBudgetIsTooSmall) {
   const RandomFolder folder;
-  EXPECT_NE(
-      message_of([&] {
-        Engine({.model = folder.path(), .precision = Precision::f32, .threads = 1, .memory_limit = 1000});
-      }),
-      "no error");
+  const auto options = [&](size_t limit) {
+    return EngineOptions{
+        .model = folder.path(), .precision = Precision::f32, .threads = 1, .memory_limit = limit};
+  };
+  const auto load_error = [&](size_t limit) { return message_of([&] { Engine engine(options(limit)); }); };
+  EXPECT_MENTIONS(load_error(1000), "memory");
+  size_t limit = size_t{1} << 20;
+  while (limit < size_t{1} << 30 && load_error(limit) != "no error") limit += size_t{1} << 16;
+  Engine engine(options(limit));  // just enough for the weights
+  Request request = question(400);
+  EXPECT_MENTIONS(message_of([&] { engine.generate(request); }), "--max-tokens");
 }
 
 }  // namespace
