@@ -34,8 +34,10 @@ fs::path find_plugin() {
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (const fs::path& candidate : {folder / kPlugin, folder / ".." / DVLM_LIBRARY_FOLDER / kPlugin})
     if (fs::exists(candidate, error)) return candidate;
-  fail("training needs LibTorch: run ./dev setup --torch and build with -DDVLM_TORCH=ON, so that {} stands beside {}",
-       kPlugin, (folder / "dvlm").string());
+  fail(
+      "training needs LibTorch: run ./dev setup --torch and build with -DDVLM_TORCH=ON, so that {} stands "
+      "beside {}",
+      kPlugin, (folder / "dvlm").string());
 }
 
 struct Arguments {

@@ -11,7 +11,9 @@ namespace {
 
 TokenId required_token(const Tokenizer& tokenizer, const char* text, const char* purpose) {
   const auto id = tokenizer.find(text);
-  if (!id) fail("the tokenizer has no token {}, which training needs as {}; add it to tokenizer.json", text, purpose);
+  if (!id)
+    fail("the tokenizer has no token {}, which training needs as {}; add it to tokenizer.json", text,
+         purpose);
   return *id;
 }
 
@@ -27,7 +29,8 @@ void append_noisy(Row& row, const Sample& sample, const Layout& layout, const Ma
     if (options.vision_efficient && is_dropped(sample.ids[n], tokens)) continue;
     if (!options.noisy_prompts && layout.block[n] < 0) continue;
     // A dropped stretch breaks the shift: nothing before it predicts what follows it.
-    if (masked[n] && previous == i - 1) row.noisy.push_back({static_cast<int>(row.tokens.size()) - 1, sample.ids[n]});
+    if (masked[n] && previous == i - 1)
+      row.noisy.push_back({static_cast<int>(row.tokens.size()) - 1, sample.ids[n]});
     row.tokens.push_back(masked[n] ? tokens.mask : sample.ids[n]);
     row.positions.push_back(sample.positions[n]);
     row.stream.push_back({copy, layout.turn[n], i});
@@ -105,8 +108,10 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
       for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
     }
     for (const int at : row.features) features.push_back(b * length + at);
-    for (const Row::Scored& s : row.noisy) noisy_rows.push_back(b * length + s.at), noisy_targets.push_back(s.target);
-    for (const Row::Scored& s : row.clean) clean_rows.push_back(b * length + s.at), clean_targets.push_back(s.target);
+    for (const Row::Scored& s : row.noisy)
+      noisy_rows.push_back(b * length + s.at), noisy_targets.push_back(s.target);
+    for (const Row::Scored& s : row.clean)
+      clean_rows.push_back(b * length + s.at), clean_targets.push_back(s.target);
   }
   batch.noisy_rows = index_tensor(noisy_rows), batch.noisy_targets = index_tensor(noisy_targets);
   batch.clean_rows = index_tensor(clean_rows), batch.clean_targets = index_tensor(clean_targets);
@@ -125,7 +130,8 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
     batch.input.patches = torch::empty({patches, static_cast<int64_t>(values) / patches}, torch::kFloat32);
     auto* out = batch.input.patches.data_ptr<float>();
     for (const Sample& sample : samples)
-      for (const Patches& visual : sample.visuals) out = std::copy(visual.values.begin(), visual.values.end(), out);
+      for (const Patches& visual : sample.visuals)
+        out = std::copy(visual.values.begin(), visual.values.end(), out);
     batch.input.feature_rows = index_tensor(features);
   }
   return batch;

@@ -40,20 +40,22 @@ struct RowOptions {
   bool score_clean = true;
 };
 
-// Each element of `copies` adds one noisy copy before the clean stream. Scores follow the token shift: the logits of a
-// token are scored against the next token of its own stream, noisy ones where that is masked, clean ones where it
-// belongs to an answer. Without copies this is an ordinary autoregressive row.
+// Each element of `copies` adds one noisy copy before the clean stream. Scores follow the token shift: the
+// logits of a token are scored against the next token of its own stream, noisy ones where that is masked,
+// clean ones where it belongs to an answer. Without copies this is an ordinary autoregressive row.
 Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedFlags> copies,
              const StreamTokens& tokens, const RowOptions& options);
 
 struct TrainBatch {
   NetworkInput input;
-  torch::Tensor noisy_rows, noisy_targets;  // int64 [n]: row b * L + l of the flattened hidden states, and its token
+  torch::Tensor noisy_rows,
+      noisy_targets;  // int64 [n]: row b * L + l of the flattened hidden states, and its token
   torch::Tensor clean_rows, clean_targets;
   int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
 };
 
-// Pads rows on the right to a common length; padding sees itself only. Rows without noisy copies need no mask.
+// Pads rows on the right to a common length; padding sees itself only. Rows without noisy copies need no
+// mask.
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad);
 
 }  // namespace dvlm

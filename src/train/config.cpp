@@ -57,7 +57,8 @@ void visit_fields(Config& c, Visitor&& visit) {
 }
 
 [[noreturn]] void wrong_type(const char* key, const char* expected, const json& value) {
-  fail("training config: '{}' must be {}, got {}", key, expected, printable(value.dump(-1, ' ', false, json::error_handler_t::replace)));
+  fail("training config: '{}' must be {}, got {}", key, expected,
+       printable(value.dump(-1, ' ', false, json::error_handler_t::replace)));
 }
 
 void read_value(const char* key, const json& value, std::string& out) {
@@ -90,7 +91,7 @@ void read_value(const char* key, const json& value, double& out) {
 }
 
 template <class Integer>
-  requires std::is_integral_v<Integer>
+requires std::is_integral_v<Integer>
 void read_value(const char* key, const json& value, Integer& out) {
   if (!value.is_number_integer()) wrong_type(key, "an integer", value);
   const bool fits = value.is_number_unsigned() ? std::in_range<Integer>(value.get<uint64_t>())
@@ -135,7 +136,8 @@ TrainConfig parse_train_config(const json& value) {
     if (const auto found = value.find(key); found != value.end()) read_value(key, *found, field);
   });
   for (const auto& [key, unused] : value.items())
-    if (!known.contains(key)) fail("training config: unknown key '{}'; docs/training.md lists them all", printable(key));
+    if (!known.contains(key))
+      fail("training config: unknown key '{}'; docs/training.md lists them all", printable(key));
   validate(config);
   return config;
 }
@@ -182,7 +184,9 @@ void validate(const TrainConfig& c) {
   require(c.epochs >= 0, "epochs", "0 (no limit) or more");
   require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
   if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)
-    fail("training config: set at least one of 'steps', 'epochs' and 'max_minutes', or the run would never end");
+    fail(
+        "training config: set at least one of 'steps', 'epochs' and 'max_minutes', or the run would never "
+        "end");
   require(c.learning_rate > 0, "learning_rate", "above 0");
   require(c.min_lr_ratio >= 0 && c.min_lr_ratio <= 1, "min_lr_ratio", "between 0 and 1");
   require(c.warmup_ratio >= 0 && c.warmup_ratio < 1, "warmup_ratio", "at least 0 and below 1");
@@ -196,10 +200,13 @@ void validate(const TrainConfig& c) {
   require(c.block_size >= 2 && c.block_size <= 1024 && (c.block_size & (c.block_size - 1)) == 0, "block_size",
           "a power of two between 2 and 1024");
   require(c.annealing != "code" || c.block_size >= 4, "block_size", "at least 4 with annealing \"code\"");
-  require(c.loss_weights.noisy >= 0 && c.loss_weights.clean >= 0 && c.loss_weights.noisy + c.loss_weights.clean > 0,
+  require(c.loss_weights.noisy >= 0 && c.loss_weights.clean >= 0 &&
+              c.loss_weights.noisy + c.loss_weights.clean > 0,
           "loss_weights", "0 or more, not both 0");
-  require(c.minimum_noise_level >= 0 && c.minimum_noise_level < 1, "minimum_noise_level", "at least 0 and below 1");
-  require(c.full_mask_probability >= 0 && c.full_mask_probability <= 1, "full_mask_probability", "between 0 and 1");
+  require(c.minimum_noise_level >= 0 && c.minimum_noise_level < 1, "minimum_noise_level",
+          "at least 0 and below 1");
+  require(c.full_mask_probability >= 0 && c.full_mask_probability <= 1, "full_mask_probability",
+          "between 0 and 1");
   require(c.checkpoint_minutes > 0, "checkpoint_minutes", "above 0");
   require(c.log_interval >= 1, "log_interval", "at least 1");
 }

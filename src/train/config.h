@@ -14,9 +14,11 @@ struct LossWeights {
 
 struct TrainConfig {
   std::string stage = "ar";  // "ar": next-token training; "convert": AR to block diffusion (spec section 9)
-  std::string model;         // folder with config.json and tokenizer; weights in it are continued, else drawn at random
-  std::vector<std::string> data;  // JSONL files: {"messages": [...]} per line, pictures relative to the file's folder
-  std::string output;             // folder that receives model, state, log and loss curve
+  std::string
+      model;  // folder with config.json and tokenizer; weights in it are continued, else drawn at random
+  std::vector<std::string>
+      data;            // JSONL files: {"messages": [...]} per line, pictures relative to the file's folder
+  std::string output;  // folder that receives model, state, log and loss curve
 
   int batch_size = 16;    // samples per forward pass
   int accumulation = 1;   // passes per optimiser step
@@ -29,9 +31,9 @@ struct TrainConfig {
   double max_minutes = 0;
 
   double learning_rate = 5e-6;
-  double min_lr_ratio = 0;           // the cosine ends at this share of the peak
-  std::string schedule = "cosine";   // "cosine" | "constant", both after the warm-up
-  double warmup_ratio = 0.03;        // share of the run
+  double min_lr_ratio = 0;          // the cosine ends at this share of the peak
+  std::string schedule = "cosine";  // "cosine" | "constant", both after the warm-up
+  double warmup_ratio = 0.03;       // share of the run
   double beta1 = 0.9, beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0;  // matrices only: never norms and biases
@@ -39,30 +41,35 @@ struct TrainConfig {
   double ema_decay = 0;     // exponential moving average of the weights, which is then what is saved; 0 = off
 
   uint64_t seed = 1;
-  int threads = 0;    // 0 = all cores
-  bool bf16 = true;   // matrix products; weights, optimiser, norms and loss stay float
+  int threads = 0;                  // 0 = all cores
+  bool bf16 = true;                 // matrix products; weights, optimiser, norms and loss stay float
   std::vector<std::string> freeze;  // weight names, '*' matches anything: "visual.*"
 
   // Conversion only.
   int block_size = 32;
-  std::string annealing = "paper";    // "paper" | "code" | "none": block size over progress (spec 9.7)
-  LossWeights loss_weights;           // "paper" = [0.5, 0.5], "code" = [0.5, 1.0], or [noisy, clean]
-  std::string normalization = "mean"; // "mean": each cross entropy over its own tokens; "num_items": see docs/training.md
+  std::string annealing = "paper";  // "paper" | "code" | "none": block size over progress (spec 9.7)
+  LossWeights loss_weights;         // "paper" = [0.5, 0.5], "code" = [0.5, 1.0], or [noisy, clean]
+  std::string normalization =
+      "mean";  // "mean": each cross entropy over its own tokens; "num_items": see docs/training.md
   double minimum_noise_level = 1e-3;
-  bool complementary = true;      // train on each noised copy and its complement
-  bool vision_efficient = true;   // noisy copies without vision placeholder tokens
-  bool noisy_prompts = true;      // noisy copies hold the prompts too, as the paper's; false is cheaper
-  bool random_block_offset = false;  // first block of an answer has a random length 1..B; false = B, as the paper's
+  bool complementary = true;     // train on each noised copy and its complement
+  bool vision_efficient = true;  // noisy copies without vision placeholder tokens
+  bool noisy_prompts = true;     // noisy copies hold the prompts too, as the paper's; false is cheaper
+  bool random_block_offset =
+      false;  // first block of an answer has a random length 1..B; false = B, as the paper's
   double full_mask_probability = 0;  // share of blocks that are masked whole; 0 as the paper's
-  bool known_first_token = false;    // a block's first token is never masked, as at inference; false as the paper's
+  bool known_first_token =
+      false;  // a block's first token is never masked, as at inference; false as the paper's
 
   double checkpoint_minutes = 10;
   int log_interval = 10;            // steps
   std::string save_dtype = "bf16";  // "bf16" | "f32"
 };
 
-// Reads and validates. `overrides` are "key=value", the value JSON or else a plain string. Throws Error naming the key.
-TrainConfig read_train_config(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
+// Reads and validates. `overrides` are "key=value", the value JSON or else a plain string. Throws Error
+// naming the key.
+TrainConfig read_train_config(const std::filesystem::path& path,
+                              const std::vector<std::string>& overrides = {});
 TrainConfig parse_train_config(const nlohmann::json& json);
 nlohmann::json to_json(const TrainConfig& config);
 

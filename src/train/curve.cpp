@@ -55,8 +55,8 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
-std::string line_of(const std::vector<LogPoint>& points, double LogPoint::*field, const Axis& x, const Axis& y,
-                    const char* colour) {
+std::string line_of(const std::vector<LogPoint>& points, double LogPoint::*field, const Axis& x,
+                    const Axis& y, const char* colour) {
   std::string raw, smooth;
   double average = points.front().*field;
   const size_t stride = points.size() / 1500 + 1;
@@ -83,7 +83,8 @@ std::vector<LogPoint> read_log(const std::filesystem::path& path, int64_t last_s
     if (!value.is_object()) continue;
     LogPoint point;
     visit_fields(point, [&](const char* key, auto& field) {
-      if (const auto found = value.find(key); found != value.end() && found->is_number()) found->get_to(field);
+      if (const auto found = value.find(key); found != value.end() && found->is_number())
+        found->get_to(field);
     });
     if (point.step <= last_step) points.push_back(point);
   }
@@ -98,11 +99,14 @@ std::string to_json_line(const LogPoint& point) {
 
 std::string loss_curve_svg(const std::vector<LogPoint>& points, const std::string& title) {
   std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" font-size=\"12\">\n"
-      "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n<text x=\"{2}\" y=\"22\" font-size=\"15\">{3}</text>\n",
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" font-family=\"sans-serif\" "
+      "font-size=\"12\">\n"
+      "<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n<text x=\"{2}\" y=\"22\" "
+      "font-size=\"15\">{3}</text>\n",
       kWidth, kHeight, kLeft, escaped(title));
   if (points.empty()) return svg + "</svg>\n";
-  const bool has_noisy = std::any_of(points.begin(), points.end(), [](const LogPoint& p) { return p.noisy > 0; });
+  const bool has_noisy =
+      std::any_of(points.begin(), points.end(), [](const LogPoint& p) { return p.noisy > 0; });
   double high = 0;
   for (const LogPoint& p : points) high = std::max({high, p.clean, p.noisy});
   if (!std::isfinite(high) || high <= 0) high = 1;
@@ -116,14 +120,19 @@ std::string loss_curve_svg(const std::vector<LogPoint>& points, const std::strin
   for (double v = 0, d = tick_distance(last); v <= last * 1.0001; v += d)
     svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{:g}</text>\n", x.at(v),
                        kHeight - kBottom + 18, v);
-  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">optimiser step</text>\n", kWidth / 2, kHeight - 8);
+  svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">optimiser step</text>\n", kWidth / 2,
+                     kHeight - 8);
   svg += line_of(points, &LogPoint::clean, x, y, "#1f77b4");
-  svg += fmt::format("<text x=\"{}\" y=\"22\" text-anchor=\"end\" fill=\"#1f77b4\">clean (autoregressive), nats per token</text>\n",
-                     kWidth - kRight);
+  svg += fmt::format(
+      "<text x=\"{}\" y=\"22\" text-anchor=\"end\" fill=\"#1f77b4\">clean (autoregressive), nats per "
+      "token</text>\n",
+      kWidth - kRight);
   if (has_noisy) {
     svg += line_of(points, &LogPoint::noisy, x, y, "#d62728");
-    svg += fmt::format("<text x=\"{}\" y=\"38\" text-anchor=\"end\" fill=\"#d62728\">noisy (masked), nats per token</text>\n",
-                       kWidth - kRight);
+    svg += fmt::format(
+        "<text x=\"{}\" y=\"38\" text-anchor=\"end\" fill=\"#d62728\">noisy (masked), nats per "
+        "token</text>\n",
+        kWidth - kRight);
   }
   return svg + "</svg>\n";
 }

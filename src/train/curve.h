@@ -16,7 +16,8 @@ struct LogPoint {
   double samples_per_second = 0, tokens_per_second = 0;
 };
 
-// train.jsonl: one point per line. Lines that cannot be read (a torn last one) and points after `last_step` are left out.
+// train.jsonl: one point per line. Lines that cannot be read (a torn last one) and points after `last_step`
+// are left out.
 std::vector<LogPoint> read_log(const std::filesystem::path& path, int64_t last_step);
 std::string to_json_line(const LogPoint& point);  // with the newline
 

@@ -106,7 +106,8 @@ Dataset::Dataset(const std::vector<std::string>& paths) {
       const size_t end = std::min(text.find('\n', at), text.size());
       const std::string_view line = text.substr(at, end - at);
       ++number;
-      if (line.find_first_not_of(" \t\r") != std::string_view::npos) lines_.push_back({line, files_.size() - 1, number});
+      if (line.find_first_not_of(" \t\r") != std::string_view::npos)
+        lines_.push_back({line, files_.size() - 1, number});
       at = end + 1;
     }
   }
@@ -120,7 +121,8 @@ Sample Dataset::load(int64_t i, const SampleContext& context) const {
     const nlohmann::json json = nlohmann::json::parse(line.text, nullptr, false);
     if (json.is_discarded()) fail("not valid JSON");
     Sample sample = tokenise(json, path.parent_path(), context);
-    if (find_answers(sample.ids, context.markers).empty()) fail("the conversation has no assistant answer to learn");
+    if (find_answers(sample.ids, context.markers).empty())
+      fail("the conversation has no assistant answer to learn");
     cut(sample, context);
     sample.answers = find_answers(sample.ids, context.markers);
     return sample;
@@ -129,7 +131,8 @@ Sample Dataset::load(int64_t i, const SampleContext& context) const {
   }
 }
 
-std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batch_size, uint64_t seed, int64_t epoch) {
+std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batch_size, uint64_t seed,
+                                                int64_t epoch) {
   Random random(seed, static_cast<uint64_t>(epoch));
   const auto shuffle = [&random](auto begin, auto end) {
     for (auto n = end - begin; n > 1; --n) std::swap(begin[n - 1], begin[random.below(n)]);
@@ -142,21 +145,21 @@ std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batc
   const int64_t window = kWindowBatches * batch_size;
   for (int64_t begin = 0; begin < dataset.size(); begin += window) {
     const int64_t end = std::min(begin + window, dataset.size());
-    std::stable_sort(order.begin() + begin, order.begin() + end, [&](int64_t a, int64_t b) {
-      return dataset.length_hint(a) < dataset.length_hint(b);
-    });
+    std::stable_sort(order.begin() + begin, order.begin() + end,
+                     [&](int64_t a, int64_t b) { return dataset.length_hint(a) < dataset.length_hint(b); });
     const auto first_batch = static_cast<std::ptrdiff_t>(batches.size());
     for (int64_t at = begin; at < end; at += batch_size)
       batches.emplace_back(order.begin() + at, order.begin() + std::min<int64_t>(at + batch_size, end));
     // The incomplete last batch of the epoch keeps its place.
-    const auto last_batch = batches.end() - (static_cast<int64_t>(batches.back().size()) < batch_size ? 1 : 0);
+    const auto last_batch =
+        batches.end() - (static_cast<int64_t>(batches.back().size()) < batch_size ? 1 : 0);
     shuffle(batches.begin() + first_batch, last_batch);
   }
   return batches;
 }
 
-StepLoader::StepLoader(const Dataset& dataset, SampleContext context, int batch_size, int accumulation, uint64_t seed,
-                       int64_t first_step)
+StepLoader::StepLoader(const Dataset& dataset, SampleContext context, int batch_size, int accumulation,
+                       uint64_t seed, int64_t first_step)
     : dataset_(dataset),
       context_(std::move(context)),
       batch_size_(batch_size),

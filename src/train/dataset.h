@@ -35,8 +35,8 @@ struct SampleContext {
   int max_length = 2048;
 };
 
-// JSONL files, mapped: {"messages": [...]} per line, other keys ignored, blank lines skipped. Picture paths are
-// relative to the file's folder.
+// JSONL files, mapped: {"messages": [...]} per line, other keys ignored, blank lines skipped. Picture paths
+// are relative to the file's folder.
 class Dataset {
  public:
   // Throws Error when a file is missing or holds no line.
@@ -44,10 +44,13 @@ class Dataset {
 
   int64_t size() const { return static_cast<int64_t>(lines_.size()); }
   // Something that grows with the sample's length and costs nothing: the bytes of its line.
-  int64_t length_hint(int64_t i) const { return static_cast<int64_t>(lines_[static_cast<size_t>(i)].text.size()); }
+  int64_t length_hint(int64_t i) const {
+    return static_cast<int64_t>(lines_[static_cast<size_t>(i)].text.size());
+  }
 
-  // Reads sample i. Longer ones are cut to max_length; one whose pictures do not fit comes back empty (no ids).
-  // Throws Error naming file and line when the line is malformed, a picture is missing, or there is no answer.
+  // Reads sample i. Longer ones are cut to max_length; one whose pictures do not fit comes back empty (no
+  // ids). Throws Error naming file and line when the line is malformed, a picture is missing, or there is no
+  // answer.
   Sample load(int64_t i, const SampleContext& context) const;
 
  private:
@@ -61,9 +64,10 @@ class Dataset {
   std::vector<Line> lines_;
 };
 
-// The batches of one epoch: a seeded permutation, sorted by length inside windows of 32 batches so that a batch pads
-// little, then the batches of a window shuffled. Every sample once; the last batch may be smaller.
-std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batch_size, uint64_t seed, int64_t epoch);
+// The batches of one epoch: a seeded permutation, sorted by length inside windows of 32 batches so that a
+// batch pads little, then the batches of a window shuffled. Every sample once; the last batch may be smaller.
+std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batch_size, uint64_t seed,
+                                                int64_t epoch);
 
 // Reads the samples of coming steps in a thread of its own. What step s holds depends on nothing but s.
 class StepLoader {

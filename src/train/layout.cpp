@@ -9,7 +9,8 @@ namespace dvlm {
 AnswerMarkers answer_markers(const Tokenizer& tokenizer) {
   AnswerMarkers markers;
   const auto start = tokenizer.find("<|im_start|>"), end = tokenizer.find("<|im_end|>");
-  if (!start || !end) fail("the tokenizer lacks <|im_start|> or <|im_end|>, which training needs to find answers");
+  if (!start || !end)
+    fail("the tokenizer lacks <|im_start|> or <|im_end|>, which training needs to find answers");
   markers.header.push_back(*start);
   tokenizer.encode("assistant\n", ControlTokens::as_text, markers.header);
   markers.end = *end;
@@ -29,12 +30,14 @@ std::vector<Span> find_answers(std::span<const TokenId> ids, const AnswerMarkers
     auto end = std::find(begin, ids.end(), markers.end);
     if (end != ids.end()) ++end;
     if (end != ids.end() && *end == markers.newline) ++end;
-    if (begin != end) answers.push_back({static_cast<int>(begin - ids.begin()), static_cast<int>(end - ids.begin())});
+    if (begin != end)
+      answers.push_back({static_cast<int>(begin - ids.begin()), static_cast<int>(end - ids.begin())});
     at = end;
   }
 }
 
-Layout make_layout(int tokens, std::span<const Span> answers, int block_size, std::span<const int> first_block) {
+Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
+                   std::span<const int> first_block) {
   Layout layout;
   layout.block.assign(static_cast<size_t>(tokens), -1);
   layout.turn.assign(static_cast<size_t>(tokens), 0);

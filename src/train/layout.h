@@ -23,8 +23,8 @@ struct Span {
   bool operator==(const Span&) const = default;
 };
 
-// Answers left to right: from after the header through <|im_end|> and the newline behind it. An answer that the
-// context cut off reaches to the end.
+// Answers left to right: from after the header through <|im_end|> and the newline behind it. An answer that
+// the context cut off reaches to the end.
 std::vector<Span> find_answers(std::span<const TokenId> ids, const AnswerMarkers& markers);
 
 struct Layout {
@@ -33,9 +33,10 @@ struct Layout {
   int blocks = 0;
 };
 
-// Answers are cut into blocks of `block_size`, counted from their own start; the last block of an answer is shorter
-// and never continues into the next one (auto-truncation). `first_block[s]` (1..block_size), when given, is the length
-// of the s-th answer's first block instead.
-Layout make_layout(int tokens, std::span<const Span> answers, int block_size, std::span<const int> first_block = {});
+// Answers are cut into blocks of `block_size`, counted from their own start; the last block of an answer is
+// shorter and never continues into the next one (auto-truncation). `first_block[s]` (1..block_size), when
+// given, is the length of the s-th answer's first block instead.
+Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
+                   std::span<const int> first_block = {});
 
 }  // namespace dvlm

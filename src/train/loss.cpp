@@ -12,7 +12,8 @@ torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const torch::Tensor
 
 }  // namespace
 
-Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& counts, const TrainConfig& config) {
+Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& counts,
+                   const TrainConfig& config) {
   const torch::Tensor hidden = network->hidden(batch.input).flatten(0, 1);
   const int64_t noisy_rows = batch.noisy_rows.numel();
   const torch::Tensor rows = torch::cat({batch.noisy_rows, batch.clean_rows});
@@ -22,15 +23,18 @@ Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& 
   const torch::Tensor clean =
       cross_entropy_sum(logits.narrow(0, noisy_rows, batch.clean_rows.numel()), batch.clean_targets);
 
-  const auto share = [](double weight, int64_t count) { return weight / static_cast<double>(std::max<int64_t>(count, 1)); };
+  const auto share = [](double weight, int64_t count) {
+    return weight / static_cast<double>(std::max<int64_t>(count, 1));
+  };
   Loss loss;
   if (config.stage == "ar") {
     loss.total = clean * share(1, counts.clean);
   } else {
     const bool mean = config.normalization == "mean";
     const int64_t copies = config.complementary ? 2 : 1;
-    loss.total = noisy * share(config.loss_weights.noisy, mean ? counts.noisy : copies * counts.answer_tokens) +
-                 clean * share(config.loss_weights.clean, mean ? counts.clean : counts.answer_tokens);
+    loss.total =
+        noisy * share(config.loss_weights.noisy, mean ? counts.noisy : copies * counts.answer_tokens) +
+        clean * share(config.loss_weights.clean, mean ? counts.clean : counts.answer_tokens);
   }
   loss.noisy = noisy.item<double>();
   loss.clean = clean.item<double>();

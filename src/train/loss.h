@@ -15,13 +15,15 @@ struct LossCounts {
 };
 
 struct Loss {
-  torch::Tensor total;           // scalar to differentiate
-  double noisy = 0, clean = 0;   // unweighted cross-entropy sums in nats
+  torch::Tensor total;          // scalar to differentiate
+  double noisy = 0, clean = 0;  // unweighted cross-entropy sums in nats
 };
 
-// total = w_noisy * sum_noisy / d_noisy + w_clean * sum_clean / d_clean. "mean": d are the scored rows of each kind;
-// "num_items": d_clean = answer tokens, d_noisy = 2 * answer tokens with pairs. Without noisy rows total is the clean
-// mean, whatever the weights: next-token training. Summed over passes this is the loss of one large batch.
-Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& counts, const TrainConfig& config);
+// total = w_noisy * sum_noisy / d_noisy + w_clean * sum_clean / d_clean. "mean": d are the scored rows of
+// each kind; "num_items": d_clean = answer tokens, d_noisy = 2 * answer tokens with pairs. Without noisy rows
+// total is the clean mean, whatever the weights: next-token training. Summed over passes this is the loss of
+// one large batch.
+Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& counts,
+                   const TrainConfig& config);
 
 }  // namespace dvlm

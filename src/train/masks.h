@@ -23,8 +23,8 @@ struct StreamToken {
 //   clean never sees noisy
 bool visible(const StreamToken& query, const StreamToken& key);
 
-// Writes visible() of all pairs into out[size, size] with rows of `stride` bytes; `row` must be laid out as above, with
-// turns ascending in each stream. The caller has zeroed `out`.
+// Writes visible() of all pairs into out[size, size] with rows of `stride` bytes; `row` must be laid out as
+// above, with turns ascending in each stream. The caller has zeroed `out`.
 void fill_visibility(std::span<const StreamToken> row, int64_t stride, bool* out);
 
 }  // namespace dvlm

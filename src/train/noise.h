@@ -23,10 +23,10 @@ struct NoiseKey {
 // One flag per token of the clean stream: 1 = the copy shows the mask token there.
 using MaskedFlags = std::vector<uint8_t>;
 
-// One copy, or two with `complementary`. Per block p = (1 - minimum_level) u + minimum_level, u ~ U(0, 1), and each of
-// its tokens is masked with probability p on its own (p = 1 for a share full_mask_probability of the blocks). The
-// second copy masks exactly the answer tokens that the first shows. `im_end` is masked in both, whatever the draw;
-// with known_first_token any other first token of a block is masked in neither.
+// One copy, or two with `complementary`. Per block p = (1 - minimum_level) u + minimum_level, u ~ U(0, 1),
+// and each of its tokens is masked with probability p on its own (p = 1 for a share full_mask_probability of
+// the blocks). The second copy masks exactly the answer tokens that the first shows. `im_end` is masked in
+// both, whatever the draw; with known_first_token any other first token of a block is masked in neither.
 std::vector<MaskedFlags> draw_noise(std::span<const TokenId> ids, const Layout& layout, TokenId im_end,
                                     const NoiseOptions& options, NoiseKey key);
 

@@ -62,7 +62,8 @@ Optimizer::Optimizer(Network& network, const TrainConfig& config) : config_(conf
     group.v.push_back(torch::zeros_like(parameter.value));
     group.steps.push_back(torch::zeros({}, torch::kFloat32));
   }
-  for (const Group& group : groups_) weights_.insert(weights_.end(), group.weights.begin(), group.weights.end());
+  for (const Group& group : groups_)
+    weights_.insert(weights_.end(), group.weights.begin(), group.weights.end());
   if (weights_.empty()) fail("training config: 'freeze' leaves no weight to train");
   if (config.ema_decay > 0)
     for (const torch::Tensor& weight : weights_) average_.push_back(weight.detach().clone());
@@ -79,7 +80,8 @@ double Optimizer::step(double learning_rate) {
   for (const torch::Tensor& norm : at::_foreach_norm(gradients)) squares += std::pow(norm.item<double>(), 2);
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm)) return norm;
-  if (config_.clip_norm > 0 && norm > config_.clip_norm) at::_foreach_mul_(gradients, config_.clip_norm / (norm + 1e-6));
+  if (config_.clip_norm > 0 && norm > config_.clip_norm)
+    at::_foreach_mul_(gradients, config_.clip_norm / (norm + 1e-6));
 
   ++steps_;
   size_t offset = 0;
@@ -95,7 +97,8 @@ double Optimizer::step(double learning_rate) {
   }
   if (!average_.empty()) {
     // A short memory at first, or the random start would dominate short runs.
-    const double decay = std::min(config_.ema_decay, (1.0 + static_cast<double>(steps_)) / (10.0 + static_cast<double>(steps_)));
+    const double decay = std::min(config_.ema_decay,
+                                  (1.0 + static_cast<double>(steps_)) / (10.0 + static_cast<double>(steps_)));
     at::_foreach_lerp_(average_, weights_, 1 - decay);
   }
   for (torch::Tensor& weight : weights_) weight.mutable_grad().reset();

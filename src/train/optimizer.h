@@ -14,16 +14,17 @@ namespace dvlm {
 
 class Optimizer {
  public:
-  // Weights whose checkpoint name matches a pattern of config.freeze stop requiring gradients. Throws Error when a
-  // pattern matches nothing, cuts through weights that the network keeps fused (q, k and v; gate and up), or leaves
-  // nothing to train. Matrices decay, vectors (norms, biases) do not.
+  // Weights whose checkpoint name matches a pattern of config.freeze stop requiring gradients. Throws Error
+  // when a pattern matches nothing, cuts through weights that the network keeps fused (q, k and v; gate and
+  // up), or leaves nothing to train. Matrices decay, vectors (norms, biases) do not.
   Optimizer(Network& network, const TrainConfig& config);
 
-  // Clips the accumulated gradients to clip_norm, applies one update, forgets the gradients; returns their norm before
-  // clipping. A norm that is not finite changes nothing.
+  // Clips the accumulated gradients to clip_norm, applies one update, forgets the gradients; returns their
+  // norm before clipping. A norm that is not finite changes nothing.
   double step(double learning_rate);
 
-  // The tensors that make a run continue exactly: "weight/", "m/", "v/" and "ema/" before the parameter's name.
+  // The tensors that make a run continue exactly: "weight/", "m/", "v/" and "ema/" before the parameter's
+  // name.
   std::map<std::string, torch::Tensor> state() const;
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps);  // after the tensors of state() were filled in place

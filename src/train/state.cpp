@@ -12,7 +12,8 @@ namespace dvlm {
 namespace {
 
 template <class Number>
-Number number_in(const std::map<std::string, std::string>& metadata, const char* key, const std::string& file) {
+Number number_in(const std::map<std::string, std::string>& metadata, const char* key,
+                 const std::string& file) {
   const auto found = metadata.find(key);
   Number value{};
   if (found != metadata.end()) {
@@ -49,7 +50,8 @@ RunState load_state(const std::filesystem::path& folder, std::map<std::string, t
   for (auto& [name, tensor] : tensors) {
     const auto found = file.tensors().find(name);
     if (found == file.tensors().end())
-      fail("{} lacks '{}': it belongs to another model or another 'freeze' or 'ema_decay'", path.string(), name);
+      fail("{} lacks '{}': it belongs to another model or another 'freeze' or 'ema_decay'", path.string(),
+           name);
     const TensorView& view = found->second;
     if (view.shape != tensor.sizes().vec() || view.type != DType::f32)
       fail("{}: '{}' has shape {}, the model expects {}", path.string(), name, to_string(view.shape),
@@ -61,7 +63,8 @@ RunState load_state(const std::filesystem::path& folder, std::map<std::string, t
   RunState run;
   run.step = number_in<int64_t>(file.metadata(), "step", path.string());
   run.seconds = number_in<double>(file.metadata(), "seconds", path.string());
-  if (const auto config = file.metadata().find("config"); config != file.metadata().end()) run.config = config->second;
+  if (const auto config = file.metadata().find("config"); config != file.metadata().end())
+    run.config = config->second;
   return run;
 }
 

@@ -20,7 +20,8 @@ inline constexpr const char* kStateFile = "training.safetensors";
 void save_state(const std::filesystem::path& folder, const std::map<std::string, torch::Tensor>& tensors,
                 const RunState& run);
 
-// Fills `tensors` in place. Throws Error when the file is missing or a tensor is missing or has another shape.
+// Fills `tensors` in place. Throws Error when the file is missing or a tensor is missing or has another
+// shape.
 RunState load_state(const std::filesystem::path& folder, std::map<std::string, torch::Tensor> tensors);
 
 }  // namespace dvlm

@@ -27,7 +27,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 bool has_weights(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
@@ -49,15 +51,16 @@ Network make_network(const TrainConfig& config) {
   if (has_weights(config.model))
     network->load(Checkpoint(config.model));
   else if (config.stage == "convert")
-    spdlog::warn("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
+    spdlog::warn("{} holds no weights: converting a random model; train the \"ar\" stage first",
+                 config.model);
   return network;
 }
 
 // Everything of a model folder that is neither weights nor written by save_checkpoint.
 void copy_companions(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
-                           "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
-                           "preprocessor_config.json", "generation_config.json"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
+                           "added_tokens.json", "special_tokens_map.json", "chat_template.jinja",
+                           "chat_template.json", "preprocessor_config.json", "generation_config.json"}) {
     if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
   }
 }
@@ -131,8 +134,8 @@ Run::Run(const TrainConfig& config, bool resume_run)
       tokens_(stream_tokens(tokenizer_, network_->config())),
       optimizer_(network_, config) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
-    fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model, tokenizer_.size(),
-         network_->config().text.vocab_size);
+    fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model,
+         tokenizer_.size(), network_->config().text.vocab_size);
   check_chat_template(config.model);
   steps_ = total_steps(config, dataset_);
   make_output(config, resume_run);
@@ -141,14 +144,16 @@ Run::Run(const TrainConfig& config, bool resume_run)
   for (const LogPoint& point : points_) log += to_json_line(point);
   write_file(output_ / "train.jsonl", log);
   const SampleContext context{tokenizer_, network_->config(), answer_markers(tokenizer_), config_.max_length};
-  loader_ = std::make_unique<StepLoader>(dataset_, context, config_.batch_size, config_.accumulation, config_.seed, step_);
+  loader_ = std::make_unique<StepLoader>(dataset_, context, config_.batch_size, config_.accumulation,
+                                         config_.seed, step_);
 }
 
 void Run::resume() {
   const RunState run = load_state(output_, optimizer_.state());
   const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
   if (before.is_object() && before.value("stage", "") != config_.stage)
-    fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")), config_.stage);
+    fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
+         config_.stage);
   for (const char* key : {"batch_size", "accumulation", "seed", "data"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
       spdlog::warn("'{}' differs from the run's start: the order of the data changes from here on", key);
@@ -167,7 +172,8 @@ TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) cons
     const NoiseKey key{config_.seed, sample.draw};
     std::vector<int> first_blocks;
     if (config_.random_block_offset) first_blocks = draw_first_blocks(sample.answers.size(), block_size, key);
-    const Layout layout = make_layout(static_cast<int>(sample.ids.size()), sample.answers, block_size, first_blocks);
+    const Layout layout =
+        make_layout(static_cast<int>(sample.ids.size()), sample.answers, block_size, first_blocks);
     std::vector<MaskedFlags> copies;
     if (config_.stage == "convert") copies = draw_noise(sample.ids, layout, tokens_.im_end, noise, key);
     rows.push_back(make_row(sample, layout, copies, tokens_, options));
@@ -180,7 +186,8 @@ void Run::one_step(double at) {
   const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
   const StepLoader::Step data = loader_->next();
   if (data.dropped > 0 && !warned_dropped_) {
-    spdlog::warn("some samples are left out: max_length {} would cut through their pictures", config_.max_length);
+    spdlog::warn("some samples are left out: max_length {} would cut through their pictures",
+                 config_.max_length);
     warned_dropped_ = true;
   }
   std::vector<TrainBatch> batches;
@@ -205,7 +212,10 @@ void Run::one_step(double at) {
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
   if (!std::isfinite(norm) || !std::isfinite(loss))
-    fail("the loss became infinite or NaN at step {}; resume from the last checkpoint with a lower learning_rate", step_);
+    fail(
+        "the loss became infinite or NaN at step {}; resume from the last checkpoint with a lower "
+        "learning_rate",
+        step_);
   ++step_;
   result_.loss = loss;
   result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
@@ -218,7 +228,8 @@ void Run::log(double at, double learning_rate, int block_size, int64_t epoch) {
   const auto n = static_cast<double>(meter_.steps);
   const double spent = std::max(seconds_since(meter_.start), 1e-9);
   LogPoint point;
-  point.step = step_, point.epoch = static_cast<double>(epoch), point.progress = at, point.seconds = seconds();
+  point.step = step_, point.epoch = static_cast<double>(epoch), point.progress = at,
+  point.seconds = seconds();
   point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
   point.learning_rate = learning_rate, point.gradient_norm = meter_.norm / n, point.block_size = block_size;
   point.samples_per_second = static_cast<double>(meter_.samples) / spent;
@@ -235,7 +246,8 @@ void Run::checkpoint() {
   optimizer_.swap_average();
   save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);
   optimizer_.swap_average();
-  write_file(output_ / "loss.svg", loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
+  write_file(output_ / "loss.svg",
+             loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
   last_checkpoint_ = Clock::now();
 }
 
@@ -254,8 +266,10 @@ TrainResult Run::train(int64_t stop_after) {
     const LogPoint last = points_.empty() ? LogPoint{} : points_.back();
     std::string note = fmt::format("step {}, loss {:.3f}", step_, result_.loss);
     if (config_.stage == "convert")
-      note += fmt::format(" (noisy {:.3f}, clean {:.3f}, block {})", result_.noisy, result_.clean, last.block_size);
-    note += fmt::format(", lr {:.1e}, {:.1f} samples/s", learning_rate_at(at, config_), last.samples_per_second);
+      note += fmt::format(" (noisy {:.3f}, clean {:.3f}, block {})", result_.noisy, result_.clean,
+                          last.block_size);
+    note +=
+        fmt::format(", lr {:.1e}, {:.1f} samples/s", learning_rate_at(at, config_), last.samples_per_second);
     bar.update(static_cast<int64_t>((by_time ? seconds() : static_cast<double>(step_)) - first_done), note);
     if (seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes) checkpoint(), saved = true;
     if (stop_after > 0 && step_ - first_step >= stop_after) break;

@@ -8,14 +8,14 @@
 namespace dvlm {
 
 struct TrainResult {
-  int64_t step = 0;     // optimiser steps done, over all starts
-  double progress = 0;  // 1 = complete
+  int64_t step = 0;                       // optimiser steps done, over all starts
+  double progress = 0;                    // 1 = complete
   double loss = 0, noisy = 0, clean = 0;  // of the last step
 };
 
 // Trains as `config` says and leaves in config.output a complete Hugging Face folder, the state for resuming
-// (training.safetensors), the log (train.jsonl) and the loss curve (loss.svg). Stops early, with a checkpoint, when
-// interrupted() or after `stop_after` more steps (0 = no such limit). Throws Error.
+// (training.safetensors), the log (train.jsonl) and the loss curve (loss.svg). Stops early, with a
+// checkpoint, when interrupted() or after `stop_after` more steps (0 = no such limit). Throws Error.
 TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after = 0);
 
 // The body of `dvlm train`: --config FILE [--set KEY=VALUE]... [--resume] [--output FOLDER]. Throws Error.

@@ -1,0 +1,121 @@
+#include "train/config.h"
+
+#include <gmock/gmock.h>
+
+#include "core/error.h"
+#include "toy.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+json minimal() {
+  return {{"model", "m"}, {"data", "d.jsonl"}, {"output", "o"}, {"steps", 10}};
+}
+
+TEST(TrainConfig, RoundTripsThroughJson) {
+  TrainConfig config = parse_train_config(minimal());
+  config.loss_weights = {0.25, 0.75};
+  config.freeze = {"visual.*"};
+  config.seed = ~uint64_t{0};
+  EXPECT_EQ(to_json(parse_train_config(to_json(config))), to_json(config));
+}
+
+TEST(TrainConfig, KnowsThePresets) {
+  json value = minimal();
+  EXPECT_EQ(parse_train_config(value).loss_weights.clean, 0.5);
+  value["loss_weights"] = "code";
+  EXPECT_EQ(parse_train_config(value).loss_weights.clean, 1.0);
+  EXPECT_EQ(parse_train_config(value).loss_weights.noisy, 0.5);
+}
+
+TEST(TrainConfig, WrongValuesAreRefusedByName) {
+  const std::pair<const char*, json> wrong[] = {
+      {"batch_size", 0},
+      {"batch_size", "4"},
+      {"batch_size", 1.5},
+      {"batch_size", 1e30},
+      {"accumulation", -1},
+      {"max_length", 2},
+      {"steps", -5},
+      {"stage", "distill"},
+      {"schedule", "linear"},
+      {"warmup_ratio", 1},
+      {"learning_rate", 0},
+      {"beta2", 1.0},
+      {"eps", 0},
+      {"bf16", 1},
+      {"block_size", 24},
+      {"block_size", 1},
+      {"annealing", "fast"},
+      {"loss_weights", "mine"},
+      {"loss_weights", {1}},
+      {"loss_weights", {0, 0}},
+      {"normalization", 1},
+      {"minimum_noise_level", 1},
+      {"save_dtype", "fp8"},
+      {"data", json::array()},
+      {"data", {1}},
+      {"model", ""},
+      {"output", nullptr},
+      {"seed", -1},
+      {"threads", -1},
+      {"freeze", true},
+      {"checkpoint_minutes", 0},
+      {"log_interval", 0},
+      {"ema_decay", 1},
+      {"clip_norm", -1},
+      {"full_mask_probability", 2},
+  };
+  for (const auto& [key, value] : wrong) {
+    json config = minimal();
+    config[key] = value;
+    EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }), HasSubstr(std::string("'") + key + "'"))
+        << value.dump();
+  }
+}
+
+TEST(TrainConfig, UnknownKeysAreRefusedByName) {
+  json config = minimal();
+  config["learning_rat"] = 1;
+  EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }), HasSubstr("learning_rat"));
+}
+
+TEST(TrainConfig, ARunNeedsAnEnd) {
+  json config = minimal();
+  config["steps"] = 0;
+  EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }), HasSubstr("max_minutes"));
+}
+
+TEST(TrainConfig, OverridesWinOverTheFile) {
+  const toy::Folder folder;
+  toy::write_text(folder / "c.json", minimal().dump());
+  const TrainConfig config =
+      read_train_config(folder / "c.json", {"batch_size=3", "output=a=b", "bf16=false"});
+  EXPECT_EQ(config.batch_size, 3);
+  EXPECT_EQ(config.output, "a=b");
+  EXPECT_FALSE(config.bf16);
+  EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json", {"batch_size"}); }),
+              HasSubstr("key=value"));
+  EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json", {"nope=1"}); }), HasSubstr("nope"));
+}
+
+TEST(TrainConfig, BrokenFilesAreNamed) {
+  const toy::Folder folder;
+  toy::write_text(folder / "c.json", "{\"model\": ");
+  EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json"); }), HasSubstr("c.json"));
+  toy::write_text(folder / "c.json", "[1]");
+  EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json"); }), HasSubstr("object"));
+  EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "missing.json"); }), HasSubstr("missing.json"));
+}
+
+TEST(TrainConfig, ExamplesAreValid) {
+  for (const char* name : {"ar.json", "convert.json"})
+    EXPECT_NO_THROW(read_train_config(std::filesystem::path(DVLM_FIXTURES) / "../../examples/tiny" / name))
+        << name;
+}
+
+}  // namespace
+}  // namespace dvlm

@@ -1,0 +1,223 @@
+#include "train/trainer.h"
+
+#include <gmock/gmock.h>
+
+#include "core/files.h"
+#include "run_fixture.h"
+#include "torch/network.h"
+#include "train/curve.h"
+#include "train/state.h"
+
+namespace dvlm {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// Names of state tensors whose bytes differ.
+std::vector<std::string> differences(const fs::path& a, const fs::path& b) {
+  const Safetensors one(a / kStateFile), two(b / kStateFile);
+  std::vector<std::string> names;
+  if (one.tensors().size() != two.tensors().size()) names.push_back("(count)");
+  for (const auto& [name, view] : one.tensors()) {
+    const auto found = two.tensors().find(name);
+    if (found == two.tensors().end() || view.bytes() != found->second.bytes() ||
+        std::memcmp(view.data, found->second.data, view.bytes()) != 0)
+      names.push_back(name);
+  }
+  return names;
+}
+
+class Resume : public testing::TestWithParam<const char*> {};
+
+TEST_P(Resume, SixStepsEqualThreeAndThree) {
+  const toy::RunFixture fixture;
+  TrainConfig straight = fixture.config(GetParam(), "straight"),
+              halves = fixture.config(GetParam(), "halves");
+  straight.accumulation = halves.accumulation = 2;  // 10 samples: the second half is in the second epoch
+  const TrainResult whole = train(straight, false);
+  EXPECT_EQ(whole.step, 6);
+  EXPECT_EQ(whole.progress, 1);
+  const TrainResult first = train(halves, false, 3);
+  EXPECT_EQ(first.step, 3);
+  EXPECT_EQ(first.progress, 0.5);
+  const TrainResult second = train(halves, true);
+  EXPECT_EQ(second.step, 6);
+  EXPECT_EQ(second.loss, whole.loss);
+  EXPECT_THAT(differences(straight.output, halves.output), testing::IsEmpty());
+  EXPECT_EQ(read_file(fs::path(straight.output) / "model.safetensors"),
+            read_file(fs::path(halves.output) / "model.safetensors"));
+  const auto log = read_log(fs::path(halves.output) / "train.jsonl", 100);
+  ASSERT_EQ(log.size(), 6u);
+  EXPECT_EQ(log[5].step, 6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Stages, Resume, testing::Values("ar", "convert"));
+
+TEST(Training, LearnsItsData) {
+  const toy::RunFixture fixture;
+  for (const char* stage : {"ar", "convert"}) {
+    TrainConfig config = fixture.config(stage, std::string("learn-") + stage);
+    config.steps = 120, config.learning_rate = 1e-2, config.batch_size = 5;
+    train(config, false);
+    const auto log = read_log(fs::path(config.output) / "train.jsonl", 1000);
+    ASSERT_EQ(log.size(), 120u);
+    EXPECT_LT(log.back().clean, 0.25 * log.front().clean) << stage;
+    if (config.stage == "convert") {
+      EXPECT_LT(log.back().noisy, 0.5 * log.front().noisy);
+      EXPECT_EQ(log.front().block_size, 2);
+      EXPECT_EQ(log.back().block_size, 8);
+    }
+  }
+}
+
+TEST(Training, LeavesACompleteModelFolder) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("convert", "out");
+  config.steps = 2;
+  train(config, false);
+  const fs::path out = config.output;
+  for (const char* name :
+       {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+        "preprocessor_config.json", "model.safetensors", "training.safetensors", "train.jsonl", "loss.svg"})
+    EXPECT_TRUE(fs::exists(out / name)) << name;
+  const Checkpoint checkpoint(out);
+  EXPECT_THAT(checkpoint.problems(), testing::IsEmpty());
+  EXPECT_EQ(checkpoint.config().block_size, 8);
+  for (const auto& entry : fs::directory_iterator(out)) EXPECT_NE(entry.path().extension(), ".partial");
+  EXPECT_THAT(read_file(out / "loss.svg"), HasSubstr("</svg>"));
+  EXPECT_EQ(read_file(out / "tokenizer.json"), read_file(fs::path(config.model) / "tokenizer.json"));
+}
+
+TEST(Training, SavesTheAverageOfTheWeightsAndContinuesFromThem) {
+  const toy::RunFixture fixture;
+  const TrainConfig first = fixture.config("ar", "first");
+  train(first, false);
+  const Safetensors state(fs::path(first.output) / kStateFile);
+  Network network(read_config(first.output));
+  network->load(Checkpoint(first.output));
+  std::vector<float> average(static_cast<size_t>(state.tensors().at("ema/text.norm").elements()));
+  copy_to_float(state.tensors().at("ema/text.norm"), 0, static_cast<int64_t>(average.size()), average.data());
+  const torch::Tensor loaded = network->named_parameters()["text.norm"];
+  for (size_t i = 0; i < average.size(); ++i)
+    EXPECT_EQ(loaded[static_cast<int64_t>(i)].item<float>(), average[i]);
+
+  TrainConfig next = fixture.config("convert", "next");
+  next.model = first.output;
+  next.learning_rate = 1e-12, next.weight_decay = 0, next.ema_decay = 0, next.steps = 1;
+  train(next, false);
+  Network converted(read_config(next.output));
+  converted->load(Checkpoint(next.output));
+  EXPECT_TRUE(converted->named_parameters()["text.embedding"].allclose(
+      network->named_parameters()["text.embedding"]));
+}
+
+TEST(Training, FrozenWeightsStay) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.freeze = {"visual.*"};
+  train(config, false);
+  Network trained(read_config(config.output)), start{nullptr};
+  trained->load(Checkpoint(config.output));
+  torch::manual_seed(config.seed);
+  start = Network(read_config(config.model));
+  const auto before = start->named_weights(), after = trained->named_weights();
+  for (const auto& [name, weight] : before)
+    EXPECT_EQ(weight.equal(after.at(name)), name.starts_with("visual.")) << name;
+}
+
+TEST(Training, OptionsOfTheConversionRun) {
+  const toy::RunFixture fixture;
+  for (const char* change :
+       {"complementary", "vision_efficient", "noisy_prompts", "random_block_offset", "known_first_token",
+        "full_mask_probability", "bf16", "normalization", "annealing"}) {
+    nlohmann::json json = to_json(fixture.config("convert", std::string("out-") + change));
+    if (json[change].is_boolean()) json[change] = !json[change].get<bool>();
+    if (json[change].is_number()) json[change] = 0.5;
+    if (json[change] == "mean") json[change] = "num_items";
+    if (json[change] == "paper") json[change] = "code";
+    json["steps"] = 2;
+    const TrainResult result = train(parse_train_config(json), false);
+    EXPECT_TRUE(std::isfinite(result.loss) && result.noisy > 0 && result.clean > 0) << change;
+  }
+}
+
+TEST(Training, WrongRunsAreRefusedWithOneSentence) {
+  const toy::RunFixture fixture;
+  const TrainConfig good = fixture.config("ar", "out");
+  EXPECT_THAT(toy::error_of([&] { train(good, true); }), HasSubstr("nothing to resume"));
+  const auto error = [&](auto change) {
+    TrainConfig config = good;
+    change(config);
+    return toy::error_of([&] { train(config, false); });
+  };
+  EXPECT_THAT(error([](TrainConfig& c) { c.model += "/gone"; }), HasSubstr("gone"));
+  EXPECT_THAT(error([](TrainConfig& c) { c.data[0] += ".gone"; }), HasSubstr(".gone"));
+  EXPECT_THAT(error([](TrainConfig& c) { c.output = "/proc/nowhere"; }), HasSubstr("/proc/nowhere"));
+  EXPECT_THAT(error([](TrainConfig& c) { c.output = c.model; }), HasSubstr("same folder"));
+  EXPECT_THAT(error([](TrainConfig& c) { c.freeze = {"vision.*"}; }), HasSubstr("vision.*"));
+  EXPECT_THAT(error([](TrainConfig& c) { c.learning_rate = 1e30, c.warmup_ratio = 0; }),
+              HasSubstr("lower learning_rate"));
+  TrainConfig done = good;
+  done.steps = 1;
+  done.output = (fixture.folder / "done").string();
+  train(done, false);
+  EXPECT_THAT(toy::error_of([&] { train(done, false); }), HasSubstr("--resume"));
+  done.stage = "convert";
+  EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr("stage"));
+  toy::write_text(fs::path(done.output) / kStateFile, "short");
+  EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr(kStateFile));
+}
+
+TEST(Training, ATimeLimitEndsTheRunAndDrivesTheSchedule) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 0, config.max_minutes = 2.0 / 60;
+  const TrainResult result = train(config, false);
+  EXPECT_EQ(result.progress, 1);
+  EXPECT_GT(result.step, 2);
+  const auto log = read_log(fs::path(config.output) / "train.jsonl", 1 << 30);
+  EXPECT_GT(log.back().progress, 0.5);
+  EXPECT_EQ(train(config, true).step, result.step);  // the time of the first start counts
+}
+
+TEST(Command, NamesWhatItDoesNotKnow) {
+  const char* unknown[] = {"--config", "x.json", "--fast"};
+  EXPECT_THAT(toy::error_of([&] { train_command(3, unknown); }), HasSubstr("--fast"));
+  const char* open[] = {"--config"};
+  EXPECT_THAT(toy::error_of([&] { train_command(1, open); }), HasSubstr("needs a value"));
+  EXPECT_THAT(toy::error_of([&] { train_command(0, nullptr); }), HasSubstr("--config"));
+}
+
+TEST(Curve, LogRoundTripsAndLeavesOutWhatIsTornOrTooNew) {
+  const toy::Folder folder;
+  LogPoint point;
+  point.step = 10, point.loss = 0.5, point.noisy = 0.25, point.block_size = 8;
+  std::string text = to_json_line(point);
+  point.step = 20;
+  text += to_json_line(point);
+  point.step = 30;
+  text += to_json_line(point).substr(0, 20);
+  toy::write_text(folder / "train.jsonl", text);
+  const auto all = read_log(folder / "train.jsonl", 1000);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].noisy, 0.25);
+  EXPECT_EQ(all[1].step, 20);
+  EXPECT_EQ(read_log(folder / "train.jsonl", 10).size(), 1u);
+  EXPECT_TRUE(read_log(folder / "none.jsonl", 10).empty());
+}
+
+TEST(Curve, DrawsBothLossesAndEscapesTheTitle) {
+  std::vector<LogPoint> points(3);
+  for (size_t i = 0; i < 3; ++i)
+    points[i].step = static_cast<int64_t>(10 * i), points[i].clean = 3.0 - static_cast<double>(i);
+  EXPECT_EQ(loss_curve_svg(points, "a<b").find("masked"), std::string::npos);
+  points[1].noisy = 5;
+  const std::string svg = loss_curve_svg(points, "a<b");
+  EXPECT_THAT(svg, HasSubstr("masked"));
+  EXPECT_EQ(svg.find("a<b"), std::string::npos);
+  EXPECT_THAT(loss_curve_svg({}, "empty"), HasSubstr("</svg>"));
+}
+
+}  // namespace
+}  // namespace dvlm
