@@ -288,7 +288,7 @@ TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after) {
   return Run(config, resume).train(stop_after);
 }
 
-void train_command(int argc, const char* const* argv) {
+int train_command(int argc, const char* const* argv) {
   std::string config_path, output;
   std::vector<std::string> overrides;
   bool resume = false;
@@ -317,6 +317,7 @@ void train_command(int argc, const char* const* argv) {
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
              result.step, result.loss, config.output);
   if (result.progress < 1) fmt::print("continue with: dvlm train --config {} --resume\n", config_path);
+  return interrupted() ? 130 : 0;
 }
 
 }  // namespace dvlm

@@ -20,8 +20,7 @@ int report(const std::string& sentence) {
 // `argv`: the arguments of `dvlm train` without the program and command names. Returns the exit status.
 extern "C" __attribute__((visibility("default"))) int dvlm_plugin_train(int argc, const char* const* argv) {
   try {
-    dvlm::train_command(argc, argv);
-    return 0;
+    return dvlm::train_command(argc, argv);
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     return report(text.substr(0, text.find('\n')));
