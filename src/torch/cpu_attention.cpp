@@ -139,14 +139,22 @@ class Pass {
       rows::interleave(x + i * dim_, x + (i + 1) * dim_, dim_, out + i * dim_);
   }
 
-  std::pair<int, int> visible_range(int i) const {
+  struct Range {
+    int from = 0, to = 0;
+  };
+
+  Range visible_range(int i) const {
     if (!a_.mask) return {0, a_.causal ? i + 1 : length_};
-    const bool* row_mask = mask_row(i);
-    const auto* first = static_cast<const bool*>(std::memchr(row_mask, 1, static_cast<size_t>(length_)));
-    if (!first) return {0, 0};
-    int last = length_;
-    while (!row_mask[last - 1]) --last;
-    return {static_cast<int>(first - row_mask), last};
+    const bool* mask = mask_row(i);
+    const auto* first = static_cast<const bool*>(std::memchr(mask, 1, static_cast<size_t>(length_)));
+    if (!first) return {};
+    int to = length_;
+    for (uint64_t eight = 0; to >= 8; to -= 8) {
+      std::memcpy(&eight, mask + to - 8, 8);
+      if (eight != 0) break;
+    }
+    while (!mask[to - 1]) --to;
+    return {static_cast<int>(first - mask), to};
   }
 
   const bool* mask_row(int i) const { return a_.mask + (segment_ * length_ + i) * int64_t{length_}; }
@@ -154,22 +162,24 @@ class Pass {
   Block look(int q0) {
     Block block{q0, std::min(kQueries, length_ - q0), 0, length_, 0};
     block.rows = rounded_up(block.count, 16);
+    Range ranges[kQueries];
     int end = 0;
     for (int r = 0; r < block.count; ++r) {
-      const auto [from, to] = visible_range(q0 + r);
-      if (from < to) block.k0 = std::min(block.k0, from), end = std::max(end, to);
+      ranges[r] = visible_range(q0 + r);
+      if (ranges[r].to > 0) block.k0 = std::min(block.k0, ranges[r].from), end = std::max(end, ranges[r].to);
     }
     block.k0 = end == 0 ? 0 : block.k0 / kUnit * kUnit;
     block.keys = std::max(kUnit, rounded_up(end, kUnit) - block.k0);
     std::memset(b_.visible.data(), 0, static_cast<size_t>(block.rows) * static_cast<size_t>(block.keys));
     for (int r = 0; r < block.count; ++r) {
-      const auto [from, to] = visible_range(q0 + r);
-      if (from >= to) continue;
-      uint8_t* target = b_.visible.data() + r * block.keys + (from - block.k0);
+      const Range range = ranges[r];
+      const auto count = static_cast<size_t>(range.to - range.from);
+      if (count == 0) continue;
+      uint8_t* target = b_.visible.data() + r * block.keys + (range.from - block.k0);
       if (a_.mask)
-        std::memcpy(target, mask_row(q0 + r) + from, static_cast<size_t>(to - from));
+        std::memcpy(target, mask_row(q0 + r) + range.from, count);
       else
-        std::memset(target, 1, static_cast<size_t>(to - from));
+        std::memset(target, 1, count);
     }
     return block;
   }

@@ -14,6 +14,9 @@ TensorView view_of(const torch::Tensor& tensor, DType type) {
 }  // namespace
 
 void NetworkImpl::load(const Checkpoint& checkpoint) {
+  if (checkpoint.config().quantization)
+    fail("{} is quantized; LibTorch loads and trains F32, F16 and BF16 checkpoints only",
+         checkpoint.folder().string());
   const torch::NoGradGuard guard;
   for (auto& [name, weight] : named_weights()) {
     const TensorView& source =

@@ -26,8 +26,8 @@ void check_input(const NetworkInput& input) {
 
 NetworkImpl::NetworkImpl(const ModelConfig& config)
     : config_(config),
-      text_(register_module("text", TextTower(config.text))),
-      vision_(register_module("vision", VisionTower(config.vision))) {}
+      text_(register_module("text", towers::TextTower(config.text))),
+      vision_(register_module("vision", towers::VisionTower(config.vision))) {}
 
 void NetworkImpl::set_compute_type(torch::Dtype type) {
   if (type != torch::kFloat32 && type != torch::kBFloat16)

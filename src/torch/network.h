@@ -42,18 +42,20 @@ class NetworkImpl : public torch::nn::Module {
   torch::Tensor logits(const torch::Tensor& hidden);
 
   const ModelConfig& config() const { return config_; }
+  towers::TextTower& text() { return text_; }
   // Views of the parameters (no gradient history) under their checkpoint names, style B
   // ("model.layers.0.self_attn.q_proj.weight", "visual...."): writing to one writes to the parameter. The
   // parameters themselves, as parameters() and named_parameters() list them, are fused (q with k and v, gate
   // with up) and start with "text." or "vision.".
   NamedTensors named_weights() const;
-  void load(const Checkpoint& checkpoint);  // throws Error as Checkpoint::get
+  // Throws Error as Checkpoint::get, and for quantized checkpoints.
+  void load(const Checkpoint& checkpoint);
 
  private:
   ModelConfig config_;
   torch::Dtype type_ = torch::kFloat32;
-  TextTower text_{nullptr};
-  VisionTower vision_{nullptr};
+  towers::TextTower text_{nullptr};
+  towers::VisionTower vision_{nullptr};
 };
 TORCH_MODULE(Network);
 

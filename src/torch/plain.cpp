@@ -7,13 +7,6 @@ namespace {
 
 using torch::Tensor;
 
-// x [rows, heads, head_dim]
-Tensor rotate(const Tensor& x, const Tensor& cosine, const Tensor& sine) {
-  const auto halves = x.to(torch::kFloat32).chunk(2, -1);
-  const Tensor c = cosine.unsqueeze(1), s = sine.unsqueeze(1);
-  return torch::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1).to(x.scalar_type());
-}
-
 // `count` segments of equal length: q [count * length, heads, head_dim], k and v with kv_heads.
 Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t count,
               const layers::AttentionShape& shape) {
@@ -27,6 +20,12 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t count,
 }
 
 }  // namespace
+
+Tensor rotate(const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+  const auto halves = x.to(torch::kFloat32).chunk(2, -1);
+  const Tensor c = cosine.unsqueeze(1), s = sine.unsqueeze(1);
+  return torch::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1).to(x.scalar_type());
+}
 
 std::pair<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, double eps,
                                    torch::Dtype type) {

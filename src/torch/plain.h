@@ -7,6 +7,8 @@ namespace dvlm::plain {
 
 std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
                                                  const torch::Tensor& weight, double eps, torch::Dtype type);
+// x [rows, heads, head_dim] rotated by cosine and sine [rows, head_dim / 2].
+torch::Tensor rotate(const torch::Tensor& x, const torch::Tensor& cosine, const torch::Tensor& sine);
 torch::Tensor swiglu(const torch::Tensor& gate_up);
 torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
                                const torch::Tensor& sine, const layers::AttentionShape& shape);

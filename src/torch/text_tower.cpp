@@ -4,7 +4,7 @@
 #include "torch/layers.h"
 #include "torch/towers.h"
 
-namespace dvlm {
+namespace dvlm::towers {
 namespace {
 
 using torch::Tensor;
@@ -108,4 +108,4 @@ std::pair<Tensor, Tensor> text_rotary(const Tensor& positions, const TextConfig&
   return {angles.cos(), angles.sin()};
 }
 
-}  // namespace dvlm
+}  // namespace dvlm::towers

@@ -11,8 +11,10 @@
 #include "image/preprocess.h"
 
 namespace dvlm {
-
 using NamedTensors = std::map<std::string, torch::Tensor>;
+}  // namespace dvlm
+
+namespace dvlm::towers {
 
 class TextLayerImpl : public torch::nn::Module {
  public:
@@ -37,6 +39,8 @@ class TextTowerImpl : public torch::nn::Module {
   torch::Tensor run(torch::Tensor x, const torch::Tensor& positions, const torch::Tensor& mask,
                     torch::Dtype type);
   torch::Tensor head() const;  // [vocab, hidden]
+  const std::vector<TextLayer>& layers() const { return layers_; }
+  const torch::Tensor& norm() const { return norm_; }  // [hidden], before the head
   void name_weights(NamedTensors& names) const;
 
  private:
@@ -83,4 +87,4 @@ TORCH_MODULE(VisionTower);
 std::pair<torch::Tensor, torch::Tensor> vision_rotary(const std::vector<Grid>& grids,
                                                       const VisionConfig& config);
 
-}  // namespace dvlm
+}  // namespace dvlm::towers

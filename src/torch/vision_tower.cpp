@@ -7,7 +7,7 @@
 #include "torch/layers.h"
 #include "torch/towers.h"
 
-namespace dvlm {
+namespace dvlm::towers {
 namespace {
 
 using torch::Tensor;
@@ -168,4 +168,4 @@ std::pair<Tensor, Tensor> vision_rotary(const std::vector<Grid>& grids, const Vi
   return {angles.cos(), angles.sin()};
 }
 
-}  // namespace dvlm
+}  // namespace dvlm::towers

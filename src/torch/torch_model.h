@@ -1,0 +1,16 @@
+// The Model interface over the LibTorch network: the second implementation, which must agree with the native
+// one.
+#pragma once
+#include <memory>
+
+#include "checkpoint/checkpoint.h"
+#include "model/model.h"
+
+namespace dvlm {
+
+// f32 on the first CUDA device, or on the CPU without one. Segments run one after the other, so rows do not
+// depend on other segments; unlike the native model's, their last bits may depend on how long their own
+// segment is. Throws Error when a tensor is missing or misshapen, or the checkpoint is quantized.
+std::unique_ptr<Model> load_torch_model(const Checkpoint& checkpoint);
+
+}  // namespace dvlm
