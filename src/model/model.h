@@ -27,10 +27,11 @@ struct ImageFeatures {
 class Sequence {
  public:
   virtual ~Sequence() = default;
-  virtual int length() const = 0;               // committed tokens
-  virtual void truncate(int length) = 0;        // forget everything from `length` on
+  virtual int length() const = 0;                      // committed tokens
+  virtual void truncate(int length) = 0;               // forget everything from `length` on
   virtual std::unique_ptr<Sequence> fork() const = 0;  // an independent copy
-  // Makes room for `capacity` committed tokens and keeps those held; false when it cannot, e.g. for want of memory.
+  // Makes room for `capacity` committed tokens and keeps those held; false when it cannot, e.g. for want of
+  // memory.
   virtual bool reserve(int capacity) = 0;
 };
 
@@ -41,16 +42,17 @@ struct Segment {
   Sequence* sequence = nullptr;
   std::span<const TokenId> tokens;
   std::span<const Position> positions;  // one per token
-  // Rows that replace token embeddings: features[i] goes to the i-th image or video pad token of this segment.
-  // [pads in this segment, hidden]; empty when there are none.
+  // Rows that replace token embeddings: features[i] goes to the i-th image or video pad token of this
+  // segment. [pads in this segment, hidden]; empty when there are none.
   std::span<const float> features;
   Visibility visibility = Visibility::causal;
   int context = 0;  // committed tokens of the sequence that it sees: the first `context`
-  // It also sees the first parent_tokens tokens of segment `parent` (an earlier one, same sequence) of the same pass.
+  // It also sees the first parent_tokens tokens of segment `parent` (an earlier one, same sequence) of the
+  // same pass.
   int parent = -1;
   int parent_tokens = 0;
-  // Append the K/V of this segment's tokens at [context, context + tokens): requires context == sequence length,
-  // causal visibility and no parent.
+  // Append the K/V of this segment's tokens at [context, context + tokens): requires context == sequence
+  // length, causal visibility and no parent.
   bool keep = false;
   std::span<const int> logit_rows;  // ascending rows of this segment whose logits are wanted
 };
@@ -67,15 +69,16 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelConfig& config() const = 0;
   virtual ImageFeatures encode_image(const Patches& patches) = 0;
-  // `capacity`: the most committed tokens it will ever hold; throws Error when memory for the KV cache is short.
+  // `capacity`: the most committed tokens it will ever hold; throws Error when memory for the KV cache is
+  // short.
   virtual std::unique_ptr<Sequence> new_sequence(int capacity) = 0;
-  // ONE pass over the weights for all segments of all sequences. A row's bits do not depend on which other rows share
-  // the pass, nor on the number of threads.
+  // ONE pass over the weights for all segments of all sequences. A row's bits do not depend on which other
+  // rows share the pass, nor on the number of threads.
   virtual Logits forward(std::span<const Segment> segments) = 0;
 };
 
-// M-RoPE positions of a prompt (spec 5.3): pads of the k-th image or video run take `grids[k]` (patch grid, in order
-// of appearance, `second_per_grid[k]` 0 for images). Generated token n gets n + delta on all axes.
+// M-RoPE positions of a prompt (spec 5.3): pads of the k-th image or video run take `grids[k]` (patch grid,
+// in order of appearance, `second_per_grid[k]` 0 for images). Generated token n gets n + delta on all axes.
 struct RopeIndex {
   std::vector<Position> positions;
   int delta = 0;
@@ -83,7 +86,8 @@ struct RopeIndex {
 RopeIndex rope_index(std::span<const TokenId> tokens, std::span<const Grid> grids,
                      std::span<const double> second_per_grid, const ModelConfig& config);
 
-// Windows of the vision tower (spec 4.2): a permutation of merged tokens and the cumulative window lengths in patches.
+// Windows of the vision tower (spec 4.2): a permutation of merged tokens and the cumulative window lengths in
+// patches.
 struct WindowIndex {
   std::vector<int> index;  // new merged token g is old merged token index[g]
   std::vector<int> cumulative;

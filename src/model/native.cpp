@@ -41,12 +41,22 @@ class NativeModel : public Model {
 
   Logits forward(std::span<const Segment> segments) override {
     pass_.plan(segments, this, config_);
+    reserve_buffers();
     return text_.forward(pass_, config_);
   }
 
  private:
+  // Buffers grow to the largest pass: asks for what this one adds.
+  void reserve_buffers() {
+    const size_t bytes = text_.activation_bytes(pass_);
+    if (bytes <= buffers_) return;
+    budget_->reserve(bytes - buffers_, "a pass of this many tokens");
+    buffers_ = bytes;
+  }
+
   ModelConfig config_;
   std::shared_ptr<MemoryBudget> budget_;
+  size_t buffers_ = 0;  // bytes reserved for the text tower's buffers
   TextTower text_;
   VisionTower vision_;
   Pass pass_;
@@ -64,11 +74,8 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
   const bool f32 = options.precision == Precision::f32 ||
                    (options.precision == Precision::automatic && holds_f32(checkpoint));
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
-  const ModelConfig& config = checkpoint.config();
   auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
-  budget->reserve(
-      packed_bytes(config, format) + TextTower::activation_bytes(config.text, TextTower::kChunkRows),
-      "the model");
+  budget->reserve(packed_bytes(checkpoint.config(), format), "the model");
   return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
                                        std::move(budget), pool);
 }

@@ -55,15 +55,17 @@ Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
   return {a_.logits.span().first(product(rows, config_.vocab_size)), rows, config_.vocab_size};
 }
 
-size_t TextTower::activation_bytes(const TextConfig& config, int rows) {
-  const int64_t width = int64_t{config.heads + 2 * config.kv_heads} * config.head_dim;
+size_t TextTower::activation_bytes(const Pass& pass) const {
+  const int64_t chunk = std::min(pass.rows, kChunkRows),
+                logits = static_cast<int64_t>(pass.logit_rows.size());
   const int64_t widest =
-      std::max({config.hidden_size, config.intermediate_size, config.heads * config.head_dim});
-  const int64_t chunk = std::min(rows, kChunkRows);
-  const int64_t per_row = config.hidden_size + width + config.head_dim;  // residual, qkv, rotary
-  return sizeof(float) *
-         (product(rows, per_row) +
-          product(chunk, config.hidden_size + int64_t{2} * config.intermediate_size + widest));
+      std::max({config_.hidden_size, config_.intermediate_size, heads_.heads * heads_.head_dim});
+  const size_t floats =
+      product(pass.rows, config_.hidden_size + qkv_width() + heads_.head_dim) +
+      product(std::max(chunk, logits), config_.hidden_size) +
+      product(chunk, int64_t{2} * config_.intermediate_size + widest + config_.hidden_size) +
+      product(logits, config_.vocab_size);
+  return sizeof(float) * floats + heads_.block_bytes() * product(pass.own_blocks, heads_.kv_heads);
 }
 
 void TextTower::reserve(const Pass& pass) {

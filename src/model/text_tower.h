@@ -31,8 +31,8 @@ class TextTower {
 
   // Rows that pass through the wide linears together: enough for full speed, few enough to bound memory.
   static constexpr int kChunkRows = 256;
-  // Buffers of a pass with this many rows, its logits not counted.
-  static size_t activation_bytes(const TextConfig& config, int rows);
+  // Bytes of the buffers that a pass needs.
+  size_t activation_bytes(const Pass& pass) const;
 
  private:
   void reserve(const Pass& pass);

@@ -314,8 +314,12 @@ TEST(Loading, too_little_memory_is_said_before_anything_is_allocated) {
   EXPECT_THROW(load_native(checkpoint, pool, {.memory_limit = 10'000}), Error);
   const auto model = load_native(checkpoint, pool, {.memory_limit = 4'000'000});
   EXPECT_THROW(model->new_sequence(1'000'000), Error);
-  auto sequence = model->new_sequence(100);
   EXPECT_THROW(model->new_sequence(-1), Error);
+  auto sequence = model->new_sequence(1000);
+  Input large(*sequence, some_tokens(5000, 1), 0), small(*sequence, some_tokens(10, 1), 0);
+  const Segment refused = large.get(), taken = small.get();
+  EXPECT_THROW(model->forward({&refused, 1}), Error);
+  EXPECT_EQ(model->forward({&taken, 1}).rows, 10);
 }
 
 TEST(Loading, a_missing_tensor_and_a_type_that_cannot_run_are_named) {
