@@ -1,5 +1,11 @@
-include(GNUInstallDirs)
+# cmake --install: the program, its default model, the plugin, and libdvlm with a CMake package (find_package(dvlm)).
+include(CMakePackageConfigHelpers)
 install(TARGETS dvlm RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS dvlm_api EXPORT dvlm LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/dvlm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT dvlm NAMESPACE dvlm:: FILE dvlmConfig.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/dvlm)
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/dvlmConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/dvlmConfigVersion.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/dvlm)
 if(EXISTS ${CMAKE_SOURCE_DIR}/models/dvlm-tiny)
-  install(DIRECTORY ${CMAKE_SOURCE_DIR}/models/dvlm-tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/dvlm/models)
+  install(DIRECTORY models/dvlm-tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/dvlm/models)
 endif()

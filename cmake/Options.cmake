@@ -26,6 +26,8 @@ if(DVLM_SANITIZE)
   add_link_options(-fsanitize=${DVLM_SANITIZE})
 endif()
 
+include(GNUInstallDirs)
+
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)

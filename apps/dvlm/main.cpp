@@ -14,6 +14,10 @@ int run(int argc, char** argv) {
   CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
   app.set_version_flag("--version", "dvlm " DVLM_VERSION);
   app.require_subcommand(1);
+  dvlm::add_run(app);
+  dvlm::add_inspect(app);
+  dvlm::add_tokenize(app);
+  dvlm::add_eval(app);
   dvlm::add_synth(app);
   dvlm::add_train(app);
   try {

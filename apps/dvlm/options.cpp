@@ -2,20 +2,18 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iostream>
+#include <iterator>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
-#include "core/files.h"
+#include "engine/request_json.h"
 
 namespace dvlm {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-const std::vector<std::pair<std::string, DecoderKind>> kDecoders = {{"ar", DecoderKind::autoregressive},
-                                                                    {"mdm", DecoderKind::masked_diffusion},
-                                                                    {"spec", DecoderKind::speculative}};
 
 size_t parse_bytes(const std::string& text) {
   if (text.empty()) return 0;
@@ -93,9 +91,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 EngineOptions engine_options(const ModelOptions& options) {
   EngineOptions out;
   out.model = options.model.empty() ? default_model() : fs::path(options.model);
-  out.precision = options.precision == "f32"    ? Precision::f32
-                  : options.precision == "bf16" ? Precision::bf16
-                                                : Precision::automatic;
+  out.precision = parse_precision(options.precision);
   out.threads = options.threads;
   out.memory_limit = parse_bytes(options.memory_limit);
   return out;
@@ -125,12 +121,6 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
       ->capture_default_str();
   command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")
       ->capture_default_str();
-}
-
-DecoderKind decoder_kind(const std::string& name) {
-  for (const auto& [known, kind] : kDecoders)
-    if (known == name) return kind;
-  fail("there is no decoder \"{}\"; choose ar, mdm or spec", printable(name));
 }
 
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config) {

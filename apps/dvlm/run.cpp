@@ -1,12 +1,11 @@
 // dvlm run: a picture and a question in, an answer out; without a question, a chat.
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "chat.h"
 #include "commands.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "engine/request_json.h"
 #include "options.h"
 #include "output.h"
 

@@ -1,10 +1,9 @@
 // dvlm tokenize: what a prompt costs, pictures included, without running the model.
-#include <fmt/format.h>
-
 #include <cstdio>
 
 #include "commands.h"
-#include "core/error.h"
+#include "core/utf8.h"
+#include "engine/request_json.h"
 #include "options.h"
 
 namespace dvlm {
@@ -31,12 +30,7 @@ void tokenize(const TokenizeOptions& options) {
         prepare_prompt(read_config(folder), tokenizer, make_request(options.prompt));
     ids = prompt.tokens;
     image_tokens = prompt.image_tokens;
-    for (const ImageInfo& image : prompt.images)
-      images.push_back({{"width", image.width},
-                        {"height", image.height},
-                        {"resized_width", image.resized_width},
-                        {"resized_height", image.resized_height},
-                        {"tokens", image.tokens}});
+    images = images_json(prompt.images);
   }
   if (options.json) {
     const nlohmann::json out = {

@@ -43,16 +43,23 @@ void eval(const EvalOptions& options) {
 
 void add_eval(CLI::App& app) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = app.add_subcommand("eval", "Answer a test file with several decoders; print accuracy and speed per question type");
-  command->add_option("--data", options->data, "JSON lines with messages, answer and type (see dvlm synth --split test)")->required();
-  command->add_option("--decoders", options->decoders, "Which decoders, in this order; the first is the base of comparison")
+  CLI::App* command = app.add_subcommand(
+      "eval", "Answer a test file with several decoders; print accuracy and speed per question type");
+  command
+      ->add_option("--data", options->data,
+                   "JSON lines with messages, answer and type (see dvlm synth --split test)")
+      ->required();
+  command
+      ->add_option("--decoders", options->decoders,
+                   "Which decoders, in this order; the first is the base of comparison")
       ->check(CLI::IsMember({"ar", "mdm", "spec"}))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Use only the first N examples");
   add_model_options(*command, options->model);
   add_decoding_options(*command, options->decoding);
-  command->add_option("--card", options->card, "Also put the table into this file, between <!-- dvlm eval --> and <!-- end -->");
+  command->add_option("--card", options->card,
+                      "Also put the table into this file, between <!-- dvlm eval --> and <!-- end -->");
   command->add_flag("--json", options->json, "Print JSON");
   command->footer("Example:\n  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec");
   command->callback([options] { eval(*options); });

@@ -6,38 +6,6 @@
 
 namespace dvlm {
 
-using nlohmann::json;
-
-json answer_json(const Answer& answer, const DecodeOptions& decode) {
-  json images = json::array();
-  for (const ImageInfo& image : answer.images)
-    images.push_back({{"width", image.width},
-                      {"height", image.height},
-                      {"resized_width", image.resized_width},
-                      {"resized_height", image.resized_height},
-                      {"tokens", image.tokens}});
-  const DecodeStats& stats = answer.stats;
-  return {{"text", answer.text},
-          {"tokens", answer.tokens},
-          {"finish_reason", name_of(answer.finish)},
-          {"usage",
-           {{"prompt_tokens", answer.prompt_tokens},
-            {"image_tokens", answer.image_tokens},
-            {"completion_tokens", answer.tokens.size()}}},
-          {"images", images},
-          {"stats",
-           {{"decoder", name_of(decode.kind)},
-            {"block_size", decode.kind == DecoderKind::autoregressive ? 1 : decode.block_size},
-            {"nfe", stats.nfe},
-            {"tokens_per_nfe", stats.tokens_per_nfe()},
-            {"accepted_per_round", stats.accepted_per_round()},
-            {"encode_ms", answer.encode_ms},
-            {"prefill_ms", answer.prefill_ms},
-            {"decode_ms", answer.decode_ms},
-            {"tokens_per_s", answer.tokens_per_s()},
-            {"peak_rss_bytes", peak_rss_bytes()}}}};
-}
-
 std::string stats_text(const Answer& answer, const DecodeOptions& decode) {
   const DecodeStats& stats = answer.stats;
   std::string text = fmt::format("{} tokens with {}", answer.tokens.size(), name_of(decode.kind));

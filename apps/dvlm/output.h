@@ -1,15 +1,11 @@
-// Answers as people and as programs read them.
+// Answers as people read them (as programs do: engine/request_json.h).
 #pragma once
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
 
 namespace dvlm {
-
-// The object that `dvlm run --json` prints; later tools rely on its fields (docs/cli.md).
-nlohmann::json answer_json(const Answer& answer, const DecodeOptions& decode);
 
 // One paragraph for --stats.
 std::string stats_text(const Answer& answer, const DecodeOptions& decode);

@@ -27,7 +27,6 @@ struct DecodingOptions {
 };
 void add_decoding_options(CLI::App& command, DecodingOptions& options);
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
-DecoderKind decoder_kind(const std::string& name);
 
 // What is asked.
 struct PromptOptions {

@@ -1,0 +1,49 @@
+/* dvlm's C interface: load a checkpoint, ask about pictures, get text. Stable for languages that call C.
+ *
+ * Strings are UTF-8. A function that fails returns NULL and, when `error` is not NULL, sets *error to one
+ * sentence that the caller frees with dvlm_free. An engine is used by one thread at a time; several engines
+ * may run at once. */
+#ifndef DVLM_DVLM_H
+#define DVLM_DVLM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DVLM_API __attribute__((visibility("default")))
+
+typedef struct dvlm_engine dvlm_engine;
+
+/* A picture in memory: 8-bit RGB, row-major, height * width * 3 bytes. Messages name it "frame:0", "frame:1",
+ * ... */
+typedef struct dvlm_frame {
+  const uint8_t* rgb;
+  int width, height;
+} dvlm_frame;
+
+/* Text as it is committed, `length` bytes, complete characters. Return 0 to stop the answer, anything else to
+ * go on. */
+typedef int (*dvlm_on_text)(const char* text, size_t length, void* user);
+
+/* `folder`: a Hugging Face model folder. `options`: a JSON object or NULL; keys "precision" ("auto", "f32",
+ * "bf16"), "threads", "memory_limit" (bytes). */
+DVLM_API dvlm_engine* dvlm_open(const char* folder, const char* options, char** error);
+DVLM_API void dvlm_close(dvlm_engine* engine);
+
+/* `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder" ("ar", "mdm", "spec"),
+ * "block_size", "threshold", "sub_block", "max_tokens", "temperature", "top_k", "top_p", "seed",
+ * "min_pixels", "max_pixels", "add_vision_id". An unknown key is an error. Returns the JSON object that `dvlm
+ * run --json` prints (docs/cli.md). */
+DVLM_API char* dvlm_generate(dvlm_engine* engine, const char* request, const dvlm_frame* frames,
+                             size_t frame_count, dvlm_on_text on_text, void* user, char** error);
+
+DVLM_API void dvlm_free(char* string);
+DVLM_API const char* dvlm_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,87 @@
+#include "engine/request_json.h"
+
+#include <set>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+#include "core/memory.h"
+
+namespace dvlm {
+
+using nlohmann::json;
+
+DecoderKind decoder_kind(const std::string& name) {
+  for (const DecoderKind kind :
+       {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative})
+    if (name_of(kind) == name) return kind;
+  fail("there is no decoder \"{}\"; choose ar, mdm or spec", printable(name));
+}
+
+Precision parse_precision(const std::string& name) {
+  if (name == "auto") return Precision::automatic;
+  if (name == "f32") return Precision::f32;
+  if (name == "bf16") return Precision::bf16;
+  fail("there is no precision \"{}\"; choose auto, f32 or bf16", printable(name));
+}
+
+Request parse_request(const json& request_json, const ModelConfig& config) {
+  static const std::set<std::string> kKeys = {
+      "messages", "decoder", "block_size", "threshold",  "sub_block",  "max_tokens",   "temperature",
+      "top_k",    "top_p",   "seed",       "min_pixels", "max_pixels", "add_vision_id"};
+  const JsonObject object(request_json, "request");
+  for (const auto& [key, unused] : request_json.items())
+    if (!kKeys.count(key)) fail("request: the key \"{}\" is not known", printable(key));
+  Request request;
+  if (!object.has("messages")) fail("request: the key \"messages\" is missing");
+  request.conversation = parse_messages(*object.find("messages"));
+  request.min_pixels = object.integer("min_pixels", 0, int64_t{1} << 40, 0);
+  request.max_pixels = object.integer("max_pixels", 0, int64_t{1} << 40, 0);
+  request.chat_template.add_vision_id = object.boolean("add_vision_id", false);
+  DecodeOptions& decode = request.decode;
+  decode.kind = decoder_kind(object.string("decoder", "spec"));
+  decode.block_size = static_cast<int>(object.integer("block_size", 2, 256, config.block_size));
+  decode.threshold = object.number("threshold", 0, 1, decode.threshold);
+  decode.sub_block = static_cast<int>(object.integer("sub_block", 1, 256, decode.sub_block));
+  decode.max_tokens = static_cast<int>(object.integer("max_tokens", 1, 1 << 20, decode.max_tokens));
+  decode.sampling.temperature = object.number("temperature", 0, 100, 0);
+  decode.sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));
+  decode.sampling.top_p = object.number("top_p", 0, 1, 1);
+  decode.sampling.seed = static_cast<uint64_t>(object.integer("seed", 0, int64_t{1} << 53, 0));
+  return request;
+}
+
+json images_json(const std::vector<ImageInfo>& images) {
+  json out = json::array();
+  for (const ImageInfo& image : images)
+    out.push_back({{"width", image.width},
+                   {"height", image.height},
+                   {"resized_width", image.resized_width},
+                   {"resized_height", image.resized_height},
+                   {"tokens", image.tokens}});
+  return out;
+}
+
+json answer_json(const Answer& answer, const DecodeOptions& decode) {
+  const DecodeStats& stats = answer.stats;
+  return {{"text", answer.text},
+          {"tokens", answer.tokens},
+          {"finish_reason", name_of(answer.finish)},
+          {"usage",
+           {{"prompt_tokens", answer.prompt_tokens},
+            {"image_tokens", answer.image_tokens},
+            {"completion_tokens", answer.tokens.size()}}},
+          {"images", images_json(answer.images)},
+          {"stats",
+           {{"decoder", name_of(decode.kind)},
+            {"block_size", decode.kind == DecoderKind::autoregressive ? 1 : decode.block_size},
+            {"nfe", stats.nfe},
+            {"tokens_per_nfe", stats.tokens_per_nfe()},
+            {"accepted_per_round", stats.accepted_per_round()},
+            {"encode_ms", answer.encode_ms},
+            {"prefill_ms", answer.prefill_ms},
+            {"decode_ms", answer.decode_ms},
+            {"tokens_per_s", answer.tokens_per_s()},
+            {"peak_rss_bytes", peak_rss_bytes()}}}};
+}
+
+}  // namespace dvlm
