@@ -37,11 +37,10 @@ struct Held {
 }  // namespace
 
 struct Engine::Impl {
-  explicit Impl(const EngineOptions& options)
+  Impl(const EngineOptions& options, const Checkpoint& checkpoint)
       : tokenizer(options.model),
         pool(options.threads > 0 ? options.threads : ThreadPool::default_threads()),
         folder(options.model) {
-    const Checkpoint checkpoint(options.model);
     model = load_native(checkpoint, pool, {options.precision, options.memory_limit});
   }
 
@@ -214,7 +213,8 @@ void Engine::Impl::decode(const Prompt& prompt, Sequence& sequence, const Decode
   answer.stats = decoder->stats();
 }
 
-Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(options)) {}
+Engine::Engine(const EngineOptions& options)
+    : impl_(std::make_unique<Impl>(options, Checkpoint(options.model))) {}
 Engine::~Engine() = default;
 
 Answer Engine::generate(const Request& request, const std::function<void(std::string_view)>& on_text,

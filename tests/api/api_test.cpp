@@ -1,0 +1,87 @@
+// libdvlm as a program sees it: only its own headers, frames in memory, JSON in and out.
+#include <gtest/gtest.h>
+#include <dvlm/dvlm.hpp>
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace {
+
+using nlohmann::json;
+
+const std::string kModel = DVLM_MODELS "/dvlm-tiny";
+
+// A table-coloured picture with a red disc in the middle.
+std::vector<uint8_t> disc(int side) {
+  std::vector<uint8_t> rgb;
+  for (int y = 0; y < side; ++y)
+    for (int x = 0; x < side; ++x) {
+      const int dx = x - side / 2, dy = y - side / 2;
+      const bool inside = dx * dx + dy * dy < 24 * 24;
+      const uint8_t colour[] = {inside ? uint8_t{214} : uint8_t{235}, inside ? uint8_t{38} : uint8_t{232},
+                                inside ? uint8_t{38} : uint8_t{225}};
+      rgb.insert(rgb.end(), colour, colour + 3);
+    }
+  return rgb;
+}
+
+json question(const std::string& text, const std::string& decoder) {
+  return {{"messages",
+           {{{"role", "user"},
+             {"content", {{{"type", "image"}, {"image", "frame:0"}}, {{"type", "text"}, {"text", text}}}}}}},
+          {"decoder", decoder},
+          {"max_tokens", 64}};
+}
+
+TEST(Api, AnswersAboutAFrameInMemory) {
+  dvlm::client::Engine engine(kModel);
+  const std::vector<uint8_t> rgb = disc(224);
+  const dvlm_frame frame{rgb.data(), 224, 224};
+  std::string streamed;
+  const json answer = json::parse(engine.generate(question("Describe the picture.", "spec").dump(),
+                                                  {&frame, 1}, [&](std::string_view text) {
+                                                    streamed += text;
+                                                    return true;
+                                                  }));
+  EXPECT_EQ(answer["text"], streamed);
+  EXPECT_EQ(answer["usage"]["image_tokens"], 64);
+  const json again =
+      json::parse(engine.generate(question("Describe the picture.", "ar").dump(), {&frame, 1}));
+  EXPECT_EQ(again["tokens"], answer["tokens"]);
+}
+
+TEST(Api, StopsWhenTheCallerSaysSo) {
+  dvlm::client::Engine engine(kModel);
+  const std::vector<uint8_t> rgb = disc(224);
+  const dvlm_frame frame{rgb.data(), 224, 224};
+  const json answer = json::parse(engine.generate(question("Describe the picture.", "ar").dump(), {&frame, 1},
+                                                  [](std::string_view) { return false; }));
+  EXPECT_EQ(answer["finish_reason"], "cancelled");
+}
+
+TEST(Api, SaysWhatIsWrong) {
+  const auto message = [](const auto& call) {
+    try {
+      call();
+    } catch (const std::runtime_error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(message([] { dvlm::client::Engine engine("/no/such/folder"); }).find("no model folder"),
+            std::string::npos);
+  EXPECT_NE(message([] { dvlm::client::Engine engine(kModel, R"({"speed":9})"); }).find("speed"),
+            std::string::npos);
+  dvlm::client::Engine engine(kModel);
+  EXPECT_NE(message([&] { engine.generate("{"); }).find("not valid JSON"), std::string::npos);
+  EXPECT_NE(message([&] { engine.generate(R"({"messages":[],"speed":9})"); }).find("speed"),
+            std::string::npos);
+  EXPECT_NE(message([&] { engine.generate(question("hi", "fast").dump()); }).find("fast"), std::string::npos);
+  const dvlm_frame empty{nullptr, 224, 224};
+  EXPECT_NE(message([&] {
+              engine.generate(question("hi", "ar").dump(), {&empty, 1});
+            }).find("frame 0"),
+            std::string::npos);
+}
+
+}  // namespace

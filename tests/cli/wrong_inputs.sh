@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Wrong inputs of every kind: each must end with one clear sentence on stderr and a non-zero exit, never with a signal.
+#   tests/cli/wrong_inputs.sh <dvlm> <model folder> <a picture>
+set -u
+dvlm=$1 model=$2 picture=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+
+# refuse NAME PATTERN COMMAND...: the command fails cleanly and says PATTERN.
+refuse() {
+  local name=$1 pattern=$2 status
+  shift 2
+  timeout 60 "$@" >"$work/out" 2>"$work/err" </dev/null
+  status=$?
+  if [ $status -eq 0 ] || [ $status -ge 124 ]; then
+    echo "FAIL $name: exit status $status"
+  elif ! grep -qE "$pattern" "$work/err" "$work/out"; then
+    echo "FAIL $name: no '$pattern' in: $(head -c 300 "$work/err")"
+  elif [ "$(grep -c . "$work/err")" -gt 2 ]; then
+    echo "FAIL $name: more than one sentence: $(head -c 300 "$work/err")"
+  else
+    passed=$((passed + 1))
+    return
+  fi
+  failed=$((failed + 1))
+}
+
+# A copy of the model that a case may spoil.
+spoiled() { rm -rf "$work/model" && cp -r "$model" "$work/model" && chmod -R u+w "$work/model"; }
+
+# Overwrites bytes at an offset of a file.
+patch() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+run=("$dvlm" run --max-tokens 4 --prompt hi)
+weights=$work/model/model.safetensors
+
+refuse "missing model folder" "no model folder" "${run[@]}" --model "$work/none"
+refuse "folder without a model" "no config.json" "${run[@]}" --model "$work"
+spoiled; rm "$weights"
+refuse "missing weights" "neither model.safetensors" "${run[@]}" --model "$work/model"
+spoiled; truncate -s 100000 "$weights"
+refuse "truncated safetensors" "truncated or damaged" "${run[@]}" --model "$work/model"
+spoiled; truncate -s 5 "$weights"
+refuse "five-byte safetensors" "too short" "${run[@]}" --model "$work/model"
+spoiled; patch "$weights" 0 '\377\377\377\377\377\377\377\177'
+refuse "absurd header length" "header claims" "${run[@]}" --model "$work/model"
+spoiled; patch "$weights" 8 'xxxxxxxx'
+refuse "header that is not JSON" "not valid JSON" "${run[@]}" --model "$work/model"
+spoiled; sed -i 's/"dtype":"BF16"/"dtype":"BF61"/' "$weights"
+refuse "unknown dtype" "dtype" "${run[@]}" --model "$work/model"
+spoiled; LC_ALL=C sed -i 's/"model.language_model.norm.weight"/"model.language_model.nrom.weight"/' "$weights"
+refuse "missing tensor" "model.norm.weight is missing" "${run[@]}" --model "$work/model"
+spoiled; sed -i 's/"intermediate_size": 704/"intermediate_size": 705/' "$work/model/config.json"
+refuse "shape that config.json does not ask for" "shape" "${run[@]}" --model "$work/model"
+spoiled; sed -i 's/"hidden_size": 256/"hidden_size": -256/' "$work/model/config.json"
+refuse "negative size in config.json" "hidden_size" "${run[@]}" --model "$work/model"
+spoiled; echo '{"a":' >"$work/model/config.json"
+refuse "broken config.json" "not valid JSON" "${run[@]}" --model "$work/model"
+spoiled; head -c 3000 "$model/tokenizer.json" >"$work/model/tokenizer.json"
+refuse "truncated tokenizer.json" "tokenizer.json" "${run[@]}" --model "$work/model"
+spoiled; echo '{{ messages }}' >"$work/model/chat_template.jinja"
+refuse "another chat template" "template" "${run[@]}" --model "$work/model"
+
+run=("$dvlm" run --model "$model" --max-tokens 4)
+refuse "missing picture" "none.png" "${run[@]}" --prompt hi --image "$work/none.png"
+: >"$work/empty.png"
+refuse "zero-byte picture" "empty.png" "${run[@]}" --prompt hi --image "$work/empty.png"
+echo "this is not a picture" >"$work/text.png"
+refuse "text named .png" "text.png" "${run[@]}" --prompt hi --image "$work/text.png"
+head -c 600 "$picture" >"$work/half.png"
+refuse "truncated picture" "half.png" "${run[@]}" --prompt hi --image "$work/half.png"
+printf 'P6\n50000 2\n255\n' >"$work/wide.ppm"; head -c 300000 /dev/zero >>"$work/wide.ppm"
+refuse "50,000 x 2 picture" "longer side" "${run[@]}" --prompt hi --image "$work/wide.ppm"
+printf 'P6\n65000 65000\n255\nxx' >"$work/bomb.ppm"
+refuse "decompression bomb" "bomb.ppm" "${run[@]}" --prompt hi --image "$work/bomb.ppm"
+refuse "folder as a picture" "folder|regular file|directory" "${run[@]}" --prompt hi --image "$work"
+refuse "picture at a URL" "http" "${run[@]}" --prompt hi --image "http://localhost/x.png"
+refuse "unknown flag" "bogus" "${run[@]}" --bogus
+refuse "unknown decoder" "decoder" "${run[@]}" --prompt hi --decoder fast
+refuse "threshold out of range" "threshold" "${run[@]}" --prompt hi --decoder mdm --threshold 7
+refuse "top-p out of range" "top_p|top-p" "${run[@]}" --prompt hi --temperature 1 --top-p 0
+refuse "prompt longer than the context" "context|positions" "${run[@]}" --prompt "$(head -c 60000 /dev/zero | tr '\0' 'x')"
+refuse "broken messages" "not valid JSON" "${run[@]}" --messages <(echo '[{"role":')
+echo '[{"role":"user","content":[{"type":"sound"}]}]' >"$work/messages.json"
+refuse "unknown content" "sound" "${run[@]}" --messages "$work/messages.json"
+refuse "input ids out of range" "99999" "${run[@]}" --input-ids 1,2,99999
+refuse "out of the memory budget" "memory|MiB" "${run[@]}" --prompt hi --memory-limit 1MiB
+refuse "memory limit that is no size" "not a size" "${run[@]}" --prompt hi --memory-limit lots
+refuse "missing test file" "none.jsonl" "$dvlm" eval --model "$model" --data "$work/none.jsonl"
+refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
+echo '{"stage":"ar","colour":1}' >"$work/train.json"
+refuse "unknown key in a training file" "colour|LibTorch" "$dvlm" train --config "$work/train.json"
+refuse "missing training file" "none.json|LibTorch" "$dvlm" train --config "$work/none.json"
+
+# Small but sound: must work.
+printf 'P6\n1 1\n255\nabc' >"$work/dot.ppm"
+if "${run[@]}" --prompt hi --image "$work/dot.ppm" >/dev/null 2>"$work/err"; then passed=$((passed + 1)); else
+  echo "FAIL 1 x 1 picture: $(cat "$work/err")"; failed=$((failed + 1)); fi
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
