@@ -155,7 +155,7 @@ def write_model_configs(folder, tokenizer):
         "head_dim": 64,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0,
+        "rope_theta": 50.0,
         "rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]},
         "max_position_embeddings": 4096,
         "tie_word_embeddings": True,
