@@ -48,9 +48,8 @@ std::span<const TokenId> DecoderBase::take(const Logits& logits) {
     last_ = sampler_.pick(logits.row(0), prompt_tokens_);
     emit(last_);
   }
-  // What was accepted behind the last emitted token is not part of the text that a next turn may reuse.
-  if (finished_ != FinishReason::none)
-    sequence_.truncate(std::min(committed(), prompt_tokens_ + stats_.tokens));
+  // A decoder keeps no K/V of what it did not emit: the next turn may reuse all of it.
+  DVLM_ASSERT(committed() <= prompt_tokens_ + stats_.tokens);
   return emitted_;
 }
 

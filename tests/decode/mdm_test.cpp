@@ -62,6 +62,15 @@ TEST(MaskedDiffusion, UnmasksWhatIsAboveTheThresholdElseTheSurest) {
   EXPECT_EQ(result.stats.rounds, 1);
 }
 
+TEST(MaskedDiffusion, UnmasksTheLowestOfEquallySureTokens) {
+  const TokenId m = kMask;
+  Table table{{{0, .3, .6, .6}, {0, .2, 0, .4}, {0, .2, 0, 0}}};
+  auto model = table.model();
+  const auto result = decode(model, make_prompt({0}), diffusion(4, 4, 5));
+  EXPECT_EQ(table.seen, (std::vector<std::vector<TokenId>>{{1, m, m, m}, {1, m, 3, m}, {1, m, 3, 4}}));
+  EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 0, 0, 3, 1}));
+}
+
 TEST(MaskedDiffusion, FinishesSubBlocksFromLeftToRight) {
   const TokenId m = kMask;
   Table table{{{0, .1, .99, .99, .99, .99}, {0, .1, .99, .99, .99, .99}}};
