@@ -28,7 +28,7 @@ struct Bench {
     Sample out = toy::two_turns();
     out.draw = draw;
     out.ids[15] += static_cast<TokenId>(draw);
-    add_picture(out, config.vision, draw);
+    toy::add_picture(out, config.vision, draw);
     return out;
   }
 

@@ -20,6 +20,7 @@ class RunFixture {
     config.text = small.text;
     config.text.vocab_size = vocabulary;
     config.vision = small.vision;
+    config.preprocessor.min_pixels = 28 * 28;
     write_config(folder / "model", config);
     for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"})
       if (fs::exists(tiny / name)) fs::copy_file(tiny / name, folder / "model" / name);
