@@ -15,15 +15,18 @@ find_path(DVLM_FMT_INCLUDE fmt/core.h PATHS ${fmt_include} NO_DEFAULT_PATH REQUI
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/own_fmt)
 file(CREATE_LINK ${DVLM_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/own_fmt/fmt SYMBOLIC)
 
+# at::parallel_for is a template: without OpenMP its body would run on one thread here.
+find_package(OpenMP REQUIRED)
+
 # One precompiled <torch/torch.h> for every target that uses it. The warning flags of dvlm_flags may differ
 # between it and its users, code generation flags may not.
 add_library(dvlm_torch_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cpp)
-target_link_libraries(dvlm_torch_pch PUBLIC torch)
+target_link_libraries(dvlm_torch_pch PUBLIC torch OpenMP::OpenMP_CXX)
 target_include_directories(dvlm_torch_pch SYSTEM BEFORE PUBLIC ${CMAKE_BINARY_DIR}/own_fmt)
 target_precompile_headers(dvlm_torch_pch PRIVATE <torch/torch.h>)
 
 function(dvlm_use_torch TARGET)
-  target_link_libraries(${TARGET} PUBLIC torch)
+  target_link_libraries(${TARGET} PUBLIC torch OpenMP::OpenMP_CXX)
   target_include_directories(${TARGET} SYSTEM BEFORE PUBLIC ${CMAKE_BINARY_DIR}/own_fmt)
   target_precompile_headers(${TARGET} REUSE_FROM dvlm_torch_pch)
 endfunction()

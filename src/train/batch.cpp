@@ -73,6 +73,9 @@ Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedF
   return row;
 }
 
+// oneDNN compiles a kernel for each new shape: lengths that differ from batch to batch are rounded up.
+constexpr size_t kLengthQuantum = 64;
+
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad) {
   DVLM_ASSERT(rows.size() == samples.size());
   size_t longest = 0;
@@ -81,7 +84,8 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
     longest = std::max(longest, row.tokens.size());
     dual = dual || (!row.stream.empty() && row.stream[0].stream != StreamToken::kClean);
   }
-  const auto count = static_cast<int64_t>(rows.size()), length = static_cast<int64_t>(longest);
+  const auto count = static_cast<int64_t>(rows.size());
+  const auto length = static_cast<int64_t>((longest + kLengthQuantum - 1) / kLengthQuantum * kLengthQuantum);
 
   TrainBatch batch;
   batch.input.tokens = torch::full({count, length}, pad, torch::kInt64);

@@ -6,6 +6,14 @@ namespace dvlm {
 
 namespace {
 
+// oneDNN compiles a kernel for each new shape: sizes that differ from batch to batch are rounded up.
+constexpr int64_t kRowQuantum = 512;
+
+torch::Tensor padded_rows(const TrainBatch& batch) {
+  const torch::Tensor rows = torch::cat({batch.noisy_rows, batch.clean_rows});
+  return torch::constant_pad_nd(rows, {0, (kRowQuantum - rows.numel() % kRowQuantum) % kRowQuantum});
+}
+
 torch::Tensor cross_entropy_sum(const torch::Tensor& logits, const torch::Tensor& targets) {
   return torch::cross_entropy_loss(logits, targets, {}, at::Reduction::Sum);
 }
@@ -16,9 +24,9 @@ Loss training_loss(Network& network, const TrainBatch& batch, const LossCounts& 
                    const TrainConfig& config) {
   const torch::Tensor hidden = network->hidden(batch.input).flatten(0, 1);
   const int64_t noisy_rows = batch.noisy_rows.numel();
-  const torch::Tensor rows = torch::cat({batch.noisy_rows, batch.clean_rows});
   // Only rows with a label go through the head, in float whatever the autocast says.
-  const torch::Tensor logits = network->logits(hidden.index_select(0, rows)).to(torch::kFloat32);
+  const torch::Tensor logits =
+      network->logits(hidden.index_select(0, padded_rows(batch))).to(torch::kFloat32);
   const torch::Tensor noisy = cross_entropy_sum(logits.narrow(0, 0, noisy_rows), batch.noisy_targets);
   const torch::Tensor clean =
       cross_entropy_sum(logits.narrow(0, noisy_rows, batch.clean_rows.numel()), batch.clean_targets);
