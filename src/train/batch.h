@@ -54,8 +54,8 @@ struct TrainBatch {
   int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
 };
 
-// Pads rows on the right to a common length; padding sees itself only. Rows without noisy copies need no
-// mask.
+// Pads rows on the right to a common length (a multiple of 64); padding sees itself only. Rows without noisy
+// copies need no mask.
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad);
 
 }  // namespace dvlm

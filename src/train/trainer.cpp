@@ -44,10 +44,12 @@ ModelConfig model_config(const TrainConfig& config) {
   return model;
 }
 
-Network make_network(const TrainConfig& config) {
+// With `resume` the weights come from the run's state.
+Network make_network(const TrainConfig& config, bool resume) {
   torch::manual_seed(config.seed);
   Network network(model_config(config));
   network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
+  if (resume) return network;
   if (has_weights(config.model))
     network->load(Checkpoint(config.model));
   else if (config.stage == "convert")
@@ -91,6 +93,7 @@ int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
 struct Meter {
   double loss = 0, noisy = 0, clean = 0, norm = 0;
   int64_t steps = 0, samples = 0, tokens = 0;
+  LogPoint latest;  // what is not a mean
   Clock::time_point start = Clock::now();
 };
 
@@ -104,7 +107,7 @@ class Run {
   double progress() const { return run_progress(step_, steps_, seconds(), config_.max_minutes); }
   void one_step(double progress);
   TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
-  void log(double progress, double learning_rate, int block_size, int64_t epoch);
+  void log();
   void checkpoint();
   void resume();
 
@@ -130,7 +133,7 @@ Run::Run(const TrainConfig& config, bool resume_run)
       output_(config.output),
       tokenizer_(config.model),
       dataset_(config.data),
-      network_(make_network(config)),
+      network_(make_network(config, resume_run)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
       optimizer_(network_, config) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
@@ -221,17 +224,19 @@ void Run::one_step(double at) {
   result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
   result_.clean = clean / static_cast<double>(std::max<int64_t>(counts.clean, 1));
   meter_.loss += loss, meter_.noisy += result_.noisy, meter_.clean += result_.clean, meter_.norm += norm;
-  if (++meter_.steps >= config_.log_interval) log(at, learning_rate, block_size, data.epoch);
+  LogPoint& latest = meter_.latest;
+  latest.step = step_, latest.epoch = static_cast<double>(data.epoch), latest.progress = at;
+  latest.learning_rate = learning_rate, latest.block_size = block_size;
+  if (++meter_.steps >= config_.log_interval) log();
 }
 
-void Run::log(double at, double learning_rate, int block_size, int64_t epoch) {
+void Run::log() {
   const auto n = static_cast<double>(meter_.steps);
   const double spent = std::max(seconds_since(meter_.start), 1e-9);
-  LogPoint point;
-  point.step = step_, point.epoch = static_cast<double>(epoch), point.progress = at,
+  LogPoint point = meter_.latest;
   point.seconds = seconds();
   point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
-  point.learning_rate = learning_rate, point.gradient_norm = meter_.norm / n, point.block_size = block_size;
+  point.gradient_norm = meter_.norm / n;
   point.samples_per_second = static_cast<double>(meter_.samples) / spent;
   point.tokens_per_second = static_cast<double>(meter_.tokens) / spent;
   points_.push_back(point);
@@ -274,6 +279,7 @@ TrainResult Run::train(int64_t stop_after) {
     if (seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes) checkpoint(), saved = true;
     if (stop_after > 0 && step_ - first_step >= stop_after) break;
   }
+  if (meter_.steps > 0) log();
   if (!saved) checkpoint();
   result_.step = step_;
   result_.progress = progress();
@@ -316,7 +322,7 @@ int train_command(int argc, const char* const* argv) {
   const TrainResult result = train(config, resume);
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
              result.step, result.loss, config.output);
-  if (result.progress < 1) fmt::print("continue with: dvlm train --config {} --resume\n", config_path);
+  if (result.progress < 1) fmt::print("the same command with --resume continues it\n");
   return interrupted() ? 130 : 0;
 }
 

@@ -18,8 +18,8 @@ struct TrainResult {
 // checkpoint, when interrupted() or after `stop_after` more steps (0 = no such limit). Throws Error.
 TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after = 0);
 
-// The body of `dvlm train`: --config FILE [--set KEY=VALUE]... [--resume] [--output FOLDER]. Returns the exit status: 130
-// when Ctrl-C stopped the run, so that a script does not go on with half a model. Throws Error.
+// The body of `dvlm train`: --config FILE [--set KEY=VALUE]... [--resume] [--output FOLDER]. Returns the exit
+// status: 130 when Ctrl-C stopped the run, so that a script does not go on with half a model. Throws Error.
 int train_command(int argc, const char* const* argv);
 
 }  // namespace dvlm

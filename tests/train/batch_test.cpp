@@ -97,7 +97,7 @@ TEST(Collate, PadsOnTheRightAndHidesThePadding) {
   const std::vector<Sample> samples = {shorter.sample, toy.sample};
   const std::vector<Row> rows = {shorter.row({MaskedFlags(22, 0)}), toy.row({mask_at({16})})};
   const TrainBatch batch = collate(rows, samples, toy::kPad);
-  const int64_t length = 59, used = 22 - 5 + 22;
+  const int64_t length = 64, used = 22 - 5 + 22;  // 27 + 32 = 59, rounded up
   ASSERT_EQ(batch.input.tokens.sizes(), (std::vector<int64_t>{2, length}));
   ASSERT_EQ(batch.input.mask.sizes(), (std::vector<int64_t>{2, 1, length, length}));
   EXPECT_EQ(batch.input.tokens[0][used].item<int64_t>(), toy::kPad);
@@ -107,7 +107,8 @@ TEST(Collate, PadsOnTheRightAndHidesThePadding) {
   EXPECT_EQ(batch.noisy_rows.item<int64_t>(), length + 10);
   EXPECT_EQ(batch.noisy_targets.item<int64_t>(), 31);
   EXPECT_EQ(batch.answer_tokens, 5 + 5 + 3);
-  EXPECT_EQ(batch.input.positions[2][1][length - 1].item<int64_t>(), 31);
+  EXPECT_EQ(batch.input.positions[2][1][58].item<int64_t>(), 31);
+  EXPECT_TRUE(batch.input.mask[1][0].slice(0, 59).slice(1, 59).equal(torch::eye(5, torch::kBool)));
 }
 
 TEST(Collate, AutoregressiveBatchesNeedNoMask) {
@@ -119,7 +120,7 @@ TEST(Collate, AutoregressiveBatchesNeedNoMask) {
   EXPECT_FALSE(batch.input.mask.defined());
   EXPECT_EQ(batch.input.patches.size(0), 32);
   EXPECT_EQ(batch.input.grids.size(), 2u);
-  EXPECT_TRUE(batch.input.feature_rows.equal(torch::tensor({4, 5, 6, 7, 36, 37, 38, 39}, torch::kInt64)));
+  EXPECT_TRUE(batch.input.feature_rows.equal(torch::tensor({4, 5, 6, 7, 68, 69, 70, 71}, torch::kInt64)));
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ TEST_P(Resume, SixStepsEqualThreeAndThree) {
   const toy::RunFixture fixture;
   TrainConfig straight = fixture.config(GetParam(), "straight"),
               halves = fixture.config(GetParam(), "halves");
+  straight.threads = halves.threads = 2;
   straight.accumulation = halves.accumulation = 2;  // 10 samples: the second half is in the second epoch
   const TrainResult whole = train(straight, false);
   EXPECT_EQ(whole.step, 6);
