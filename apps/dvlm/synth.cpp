@@ -38,8 +38,6 @@ void run_synth(Arguments& arguments) {
       arguments.mode.empty() ? options.split == Split::train : arguments.mode == "conversation";
   options.images = !arguments.no_images;
   for (const std::string& name : arguments.types) options.types.push_back(type_from_name(name));
-  if (!arguments.types.empty() && options.conversations)
-    fail("--types chooses single questions; add --mode question, or leave it out");
   if (!arguments.sheet.empty())
     write_contact_sheet(options, arguments.sheet, arguments.columns, arguments.rows);
   if (options.output.empty()) {
@@ -74,11 +72,13 @@ void add_synth(CLI::App& app) {
       ->add_option("--mode", arguments->mode,
                    "conversation (default for train) or question (default for test)")
       ->check(CLI::IsMember({"conversation", "question"}));
-  command->add_option("--types", arguments->types, "types of single questions, e.g. where,count,describe")
+  command->add_option("--types", arguments->types, "ask only questions of these types, e.g. where,count,describe")
       ->delimiter(',');
   command->add_option("--min-turns", options.min_turns, "fewest questions in a conversation")
       ->capture_default_str();
   command->add_option("--max-turns", options.max_turns, "most questions in a conversation")
+      ->capture_default_str();
+  command->add_option("--max-objects", options.max_objects, "most objects in a scene (1 to 6)")
       ->capture_default_str();
   command->add_option("--threads", options.threads, "threads that draw")->capture_default_str();
   command->add_flag("--no-images", arguments->no_images, "write data.jsonl only");

@@ -35,7 +35,7 @@ fs::path find_plugin() {
   for (const fs::path& candidate : {folder / kPlugin, folder / ".." / DVLM_LIBRARY_FOLDER / kPlugin})
     if (fs::exists(candidate, error)) return candidate;
   fail(
-      "training needs LibTorch: run ./dev setup --torch and build with -DDVLM_TORCH=ON, so that {} stands "
+      "training needs LibTorch: run ./dev setup and build with -DDVLM_TORCH=ON, so that {} stands "
       "beside {}",
       kPlugin, (folder / "dvlm").string());
 }
@@ -56,7 +56,7 @@ void run_train(const Arguments& arguments) {
 
   const fs::path path = find_plugin();
   void* plugin = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!plugin) fail("cannot load {}: {}; build it again with ./dev setup --torch", path.string(), dlerror());
+  if (!plugin) fail("cannot load {}: {}; build it again with ./dev setup", path.string(), dlerror());
   using Entry = int (*)(int, const char* const*);
   const auto entry = reinterpret_cast<Entry>(dlsym(plugin, "dvlm_plugin_train"));
   if (!entry) fail("{} is not dvlm's plugin or is of another version; build it again", path.string());

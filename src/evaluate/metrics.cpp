@@ -112,12 +112,12 @@ double sentence_f1(const std::string& expected, const std::string& found) {
 }
 
 bool is_long(const std::string& type) {
-  return type == "describe" || type == "plan" || type == "boxes";
+  return type == "describe" || type == "plan" || type == "grid" || type == "boxes";
 }
 
 double score(const std::string& type, const std::string& expected, const std::string& found) {
   if (type == "box" || type == "boxes") return box_f1(parse_boxes(expected), parse_boxes(found));
-  if (type == "describe" || type == "plan") return sentence_f1(expected, found);
+  if (type == "describe" || type == "plan" || type == "grid") return sentence_f1(expected, found);
   return normalised_answer(expected) == normalised_answer(found) ? 1 : 0;
 }
 

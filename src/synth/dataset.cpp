@@ -75,12 +75,12 @@ class Writer {
 
  private:
   Scene conversation(Painter& painter, int64_t index, const std::string& image, Json& line) const {
-    Scene scene = make_scene(painter, options_.seed, options_.split, index);
+    Scene scene = make_scene(painter, options_.seed, options_.split, index, 0, options_.max_objects);
     Random random = sample_random(options_.seed, options_.split, Purpose::question, index);
     const int turns =
         options_.min_turns + static_cast<int>(random.below(options_.max_turns - options_.min_turns + 1));
     Json messages = Json::array(), types = Json::array();
-    for (const Question& question : converse(scene, turns, random)) {
+    for (const Question& question : converse(scene, turns, random, options_.types)) {
       messages.push_back(user_message(question, messages.empty() ? image : std::string()));
       messages.push_back({{"role", "assistant"}, {"content", question.answer}});
       types.push_back(type_name(question.type));
@@ -94,7 +94,7 @@ class Writer {
   Scene single_question(Painter& painter, int64_t index, const std::string& image, Json& line) const {
     const QuestionType type = types_[static_cast<size_t>(index) % types_.size()];
     for (int attempt = 0; attempt < 256; ++attempt) {
-      Scene scene = make_scene(painter, options_.seed, options_.split, index, attempt);
+      Scene scene = make_scene(painter, options_.seed, options_.split, index, attempt, options_.max_objects);
       Random random = sample_random(options_.seed, options_.split, Purpose::question, index, attempt);
       const auto question = ask(type, scene, random);
       if (!question) continue;
@@ -173,6 +173,8 @@ void SynthOptions::validate() const {
   if (min_turns < 1 || max_turns < min_turns || max_turns > 16)
     fail("synth: min_turns is {} and max_turns {}; 1 <= min_turns <= max_turns <= 16 is needed", min_turns,
          max_turns);
+  if (max_objects < 1 || max_objects > kMaxObjects)
+    fail("synth: max_objects is {}; it must be 1 to {}", max_objects, kMaxObjects);
   if (threads < 1 || threads > 1024) fail("synth: threads is {}; it must be 1 to 1024", threads);
 }
 
@@ -207,7 +209,8 @@ void write_contact_sheet(const SynthOptions& options, const fs::path& path, int 
   Picture sheet{columns * kCell, rows * kCell, {}};
   sheet.rgb.assign(static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height) * 3, kGrey);
   for (int i = 0; i < columns * rows; ++i) {
-    const Scene scene = make_scene(painter, options.seed, options.split, options.first + i);
+    const Scene scene =
+        make_scene(painter, options.seed, options.split, options.first + i, 0, options.max_objects);
     const Picture picture = painter.paint(scene);
     const int left = i % columns * kCell + (kCell - kPicture) / 2 + (kPicture - picture.width) / 2;
     const int top = i / columns * kCell + (kCell - kPicture) / 2 + (kPicture - picture.height) / 2;

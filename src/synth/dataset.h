@@ -16,7 +16,8 @@ struct SynthOptions {
   Split split = Split::train;
   bool conversations = true;         // false: one question a line, with "type" and "answer" fields
   int min_turns = 6, max_turns = 8;  // of a conversation
-  std::vector<QuestionType> types;   // of single questions, in turn; empty: all of them
+  std::vector<QuestionType> types;   // of questions (single ones: in turn); empty: all of them
+  int max_objects = kMaxObjects;     // 1..6 in a scene
   int threads = 1;
   bool images = true;      // false: only data.jsonl
   bool overwrite = false;  // replace an existing data.jsonl

@@ -158,8 +158,8 @@ std::optional<Question> ask_boxes(const Scene& scene, Random& random) {
 }
 
 std::optional<Question> ask_describe(const Scene& scene, Random& random) {
-  std::string answer = fmt::format("The picture shows {} with {} objects on it.", scene.background.phrase(),
-                                   scene.objects.size());
+  std::string answer = fmt::format("The picture shows {} with {} object{} on it.", scene.background.phrase(),
+                                   scene.objects.size(), scene.objects.size() == 1 ? "" : "s");
   for (const Object& object : scene.objects) {
     answer += fmt::format(" There is {} {}", with_article(object.name()), place_phrase(object.place));
     answer += object.kind == Kind::sign ? fmt::format(", and it says {}.", object.text) : ".";
@@ -172,6 +172,20 @@ std::optional<Question> ask_describe(const Scene& scene, Random& random) {
       phrase(random, {"Describe the picture.", "Describe this image.", "What do you see?",
                       "Describe the scene in detail.", "What is in the picture?"});
   return Question{QuestionType::describe, text, answer, "describe"};
+}
+
+// Every place in reading order, empty ones too: the densest account of a picture, hence the best teacher of
+// where things are.
+std::optional<Question> ask_grid(const Scene& scene, Random& random) {
+  std::string answer;
+  for (int place = 0; place < kPlaces; ++place) {
+    const Object* object = object_at(scene, place);
+    answer += fmt::format("{}{}: {}", place == 0 ? "" : "\n", kPlaceNames[static_cast<size_t>(place)],
+                          object ? with_article(object->name()) : "nothing");
+  }
+  const std::string text = phrase(random, {"What is in each place?", "Go through all nine places.",
+                                           "List every place and what is there.", "Fill in the grid."});
+  return Question{QuestionType::grid, text, answer, "grid"};
 }
 
 std::optional<Question> ask_plan(const Scene& scene, Random& random) {

@@ -23,6 +23,9 @@ std::string join_list(const std::vector<std::string>& items);
 // The objects that "the <name>" names without doubt.
 std::vector<const Object*> unique_objects(const Scene& scene);
 
+// Null where the place is empty.
+const Object* object_at(const Scene& scene, int place);
+
 // Places without an object, in reading order.
 std::vector<int> free_places(const Scene& scene);
 
@@ -30,5 +33,6 @@ std::optional<Question> ask_box(const Scene& scene, Random& random);
 std::optional<Question> ask_boxes(const Scene& scene, Random& random);
 std::optional<Question> ask_describe(const Scene& scene, Random& random);
 std::optional<Question> ask_plan(const Scene& scene, Random& random);
+std::optional<Question> ask_grid(const Scene& scene, Random& random);
 
 }  // namespace dvlm

@@ -12,18 +12,13 @@ namespace dvlm {
 namespace {
 
 constexpr std::array<std::string_view, kQuestionTypes> kTypeNames = {
-    "what", "where", "colour", "count", "relation", "exists", "read", "box", "boxes", "describe", "plan"};
+    "what", "where", "colour", "count",    "relation", "exists",
+    "read", "box",   "boxes",  "describe", "plan",     "grid"};
 
 std::string replace_all(std::string text, std::string_view mark, const std::string& value) {
   for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + value.size()))
     text.replace(at, mark.size(), value);
   return text;
-}
-
-const Object* object_at(const Scene& scene, int place) {
-  for (const Object& object : scene.objects)
-    if (object.place == place) return &object;
-  return nullptr;
 }
 
 bool present(const Scene& scene, const std::string& name) {
@@ -281,7 +276,10 @@ QuestionType draw_short_type(Random& random) {
 
 QuestionType draw_long_type(Random& random) {
   const double u = random.uniform();
-  return u < 0.4 ? QuestionType::describe : u < 0.8 ? QuestionType::plan : QuestionType::boxes;
+  return u < 0.25   ? QuestionType::describe
+         : u < 0.55 ? QuestionType::plan
+         : u < 0.7  ? QuestionType::boxes
+                    : QuestionType::grid;
 }
 
 }  // namespace
@@ -309,6 +307,12 @@ std::vector<const Object*> unique_objects(const Scene& scene) {
   return unique;
 }
 
+const Object* object_at(const Scene& scene, int place) {
+  for (const Object& object : scene.objects)
+    if (object.place == place) return &object;
+  return nullptr;
+}
+
 std::vector<int> free_places(const Scene& scene) {
   std::vector<int> places;
   for (int place = 0; place < kPlaces; ++place)
@@ -326,12 +330,13 @@ QuestionType type_from_name(std::string_view name) {
   fail(
       "unknown question type '{}'; the types are what, where, colour, count, relation, exists, read, box, "
       "boxes, "
-      "describe, plan",
+      "describe, plan, grid",
       printable(name, 40));
 }
 
 bool is_long(QuestionType type) {
-  return type == QuestionType::boxes || type == QuestionType::describe || type == QuestionType::plan;
+  return type == QuestionType::boxes || type == QuestionType::describe || type == QuestionType::plan ||
+         type == QuestionType::grid;
 }
 
 std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random) {
@@ -358,17 +363,23 @@ std::optional<Question> ask(QuestionType type, const Scene& scene, Random& rando
       return ask_describe(scene, random);
     case QuestionType::plan:
       return ask_plan(scene, random);
+    case QuestionType::grid:
+      return ask_grid(scene, random);
   }
   return std::nullopt;
 }
 
-std::vector<Question> converse(const Scene& scene, int turns, Random& random) {
+std::vector<Question> converse(const Scene& scene, int turns, Random& random,
+                               const std::vector<QuestionType>& types) {
   std::vector<Question> questions;
   std::set<std::string> keys;
   const auto long_turn = static_cast<size_t>(random.below(turns));
   for (int tries = 0; tries < 60 * turns && static_cast<int>(questions.size()) < turns; ++tries) {
     const bool make_long = questions.size() == long_turn;
-    auto question = ask(make_long ? draw_long_type(random) : draw_short_type(random), scene, random);
+    const QuestionType type = !types.empty() ? pick(types, random)
+                              : make_long    ? draw_long_type(random)
+                                             : draw_short_type(random);
+    auto question = ask(type, scene, random);
     if (question && keys.insert(question->key).second) questions.push_back(std::move(*question));
   }
   return questions;

@@ -9,14 +9,28 @@
 
 namespace dvlm {
 
-// Short: what, where, colour, count, relation, exists, read. Structured: box, boxes. Long: describe, plan.
-enum class QuestionType { what, where, colour, count, relation, exists, read, box, boxes, describe, plan };
+// Short: what, where, colour, count, relation, exists, read. Structured: box, boxes. Long: describe, plan,
+// grid.
+enum class QuestionType {
+  what,
+  where,
+  colour,
+  count,
+  relation,
+  exists,
+  read,
+  box,
+  boxes,
+  describe,
+  plan,
+  grid
+};
 
-inline constexpr int kQuestionTypes = 11;
+inline constexpr int kQuestionTypes = 12;
 
 std::string_view type_name(QuestionType type);
 QuestionType type_from_name(std::string_view name);  // throws Error listing the names
-bool is_long(QuestionType type);                     // boxes, describe, plan
+bool is_long(QuestionType type);                     // boxes, describe, plan, grid
 
 struct Question {
   QuestionType type = QuestionType::what;
@@ -30,6 +44,8 @@ struct Question {
 std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random);
 
 // `turns` questions that differ, one of them long, at a random turn; fewer only when the scene has no more.
-std::vector<Question> converse(const Scene& scene, int turns, Random& random);
+// With `types` each question is of one of them instead.
+std::vector<Question> converse(const Scene& scene, int turns, Random& random,
+                               const std::vector<QuestionType>& types = {});
 
 }  // namespace dvlm

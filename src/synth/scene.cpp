@@ -77,8 +77,8 @@ void draw_pose(Object& object, Random& random) {
   }
 }
 
-std::vector<Object> draw_objects(Random& random) {
-  const int count = draw_count(random);
+std::vector<Object> draw_objects(Random& random, int max_objects) {
+  const int count = std::min(draw_count(random), max_objects);
   std::vector<Object> objects;
   if (random.uniform() < kSignShare) objects.push_back(draw_sign(random));
   if (count >= 3 && random.uniform() < kRepeatShare) {
@@ -167,7 +167,7 @@ std::string Background::phrase() const {
          (pattern == Pattern::checkered ? " checkered" : " striped") + " cloth";
 }
 
-Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt) {
+Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt, int max_objects) {
   Random random = sample_random(seed, split, Purpose::scene, index, attempt);
   Scene scene;
   const double u = random.uniform();
@@ -175,7 +175,7 @@ Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, in
   scene.background = draw_background(random);
   // Crowded draws may not fit: draw the objects anew, which is still a function of the stream alone.
   for (int tries = 0; tries < 1000; ++tries) {
-    scene.objects = draw_objects(random);
+    scene.objects = draw_objects(random, max_objects);
     std::vector<PixelSize> sizes;
     for (const Object& object : scene.objects) sizes.push_back(painter.measure(object));
     for (int layouts = 0; layouts < 5; ++layouts) {

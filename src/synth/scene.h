@@ -59,8 +59,11 @@ struct Scene {
 };
 
 inline constexpr int kPlaceMargin = 7;
+inline constexpr int kMaxObjects = 6;
 
 // `attempt` gives another scene of the same index (up to 255), for questions that not every scene allows.
-Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt = 0);
+// Fewer than kMaxObjects make easy scenes, to begin a training with.
+Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt = 0,
+                 int max_objects = kMaxObjects);
 
 }  // namespace dvlm
