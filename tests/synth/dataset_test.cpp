@@ -83,7 +83,7 @@ TEST_F(Dataset, TrainLinesAreConversationsAboutOnePicture) {
 }
 
 TEST_F(Dataset, TestLinesAreSingleQuestionsOfEveryTypeEquallyOften) {
-  SynthOptions test = options("test", Split::test, 110);
+  SynthOptions test = options("test", Split::test, 10 * kQuestionTypes);
   test.images = false;
   write_dataset(test);
   std::map<std::string, int> types;
