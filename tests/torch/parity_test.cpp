@@ -1,0 +1,70 @@
+// The LibTorch model against transformers' results, and against the native model.
+#include "parity.h"
+
+#include <cstdio>
+
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "model/native.h"
+#include "random_model.h"
+#include "temporary_folder.h"
+#include "torch/torch_model.h"
+
+namespace dvlm {
+namespace {
+
+const std::filesystem::path kRoot = std::filesystem::path(DVLM_FIXTURES) / "model";
+
+class TorchParity : public testing::TestWithParam<parity::Fixture> {};
+
+TEST_P(TorchParity, results_are_those_of_transformers) {
+  const auto model = load_torch_model(Checkpoint(GetParam().folder));
+  const parity::Report report = parity::expect_parity(*model, GetParam(), {.exact_bits = false});
+  std::printf("relative errors: features %.1e, logits %.1e, draft %.1e\n", report.features, report.logits,
+              report.draft);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TorchParity, testing::ValuesIn(parity::read_fixtures(kRoot)),
+                         parity::test_name);
+
+std::vector<float> prompt_logits(Model& model, const std::vector<TokenId>& tokens) {
+  std::vector<Position> positions;
+  std::vector<int> rows;
+  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) positions.push_back({i, i, i}), rows.push_back(i);
+  const auto sequence = model.new_sequence(static_cast<int>(tokens.size()));
+  Segment segment;
+  segment.sequence = sequence.get();
+  segment.tokens = tokens;
+  segment.positions = positions;
+  segment.keep = true;
+  segment.logit_rows = rows;
+  const Logits logits = model.forward({&segment, 1});
+  return {logits.values.begin(), logits.values.end()};
+}
+
+TEST(TorchModel, agrees_with_the_native_model) {
+  const TemporaryFolder folder;
+  const Checkpoint checkpoint(make_random_model(small_config(), 7, folder.path()));
+  ThreadPool pool(2);
+  const auto native = load_native(checkpoint, pool, {.precision = Precision::f32});
+  const auto torch = load_torch_model(checkpoint);
+  const std::vector<TokenId> tokens = {5, 17, 3, 3, 80, 41, 22, 9, 64, 1, 2};
+  EXPECT_LE(parity::relative_error(prompt_logits(*torch, tokens), prompt_logits(*native, tokens)), 1e-5);
+}
+
+TEST(TorchModel, a_full_sequence_is_refused) {
+  const TemporaryFolder folder;
+  const auto model = load_torch_model(Checkpoint(make_random_model(small_config(), 7, folder.path())));
+  const std::vector<TokenId> tokens = {1, 2, 3};
+  const std::vector<Position> positions(3);
+  const auto sequence = model->new_sequence(2);
+  Segment segment;
+  segment.sequence = sequence.get();
+  segment.tokens = tokens;
+  segment.positions = positions;
+  segment.keep = true;
+  EXPECT_THROW(model->forward({&segment, 1}), Error);
+}
+
+}  // namespace
+}  // namespace dvlm
