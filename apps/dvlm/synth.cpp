@@ -72,7 +72,9 @@ void add_synth(CLI::App& app) {
       ->add_option("--mode", arguments->mode,
                    "conversation (default for train) or question (default for test)")
       ->check(CLI::IsMember({"conversation", "question"}));
-  command->add_option("--types", arguments->types, "ask only questions of these types, e.g. where,count,describe")
+  command
+      ->add_option("--types", arguments->types,
+                   "ask only questions of these types, e.g. where,count,describe")
       ->delimiter(',');
   command->add_option("--min-turns", options.min_turns, "fewest questions in a conversation")
       ->capture_default_str();
