@@ -18,6 +18,11 @@ file(CREATE_LINK ${DVLM_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/own_fmt/fmt SYMBOLI
 # at::parallel_for is a template: without OpenMP its body would run on one thread here.
 find_package(OpenMP REQUIRED)
 
+# ccache keeps what is compiled against a precompiled header only when told that defines and __TIME__ in it do not matter.
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
+endif()
+
 # One precompiled <torch/torch.h> for every target that uses it. The warning flags of dvlm_flags may differ
 # between it and its users, code generation flags may not.
 add_library(dvlm_torch_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cpp)
