@@ -1,7 +1,6 @@
 #include "torch/cpu_attention.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "torch/cpu_matrix.h"
 #include "torch/cpu_rows.h"
 
 namespace dvlm {
@@ -19,13 +19,6 @@ constexpr int kUnit = 64;  // key ranges are multiples of this, to keep the numb
 
 int rounded_up(int n, int unit) {
   return (n + unit - 1) / unit * unit;
-}
-
-// C [m, n] (+)= A [m, k] B [k, n], B in row pairs: [k / 2][ld_b][2].
-void multiply(int m, int n, int k, const bf16* a, int ld_a, const bf16* b, int ld_b, float* c, int ld_c,
-              bool accumulate = false) {
-  at::native::cpublas::brgemm(m, n, k, ld_a, ld_b, ld_c, accumulate, reinterpret_cast<const at::BFloat16*>(a),
-                              reinterpret_cast<const at::BFloat16*>(b), c);
 }
 
 // [rows, columns] of 4-byte elements -> [columns, rows].
@@ -193,8 +186,8 @@ class Pass {
   }
 
   void scores(const Block& block) {
-    multiply(block.rows, block.keys, dim_, b_.q.data(), dim_, b_.keys_t.data() + 2 * block.k0, padded_,
-             b_.s.data(), block.keys);
+    multiply_pairs(block.rows, block.keys, dim_, b_.q.data(), dim_, b_.keys_t.data() + 2 * block.k0, padded_,
+                   b_.s.data(), block.keys);
   }
 
   void attend(const Block& block, int head, bf16* out, float* log_sums) {
@@ -208,8 +201,8 @@ class Pass {
       inverse[r] = sums.inverse;
       if (r < block.count) log_sums[row(block.q0 + r) * a_.heads + head] = sums.log_sum;
     }
-    multiply(block.rows, dim_, block.keys, b_.p.data(), block.keys, b_.value_pairs.data() + block.k0 * dim_,
-             dim_, b_.o.data(), dim_);
+    multiply_pairs(block.rows, dim_, block.keys, b_.p.data(), block.keys,
+                   b_.value_pairs.data() + block.k0 * dim_, dim_, b_.o.data(), dim_);
     for (int r = 0; r < block.count; ++r)
       rows::scale_row(b_.o.data() + r * dim_, inverse[r], dim_, out + out_at(block.q0 + r, head));
   }
@@ -226,8 +219,8 @@ class Pass {
     }
     std::fill_n(b_.d_o.begin() + block.count * dim_, (block.rows - block.count) * dim_, bf16{});
     scores(block);
-    multiply(block.rows, block.keys, dim_, b_.d_o.data(), dim_, b_.values_t.data() + 2 * block.k0, padded_,
-             b_.d_p.data(), block.keys);
+    multiply_pairs(block.rows, block.keys, dim_, b_.d_o.data(), dim_, b_.values_t.data() + 2 * block.k0,
+                   padded_, b_.d_p.data(), block.keys);
     for (int r = 0; r < block.rows; r += 2) {
       const auto softmax_row = [&](int i) {
         const ptrdiff_t start = static_cast<ptrdiff_t>(i) * block.keys;
@@ -239,8 +232,8 @@ class Pass {
       rows::softmax_backward(softmax_row(r), softmax_row(r + 1), block.keys, scale_,
                              b_.p_pairs.data() + start, b_.d_s_pairs.data() + start);
     }
-    multiply(block.rows, dim_, block.keys, b_.d_s.data(), block.keys, b_.key_pairs.data() + block.k0 * dim_,
-             dim_, b_.o.data(), dim_);
+    multiply_pairs(block.rows, dim_, block.keys, b_.d_s.data(), block.keys,
+                   b_.key_pairs.data() + block.k0 * dim_, dim_, b_.o.data(), dim_);
     for (int r = 0; r < block.count; ++r) {
       const int i = block.q0 + r;
       rows::rotate_back(b_.o.data() + r * dim_, cosine(i), sine(i), dim_ / 2, d_qkv + at(i, head));
@@ -254,8 +247,8 @@ class Pass {
     // A pair of rows is one 4-byte element, so that transposing pairs transposes x.
     pairs_of(x, block.rows, b_.pairs.data());
     transpose(b_.pairs.data(), dim_, block.rows / 2, dim_, x_t, block.rows / 2);
-    multiply(dim_, block.keys, block.rows, x_t, block.rows, y_pairs, block.keys, sums + block.k0, padded_,
-             true);
+    multiply_pairs(dim_, block.keys, block.rows, x_t, block.rows, y_pairs, block.keys, sums + block.k0,
+                   padded_, true);
   }
 
   void write_key_gradients(bf16* d_qkv) {
@@ -285,14 +278,14 @@ void each_pass(const CpuAttention& attention, const Work& work) {
       Pass pass(attention, buffers, i / attention.kv_heads, static_cast<int>(i % attention.kv_heads));
       work(pass);
     }
-    at::native::cpublas::brgemm_release();
+    release_pair_products();
   });
 }
 
 }  // namespace
 
 bool cpu_attention_available() {
-  return at::native::cpublas::could_pack(at::kBFloat16);
+  return pair_products_available();
 }
 
 void CpuAttention::forward(bf16* out, float* log_sums) const {

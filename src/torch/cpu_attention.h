@@ -1,4 +1,4 @@
-// Rotary attention on the CPU in bf16, forward and backward, over the tile multiplication units. It reads q,
+// Rotary attention on the CPU in bf16, forward and backward, over bf16 tile or dot-product units. It reads q,
 // k and v where the linear layer left them, never writes the [L, L] scores to memory, and skips what the mask
 // hides.
 #pragma once
