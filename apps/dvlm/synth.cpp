@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/thread_pool.h"
+#include "options.h"
 #include "synth/dataset.h"
 
 namespace dvlm {
@@ -64,7 +65,9 @@ void add_synth(CLI::App& app) {
   command->add_option("--out", options.output, "folder for images/ and data.jsonl");
   command->add_option("--count", options.count, "number of scenes")->capture_default_str();
   command->add_option("--first", options.first, "index of the first scene")->capture_default_str();
-  command->add_option("--seed", options.seed, "seed of everything random")->capture_default_str();
+  command->add_option("--seed", options.seed, "seed of everything random")
+      ->check(kSeedRange)
+      ->capture_default_str();
   command->add_option("--split", arguments->split, "train or test: two disjoint worlds of one seed")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();
@@ -80,7 +83,9 @@ void add_synth(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--max-turns", options.max_turns, "most questions in a conversation")
       ->capture_default_str();
-  command->add_option("--max-objects", options.max_objects, "most objects in a scene (1 to 6)")
+  command->add_option("--max-objects", options.scene.max_objects, "most objects in a scene (1 to 6)")
+      ->capture_default_str();
+  command->add_option("--sign-share", options.scene.sign_share, "share of the scenes that have a sign")
       ->capture_default_str();
   command->add_option("--threads", options.threads, "threads that draw")->capture_default_str();
   command->add_flag("--no-images", arguments->no_images, "write data.jsonl only");

@@ -60,6 +60,7 @@ TextConfig read_text(const JsonObject& text, bool tied) {
   config.rms_norm_eps = static_cast<float>(text.number("rms_norm_eps", 0, 1, 1e-6));
   config.max_positions = whole(text, "max_position_embeddings", kMaxPositions, 128000);
   config.tie_word_embeddings = text.boolean("tie_word_embeddings", tied);
+  config.initializer_range = text.number("initializer_range", 0, 10, 0.02);
   if (text.boolean("use_sliding_window", false))
     fail("{}: use_sliding_window is true; sliding-window attention is not supported", text.where());
   read_rope(text, config);
@@ -82,12 +83,15 @@ VisionConfig read_vision(const JsonObject& vision, int text_hidden) {
   for (int64_t block : vision.integers("fullatt_block_indexes", 0, kMaxLayers, kMaxLayers))
     config.full_attention_blocks.push_back(static_cast<int>(block));
   config.tokens_per_second = vision.number("tokens_per_second", 0, 1e6, 2);
+  config.initializer_range = vision.number("initializer_range", 0, 10, 0.02);
   return config;
 }
 
 void add_stop_tokens(const json* value, const std::string& where, std::vector<TokenId>& stop) {
   if (!value) return;
   const json list = value->is_array() ? *value : json::array({*value});
+  if (list.size() > 64)
+    fail("{}: eos_token_id lists {} tokens; at most 64 are supported", where, list.size());
   for (const json& id : list) {
     if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > static_cast<double>(kMaxVocab))
       fail("{}: eos_token_id must be a token id or a list of them", where);
@@ -236,7 +240,8 @@ void write_config(const std::filesystem::path& folder, const ModelConfig& config
                  {"rope_theta", text.rope_theta},
                  {"rope_scaling", {{"type", "mrope"}, {"mrope_section", text.mrope_section}}},
                  {"max_position_embeddings", text.max_positions},
-                 {"tie_word_embeddings", text.tie_word_embeddings}}},
+                 {"tie_word_embeddings", text.tie_word_embeddings},
+                 {"initializer_range", text.initializer_range}}},
                {"vision_config",
                 {{"model_type", "fast_dvlm"},
                  {"depth", vision.depth},
@@ -253,6 +258,7 @@ void write_config(const std::filesystem::path& folder, const ModelConfig& config
                  {"window_size", vision.window_size},
                  {"fullatt_block_indexes", vision.full_attention_blocks},
                  {"tokens_per_second", vision.tokens_per_second},
+                 {"initializer_range", vision.initializer_range},
                  {"hidden_act", "silu"}}}};
   if (!config.stop_tokens.empty()) file["eos_token_id"] = config.stop_tokens.front();
   if (config.quantization) file["quantization_config"] = *config.quantization;

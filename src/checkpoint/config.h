@@ -24,6 +24,7 @@ struct TextConfig {
   std::vector<int> mrope_section;  // sums to head_dim / 2
   int max_positions = 0;
   bool tie_word_embeddings = true;
+  double initializer_range = 0.02;  // standard deviation of random weights, for training from nothing
 };
 
 struct VisionConfig {
@@ -39,6 +40,7 @@ struct VisionConfig {
   int window_size = 112;                   // pixels
   std::vector<int> full_attention_blocks;  // the other blocks attend inside windows
   double tokens_per_second = 2;
+  double initializer_range = 0.02;  // as TextConfig
   int head_dim() const { return hidden_size / heads; }
   int patch_elements() const { return in_channels * temporal_patch_size * patch_size * patch_size; }
   int merged_tokens_per_window_side() const { return window_size / spatial_merge_size / patch_size; }

@@ -5,6 +5,8 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/interrupt.h"
+#include "model/preprocessing.h"
 
 namespace dvlm {
 namespace {
@@ -59,27 +61,17 @@ class ImageSource {
   std::string bytes_;
 };
 
-PreprocessOptions base_options(const ModelConfig& config) {
-  PreprocessOptions options;
-  options.patch_size = config.vision.patch_size;
-  options.merge_size = config.vision.spatial_merge_size;
-  options.temporal_patch_size = config.vision.temporal_patch_size;
-  options.min_pixels = config.preprocessor.min_pixels;
-  options.max_pixels = config.preprocessor.max_pixels;
-  std::copy_n(config.preprocessor.image_mean, 3, options.mean);
-  std::copy_n(config.preprocessor.image_std, 3, options.std);
-  return options;
+// The item's limits, else the request's.
+int64_t low_limit(const ContentPart& part, const Request& request) {
+  return part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
+}
+int64_t high_limit(const ContentPart& part, const Request& request) {
+  return part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
 }
 
-// The item's limits, else the request's, else the checkpoint's. A limit that the caller gave wins over a
-// default that contradicts it.
 PreprocessOptions options_for(const ContentPart& part, const Request& request, const ModelConfig& config) {
-  PreprocessOptions options = base_options(config);
-  const int64_t low = part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
-  const int64_t high = part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
-  if (low > 0 && high > 0 && low > high) fail("min_pixels ({}) exceeds max_pixels ({})", low, high);
-  if (low > 0) options.min_pixels = low, options.max_pixels = std::max(options.max_pixels, low);
-  if (high > 0) options.max_pixels = high, options.min_pixels = std::min(options.min_pixels, high);
+  PreprocessOptions options = checkpoint_preprocessing(config);
+  limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
   options.resized_height = part.resized_height;
   options.resized_width = part.resized_width;
   return options;
@@ -89,10 +81,7 @@ VideoOptions video_options_for(const ContentPart& part, const Request& request) 
   VideoOptions options;
   if (part.fps > 0) options.fps = part.fps;
   options.nframes = part.nframes;
-  const int64_t low = part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
-  const int64_t high = part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
-  if (low > 0) options.min_pixels = low, options.max_pixels = std::max(options.max_pixels, low);
-  if (high > 0) options.max_pixels = high, options.min_pixels = std::min(options.min_pixels, high);
+  limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
   return options;
 }
 
@@ -105,10 +94,12 @@ void add_options(ContentHash& hash, const ContentPart& part, const Request& requ
 }
 
 void add_file(ContentHash& hash, const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) fail("cannot open the video {}", path.string());
+  std::error_code error;
+  std::ifstream file;  // of a regular file only: a pipe or device might never end
+  if (std::filesystem::is_regular_file(path, error)) file.open(path, std::ios::binary);
+  if (!file.is_open()) fail("cannot open the video {}: it is not a file that can be read", path.string());
   std::vector<std::byte> chunk(size_t{1} << 20);
-  while (file) {
+  while (file && !interrupted()) {
     file.read(reinterpret_cast<char*>(chunk.data()), static_cast<std::streamsize>(chunk.size()));
     hash.add(std::span(chunk).first(static_cast<size_t>(file.gcount())));
   }
@@ -198,10 +189,9 @@ Picture load_picture(const ContentPart& part, const Request& request, const Mode
                preprocess_video_file(local_path(part.source), video_options_for(part, request), options),
                config);
   } else if (picture.video) {
-    std::vector<Image> frames;
-    for (const ImageSource& source : sources) frames.push_back(source.decode());
-    load_video(picture, preprocess_frames(frames, part.fps > 0 ? part.fps : VideoOptions{}.fps, options),
-               config);
+    const auto frame = [&](size_t i) { return sources[i].decode(); };
+    const double fps = part.fps > 0 ? part.fps : VideoOptions{}.fps;
+    load_video(picture, preprocess_frames(sources.size(), frame, fps, options), config);
   } else {
     load_image(picture, sources.front(), options, config);
   }
@@ -210,7 +200,7 @@ Picture load_picture(const ContentPart& part, const Request& request, const Mode
 
 Patches patches_of(Picture& picture, const ModelConfig& config) {
   if (picture.video) return std::move(picture.patches);
-  return extract_patches({&picture.image, 1}, base_options(config));
+  return extract_patches({&picture.image, 1}, checkpoint_preprocessing(config));
 }
 
 }  // namespace dvlm

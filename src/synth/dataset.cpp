@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/thread_pool.h"
@@ -48,6 +46,19 @@ Json scene_json(const Scene& scene) {
           {"objects", std::move(objects)}};
 }
 
+// What training may learn about parts of the picture: each object's name (a sign's text) and its place. Names
+// and places begin with a space, as words inside a sentence do for the tokenizer.
+Json regions_json(const Scene& scene) {
+  Json regions = Json::array();
+  for (const Object& object : scene.objects) {
+    const Box& box = object.box;
+    const std::string name = object.kind == Kind::sign ? object.text : " " + object.name();
+    for (const std::string& label : {name, std::string(" ") + kPlaceNames[static_cast<size_t>(object.place)]})
+      regions.push_back({{"bbox_2d", {box.x1, box.y1, box.x2, box.y2}}, {"label", label}});
+  }
+  return regions;
+}
+
 Json user_message(const Question& question, const std::string& image) {
   Json content = Json::array();
   if (!image.empty()) content.push_back({{"type", "image"}, {"image", image}});
@@ -75,7 +86,7 @@ class Writer {
 
  private:
   Scene conversation(Painter& painter, int64_t index, const std::string& image, Json& line) const {
-    Scene scene = make_scene(painter, options_.seed, options_.split, index, 0, options_.max_objects);
+    Scene scene = make_scene(painter, options_.seed, options_.split, index, 0, options_.scene);
     Random random = sample_random(options_.seed, options_.split, Purpose::question, index);
     const int turns =
         options_.min_turns + static_cast<int>(random.below(options_.max_turns - options_.min_turns + 1));
@@ -86,6 +97,7 @@ class Writer {
       types.push_back(type_name(question.type));
     }
     line["messages"] = std::move(messages), line["types"] = std::move(types);
+    line["regions"] = regions_json(scene);
     return scene;
   }
 
@@ -94,7 +106,7 @@ class Writer {
   Scene single_question(Painter& painter, int64_t index, const std::string& image, Json& line) const {
     const QuestionType type = types_[static_cast<size_t>(index) % types_.size()];
     for (int attempt = 0; attempt < 256; ++attempt) {
-      Scene scene = make_scene(painter, options_.seed, options_.split, index, attempt, options_.max_objects);
+      Scene scene = make_scene(painter, options_.seed, options_.split, index, attempt, options_.scene);
       Random random = sample_random(options_.seed, options_.split, Purpose::question, index, attempt);
       const auto question = ask(type, scene, random);
       if (!question) continue;
@@ -102,39 +114,14 @@ class Writer {
       line["type"] = type_name(type), line["answer"] = question->answer;
       return scene;
     }
-    fail("no scene allows a question of type {} at index {}; this is a bug of the generator", type_name(type),
-         index);
+    fail(
+        "no scene with these options allows a question of type {}: leave the type out or allow more objects "
+        "and signs",
+        type_name(type));
   }
 
   const SynthOptions& options_;
   std::vector<QuestionType> types_;
-};
-
-// data.jsonl under another name until it is finished.
-class LineFile {
- public:
-  explicit LineFile(fs::path path) : path_(std::move(path)), partial_(path_.string() + ".partial") {
-    file_.reset(std::fopen(partial_.c_str(), "wb"));
-    if (!file_) fail("cannot write {}: {}", partial_.string(), std::strerror(errno));
-  }
-  void append(const std::string& text) {
-    if (std::fwrite(text.data(), 1, text.size(), file_.get()) != text.size())
-      fail("cannot write {}: {}", partial_.string(), std::strerror(errno));
-  }
-  void finish() {
-    if (std::fclose(file_.release()) != 0)
-      fail("cannot write {}: {}", partial_.string(), std::strerror(errno));
-    std::error_code error;
-    fs::rename(partial_, path_, error);
-    if (error) fail("cannot write {}: {}", path_.string(), error.message());
-  }
-
- private:
-  struct Closer {
-    void operator()(FILE* file) const { std::fclose(file); }
-  };
-  fs::path path_, partial_;
-  std::unique_ptr<FILE, Closer> file_;
 };
 
 void make_folders(const SynthOptions& options) {
@@ -167,25 +154,27 @@ std::vector<std::string> make_lines(const Writer& writer, std::vector<std::uniqu
 }  // namespace
 
 void SynthOptions::validate() const {
-  if (output.empty()) fail("synth: output is empty; name a folder");
   if (count < 1 || count > 100'000'000) fail("synth: count is {}; it must be 1 to 100000000", count);
   if (first < 0 || first > 1'000'000'000'000) fail("synth: first is {}; it must be 0 to 10^12", first);
   if (min_turns < 1 || max_turns < min_turns || max_turns > 16)
     fail("synth: min_turns is {} and max_turns {}; 1 <= min_turns <= max_turns <= 16 is needed", min_turns,
          max_turns);
-  if (max_objects < 1 || max_objects > kMaxObjects)
-    fail("synth: max_objects is {}; it must be 1 to {}", max_objects, kMaxObjects);
+  if (scene.max_objects < 1 || scene.max_objects > kMaxObjects)
+    fail("synth: max_objects is {}; it must be 1 to {}", scene.max_objects, kMaxObjects);
+  if (!(scene.sign_share >= 0 && scene.sign_share <= 1))
+    fail("synth: sign_share is {}; it must be 0 to 1", scene.sign_share);
   if (threads < 1 || threads > 1024) fail("synth: threads is {}; it must be 1 to 1024", threads);
 }
 
 int64_t write_dataset(const SynthOptions& options) {
   options.validate();
+  if (options.output.empty()) fail("synth: output is empty; name a folder");
   make_folders(options);
   const Writer writer(options);
   ThreadPool pool(options.threads);
   std::vector<std::unique_ptr<Painter>> painters;
   for (int i = 0; i < pool.threads(); ++i) painters.push_back(std::make_unique<Painter>());
-  LineFile file(options.output / "data.jsonl");
+  FileWriter file(options.output / "data.jsonl");
   Progress progress("scenes", options.count);
   int64_t done = 0;
   while (done < options.count && !interrupted()) {
@@ -196,11 +185,12 @@ int64_t write_dataset(const SynthOptions& options) {
     done = end;
     progress.update(done);
   }
-  file.finish();
+  file.commit();
   return done;
 }
 
 void write_contact_sheet(const SynthOptions& options, const fs::path& path, int columns, int rows) {
+  options.validate();
   if (columns < 1 || columns > 40 || rows < 1 || rows > 40)
     fail("synth: a contact sheet of {}x{} scenes is not possible; 1 to 40 each", columns, rows);
   constexpr int kCell = 260, kPicture = 252;
@@ -209,8 +199,7 @@ void write_contact_sheet(const SynthOptions& options, const fs::path& path, int 
   Picture sheet{columns * kCell, rows * kCell, {}};
   sheet.rgb.assign(static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height) * 3, kGrey);
   for (int i = 0; i < columns * rows; ++i) {
-    const Scene scene =
-        make_scene(painter, options.seed, options.split, options.first + i, 0, options.max_objects);
+    const Scene scene = make_scene(painter, options.seed, options.split, options.first + i, 0, options.scene);
     const Picture picture = painter.paint(scene);
     const int left = i % columns * kCell + (kCell - kPicture) / 2 + (kPicture - picture.width) / 2;
     const int top = i / columns * kCell + (kCell - kPicture) / 2 + (kPicture - picture.height) / 2;

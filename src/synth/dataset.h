@@ -17,12 +17,12 @@ struct SynthOptions {
   bool conversations = true;         // false: one question a line, with "type" and "answer" fields
   int min_turns = 6, max_turns = 8;  // of a conversation
   std::vector<QuestionType> types;   // of questions (single ones: in turn); empty: all of them
-  int max_objects = kMaxObjects;     // 1..6 in a scene
+  SceneOptions scene;
   int threads = 1;
   bool images = true;      // false: only data.jsonl
   bool overwrite = false;  // replace an existing data.jsonl
 
-  void validate() const;  // throws Error naming the bad field
+  void validate() const;  // throws Error naming the bad field; `output` may be empty for a contact sheet
 };
 
 // Returns the number of lines written: fewer than `count` after Ctrl-C, when the set is still complete in

@@ -11,7 +11,7 @@ namespace dvlm {
 namespace {
 
 constexpr int kBorder = 3, kGap = 4;  // pixels: to the edge of the picture, between two objects
-constexpr double kSignShare = 0.36, kRepeatShare = 0.45, kShapeShare = 0.42;
+constexpr double kRepeatShare = 0.45, kShapeShare = 0.42;
 
 double between(Random& random, double low, double high) {
   return low + (high - low) * random.uniform();
@@ -77,10 +77,10 @@ void draw_pose(Object& object, Random& random) {
   }
 }
 
-std::vector<Object> draw_objects(Random& random, int max_objects) {
-  const int count = std::min(draw_count(random), max_objects);
+std::vector<Object> draw_objects(Random& random, const SceneOptions& options) {
+  const int count = std::min(draw_count(random), options.max_objects);
   std::vector<Object> objects;
-  if (random.uniform() < kSignShare) objects.push_back(draw_sign(random));
+  if (random.uniform() < options.sign_share) objects.push_back(draw_sign(random));
   if (count >= 3 && random.uniform() < kRepeatShare) {
     const Object first = draw_object(random);
     const int copies = count >= 4 && random.uniform() < 0.4 ? 3 : 2;
@@ -167,7 +167,8 @@ std::string Background::phrase() const {
          (pattern == Pattern::checkered ? " checkered" : " striped") + " cloth";
 }
 
-Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt, int max_objects) {
+Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt,
+                 const SceneOptions& options) {
   Random random = sample_random(seed, split, Purpose::scene, index, attempt);
   Scene scene;
   const double u = random.uniform();
@@ -175,7 +176,7 @@ Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, in
   scene.background = draw_background(random);
   // Crowded draws may not fit: draw the objects anew, which is still a function of the stream alone.
   for (int tries = 0; tries < 1000; ++tries) {
-    scene.objects = draw_objects(random, max_objects);
+    scene.objects = draw_objects(random, options);
     std::vector<PixelSize> sizes;
     for (const Object& object : scene.objects) sizes.push_back(painter.measure(object));
     for (int layouts = 0; layouts < 5; ++layouts) {

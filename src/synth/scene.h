@@ -61,9 +61,14 @@ struct Scene {
 inline constexpr int kPlaceMargin = 7;
 inline constexpr int kMaxObjects = 6;
 
+// What a set of scenes shows more or less of; the defaults are those of the tests.
+struct SceneOptions {
+  int max_objects = kMaxObjects;  // 1..6
+  double sign_share = 0.36;       // of the scenes have a sign
+};
+
 // `attempt` gives another scene of the same index (up to 255), for questions that not every scene allows.
-// Fewer than kMaxObjects make easy scenes, to begin a training with.
 Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, int attempt = 0,
-                 int max_objects = kMaxObjects);
+                 const SceneOptions& options = {});
 
 }  // namespace dvlm

@@ -39,7 +39,7 @@ Tensor NetworkImpl::encode_images(const Tensor& patches, const std::vector<Grid>
   return vision_->run(patches, grids, type_);
 }
 
-Tensor NetworkImpl::hidden(const NetworkInput& input) {
+Tensor NetworkImpl::embed(const NetworkInput& input) {
   check_input(input);
   Tensor x = text_->embed(input.tokens.flatten());  // [B * L, hidden]
   if (input.patches.defined()) {
@@ -48,7 +48,11 @@ Tensor NetworkImpl::hidden(const NetworkInput& input) {
       fail("network: {} feature_rows for {} merged tokens", input.feature_rows.numel(), features.size(0));
     x = x.index_copy(0, input.feature_rows, features);
   }
-  x = text_->run(x, input.positions, input.mask, type_);
+  return x;
+}
+
+Tensor NetworkImpl::hidden(const NetworkInput& input, const Tensor& embedded) {
+  const Tensor x = text_->run(embedded, input.positions, input.mask, type_);
   return x.view({input.tokens.size(0), input.tokens.size(1), -1});
 }
 

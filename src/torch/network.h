@@ -26,8 +26,8 @@ struct NetworkInput {
 
 class NetworkImpl : public torch::nn::Module {
  public:
-  // Random weights: normal(0, 0.02), residual projections 0.02 / sqrt(2 * layers), biases 0, norms 1. The
-  // generator is LibTorch's: torch::manual_seed() first makes them repeatable.
+  // Random weights: normal(0, initializer_range of each tower), residual projections that / sqrt(2 * layers),
+  // biases 0, norms 1. The generator is LibTorch's: torch::manual_seed() first makes them repeatable.
   explicit NetworkImpl(const ModelConfig& config);
 
   // The type of linears and attention: kFloat32 (exact, the default) or kBFloat16 (fast). Weights, gradients,
@@ -36,7 +36,13 @@ class NetworkImpl : public torch::nn::Module {
 
   torch::Tensor encode_images(const torch::Tensor& patches,
                               const std::vector<Grid>& grids);  // f32 [tokens, hidden]
-  torch::Tensor hidden(const NetworkInput& input);              // f32 [B, L, hidden], after the final norm
+  // What enters the text tower, f32 [B * L, hidden]: embeddings, and features at input.feature_rows.
+  torch::Tensor embed(const NetworkInput& input);
+  // After the final norm, f32 [B, L, hidden]; `embedded` is embed(input).
+  torch::Tensor hidden(const NetworkInput& input, const torch::Tensor& embedded);
+  torch::Tensor hidden(const NetworkInput& input) { return hidden(input, embed(input)); }
+  // Rows of the stream as the head reads them: f32 [rows, hidden] after the final norm.
+  torch::Tensor normed(const torch::Tensor& rows) { return text_->normed(rows, {}, type_); }
   // f32 [..., hidden] -> [..., vocab] in the compute type. Select the rows that are scored first: the head is
   // costly.
   torch::Tensor logits(const torch::Tensor& hidden);

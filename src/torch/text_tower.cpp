@@ -9,8 +9,6 @@ namespace {
 
 using torch::Tensor;
 
-constexpr double kInitialSpread = 0.02;
-
 std::string numbered(const char* stem, size_t i) {
   return std::string(stem) + std::to_string(i);
 }
@@ -23,14 +21,14 @@ TextLayerImpl::TextLayerImpl(const TextConfig& config)
       mlp_rows_(config.intermediate_size) {
   const int64_t hidden = config.hidden_size, qkv_rows = query_rows_ + 2 * key_rows_;
   // Projections that write to the residual stream start smaller the deeper the stack (GPT-2).
-  const double residual_spread = kInitialSpread / std::sqrt(2.0 * config.layers);
+  const double residual_spread = config.initializer_range / std::sqrt(2.0 * config.layers);
   input_norm = register_parameter("input_norm", torch::ones({hidden}));
-  qkv_weight = register_parameter("qkv_weight", torch::randn({qkv_rows, hidden}) * kInitialSpread);
+  qkv_weight = register_parameter("qkv_weight", torch::randn({qkv_rows, hidden}) * config.initializer_range);
   qkv_bias = register_parameter("qkv_bias", torch::zeros({qkv_rows}));
   o_weight = register_parameter("o_weight", torch::randn({hidden, query_rows_}) * residual_spread);
   post_norm = register_parameter("post_norm", torch::ones({hidden}));
   gate_up_weight =
-      register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * kInitialSpread);
+      register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * config.initializer_range);
   down_weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
 }
 
@@ -52,12 +50,12 @@ void TextLayerImpl::name_weights(const std::string& prefix, NamedTensors& names)
 
 TextTowerImpl::TextTowerImpl(const TextConfig& config) : config_(config) {
   const int64_t hidden = config.hidden_size, vocab = config.vocab_size;
-  embedding_ = register_parameter("embedding", torch::randn({vocab, hidden}) * kInitialSpread);
+  embedding_ = register_parameter("embedding", torch::randn({vocab, hidden}) * config.initializer_range);
   for (int i = 0; i < config.layers; ++i)
     layers_.push_back(register_module(numbered("layer", static_cast<size_t>(i)), TextLayer(config)));
   norm_ = register_parameter("norm", torch::ones({hidden}));
   if (!config.tie_word_embeddings)
-    head_ = register_parameter("head", torch::randn({vocab, hidden}) * kInitialSpread);
+    head_ = register_parameter("head", torch::randn({vocab, hidden}) * config.initializer_range);
 }
 
 Tensor TextTowerImpl::embed(const Tensor& tokens) {
@@ -84,7 +82,11 @@ Tensor TextTowerImpl::run(Tensor x, const Tensor& positions, const Tensor& mask,
     y = layers::swiglu(layers::linear(y, layer->gate_up_weight));              // [B * L, intermediate]
     delta = layers::linear(y, layer->down_weight);                             // [B * L, hidden]
   }
-  return layers::add_norm(x, delta, norm_, eps, type).second.to(torch::kFloat32);
+  return normed(x, delta, type);
+}
+
+Tensor TextTowerImpl::normed(const Tensor& x, const Tensor& delta, torch::Dtype type) const {
+  return layers::add_norm(x, delta, norm_, config_.rms_norm_eps, type).second.to(torch::kFloat32);
 }
 
 void TextTowerImpl::name_weights(NamedTensors& names) const {

@@ -38,6 +38,8 @@ class TextTowerImpl : public torch::nn::Module {
   // final norm.
   torch::Tensor run(torch::Tensor x, const torch::Tensor& positions, const torch::Tensor& mask,
                     torch::Dtype type);
+  // The final norm of x + delta (delta may be undefined), rounded to `type`: f32 [rows, hidden].
+  torch::Tensor normed(const torch::Tensor& x, const torch::Tensor& delta, torch::Dtype type) const;
   torch::Tensor head() const;  // [vocab, hidden]
   const std::vector<TextLayer>& layers() const { return layers_; }
   const torch::Tensor& norm() const { return norm_; }  // [hidden], before the head

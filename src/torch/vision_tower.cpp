@@ -12,7 +12,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr double kInitialSpread = 0.02, kEps = 1e-6;
+constexpr double kEps = 1e-6;
 
 // Attention inside windows, and inside whole temporal slices (spec 4.3).
 std::vector<int64_t> slice_ends(const std::vector<Grid>& grids) {
@@ -51,15 +51,16 @@ Tensor permuted(const Tensor& x, const Order& order) {
 
 VisionBlockImpl::VisionBlockImpl(const VisionConfig& config) : mlp_rows_(config.intermediate_size) {
   const int64_t hidden = config.hidden_size;
-  const double residual_spread = kInitialSpread / std::sqrt(2.0 * config.depth);
+  const double residual_spread = config.initializer_range / std::sqrt(2.0 * config.depth);
   norm1 = register_parameter("norm1", torch::ones({hidden}));
-  qkv_weight = register_parameter("qkv_weight", torch::randn({3 * hidden, hidden}) * kInitialSpread);
+  qkv_weight =
+      register_parameter("qkv_weight", torch::randn({3 * hidden, hidden}) * config.initializer_range);
   qkv_bias = register_parameter("qkv_bias", torch::zeros({3 * hidden}));
   proj_weight = register_parameter("proj_weight", torch::randn({hidden, hidden}) * residual_spread);
   proj_bias = register_parameter("proj_bias", torch::zeros({hidden}));
   norm2 = register_parameter("norm2", torch::ones({hidden}));
   gate_up_weight =
-      register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * kInitialSpread);
+      register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * config.initializer_range);
   gate_up_bias = register_parameter("gate_up_bias", torch::zeros({2 * mlp_rows_}));
   down_weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
   down_bias = register_parameter("down_bias", torch::zeros({hidden}));
@@ -84,15 +85,16 @@ VisionTowerImpl::VisionTowerImpl(const VisionConfig& config) : config_(config) {
   const int64_t hidden = config.hidden_size, patch = config.patch_size;
   const int64_t merged = hidden * config.spatial_merge_size * config.spatial_merge_size;
   patch_weight_ = register_parameter(
-      "patch_weight",
-      torch::randn({hidden, config.in_channels, config.temporal_patch_size, patch, patch}) * kInitialSpread);
+      "patch_weight", torch::randn({hidden, config.in_channels, config.temporal_patch_size, patch, patch}) *
+                          config.initializer_range);
   for (int i = 0; i < config.depth; ++i)
     blocks_.push_back(register_module("block" + std::to_string(i), VisionBlock(config)));
   norm_ = register_parameter("norm", torch::ones({hidden}));
-  merge_weight0_ = register_parameter("merge_weight0", torch::randn({merged, merged}) * kInitialSpread);
+  merge_weight0_ =
+      register_parameter("merge_weight0", torch::randn({merged, merged}) * config.initializer_range);
   merge_bias0_ = register_parameter("merge_bias0", torch::zeros({merged}));
-  merge_weight2_ =
-      register_parameter("merge_weight2", torch::randn({config.out_hidden_size, merged}) * kInitialSpread);
+  merge_weight2_ = register_parameter(
+      "merge_weight2", torch::randn({config.out_hidden_size, merged}) * config.initializer_range);
   merge_bias2_ = register_parameter("merge_bias2", torch::zeros({config.out_hidden_size}));
 }
 

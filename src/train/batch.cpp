@@ -38,6 +38,14 @@ void append_noisy(Row& row, const Sample& sample, const Layout& layout, const Ma
   }
 }
 
+// Rows of the flattened hidden states and what they are scored against.
+struct Targets {
+  std::vector<int64_t> rows, tokens;
+  void add(const std::vector<Row::Scored>& scored, int64_t first) {
+    for (const Row::Scored& s : scored) rows.push_back(first + s.at), tokens.push_back(s.target);
+  }
+};
+
 torch::Tensor index_tensor(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kInt64);
 }
@@ -46,7 +54,7 @@ torch::Tensor index_tensor(const std::vector<int64_t>& values) {
 
 StreamTokens stream_tokens(const Tokenizer& tokenizer, const ModelConfig& config) {
   StreamTokens tokens;
-  tokens.mask = required_token(tokenizer, "|<MASK>|", "the mask");
+  tokens.mask = tokenizer.find(kMaskToken).value_or(-1);
   tokens.im_end = required_token(tokenizer, "<|im_end|>", "the end of a message");
   tokens.pad = required_token(tokenizer, "<|endoftext|>", "padding");
   tokens.image = config.image_token;
@@ -73,6 +81,13 @@ Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedF
   return row;
 }
 
+// The clean stream is the end of the row.
+void score_regions(Row& row, const Sample& sample) {
+  const auto clean_begin = static_cast<int>(row.tokens.size() - sample.ids.size());
+  for (const RegionToken& token : sample.regions)
+    for (const TokenId word : token.words) row.regions.push_back({clean_begin + token.at, word});
+}
+
 // oneDNN compiles a kernel for each new shape: lengths that differ from batch to batch are rounded up.
 constexpr size_t kLengthQuantum = 64;
 
@@ -94,7 +109,8 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   auto* ids = batch.input.tokens.data_ptr<int64_t>();
   auto* positions = batch.input.positions.data_ptr<int64_t>();
   bool* mask = dual ? batch.input.mask.data_ptr<bool>() : nullptr;
-  std::vector<int64_t> features, noisy_rows, noisy_targets, clean_rows, clean_targets;
+  std::vector<int64_t> features;
+  Targets noisy, clean, regions;
   for (int64_t b = 0; b < count; ++b) {
     const Row& row = rows[static_cast<size_t>(b)];
     const auto used = static_cast<int64_t>(row.tokens.size());
@@ -112,13 +128,13 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
       for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
     }
     for (const int at : row.features) features.push_back(b * length + at);
-    for (const Row::Scored& s : row.noisy)
-      noisy_rows.push_back(b * length + s.at), noisy_targets.push_back(s.target);
-    for (const Row::Scored& s : row.clean)
-      clean_rows.push_back(b * length + s.at), clean_targets.push_back(s.target);
+    noisy.add(row.noisy, b * length);
+    clean.add(row.clean, b * length);
+    regions.add(row.regions, b * length);
   }
-  batch.noisy_rows = index_tensor(noisy_rows), batch.noisy_targets = index_tensor(noisy_targets);
-  batch.clean_rows = index_tensor(clean_rows), batch.clean_targets = index_tensor(clean_targets);
+  batch.noisy_rows = index_tensor(noisy.rows), batch.noisy_targets = index_tensor(noisy.tokens);
+  batch.clean_rows = index_tensor(clean.rows), batch.clean_targets = index_tensor(clean.tokens);
+  batch.region_rows = index_tensor(regions.rows), batch.region_targets = index_tensor(regions.tokens);
 
   size_t values = 0;
   for (const Sample& sample : samples) {

@@ -12,9 +12,10 @@
 
 namespace dvlm {
 
-// Special tokens that streams are built from.
+// Special tokens that streams are built from; mask -1 where the tokenizer has none (next-token training
+// only).
 struct StreamTokens {
-  TokenId mask = 0, im_end = 0, pad = 0;
+  TokenId mask = -1, im_end = 0, pad = 0;
   TokenId image = 0, video = 0, vision_start = 0;
 };
 // Throws Error when the tokenizer lacks one.
@@ -32,6 +33,7 @@ struct Row {
   std::vector<StreamToken> stream;
   std::vector<int> features;  // tokens that image features replace, ascending
   std::vector<Scored> noisy, clean;
+  std::vector<Scored> regions;  // image tokens of the clean stream whose features are scored against a word
 };
 
 struct RowOptions {
@@ -46,11 +48,15 @@ struct RowOptions {
 Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedFlags> copies,
              const StreamTokens& tokens, const RowOptions& options);
 
+// Scores the features of each image token that regions cover against every word of theirs.
+void score_regions(Row& row, const Sample& sample);
+
 struct TrainBatch {
   NetworkInput input;
   torch::Tensor noisy_rows,
       noisy_targets;  // int64 [n]: row b * L + l of the flattened hidden states, and its token
   torch::Tensor clean_rows, clean_targets;
+  torch::Tensor region_rows, region_targets;
   int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
 };
 

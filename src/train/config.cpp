@@ -4,6 +4,7 @@
 #include <set>
 #include <type_traits>
 
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 
@@ -40,6 +41,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("threads", c.threads);
   visit("bf16", c.bf16);
   visit("freeze", c.freeze);
+  visit("region_weight", c.region_weight);
   visit("block_size", c.block_size);
   visit("annealing", c.annealing);
   visit("loss_weights", c.loss_weights);
@@ -143,8 +145,7 @@ TrainConfig parse_train_config(const json& value) {
 }
 
 TrainConfig read_train_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
-  json value = json::parse(read_file(path, size_t{1} << 24), nullptr, false, true);
-  if (value.is_discarded()) fail("{} is not valid JSON", path.string());
+  json value = parse_json(read_file(path, size_t{1} << 24), path.string(), true);
   if (!value.is_object()) fail("{}: a training config is one JSON object", path.string());
   for (const std::string& override_text : overrides) {
     const size_t equals = override_text.find('=');
@@ -196,6 +197,7 @@ void validate(const TrainConfig& c) {
   require(c.weight_decay >= 0, "weight_decay", "0 or more");
   require(c.clip_norm >= 0, "clip_norm", "0 (off) or more");
   require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
+  require(c.region_weight >= 0, "region_weight", "0 (off) or more");
   require(c.threads >= 0 && c.threads <= 4096, "threads", "between 0 (all cores) and 4096");
   require(c.block_size >= 2 && c.block_size <= 1024 && (c.block_size & (c.block_size - 1)) == 0, "block_size",
           "a power of two between 2 and 1024");

@@ -45,6 +45,8 @@ struct TrainConfig {
   bool bf16 = true;                 // matrix products; weights, optimiser, norms and loss stay float
   std::vector<std::string> freeze;  // weight names, '*' matches anything: "visual.*"
 
+  double region_weight = 0;  // of the words of "regions" beside the other losses; 0 = they are not learnt
+
   // Conversion only.
   int block_size = 32;
   std::string annealing = "paper";  // "paper" | "code" | "none": block size over progress (spec 9.7)

@@ -22,6 +22,7 @@ void visit_fields(Point& p, Visitor&& visit) {
   visit("loss", p.loss);
   visit("noisy", p.noisy);
   visit("clean", p.clean);
+  visit("regions", p.regions);
   visit("learning_rate", p.learning_rate);
   visit("gradient_norm", p.gradient_norm);
   visit("block_size", p.block_size);

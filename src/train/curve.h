@@ -11,6 +11,7 @@ struct LogPoint {
   int64_t step = 0;
   double epoch = 0, progress = 0, seconds = 0;
   double loss = 0, noisy = 0, clean = 0;  // noisy and clean: nats per scored token; noisy 0 in the "ar" stage
+  double regions = 0;                     // nats per image token with a region, 0 without
   double learning_rate = 0, gradient_norm = 0;
   int block_size = 0;  // 0 in the "ar" stage
   double samples_per_second = 0, tokens_per_second = 0;

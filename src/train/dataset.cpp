@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "image/video.h"
+#include "model/preprocessing.h"
 #include "text/chat.h"
 
 namespace dvlm {
@@ -17,16 +19,10 @@ constexpr int64_t kWindowBatches = 32;
 constexpr size_t kStepsAhead = 3;
 
 PreprocessOptions preprocess_options(const ModelConfig& config, const ContentPart& part) {
-  PreprocessOptions options;
-  options.patch_size = config.vision.patch_size;
-  options.merge_size = config.vision.spatial_merge_size;
-  options.temporal_patch_size = config.vision.temporal_patch_size;
-  options.min_pixels = part.min_pixels > 0 ? part.min_pixels : config.preprocessor.min_pixels;
-  options.max_pixels = part.max_pixels > 0 ? part.max_pixels : config.preprocessor.max_pixels;
+  PreprocessOptions options = checkpoint_preprocessing(config);
+  limit_pixels(part.min_pixels, part.max_pixels, options.min_pixels, options.max_pixels);
   options.resized_height = part.resized_height;
   options.resized_width = part.resized_width;
-  std::copy_n(config.preprocessor.image_mean, 3, options.mean);
-  std::copy_n(config.preprocessor.image_std, 3, options.std);
   return options;
 }
 
@@ -44,16 +40,19 @@ Patches load_video(const ContentPart& part, const fs::path& folder, const Prepro
   VideoOptions video;
   if (part.fps > 0) video.fps = part.fps;
   video.nframes = part.nframes;
+  limit_pixels(part.min_pixels, part.max_pixels, video.min_pixels, video.max_pixels);
   if (part.frames.empty()) return preprocess_video_file(local_path(part.source, folder), video, options);
-  std::vector<Image> frames;
-  for (const std::string& frame : part.frames) frames.push_back(load_image(frame, folder));
-  return preprocess_frames(frames, video.fps, options);
+  const auto frame = [&](size_t i) { return load_image(part.frames[i], folder); };
+  return preprocess_frames(part.frames.size(), frame, video.fps, options);
 }
 
 Sample tokenise(const nlohmann::json& line, const fs::path& folder, const SampleContext& context) {
   const auto messages = line.is_object() ? line.find("messages") : line.end();
   if (!line.is_object() || messages == line.end()) fail("expected an object with \"messages\"");
   const Conversation conversation = parse_messages(*messages);
+  for (const Message& message : conversation)
+    if (message.role == "assistant" && !message.content.empty() && message.content[0].text.starts_with('\n'))
+      fail("an answer begins with a line break, which tokenizers merge into the header before it; remove it");
   const ModelConfig& config = context.config;
   const int merge = config.vision.spatial_merge_size * config.vision.spatial_merge_size;
 
@@ -61,11 +60,13 @@ Sample tokenise(const nlohmann::json& line, const fs::path& folder, const Sample
   std::vector<int> image_tokens, video_tokens;
   std::vector<Grid> grids;
   std::vector<double> seconds;
+  std::vector<size_t> images;  // which of the visuals
   for (const Message& message : conversation) {
     for (const ContentPart& part : message.content) {
       if (part.type == ContentPart::Type::text) continue;
       const PreprocessOptions options = preprocess_options(config, part);
       const bool is_image = part.type == ContentPart::Type::image;
+      if (is_image) images.push_back(sample.visuals.size());
       sample.visuals.push_back(is_image ? preprocess_image(load_image(part.source, folder), options)
                                         : load_video(part, folder, options));
       const Patches& visual = sample.visuals.back();
@@ -78,6 +79,10 @@ Sample tokenise(const nlohmann::json& line, const fs::path& folder, const Sample
   options.add_generation_prompt = false;
   sample.ids = encode_chat(context.tokenizer, conversation, image_tokens, video_tokens, options);
   sample.positions = rope_index(sample.ids, grids, seconds, config).positions;
+  std::vector<const Patches*> pictures;
+  for (const size_t image : images) pictures.push_back(&sample.visuals[image]);
+  sample.regions =
+      region_tokens(sample.ids, parse_regions(line, pictures.size()), pictures, context.tokenizer, config);
   return sample;
 }
 
@@ -90,6 +95,7 @@ void cut(Sample& sample, const SampleContext& context) {
       [&](TokenId id) { return id == context.config.image_token || id == context.config.video_token; });
   sample.ids.resize(limit);
   sample.positions.resize(limit);
+  std::erase_if(sample.regions, [&](const RegionToken& token) { return token.at >= context.max_length; });
   if (loses_picture) sample = Sample{};
 }
 
@@ -118,9 +124,7 @@ Sample Dataset::load(int64_t i, const SampleContext& context) const {
   const Line& line = lines_[static_cast<size_t>(i)];
   const fs::path& path = paths_[line.file];
   try {
-    const nlohmann::json json = nlohmann::json::parse(line.text, nullptr, false);
-    if (json.is_discarded()) fail("not valid JSON");
-    Sample sample = tokenise(json, path.parent_path(), context);
+    Sample sample = tokenise(parse_json(line.text, "the line"), path.parent_path(), context);
     if (find_answers(sample.ids, context.markers).empty())
       fail("the conversation has no assistant answer to learn");
     cut(sample, context);

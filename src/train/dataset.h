@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 #include "train/layout.h"
+#include "train/regions.h"
 
 namespace dvlm {
 
@@ -22,9 +23,10 @@ namespace dvlm {
 struct Sample {
   std::vector<TokenId> ids;
   std::vector<Position> positions;
-  std::vector<Span> answers;     // tokens to learn
-  std::vector<Patches> visuals;  // pictures and videos in the order of their pads in `ids`
-  uint64_t draw = 0;             // epoch * dataset size + line: addresses this sample's noise
+  std::vector<Span> answers;         // tokens to learn
+  std::vector<Patches> visuals;      // pictures and videos in the order of their pads in `ids`
+  std::vector<RegionToken> regions;  // image tokens that the line has words for
+  uint64_t draw = 0;                 // epoch * dataset size + line: addresses this sample's noise
 };
 
 // What turns text and pictures into a sample. Refers to objects of the caller.
@@ -35,8 +37,8 @@ struct SampleContext {
   int max_length = 2048;
 };
 
-// JSONL files, mapped: {"messages": [...]} per line, other keys ignored, blank lines skipped. Picture paths
-// are relative to the file's folder.
+// JSONL files, mapped: {"messages": [...], "regions": [...]} per line, regions optional, other keys ignored,
+// blank lines skipped. Picture paths are relative to the file's folder.
 class Dataset {
  public:
   // Throws Error when a file is missing or holds no line.

@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <cmath>
@@ -10,11 +9,14 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
+#include "torch/allocator.h"
 #include "train/curve.h"
 #include "train/loss.h"
+#include "train/mask_token.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/state.h"
@@ -38,23 +40,22 @@ bool has_weights(const fs::path& folder) {
 ModelConfig model_config(const TrainConfig& config) {
   ModelConfig model = read_config(config.model);
   if (config.stage == "convert") {
+    model.architecture = "Fast_dVLMForConditionalGeneration";
     model.block_size = config.block_size;
     model.minimum_noise_level = config.minimum_noise_level;
   }
   return model;
 }
 
-// With `resume` the weights come from the run's state.
-Network make_network(const TrainConfig& config, bool resume) {
+// A resumed run then reads its own weights over these; frozen ones are not in its state.
+Network make_network(const TrainConfig& config) {
   torch::manual_seed(config.seed);
   Network network(model_config(config));
   network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
-  if (resume) return network;
   if (has_weights(config.model))
     network->load(Checkpoint(config.model));
   else if (config.stage == "convert")
-    spdlog::warn("{} holds no weights: converting a random model; train the \"ar\" stage first",
-                 config.model);
+    log_warning("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
   return network;
 }
 
@@ -67,15 +68,21 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   }
 }
 
-void make_output(const TrainConfig& config, bool resume) {
+// The output folder with everything of a model folder but weights and config.json.
+fs::path make_output(const TrainConfig& config, bool resume) {
+  const int vocab_size = read_config(config.model).text.vocab_size;
   std::error_code error;
   fs::create_directories(config.output, error);
   if (error) fail("cannot create the output folder {}: {}", config.output, error.message());
   if (!resume && fs::exists(fs::path(config.output) / kStateFile))
     fail("{} already holds a training run; continue it with --resume or name another output", config.output);
+  if (!resume && has_weights(config.output))
+    fail("{} already holds a model, which training would overwrite; name another output", config.output);
   if (fs::equivalent(config.model, config.output, error))
     fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
   copy_companions(config.model, config.output);
+  if (config.stage == "convert") ensure_mask_token(config.output, vocab_size);
+  return config.output;
 }
 
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
@@ -91,7 +98,7 @@ int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
 
 // Sums since the last log line.
 struct Meter {
-  double loss = 0, noisy = 0, clean = 0, norm = 0;
+  double loss = 0, noisy = 0, clean = 0, regions = 0, norm = 0;
   int64_t steps = 0, samples = 0, tokens = 0;
   LogPoint latest;  // what is not a mean
   Clock::time_point start = Clock::now();
@@ -112,9 +119,9 @@ class Run {
   void resume();
 
   TrainConfig config_;
+  Dataset dataset_;
   fs::path output_;
   Tokenizer tokenizer_;
-  Dataset dataset_;
   Network network_;
   StreamTokens tokens_;
   Optimizer optimizer_;
@@ -130,10 +137,10 @@ class Run {
 
 Run::Run(const TrainConfig& config, bool resume_run)
     : config_(config),
-      output_(config.output),
-      tokenizer_(config.model),
       dataset_(config.data),
-      network_(make_network(config, resume_run)),
+      output_(make_output(config, resume_run)),
+      tokenizer_(output_),
+      network_(make_network(config)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
       optimizer_(network_, config) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
@@ -141,7 +148,6 @@ Run::Run(const TrainConfig& config, bool resume_run)
          tokenizer_.size(), network_->config().text.vocab_size);
   check_chat_template(config.model);
   steps_ = total_steps(config, dataset_);
-  make_output(config, resume_run);
   if (resume_run) resume();
   std::string log;
   for (const LogPoint& point : points_) log += to_json_line(point);
@@ -159,7 +165,7 @@ void Run::resume() {
          config_.stage);
   for (const char* key : {"batch_size", "accumulation", "seed", "data"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
-      spdlog::warn("'{}' differs from the run's start: the order of the data changes from here on", key);
+      log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
   step_ = run.step;
   earlier_seconds_ = run.seconds;
   optimizer_.set_steps(run.step);
@@ -180,6 +186,7 @@ TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) cons
     std::vector<MaskedFlags> copies;
     if (config_.stage == "convert") copies = draw_noise(sample.ids, layout, tokens_.im_end, noise, key);
     rows.push_back(make_row(sample, layout, copies, tokens_, options));
+    if (config_.region_weight > 0) score_regions(rows.back(), sample);
   }
   return collate(rows, samples, tokens_.pad);
 }
@@ -189,8 +196,8 @@ void Run::one_step(double at) {
   const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
   const StepLoader::Step data = loader_->next();
   if (data.dropped > 0 && !warned_dropped_) {
-    spdlog::warn("some samples are left out: max_length {} would cut through their pictures",
-                 config_.max_length);
+    log_warning("some samples are left out: max_length {} would cut through their pictures",
+                config_.max_length);
     warned_dropped_ = true;
   }
   std::vector<TrainBatch> batches;
@@ -200,17 +207,19 @@ void Run::one_step(double at) {
     TrainBatch batch = make_batch(samples, std::max(block_size, 1));
     counts.noisy += batch.noisy_rows.numel();
     counts.clean += batch.clean_rows.numel();
+    counts.regions += batch.region_rows.numel();
     counts.answer_tokens += batch.answer_tokens;
     meter_.samples += static_cast<int64_t>(samples.size());
     for (const Sample& sample : samples) meter_.tokens += static_cast<int64_t>(sample.ids.size());
     batches.push_back(std::move(batch));
   }
-  double loss = 0, noisy = 0, clean = 0;
+  double loss = 0, noisy = 0, clean = 0, regions = 0;
   for (const TrainBatch& batch : batches) {
     if (batch.clean_rows.numel() + batch.noisy_rows.numel() == 0) continue;
     const Loss part = training_loss(network_, batch, counts, config_);
     part.total.backward();
     loss += part.total.item<double>(), noisy += part.noisy, clean += part.clean;
+    regions += part.regions;
   }
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
@@ -223,6 +232,7 @@ void Run::one_step(double at) {
   result_.loss = loss;
   result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
   result_.clean = clean / static_cast<double>(std::max<int64_t>(counts.clean, 1));
+  meter_.regions += regions / static_cast<double>(std::max<int64_t>(counts.regions, 1));
   meter_.loss += loss, meter_.noisy += result_.noisy, meter_.clean += result_.clean, meter_.norm += norm;
   LogPoint& latest = meter_.latest;
   latest.step = step_, latest.epoch = static_cast<double>(data.epoch), latest.progress = at;
@@ -236,6 +246,7 @@ void Run::log() {
   LogPoint point = meter_.latest;
   point.seconds = seconds();
   point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
+  point.regions = meter_.regions / n;
   point.gradient_norm = meter_.norm / n;
   point.samples_per_second = static_cast<double>(meter_.samples) / spent;
   point.tokens_per_second = static_cast<double>(meter_.tokens) / spent;
@@ -319,6 +330,7 @@ int train_command(int argc, const char* const* argv) {
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();
+  keep_freed_memory();
   const TrainResult result = train(config, resume);
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
              result.step, result.loss, config.output);

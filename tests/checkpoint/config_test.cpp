@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "temporary_folder.h"
@@ -87,13 +88,35 @@ TEST(Config, GenerationConfigAddsStopTokens) {
 
 TEST(Config, WritesWhatItReads) {
   TemporaryFolder folder;
-  const ModelConfig config = read(published());
+  ModelConfig config = read(published());
+  config.text.initializer_range = 0.05, config.vision.initializer_range = 0.07;
   write_config(folder.path(), config);
   const ModelConfig again = read_config(folder.path());
   EXPECT_EQ(again.text.intermediate_size, config.text.intermediate_size);
   EXPECT_EQ(again.vision.full_attention_blocks, config.vision.full_attention_blocks);
   EXPECT_EQ(again.preprocessor.max_pixels, config.preprocessor.max_pixels);
   EXPECT_EQ(again.stop_tokens, config.stop_tokens);
+  EXPECT_EQ(again.text.initializer_range, 0.05);
+  EXPECT_EQ(again.vision.initializer_range, 0.07);
+}
+
+TEST(Config, DeepNestingIsRefusedBeforeAnythingRecurses) {
+  for (const char* brackets : {"[]", "{}"}) {
+    const size_t levels = 200'000;
+    std::string text = R"({"quantization_config":)";
+    for (size_t i = 0; i < levels; ++i) text += brackets[0] == '[' ? "[" : "{\"a\":";
+    text += "1" + std::string(levels, brackets[1]) + "}";
+    TemporaryFolder folder;
+    write_file(folder / "config.json", text);
+    try {
+      read_config(folder.path());
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("64 levels"), std::string::npos);
+    }
+  }
+  EXPECT_EQ(parse_json(R"(["[[[[", "\"[[[["])", "x").size(), 2u);
+  EXPECT_EQ(parse_json(std::string(64, '[') + std::string(64, ']'), "x").size(), 1u);
 }
 
 TEST(Config, WrongValuesAreNamed) {

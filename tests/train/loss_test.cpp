@@ -37,7 +37,8 @@ struct Bench {
   }
 
   Loss loss(const TrainBatch& batch) {
-    const LossCounts counts{batch.noisy_rows.numel(), batch.clean_rows.numel(), batch.answer_tokens};
+    const LossCounts counts{batch.noisy_rows.numel(), batch.clean_rows.numel(), batch.region_rows.numel(),
+                            batch.answer_tokens};
     return training_loss(network, batch, counts, train);
   }
 };
@@ -73,6 +74,27 @@ TEST(Loss, IsTheWeightedSumOfMeanCrossEntropies) {
   bench.train.normalization = "num_items";
   const Loss items = bench.loss(collate({&row, 1}, {&sample, 1}, toy::kPad));
   EXPECT_NEAR(items.total.item<double>(), 0.5 * noisy / 16 + 1.0 * clean / 8, 1e-4);
+}
+
+TEST(Loss, RegionsAddTheirOwnWeightedMean) {
+  Bench bench;
+  Sample sample = bench.sample(1);
+  sample.regions = {{4, {40}}, {7, {41, 42}}};
+  const Layout layout = make_layout(32, sample.answers, 4);
+  Row row = make_row(sample, layout, bench.noise(sample, layout), toy::tokens(), {});
+  const double without = bench.loss(collate({&row, 1}, {&sample, 1}, toy::kPad)).total.item<double>();
+  score_regions(row, sample);
+  bench.train.region_weight = 0.25;
+  const Loss loss = bench.loss(collate({&row, 1}, {&sample, 1}, toy::kPad));
+  // By hand: the features themselves, through the final norm and the head.
+  const torch::Tensor features = bench.network->encode_images(
+      collate({&row, 1}, {&sample, 1}, toy::kPad).input.patches, {sample.visuals[0].grid});
+  const auto log_p = torch::log_softmax(bench.network->logits(bench.network->normed(features)), -1);
+  double regions = 0;
+  for (const Row::Scored& s : row.regions)
+    regions -= log_p[s.at - (row.tokens.size() - sample.ids.size()) - 4][s.target].item<double>();
+  EXPECT_NEAR(loss.regions, regions, 1e-3);
+  EXPECT_NEAR(loss.total.item<double>(), without + 0.25 * regions / 3, 1e-4);
 }
 
 TEST(Loss, OneCleanHalfForAPairEqualsTwoStackedRows) {
@@ -151,7 +173,7 @@ TEST(Loss, AccumulatedPassesEqualOneBatch) {
     rows.push_back(make_row(sample, layout, bench.noise(sample, layout), toy::tokens(), {}));
   }
   const TrainBatch whole = collate(rows, samples, toy::kPad);
-  const LossCounts counts{whole.noisy_rows.numel(), whole.clean_rows.numel(), whole.answer_tokens};
+  const LossCounts counts{whole.noisy_rows.numel(), whole.clean_rows.numel(), 0, whole.answer_tokens};
   double parts = 0;
   for (size_t i = 0; i < 2; ++i)
     parts +=

@@ -127,6 +127,58 @@ TEST(Training, FrozenWeightsStay) {
     EXPECT_EQ(weight.equal(after.at(name)), name.starts_with("visual.")) << name;
 }
 
+TEST(Training, ResumingKeepsFrozenWeights) {
+  const toy::RunFixture fixture;
+  const TrainConfig first = fixture.config("ar", "first");
+  train(first, false);
+  TrainConfig config = fixture.config("ar", "second");
+  config.model = first.output;
+  config.seed = 9;  // what is drawn at random is not what the first run drew
+  config.freeze = {"visual.*"};
+  train(config, false, 3);
+  train(config, true);
+  const Checkpoint before(first.output), after(config.output);
+  for (const auto& [name, tensor] : before.tensors()) {
+    const TensorView& now = after.tensors().at(name);
+    EXPECT_EQ(std::memcmp(tensor.data, now.data, tensor.bytes()) == 0, name.starts_with("visual.")) << name;
+  }
+}
+
+TEST(Training, ConversionGivesAPlainTokenizerTheMaskToken) {
+  const toy::RunFixture fixture;
+  const fs::path model = fixture.folder / "model";
+  const auto edit = [&](const char* name, const auto& change) {
+    nlohmann::json json = nlohmann::json::parse(read_file(model / name));
+    change(json);
+    write_file(model / name, json.dump());
+  };
+  edit("tokenizer.json",
+       [](nlohmann::json& json) { json["added_tokens"].erase(json["added_tokens"].size() - 1); });
+  edit("tokenizer_config.json", [](nlohmann::json& json) { json["added_tokens_decoder"].erase("1023"); });
+  ASSERT_FALSE(Tokenizer(model).find(kMaskToken));
+  TrainConfig config = fixture.config("convert", "out");
+  config.steps = 2;
+  train(config, false, 1);
+  train(config, true);
+  const Tokenizer tokenizer(config.output);
+  EXPECT_EQ(tokenizer.find(kMaskToken), 1023);
+  EXPECT_TRUE(tokenizer.is_special(1023));
+
+  TrainConfig ar = fixture.config("ar", "ar");
+  ar.steps = 1;
+  train(ar, false);  // needs no mask token and adds none
+  EXPECT_FALSE(Tokenizer(ar.output).find(kMaskToken));
+}
+
+TEST(Training, OverwritesNoModel) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 1;
+  train(config, false);
+  fs::remove(fs::path(config.output) / kStateFile);
+  EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("already holds a model"));
+}
+
 TEST(Training, OptionsOfTheConversionRun) {
   const toy::RunFixture fixture;
   for (const char* change :

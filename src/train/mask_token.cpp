@@ -1,0 +1,61 @@
+#include "train/mask_token.h"
+
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "text/tokenizer.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+// The tokenizer has been read before, so these files are sound JSON objects.
+void edit(const fs::path& file, const std::function<void(Json&)>& change) {
+  if (!fs::exists(file)) return;
+  Json json = Json::parse(read_file(file));
+  change(json);
+  write_file(file, json.dump(2) + "\n");
+}
+
+void add_to_special_tokens(Json& json) {
+  Json& list = json["additional_special_tokens"];
+  if (!list.is_array()) list = Json::array();
+  list.push_back(kMaskToken);
+}
+
+}  // namespace
+
+void ensure_mask_token(const fs::path& folder, int vocab_size) {
+  int id = 0;
+  {
+    const Tokenizer tokenizer(folder);
+    if (tokenizer.find(kMaskToken)) return;
+    id = tokenizer.size();
+  }
+  if (id >= vocab_size)
+    fail(
+        "the mask token {} would get the id {}, but the model's vocabulary ends at {}: enlarge the embedding "
+        "first",
+        kMaskToken, id, vocab_size - 1);
+  Json token = {{"content", kMaskToken}, {"lstrip", false},      {"normalized", false},
+                {"rstrip", false},       {"single_word", false}, {"special", true}};
+  edit(folder / "tokenizer_config.json", [&](Json& json) {
+    json["added_tokens_decoder"][std::to_string(id)] = token;
+    add_to_special_tokens(json);
+  });
+  edit(folder / "special_tokens_map.json", add_to_special_tokens);
+  edit(folder / "added_tokens.json", [&](Json& json) { json[kMaskToken] = id; });
+  token["id"] = id;
+  edit(folder / "tokenizer.json", [&](Json& json) { json["added_tokens"].push_back(token); });
+  if (!Tokenizer(folder).find(kMaskToken))  // none of the files was there to take it
+    write_file(folder / "added_tokens.json", Json{{kMaskToken, id}}.dump() + "\n");
+  log_info("the tokenizer has no {}: added with the id {}", kMaskToken, id);
+}
+
+}  // namespace dvlm
