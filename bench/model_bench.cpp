@@ -91,25 +91,7 @@ BENCHMARK_CAPTURE(BM_Linear, f32_2048x22016, WeightFormat::f32_panels, 2048, 220
     ->UseRealTime();
 
 ModelConfig tiny_shape() {
-  ModelConfig config;
-  config.text = {.vocab_size = 1024,
-                 .hidden_size = 256,
-                 .intermediate_size = 768,
-                 .layers = 6,
-                 .heads = 4,
-                 .kv_heads = 2,
-                 .head_dim = 64,
-                 .mrope_section = {8, 12, 12},
-                 .max_positions = 4096};
-  config.vision = {.depth = 6,
-                   .hidden_size = 128,
-                   .intermediate_size = 384,
-                   .heads = 4,
-                   .out_hidden_size = 256,
-                   .full_attention_blocks = {2, 5}};
-  config.image_token = 1000, config.video_token = 1001;
-  config.vision_start_token = 1002, config.vision_end_token = 1003;
-  return config;
+  return read_config(DVLM_ROOT "/examples/tiny/model");
 }
 
 // Four of the 3B model's 36 layers and a small vocabulary: enough to leave every cache.

@@ -14,23 +14,7 @@ namespace {
 constexpr int kBatch = 16, kPatches = 256, kFeatures = 64;
 
 ModelConfig tiny_config() {
-  ModelConfig config;
-  config.text = {.vocab_size = 1024,
-                 .hidden_size = 256,
-                 .intermediate_size = 704,
-                 .layers = 6,
-                 .heads = 4,
-                 .kv_heads = 2,
-                 .head_dim = 64,
-                 .mrope_section = {8, 12, 12},
-                 .max_positions = 4096};
-  config.vision = {.depth = 4,
-                   .hidden_size = 192,
-                   .intermediate_size = 512,
-                   .heads = 4,
-                   .out_hidden_size = 256,
-                   .full_attention_blocks = {1, 3}};
-  return config;
+  return read_config(DVLM_ROOT "/examples/tiny/model");
 }
 
 // A noisy half in blocks of 16 that see themselves and the clean text before them, and a causal clean half

@@ -64,7 +64,7 @@ def load_model(folder):
     config = transformers_config(load_json(folder / "config.json"))
     model = Qwen2_5_VLForConditionalGeneration(config).float().eval()
     weights = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("model*.safetensors")):
         with safe_open(path, "pt") as file:
             weights |= {style_a(name): file.get_tensor(name).float() for name in file.keys()}
     missing, unexpected = model.load_state_dict(weights, strict=False)

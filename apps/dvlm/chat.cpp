@@ -21,7 +21,7 @@ constexpr const char* kHelp =
     "/clear        forget the conversation\n"
     "/stats        print speed and memory after every answer, or stop doing so\n"
     "/exit         leave (so does Ctrl-D)\n"
-    "Ctrl-C stops the answer being written.\n";
+    "Ctrl-C stops the answer being written; at the prompt it leaves.\n";
 
 std::optional<std::string> read_line(bool terminal) {
   if (!terminal) {
@@ -37,7 +37,8 @@ std::optional<std::string> read_line(bool terminal) {
 
 class Chat {
  public:
-  Chat(Engine& engine, const Request& first, bool stats) : engine_(engine), request_(first), stats_(stats) {
+  Chat(Engine& engine, const Request& first, bool stats, bool terminal)
+      : engine_(engine), request_(first), stats_(stats), terminal_(terminal) {
     pending_ = std::move(request_.conversation.back());  // the pictures of the first turn
     request_.conversation.pop_back();
     opening_ = request_.conversation;
@@ -54,7 +55,7 @@ class Chat {
       std::puts("(forgotten)");
     } else if (line == "/stats") {
       stats_ = !stats_;
-    } else if (line.starts_with("/image")) {
+    } else if (line == "/image" || line.starts_with("/image ")) {
       add_image(line.substr(6));
     } else if (line.starts_with("/")) {
       std::printf("there is no command %s; /help lists them\n", printable(line).c_str());
@@ -67,6 +68,11 @@ class Chat {
  private:
   void add_image(std::string path) {
     path.erase(0, path.find_first_not_of(' '));
+    path.erase(path.find_last_not_of(' ') + 1);
+    // As terminals paste and shells expand them.
+    if (path.size() > 2 && path.front() == path.back() && (path.front() == '"' || path.front() == '\''))
+      path = path.substr(1, path.size() - 2);
+    if (const char* home = std::getenv("HOME"); home && path.starts_with("~/")) path = home + path.substr(1);
     if (path.empty()) {
       std::puts("usage: /image FILE");
       return;
@@ -105,7 +111,8 @@ class Chat {
       text.text = answer.text;
       request_.conversation.push_back({"assistant", {text}});
     } catch (const Error& error) {  // e.g. the context is full: the conversation stays as it was
-      std::printf("%s\n", error.what());
+      if (!terminal_) throw;
+      std::fprintf(stderr, "%s\n", error.what());
       request_.conversation.pop_back();
       pending_ = kept;
     }
@@ -117,6 +124,7 @@ class Chat {
   Conversation opening_;
   Message pending_;
   bool stats_;
+  const bool terminal_;  // a person can try again; a script is told by the exit status
 };
 
 }  // namespace
@@ -124,7 +132,7 @@ class Chat {
 void run_chat(Engine& engine, const Request& first, bool stats) {
   const bool terminal = ::isatty(0) != 0;
   if (terminal) std::puts("Ask about the picture; /help lists the commands.");
-  Chat chat(engine, first, stats);
+  Chat chat(engine, first, stats, terminal);
   while (!interrupted()) {
     const auto line = read_line(terminal);
     if (!line || !chat.take(*line)) break;

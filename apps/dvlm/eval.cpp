@@ -22,6 +22,7 @@ struct EvalOptions {
 
 void eval(const EvalOptions& options) {
   install_interrupt_handler();
+  if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
   const std::vector<Example> examples = read_examples(options.data, options.limit);
   Engine engine(engine_options(options.model));
   std::vector<DecodeOptions> decoders;
@@ -31,6 +32,10 @@ void eval(const EvalOptions& options) {
     decoders.push_back(decode_options(decoding, engine.config()));
   }
   const auto results = evaluate(engine, examples, decoders);
+  const int64_t done = results.front().total([](const std::string&) { return true; }).examples;
+  if (interrupted())
+    std::fprintf(stderr, "interrupted after %lld of %zu examples\n", static_cast<long long>(done),
+                 examples.size());
   if (options.json)
     std::printf("%s\n", report_json(results).dump().c_str());
   else
@@ -55,7 +60,8 @@ void add_eval(CLI::App& app) {
       ->check(CLI::IsMember({"ar", "mdm", "spec"}))
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--limit", options->limit, "Use only the first N examples");
+  command->add_option("--limit", options->limit, "Use only the first N examples")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 53));
   add_model_options(*command, options->model);
   add_decoding_options(*command, options->decoding);
   command->add_option("--card", options->card,

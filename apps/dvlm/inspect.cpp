@@ -119,7 +119,7 @@ void print_sums(const char* title, const json& groups) {
 void print_report(const json& report) {
   const json &text = report["text"], &vision = report["vision"];
   std::printf("%s\n%s\n\n", report["folder"].get<std::string>().c_str(),
-              report["architecture"].get<std::string>().c_str());
+              printable(report["architecture"].get<std::string>()).c_str());
   std::printf(
       "text    %d layers, hidden %d, MLP %d, %d heads of %d (%d for keys and values), vocabulary %d, %d "
       "positions, %s head\n",

@@ -1,5 +1,7 @@
 // dvlm: the command line. Every subcommand lives in its own file; errors of all of them end here.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <new>
 
 #include "commands.h"
@@ -8,7 +10,7 @@
 
 namespace {
 
-constexpr int kFailure = 1, kInterrupted = 130;
+constexpr int kFailure = 1, kUsage = 2, kInterrupted = 130;
 
 int run(int argc, char** argv) {
   CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
@@ -23,8 +25,10 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error);
+    return app.exit(error) == 0 ? 0 : kUsage;
   }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout))
+    dvlm::fail("cannot write to standard output: {}", std::strerror(errno));
   return dvlm::interrupted() ? kInterrupted : 0;
 }
 
@@ -34,7 +38,8 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const dvlm::Error& error) {
-    std::fprintf(stderr, "dvlm: error: %s\n", error.what());
+    // Names from outside may hold control bytes.
+    std::fprintf(stderr, "dvlm: error: %s\n", dvlm::printable(error.what(), 4096).c_str());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "dvlm: error: out of memory; try a smaller model, --max-tokens or --max-pixels\n");
   } catch (const std::exception& error) {

@@ -21,11 +21,16 @@ size_t parse_bytes(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, text.data() + text.size());
   const std::pair<const char*, double> units[] = {
-      {"", 1}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}};
+      {"", 1},     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3},
+      {"MB", 1e6}, {"GB", 1e9},     {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30}};
   for (const auto& [name, factor] : units)
     if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name)
       return static_cast<size_t>(number * factor);
   fail("--memory-limit \"{}\" is not a size; write for example 6GiB or 500MB", printable(text));
+}
+
+std::string not_empty(const std::string& text) {
+  return text.empty() ? "must not be empty" : "";
 }
 
 std::vector<TokenId> parse_ids(const std::string& text) {
@@ -44,7 +49,19 @@ std::vector<TokenId> parse_ids(const std::string& text) {
     ids.push_back(id);
     at = result.ptr;
   }
+  if (ids.empty() && !text.empty()) fail("--input-ids \"{}\" holds no token ids", printable(text));
   return ids;
+}
+
+std::string read_standard_input() {
+  constexpr size_t kLimit = size_t{64} << 20;  // as for files
+  std::string text;
+  char chunk[1 << 16];
+  while (std::cin.read(chunk, sizeof chunk), std::cin.gcount() > 0) {
+    text.append(chunk, static_cast<size_t>(std::cin.gcount()));
+    if (text.size() > kLimit) fail("standard input holds more than {} bytes of messages", kLimit);
+  }
+  return text;
 }
 
 ContentPart part(ContentPart::Type type, const std::string& source) {
@@ -97,13 +114,16 @@ EngineOptions engine_options(const ModelOptions& options) {
   return out;
 }
 
-void add_decoding_options(CLI::App& command, DecodingOptions& options) {
-  DecodeOptions& decode = options.decode;
+void add_decoder_option(CLI::App& command, DecodingOptions& options) {
   command
       .add_option("-d,--decoder", options.decoder,
                   "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation")
       ->check(CLI::IsMember({"ar", "mdm", "spec"}))
       ->capture_default_str();
+}
+
+void add_decoding_options(CLI::App& command, DecodingOptions& options) {
+  DecodeOptions& decode = options.decode;
   command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")
       ->check(CLI::Range(2, 256));
   command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
@@ -120,6 +140,7 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
                   "Sample among the likeliest tokens that hold this probability")
       ->capture_default_str();
   command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")
+      ->check(kSeedRange)
       ->capture_default_str();
 }
 
@@ -131,22 +152,37 @@ DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& 
 }
 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
-  command.add_option("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated");
-  command.add_option("--video", options.videos, "A video file; may be repeated");
-  command.add_option("--frames", options.frames,
-                     "A folder of pictures, in the order of their names, as one video");
-  command.add_option("--fps", options.fps,
-                     "Frames per second: sampled of a video, or of the pictures in --frames");
-  command.add_option("-p,--prompt", options.prompt, "The question");
-  command.add_option("--system", options.system, "System message (default: You are a helpful assistant.)");
-  command.add_option("--messages", options.messages,
-                     "A conversation as OpenAI-style JSON, instead of --prompt");
-  command.add_option("--input-ids", options.input_ids,
-                     "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
-  command.add_option("--min-pixels", options.min_pixels,
-                     "Enlarge pictures to at least this area (default: the checkpoint's)");
-  command.add_option("--max-pixels", options.max_pixels,
-                     "Shrink pictures to at most this area (default: the checkpoint's)");
+  CLI::Option* image =
+      command.add_option("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated")
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  CLI::Option* video = command.add_option("--video", options.videos, "A video file; may be repeated")
+                           ->expected(1)
+                           ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  CLI::Option* frames = command.add_option("--frames", options.frames,
+                                           "A folder of pictures, in the order of their names, as one video");
+  CLI::Option* fps = command
+                         .add_option("--fps", options.fps,
+                                     "Frames per second: sampled of a video, or of the pictures in --frames")
+                         ->check(CLI::PositiveNumber);
+  CLI::Option* prompt = command.add_option("-p,--prompt", options.prompt, "The question")->check(not_empty);
+  CLI::Option* system = command.add_option("--system", options.system,
+                                           "System message (default: You are a helpful assistant.)");
+  CLI::Option* messages = command.add_option("--messages", options.messages,
+                                             "A conversation as OpenAI-style JSON, instead of --prompt");
+  CLI::Option* ids =
+      command.add_option("--input-ids", options.input_ids,
+                         "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
+  for (CLI::Option* other : {image, video, frames, fps, prompt, system}) messages->excludes(other);
+  for (CLI::Option* other : {prompt, system, messages}) ids->excludes(other);
+  command
+      .add_option("--min-pixels", options.min_pixels,
+                  "Enlarge pictures to at least this area (default: the checkpoint's)")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--max-pixels", options.max_pixels,
+                  "Shrink pictures to at most this area (default: the checkpoint's)")
+      ->check(CLI::PositiveNumber);
   command.add_flag("--add-vision-id", options.add_vision_id,
                    "Number the pictures in the prompt (\"Picture 1: \")");
 }
@@ -158,25 +194,12 @@ Request make_request(const PromptOptions& options) {
   request.chat_template.add_vision_id = options.add_vision_id;
   request.input_ids = parse_ids(options.input_ids);
   if (!options.messages.empty()) {
-    if (!options.prompt.empty())
-      fail("--messages and --prompt exclude each other: put the question into the messages");
     const fs::path path = options.messages;
     const auto json =
-        options.messages == "-"
-            ? parse_json(std::string(std::istreambuf_iterator<char>(std::cin), {}), "standard input")
-            : read_json(path);
+        options.messages == "-" ? parse_json(read_standard_input(), "standard input") : read_json(path);
     request.conversation =
         parse_messages(json.is_object() && json.contains("messages") ? json["messages"] : json);
-    for (Message& message :
-         request.conversation)  // relative paths are meant relative to the file that names them
-      for (ContentPart& item : message.content) {
-        const auto resolve = [&](std::string& source) {
-          if (!source.empty() && source.find(':') == std::string::npos && fs::path(source).is_relative())
-            source = (path.parent_path() / source).string();
-        };
-        resolve(item.source);
-        for (std::string& frame : item.frames) resolve(frame);
-      }
+    resolve_paths(request.conversation, path.parent_path());
     return request;
   }
   if (!options.system.empty()) {

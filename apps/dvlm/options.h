@@ -19,13 +19,17 @@ struct ModelOptions {
 void add_model_options(CLI::App& command, ModelOptions& options);
 EngineOptions engine_options(const ModelOptions& options);
 
+// Exact in JSON numbers too. Checked as text: CLI11 would wrap -1 around.
+inline const CLI::Range kSeedRange{int64_t{0}, int64_t{1} << 53};
+
 // How the answer is decoded.
 struct DecodingOptions {
   std::string decoder = "spec";
   int block_size = 0;  // 0: the checkpoint's
   DecodeOptions decode;
 };
-void add_decoding_options(CLI::App& command, DecodingOptions& options);
+void add_decoder_option(CLI::App& command, DecodingOptions& options);    // --decoder
+void add_decoding_options(CLI::App& command, DecodingOptions& options);  // the rest
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
 
 // What is asked.

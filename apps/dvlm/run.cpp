@@ -35,9 +35,13 @@ void run_compared(Engine& engine, Request& request, const RunOptions& options, c
   std::vector<Comparison> rows = {{request.decode, first}};
   for (const std::string& name : options.compare) {
     request.decode.kind = decoder_kind(name);
+    engine.clear();  // or it would reuse what the first has computed
     Answer answer = engine.generate(request, {}, interrupted);
     rows.push_back({request.decode, std::move(answer)});
   }
+  if (options.stats)
+    for (const Comparison& row : rows)
+      std::fprintf(stderr, "%s\n", stats_text(row.answer, row.decode).c_str());
   if (!options.json) {
     print("\n" + comparison_text(rows));
     return;
@@ -53,9 +57,13 @@ void run(const RunOptions& options) {
   const bool chat =
       options.prompt.prompt.empty() && options.prompt.messages.empty() && options.prompt.input_ids.empty();
   if (chat && options.json) fail("--json needs a question: give --prompt, --messages or --input-ids");
+  if (chat && !options.compare.empty())
+    fail("--compare needs a question: give --prompt, --messages or --input-ids");
   Request request = make_request(options.prompt);
   Engine engine(engine_options(options.model));
   request.decode = decode_options(options.decoding, engine.config());
+  if (chat)  // a wrong name is told now, not after the first question
+    for (const std::string& image : options.prompt.images) read_image(image);
   if (chat) return run_chat(engine, request, options.stats);
 
   std::function<void(std::string_view)> on_text;
@@ -76,6 +84,7 @@ void add_run(CLI::App& app) {
       "run", "Answer a question about pictures or a video; chat when there is no question");
   add_model_options(*command, options->model);
   add_prompt_options(*command, options->prompt);
+  add_decoder_option(*command, options->decoding);
   add_decoding_options(*command, options->decoding);
   command
       ->add_option("--compare", options->compare,

@@ -26,6 +26,7 @@ void tokenize(const TokenizeOptions& options) {
   if (!options.text.empty()) {
     ids = tokenizer.encode(options.text, ControlTokens::parse);
   } else {
+    if (options.prompt.input_ids.empty()) check_chat_template(folder);
     const PreparedPrompt prompt =
         prepare_prompt(read_config(folder), tokenizer, make_request(options.prompt));
     ids = prompt.tokens;
@@ -58,6 +59,9 @@ void add_tokenize(CLI::App& app) {
                       "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
   command->add_option("--text", options->text, "Plain text, without the chat template");
   add_prompt_options(*command, options->prompt);
+  for (const char* other :
+       {"--image", "--video", "--frames", "--prompt", "--system", "--messages", "--input-ids"})
+    command->get_option("--text")->excludes(command->get_option(other));
   command->add_flag("--json", options->json, "Print one JSON object");
   command->footer(
       "Examples:\n"

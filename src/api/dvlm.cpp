@@ -32,7 +32,7 @@ auto guarded(char** error, F&& f) -> decltype(f()) {
   } catch (const std::bad_alloc&) {
     message = "out of memory";
   } catch (const std::exception& caught) {
-    message = caught.what();
+    message = printable(caught.what(), 4096);
   } catch (...) {
     message = "unknown failure";
   }

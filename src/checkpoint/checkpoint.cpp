@@ -95,6 +95,21 @@ const TensorView& Checkpoint::head() const {
   return get(config_.text.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight", shape);
 }
 
+// Weights are F32, F16 or BF16, or F8_E4M3 beside one scale per row (spec 1.5).
+std::string Checkpoint::problem_of_type(const std::string& name, const TensorView& tensor) const {
+  if (tensor.type == DType::f32 || tensor.type == DType::f16 || tensor.type == DType::bf16) return "";
+  if (tensor.type != DType::f8_e4m3)
+    return fmt::format("tensor {} is {}, expected F32, F16, BF16 or F8_E4M3", name, name_of(tensor.type));
+  const auto scale = tensors_.find(name + "_scale");
+  if (scale == tensors_.end()) return fmt::format("tensor {} is F8_E4M3 but {}_scale is missing", name, name);
+  const auto& shape = scale->second.shape;
+  const bool per_row = !shape.empty() && shape[0] == tensor.shape[0] &&
+                       (shape.size() == 1 || (shape.size() == 2 && shape[1] == 1));
+  return per_row ? ""
+                 : fmt::format("tensor {}_scale has shape {}, expected [{}] or [{}, 1]", name,
+                               to_string(shape), tensor.shape[0], tensor.shape[0]);
+}
+
 std::vector<std::string> Checkpoint::problems() const {
   std::vector<std::string> out;
   const auto expected = expected_tensors(config_);
@@ -105,6 +120,8 @@ std::vector<std::string> Checkpoint::problems() const {
     else if (it->second.shape != shape)
       out.push_back(fmt::format("tensor {} has shape {}, expected {}", name, to_string(it->second.shape),
                                 to_string(shape)));
+    else if (const std::string problem = problem_of_type(name, it->second); !problem.empty())
+      out.push_back(problem);
   }
   for (const auto& [name, tensor] : tensors_) {
     const bool scale =

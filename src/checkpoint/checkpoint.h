@@ -36,6 +36,7 @@ class Checkpoint {
   std::vector<std::string> problems() const;
 
  private:
+  std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
   std::filesystem::path folder_;
   ModelConfig config_;
   std::vector<std::unique_ptr<Safetensors>> shards_;

@@ -9,9 +9,36 @@ namespace dvlm {
 
 using nlohmann::json;
 
-json parse_json(std::string_view text, const std::string& name) {
+namespace {
+
+constexpr int kMaxDepth = 64;
+
+// Brackets outside of strings. Brackets inside of comments count too, which only makes the limit stricter.
+bool is_too_deep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& name, bool comments) {
+  if (is_too_deep(text)) fail("{} is nested more than {} levels deep", name, kMaxDepth);
   try {
-    return json::parse(text);
+    return json::parse(text, nullptr, true, comments);
   } catch (const json::parse_error& error) {
     fail("{} is not valid JSON (byte {}): the file is damaged or not what its name says", name, error.byte);
   } catch (const json::exception& error) {

@@ -8,9 +8,10 @@
 
 namespace dvlm {
 
-// Throws Error naming the file and the byte where the JSON breaks.
+// Throws Error naming the file and the byte where the JSON breaks, or that it is nested more than 64 levels
+// deep (copying, comparing and printing values recurses). `comments`: C-style comments are skipped.
 nlohmann::json read_json(const std::filesystem::path& path, size_t limit = size_t{64} << 20);
-nlohmann::json parse_json(std::string_view text, const std::string& name);
+nlohmann::json parse_json(std::string_view text, const std::string& name, bool comments = false);
 
 // Typed access to one JSON object; `where` ("config.json: text_config") begins every message.
 class JsonObject {

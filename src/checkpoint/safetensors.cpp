@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstdio>
 #include <limits>
 #include <memory>
 #include <optional>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/files.h"
 
 namespace dvlm {
 
@@ -120,26 +119,12 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   std::string head = header.dump();
   head.resize((8 + head.size() + 63) / 64 * 64 - 8, ' ');
 
-  const std::filesystem::path partial = path.string() + ".partial";
-  {
-    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(partial.c_str(), "wb"), std::fclose);
-    if (!file) fail("cannot write {}: {}", path.string(), std::strerror(errno));
-    const uint64_t head_size = head.size();
-    bool good = std::fwrite(&head_size, 8, 1, file.get()) == 1 &&
-                std::fwrite(head.data(), 1, head.size(), file.get()) == head.size();
-    for (const NamedTensor* item : order)
-      good =
-          good && std::fwrite(item->tensor.data, 1, item->tensor.bytes(), file.get()) == item->tensor.bytes();
-    good = good && std::fflush(file.get()) == 0;
-    if (!good) {
-      const int reason = errno;
-      std::remove(partial.c_str());
-      fail("cannot write {}: {}", path.string(), std::strerror(reason));
-    }
-  }
-  std::error_code error;
-  std::filesystem::rename(partial, path, error);
-  if (error) fail("cannot write {}: {}", path.string(), error.message());
+  FileWriter file(path);
+  const uint64_t head_size = head.size();
+  file.append(&head_size, sizeof head_size);
+  file.append(head);
+  for (const NamedTensor* item : order) file.append(item->tensor.data, item->tensor.bytes());
+  file.commit();
 }
 
 }  // namespace dvlm

@@ -1,9 +1,12 @@
 #include "core/files.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "core/error.h"
 
@@ -27,18 +30,43 @@ std::string read_file(const fs::path& path, size_t limit) {
   return content;
 }
 
-void write_file(const fs::path& path, std::string_view content) {
-  const fs::path partial = path.string() + ".partial";
-  {
-    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(partial.c_str(), "wb"), std::fclose);
-    if (!file) fail("cannot write {}: {}", path.string(), std::strerror(errno));
-    if (std::fwrite(content.data(), 1, content.size(), file.get()) != content.size() ||
-        std::fflush(file.get()) != 0)
-      fail("cannot write {}: {}", path.string(), std::strerror(errno));
+FileWriter::FileWriter(fs::path path)
+    : path_(std::move(path)),
+      partial_(path_.string() + ".partial"),
+      file_(std::fopen(partial_.c_str(), "wb")) {
+  if (!file_) fail_to_write();
+}
+
+FileWriter::~FileWriter() {
+  if (!file_) return;
+  std::fclose(file_);
+  std::remove(partial_.c_str());
+}
+
+void FileWriter::fail_to_write() const {
+  fail("cannot write {}: {}", path_.string(), std::strerror(errno));
+}
+
+void FileWriter::append(const void* data, size_t bytes) {
+  if (std::fwrite(data, 1, bytes, file_) != bytes) fail_to_write();
+}
+
+void FileWriter::commit() {
+  // Some file systems cannot sync, and say so by EINVAL or ENOTSUP.
+  if (std::fflush(file_) != 0 || (::fsync(::fileno(file_)) != 0 && errno != EINVAL && errno != ENOTSUP))
+    fail_to_write();
+  if (std::fclose(std::exchange(file_, nullptr)) != 0 || std::rename(partial_.c_str(), path_.c_str()) != 0) {
+    const int reason = errno;
+    std::remove(partial_.c_str());
+    errno = reason;
+    fail_to_write();
   }
-  std::error_code error;
-  fs::rename(partial, path, error);
-  if (error) fail("cannot write {}: {}", path.string(), error.message());
+}
+
+void write_file(const fs::path& path, std::string_view content) {
+  FileWriter file(path);
+  file.append(content);
+  file.commit();
 }
 
 }  // namespace dvlm

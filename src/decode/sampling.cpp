@@ -35,8 +35,7 @@ float highest(std::span<const float> logits) {
   if (std::any_of(nan.begin(), nan.end(), [](int bad) { return bad != 0; }))
     fail(
         "the model computed logits that are not numbers (NaN): its weights are damaged or overflow in this "
-        "precision; "
-        "check the checkpoint with `dvlm inspect` or try --precision f32");
+        "precision; try --precision f32, or copy the checkpoint again");
   return *std::max_element(best.begin(), best.end());
 }
 

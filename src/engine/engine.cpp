@@ -75,13 +75,12 @@ DecodeOptions Engine::Impl::completed(const DecodeOptions& given) const {
   options.valid_tokens = std::min(tokenizer.size(), vocab);
   options.context_limit = config().text.max_positions;
   if (options.kind != DecoderKind::autoregressive && options.mask_token < 0) {
-    const auto mask = tokenizer.find("|<MASK>|");
+    const auto mask = tokenizer.find(kMaskToken);
     if (!mask)
       fail(
-          "{} has no mask token |<MASK>| in its tokenizer, which --decoder {} needs: it was not converted to "
-          "block "
+          "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "
           "diffusion; use --decoder ar",
-          folder.string(), name_of(options.kind));
+          folder.string(), kMaskToken, name_of(options.kind));
     options.mask_token = *mask;
   }
   if (options.mask_token >= vocab)
@@ -188,7 +187,7 @@ void Engine::Impl::decode(const Prompt& prompt, Sequence& sequence, const Decode
                           const std::function<void(std::string_view)>& on_text,
                           const std::function<bool()>& cancelled, Answer& answer) {
   const auto decoder = make_decoder(prompt, sequence, options);
-  StreamDecoder stream(tokenizer);
+  StreamDecoder stream(tokenizer, tokenizer.find(kMaskToken).value_or(-1));
   const auto publish = [&](const std::string& text) {
     answer.text += text;
     if (on_text && !text.empty()) on_text(text);

@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 
 std::vector<Example> read_examples(const fs::path& file, size_t limit) {
   std::ifstream stream(file);
-  if (!stream) fail("cannot open the test file {}", file.string());
+  if (!stream || fs::is_directory(file)) fail("cannot open the test file {}", file.string());
   std::vector<Example> examples;
   std::string line;
   for (int number = 1; std::getline(stream, line) && (limit == 0 || examples.size() < limit); ++number) {
@@ -26,10 +26,7 @@ std::vector<Example> read_examples(const fs::path& file, size_t limit) {
     example.answer = object.string("answer", "");
     if (!object.has("messages")) fail("{}: the key \"messages\" is missing", where);
     example.conversation = parse_messages(*object.find("messages"));
-    for (Message& message : example.conversation)
-      for (ContentPart& part : message.content)
-        if (part.type == ContentPart::Type::image && !part.source.starts_with("data:"))
-          part.source = (file.parent_path() / part.source).string();
+    resolve_paths(example.conversation, file.parent_path());
     examples.push_back(std::move(example));
   }
   if (examples.empty()) fail("{} holds no examples", file.string());

@@ -63,13 +63,14 @@ std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& 
   for (size_t i = 0; i < examples.size() && !interrupted(); ++i) {
     Request request;
     request.conversation = examples[i].conversation;
-    std::vector<TokenId> base;
-    for (size_t d = 0; d < decoders.size(); ++d) {
-      request.decode = decoders[d];
-      const Answer answer = engine.generate(request);
-      if (d == 0) base = answer.tokens;
-      add(results[d].types[examples[i].type], measure(examples[i], answer, base));
+    std::vector<Answer> answers;
+    for (const DecodeOptions& decode : decoders) {
+      request.decode = decode;
+      answers.push_back(engine.generate(request, {}, interrupted));
     }
+    if (interrupted()) break;  // an example counts whole or not at all
+    for (size_t d = 0; d < decoders.size(); ++d)
+      add(results[d].types[examples[i].type], measure(examples[i], answers[d], answers[0].tokens));
     progress.update(static_cast<int64_t>(i) + 1);
   }
   return results;

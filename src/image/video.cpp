@@ -80,24 +80,34 @@ std::vector<int> select_frames(int total, double video_fps, const VideoOptions& 
   return spread(range.first, range.last, static_cast<int>(count));
 }
 
-Patches preprocess_frames(std::span<const Image> frames, double fps, const PreprocessOptions& options) {
+Patches preprocess_frames(size_t count, const std::function<Image(size_t)>& frame, double fps,
+                          const PreprocessOptions& options) {
   if (!(fps > 0) || !std::isfinite(fps))
     fail("the frame rate of a list of frames must be positive, got {}", fps);
-  if (frames.empty()) fail("a video needs at least one frame");
+  if (count == 0) fail("a video needs at least one frame");
   std::vector<Image> resized;
-  for (const Image& frame : frames) {
-    const Size size = resized_size({frame.height, frame.width}, options);
-    if (!resized.empty() && (size.width != resized[0].width || size.height != resized[0].height))
+  Size original;
+  for (size_t i = 0; i < count; ++i) {
+    const Image image = frame(i);
+    const Size size = resized_size({image.height, image.width}, options);
+    if (i == 0) {
+      original = {image.height, image.width};
+      const double pixels = static_cast<double>(count) * size.width * size.height;
+      const double most = static_cast<double>(kFrameFactor * VideoOptions{}.total_pixels);
+      if (pixels > most)
+        fail("{} frames of {} x {} pixels are {:.0f} in all, more than {:.0f}: send fewer or set max_pixels",
+             count, size.width, size.height, pixels, most);
+    } else if (size.width != resized[0].width || size.height != resized[0].height) {
       fail(
           "frame {} is {} x {} pixels, which becomes {} x {}, but the first frame becomes {} x {}; all "
           "frames of a "
           "video must become one size",
-          resized.size(), frame.width, frame.height, size.width, size.height, resized[0].width,
-          resized[0].height);
-    resized.push_back(resize_bicubic(frame, size));
+          i, image.width, image.height, size.width, size.height, resized[0].width, resized[0].height);
+    }
+    resized.push_back(resize_bicubic(image, size));
   }
   Patches patches = extract_patches(resized, options);
-  patches.original = {frames[0].height, frames[0].width};
+  patches.original = original;
   patches.second_per_grid = options.temporal_patch_size / fps;
   return patches;
 }

@@ -1,6 +1,7 @@
 // Videos: frame selection, reading and resizing (spec 3.6).
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "image/preprocess.h"
@@ -32,7 +33,10 @@ Patches preprocess_video_file(const std::filesystem::path& path, const VideoOpti
                               const PreprocessOptions& options);
 
 // A list of pictures as a video: image rules for each frame, the last repeated to an even count; `fps` of the
-// list.
-Patches preprocess_frames(std::span<const Image> frames, double fps, const PreprocessOptions& options);
+// list. `frame(i)` is asked for one picture after the other, so that only one is held at its full size.
+// Throws Error for frames that become different sizes, or in all more pixels than a video file may have
+// (total_pixels).
+Patches preprocess_frames(size_t count, const std::function<Image(size_t)>& frame, double fps,
+                          const PreprocessOptions& options);
 
 }  // namespace dvlm

@@ -1,5 +1,6 @@
 // Video files through libav: once through to count the frames, once more to keep the chosen ones.
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "image/formats.h"
 #include "image/resample.h"
 #include "image/video.h"
@@ -48,6 +49,8 @@ class VideoReader {
  public:
   explicit VideoReader(const std::filesystem::path& path)
       : name_(printable(path.string())), packet_(av_packet_alloc()), frame_(av_frame_alloc()) {
+    if (std::error_code error; !std::filesystem::is_regular_file(path, error))
+      fail("{}: cannot open the video: it is not a file that can be read", name_);
     av_log_set_level(AV_LOG_QUIET);
     AVFormatContext* opened = nullptr;
     AVDictionary* settings = nullptr;
@@ -86,6 +89,7 @@ class VideoReader {
   // The next frame, valid until the next call; null at the end.
   const AVFrame* next() {
     for (;;) {
+      if (interrupted()) fail("{}: interrupted", name_);
       const int code = avcodec_receive_frame(codec_.get(), frame_.get());
       if (code == 0) return frame_.get();
       if (code == AVERROR_EOF) return nullptr;

@@ -33,6 +33,10 @@ using Conversation = std::vector<Message>;
 // "video", ...}. Throws Error naming the message and field.
 Conversation parse_messages(const nlohmann::json& messages);
 
+// Makes relative paths of pictures, videos and frames relative to `folder`; what has a scheme ("data:",
+// "file:") stays.
+void resolve_paths(Conversation& conversation, const std::filesystem::path& folder);
+
 struct TemplateOptions {
   bool add_generation_prompt = true;
   bool add_vision_id = false;

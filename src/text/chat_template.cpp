@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "text/chat.h"
@@ -35,12 +36,7 @@ void check_text(const fs::path& path, std::string_view text) {
 // The template of a JSON file: a string, or a list of named ones of which "default" counts. Empty when there
 // is none.
 std::string template_in_json(const fs::path& path) {
-  json root;
-  try {
-    root = json::parse(read_file(path, kMaxTemplateBytes));
-  } catch (const json::exception& e) {
-    fail("{} is not valid JSON ({})", path.string(), printable(e.what()));
-  }
+  const json root = read_json(path, kMaxTemplateBytes);
   json found = root.is_object() ? root.value("chat_template", json()) : json();
   if (found.is_array()) {
     const auto is_default = [](const json& item) {

@@ -114,6 +114,8 @@ ContentPart read_video(const Fields& fields) {
   read_overrides(fields, part);
   part.fps = fields.positive("fps");
   part.nframes = static_cast<int>(fields.whole_number("nframes", 1 << 20));
+  if (!part.frames.empty() && part.nframes > 0)
+    fields.refuse("has \"nframes\" beside a list of frames, all of which are used; leave it out");
   if (part.fps > 0 && part.nframes > 0) fields.refuse("has both \"fps\" and \"nframes\"; give one");
   return part;
 }
@@ -160,6 +162,19 @@ Conversation parse_messages(const json& messages) {
   for (size_t i = 0; i < messages.size(); ++i)
     conversation.push_back(read_message(messages[i], fmt::format("message {}", i + 1)));
   return conversation;
+}
+
+void resolve_paths(Conversation& conversation, const std::filesystem::path& folder) {
+  const auto resolve = [&](std::string& source) {
+    const bool has_scheme = source.starts_with("data:") || source.find("://") != std::string::npos;
+    if (!source.empty() && !has_scheme) source = (folder / source).string();
+  };
+  for (Message& message : conversation) {
+    for (ContentPart& part : message.content) {
+      resolve(part.source);
+      for (std::string& frame : part.frames) resolve(frame);
+    }
+  }
 }
 
 }  // namespace dvlm

@@ -28,9 +28,13 @@ class AddedTokenMatcher {
   void add(std::string text, const AddedTokenRule& rule) {
     auto& entries = by_first_byte_[static_cast<unsigned char>(text[0])];
     entries.push_back({std::move(text), &rule});
-    std::stable_sort(entries.begin(), entries.end(),
-                     [](const Entry& a, const Entry& b) { return a.text.size() > b.text.size(); });
     empty_ = false;
+  }
+
+  void finish() {  // after the last add()
+    for (auto& entries : by_first_byte_)
+      std::stable_sort(entries.begin(), entries.end(),
+                       [](const Entry& a, const Entry& b) { return a.text.size() > b.text.size(); });
   }
 
   Match next(std::string_view text, size_t from) const {
@@ -134,6 +138,8 @@ struct Tokenizer::Impl {
       else
         matcher.add(rule.token.text, rule);
     }
+    matcher.finish();
+    normalized_matcher.finish();
   }
 
   // Calls plain(piece) and appends the id of each added token, in order of the text.
@@ -249,7 +255,7 @@ int Tokenizer::size() const {
 
 std::string StreamDecoder::push(std::span<const TokenId> ids) {
   for (const TokenId id : ids)
-    if (!tokenizer_.is_special(id)) pending_ += tokenizer_.bytes_of(id);
+    if (id != dropped_ && !tokenizer_.is_special(id)) pending_ += tokenizer_.bytes_of(id);
   const size_t complete = complete_utf8_prefix(pending_);
   std::string out = replace_invalid_utf8(std::string_view(pending_).substr(0, complete));
   pending_.erase(0, complete);

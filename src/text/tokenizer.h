@@ -17,6 +17,9 @@ enum class ControlTokens {
   as_text,  // it stays text: for text that users type
 };
 
+// What block diffusion writes in place of a hidden token (spec 2.2).
+inline constexpr const char* kMaskToken = "|<MASK>|";
+
 struct AddedToken {
   TokenId id = 0;
   std::string text;
@@ -51,14 +54,17 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Turns a stream of tokens into text that is always complete UTF-8; special tokens are dropped.
+// Turns a stream of tokens into text that is always complete UTF-8; special tokens are dropped, and `dropped`
+// too (the mask token, which not every tokenizer marks as special).
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer& tokenizer, TokenId dropped = -1)
+      : tokenizer_(tokenizer), dropped_(dropped) {}
   std::string push(std::span<const TokenId> ids);  // what became printable
   std::string finish();                            // the rest, invalid bytes replaced
  private:
   const Tokenizer& tokenizer_;
+  const TokenId dropped_;
   std::string pending_;
 };
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/utf8.h"
@@ -43,15 +44,6 @@ const ByteTable& byte_table() {
   return table;
 }
 
-json parse_json(const fs::path& path) {
-  try {
-    return json::parse(read_file(path, kMaxFileBytes));
-  } catch (const json::exception& e) {
-    fail("{} is not valid JSON ({}); copy it again from the model's source", path.string(),
-         printable(e.what()));
-  }
-}
-
 std::string shown(const json& value) {
   return printable(value.dump(-1, ' ', false, json::error_handler_t::replace), 200);
 }
@@ -85,7 +77,7 @@ class Reader {
 
   void read_tokenizer_json() {
     file_ = folder_ / "tokenizer.json";
-    const json root = parse_json(file_);
+    const json root = read_json(file_, kMaxFileBytes);
     if (!root.is_object() || !root.contains("model") || !root["model"].is_object())
       refuse("has no \"model\" object; it is not a tokenizer.json");
     check_pipeline(root);
@@ -211,7 +203,7 @@ class Reader {
     file_ = folder_ / "vocab.json";
     if (!fs::exists(file_))
       fail("{} has neither tokenizer.json nor vocab.json; is it a model folder?", folder_.string());
-    read_vocabulary(parse_json(file_));
+    read_vocabulary(read_json(file_, kMaxFileBytes));
     file_ = folder_ / "merges.txt";
     const std::string text = read_file(file_, kMaxFileBytes);
     for (size_t at = 0; at < text.size();) {
@@ -232,7 +224,7 @@ class Reader {
   json optional_json(const char* name) {
     if (!fs::exists(folder_ / name)) return json::object();
     file_ = folder_ / name;
-    json value = parse_json(file_);
+    json value = read_json(file_, kMaxFileBytes);
     if (!value.is_object()) refuse("is not a JSON object");
     return value;
   }

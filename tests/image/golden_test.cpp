@@ -90,7 +90,7 @@ TEST(Golden, FrameListsEqualTheReference) {
     line >> name >> count >> width >> height >> seed >> grid.t >> grid.h >> grid.w >> print;
     std::vector<Image> frames;
     for (int i = 0; i < count; ++i) frames.push_back(index_colors(width, height, seed + i));
-    const Patches patches = preprocess_frames(frames, 4.0, {});
+    const Patches patches = preprocess_frames(frames.size(), [&](size_t i) { return frames[i]; }, 4.0, {});
     EXPECT_EQ(patches.grid, grid) << name;
     EXPECT_EQ(fingerprint(patches.values), print) << name;
     EXPECT_EQ(patches.second_per_grid, 0.5) << name;

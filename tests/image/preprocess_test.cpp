@@ -89,9 +89,11 @@ TEST(Patches, RefuseFramesThatCannotBeCut) {
 
 TEST(Frames, MustBecomeOneSizeAndHaveARate) {
   const std::vector<Image> frames = {index_colors(60, 60, 1), index_colors(120, 60, 2)};
-  EXPECT_THAT(error_of([&] { preprocess_frames(frames, 2, {}); }), HasSubstr("frame 1 is 120 x 60"));
-  EXPECT_THAT(error_of([&] { preprocess_frames({frames.data(), 1}, 0, {}); }), HasSubstr("frame rate"));
-  EXPECT_THAT(error_of([&] { preprocess_frames({}, 2, {}); }), HasSubstr("at least one frame"));
+  const auto frame = [&](size_t i) { return frames[i]; };
+  EXPECT_THAT(error_of([&] { preprocess_frames(2, frame, 2, {}); }), HasSubstr("frame 1 is 120 x 60"));
+  EXPECT_THAT(error_of([&] { preprocess_frames(1, frame, 0, {}); }), HasSubstr("frame rate"));
+  EXPECT_THAT(error_of([&] { preprocess_frames(0, frame, 2, {}); }), HasSubstr("at least one frame"));
+  EXPECT_THAT(error_of([&] { preprocess_frames(1'000'000, frame, 2, {}); }), HasSubstr("send fewer"));
 }
 
 }  // namespace
