@@ -9,9 +9,11 @@ data() {
   shift
   [ -f "$folder/data.jsonl" ] || "$dvlm" synth --out "$folder" "$@"
 }
-data look --split train --seed 2 --count 40000 --min-turns 1 --max-turns 2 --types what,where,exists,colour,read,count,relation
+short=what,where,exists,colour,read,count,relation
+data look --split train --seed 2 --count 40000 --min-turns 1 --max-turns 2 --types $short
+data ask --split train --seed 4 --count 24000 --min-turns 5 --max-turns 7 --sign-share 0.5 --types $short
+data find --split train --seed 5 --count 16000 --min-turns 4 --max-turns 6 --sign-share 0.2 --max-objects 4 --types where,where,exists,relation,count
 data train --split train --seed 1 --count 40000 --min-turns 3 --max-turns 5
-data signs --split train --seed 3 --count 16000 --min-turns 3 --max-turns 4 --sign-share 0.95 --types read,read,what,where,exists,relation,grid,describe
 data test --split test --seed 1 --count 500
 
 # A run that has begun holds training.safetensors; --resume at its end is a no-op.

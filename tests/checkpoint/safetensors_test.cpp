@@ -75,7 +75,7 @@ TEST(Safetensors, RefusesLyingFilesWithASentence) {
            R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
            3),
        "share bytes"},
-      {file_with(std::string(100000, '['), 0), "not valid JSON"},
+      {file_with(std::string(100000, '['), 0), "64 levels"},
   };
   for (const auto& [content, expected] : cases)
     EXPECT_NE(error_of(content).find(expected), std::string::npos)

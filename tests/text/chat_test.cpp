@@ -133,10 +133,11 @@ TEST(Messages, ReadsEveryKindOfItem) {
       {"type": "image_url", "image_url": "b.png"},
       {"image": "c.png", "resized_height": 280, "resized_width": 420},
       {"type": "video", "video": "v.mp4", "fps": 1.5},
-      {"type": "video", "video": ["f1.png", "f2.png"], "nframes": 4}]}])"));
+      {"type": "video", "video": ["f1.png", "f2.png"], "fps": 4},
+      {"type": "video", "video": "w.mp4", "nframes": 4}]}])"));
   ASSERT_EQ(conversation.size(), 1u);
   const auto& parts = conversation[0].content;
-  ASSERT_EQ(parts.size(), 7u);
+  ASSERT_EQ(parts.size(), 8u);
   EXPECT_EQ(parts[0].text, "t");
   EXPECT_EQ(parts[1].source, "a.png");
   EXPECT_EQ(parts[1].min_pixels, 3136);
@@ -149,7 +150,8 @@ TEST(Messages, ReadsEveryKindOfItem) {
   EXPECT_EQ(parts[5].type, ContentPart::Type::video);
   EXPECT_EQ(parts[5].fps, 1.5);
   EXPECT_EQ(parts[6].frames.size(), 2u);
-  EXPECT_EQ(parts[6].nframes, 4);
+  EXPECT_EQ(parts[6].fps, 4);
+  EXPECT_EQ(parts[7].nframes, 4);
 }
 
 TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
@@ -185,6 +187,7 @@ TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_part(R"({"video": [1]})"), HasSubstr("not a string"));
   EXPECT_THAT(refusal_of_part(R"({"video": "x", "fps": -1})"), HasSubstr("fps"));
   EXPECT_THAT(refusal_of_part(R"({"video": "x", "fps": 1, "nframes": 4})"), HasSubstr("both"));
+  EXPECT_THAT(refusal_of_part(R"({"video": ["x", "y"], "nframes": 2})"), HasSubstr("nframes"));
 }
 
 const std::string kOurTemplate = DVLM_FIXTURES "/../../examples/tiny/model/chat_template.jinja";

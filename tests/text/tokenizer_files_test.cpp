@@ -177,13 +177,12 @@ TEST(TokenizerFiles, RefusesFilesThatAreNotTokenizers) {
   EXPECT_THAT(refusal_of_file(""), HasSubstr("not valid JSON"));
   EXPECT_THAT(refusal_of_file("null"), HasSubstr("no \"model\" object"));
   EXPECT_THAT(refusal_of_file("\xFF\xFE{}"), HasSubstr("not valid JSON"));
-  EXPECT_THAT(refusal_of_file(std::string(3'000'000, '[')), HasSubstr("not valid JSON"));
+  EXPECT_THAT(refusal_of_file(std::string(3'000'000, '[')), HasSubstr("64 levels"));
   const int depth = 1'000'000;
-  EXPECT_THAT(refusal_of_file(std::string(depth, '[') + std::string(depth, ']')),
-              HasSubstr("no \"model\" object"));
+  EXPECT_THAT(refusal_of_file(std::string(depth, '[') + std::string(depth, ']')), HasSubstr("64 levels"));
   std::string nested;
   for (int i = 0; i < 100'000; ++i) nested += "{\"model\":";
-  EXPECT_THAT(refusal_of_file(nested + "1" + std::string(100'000, '}')), HasSubstr("the normalizer is null"));
+  EXPECT_THAT(refusal_of_file(nested + "1" + std::string(100'000, '}')), HasSubstr("64 levels"));
 }
 
 TEST(TokenizerFiles, RefusesEveryTruncationOfTokenizerJson) {
