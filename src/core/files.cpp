@@ -48,7 +48,7 @@ void FileWriter::fail_to_write() const {
 }
 
 void FileWriter::append(const void* data, size_t bytes) {
-  if (std::fwrite(data, 1, bytes, file_) != bytes) fail_to_write();
+  if (bytes > 0 && std::fwrite(data, 1, bytes, file_) != bytes) fail_to_write();
 }
 
 void FileWriter::commit() {
