@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/model/: small random Qwen2.5-VL checkpoints and what Hugging Face transformers computes.
+"""Writes tests/fixtures/model/ and model-fp8/: small random Qwen2.5-VL checkpoints and what Hugging Face
+transformers computes, the latter with linear layers that emulate W8A8 FP8.
 
     python tools/make_model_fixtures.py [NAME ...]
 
@@ -27,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import DynamicCache, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "model"
+ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 GREEDY_TOKENS, GREEDY_MARGIN, DRAFT_TOKENS = 64, 2e-3, 8
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -75,6 +76,8 @@ class Fixture:
     theta: float = 1e6
     tokens_per_second: int = 2
     seed: int = 1  # of the weights
+    fp8: bool = False  # W8A8 linears in both towers; written to model-fp8
+    margin: float = GREEDY_MARGIN
 
 
 FIXTURES = [
@@ -104,6 +107,16 @@ FIXTURES = [
                                 Case("image", [Picture((1, 2, 2)), Picture((1, 2, 2), before=0)])],
             hidden=80, heads=4, kv_heads=1, section=(2, 4, 4), inner=52, vocab=231, vision_hidden=36, vision_heads=1,
             vision_inner=30, patch=6, window=24, depth=2, tokens_per_second=4, style="B", nested=False, shards=2),
+]
+
+
+# An e4m3 input may round the other way after sums in another order: these winners lead by more.
+FIXTURES += [
+    Fixture("gqa2-head16", [Case("image", [Picture((1, 6, 10))], draft=True), Case("text", after=23)], fp8=True,
+            depth=2, margin=0.05),
+    Fixture("gqa4-head20-odd", [Case("video", [Picture((2, 4, 4), 1.0)])], hidden=80, kv_heads=1, section=(2, 4, 4),
+            inner=51, vocab=231, vision_hidden=36, vision_heads=1, vision_inner=29, patch=6, window=24, depth=2,
+            tied=False, style="B", nested=False, fp8=True, margin=0.05),
 ]
 
 
@@ -141,6 +154,8 @@ def config_json(fixture):
         "vision_end_token_id": ids["end"], "eos_token_id": ids["im_end"], "bd_size": DRAFT_TOKENS,
         "tie_word_embeddings": fixture.tied,
     }
+    if fixture.fp8:
+        top["quantization_config"] = {"quant_method": "w8a8_fp8", "is_dynamic": False, "ignore": []}
     return top | ({"text_config": text} if fixture.nested else text) | {"vision_config": vision}
 
 
@@ -178,6 +193,35 @@ def random_weights(model, fixture, seed):
         parameter.data.copy_(value.to(DTYPES[fixture.store]).float())
 
 
+class Fp8Linear(torch.nn.Module):
+    """W8A8 as the reference computes it: static scales per output row, dynamic scales per token, sums of exact
+    products (here in f64, rounded to f32), then both scales, bf16, bias, bf16."""
+
+    def __init__(self, linear):
+        super().__init__()
+        weight = linear.weight.data.float()
+        self.weight_scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-10) / 448
+        self.weight = (weight / self.weight_scale).to(torch.float8_e4m3fn)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        x = x.bfloat16().float()
+        scale = x.abs().amax(-1, keepdim=True) / 448
+        inverse = torch.where(scale == 0, torch.zeros_like(scale), 1 / scale)
+        codes = (x * inverse).clamp(-448, 448).to(torch.float8_e4m3fn)
+        total = (codes.double() @ self.weight.double().T).float()
+        y = (total * scale * self.weight_scale[:, 0]).bfloat16().float()
+        return y if self.bias is None else (y + self.bias).bfloat16().float()
+
+
+def quantize(model):
+    """Replaces every linear layer but the head."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, Fp8Linear(module))
+
+
 def build(fixture, seed):
     model = Qwen2_5_VLForConditionalGeneration(transformers_config(fixture)).float().eval()
     random_weights(model, fixture, seed)
@@ -186,6 +230,8 @@ def build(fixture, seed):
     assert (model.lm_head.weight.data_ptr() == embedding.data_ptr()) == fixture.tied
     assert model.model.visual.config._attn_implementation == "eager"
     assert model.model.language_model.config._attn_implementation == "eager"
+    if fixture.fp8:
+        quantize(model)
     return model
 
 
@@ -251,9 +297,9 @@ def extended(position_ids, delta, count):
     return torch.cat([position_ids, more.expand(3, -1)], 1)
 
 
-def greedy(model, special, ids, position_ids, delta, pictures):
+def greedy(model, special, ids, position_ids, delta, pictures, least):
     """Greedy tokens with transformers' KV cache; fewer than GREEDY_TOKENS when a winner leads by less than
-    GREEDY_MARGIN or is a pad (which transformers would take for a picture). Also the smallest lead."""
+    `least` or is a pad (which transformers would take for a picture). Also the smallest lead."""
     cache, chosen, margin = DynamicCache(config=model.config.text_config), [], float("inf")
     where, tokens = position_ids, ids
     while len(chosen) < GREEDY_TOKENS:
@@ -262,7 +308,7 @@ def greedy(model, special, ids, position_ids, delta, pictures):
         top = logits.topk(2)
         margin = min(margin, float(top.values[0] - top.values[1]))
         token = int(top.indices[0])
-        if margin < GREEDY_MARGIN or token in (special["image"], special["video"]):
+        if margin < least or token in (special["image"], special["video"]):
             break
         chosen.append(token)
         where = torch.full((3, 1), len(ids) + len(chosen) - 1 + delta)
@@ -310,7 +356,7 @@ def run_case(fixture, case, model, seed):
     position_ids, delta = positions(ids, case.pictures, special, fixture.tokens_per_second)
     check_positions(model, case, ids, position_ids, delta, pictures)
 
-    tokens, margin = greedy(model, special, ids, position_ids, delta, pictures)
+    tokens, margin = greedy(model, special, ids, position_ids, delta, pictures, fixture.margin)
     if len(tokens) < GREEDY_TOKENS or len(set(tokens[-24:])) < 12:
         return None
     logits = forward(model, ids, position_ids, pictures)
@@ -381,6 +427,10 @@ def save_weights(model, fixture, folder):
         if name == "lm_head.weight" and fixture.tied:
             continue
         stored[published(name, fixture.style)] = tensor.to(DTYPES[fixture.store]).contiguous()
+    for name, module in model.named_modules():
+        if isinstance(module, Fp8Linear):
+            stored[published(f"{name}.weight", fixture.style)] = module.weight
+            stored[published(f"{name}.weight_scale", fixture.style)] = module.weight_scale
     if fixture.shards == 1:
         save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
         return
@@ -402,7 +452,7 @@ def make(fixture):
         results.append(next((result for result in found if result), None))
         if not results[-1]:
             raise SystemExit(f"{fixture.name}/{case.name}: no prompt seed gives clear greedy tokens")
-    folder = ROOT / fixture.name
+    folder = ROOT / ("model-fp8" if fixture.fp8 else "model") / fixture.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config_json(fixture), indent=1) + "\n")
@@ -420,7 +470,7 @@ def main():
     names = parser.parse_args().names
     torch.set_num_threads(1)
     for fixture in FIXTURES:
-        if not names or fixture.name in names:
+        if not names or fixture.name in names or ("fp8" in names and fixture.fp8):
             make(fixture)
 
 

@@ -77,6 +77,9 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_c
         folder.string());
 }
 
+Checkpoint::Checkpoint(ModelConfig config, std::map<std::string, TensorView> tensors)
+    : config_(std::move(config)), tensors_(std::move(tensors)) {}
+
 bool Checkpoint::has(std::string_view name) const {
   return tensors_.count(std::string(name)) != 0;
 }
@@ -95,19 +98,54 @@ const TensorView& Checkpoint::head() const {
   return get(config_.text.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight", shape);
 }
 
-// Weights are F32, F16 or BF16, or F8_E4M3 beside one scale per row (spec 1.5).
+namespace {
+
+bool is_number(DType type) {
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
+
+bool per_row(const TensorView& scale, int64_t rows) {
+  const auto& shape = scale.shape;
+  return is_number(scale.type) && !shape.empty() && shape[0] == rows &&
+         (shape.size() == 1 || (shape.size() == 2 && shape[1] == 1));
+}
+
+// Everything but linear layers stays wide in W8A8 (spec 1.5).
+bool may_be_fp8(std::string_view name) {
+  return name.ends_with(".weight") && name.find("norm") == name.npos && name.find("ln_q") == name.npos &&
+         !name.ends_with("embed_tokens.weight") && name != "lm_head.weight" &&
+         name != "visual.patch_embed.proj.weight";
+}
+
+}  // namespace
+
+const TensorView& Checkpoint::scale(std::string_view linear) const {
+  const std::string weight = std::string(linear) + ".weight", name = weight + "_scale";
+  const auto it = tensors_.find(name);
+  if (it == tensors_.end())
+    fail("{}: tensor {} is F8_E4M3 but {} is missing", folder_.string(), weight, name);
+  const int64_t rows = tensors_.at(weight).shape.at(0);
+  if (!per_row(it->second, rows)) {
+    fail("{}: tensor {} is {} {}, expected F32, F16 or BF16 [{}] or [{}, 1]", folder_.string(), name,
+         name_of(it->second.type), to_string(it->second.shape), rows, rows);
+  }
+  return it->second;
+}
+
+// Weights are F32, F16 or BF16; those of linear layers may be F8_E4M3 beside one scale per row.
 std::string Checkpoint::problem_of_type(const std::string& name, const TensorView& tensor) const {
-  if (tensor.type == DType::f32 || tensor.type == DType::f16 || tensor.type == DType::bf16) return "";
-  if (tensor.type != DType::f8_e4m3)
-    return fmt::format("tensor {} is {}, expected F32, F16, BF16 or F8_E4M3", name, name_of(tensor.type));
+  if (is_number(tensor.type)) return "";
+  const bool fp8 = may_be_fp8(name);
+  if (tensor.type != DType::f8_e4m3 || !fp8)
+    return fmt::format("tensor {} is {}, expected F32, F16{}", name, name_of(tensor.type),
+                       fp8 ? ", BF16 or F8_E4M3" : " or BF16");
   const auto scale = tensors_.find(name + "_scale");
   if (scale == tensors_.end()) return fmt::format("tensor {} is F8_E4M3 but {}_scale is missing", name, name);
-  const auto& shape = scale->second.shape;
-  const bool per_row = !shape.empty() && shape[0] == tensor.shape[0] &&
-                       (shape.size() == 1 || (shape.size() == 2 && shape[1] == 1));
-  return per_row ? ""
-                 : fmt::format("tensor {}_scale has shape {}, expected [{}] or [{}, 1]", name,
-                               to_string(shape), tensor.shape[0], tensor.shape[0]);
+  return per_row(scale->second, tensor.shape[0])
+             ? ""
+             : fmt::format("tensor {}_scale is {} {}, expected F32, F16 or BF16 [{}] or [{}, 1]", name,
+                           name_of(scale->second.type), to_string(scale->second.shape), tensor.shape[0],
+                           tensor.shape[0]);
 }
 
 std::vector<std::string> Checkpoint::problems() const {

@@ -20,6 +20,9 @@ class Checkpoint {
   // file.
   explicit Checkpoint(const std::filesystem::path& folder);
 
+  // An assembled one. The tensors, named in style B, must lie in mapped files that outlive it.
+  Checkpoint(ModelConfig config, std::map<std::string, TensorView> tensors);
+
   const std::filesystem::path& folder() const { return folder_; }
   const ModelConfig& config() const { return config_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
@@ -27,6 +30,8 @@ class Checkpoint {
   bool has(std::string_view name) const;
   // The tensor, checked: throws Error naming tensor, expected and found shape.
   const TensorView& get(std::string_view name, const std::vector<int64_t>& shape) const;
+  // The scales of a linear layer stored as F8_E4M3: F32, F16 or BF16, [outputs] or [outputs, 1] (spec 1.5).
+  const TensorView& scale(std::string_view linear) const;
   // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight
   // (spec 1.4).
   const TensorView& head() const;

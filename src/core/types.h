@@ -46,10 +46,24 @@ inline float to_float(f16 value) {
 
 inline float to_float(e4m3 value) {
   const int exponent = (value.bits >> 3) & 15, mantissa = value.bits & 7;
-  if ((value.bits & 0x7F) == 0x7F) return std::nanf("");
+  if ((value.bits & 0x7F) == 0x7F) return std::copysign(std::nanf(""), (value.bits & 0x80) ? -1.0f : 1.0f);
   const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
                                         : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
   return (value.bits & 0x80) ? -magnitude : magnitude;
+}
+
+// Clamped to +-448, then rounded to nearest even; NaN stays NaN.
+inline e4m3 to_e4m3(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), sign = (bits >> 24) & 0x80u;
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<uint8_t>(sign | 0x7Fu)};
+  const float magnitude = std::fmin(std::fabs(value), 448.0f);
+  // Below the least normal number steps are 2^-9: adding 1.5 * 2^14 leaves just those bits.
+  if (magnitude < 0x1p-6f) {
+    return {static_cast<uint8_t>(sign | static_cast<uint32_t>(((magnitude + 0x1.8p14f) - 0x1.8p14f) * 512))};
+  }
+  const uint32_t wide = std::bit_cast<uint32_t>(magnitude);
+  const uint32_t rounded = (wide + 0x7FFFFu + ((wide >> 20) & 1u)) >> 20;  // exponent and three bits
+  return {static_cast<uint8_t>(sign | (rounded - (120u << 3)))};
 }
 
 enum class DType : uint8_t { f32, f16, bf16, f8_e4m3, i64, i32, u8, boolean };

@@ -10,42 +10,18 @@
 // clang-format on
 
 #include <algorithm>
-#include <array>
+#include <limits>
 #include <utility>
 
 #include "core/error.h"
+#include "kernels/linear_job.h"
 #include "kernels/parallel.h"
 
 #ifndef DVLM_LINEAR_ONCE
 #define DVLM_LINEAR_ONCE
 namespace dvlm {
 
-// Inputs are read in blocks of 16: [groups][blocks][rows of the group][16], zero-padded.
-constexpr int kBlock = 16;
-constexpr int kMaxGroup = 12;  // rows that share one reading of a panel
-
-// Everything that one call tells its threads.
-struct LinearJob {
-  const PackedMatrix* w;
-  const float* inputs;
-  float* partial;  // [panels][rows][32] sums between slices, when there are several
-  Rows y;
-  LinearMode mode;
-  int blocks;            // of inputs, the last may be partial
-  int blocks_per_slice;  // blocks that all groups of a pass work through before the next: their inputs stay
-                         // in L2
-  int groups;            // of rows
-  int groups_per_pass;
-  int first_row(int group) const { return static_cast<int>(int64_t{y.count} * group / groups); }
-  int rows(int group) const { return first_row(group + 1) - first_row(group); }
-  int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
-};
-
-// One visit of a group of rows to some panels: inputs [first, last).
-struct LinearVisit {
-  int group, first, last;
-  int group_of_pass, groups_of_pass;
-};
+constexpr float kFp8Scale = 256;  // undoes what reading e4m3 as half precision does to the weights
 
 }  // namespace dvlm
 #endif
@@ -70,86 +46,116 @@ constexpr int panels_per_tile(int rows) {
   return std::clamp(registers / (rows * kVectors), 1, 4);
 }
 
-HWY_INLINE void load_weights(const float* p, Vec* w) {
+HWY_INLINE void load_weights(const float* p, int, Vec* w) {
 #pragma GCC unroll 32
   for (int v = 0; v < kVectors; ++v) w[v] = hn::Load(F(), p + v * kLanes);
 }
 
-// Two bf16 per word: the low halves are outputs 0..15, the high halves outputs 16..31.
-HWY_INLINE void load_weights(const uint32_t* p, Vec* w) {
+// Two bf16 per word: the low halves belong to input 0 of a step, the high halves to input 1.
+HWY_INLINE void load_weights(const uint32_t* p, int input, Vec* w) {
   const U u;
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors / 2; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const auto words = hn::Load(u, p + v * kLanes);
-    w[v] = hn::BitCast(F(), hn::ShiftLeft<16>(words));
-    w[kVectors / 2 + v] = hn::BitCast(F(), hn::And(words, hn::Set(u, 0xFFFF0000u)));
+    w[v] = hn::BitCast(F(), input == 0 ? hn::ShiftLeft<16>(words) : hn::And(words, hn::Set(u, 0xFFFF0000u)));
   }
 }
 
-template <class W>
-constexpr int kWordsPerInput = sizeof(W) * kPanel / (std::is_same_v<W, float> ? 4 : 8);
+// Two e4m3 per word, likewise. A byte in the upper part of a half-precision number, its exponent moved next
+// to the mantissa, is the e4m3 value over kFp8Scale, exactly.
+HWY_INLINE void load_weights(const uint16_t* p, int input, Vec* w) {
+  const hn::Rebind<int16_t, F> s;
+  const hn::Rebind<hwy::float16_t, F> half;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) {
+    auto words = hn::Load(s, reinterpret_cast<const int16_t*>(p) + v * kLanes);
+    if (input == 0) words = hn::ShiftLeft<8>(words);
+    words = hn::And(hn::ShiftRight<1>(words), hn::Set(s, static_cast<int16_t>(0xBF80)));
+    w[v] = hn::PromoteTo(F(), hn::BitCast(half, words));
+  }
+}
 
-// Adds bias and y, and stores the outputs that exist.
-HWY_INLINE void finish(const Vec* sums, const float* bias, int outputs, LinearMode mode, float* y) {
-  const F f;
+// Brings the sums of an fp8 panel from the order of its places into that of its outputs.
+HWY_INLINE void order_outputs(Vec* sums) {
+  HWY_ALIGN float places[kPanel], outputs[kPanel];
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], F(), places + v * kLanes);
+  for (int i = 0; i < kPanel; ++i) outputs[fp8_output(i)] = places[i];
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(F(), outputs + v * kLanes);
+}
+
+template <class W>
+constexpr int kInputsPerStep = std::is_same_v<W, float> ? 1 : 2;  // that load_weights reads
+template <class W>
+constexpr int kBytesPerInput = kPanel*(std::is_same_v<W, float>      ? 4
+                                       : std::is_same_v<W, uint16_t> ? 1
+                                                                     : 2);
+
+HWY_INLINE Vec round_to_bf16_vector(Vec x) {  // to nearest even; NaN stays NaN
+  const U u;
+  const auto bits = hn::BitCast(u, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
+  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFF))), hn::Set(u, 0xFFFF0000u));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::BitCast(F(), rounded));
+}
+
+// What happens to the sums of a row: for every output its scale (fp8), its bias, and y.
+struct Finish {
+  const float* bias;    // or null
+  const float* scales;  // or null: of the outputs
+  float row_scale;
+  LinearMode mode;
+};
+
+HWY_INLINE Vec finish_vector(Vec sum, const Finish& f, int first) {
+  const F d;
+  if (f.scales) {
+    sum = hn::Mul(hn::Mul(sum, hn::Set(d, f.row_scale)), hn::LoadU(d, f.scales + first));
+    sum = round_to_bf16_vector(sum);
+  }
+  if (f.bias) {
+    sum = hn::Add(sum, hn::LoadU(d, f.bias + first));
+    if (f.scales) sum = round_to_bf16_vector(sum);
+  }
+  return sum;
+}
+
+// Stores the outputs that exist. Bias and scales reach to the end of the panel.
+HWY_INLINE void finish(const Vec* sums, const Finish& f, int outputs, float* y) {
+  const F d;
   if (outputs >= kPanel) {
 #pragma GCC unroll 32
     for (int v = 0; v < kVectors; ++v) {
-      Vec sum = sums[v];
-      if (bias) sum = hn::Add(sum, hn::LoadU(f, bias + v * kLanes));
-      if (mode == LinearMode::add) sum = hn::Add(hn::LoadU(f, y + v * kLanes), sum);
-      hn::StoreU(sum, f, y + v * kLanes);
+      Vec sum = finish_vector(sums[v], f, v * kLanes);
+      if (f.mode == LinearMode::add) sum = hn::Add(hn::LoadU(d, y + v * kLanes), sum);
+      hn::StoreU(sum, d, y + v * kLanes);
     }
     return;
   }
   HWY_ALIGN float partial[kPanel];
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], f, partial + v * kLanes);
-  for (int n = 0; n < outputs; ++n) {
-    const float sum = bias ? partial[n] + bias[n] : partial[n];
-    y[n] = mode == LinearMode::add ? y[n] + sum : sum;
-  }
+  for (int v = 0; v < kVectors; ++v)
+    hn::Store(finish_vector(sums[v], f, v * kLanes), d, partial + v * kLanes);
+  for (int n = 0; n < outputs; ++n) y[n] = f.mode == LinearMode::add ? y[n] + partial[n] : partial[n];
 }
-
-// Asks for weights that will be needed soon. A lone group reads each line once, so it looks a little ahead in
-// its own panel; several groups read a panel from L2 after the first, so all of them together fetch the next
-// panel meanwhile.
-template <class W>
-struct Ahead {
-  const W* next;
-  int lines;  // per block of inputs
-
-  static constexpr int kLineWords = 64 / sizeof(W);
-  static constexpr int kLinesPerInput = kWordsPerInput<W> / kLineWords;
-  static constexpr int kDistance = 24 * kLinesPerInput;
-
-  Ahead(const W* w, size_t panel_words, const LinearVisit& visit) {
-    const int all = (visit.last - visit.first) * kLinesPerInput, groups = visit.groups_of_pass;
-    lines = (kBlock * kLinesPerInput + groups - 1) / groups;
-    next = groups == 1
-               ? w + kDistance * kLineWords
-               : w + panel_words + static_cast<size_t>(all / groups) * visit.group_of_pass * kLineWords;
-  }
-  HWY_INLINE void fetch() {
-    for (int i = 0; i < lines; ++i, next += kLineWords) hwy::Prefetch(next);
-  }
-};
 
 // R rows times P neighbouring panels.
 template <class W, int R, int P>
 HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel) {
   const F f;
-  constexpr int kWords = kWordsPerInput<W>;
+  constexpr int kStep = kInputsPerStep<W>;
+  constexpr size_t kWords = kBytesPerInput<W> * kStep / sizeof(W);  // per step
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
-  const size_t panel_words = static_cast<size_t>(inputs) * kWords;
+  const size_t panel_words = static_cast<size_t>((inputs + kStep - 1) / kStep) * kWords;
   const W* w = reinterpret_cast<const W*>(job.w->data()) + first_panel * panel_words +
-               static_cast<size_t>(visit.first) * kWords;
+               static_cast<size_t>(visit.first / kStep) * kWords;
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
                    static_cast<size_t>(visit.first) * R;
   const auto partial = [&](int p, int r) {
     return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
   };
-  Ahead<W> ahead(w, panel_words * P, visit);
+  Ahead ahead(w, kBytesPerInput<W>, panel_words * P * sizeof(W), visit);
   Vec sums[P][R][kVectors];
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
@@ -164,16 +170,21 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
   for (int first = visit.first; first < visit.last; first += kBlock, x += R * kBlock) {
     const int count = HWY_MIN(kBlock, visit.last - first);
     ahead.fetch();
-    for (int k = 0; k < count; ++k, w += kWords) {
+    for (int k = 0; k < count; k += kStep, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
-        Vec weights[kVectors];
-        load_weights(w + p * panel_words, weights);
 #pragma GCC unroll 32
-        for (int r = 0; r < R; ++r) {
-          const Vec value = hn::Set(f, x[r * kBlock + k]);
+        for (int s = 0; s < kStep; ++s) {
+          Vec weights[kVectors];
+          load_weights(w + p * panel_words, s, weights);
 #pragma GCC unroll 32
-          for (int v = 0; v < kVectors; ++v) sums[p][r][v] = hn::MulAdd(weights[v], value, sums[p][r][v]);
+          for (int r = 0; r < R; ++r) {
+            const Vec value = hn::Set(f, x[r * kBlock + k + s]);
+#pragma GCC unroll 32
+            for (int v = 0; v < kVectors; ++v) {
+              sums[p][r][v] = hn::MulAdd(weights[v], value, sums[p][r][v]);
+            }
+          }
         }
       }
     }
@@ -181,11 +192,17 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
     const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
-    const float* bias = job.w->bias() ? job.w->bias() + output : nullptr;
+    const bool fp8 = job.w->format() == WeightFormat::fp8_panels;
+    Finish end{job.w->bias() ? job.w->bias() + output : nullptr, fp8 ? job.w->scales() + output : nullptr, 1,
+               job.mode};
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       if (visit.last == inputs) {
-        finish(sums[p][r], bias, outputs, job.mode, job.y.row(first_row + r) + output);
+        if (fp8) {
+          order_outputs(sums[p][r]);
+          end.row_scale = job.scales[first_row + r] * kFp8Scale;
+        }
+        finish(sums[p][r], end, outputs, job.y.row(first_row + r) + output);
       } else {
 #pragma GCC unroll 32
         for (int v = 0; v < kVectors; ++v) hn::Store(sums[p][r][v], f, partial(p, r) + v * kLanes);
@@ -201,72 +218,99 @@ void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int 
   for (; panel < end; ++panel) tile<W, R, 1>(job, visit, panel);
 }
 
+int tiles_of(int rows) {
+  return panels_per_tile(rows);
+}
+
 template <class W>
-void group_times_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
-  using Function = void (*)(const LinearJob&, const LinearVisit&, int, int);
-  static constexpr auto kByRows = []<int... R>(std::integer_sequence<int, R...>) {
-    return std::array<Function, sizeof...(R)>{some_panels<W, R + 1>...};
+const LinearTiles* tiles_for() {
+  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
+    return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, false};
   }
   (std::make_integer_sequence<int, kMaxRows>());
-  kByRows[job.rows(visit.group) - 1](job, visit, panel, end);
+  return &kTiles;
 }
 
-// Items are (pass over rows, panel), pass-major.
-template <class W>
-void run_items(const LinearJob& job, int64_t begin, int64_t end) {
-  const int panels = job.w->panels(), inputs = job.w->inputs(), slice = job.blocks_per_slice * kBlock;
-  while (begin < end) {
-    const int pass = static_cast<int>(begin / panels), first = static_cast<int>(begin % panels);
-    const int last = static_cast<int>(HWY_MIN(int64_t{panels}, first + (end - begin)));
-    const int group = pass * job.groups_per_pass, groups = HWY_MIN(job.groups_per_pass, job.groups - group);
-    const int step = panels_per_tile(job.rows(group));
-    for (int k = 0; k < inputs; k += slice) {
-      for (int panel = first; panel < last; panel += step) {
-        for (int g = 0; g < groups; ++g) {
-          const LinearVisit visit{group + g, k, HWY_MIN(k + slice, inputs), g, groups};
-          group_times_panels<W>(job, visit, panel, HWY_MIN(panel + step, last));
-        }
-      }
-    }
-    begin += last - first;
-  }
-}
-
-void run_linear(const LinearJob& job, int64_t begin, int64_t end) {
-  switch (job.w->format()) {
+const LinearTiles* tiles(WeightFormat format) {
+  switch (format) {
     case WeightFormat::f32_panels:
-      return run_items<float>(job, begin, end);
+      return tiles_for<float>();
     case WeightFormat::bf16_panels:
-      return run_items<uint32_t>(job, begin, end);
+      return tiles_for<uint32_t>();
+    case WeightFormat::fp8_panels:
+      return tiles_for<uint16_t>();
   }
+  return nullptr;
 }
 
-int max_group() {
-  return kMaxRows;
-}
-
-// Rounds to the nearest bf16, ties to even. NaN stays NaN.
-HWY_INLINE Vec round_to_bf16_vector(Vec x) {
-  const U u;
-  const auto bits = hn::BitCast(u, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
-  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFF))), hn::Set(u, 0xFFFF0000u));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::BitCast(F(), rounded));
-}
-
-// Copies one row into its group's blocks: block b goes to out + b * step.
-void pack_inputs(const float* row, int inputs, bool round, float* out, size_t step) {
+// To the nearest e4m3 number, ties to even; beyond 448 to 448.
+HWY_INLINE Vec round_to_e4m3_vector(Vec x) {
   const F f;
-  const int whole = inputs / kBlock;
-  for (int b = 0; b < whole; ++b) {
-    for (int i = 0; i < kBlock; i += kLanes) {
-      const Vec value = hn::LoadU(f, row + b * kBlock + i);
-      hn::StoreU(round ? round_to_bf16_vector(value) : value, f, out + b * step + i);
+  const U u;
+  const Vec magnitude = hn::Min(hn::Abs(x), hn::Set(f, 448.0f));
+  const auto bits = hn::BitCast(u, magnitude);
+  const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(u, 1));
+  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFFF))), hn::Set(u, 0xFFF00000u));
+  // Below the least normal number steps are 2^-9.
+  const Vec step = hn::Set(f, 0x1.8p14f), small = hn::Sub(hn::Add(magnitude, step), step);
+  const auto normal = hn::Ge(magnitude, hn::Set(f, 0x1p-6f));
+  return hn::CopySign(hn::IfThenElse(normal, hn::BitCast(f, rounded), small), x);
+}
+
+// Calls use(block, its values) for the blocks of a row, zero beyond the last input.
+template <class Use>
+HWY_INLINE void each_block(const float* row, int inputs, const Use& use) {
+  for (int b = 0; b * kBlock < inputs; ++b) {
+    HWY_ALIGN float tail[kBlock] = {};
+    const float* from = row + b * kBlock;
+    if (inputs - b * kBlock < kBlock) {
+      for (int i = 0; b * kBlock + i < inputs; ++i) tail[i] = from[i];
+      from = tail;
     }
+    use(b, from);
   }
-  for (int i = whole * kBlock; i < inputs; ++i) {
-    out[whole * step + i % kBlock] = round ? round_to_bf16(row[i]) : row[i];
+}
+
+template <class Change>
+void pack_changed(const float* row, int inputs, const PackedRow& to, const Change& change) {
+  const F f;
+  each_block(row, inputs, [&](int b, const float* from) {
+    HWY_ALIGN float values[kBlock];
+    for (int i = 0; i < kBlock; i += kLanes) hn::Store(change(hn::LoadU(f, from + i)), f, values + i);
+    to.store(b, values);
+  });
+}
+
+// Returns the factor that the row's sums need: 1 but for fp8.
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
+  const F f;
+  switch (format) {
+    case WeightFormat::f32_panels:
+      pack_changed(row, inputs, to, [](Vec x) { return x; });
+      return 1;
+    case WeightFormat::bf16_panels:
+      pack_changed(row, inputs, to, [](Vec x) { return round_to_bf16_vector(x); });
+      return 1;
+    case WeightFormat::fp8_panels:
+      break;
   }
+  Vec highest = hn::Zero(f), poison = hn::Zero(f);  // poison: NaN once an input is NaN or infinite
+  each_block(row, inputs, [&](int, const float* from) {
+    for (int i = 0; i < kBlock; i += kLanes) {
+      const Vec x = round_to_bf16_vector(hn::LoadU(f, from + i));
+      highest = hn::Max(highest, hn::Abs(x));
+      poison = hn::MulAdd(x, hn::Zero(f), poison);
+    }
+  });
+  if (const float sum = hn::GetLane(hn::SumOfLanes(f, poison)); sum != 0) {
+    pack_changed(row, inputs, to, [](Vec) { return hn::Zero(F()); });
+    return sum;
+  }
+  const float scale = hn::GetLane(hn::MaxOfLanes(f, highest)) / 448.0f;
+  const Vec inverse = hn::Set(f, scale > 0 ? std::min(1 / scale, std::numeric_limits<float>::max()) : 0.0f);
+  pack_changed(row, inputs, to,
+               [&](Vec x) { return round_to_e4m3_vector(hn::Mul(round_to_bf16_vector(x), inverse)); });
+  return scale;
 }
 
 }  // namespace
@@ -277,33 +321,59 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dvlm {
 
-HWY_EXPORT(run_linear);
-HWY_EXPORT(max_group);
+HWY_EXPORT(tiles);
 HWY_EXPORT(pack_inputs);
 
 namespace {
 
 constexpr double kBytesPerNanosecond = 10, kFlopPerNanosecond = 60;  // rough, for one thread
 constexpr int64_t kInputsInL2 = int64_t{1} << 20;                    // bytes
-constexpr int kSliceBlocks = 128;  // of inputs: a slice of a panel takes 128 or 256 KiB of L2
+constexpr int kSliceBlocks = 128;  // of inputs: a slice of a panel takes 64 to 256 KiB of L2
 
 int blocks_of(int inputs) {
   return (inputs + kBlock - 1) / kBlock;
 }
 
-void pack_rows(const LinearJob& job, Rows x, float* inputs, ThreadPool& pool) {
-  const bool round = job.w->format() != WeightFormat::f32_panels;
-  const int n = job.w->inputs();
+const LinearTiles& tiles_for(WeightFormat format) {
+  if (const LinearTiles* tiles = uses_avx512_bf16() ? avx512_bf16_tiles(format) : nullptr) return *tiles;
+  return *HWY_DYNAMIC_DISPATCH(tiles)(format);
+}
+
+void pack_rows(const LinearJob& job, bool pairs, Rows x, float* inputs, float* scales, ThreadPool& pool) {
+  const int n = job.w->inputs(), block = pairs ? kBlock / 2 : kBlock;
   split(pool, job.groups, 0.2 * n * job.rows(0), [&](int64_t begin, int64_t end) {
     for (int g = static_cast<int>(begin); g < end; ++g) {
       const int first = job.first_row(g), rows = job.rows(g);
-      float* out = inputs + static_cast<size_t>(first) * job.blocks * kBlock;
+      float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.blocks * block);
       for (int r = 0; r < rows; ++r) {
-        HWY_DYNAMIC_DISPATCH(pack_inputs)
-        (x.row(first + r), n, round, out + r * kBlock, static_cast<size_t>(rows) * kBlock);
+        const float scale =
+            HWY_DYNAMIC_DISPATCH(pack_inputs)(x.row(first + r), n, job.w->format(),
+                                              {out + r * block, static_cast<size_t>(rows * block), pairs});
+        if (scales) scales[first + r] = scale;
       }
     }
   });
+}
+
+// Items are (pass over rows, panel), pass-major.
+void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, int64_t end) {
+  const int panels = job.w->panels(), inputs = job.w->inputs(), slice = job.blocks_per_slice * kBlock;
+  while (begin < end) {
+    const int pass = static_cast<int>(begin / panels), first = static_cast<int>(begin % panels);
+    const int last = static_cast<int>(std::min(int64_t{panels}, first + (end - begin)));
+    const int group = pass * job.groups_per_pass, groups = std::min(job.groups_per_pass, job.groups - group);
+    const int step = tiles.panels_per_tile(job.rows(group));
+    for (int k = 0; k < inputs; k += slice) {
+      for (int panel = first; panel < last; panel += step) {
+        for (int g = 0; g < groups; ++g) {
+          const LinearVisit visit{group + g, k, std::min(k + slice, inputs), g, groups};
+          tiles.by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel,
+                                                                        std::min(panel + step, last));
+        }
+      }
+    }
+    begin += last - first;
+  }
 }
 
 }  // namespace
@@ -316,31 +386,39 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
             ThreadPool& pool) {
   DVLM_ASSERT(x.count == y.count);
   if (x.count == 0) return;
-  const size_t needed = LinearScratch::floats(x.count, w.inputs());
+  const LinearTiles& tiles = tiles_for(w.format());
+  const bool fp8 = w.format() == WeightFormat::fp8_panels;
+  const size_t needed = LinearScratch::floats(x.count, w.inputs()), rows = static_cast<size_t>(x.count);
   if (scratch.inputs.size() < needed) scratch.inputs = Buffer<float>(needed);
-  const int group_rows = HWY_DYNAMIC_DISPATCH(max_group)();
-  LinearJob job{&w, scratch.inputs.data(), nullptr, y, mode, blocks_of(w.inputs()), 0, 0, 0};
-  job.groups = (x.count + group_rows - 1) / group_rows;
+  if (fp8 && scratch.scales.size() < rows) scratch.scales = Buffer<float>(rows);
+  LinearJob job{.w = &w,
+                .inputs = scratch.inputs.data(),
+                .scales = scratch.scales.data(),
+                .partial = nullptr,
+                .y = y,
+                .mode = mode,
+                .blocks = blocks_of(w.inputs()),
+                .blocks_per_slice = 0,
+                .groups = (x.count + tiles.max_rows - 1) / tiles.max_rows,
+                .groups_per_pass = 0};
   // A lone group reads every weight once: slices would only cost it their partial sums.
   job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;
   if (job.blocks_per_slice < job.blocks) {
-    const size_t sums = static_cast<size_t>(w.panels()) * static_cast<size_t>(x.count) * kPanel;
+    const size_t sums = static_cast<size_t>(w.panels()) * rows * kPanel;
     if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
     job.partial = scratch.partial.data();
   }
-  const int64_t group_bytes = int64_t{4} * job.blocks_per_slice * kBlock * group_rows;
+  const int64_t group_bytes = int64_t{tiles.pairs ? 2 : 4} * job.blocks_per_slice * kBlock * tiles.max_rows;
   job.groups_per_pass = static_cast<int>(std::max<int64_t>(1, kInputsInL2 / group_bytes));
   job.groups_per_pass = (job.groups + job.passes() - 1) / job.passes();  // passes of one size
-  pack_rows(job, x, scratch.inputs.data(), pool);
+  pack_rows(job, tiles.pairs, x, scratch.inputs.data(), fp8 ? scratch.scales.data() : nullptr, pool);
 
-  const double panel_flop = 2.0 * kPanel * w.inputs() * std::min(x.count, job.groups_per_pass * group_rows);
+  const double panel_flop =
+      2.0 * kPanel * w.inputs() * std::min(x.count, job.groups_per_pass * tiles.max_rows);
   const double panel_bytes = static_cast<double>(w.bytes()) / w.panels();
   split(pool, int64_t{job.passes()} * w.panels(),
         std::max(panel_bytes / kBytesPerNanosecond, panel_flop / kFlopPerNanosecond),
-        [&](int64_t begin, int64_t end) {
-          HWY_DYNAMIC_DISPATCH(run_linear)
-          (job, begin, end);
-        });
+        [&](int64_t begin, int64_t end) { run_items(job, tiles, begin, end); });
 }
 
 }  // namespace dvlm

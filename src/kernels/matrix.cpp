@@ -1,9 +1,11 @@
 #include "kernels/matrix.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/error.h"
+#include "kernels/fp8.h"
 
 namespace dvlm {
 
@@ -15,12 +17,21 @@ constexpr int kTile = 64;  // inputs that are transposed at a time, so that sour
 struct Source {
   const TensorView* tensor = nullptr;
   int64_t row = 0;
+  const TensorView* scales = nullptr;  // beside F8_E4M3
 };
 
-std::vector<Source> source_rows(std::span<const TensorView> weights, int inputs) {
+std::vector<Source> source_rows(std::span<const TensorView> weights, std::span<const TensorView> scales,
+                                int inputs) {
   std::vector<Source> rows;
-  for (const TensorView& weight : weights) {
-    for (int64_t n = 0; n < weight.elements() / inputs; ++n) rows.push_back({&weight, n});
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const int64_t count = weights[i].elements() / inputs;
+    const TensorView* scale = scales.empty() ? nullptr : &scales[i];
+    if (!scale && weights[i].type == DType::f8_e4m3)
+      fail("a linear layer with F8_E4M3 weights got no scales");
+    if (scale && scale->elements() != count) {
+      fail("a linear layer with {} outputs got scales of shape {}", count, to_string(scale->shape));
+    }
+    for (int64_t n = 0; n < count; ++n) rows.push_back({&weights[i], n, scale});
   }
   return rows;
 }
@@ -52,14 +63,43 @@ void pack_f32(std::span<const Source> rows, int inputs, float* panel) {
 }
 
 void pack_bf16(std::span<const Source> rows, int inputs, uint32_t* panel) {
-  constexpr int kHalf = kPanel / 2;
   uint16_t tile[kPanel][kTile] = {};
   for (int first = 0; first < inputs; first += kTile) {
     const int count = std::min(kTile, inputs - first);
-    for (size_t j = 0; j < rows.size(); ++j) read_bf16(rows[j], inputs, first, count, tile[j]);
-    for (int k = 0; k < count; ++k) {
-      uint32_t* out = panel + static_cast<size_t>(first + k) * kHalf;
-      for (int j = 0; j < kHalf; ++j) out[j] = tile[j][k] | (static_cast<uint32_t>(tile[j + kHalf][k]) << 16);
+    for (size_t j = 0; j < rows.size(); ++j) {
+      read_bf16(rows[j], inputs, first, count, tile[j]);
+      if (count % 2 != 0) tile[j][count] = 0;
+    }
+    for (int k = 0; k < count; k += 2) {
+      uint32_t* out = panel + static_cast<size_t>((first + k) / 2) * kPanel;
+      for (int j = 0; j < kPanel; ++j) out[j] = tile[j][k] | (static_cast<uint32_t>(tile[j][k + 1]) << 16);
+    }
+  }
+}
+
+// The codes of one row, [inputs], and its scale: NaN when a code is NaN.
+float read_fp8(const Source& source, int inputs, e4m3* codes, std::vector<float>& row) {
+  const int64_t at = source.row * inputs;
+  if (source.tensor->type != DType::f8_e4m3) {
+    row.resize(static_cast<size_t>(inputs));
+    copy_to_float(*source.tensor, at, inputs, row.data());
+    return quantize_row(row, codes);
+  }
+  std::memcpy(codes, source.tensor->data + at, static_cast<size_t>(inputs));
+  if (std::any_of(codes, codes + inputs, [](e4m3 code) { return (code.bits & 0x7F) == 0x7F; })) return NAN;
+  float scale;
+  copy_to_float(*source.scales, source.row, 1, &scale);
+  return scale;
+}
+
+void pack_fp8(std::span<const Source> rows, int inputs, uint16_t* panel, float* scales) {
+  std::vector<e4m3> codes(static_cast<size_t>(inputs + 1));  // the last is zero
+  std::vector<float> row;
+  for (size_t j = 0; j < rows.size(); ++j) {
+    scales[j] = read_fp8(rows[j], inputs, codes.data(), row);
+    for (int k = 0; k < inputs; k += 2) {
+      panel[static_cast<size_t>(k / 2) * kPanel + static_cast<size_t>(fp8_place(static_cast<int>(j)))] =
+          static_cast<uint16_t>(codes[k].bits | (codes[k + 1].bits << 8));
     }
   }
 }
@@ -75,34 +115,55 @@ int inputs_of(const TensorView& weight) {
 
 size_t PackedMatrix::packed_bytes(int64_t outputs, int64_t inputs, WeightFormat format) {
   const int64_t padded = (outputs + kPanel - 1) / kPanel * kPanel;
-  return static_cast<size_t>(padded * inputs) * (format == WeightFormat::f32_panels ? 4 : 2);
+  switch (format) {
+    case WeightFormat::f32_panels:
+      return static_cast<size_t>(padded * inputs * 4);
+    case WeightFormat::bf16_panels:
+      return static_cast<size_t>(padded * (inputs + inputs % 2) * 2);
+    case WeightFormat::fp8_panels:
+      return static_cast<size_t>(padded * (inputs + inputs % 2));
+  }
+  DVLM_ASSERT(false);
 }
 
 PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases,
-                           WeightFormat format, ThreadPool& pool)
+                           WeightFormat format, ThreadPool& pool, std::span<const TensorView> scales)
     : format_(format) {
-  DVLM_ASSERT(!weights.empty() && (biases.empty() || biases.size() == weights.size()));
+  DVLM_ASSERT(!weights.empty() && (biases.empty() || biases.size() == weights.size()) &&
+              (scales.empty() || scales.size() == weights.size()));
   inputs_ = inputs_of(weights[0]);
   for (const TensorView& weight : weights) {
     if (inputs_of(weight) != inputs_) {
       fail("stacked linear layers disagree: {} and {}", to_string(weights[0].shape), to_string(weight.shape));
     }
   }
-  const std::vector<Source> rows = source_rows(weights, inputs_);
+  const std::vector<Source> rows = source_rows(weights, scales, inputs_);
   outputs_ = static_cast<int>(rows.size());
   pages_ = Pages(packed_bytes(outputs_, inputs_, format));
   const size_t panel_bytes = pages_.size() / panels();
+  if (format == WeightFormat::fp8_panels) scales_.resize(static_cast<size_t>(panels()) * kPanel);
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, count = std::min<int64_t>(kPanel, outputs_ - first);
       const auto part = std::span(rows).subspan(first, count);
       std::byte* panel = pages_.data() + p * panel_bytes;
-      if (format == WeightFormat::f32_panels)
-        pack_f32(part, inputs_, reinterpret_cast<float*>(panel));
-      else
-        pack_bf16(part, inputs_, reinterpret_cast<uint32_t*>(panel));
+      switch (format) {
+        case WeightFormat::f32_panels:
+          pack_f32(part, inputs_, reinterpret_cast<float*>(panel));
+          break;
+        case WeightFormat::bf16_panels:
+          pack_bf16(part, inputs_, reinterpret_cast<uint32_t*>(panel));
+          break;
+        case WeightFormat::fp8_panels:
+          pack_fp8(part, inputs_, reinterpret_cast<uint16_t*>(panel), scales_.data() + first);
+          break;
+      }
     }
   });
+  for (int n = 0; n < std::ssize(scales_) && n < outputs_; ++n) {
+    if (!std::isfinite(scales_[n]))
+      fail("row {} of an FP8 weight holds NaN or has a scale that is not finite", n);
+  }
   if (biases.empty()) return;
   bias_.resize(static_cast<size_t>(panels()) * kPanel);
   int64_t at = 0;
@@ -119,16 +180,23 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
 void PackedMatrix::unpack_row(int output, float* row) const {
   DVLM_ASSERT(output >= 0 && output < outputs_);
   const size_t panel = static_cast<size_t>(output / kPanel), j = static_cast<size_t>(output % kPanel);
-  if (format_ == WeightFormat::f32_panels) {
-    const float* data = reinterpret_cast<const float*>(pages_.data()) + panel * inputs_ * kPanel + j;
-    for (int k = 0; k < inputs_; ++k) row[k] = data[static_cast<size_t>(k) * kPanel];
-  } else {
-    constexpr size_t kHalf = kPanel / 2;
-    const uint32_t* data =
-        reinterpret_cast<const uint32_t*>(pages_.data()) + panel * inputs_ * kHalf + j % kHalf;
-    const int shift = j < kHalf ? 0 : 16;
-    for (int k = 0; k < inputs_; ++k) {
-      row[k] = to_float(bf16{static_cast<uint16_t>(data[static_cast<size_t>(k) * kHalf] >> shift)});
+  const std::byte* data = pages_.data() + panel * (pages_.size() / panels());
+  for (size_t k = 0; k < static_cast<size_t>(inputs_); ++k) {
+    switch (format_) {
+      case WeightFormat::f32_panels:
+        row[k] = reinterpret_cast<const float*>(data)[k * kPanel + j];
+        break;
+      case WeightFormat::bf16_panels: {
+        const uint32_t word = reinterpret_cast<const uint32_t*>(data)[k / 2 * kPanel + j];
+        row[k] = to_float(bf16{static_cast<uint16_t>(word >> (k % 2 * 16))});
+        break;
+      }
+      case WeightFormat::fp8_panels: {
+        const size_t place = static_cast<size_t>(fp8_place(static_cast<int>(j)));
+        const uint16_t word = reinterpret_cast<const uint16_t*>(data)[k / 2 * kPanel + place];
+        row[k] = to_float(e4m3{static_cast<uint8_t>(word >> (k % 2 * 8))}) * scales_[output];
+        break;
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -13,30 +14,47 @@ namespace dvlm {
 // Panels of kPanel output columns; panel p holds outputs [p * kPanel, (p + 1) * kPanel), zero beyond the
 // last.
 //   f32_panels   [panels][inputs][32] float
-//   bf16_panels  [panels][inputs][16] pairs: the low half of word j is output j, the high half output j + 16,
-//   so that
-//                widening to f32 takes one shift or one mask per vector, whatever the vector's length
-// Further formats (AMX tiles, FP8) add a tag here, a packer in matrix.cpp and a branch in linear().
-enum class WeightFormat : uint8_t { f32_panels, bf16_panels };
+//   bf16_panels  [panels][inputs / 2 rounded up][32] pairs: word j is output j, its low half at an even
+//   input,
+//                its high half at the next. Dot products take pairs as they are; for f32, one shift or one
+//                mask per vector widens them.
+//   fp8_panels   [panels][inputs / 2 rounded up][32] pairs of e4m3 in the order of fp8_output(), with one f32
+//                scale per output
+// Further formats (AMX tiles) add a tag here, a packer in matrix.cpp and a branch in linear().
+enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels };
 
 constexpr int kPanel = 32;
+
+// The output whose pair stands at a place of an fp8 panel: of each 8, four of the first 16 outputs, then four
+// of the last. Interleaving the low (high) halves of 128-bit lanes then gives outputs 0..15 (16..31) in
+// order.
+constexpr int fp8_output(int place) {
+  return place % 8 < 4 ? place / 8 * 4 + place % 8 : 16 + place / 8 * 4 + place % 8 - 4;
+}
+constexpr int fp8_place(int output) {
+  return output < 16 ? output / 4 * 8 + output % 4 : (output - 16) / 4 * 8 + 4 + output % 4;
+}
 
 class PackedMatrix {
  public:
   PackedMatrix() = default;
 
   // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
-  // `biases`: one [n_i] per weight, or none. Values are rounded to the format. Throws Error when shapes
-  // disagree.
+  // `biases`: one [n_i] per weight, or none. Values are rounded to the format. For fp8_panels the weights are
+  // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row (fp8.h).
+  // Throws Error when shapes disagree and when an F8_E4M3 weight holds NaN.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
-               ThreadPool& pool);
+               ThreadPool& pool, std::span<const TensorView> scales = {});
 
+  const std::string& name() const { return name_; }  // of the layer, for messages and observers
+  void set_name(std::string name) { name_ = std::move(name); }
   WeightFormat format() const { return format_; }
   int outputs() const { return outputs_; }
   int inputs() const { return inputs_; }
   int panels() const { return (outputs_ + kPanel - 1) / kPanel; }
   const std::byte* data() const { return pages_.data(); }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }  // [panels * kPanel] or null
+  const float* scales() const { return scales_.data(); }                        // fp8: [panels * kPanel]
   size_t bytes() const { return pages_.size(); }
 
   // Row `output` of the matrix, [inputs]: lets a tied head serve as the embedding table.
@@ -45,10 +63,11 @@ class PackedMatrix {
   static size_t packed_bytes(int64_t outputs, int64_t inputs, WeightFormat format);
 
  private:
+  std::string name_;
   WeightFormat format_ = WeightFormat::f32_panels;
   int outputs_ = 0, inputs_ = 0;
   Pages pages_;
-  std::vector<float> bias_;
+  std::vector<float> bias_, scales_;
 };
 
 }  // namespace dvlm

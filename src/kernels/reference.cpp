@@ -17,6 +17,25 @@ void linear(std::span<const float> x, std::span<const float> w, std::span<const 
   }
 }
 
+void linear_fp8(std::span<const float> x, std::span<const e4m3> codes, std::span<const float> scales,
+                std::span<const float> bias, int rows, int inputs, int outputs, std::span<float> y) {
+  for (int r = 0; r < rows; ++r) {
+    const auto row = x.subspan(static_cast<size_t>(r) * inputs, inputs);
+    float highest = 0;
+    for (float value : row) highest = std::fmax(highest, std::fabs(round_to_bf16(value)));
+    const float scale = highest / 448, inverse = scale == 0 ? 0 : 1 / scale;
+    for (int n = 0; n < outputs; ++n) {
+      double sum = 0;
+      for (int k = 0; k < inputs; ++k) {
+        sum += double{to_float(to_e4m3(round_to_bf16(row[k]) * inverse))} * to_float(codes[n * inputs + k]);
+      }
+      float value = round_to_bf16(static_cast<float>(sum) * scale * scales[n]);
+      if (!bias.empty()) value = round_to_bf16(value + bias[n]);
+      y[r * outputs + n] = value;
+    }
+  }
+}
+
 void rms_norm(std::span<const float> x, std::span<const float> weight, float eps, std::span<float> y) {
   double sum = 0;
   for (float value : x) sum += double{value} * value;

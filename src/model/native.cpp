@@ -16,11 +16,11 @@ namespace {
 class NativeModel : public Model {
  public:
   NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys,
-              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool)
+              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool, const LinearObserver& observer)
       : config_(checkpoint.config()),
         budget_(std::move(budget)),
-        text_(config_.text, load_text(checkpoint, format, pool), keys, pool),
-        vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool) {}
+        text_(config_.text, load_text(checkpoint, format, pool), keys, pool, observer),
+        vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool, observer) {}
 
   const ModelConfig& config() const override { return config_; }
 
@@ -75,9 +75,9 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
                    (options.precision == Precision::automatic && holds_f32(checkpoint));
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
-  budget->reserve(packed_bytes(checkpoint.config(), format), "the model");
+  budget->reserve(packed_bytes(checkpoint, format), "the model");
   return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
-                                       std::move(budget), pool);
+                                       std::move(budget), pool, options.observer);
 }
 
 }  // namespace dvlm

@@ -4,6 +4,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/thread_pool.h"
+#include "model/linears.h"
 #include "model/model.h"
 
 namespace dvlm {
@@ -12,11 +13,12 @@ enum class Precision {
   automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files
   f32,        // weights and arithmetic in f32: tests and oracles
   bf16,       // weights and linear inputs bf16, accumulation and residual stream f32
-};
+};            // linears that the checkpoint holds as F8_E4M3 run W8A8 in any of them
 
 struct NativeOptions {
   Precision precision = Precision::automatic;
-  size_t memory_limit = 0;  // bytes of weights, buffers and KV cache; 0 = what the machine has free
+  size_t memory_limit = 0;       // bytes of weights, buffers and KV cache; 0 = what the machine has free
+  LinearObserver observer = {};  // sees the inputs of every linear layer; for calibration
 };
 
 // Reads and repacks the weights. Throws Error when a tensor is missing or misshapen or memory would not

@@ -21,12 +21,14 @@ size_t product(int64_t a, int64_t b) {
 
 }  // namespace
 
-TextTower::TextTower(const TextConfig& config, TextWeights weights, KeyFormat keys, ThreadPool& pool)
+TextTower::TextTower(const TextConfig& config, TextWeights weights, KeyFormat keys, ThreadPool& pool,
+                     LinearObserver observer)
     : config_(config),
       weights_(std::move(weights)),
       heads_{config.heads, config.kv_heads, config.head_dim, keys},
       rotary_(text_rotary(config.rope_theta, config.head_dim, config.mrope_section)),
-      pool_(pool) {}
+      pool_(pool),
+      linear_{pool, std::move(observer)} {}
 
 // B rows; H hidden, Q = heads * head_dim, I intermediate, V vocabulary.
 Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
@@ -110,7 +112,7 @@ void TextTower::project_qkv(const TextLayer& layer, int first, int rows) {
   const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
   rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps,
            normed, pool_);
-  linear(layer.qkv, normed, out, LinearMode::store, a_.linear, pool_);
+  linear_(layer.qkv, normed, out, LinearMode::store);
   rotary(out, heads_.heads + heads_.kv_heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
 }
 
@@ -165,16 +167,16 @@ void TextTower::attend(const Pass& pass, int layer) {
 }
 
 void TextTower::project_output(const TextLayer& layer, int first, int rows) {
-  linear(layer.output, qkv(first, rows), hidden(first, rows), LinearMode::add, a_.linear, pool_);
+  linear_(layer.output, qkv(first, rows), hidden(first, rows), LinearMode::add);
 }
 
 void TextTower::mlp(const TextLayer& layer, int first, int rows) {
   const Rows residual = hidden(first, rows), normed = view(a_.normed, config_.hidden_size, 0, rows),
              wide = view(a_.wide, 2 * config_.intermediate_size, 0, rows);
   rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), config_.rms_norm_eps, normed, pool_);
-  linear(layer.gate_up, normed, wide, LinearMode::store, a_.linear, pool_);
+  linear_(layer.gate_up, normed, wide, LinearMode::store);
   swiglu(wide, config_.intermediate_size, pool_);
-  linear(layer.down, wide, residual, LinearMode::add, a_.linear, pool_);
+  linear_(layer.down, wide, residual, LinearMode::add);
 }
 
 void TextTower::head(const Pass& pass) {
@@ -183,8 +185,8 @@ void TextTower::head(const Pass& pass) {
     rms_norm(hidden(pass.logit_rows[i], 1), width, weights_.norm.data(), config_.rms_norm_eps,
              view(a_.normed, width, i, 1), pool_);
   }
-  linear(weights_.head, view(a_.normed, width, 0, rows), view(a_.logits, config_.vocab_size, 0, rows),
-         LinearMode::store, a_.linear, pool_);
+  linear_(weights_.head, view(a_.normed, width, 0, rows), view(a_.logits, config_.vocab_size, 0, rows),
+          LinearMode::store);
 }
 
 }  // namespace dvlm

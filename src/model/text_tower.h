@@ -2,7 +2,7 @@
 #pragma once
 #include "core/memory.h"
 #include "kernels/attention.h"
-#include "kernels/linear.h"
+#include "model/linears.h"
 #include "model/pass.h"
 #include "model/rotary_table.h"
 #include "model/weights.h"
@@ -17,14 +17,14 @@ struct TextActivations {
   Buffer<float> wide;      // [chunk, 2 * intermediate]
   Buffer<float> logits;    // [logit rows, vocab]
   Buffer<std::byte> keys;  // [kv_heads][own blocks]: keys of this layer that are not kept
-  LinearScratch linear;
   AttentionScratch attention;
   std::vector<AttentionSegment> segments;
 };
 
 class TextTower {
  public:
-  TextTower(const TextConfig& config, TextWeights weights, KeyFormat keys, ThreadPool& pool);
+  TextTower(const TextConfig& config, TextWeights weights, KeyFormat keys, ThreadPool& pool,
+            LinearObserver observer);
 
   const HeadShape& heads() const { return heads_; }
   Logits forward(const Pass& pass, const ModelConfig& config);
@@ -60,6 +60,7 @@ class TextTower {
   RotaryTable rotary_;
   TextActivations a_;
   ThreadPool& pool_;
+  Linears linear_;
 };
 
 }  // namespace dvlm

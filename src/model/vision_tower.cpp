@@ -40,12 +40,14 @@ struct VisionTower::Picture {
   }
 };
 
-VisionTower::VisionTower(const VisionConfig& config, VisionWeights weights, KeyFormat keys, ThreadPool& pool)
+VisionTower::VisionTower(const VisionConfig& config, VisionWeights weights, KeyFormat keys, ThreadPool& pool,
+                         LinearObserver observer)
     : config_(config),
       weights_(std::move(weights)),
       heads_{config.heads, config.heads, config.head_dim(), keys},
       rotary_(vision_rotary(config.head_dim())),
-      pool_(pool) {}
+      pool_(pool),
+      linear_{pool, std::move(observer)} {}
 
 size_t VisionTower::activation_bytes(int64_t patches) const {
   const size_t n = static_cast<size_t>(patches), width = static_cast<size_t>(config_.hidden_size);
@@ -96,8 +98,7 @@ void VisionTower::embed_patches(const Patches& patches, Picture& p) {
       const int64_t source = int64_t{p.windows.index[row / p.group]} * p.group + row % p.group;
       std::copy_n(patches.values.data() + source * elements, elements, input.row(i));
     }
-    linear(weights_.patches, input, Picture::view(p.hidden, width, first, rows), LinearMode::store, linear_,
-           pool_);
+    linear_(weights_.patches, input, Picture::view(p.hidden, width, first, rows), LinearMode::store);
   }
 }
 
@@ -123,19 +124,18 @@ void VisionTower::block(const VisionBlock& weights, std::span<const int> boundar
   chunks([&](int first, int rows, Rows hidden, Rows normed) {
     const Rows qkv = Picture::view(p.qkv, 3 * width, first, rows);
     rms_norm(hidden, width, weights.attention_norm.data(), kNormEps, normed, pool_);
-    linear(weights.qkv, normed, qkv, LinearMode::store, linear_, pool_);  // [N, 3 W]
+    linear_(weights.qkv, normed, qkv, LinearMode::store);  // [N, 3 W]
     rotary(qkv, 2 * heads_.heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
   });
   store_keys(boundaries, p);
   attend(boundaries, p);  // [N, W]
   chunks([&](int first, int rows, Rows hidden, Rows normed) {
     const Rows wide = Picture::view(p.wide, 2 * config_.intermediate_size, 0, rows);
-    linear(weights.output, Picture::view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add, linear_,
-           pool_);
+    linear_(weights.output, Picture::view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add);
     rms_norm(hidden, width, weights.mlp_norm.data(), kNormEps, normed, pool_);
-    linear(weights.gate_up, normed, wide, LinearMode::store, linear_, pool_);  // [N, 2 I]
+    linear_(weights.gate_up, normed, wide, LinearMode::store);  // [N, 2 I]
     swiglu(wide, config_.intermediate_size, pool_);
-    linear(weights.down, wide, hidden, LinearMode::add, linear_, pool_);
+    linear_(weights.down, wide, hidden, LinearMode::add);
   });
 }
 
@@ -181,10 +181,9 @@ ImageFeatures VisionTower::merge(Picture& p) {
     const Rows patches = Picture::view(p.hidden, width, first * p.group, rows * p.group);
     const Rows in = Picture::view(inner, merged, 0, rows), y = Picture::view(result, out, 0, rows);
     rms_norm(patches, width, weights_.merger_norm.data(), kNormEps, patches, pool_);
-    linear(weights_.merger_in, Picture::view(p.hidden, merged, first, rows), in, LinearMode::store, linear_,
-           pool_);
+    linear_(weights_.merger_in, Picture::view(p.hidden, merged, first, rows), in, LinearMode::store);
     gelu(in, merged, pool_);
-    linear(weights_.merger_out, in, y, LinearMode::store, linear_, pool_);  // [N / 4, text hidden]
+    linear_(weights_.merger_out, in, y, LinearMode::store);  // [N / 4, text hidden]
     for (int i = 0; i < rows; ++i) {
       std::copy_n(y.row(i), out, features.values.begin() + int64_t{p.windows.index[first + i]} * out);
     }

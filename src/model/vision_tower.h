@@ -1,7 +1,7 @@
 // The vision tower: patches to language-model embeddings (spec section 4).
 #pragma once
 #include "kernels/attention.h"
-#include "kernels/linear.h"
+#include "model/linears.h"
 #include "model/model.h"
 #include "model/rotary_table.h"
 #include "model/weights.h"
@@ -10,7 +10,8 @@ namespace dvlm {
 
 class VisionTower {
  public:
-  VisionTower(const VisionConfig& config, VisionWeights weights, KeyFormat keys, ThreadPool& pool);
+  VisionTower(const VisionConfig& config, VisionWeights weights, KeyFormat keys, ThreadPool& pool,
+              LinearObserver observer);
 
   // Throws Error when the values do not fit the grid or the grid does not fit the configuration.
   ImageFeatures encode(const Patches& patches);
@@ -30,9 +31,9 @@ class VisionTower {
   VisionWeights weights_;
   HeadShape heads_;
   RotaryTable rotary_;
-  LinearScratch linear_;
   AttentionScratch attention_;
   ThreadPool& pool_;
+  Linears linear_;
 };
 
 }  // namespace dvlm

@@ -36,20 +36,29 @@ class Loader {
 
   // The matrices `prefix + parts[i]` stacked, with their biases where the architecture has them.
   PackedMatrix linear(const std::string& prefix, std::initializer_list<const char*> parts) const {
-    std::vector<TensorView> weights, biases;
+    std::vector<TensorView> weights, biases, scales;
     for (const char* part : parts) {
-      weights.push_back(tensor(prefix + part + ".weight"));
-      const std::string bias = prefix + part + ".bias";
-      if (shapes_.count(bias)) biases.push_back(tensor(bias));
+      const std::string name = prefix + part;
+      const TensorView& weight = checkpoint_.get(name + ".weight", shapes_.at(name + ".weight"));
+      if (weight.type == DType::f8_e4m3)
+        scales.push_back(checkpoint_.scale(name));
+      else
+        checked(name + ".weight", weight);
+      weights.push_back(weight);
+      if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
     }
-    return pack(weights, biases);
+    if (!scales.empty() && scales.size() != weights.size()) {
+      fail("{}: {}{} is F8_E4M3 but another of the layers that share its input is not",
+           checkpoint_.folder().string(), prefix, *parts.begin());
+    }
+    return pack(prefix + *parts.begin(), weights, biases, scales);
   }
 
-  PackedMatrix pack(std::span<const TensorView> weights, std::span<const TensorView> biases) const {
-    PackedMatrix packed(weights, biases, format_, pool_);
-    for (const TensorView& weight : weights) release(weight);
-    return packed;
+  // A matrix that is never F8_E4M3: embedding, head, patches.
+  PackedMatrix wide(std::string_view name, const TensorView& weight) const {
+    return pack(std::string(name), {&checked(name, weight), 1}, {}, {});
   }
+  PackedMatrix wide(const std::string& name) const { return wide(name, tensor(name)); }
 
   const TensorView& tensor(const std::string& name) const {
     return checked(name, checkpoint_.get(name, shapes_.at(name)));
@@ -57,13 +66,22 @@ class Loader {
 
   const TensorView& checked(std::string_view name, const TensorView& view) const {
     if (view.type != DType::f32 && view.type != DType::f16 && view.type != DType::bf16) {
-      fail("{}: tensor {} is {}; the native model runs F32, F16 and BF16 weights",
-           checkpoint_.folder().string(), name, name_of(view.type));
+      fail("{}: tensor {} is {}; expected F32, F16 or BF16", checkpoint_.folder().string(), name,
+           name_of(view.type));
     }
     return view;
   }
 
  private:
+  PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
+                    std::span<const TensorView> scales) const {
+    const WeightFormat format = scales.empty() ? format_ : WeightFormat::fp8_panels;
+    PackedMatrix packed(weights, biases, format, pool_, scales);
+    packed.set_name(std::move(name));
+    for (const TensorView& weight : weights) release(weight);
+    return packed;
+  }
+
   const Checkpoint& checkpoint_;
   std::map<std::string, std::vector<int64_t>> shapes_;
   WeightFormat format_;
@@ -72,13 +90,16 @@ class Loader {
 
 }  // namespace
 
-size_t packed_bytes(const ModelConfig& config, WeightFormat format) {
+size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format) {
   size_t bytes = 0;
-  for (const auto& [name, shape] : expected_tensors(config)) {
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    const auto found = checkpoint.tensors().find(name);
+    const bool fp8 = found != checkpoint.tensors().end() && found->second.type == DType::f8_e4m3;
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
-    bytes += shape.size() > 1 ? PackedMatrix::packed_bytes(shape[0], inputs, format)
-                              : static_cast<size_t>(shape[0]) * sizeof(float);
+    bytes += shape.size() > 1
+                 ? PackedMatrix::packed_bytes(shape[0], inputs, fp8 ? WeightFormat::fp8_panels : format)
+                 : static_cast<size_t>(shape[0]) * sizeof(float);
   }
   return bytes;
 }
@@ -86,8 +107,8 @@ size_t packed_bytes(const ModelConfig& config, WeightFormat format) {
 TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
   const Loader load(checkpoint, format, pool);
   TextWeights text;
-  text.head = load.pack({&load.checked("lm_head.weight", checkpoint.head()), 1}, {});
-  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.linear("model.", {"embed_tokens"});
+  text.head = load.wide("lm_head.weight", checkpoint.head());
+  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
   for (int i = 0; i < checkpoint.config().text.layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i);
     text.layers.push_back({
@@ -106,7 +127,7 @@ TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadP
 VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
   const Loader load(checkpoint, format, pool);
   VisionWeights vision;
-  vision.patches = load.linear("visual.patch_embed.", {"proj"});
+  vision.patches = load.wide("visual.patch_embed.proj.weight");
   for (int i = 0; i < checkpoint.config().vision.depth; ++i) {
     const std::string block = fmt::format("visual.blocks.{}.", i);
     vision.blocks.push_back({

@@ -43,9 +43,10 @@ struct VisionWeights {
 };
 
 // Bytes that the packed weights will take.
-size_t packed_bytes(const ModelConfig& config, WeightFormat format);
+size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
-// Both read the checkpoint once, front to back, and give each tensor's file pages back after packing it. They
+// Both read the checkpoint once, front to back, and give each tensor's file pages back after packing it.
+// Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They
 // throw Error when a tensor is missing, misshapen or of a type that the native model does not run.
 TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool);
 VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool);

@@ -14,13 +14,13 @@ TensorView view_of(const torch::Tensor& tensor, DType type) {
 }  // namespace
 
 void NetworkImpl::load(const Checkpoint& checkpoint) {
-  if (checkpoint.config().quantization)
-    fail("{} is quantized; LibTorch loads and trains F32, F16 and BF16 checkpoints only",
-         checkpoint.folder().string());
   const torch::NoGradGuard guard;
   for (auto& [name, weight] : named_weights()) {
     const TensorView& source =
         name == "lm_head.weight" ? checkpoint.head() : checkpoint.get(name, weight.sizes().vec());
+    if (source.type == DType::f8_e4m3)
+      fail("{} is quantized; LibTorch loads and trains F32, F16 and BF16 checkpoints only",
+           checkpoint.folder().string());
     if (source.shape != weight.sizes().vec())
       fail("{}: expected shape {}, found {}", name, to_string(weight.sizes().vec()), to_string(source.shape));
     torch::Tensor host = torch::empty(weight.sizes(), torch::kFloat32);

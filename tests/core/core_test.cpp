@@ -54,6 +54,58 @@ TEST(NumberTypes, E4m3HasItsNamedValues) {
   EXPECT_TRUE(std::isnan(to_float(e4m3{0x7F})) && std::isnan(to_float(e4m3{0xFF})));
 }
 
+TEST(NumberTypes, E4m3RoundsAndSaturates) {
+  const std::pair<float, float> cases[] = {{17, 16},
+                                           {18, 18},
+                                           {25, 24},
+                                           {27, 28},
+                                           {240, 240},
+                                           {248, 256},
+                                           {447, 448},
+                                           {1.0625f, 1},
+                                           {1.1875f, 1.25f},
+                                           {0.001f, 0x1p-9f},
+                                           {0x1p-10f, 0},
+                                           {0x3p-10f, 0x1p-8f},
+                                           {0.0146f, 0.013671875f},
+                                           {0.017f, 0.017578125f},
+                                           {464, 448},
+                                           {INFINITY, 448}};
+  for (const auto& [value, expected] : cases) {
+    EXPECT_EQ(to_float(to_e4m3(value)), expected) << value;
+    EXPECT_EQ(to_float(to_e4m3(-value)), -expected) << value;
+  }
+  EXPECT_TRUE(std::isnan(to_float(to_e4m3(NAN))));
+  EXPECT_EQ(to_e4m3(-0.0f).bits, 0x80);
+}
+
+TEST(NumberTypes, EveryE4m3ValueSurvivesTheRoundTrip) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float wide = to_float(e4m3{static_cast<uint8_t>(bits)});
+    EXPECT_EQ(to_e4m3(wide).bits, bits) << wide;
+  }
+}
+
+TEST(NumberTypes, EveryBf16ValueGoesToANearestE4m3) {
+  std::vector<float> finite;  // ascending, non-negative
+  for (int bits = 0; bits < 0x7F; ++bits) finite.push_back(to_float(e4m3{static_cast<uint8_t>(bits)}));
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    const float value = to_float(bf16{static_cast<uint16_t>(bits)});
+    if (std::isnan(value)) continue;
+    const double magnitude = std::min(std::abs(double{value}), 448.0);
+    const e4m3 found = to_e4m3(value);
+    ASSERT_EQ(found.bits >> 7, bits >> 15);
+    const int code = found.bits & 0x7F;
+    ASSERT_LT(code, 0x7F);
+    const double error = std::abs(finite[code] - magnitude);
+    for (int other : {code - 1, code + 1}) {
+      if (other < 0 || other > 0x7E) continue;
+      const double distance = std::abs(finite[other] - magnitude);
+      ASSERT_TRUE(error < distance || (error == distance && code % 2 == 0)) << value;
+    }
+  }
+}
+
 TEST(Philox, MatchesThePublishedVectors) {  // kat_vectors of Random123, philox4x32-10
   EXPECT_EQ(philox(0, 0, 0), (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   const uint64_t ones = ~uint64_t{0};

@@ -7,11 +7,15 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "kernels/fp8.h"
 #include "kernels/reference.h"
 #include "kernels/targets.h"
 
 namespace dvlm {
 namespace {
+
+constexpr WeightFormat kFormats[] = {WeightFormat::f32_panels, WeightFormat::bf16_panels,
+                                     WeightFormat::fp8_panels};
 
 std::vector<float> random_values(size_t count, uint64_t seed) {
   Random random(seed);
@@ -27,6 +31,8 @@ TensorView view(const std::vector<float>& values, std::vector<int64_t> shape) {
 struct Layer {
   int inputs, outputs;
   std::vector<float> weights, bias;
+  std::vector<e4m3> codes;  // fp8
+  std::vector<float> scales;
   PackedMatrix packed;
 
   Layer(int in, int out, WeightFormat format, ThreadPool& pool, bool with_bias = true)
@@ -39,6 +45,16 @@ struct Layer {
     packed = PackedMatrix({&w, 1}, std::span(&b, with_bias ? 1 : 0), format, pool);
     if (format == WeightFormat::bf16_panels) {
       for (float& value : weights) value = round_to_bf16(value);
+    }
+    if (format == WeightFormat::fp8_panels) quantize();
+  }
+
+  void quantize() {
+    codes.resize(weights.size());
+    for (int n = 0; n < outputs; ++n) {
+      const size_t at = size_t(n) * size_t(inputs);
+      scales.push_back(quantize_row(std::span(weights).subspan(at, size_t(inputs)), codes.data() + at));
+      for (size_t k = at; k < at + size_t(inputs); ++k) weights[k] = to_float(codes[k]) * scales.back();
     }
   }
 
@@ -58,9 +74,27 @@ std::vector<float> rounded(std::vector<float> x, WeightFormat format) {
   return x;
 }
 
+// W8A8 results are bf16: an error of f32 sums may move one across a rounding boundary before the bias and
+// after it.
+void expect_close_fp8(const Layer& layer, const std::vector<float>& x, int rows, const std::vector<float>& y,
+                      float offset) {
+  std::vector<float> expected(y.size()), without_bias(y.size());
+  reference::linear_fp8(x, layer.codes, layer.scales, layer.bias, rows, layer.inputs, layer.outputs,
+                        expected);
+  reference::linear_fp8(x, layer.codes, layer.scales, {}, rows, layer.inputs, layer.outputs, without_bias);
+  int equal = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    const float step = 0x1p-7f * (std::abs(expected[i]) + std::abs(without_bias[i])) + 1e-5f;
+    ASSERT_NEAR(y[i], expected[i] + offset, step) << i;
+    equal += y[i] == expected[i] + offset;
+  }
+  EXPECT_GE(equal, 0.97 * static_cast<double>(y.size()));
+}
+
 // Summing n products in f32 in any order errs by at most n * epsilon * sum |x w|.
 void expect_close(const Layer& layer, const std::vector<float>& x, int rows, const std::vector<float>& y,
                   float offset) {
+  if (!layer.codes.empty()) return expect_close_fp8(layer, x, rows, y, offset);
   std::vector<float> expected(y.size());
   reference::linear(x, layer.weights, layer.bias, rows, layer.inputs, layer.outputs, expected);
   for (int r = 0; r < rows; ++r) {
@@ -133,18 +167,76 @@ std::vector<std::string> isas() {
   return out;
 }
 
+std::string case_name(const testing::TestParamInfo<EachIsa::ParamType>& info) {
+  constexpr const char* kNames[] = {"_f32", "_bf16", "_fp8"};
+  return std::get<0>(info.param) + kNames[static_cast<int>(std::get<1>(info.param))];
+}
+
 INSTANTIATE_TEST_SUITE_P(Linear, EachIsa,
-                         testing::Combine(testing::ValuesIn(isas()),
-                                          testing::Values(WeightFormat::f32_panels,
-                                                          WeightFormat::bf16_panels)),
-                         [](const auto& param) {
-                           return std::get<0>(param.param) +
-                                  (std::get<1>(param.param) == WeightFormat::f32_panels ? "_f32" : "_bf16");
-                         });
+                         testing::Combine(testing::ValuesIn(isas()), testing::ValuesIn(kFormats)), case_name);
+
+TEST(LinearFp8, rows_of_zeros_give_the_bias_and_rows_with_nan_give_nan) {
+  ThreadPool pool(1);
+  const Layer layer(37, 40, WeightFormat::fp8_panels, pool);
+  std::vector<float> x = random_values(4 * 37, 3);
+  std::fill_n(x.begin() + 37, 37, 0.0f);
+  x[2 * 37 + 36] = NAN;
+  x[3 * 37] = INFINITY;
+  const std::vector<float> y = layer.run(x, 4, pool);
+  for (size_t n = 0; n < 40; ++n) {
+    EXPECT_TRUE(std::isfinite(y[n]));
+    EXPECT_EQ(y[40 + n], round_to_bf16(layer.bias[n]));
+    EXPECT_TRUE(std::isnan(y[80 + n]) && std::isnan(y[120 + n]));
+  }
+}
+
+// Every code as a weight times 1 and every code as an input times 1.
+TEST_P(EachIsa, fp8_multiplies_every_code_exactly) {
+  if (format() != WeightFormat::fp8_panels) GTEST_SKIP();
+  ThreadPool pool(1);
+  std::vector<uint8_t> weights;
+  for (int code = 0; code < 256; ++code) {
+    if ((code & 0x7F) == 0x7F) continue;
+    weights.push_back(static_cast<uint8_t>(code));
+    weights.push_back(0);
+  }
+  const std::vector<float> scales(254, 1.0f);
+  const TensorView w{DType::f8_e4m3, {254, 2}, reinterpret_cast<const std::byte*>(weights.data())};
+  const TensorView s = view(scales, {254, 1});
+  const PackedMatrix packed({&w, 1}, {}, WeightFormat::fp8_panels, pool, {&s, 1});
+  std::vector<float> x = {448, 0}, y(254);  // absmax 448: the scale is 1
+  LinearScratch scratch;
+  linear(packed, {x.data(), 2, 1}, {y.data(), 254, 1}, LinearMode::store, scratch, pool);
+  for (size_t i = 0; i < 254; ++i) {
+    EXPECT_EQ(y[i], round_to_bf16(448 * to_float(e4m3{weights[2 * i]}))) << int(weights[2 * i]);
+  }
+  const uint8_t one[] = {0, 0x38};
+  const TensorView identity{DType::f8_e4m3, {1, 2}, reinterpret_cast<const std::byte*>(one)};
+  const TensorView unit = view(scales, {1});
+  const PackedMatrix second({&identity, 1}, {}, WeightFormat::fp8_panels, pool, {&unit, 1});
+  for (int bits = 0; bits < 65536; ++bits) {
+    const float value = to_float(bf16{static_cast<uint16_t>(bits)});
+    if (!(std::abs(value) <= 448)) continue;
+    x = {448, value};
+    linear(second, {x.data(), 2, 1}, {y.data(), 1, 1}, LinearMode::store, scratch, pool);
+    ASSERT_EQ(y[0], to_float(to_e4m3(value))) << value;
+  }
+}
+
+TEST(LinearFp8, tensors_that_do_not_fit_are_refused) {
+  ThreadPool pool(1);
+  const uint8_t codes[] = {0x38, 0x38, 0x38, 0xFF};
+  const std::vector<float> scales = {1, 1, 1};
+  const TensorView w{DType::f8_e4m3, {2, 2}, reinterpret_cast<const std::byte*>(codes)};
+  const TensorView three = view(scales, {3}), two = view(scales, {2, 1});
+  EXPECT_THROW(PackedMatrix({&w, 1}, {}, WeightFormat::fp8_panels, pool), Error);
+  EXPECT_THROW(PackedMatrix({&w, 1}, {}, WeightFormat::fp8_panels, pool, {&three, 1}), Error);
+  EXPECT_THROW(PackedMatrix({&w, 1}, {}, WeightFormat::fp8_panels, pool, {&two, 1}), Error);  // NaN
+}
 
 TEST(PackedMatrix, rows_come_back_from_the_panels) {
   ThreadPool pool(2);
-  for (WeightFormat format : {WeightFormat::f32_panels, WeightFormat::bf16_panels}) {
+  for (WeightFormat format : kFormats) {
     const Layer layer(70, 75, format, pool);
     std::vector<float> row(70);
     for (int n = 0; n < 75; ++n) {

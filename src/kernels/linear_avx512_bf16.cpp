@@ -1,0 +1,199 @@
+// Linear layers with AVX-512's dot products of bf16 pairs: twice the rate of f32 multiplications. e4m3
+// weights become bf16 by two byte permutes of 128 entries, exactly, just before they are multiplied.
+#include <utility>
+
+#include "kernels/linear_job.h"
+
+#if defined(__x86_64__)
+// clang-format off
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12: its own _mm512_undefined_*
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi")
+// clang-format on
+#include <immintrin.h>
+
+namespace dvlm {
+
+namespace {
+
+constexpr int kVectors = 2;  // of 16 outputs: a panel
+
+constexpr int panels_per_tile(int rows) {
+  return std::clamp(24 / (rows * kVectors), 1, 4);
+}
+int panels_of(int rows) {
+  return panels_per_tile(rows);
+}
+
+// Tables from the low seven bits of an e4m3 code to the bytes of the bf16 of its magnitude.
+struct Tables {
+  alignas(64) uint8_t low[128], high[128];
+  Tables() {
+    for (int code = 0; code < 128; ++code) {
+      const uint16_t bits = to_bf16(to_float(e4m3{static_cast<uint8_t>(code)})).bits;
+      low[code] = static_cast<uint8_t>(bits), high[code] = static_cast<uint8_t>(bits >> 8);
+    }
+  }
+};
+const Tables& tables() {
+  static const Tables made;  // not before main: the constructor may use AVX-512
+  return made;
+}
+
+struct Bf16Weights {
+  static constexpr int kBytesPerInput = kPanel * 2;
+  void load(const std::byte* p, __m512bh* w) const {
+    w[0] = reinterpret_cast<__m512bh>(_mm512_load_si512(p));
+    w[1] = reinterpret_cast<__m512bh>(_mm512_load_si512(p + 64));
+  }
+};
+
+struct Fp8Weights {
+  static constexpr int kBytesPerInput = kPanel;
+  __m512i low[2], high[2], sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  Fp8Weights() {
+    for (int i = 0; i < 2; ++i) {
+      low[i] = _mm512_load_si512(tables().low + 64 * i);
+      high[i] = _mm512_load_si512(tables().high + 64 * i);
+    }
+  }
+  void load(const std::byte* p, __m512bh* w) const {
+    const __m512i codes = _mm512_load_si512(p);
+    const __m512i lows = _mm512_permutex2var_epi8(low[0], codes, low[1]);
+    const __m512i magnitude = _mm512_permutex2var_epi8(high[0], codes, high[1]);
+    const __m512i highs =
+        _mm512_ternarylogic_epi32(magnitude, codes, sign, 0xF8);  // magnitude | (codes & sign)
+    w[0] = reinterpret_cast<__m512bh>(_mm512_unpacklo_epi8(lows, highs));
+    w[1] = reinterpret_cast<__m512bh>(_mm512_unpackhi_epi8(lows, highs));
+  }
+};
+
+__m512 round_to_bf16_vector(__m512 x) {  // to nearest even; NaN stays NaN
+  const __m512i bits = _mm512_castps_si512(x),
+                odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  const __m512i rounded = _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
+  return _mm512_mask_mov_ps(_mm512_castsi512_ps(rounded), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+}
+
+// The sums of 16 outputs from `output` on become y: scales (fp8), bias, y itself; outputs that exist.
+void finish(__m512 sum, const LinearJob& job, int row, int output) {
+  const int left = job.w->outputs() - output;
+  if (left <= 0) return;
+  const bool fp8 = job.w->format() == WeightFormat::fp8_panels;
+  if (fp8) {
+    const __m512 scales = _mm512_loadu_ps(job.w->scales() + output);
+    sum = round_to_bf16_vector(_mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(job.scales[row])), scales));
+  }
+  if (job.w->bias()) {
+    sum = _mm512_add_ps(sum, _mm512_loadu_ps(job.w->bias() + output));
+    if (fp8) sum = round_to_bf16_vector(sum);
+  }
+  const __mmask16 exist = left >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << left) - 1);
+  float* y = job.y.row(row) + output;
+  if (job.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(exist, y), sum);
+  _mm512_mask_storeu_ps(y, exist, sum);
+}
+
+// R rows times P neighbouring panels.
+template <class Weights, int R, int P>
+__attribute__((noinline)) void tile(const LinearJob& job, const LinearVisit& visit, int first_panel) {
+  constexpr int kPair = 2 * Weights::kBytesPerInput;
+  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
+  const size_t panel_bytes = static_cast<size_t>((inputs + 1) / 2) * kPair;
+  const std::byte* w = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes +
+                       static_cast<size_t>(visit.first / 2) * kPair;
+  const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
+                  (static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks) +
+                   static_cast<size_t>(visit.first / kBlock) * R) *
+                      (kBlock / 2);
+  const auto partial = [&](int p, int r) {
+    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
+  };
+  const Weights weights;
+  Ahead ahead(w, Weights::kBytesPerInput, panel_bytes * P, visit);
+  __m512 sums[P][R][kVectors];
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        sums[p][r][v] = visit.first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(partial(p, r) + v * 16);
+      }
+    }
+  }
+  for (int first = visit.first; first < visit.last; first += kBlock, x += R * (kBlock / 2)) {
+    const int pairs = (std::min(kBlock, visit.last - first) + 1) / 2;
+    ahead.fetch();
+    for (int k = 0; k < pairs; ++k, w += kPair) {
+#pragma GCC unroll 32
+      for (int p = 0; p < P; ++p) {
+        __m512bh pair[kVectors];
+        weights.load(w + static_cast<size_t>(p) * panel_bytes, pair);
+#pragma GCC unroll 32
+        for (int r = 0; r < R; ++r) {
+          const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(x[r * (kBlock / 2) + k]));
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v) sums[p][r][v] = _mm512_dpbf16_ps(sums[p][r][v], pair[v], value);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        if (visit.last == inputs)
+          finish(sums[p][r][v], job, first_row + r, (first_panel + p) * kPanel + v * 16);
+        else
+          _mm512_storeu_ps(partial(p, r) + v * 16, sums[p][r][v]);
+      }
+    }
+  }
+}
+
+template <class Weights, int R>
+void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
+  constexpr int kStep = panels_per_tile(R);
+  for (; panel + kStep <= end; panel += kStep) tile<Weights, R, kStep>(job, visit, panel);
+  for (; panel < end; ++panel) tile<Weights, R, 1>(job, visit, panel);
+}
+
+template <class Weights>
+const LinearTiles* tiles_for() {
+  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
+    return LinearTiles{{some_panels<Weights, R + 1>...}, panels_of, kMaxGroup, true};
+  }
+  (std::make_integer_sequence<int, kMaxGroup>());
+  return &kTiles;
+}
+
+}  // namespace
+
+const LinearTiles* avx512_bf16_tiles(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32_panels:
+      return nullptr;
+    case WeightFormat::bf16_panels:
+      return tiles_for<Bf16Weights>();
+    case WeightFormat::fp8_panels:
+      return tiles_for<Fp8Weights>();
+  }
+  return nullptr;
+}
+
+}  // namespace dvlm
+
+#pragma GCC pop_options
+#pragma GCC diagnostic pop
+#else
+namespace dvlm {
+const LinearTiles* avx512_bf16_tiles(WeightFormat) {
+  return nullptr;
+}
+}  // namespace dvlm
+#endif

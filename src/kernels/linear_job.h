@@ -1,0 +1,92 @@
+// What linear.cpp and its kernels for single instruction sets share. Not for other rooms.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "kernels/linear.h"
+
+namespace dvlm {
+
+constexpr int kBlock = 16;     // inputs that are packed together
+constexpr int kMaxGroup = 12;  // rows that share one reading of a panel
+
+// Everything that one call tells its threads.
+struct LinearJob {
+  const PackedMatrix* w;
+  const float* inputs;  // [groups][blocks][rows of the group][16] f32, or [8] pairs of bf16; zero-padded
+  const float* scales;  // [rows], fp8
+  float* partial;       // [panels][rows][32] sums between slices, when there are several
+  Rows y;
+  LinearMode mode;
+  int blocks;            // of inputs, the last may be partial
+  int blocks_per_slice;  // blocks that all groups of a pass work through before the next: their inputs stay
+                         // in L2
+  int groups;            // of rows
+  int groups_per_pass;
+  int first_row(int group) const { return static_cast<int>(int64_t{y.count} * group / groups); }
+  int rows(int group) const { return first_row(group + 1) - first_row(group); }
+  int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
+};
+
+// Where a row goes: block b of 16 inputs begins at out + b * step floats, zero beyond the last input.
+struct PackedRow {
+  float* out;
+  size_t step;
+  bool pairs;  // as 8 words of two bf16 instead of 16 floats
+
+  void store(int block, const float* values) const {
+    float* to = out + static_cast<size_t>(block) * step;
+    if (!pairs) {
+      std::copy_n(values, kBlock, to);
+      return;
+    }
+    uint32_t bits[kBlock], words[kBlock / 2];
+    std::memcpy(bits, values, sizeof bits);
+    for (int i = 0; i < kBlock / 2; ++i) words[i] = (bits[2 * i] >> 16) | (bits[2 * i + 1] & 0xFFFF0000u);
+    std::memcpy(to, words, sizeof words);
+  }
+};
+
+// One visit of a group of rows to some panels: inputs [first, last), last a multiple of kBlock or all.
+struct LinearVisit {
+  int group, first, last;
+  int group_of_pass, groups_of_pass;
+};
+
+// The tiles of one instruction set and one weight format.
+struct LinearTiles {
+  using SomePanels = void (*)(const LinearJob&, const LinearVisit&, int panel, int end);
+  std::array<SomePanels, kMaxGroup> by_rows;  // [rows - 1]; null above max_rows
+  int (*panels_per_tile)(int rows);           // that one tile takes side by side
+  int max_rows;                               // of a group
+  bool pairs;                                 // how it reads inputs
+};
+
+// Asks for weights that will be needed soon. A lone group reads each line once, so it looks a little ahead in
+// its own panel; several groups read a panel from L2 after the first, so all of them together fetch the next
+// panel meanwhile.
+struct Ahead {
+  static constexpr int kLine = 64;
+  const char* next;
+  int lines;  // per block of inputs
+
+  Ahead(const void* w, int bytes_per_input, size_t bytes_to_next, const LinearVisit& visit) {
+    const int groups = visit.groups_of_pass, per_block = kBlock * bytes_per_input / kLine;
+    const size_t all = static_cast<size_t>(visit.last - visit.first) * static_cast<size_t>(bytes_per_input);
+    lines = (per_block + groups - 1) / groups;
+    next = static_cast<const char*>(w) +
+           (groups == 1 ? static_cast<size_t>(per_block * 3 / 2 * kLine)
+                        : bytes_to_next + all / static_cast<size_t>(groups) / kLine * kLine *
+                                              static_cast<size_t>(visit.group_of_pass));
+  }
+  void fetch() {
+    for (int i = 0; i < lines; ++i, next += kLine) __builtin_prefetch(next);
+  }
+};
+
+// AVX-512 with bf16 dot products and byte permutes (Zen 4, Sapphire Rapids); null for f32 and on other
+// machines.
+const LinearTiles* avx512_bf16_tiles(WeightFormat format);
+
+}  // namespace dvlm
