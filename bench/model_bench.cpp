@@ -10,8 +10,8 @@
 #include "core/random.h"
 #include "kernels/linear.h"
 #include "kernels/targets.h"
+#include "measure/probes.h"
 #include "model/native.h"
-#include "probes.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -78,6 +78,12 @@ BENCHMARK_CAPTURE(BM_Linear, bf16_2048x22016, WeightFormat::bf16_panels, 2048, 2
     ->Arg(256)
     ->UseRealTime();
 BENCHMARK_CAPTURE(BM_Linear, bf16_11008x2048, WeightFormat::bf16_panels, 11008, 2048)
+    ->Arg(1)
+    ->Arg(8)
+    ->Arg(32)
+    ->Arg(256)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(BM_Linear, fp8_2048x22016, WeightFormat::fp8_panels, 2048, 22016)
     ->Arg(1)
     ->Arg(8)
     ->Arg(32)

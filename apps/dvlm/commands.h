@@ -9,6 +9,8 @@ void add_inspect(CLI::App& app);
 void add_tokenize(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_synth(CLI::App& app);
+void add_quantize(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_train(CLI::App& app);
 
 }  // namespace dvlm

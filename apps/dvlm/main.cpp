@@ -21,6 +21,8 @@ int run(int argc, char** argv) {
   dvlm::add_tokenize(app);
   dvlm::add_eval(app);
   dvlm::add_synth(app);
+  dvlm::add_quantize(app);
+  dvlm::add_bench(app);
   dvlm::add_train(app);
   try {
     app.parse(argc, argv);

@@ -117,8 +117,9 @@ EngineOptions engine_options(const ModelOptions& options) {
 void add_decoder_option(CLI::App& command, DecodingOptions& options) {
   command
       .add_option("-d,--decoder", options.decoder,
-                  "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation")
-      ->check(CLI::IsMember({"ar", "mdm", "spec"}))
+                  "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation; "
+                  "auto: spec with block sizes chosen by measured costs")
+      ->check(CLI::IsMember({"ar", "mdm", "spec", "auto"}))
       ->capture_default_str();
 }
 

@@ -9,10 +9,15 @@ namespace dvlm {
 std::string stats_text(const Answer& answer, const DecodeOptions& decode) {
   const DecodeStats& stats = answer.stats;
   std::string text = fmt::format("{} tokens with {}", answer.tokens.size(), name_of(decode.kind));
-  if (decode.kind != DecoderKind::autoregressive) text += fmt::format(", blocks of {}", decode.block_size);
+  if (decode.kind == DecoderKind::automatic) {
+    for (const auto& [block, rounds] : stats.blocks)
+      text += fmt::format(", {} {} of {}", rounds, block == 1 ? "steps" : "blocks", block);
+  } else if (decode.kind != DecoderKind::autoregressive) {
+    text += fmt::format(", blocks of {}", decode.block_size);
+  }
   text += fmt::format(": {:.1f} tokens/s, {} passes, {:.2f} tokens per pass", answer.tokens_per_s(),
                       stats.nfe, stats.tokens_per_nfe());
-  if (decode.kind == DecoderKind::speculative)
+  if (decode.kind == DecoderKind::speculative || decode.kind == DecoderKind::automatic)
     text += fmt::format(", {:.1f} accepted per round", stats.accepted_per_round());
   text += fmt::format(
       "\nprompt {} tokens ({} of pictures, {} reused); encode {:.0f} ms, prefill {:.0f} ms, decode {:.0f} "

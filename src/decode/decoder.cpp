@@ -32,6 +32,7 @@ std::string DecodeOptions::problem() const {
   if (context_limit < 0) return fmt::format("context_limit must be 0 (none) or more, not {}", context_limit);
   if (kind != DecoderKind::autoregressive && mask_token < 0)
     return "masked diffusion and speculation need a mask token; decode autoregressively without one";
+  if (kind == DecoderKind::automatic && !costs) return "automatic decoding needs the costs of passes";
   return "";
 }
 
@@ -44,6 +45,7 @@ std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence,
     case DecoderKind::masked_diffusion:
       return make_masked_diffusion(prompt, sequence, options);
     case DecoderKind::speculative:
+    case DecoderKind::automatic:
       return make_speculative(prompt, sequence, options);
   }
   fail("unknown decoder");

@@ -3,16 +3,20 @@
 // until the decoder is finished; the segments of several decoders may share one forward().
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "decode/block_chooser.h"
 #include "model/model.h"
 
 namespace dvlm {
 
-enum class DecoderKind { autoregressive, masked_diffusion, speculative };
+// automatic: speculative, with a block size for every round (1: no draft) from what drafts and passes are
+// worth.
+enum class DecoderKind { autoregressive, masked_diffusion, speculative, automatic };
 enum class FinishReason { none, stop, length, cancelled };
 
 struct SamplingOptions {
@@ -24,7 +28,7 @@ struct SamplingOptions {
 
 struct DecodeOptions {
   DecoderKind kind = DecoderKind::speculative;
-  int block_size = 32;     // tokens per draft, including the known first one
+  int block_size = 32;     // tokens per draft, including the known first one; automatic: at most
   double threshold = 0.9;  // tau of masked diffusion
   int sub_block = 8;       // masked diffusion: tokens denoised together, left to right
   int max_tokens = 512;
@@ -32,7 +36,8 @@ struct DecodeOptions {
   TokenId mask_token = -1;  // required by masked diffusion and speculation
   int valid_tokens =
       0;  // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size
-  int context_limit = 0;  // positions that the model has; 0 = no limit
+  int context_limit = 0;                        // positions that the model has; 0 = no limit
+  std::shared_ptr<const PassCosts> costs = {};  // automatic: of this model on this machine
 
   // The first field that is out of range, as a sentence, or "".
   std::string problem() const;
@@ -52,6 +57,7 @@ struct DecodeStats {
   int nfe = 0;     // passes after prefill
   int rounds = 0;  // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
   int tokens = 0;  // emitted, stop token included
+  std::map<int, int> blocks;          // automatic: rounds by block size
   double tokens_per_nfe() const;      // tokens after the first, which prefill gives, per pass
   double accepted_per_round() const;  // the same per round
 };

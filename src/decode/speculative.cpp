@@ -3,6 +3,7 @@
 // AR's.
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "decode/base.h"
 
@@ -11,7 +12,10 @@ namespace {
 
 class Speculative final : public DecoderBase {
  public:
-  using DecoderBase::DecoderBase;
+  Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
+      : DecoderBase(prompt, sequence, options) {
+    if (options.kind == DecoderKind::automatic) chooser_.emplace(*options.costs, options.block_size);
+  }
 
  private:
   void plan() override {
@@ -25,7 +29,9 @@ class Speculative final : public DecoderBase {
 
   void begin_round() {
     // A block of b emits at most b tokens; rows for more would be thrown away.
-    const auto size = static_cast<size_t>(std::min(options_.block_size, remaining()));
+    const int most = std::min(options_.block_size, remaining());
+    const auto size = static_cast<size_t>(chooser_ ? chooser_->choose(most) : most);
+    if (chooser_) ++stats_.blocks[static_cast<int>(size)];
     block_.assign(size, options_.mask_token);
     block_[0] = last_;
     rows_.resize(size);
@@ -59,9 +65,11 @@ class Speculative final : public DecoderBase {
       going = emit(last_);
     }
     sequence_.truncate(start + accepted);
+    if (chooser_) chooser_->record(size, accepted - 1, matches);
     drafted_ = false;
   }
 
+  std::optional<BlockChooser> chooser_;
   bool drafted_ = false;        // block_ holds a draft that waits for verification
   std::vector<TokenId> block_;  // last_ and the draft
   std::vector<int> rows_;

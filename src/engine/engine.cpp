@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
+#include "engine/pass_costs.h"
 #include "engine/prompt.h"
 
 namespace dvlm {
@@ -41,18 +43,20 @@ struct Engine::Impl {
       : tokenizer(options.model),
         pool(options.threads > 0 ? options.threads : ThreadPool::default_threads()),
         folder(options.model) {
-    model = load_native(checkpoint, pool, {options.precision, options.memory_limit});
+    model = load_native(checkpoint, pool, {options.precision, options.memory_limit, options.observer});
   }
 
   const ModelConfig& config() const { return model->config(); }
 
-  DecodeOptions completed(const DecodeOptions& given) const;
+  DecodeOptions completed(const DecodeOptions& given);
+  std::shared_ptr<const PassCosts> pass_costs(int largest);
   std::vector<TokenId> stop_tokens() const;
   void check_template(const Request& request);
   void check_length(const LoadedPrompt& prompt) const;
   Held take_sequence(const PromptIdentity& identity, int capacity, int& reused);
   std::unique_ptr<Sequence> new_sequence(int capacity);
   void encode_pictures(LoadedPrompt& prompt, const std::vector<PadRun>& runs, int reused);
+  RopeIndex positions_of(const LoadedPrompt& prompt) const;
   std::vector<float> features_behind(const LoadedPrompt& prompt, const std::vector<PadRun>& runs,
                                      int reused) const;
   void decode(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
@@ -65,11 +69,12 @@ struct Engine::Impl {
   std::unique_ptr<Model> model;
   PictureCache pictures{kPictureCacheBytes};
   Held held;
+  std::map<int, std::shared_ptr<const PassCosts>> costs;  // by the largest block
   bool template_checked = false;
 };
 
 // The fields that the checkpoint decides.
-DecodeOptions Engine::Impl::completed(const DecodeOptions& given) const {
+DecodeOptions Engine::Impl::completed(const DecodeOptions& given) {
   DecodeOptions options = given;
   const int vocab = config().text.vocab_size;
   options.valid_tokens = std::min(tokenizer.size(), vocab);
@@ -86,8 +91,16 @@ DecodeOptions Engine::Impl::completed(const DecodeOptions& given) const {
   if (options.mask_token >= vocab)
     fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", options.mask_token,
          vocab - 1);
+  if (options.kind == DecoderKind::automatic) options.costs = pass_costs(options.block_size);
   if (const std::string problem = options.problem(); !problem.empty()) fail("{}", problem);
   return options;
+}
+
+// Measured when first needed.
+std::shared_ptr<const PassCosts> Engine::Impl::pass_costs(int largest) {
+  auto& known = costs[largest];
+  if (!known) known = std::make_shared<const PassCosts>(measure_pass_costs(*model, largest));
+  return known;
 }
 
 std::vector<TokenId> Engine::Impl::stop_tokens() const {
@@ -183,6 +196,16 @@ std::vector<float> Engine::Impl::features_behind(const LoadedPrompt& prompt, con
   return rows;
 }
 
+RopeIndex Engine::Impl::positions_of(const LoadedPrompt& prompt) const {
+  std::vector<Grid> grids;
+  std::vector<double> seconds;
+  for (const Picture& picture : prompt.pictures) {
+    grids.push_back(picture.grid);
+    seconds.push_back(picture.second_per_grid);
+  }
+  return rope_index(prompt.tokens, grids, seconds, config());
+}
+
 void Engine::Impl::decode(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
                           const std::function<void(std::string_view)>& on_text,
                           const std::function<bool()>& cancelled, Answer& answer) {
@@ -228,16 +251,12 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
 
   Answer answer;
   PromptIdentity identity{loaded.tokens, pad_runs(loaded.tokens, self.config()), {}};
-  Prompt prompt;
-  std::vector<Grid> grids;
-  std::vector<double> seconds;
   for (const Picture& picture : loaded.pictures) {
     identity.keys.push_back(picture.key);
-    grids.push_back(picture.grid);
-    seconds.push_back(picture.second_per_grid);
     answer.images.push_back(picture.info);
   }
-  prompt.rope = rope_index(loaded.tokens, grids, seconds, self.config());
+  Prompt prompt;
+  prompt.rope = self.positions_of(loaded);
   prompt.stop_tokens = self.stop_tokens();
 
   const int64_t wanted =
@@ -259,6 +278,43 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
   tokens.resize(static_cast<size_t>(taken.sequence->length()));
   self.held = std::move(taken);
   return answer;
+}
+
+void Engine::score(const Request& request,
+                   const std::function<void(size_t, std::span<const float>)>& on_row) {
+  constexpr size_t kRows = 128;  // per pass: each row has logits
+  Impl& self = *impl_;
+  self.check_template(request);
+  LoadedPrompt loaded =
+      load_prompt(self.config(), self.tokenizer, request, &self.pictures, self.config().text.max_positions);
+  self.check_length(loaded);
+  const std::vector<PadRun> runs = pad_runs(loaded.tokens, self.config());
+  const RopeIndex rope = self.positions_of(loaded);
+  self.encode_pictures(loaded, runs, 0);
+  const std::vector<float> features = self.features_behind(loaded, runs, 0);
+  const auto sequence = self.new_sequence(static_cast<int>(loaded.tokens.size()));
+  const auto hidden = static_cast<size_t>(self.config().text.hidden_size);
+  const std::span tokens(loaded.tokens);
+  size_t pads = 0;
+  for (size_t first = 0; first < tokens.size(); first += kRows) {
+    const size_t count = std::min(kRows, tokens.size() - first);
+    const auto part = tokens.subspan(first, count);
+    const auto pads_here = static_cast<size_t>(std::count_if(part.begin(), part.end(), [&](TokenId token) {
+      return token == self.config().image_token || token == self.config().video_token;
+    }));
+    std::vector<int> rows(count);
+    std::iota(rows.begin(), rows.end(), 0);
+    const Segment segment{.sequence = sequence.get(),
+                          .tokens = part,
+                          .positions = std::span(rope.positions).subspan(first, count),
+                          .features = std::span(features).subspan(pads * hidden, pads_here * hidden),
+                          .context = static_cast<int>(first),
+                          .keep = true,
+                          .logit_rows = rows};
+    const Logits logits = self.model->forward({&segment, 1});
+    for (size_t i = 0; i < count; ++i) on_row(first + i, logits.row(static_cast<int>(i)));
+    pads += pads_here;
+  }
 }
 
 PreparedPrompt Engine::prepare(const Request& request) const {
@@ -293,6 +349,8 @@ std::string_view name_of(DecoderKind kind) {
       return "mdm";
     case DecoderKind::speculative:
       return "spec";
+    case DecoderKind::automatic:
+      return "auto";
   }
   return "?";
 }

@@ -19,8 +19,9 @@ namespace dvlm {
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
   Precision precision = Precision::automatic;
-  int threads = 0;          // 0 = all cores
-  size_t memory_limit = 0;  // bytes; 0 = what the machine has free
+  int threads = 0;               // 0 = all cores
+  size_t memory_limit = 0;       // bytes; 0 = what the machine has free
+  LinearObserver observer = {};  // sees the inputs of every linear layer; for calibration
 };
 
 struct Request {
@@ -71,6 +72,10 @@ class Engine {
   Answer generate(const Request& request, const std::function<void(std::string_view)>& on_text = {},
                   const std::function<bool()>& cancelled = {});
 
+  // Reads the prompt alone and calls `on_row` for each of its tokens in order, with the logits [vocab] of
+  // what follows it. Throws Error as generate does.
+  void score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row);
+
   PreparedPrompt prepare(const Request& request) const;
   // Forgets conversations and pictures: the next answer is computed from nothing.
   void clear();
@@ -84,7 +89,7 @@ class Engine {
   std::unique_ptr<Impl> impl_;
 };
 
-std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec"
+std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec", "auto"
 std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"
 
 }  // namespace dvlm

@@ -11,10 +11,10 @@ namespace dvlm {
 using nlohmann::json;
 
 DecoderKind decoder_kind(const std::string& name) {
-  for (const DecoderKind kind :
-       {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative})
+  for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
+                                 DecoderKind::speculative, DecoderKind::automatic})
     if (name_of(kind) == name) return kind;
-  fail("there is no decoder \"{}\"; choose ar, mdm or spec", printable(name));
+  fail("there is no decoder \"{}\"; choose ar, mdm, spec or auto", printable(name));
 }
 
 Precision parse_precision(const std::string& name) {
@@ -63,25 +63,27 @@ json images_json(const std::vector<ImageInfo>& images) {
 
 json answer_json(const Answer& answer, const DecodeOptions& decode) {
   const DecodeStats& stats = answer.stats;
-  return {{"text", answer.text},
-          {"tokens", answer.tokens},
-          {"finish_reason", name_of(answer.finish)},
-          {"usage",
-           {{"prompt_tokens", answer.prompt_tokens},
-            {"image_tokens", answer.image_tokens},
-            {"completion_tokens", answer.tokens.size()}}},
-          {"images", images_json(answer.images)},
-          {"stats",
-           {{"decoder", name_of(decode.kind)},
-            {"block_size", decode.kind == DecoderKind::autoregressive ? 1 : decode.block_size},
-            {"nfe", stats.nfe},
-            {"tokens_per_nfe", stats.tokens_per_nfe()},
-            {"accepted_per_round", stats.accepted_per_round()},
-            {"encode_ms", answer.encode_ms},
-            {"prefill_ms", answer.prefill_ms},
-            {"decode_ms", answer.decode_ms},
-            {"tokens_per_s", answer.tokens_per_s()},
-            {"peak_rss_bytes", peak_rss_bytes()}}}};
+  json out = {{"text", answer.text},
+              {"tokens", answer.tokens},
+              {"finish_reason", name_of(answer.finish)},
+              {"usage",
+               {{"prompt_tokens", answer.prompt_tokens},
+                {"image_tokens", answer.image_tokens},
+                {"completion_tokens", answer.tokens.size()}}},
+              {"images", images_json(answer.images)},
+              {"stats",
+               {{"decoder", name_of(decode.kind)},
+                {"block_size", decode.kind == DecoderKind::autoregressive ? 1 : decode.block_size},
+                {"nfe", stats.nfe},
+                {"tokens_per_nfe", stats.tokens_per_nfe()},
+                {"accepted_per_round", stats.accepted_per_round()},
+                {"encode_ms", answer.encode_ms},
+                {"prefill_ms", answer.prefill_ms},
+                {"decode_ms", answer.decode_ms},
+                {"tokens_per_s", answer.tokens_per_s()},
+                {"peak_rss_bytes", peak_rss_bytes()}}}};
+  for (const auto& [block, rounds] : stats.blocks) out["stats"]["blocks"][std::to_string(block)] = rounds;
+  return out;
 }
 
 }  // namespace dvlm

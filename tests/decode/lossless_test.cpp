@@ -72,6 +72,7 @@ class Lossless : public testing::TestWithParam<Precision> {};
 
 TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
   ThreadPool one(1), two(2);
+  std::set<int> sizes;
   int compared = 0, accepted = 0, rounds = 0, distinct = 0;
   for (uint64_t seed = 0; seed < kModels; ++seed) {
     const TemporaryFolder folder;
@@ -103,12 +104,24 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
           accepted += got.stats.tokens - 1 - got.stats.rounds;
           rounds += got.stats.rounds;
         }
+        // Block sizes that change from round to round, and steps without a draft.
+        DecodeOptions automatic = options;
+        automatic.kind = DecoderKind::automatic;
+        for (const double slope : {0.0, 0.05, 1.0}) {
+          automatic.costs = std::make_shared<PassCosts>(PassCosts{{{1, 1.0}, {64, 1 + 63 * slope}}});
+          const Decoded got = decode(*model, prompt, automatic);
+          ASSERT_EQ(got.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
+          int chosen = 0;
+          for (const auto& [block, count] : got.stats.blocks) chosen += count, sizes.insert(block);
+          ASSERT_EQ(chosen, got.stats.rounds);
+        }
       }
     }
   }
   EXPECT_EQ(compared, kModels * 3 * 2 * 6);
   EXPECT_GT(accepted, rounds / 20) << "drafts that are never right would test little";
   EXPECT_GT(distinct, kModels * 3 * 5) << "and so would texts that repeat themselves";
+  EXPECT_GE(sizes.size(), 4) << "block sizes that never change would test little";
   RecordProperty("distinct_tokens", distinct);
   RecordProperty("texts", compared);
   RecordProperty("accepted_drafts", accepted);

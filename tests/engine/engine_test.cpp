@@ -79,6 +79,10 @@ TEST_F(EngineTest, AnswersAboutAPictureWithEveryDecoder) {
   EXPECT_GT(ar.tokens_per_s(), 0);
   request.decode.kind = DecoderKind::speculative;
   EXPECT_EQ(engine_.generate(request).tokens, ar.tokens);
+  request.decode.kind = DecoderKind::automatic;
+  const Answer automatic = engine_.generate(request);
+  EXPECT_EQ(automatic.tokens, ar.tokens);
+  EXPECT_FALSE(automatic.stats.blocks.empty());
   request.decode.kind = DecoderKind::masked_diffusion;
   const Answer mdm = engine_.generate(request);
   EXPECT_EQ(mdm.tokens.size(), 24u);
@@ -94,6 +98,32 @@ TEST_F(EngineTest, ThePictureMatters) {
   EXPECT_LT(blue.reused_tokens, blue.prompt_tokens - blue.image_tokens) << "not behind another picture";
   engine_.clear();
   EXPECT_EQ(engine_.generate(request).tokens, blue.tokens);
+}
+
+TEST_F(EngineTest, ScoresEveryTokenOfAPromptAsTheAnswerIsChosen) {
+  Request request = question(1);
+  const std::vector<TokenId> tokens = engine_.prepare(request).tokens;
+  std::vector<TokenId> likeliest;
+  engine_.score(request, [&](size_t i, std::span<const float> logits) {
+    EXPECT_EQ(i, likeliest.size());
+    likeliest.push_back(
+        static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+  });
+  ASSERT_EQ(likeliest.size(), tokens.size());
+  EXPECT_EQ(likeliest.back(), engine_.generate(request).tokens[0]);
+  // A prompt of several passes, cut in the middle of the picture's pads.
+  Request ids;
+  ids.decode = request.decode;
+  ids.input_ids.assign(120, 7);
+  ids.input_ids.insert(ids.input_ids.end(), tokens.begin(), tokens.end());
+  ids.conversation = request.conversation;
+  ids.memory = request.memory;
+  ids.min_pixels = request.min_pixels;
+  TokenId last = -1;
+  engine_.score(ids, [&](size_t, std::span<const float> logits) {
+    last = static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  });
+  EXPECT_EQ(last, engine_.generate(ids).tokens[0]);
 }
 
 TEST_F(EngineTest, StreamsWhatItAnswers) {

@@ -1,0 +1,151 @@
+// dvlm quantize: a W8A8 FP8 checkpoint from a wide one.
+#include "quantize/quantize.h"
+
+#include <cstdio>
+
+#include "commands.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "options.h"
+#include "quantize/divergence.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct QuantizeCommand {
+  ModelOptions model;
+  std::string output;
+  std::vector<std::string> sources;
+  CalibrationOptions calibration;
+  QuantizeOptions quantize;
+  bool keep_vision = false, json = false;
+  int compare = 32;
+};
+
+nlohmann::json to_json(const LayerReport& layer) {
+  return {{"name", layer.name},
+          {"outputs", layer.outputs},
+          {"inputs", layer.inputs},
+          {"plain", layer.plain},
+          {"smoothed", layer.smoothed},
+          {"worst", layer.worst},
+          {"worst_errors", layer.worst_errors}};
+}
+
+nlohmann::json to_json(const Divergence& d) {
+  return {{"tokens", d.tokens},
+          {"original_perplexity", d.original_perplexity},
+          {"quantized_perplexity", d.quantized_perplexity},
+          {"mean_kl", d.mean_kl},
+          {"median_kl", d.median_kl},
+          {"p99_kl", d.p99_kl},
+          {"same_top", d.same_top}};
+}
+
+// Mean errors by what the layer does: the last part of its name.
+void print_summary(const std::vector<LayerReport>& layers) {
+  struct Sum {
+    int count = 0;
+    double plain = 0, smoothed = 0;
+  };
+  std::map<std::string, Sum> kinds;
+  for (const LayerReport& layer : layers) {
+    const std::string tower = layer.name.starts_with("visual.") ? "vision " : "text ";
+    Sum& sum = kinds[tower + layer.name.substr(layer.name.rfind('.', layer.name.rfind('.') - 1) + 1)];
+    ++sum.count;
+    sum.plain += layer.plain;
+    sum.smoothed += layer.smoothed;
+  }
+  std::printf("%-24s %7s %9s %9s\n", "mean error of", "layers", "plain", "smoothed");
+  for (const auto& [kind, sum] : kinds)
+    std::printf("%-24s %7d %7.2f %% %7.2f %%\n", kind.c_str(), sum.count, 100 * sum.plain / sum.count,
+                100 * sum.smoothed / sum.count);
+}
+
+void print(const Divergence& d) {
+  std::printf(
+      "over %lld tokens: perplexity %.4f -> %.4f; KL divergence mean %.5f, median %.5f, 99 %% %.5f nats; the "
+      "same likeliest token %.2f %%\n",
+      static_cast<long long>(d.tokens), d.original_perplexity, d.quantized_perplexity, d.mean_kl, d.median_kl,
+      d.p99_kl, 100 * d.same_top);
+}
+
+void quantize_command(QuantizeCommand command) {
+  install_interrupt_handler();
+  const EngineOptions engine = engine_options(command.model);
+  const fs::path output = command.output;
+  if (fs::exists(output / "model.safetensors"))
+    fail("{} holds a model already", output.string());  // before hours
+  command.quantize.vision = !command.keep_vision;
+  command.calibration.sources.assign(command.sources.begin(), command.sources.end());
+  const CalibrationInputs inputs = calibrate(engine, command.calibration);
+  std::vector<LayerReport> layers;
+  {
+    ThreadPool pool(engine.threads > 0 ? engine.threads : ThreadPool::default_threads());
+    layers = quantize(Checkpoint(engine.model), inputs, command.quantize, output, pool);
+  }
+  write_file(output / "quantization.md", report_table(layers));
+  write_file(output / "quantization.svg", report_plot(layers));
+  nlohmann::json json = {{"output", output.string()}};
+  for (const LayerReport& layer : layers) json["layers"].push_back(to_json(layer));
+  if (!command.json) print_summary(layers);
+  if (command.compare > 0) {
+    Engine original(engine);
+    EngineOptions other = engine;
+    other.model = output;
+    Engine quantized(other);
+    std::vector<CalibrationSample> samples = read_samples(command.calibration);
+    samples.resize(std::min(samples.size(), static_cast<size_t>(command.compare)));
+    const Divergence divergence = compare(original, quantized, samples, command.calibration.length);
+    json["divergence"] = to_json(divergence);
+    if (!command.json) print(divergence);
+  }
+  if (command.json)
+    std::printf("%s\n", json.dump().c_str());
+  else
+    std::printf("written to %s; every layer's error is in quantization.md and quantization.svg there\n",
+                output.string().c_str());
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+  auto options = std::make_shared<QuantizeCommand>();
+  CLI::App* command = app.add_subcommand(
+      "quantize",
+      "Write a W8A8 FP8 checkpoint: SmoothQuant calibration, e4m3 weights, per-token activations");
+  add_model_options(*command, options->model);
+  command->add_option("-o,--output", options->output, "Folder to write")->required();
+  command
+      ->add_option("--calibration", options->sources,
+                   "JSON lines with \"text\" or \"messages\", and folders of pictures; several may be given")
+      ->required()
+      ->check(CLI::ExistingPath);
+  command->add_option("--alpha", options->quantize.alpha, "Share of the spread that moves into the weights")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--samples", options->calibration.samples, "Calibration samples, drawn at random")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--length", options->calibration.length, "Tokens per sample")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  command->add_option("--seed", options->calibration.seed, "Order of the samples")->check(kSeedRange);
+  command->add_flag("--keep-vision", options->keep_vision, "Leave the vision tower as it is");
+  command->add_option("--compare", options->compare, "Samples to compare both models on; 0: none")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer(
+      "Examples:\n"
+      "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_W8A8_FP8 --calibration c4.jsonl "
+      "photos/\n"
+      "  dvlm quantize -o /tmp/tiny-fp8 --calibration data/tiny/train/data.jsonl --samples 64");
+  command->callback([options] { quantize_command(*options); });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,50 @@
+#include "engine/pass_costs.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <numeric>
+
+namespace dvlm {
+
+namespace {
+
+double timed_pass(Model& model, Sequence& sequence, int rows) {
+  const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
+  std::vector<Position> positions;
+  for (int i = 0; i < rows; ++i) positions.push_back({i, i, i});
+  std::vector<int> every(static_cast<size_t>(rows));
+  std::iota(every.begin(), every.end(), 0);
+  const Segment segment{.sequence = &sequence,
+                        .tokens = tokens,
+                        .positions = positions,
+                        .features = {},
+                        .visibility = Visibility::bidirectional,
+                        .logit_rows = every};
+  const auto start = std::chrono::steady_clock::now();
+  model.forward({&segment, 1});
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+PassCosts measure_pass_costs(Model& model, int largest) {
+  constexpr int kMostPasses = 6;
+  constexpr double kEnoughMs = 150;  // per width, once it has been seen
+  const auto sequence = model.new_sequence(largest);
+  timed_pass(model, *sequence, largest);  // buffers grow, pages are touched
+  PassCosts costs;
+  for (int rows = 1; rows <= largest; rows = rows < largest ? std::min(4 * rows, largest) : largest + 1) {
+    double best = std::numeric_limits<double>::infinity(), spent = 0;
+    for (int i = 0; i < kMostPasses && spent < kEnoughMs; ++i) {
+      const double ms = timed_pass(model, *sequence, rows);
+      best = std::min(best, ms);
+      spent += ms;
+    }
+    // A wider pass never costs less: what looks so is noise.
+    costs.points.emplace_back(rows, costs.points.empty() ? best : std::max(best, costs.points.back().second));
+  }
+  return costs;
+}
+
+}  // namespace dvlm

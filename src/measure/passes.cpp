@@ -1,0 +1,135 @@
+#include "measure/passes.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "measure/probes.h"
+#include "measure/random_checkpoint.h"
+#include "model/native.h"
+
+namespace dvlm {
+
+namespace {
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+class Passes {
+ public:
+  Passes(const ModelConfig& config, bool fp8, int capacity, ThreadPool& pool)
+      : config_(config), fp8_(fp8), model_(load_native(RandomCheckpoint(config, fp8).checkpoint(), pool)) {
+    sequence_ = model_->new_sequence(capacity);
+  }
+
+  // Makes the sequence `length` tokens long.
+  void commit(int length) {
+    sequence_->truncate(std::min(length, sequence_->length()));
+    while (sequence_->length() < length) pass(std::min(512, length - sequence_->length()), true);
+  }
+
+  double timed_pass(int rows) {
+    const auto start = std::chrono::steady_clock::now();
+    pass(rows, false);
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  double bytes(int context) const {
+    const TextConfig& t = config_.text;
+    const double keys = 2.0 * 2 * t.layers * t.kv_heads * t.head_dim * context;  // bf16 keys and values
+    return linear_weights() * (fp8_ ? 1 : 2) + head_weights() * 2 + keys;
+  }
+  double flops(int rows, int context) const {
+    const TextConfig& t = config_.text;
+    const double attention = 4.0 * t.layers * t.heads * t.head_dim * rows * (context + rows / 2.0);
+    return 2 * rows * (linear_weights() + head_weights()) + attention;
+  }
+
+ private:
+  void pass(int rows, bool keep) {
+    const int context = sequence_->length();
+    const std::vector<TokenId> tokens(static_cast<size_t>(rows), 5);
+    std::vector<Position> positions;
+    for (int i = context; i < context + rows; ++i) positions.push_back({i, i, i});
+    std::vector<int> every(static_cast<size_t>(keep ? 0 : rows));
+    std::iota(every.begin(), every.end(), 0);
+    const Segment segment{.sequence = sequence_.get(),
+                          .tokens = tokens,
+                          .positions = positions,
+                          .features = {},
+                          .context = context,
+                          .keep = keep,
+                          .logit_rows = every};
+    model_->forward({&segment, 1});
+  }
+
+  double linear_weights() const {
+    const TextConfig& t = config_.text;
+    const double query = double{1} * t.heads * t.head_dim, kv = double{1} * t.kv_heads * t.head_dim;
+    return t.layers * double{1} * t.hidden_size * (2 * query + 2 * kv + 3.0 * t.intermediate_size);
+  }
+  double head_weights() const { return double{1} * config_.text.vocab_size * config_.text.hidden_size; }
+
+  ModelConfig config_;
+  bool fp8_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Sequence> sequence_;
+};
+
+PassTiming time_one(Passes& passes, int rows, int context, int repeats, ThreadPool& pool) {
+  PassTiming timing{.precision = {},
+                    .rows = rows,
+                    .context = context,
+                    .bytes = passes.bytes(context),
+                    .flops = passes.flops(rows, context)};
+  passes.timed_pass(rows);  // buffers grow
+  std::vector<double> ms, bandwidth, rate;
+  for (int i = 0; i < repeats; ++i) {
+    bandwidth.push_back(probes::read_bandwidth(pool, 1) / 1e9);
+    rate.push_back(probes::multiply_rate(pool, 1) / 1e9);
+    ms.push_back(passes.timed_pass(rows));
+  }
+  timing.ms = median(ms);
+  timing.probe_gb_per_s = median(bandwidth);
+  timing.probe_gflops = median(rate);
+  return timing;
+}
+
+}  // namespace
+
+double PassTiming::roofline_ms() const {
+  const double memory = bytes / (probe_gb_per_s * 1e6),
+               work = probe_gflops > 0 ? flops / (probe_gflops * 1e6) : 0;
+  return std::max(memory, work);
+}
+
+std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool) {
+  ModelConfig config = shape_named(options.shape);
+  config.vision.depth = 1;  // no pass here looks at pictures
+  config.vision.full_attention_blocks = {0};
+  const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
+  const int widest = *std::max_element(options.rows.begin(), options.rows.end());
+  std::vector<PassTiming> out;
+  Progress progress("measuring passes",
+                    std::ssize(options.precisions) * std::ssize(options.contexts) * std::ssize(options.rows));
+  for (const std::string& precision : options.precisions) {
+    Passes passes(config, precision == "fp8", longest + widest, pool);
+    for (const int context : options.contexts) {
+      passes.commit(context);
+      for (const int rows : options.rows) {
+        if (interrupted()) return out;
+        out.push_back(time_one(passes, rows, context, options.repeats, pool));
+        out.back().precision = precision;
+        progress.update(std::ssize(out));
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace dvlm

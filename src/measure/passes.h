@@ -1,0 +1,34 @@
+// The time of passes against the bounds of the machine: the model of docs/design.md, measured.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "checkpoint/config.h"
+#include "core/thread_pool.h"
+
+namespace dvlm {
+
+struct PassTiming {
+  std::string precision;  // "bf16" or "fp8"
+  int rows = 0;           // tokens that enter the pass, each with logits
+  int context = 0;        // committed tokens that they see
+  double ms = 0;          // median
+  double bytes = 0;       // weights and keys that the pass reads
+  double flops = 0;       // multiplications and additions of linears, head and attention
+  double probe_gb_per_s = 0, probe_gflops = 0;  // medians of probes taken in turn with the passes
+  double roofline_ms() const;                   // the larger of both bounds
+  double roofline_ratio() const { return ms / roofline_ms(); }
+};
+
+struct PassOptions {
+  std::string shape = "3b";
+  std::vector<std::string> precisions = {"bf16", "fp8"};
+  std::vector<int> rows = {1, 4, 8, 16, 32, 64, 96}, contexts = {0, 1024, 8192};
+  int repeats = 5;
+};
+
+// Random weights of the shape, one precision after the other. Shows a progress bar; stops early, with what
+// was measured, when the user interrupts.
+std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool);
+
+}  // namespace dvlm

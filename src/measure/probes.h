@@ -1,0 +1,15 @@
+// What this machine can do right now: measured beside whatever is compared with it, because shared machines
+// drift.
+#pragma once
+#include "core/thread_pool.h"
+
+namespace dvlm::probes {
+
+// Bytes per second that all threads read from an array of a GiB, several streams each; best of `trials`.
+double read_bandwidth(ThreadPool& pool, int trials = 5);
+
+// f32 operations per second of all threads on registers alone (AVX-512; 0 where it is missing); best of
+// `trials`.
+double multiply_rate(ThreadPool& pool, int trials = 5);
+
+}  // namespace dvlm::probes

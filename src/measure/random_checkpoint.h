@@ -1,0 +1,22 @@
+// Checkpoints without knowledge, for measuring speed: published shapes, random weights, nothing on the disk.
+#pragma once
+#include "checkpoint/checkpoint.h"
+
+namespace dvlm {
+
+// Fast_dVLM_3B (spec section 1); "tiny" is the shape of dvlm-tiny. Throws Error for other names.
+ModelConfig shape_named(const std::string& name);
+
+// Every weight of a configuration in BF16, or with linear layers in F8_E4M3. All tensors of a type view the
+// same small values, so the checkpoint itself takes the memory of its largest tensor.
+class RandomCheckpoint {
+ public:
+  RandomCheckpoint(const ModelConfig& config, bool fp8);
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+
+ private:
+  MappedFile values_, codes_;
+  Checkpoint checkpoint_;
+};
+
+}  // namespace dvlm

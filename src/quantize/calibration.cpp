@@ -1,0 +1,149 @@
+#include "quantize/calibration.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "core/random.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// A place where one sample can be read.
+struct Source {
+  fs::path file;
+  std::string line;  // of a JSON lines file; empty for a picture
+  int number = 0;
+};
+
+void list_lines(const fs::path& file, std::vector<Source>& out) {
+  std::ifstream stream(file);
+  if (!stream) fail("cannot open the calibration file {}", file.string());
+  std::string line;
+  for (int number = 1; std::getline(stream, line); ++number) {
+    if (line.find_first_not_of(" \t\r") != line.npos) out.push_back({file, line, number});
+  }
+}
+
+void list_pictures(const fs::path& folder, std::vector<Source>& out) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (fs::path& file : files) out.push_back({std::move(file), {}, 0});
+}
+
+CalibrationSample read_sample(const Source& source) {
+  CalibrationSample sample;
+  if (source.line.empty()) {
+    ContentPart image, text;
+    image.type = ContentPart::Type::image;
+    image.source = source.file.string();
+    text.text = "Describe this image.";
+    sample.conversation = {{"user", {image, text}}};
+    return sample;
+  }
+  const std::string where = fmt::format("{}, line {}", source.file.string(), source.number);
+  const nlohmann::json json = parse_json(source.line, where);
+  const JsonObject object(json, where);
+  if (object.has("messages")) {
+    sample.conversation = parse_messages(*object.find("messages"));
+    resolve_paths(sample.conversation, source.file.parent_path());
+  } else {
+    sample.text = object.string("text", "");
+    if (sample.text.empty()) fail("{}: neither \"text\" nor \"messages\" is there", where);
+  }
+  return sample;
+}
+
+}  // namespace
+
+void observe(CalibrationInputs& inputs, const PackedMatrix& w, Rows x) {
+  LayerInputs& layer = inputs[w.name()];
+  const auto width = static_cast<size_t>(w.inputs());
+  layer.highest.resize(width);
+  for (int r = 0; r < x.count; ++r) {
+    const float* row = x.row(r);
+    for (size_t k = 0; k < width; ++k) layer.highest[k] = std::max(layer.highest[k], std::abs(row[k]));
+    // Reservoir sampling; every layer of a tower keeps the same tokens.
+    const int64_t seen = layer.tokens++;
+    if (seen < kKeptRows) {
+      layer.rows.insert(layer.rows.end(), row, row + width);
+      continue;
+    }
+    const auto at =
+        static_cast<size_t>(uniform(0, 0, static_cast<uint64_t>(seen)) * static_cast<double>(seen + 1));
+    if (at < kKeptRows) std::copy_n(row, width, layer.rows.begin() + static_cast<ptrdiff_t>(at * width));
+  }
+}
+
+std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
+  std::vector<Source> sources;
+  for (const fs::path& path : options.sources) {
+    if (fs::is_directory(path))
+      list_pictures(path, sources);
+    else
+      list_lines(path, sources);
+  }
+  Random random(options.seed);
+  std::vector<CalibrationSample> samples;
+  const size_t wanted = std::min(sources.size(), static_cast<size_t>(options.samples));
+  for (size_t i = 0; i < wanted; ++i) {
+    const auto other = i + static_cast<size_t>(random.below(static_cast<int64_t>(sources.size() - i)));
+    std::swap(sources[i], sources[other]);
+    samples.push_back(read_sample(sources[i]));
+  }
+  if (samples.empty()) fail("the calibration data holds no samples");
+  return samples;
+}
+
+Request request_of(const CalibrationSample& sample, const Tokenizer& tokenizer, int length) {
+  Request request;
+  request.decode.kind = DecoderKind::autoregressive;
+  request.decode.max_tokens = 1;
+  if (sample.conversation.empty()) {
+    request.input_ids = tokenizer.encode(sample.text, ControlTokens::as_text);
+    request.input_ids.resize(std::min(request.input_ids.size(), static_cast<size_t>(length)));
+  } else {
+    request.conversation = sample.conversation;
+    request.chat_template.add_generation_prompt = sample.conversation.back().role != "assistant";
+  }
+  return request;
+}
+
+CalibrationInputs calibrate(const EngineOptions& model, const CalibrationOptions& options) {
+  const std::vector<CalibrationSample> samples = read_samples(options);
+  CalibrationInputs inputs;
+  EngineOptions observed = model;
+  observed.observer = [&](const PackedMatrix& w, Rows x) { observe(inputs, w, x); };
+  Engine engine(observed);
+  Progress progress("calibrating", std::ssize(samples));
+  int used = 0;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (interrupted()) fail("calibration was interrupted after {} of {} samples", i, samples.size());
+    const Request request = request_of(samples[i], engine.tokenizer(), options.length);
+    const bool fits = !request.input_ids.empty() ||
+                      engine.prepare(request).tokens.size() <= static_cast<size_t>(options.length);
+    if (fits) {
+      engine.clear();  // every token of every sample is to be seen
+      engine.generate(request);
+      ++used;
+    }
+    progress.update(static_cast<int64_t>(i) + 1);
+  }
+  if (used == 0) fail("every calibration sample is longer than {} tokens: raise --length", options.length);
+  if (const size_t left = samples.size() - static_cast<size_t>(used); left > 0)
+    log_info("{} of {} samples were longer than {} tokens and left out", left, samples.size(),
+             options.length);
+  return inputs;
+}
+
+}  // namespace dvlm

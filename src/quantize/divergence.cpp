@@ -1,0 +1,88 @@
+#include "quantize/divergence.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+
+namespace dvlm {
+
+namespace {
+
+std::vector<float> log_softmax(std::span<const float> logits) {
+  const float highest = *std::max_element(logits.begin(), logits.end());
+  double total = 0;
+  for (float value : logits) total += std::exp(double{value} - highest);
+  const double offset = highest + std::log(total);
+  std::vector<float> out;
+  out.reserve(logits.size());
+  for (float value : logits) out.push_back(static_cast<float>(value - offset));
+  return out;
+}
+
+// Sums over the tokens so far.
+struct Totals {
+  double original = 0, quantized = 0;  // negative log likelihood
+  int64_t same_top = 0;
+  std::vector<float> divergences;
+};
+
+void add_sample(Engine& original, Engine& quantized, const Request& request, std::span<const TokenId> tokens,
+                Totals& totals) {
+  const ModelConfig& config = original.config();
+  const auto scored = [&](size_t i) {
+    return i + 1 < tokens.size() && tokens[i + 1] != config.image_token &&
+           tokens[i + 1] != config.video_token;
+  };
+  std::vector<std::vector<float>> expected(tokens.size());
+  original.score(request, [&](size_t i, std::span<const float> logits) {
+    if (scored(i)) expected[i] = log_softmax(logits);
+  });
+  quantized.score(request, [&](size_t i, std::span<const float> logits) {
+    if (!scored(i)) return;
+    const std::vector<float>& p = expected[i];
+    const std::vector<float> q = log_softmax(logits);
+    double divergence = 0;
+    for (size_t v = 0; v < q.size(); ++v) divergence += std::exp(double{p[v]}) * (double{p[v]} - q[v]);
+    totals.divergences.push_back(static_cast<float>(std::max(divergence, 0.0)));
+    totals.same_top +=
+        std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
+    const auto next = static_cast<size_t>(tokens[i + 1]);
+    totals.original -= p[next];
+    totals.quantized -= q[next];
+  });
+}
+
+}  // namespace
+
+Divergence compare(Engine& original, Engine& quantized, std::span<const CalibrationSample> samples,
+                   int length) {
+  Totals totals;
+  Progress progress("comparing", std::ssize(samples));
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (interrupted()) fail("the comparison was interrupted");
+    const Request request = request_of(samples[i], original.tokenizer(), length);
+    const std::vector<TokenId> tokens =
+        request.input_ids.empty() ? original.prepare(request).tokens : request.input_ids;
+    if (tokens.size() <= static_cast<size_t>(length))
+      add_sample(original, quantized, request, tokens, totals);
+    progress.update(static_cast<int64_t>(i) + 1);
+  }
+  std::vector<float>& divergences = totals.divergences;
+  if (divergences.empty()) fail("no sample of at most {} tokens is left to compare with", length);
+  std::sort(divergences.begin(), divergences.end());
+  const auto count = static_cast<double>(divergences.size());
+  double sum = 0;
+  for (float value : divergences) sum += value;
+  return {.tokens = std::ssize(divergences),
+          .original_perplexity = std::exp(totals.original / count),
+          .quantized_perplexity = std::exp(totals.quantized / count),
+          .mean_kl = sum / count,
+          .median_kl = divergences[divergences.size() / 2],
+          .p99_kl = divergences[static_cast<size_t>(0.99 * (count - 1))],
+          .same_top = static_cast<double>(totals.same_top) / count};
+}
+
+}  // namespace dvlm

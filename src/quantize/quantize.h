@@ -1,0 +1,37 @@
+// W8A8 FP8 checkpoints from wide ones: SmoothQuant where a norm can absorb it, then e4m3 by output row.
+#pragma once
+#include <filesystem>
+
+#include "quantize/calibration.h"
+#include "quantize/smooth.h"
+
+namespace dvlm {
+
+struct QuantizeOptions {
+  double alpha = 0.5;  // how much of the activations' spread moves into the weights
+  bool vision = true;  // false: the vision tower stays as it is ("ignore": ["re:visual.*"])
+  bool round = true;   // false: only smooth, and write what changed as F32: the same function as before
+};
+
+// Relative errors (root of the summed squares) of a layer's outputs on the kept calibration tokens.
+struct LayerReport {
+  std::string name;
+  int outputs = 0, inputs = 0;
+  double plain = 0;        // rounded as it is
+  double smoothed = 0;     // as written; equal to `plain` where no norm absorbs
+  std::vector<int> worst;  // outputs with the largest relative errors, worst first
+  std::vector<double> worst_errors;
+};
+
+// Writes `checkpoint` quantised into `output` (model.safetensors, config.json with quantization_config, every
+// other file of the folder as it is). Shows a progress bar. Throws Error when the checkpoint is quantised
+// already, `output` holds a model, the calibration lacks a layer, or the user interrupts; `output` then holds
+// no model.
+std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const CalibrationInputs& inputs,
+                                  const QuantizeOptions& options, const std::filesystem::path& output,
+                                  ThreadPool& pool);
+
+std::string report_table(const std::vector<LayerReport>& layers);  // Markdown
+std::string report_plot(const std::vector<LayerReport>& layers);   // SVG
+
+}  // namespace dvlm

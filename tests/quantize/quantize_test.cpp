@@ -1,0 +1,245 @@
+#include "quantize/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "engine/random_folder.h"
+#include "quantize/divergence.h"
+
+namespace dvlm {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kPicture = fs::path(DVLM_MODELS) / ".." / "examples" / "desk.png";
+
+// Lines of text and one conversation with a picture.
+fs::path write_samples(const fs::path& folder) {
+  std::ofstream file(folder / "samples.jsonl");
+  for (int i = 0; i < 6; ++i)
+    file << R"({"text": "Where is the hammer? It is at the top left. )" << i << "\"}\n";
+  file << R"({"messages": [{"role": "user", "content": [{"type": "image", "image": ")"
+       << fs::canonical(kPicture).string()
+       << R"("}, {"type": "text", "text": "Where?"}]}, {"role": "assistant", "content": "on the left"}]})"
+       << "\n";
+  return folder / "samples.jsonl";
+}
+
+constexpr float kOutlier = 1e6f;
+
+// A random checkpoint whose first norm blows one input up, for weights that bring it down again, and what its
+// layers see.
+struct Source {
+  RandomFolder model;
+  TemporaryFolder samples;
+  CalibrationOptions calibration;
+  CalibrationInputs inputs;
+  ThreadPool pool{2};
+
+  Source() {
+    scale("input_layernorm.weight", 64, kOutlier);
+    for (const char* name : {"q_proj", "k_proj", "v_proj"})
+      scale(std::string("self_attn.") + name + ".weight", 64, 1 / kOutlier);
+    calibration = {.sources = {write_samples(samples.path())}, .samples = 7, .length = 256};
+    inputs = calibrate({.model = model.path(), .threads = 2}, calibration);
+  }
+
+  // Multiplies every `stride`-th value from the sixth on.
+  void scale(const std::string& name, size_t stride, float factor) const {
+    const fs::path path = model.path() / "model.safetensors";
+    std::string bytes = read_file(path);
+    {
+      const Safetensors file(path);
+      const TensorView& tensor = file.tensors().at("model.language_model.layers.0." + name);
+      std::vector<float> values(static_cast<size_t>(tensor.elements()));
+      copy_to_float(tensor, 0, tensor.elements(), values.data());
+      for (size_t i = 5; i < values.size(); i += stride) values[i] *= factor;
+      const std::string before(reinterpret_cast<const char*>(tensor.data), tensor.bytes());
+      bytes.replace(bytes.find(before), before.size(), reinterpret_cast<const char*>(values.data()),
+                    before.size());
+    }
+    write_file(path, bytes);
+  }
+};
+
+Source& source() {
+  static Source source;
+  return source;
+}
+
+std::vector<float> logits_of(const fs::path& folder) {
+  Engine engine({.model = folder, .threads = 1});
+  std::vector<float> out;
+  for (const CalibrationSample& sample : read_samples(source().calibration)) {
+    engine.score(request_of(sample, engine.tokenizer(), 256),
+                 [&](size_t, std::span<const float> row) { out.insert(out.end(), row.begin(), row.end()); });
+  }
+  return out;
+}
+
+double relative_error(const std::vector<float>& found, const std::vector<float>& expected) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    error += (double{found[i]} - expected[i]) * (double{found[i]} - expected[i]);
+    size += double{expected[i]} * expected[i];
+  }
+  return std::sqrt(error / size);
+}
+
+TEST(LayerGroups, hold_every_linear_layer_once) {
+  ModelConfig config = small_config();
+  std::multiset<std::string> found, expected;
+  for (const LayerGroup& group : layer_groups(config, true))
+    for (const std::string& linear : group.linears) found.insert(linear + ".weight");
+  for (const auto& [name, shape] : expected_tensors(config))
+    if (shape.size() == 2 && name != "model.embed_tokens.weight" && name != "lm_head.weight")
+      expected.insert(name);
+  EXPECT_EQ(found, expected);
+  for (const LayerGroup& group : layer_groups(config, false))
+    for (const std::string& linear : group.linears) EXPECT_FALSE(linear.starts_with("visual."));
+}
+
+TEST(SmoothingFactors, balance_activations_and_weights) {
+  const std::vector<float> a = {16, 1, 0}, w = {4, 0.25f, 1};
+  EXPECT_THAT(smoothing_factors(a, w, 0.5),
+              testing::Pointwise(testing::FloatNear(1e-6f), {2.0f, 2.0f, 0.0031623f}));
+  EXPECT_THAT(smoothing_factors(a, w, 1.0),
+              testing::Pointwise(testing::FloatNear(1e-6f), {16.0f, 1.0f, 1e-5f}));
+}
+
+TEST(Calibration, sees_every_group_of_both_towers) {
+  const ModelConfig config = read_config(source().model.path());
+  for (const LayerGroup& group : layer_groups(config, true)) {
+    const auto found = source().inputs.find(group.linears[0]);
+    ASSERT_NE(found, source().inputs.end()) << group.linears[0];
+    EXPECT_GT(found->second.tokens, 0);
+    float highest = 0;
+    for (float value : found->second.rows) highest = std::max(highest, std::abs(value));
+    const auto& all = found->second.highest;
+    EXPECT_LE(highest, *std::max_element(all.begin(), all.end()));
+    EXPECT_EQ(found->second.rows.size(),
+              all.size() * static_cast<size_t>(std::min<int64_t>(kKeptRows, found->second.tokens)));
+  }
+}
+
+TEST(Calibration, samples_are_drawn_in_a_seeded_order_and_bad_ones_named) {
+  const TemporaryFolder folder;
+  const fs::path file = write_samples(folder.path());
+  CalibrationOptions options{.sources = {file}, .samples = 3};
+  const auto text_of = [&] {
+    std::string all;
+    for (const CalibrationSample& sample : read_samples(options)) all += sample.text + "|";
+    return all;
+  };
+  const std::string first = text_of();
+  EXPECT_EQ(text_of(), first);
+  options.seed = 7;
+  EXPECT_NE(text_of(), first);
+  fs::create_directory(folder / "photos");
+  fs::copy_file(kPicture, folder / "photos/a.png");
+  options.sources = {folder / "photos"};
+  EXPECT_EQ(read_samples(options).size(), 1);
+  write_file(file, "{\"text\": \"a\"}\n{\"words\": 3}\n");
+  options = {.sources = {file}, .samples = 9};
+  try {
+    read_samples(options);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("line 2"));
+  }
+}
+
+TEST(Quantize, smoothing_alone_changes_nothing_in_f32) {
+  const TemporaryFolder out;
+  quantize(Checkpoint(source().model.path()), source().inputs, {.round = false}, out.path(), source().pool);
+  const std::vector<float> expected = logits_of(source().model.path()), found = logits_of(out.path());
+  EXPECT_LT(relative_error(found, expected), 1e-5);
+  EXPECT_NE(found, expected);
+}
+
+TEST(Quantize, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
+  const TemporaryFolder out;
+  const auto report =
+      quantize(Checkpoint(source().model.path()), source().inputs, {}, out.path(), source().pool);
+  const Checkpoint checkpoint(out.path());
+  EXPECT_THAT(checkpoint.problems(), testing::IsEmpty());
+  for (const LayerReport& layer : report) {
+    EXPECT_EQ(checkpoint.tensors().at(layer.name + ".weight").type, DType::f8_e4m3);
+    EXPECT_EQ(checkpoint.scale(layer.name).shape, (std::vector<int64_t>{layer.outputs, 1}));
+    EXPECT_GT(layer.smoothed, 0);
+    EXPECT_LT(layer.smoothed, 0.08) << layer.name;
+  }
+  EXPECT_EQ(read_json(out / "config.json").at("quantization_config").at("ignore"), nlohmann::json::array());
+  EXPECT_LT(relative_error(logits_of(out.path()), logits_of(source().model.path())), 0.15);
+  EXPECT_THAT(report_table(report), testing::HasSubstr("| model.layers.1.mlp.down_proj | 64 x 96 |"));
+  EXPECT_THAT(report_plot(report), testing::HasSubstr("</svg>"));
+}
+
+// One input a million times the others pushes them below what e4m3 can tell from zero, in every token.
+TEST(Quantize, smoothing_saves_what_an_outlier_would_drown) {
+  const TemporaryFolder out;
+  const auto report =
+      quantize(Checkpoint(source().model.path()), source().inputs, {}, out.path(), source().pool);
+  int seen = 0;
+  for (const LayerReport& layer : report) {
+    if (!layer.name.starts_with("model.layers.0.self_attn.") || layer.name.ends_with("o_proj")) continue;
+    EXPECT_GT(layer.plain, 0.3) << layer.name;
+    EXPECT_LT(layer.smoothed, 0.06) << layer.name;
+    ++seen;
+  }
+  EXPECT_EQ(seen, 3);
+}
+
+TEST(Quantize, can_leave_the_vision_tower_alone) {
+  const TemporaryFolder out;
+  quantize(Checkpoint(source().model.path()), source().inputs, {.vision = false}, out.path(), source().pool);
+  const Checkpoint before(source().model.path()), after(out.path());
+  EXPECT_THAT(after.problems(), testing::IsEmpty());
+  for (const auto& [name, tensor] : before.tensors()) {
+    if (!name.starts_with("visual.")) continue;
+    const TensorView& kept = after.tensors().at(name);
+    EXPECT_EQ(kept.type, tensor.type);
+    EXPECT_EQ(std::memcmp(kept.data, tensor.data, tensor.bytes()), 0) << name;
+  }
+  EXPECT_EQ(read_json(out / "config.json").at("quantization_config").at("ignore"),
+            nlohmann::json::array({"re:visual.*"}));
+}
+
+TEST(Quantize, refuses_what_it_cannot_do) {
+  const TemporaryFolder out, other;
+  const Checkpoint checkpoint(source().model.path());
+  CalibrationInputs text_only;
+  for (const auto& [name, inputs] : source().inputs)
+    if (name.starts_with("model.")) text_only[name] = inputs;
+  EXPECT_THROW(quantize(checkpoint, text_only, {}, out.path(), source().pool), Error);
+  EXPECT_FALSE(fs::exists(out / "model.safetensors"));
+  quantize(checkpoint, source().inputs, {}, out.path(), source().pool);
+  EXPECT_THROW(quantize(checkpoint, source().inputs, {}, out.path(), source().pool), Error);
+  EXPECT_THROW(quantize(Checkpoint(out.path()), source().inputs, {}, other.path(), source().pool), Error);
+}
+
+TEST(Divergence, is_zero_between_a_model_and_itself_and_small_after_quantizing) {
+  const TemporaryFolder out;
+  quantize(Checkpoint(source().model.path()), source().inputs, {}, out.path(), source().pool);
+  Engine original({.model = source().model.path(), .threads = 1}),
+      same({.model = source().model.path(), .threads = 1}), quantized({.model = out.path(), .threads = 1});
+  const auto samples = read_samples(source().calibration);
+  const Divergence none = compare(original, same, samples, 256),
+                   some = compare(original, quantized, samples, 256);
+  EXPECT_EQ(none.mean_kl, 0);
+  EXPECT_EQ(none.same_top, 1);
+  EXPECT_EQ(none.original_perplexity, none.quantized_perplexity);
+  EXPECT_GT(some.mean_kl, 0);
+  EXPECT_LT(some.mean_kl, 0.1);
+  EXPECT_GE(some.p99_kl, some.median_kl);
+  EXPECT_GT(some.same_top, 0.7);
+  EXPECT_EQ(some.tokens, none.tokens);
+}
+
+}  // namespace
+}  // namespace dvlm
