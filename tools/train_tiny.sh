@@ -14,6 +14,7 @@ data look --split train --seed 2 --count 40000 --min-turns 1 --max-turns 2 --typ
 data ask --split train --seed 4 --count 24000 --min-turns 5 --max-turns 7 --sign-share 0.5 --types $short
 data find --split train --seed 5 --count 16000 --min-turns 4 --max-turns 6 --sign-share 0.2 --max-objects 4 --types where,where,exists,relation,count
 data train --split train --seed 1 --count 40000 --min-turns 3 --max-turns 5
+data long --split train --seed 6 --count 16000 --min-turns 1 --max-turns 2 --types describe,plan,grid,boxes,box
 data test --split test --seed 1 --count 500
 
 # A run that has begun holds training.safetensors; --resume at its end is a no-op.
