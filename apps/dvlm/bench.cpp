@@ -2,9 +2,13 @@
 #include <cstdio>
 
 #include "commands.h"
+#include "core/error.h"
 #include "core/interrupt.h"
+#include "evaluate/metrics.h"
 #include "kernels/targets.h"
+#include "measure/decoding.h"
 #include "measure/passes.h"
+#include "options.h"
 
 namespace dvlm {
 
@@ -52,6 +56,139 @@ void bench_pass(const BenchOptions& options) {
                 t.roofline_ratio());
 }
 
+struct DecodeBench {
+  DecodeBenchOptions decode;
+  std::string acceptance;
+  int threads = 0;
+  bool json = false;
+};
+
+nlohmann::json to_json(const DecodeTiming& t) {
+  nlohmann::json out = {{"precision", t.precision},
+                        {"decoder", t.decoder},
+                        {"block_size", t.block_size},
+                        {"tokens", t.tokens},
+                        {"nfe", t.nfe},
+                        {"ms", t.ms},
+                        {"tokens_per_s", t.tokens_per_s()},
+                        {"tokens_per_nfe", t.tokens_per_nfe()}};
+  for (const auto& [block, rounds] : t.blocks) out["blocks"][std::to_string(block)] = rounds;
+  return out;
+}
+
+void bench_decode(const DecodeBench& options) {
+  install_interrupt_handler();
+  apply_isa_variable();
+  const std::vector<RecordedAnswer> answers = read_acceptance(options.acceptance);
+  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
+  const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers, pool);
+  if (options.json) {
+    nlohmann::json out = {{"shape", options.decode.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
+    for (const DecodeTiming& timing : timings) out["decode"].push_back(to_json(timing));
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  std::printf("shape %s, %d threads, %s; drafts worth what they were in %s\n\n", options.decode.shape.c_str(),
+              pool.threads(), std::string(isa_name()).c_str(), options.acceptance.c_str());
+  std::printf(
+      "| precision | decoder | block | tokens | passes | tokens/pass | tokens/s | speed-up | rounds |\n"
+      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
+  for (const DecodeTiming& t : timings) {
+    std::string rounds;
+    for (const auto& [block, count] : t.blocks)
+      rounds += (rounds.empty() ? "" : ", ") + std::to_string(count) + " of " + std::to_string(block);
+    std::printf("| %s | %s | %d | %d | %d | %.2f | %.2f | %.2fx | %s |\n", t.precision.c_str(),
+                t.decoder.c_str(), t.block_size, t.tokens, t.nfe, t.tokens_per_nfe(), t.tokens_per_s(),
+                timings.front().tokens_per_s() > 0 ? t.tokens_per_s() / timings.front().tokens_per_s() : 0.0,
+                rounds.c_str());
+  }
+}
+
+struct Recording {
+  ModelOptions model;
+  std::string data, output;
+  std::vector<int> blocks = {2, 4, 8, 16, 32};
+  size_t limit = 20;
+  int max_tokens = 256;
+};
+
+void bench_record(const Recording& options) {
+  install_interrupt_handler();
+  std::vector<Example> examples;
+  for (Example& example : read_examples(options.data)) {
+    if (is_long(example.type) && examples.size() < options.limit) examples.push_back(std::move(example));
+  }
+  if (examples.empty()) fail("{} holds no examples with long answers", options.data);
+  write_acceptance(options.output, record_acceptance(engine_options(options.model), examples, options.blocks,
+                                                     options.max_tokens));
+}
+
+void add_bench_decode(CLI::App& bench) {
+  auto options = std::make_shared<DecodeBench>();
+  CLI::App* command = bench.add_subcommand(
+      "decode",
+      "Time decoders with random weights of a published shape and drafts recorded from another model");
+  command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
+      ->required()
+      ->check(CLI::ExistingFile);
+  command->add_option("--shape", options->decode.shape, "Shape of the model")
+      ->check(CLI::IsMember({"3b", "tiny"}))
+      ->capture_default_str();
+  command->add_option("--precision", options->decode.precisions, "Which precisions; the first is the base")
+      ->check(CLI::IsMember({"bf16", "fp8"}))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--decoders", options->decode.decoders, "Which decoders; the first is the base")
+      ->check(CLI::IsMember({"ar", "spec", "auto"}))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_flag("--int8-drafts", options->decode.int8_drafts, "Draft with eight-bit weights");
+  command
+      ->add_option("--blocks", options->decode.blocks,
+                   "Block sizes of spec; auto takes any up to the largest")
+      ->check(CLI::Range(2, 256))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command->add_option("-n,--max-tokens", options->decode.max_tokens, "Most tokens of each answer")
+      ->check(CLI::Range(2, 4096))
+      ->capture_default_str();
+  command->add_option("--answers", options->decode.answers, "Most answers")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer(
+      "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
+  command->callback([options] { bench_decode(*options); });
+}
+
+void add_bench_record(CLI::App& bench) {
+  auto options = std::make_shared<Recording>();
+  CLI::App* command = bench.add_subcommand(
+      "record",
+      "Record how many drafts are right at every token of a model's long answers, for bench decode");
+  add_model_options(*command, options->model);
+  command->add_option("--data", options->data, "Test file (dvlm synth --split test)")->required();
+  command->add_option("-o,--output", options->output, "File to write")->required();
+  command->add_option("--blocks", options->blocks, "Block sizes")
+      ->check(CLI::Range(2, 256))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--limit", options->limit, "Most answers")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command->add_option("-n,--max-tokens", options->max_tokens, "Most tokens of each answer")
+      ->check(CLI::Range(2, 4096))
+      ->capture_default_str();
+  command->footer(
+      "Example:\n  dvlm bench record --data data/tiny/test/data.jsonl -o bench/acceptance-tiny.json");
+  command->callback([options] { bench_record(*options); });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
@@ -84,6 +221,8 @@ void add_bench(CLI::App& app) {
   command->footer(
       "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
   command->callback([options] { bench_pass(*options); });
+  add_bench_decode(*bench);
+  add_bench_record(*bench);
 }
 
 }  // namespace dvlm

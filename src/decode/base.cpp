@@ -66,8 +66,8 @@ void DecoderBase::plan_prefill() {
   segment_.logit_rows = prefill_row_;
 }
 
-void DecoderBase::set_pass(std::span<const TokenId> tokens, Visibility visibility,
-                           std::span<const int> rows) {
+void DecoderBase::set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows,
+                           bool approximate) {
   positions_.clear();
   for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
     const int position = committed() + i + prompt_.rope.delta;
@@ -80,6 +80,7 @@ void DecoderBase::set_pass(std::span<const TokenId> tokens, Visibility visibilit
   segment_.visibility = visibility;
   segment_.context = committed();
   segment_.keep = visibility == Visibility::causal;
+  segment_.approximate = approximate;
   segment_.logit_rows = rows;
 }
 

@@ -26,7 +26,8 @@ class DecoderBase : public Decoder {
 
   // The next pass: `tokens` behind everything committed. Causal passes keep their K/V, bidirectional ones do
   // not. `tokens` and `rows` must live until take().
-  void set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows);
+  void set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows,
+                bool approximate = false);
 
   // Emits `token` and checks the stop rules; false when the text ends with it.
   bool emit(TokenId token);

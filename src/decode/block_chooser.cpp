@@ -19,7 +19,7 @@ void add(double right, auto& evidence) {
 
 }  // namespace
 
-double PassCosts::of(int rows) const {
+double CostCurve::of(int rows) const {
   DVLM_ASSERT(!points.empty());
   const auto above =
       std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.first >= rows; });
@@ -41,13 +41,13 @@ double BlockChooser::chance(size_t draft) const {
 
 // A block of b costs a draft and a verification and gives the drafts that are right and one token more.
 double BlockChooser::rate(int block) const {
-  if (block == 1) return 1 / costs_.of(1);
+  if (block == 1) return 1 / costs_.exact.of(1);
   double tokens = 1, reached = 1;
   for (int i = 1; i < block; ++i) {
     reached *= chance(static_cast<size_t>(i));
     tokens += reached;
   }
-  return tokens / (2 * costs_.of(block));
+  return tokens / (costs_.draft.of(block) + costs_.exact.of(block));
 }
 
 int BlockChooser::choose(int limit) {

@@ -8,9 +8,13 @@
 namespace dvlm {
 
 // The time of a pass by the number of its rows, in any unit.
-struct PassCosts {
+struct CostCurve {
   std::vector<std::pair<int, double>> points;  // ascending rows, at least one
   double of(int rows) const;                   // between points linear, beyond them the nearest
+};
+
+struct PassCosts {
+  CostCurve exact, draft;  // of passes that decide, and of those that only draft
 };
 
 class BlockChooser {

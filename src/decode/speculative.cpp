@@ -24,7 +24,7 @@ class Speculative final : public DecoderBase {
     if (drafted_)
       set_pass(block_, Visibility::causal, rows);
     else  // row i drafts the token behind it, so the last row's logits are of no use
-      set_pass(block_, Visibility::bidirectional, rows.first(rows.size() - 1));
+      set_pass(block_, Visibility::bidirectional, rows.first(rows.size() - 1), true);
   }
 
   void begin_round() {

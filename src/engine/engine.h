@@ -19,8 +19,9 @@ namespace dvlm {
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
   Precision precision = Precision::automatic;
-  int threads = 0;               // 0 = all cores
-  size_t memory_limit = 0;       // bytes; 0 = what the machine has free
+  int threads = 0;          // 0 = all cores
+  size_t memory_limit = 0;  // bytes; 0 = what the machine has free
+  DraftPrecision draft = DraftPrecision::same;
   LinearObserver observer = {};  // sees the inputs of every linear layer; for calibration
 };
 

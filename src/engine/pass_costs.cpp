@@ -9,7 +9,7 @@ namespace dvlm {
 
 namespace {
 
-double timed_pass(Model& model, Sequence& sequence, int rows) {
+double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
   std::vector<Position> positions;
   for (int i = 0; i < rows; ++i) positions.push_back({i, i, i});
@@ -19,32 +19,37 @@ double timed_pass(Model& model, Sequence& sequence, int rows) {
                         .tokens = tokens,
                         .positions = positions,
                         .features = {},
-                        .visibility = Visibility::bidirectional,
+                        .visibility = draft ? Visibility::bidirectional : Visibility::causal,
+                        .approximate = draft,
                         .logit_rows = every};
   const auto start = std::chrono::steady_clock::now();
   model.forward({&segment, 1});
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
-}  // namespace
-
-PassCosts measure_pass_costs(Model& model, int largest) {
+CostCurve measure(Model& model, int largest, bool draft) {
   constexpr int kMostPasses = 6;
   constexpr double kEnoughMs = 150;  // per width, once it has been seen
   const auto sequence = model.new_sequence(largest);
-  timed_pass(model, *sequence, largest);  // buffers grow, pages are touched
-  PassCosts costs;
+  timed_pass(model, *sequence, largest, draft);  // buffers grow, pages are touched
+  CostCurve curve;
   for (int rows = 1; rows <= largest; rows = rows < largest ? std::min(4 * rows, largest) : largest + 1) {
     double best = std::numeric_limits<double>::infinity(), spent = 0;
     for (int i = 0; i < kMostPasses && spent < kEnoughMs; ++i) {
-      const double ms = timed_pass(model, *sequence, rows);
+      const double ms = timed_pass(model, *sequence, rows, draft);
       best = std::min(best, ms);
       spent += ms;
     }
     // A wider pass never costs less: what looks so is noise.
-    costs.points.emplace_back(rows, costs.points.empty() ? best : std::max(best, costs.points.back().second));
+    curve.points.emplace_back(rows, curve.points.empty() ? best : std::max(best, curve.points.back().second));
   }
-  return costs;
+  return curve;
+}
+
+}  // namespace
+
+PassCosts measure_pass_costs(Model& model, int largest) {
+  return {measure(model, largest, false), measure(model, largest, true)};
 }
 
 }  // namespace dvlm

@@ -75,6 +75,19 @@ HWY_INLINE void load_weights(const uint16_t* p, int input, Vec* w) {
   }
 }
 
+// Four signed bytes per word, one of each of four inputs.
+HWY_INLINE void load_weights(const int8_t* p, int input, Vec* w) {
+  const hn::RebindToSigned<F> s;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) {
+    auto words = hn::Load(s, reinterpret_cast<const int32_t*>(p) + v * kLanes);
+    if (input == 0) words = hn::ShiftLeft<24>(words);
+    if (input == 1) words = hn::ShiftLeft<16>(words);
+    if (input == 2) words = hn::ShiftLeft<8>(words);
+    w[v] = hn::ConvertTo(F(), hn::ShiftRight<24>(words));
+  }
+}
+
 // Brings the sums of an fp8 panel from the order of its places into that of its outputs.
 HWY_INLINE void order_outputs(Vec* sums) {
   HWY_ALIGN float places[kPanel], outputs[kPanel];
@@ -86,11 +99,14 @@ HWY_INLINE void order_outputs(Vec* sums) {
 }
 
 template <class W>
-constexpr int kInputsPerStep = std::is_same_v<W, float> ? 1 : 2;  // that load_weights reads
+constexpr int kInputsPerStep =  // that load_weights reads
+    std::is_same_v<W, float>    ? 1
+    : std::is_same_v<W, int8_t> ? 4
+                                : 2;
 template <class W>
 constexpr int kBytesPerInput = kPanel*(std::is_same_v<W, float>      ? 4
-                                       : std::is_same_v<W, uint16_t> ? 1
-                                                                     : 2);
+                                       : std::is_same_v<W, uint32_t> ? 2
+                                                                     : 1);
 
 HWY_INLINE Vec round_to_bf16_vector(Vec x) {  // to nearest even; NaN stays NaN
   const U u;
@@ -105,6 +121,7 @@ struct Finish {
   const float* bias;    // or null
   const float* scales;  // or null: of the outputs
   float row_scale;
+  bool round;  // to bf16 (fp8)
   LinearMode mode;
 };
 
@@ -112,11 +129,11 @@ HWY_INLINE Vec finish_vector(Vec sum, const Finish& f, int first) {
   const F d;
   if (f.scales) {
     sum = hn::Mul(hn::Mul(sum, hn::Set(d, f.row_scale)), hn::LoadU(d, f.scales + first));
-    sum = round_to_bf16_vector(sum);
+    if (f.round) sum = round_to_bf16_vector(sum);
   }
   if (f.bias) {
     sum = hn::Add(sum, hn::LoadU(d, f.bias + first));
-    if (f.scales) sum = round_to_bf16_vector(sum);
+    if (f.round) sum = round_to_bf16_vector(sum);
   }
   return sum;
 }
@@ -192,16 +209,17 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
     const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
-    const bool fp8 = job.w->format() == WeightFormat::fp8_panels;
-    Finish end{job.w->bias() ? job.w->bias() + output : nullptr, fp8 ? job.w->scales() + output : nullptr, 1,
-               job.mode};
+    constexpr bool kFp8 = std::is_same_v<W, uint16_t>, kInt8 = std::is_same_v<W, int8_t>;
+    Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
+               .scales = kFp8 || kInt8 ? job.w->scales() + output : nullptr,
+               .row_scale = 1,
+               .round = kFp8,
+               .mode = job.mode};
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       if (visit.last == inputs) {
-        if (fp8) {
-          order_outputs(sums[p][r]);
-          end.row_scale = job.scales[first_row + r] * kFp8Scale;
-        }
+        if constexpr (kFp8) order_outputs(sums[p][r]);
+        if constexpr (kFp8 || kInt8) end.row_scale = job.scales[first_row + r] * (kFp8 ? kFp8Scale : 1);
         finish(sums[p][r], end, outputs, job.y.row(first_row + r) + output);
       } else {
 #pragma GCC unroll 32
@@ -225,7 +243,7 @@ int tiles_of(int rows) {
 template <class W>
 const LinearTiles* tiles_for() {
   static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, false};
+    return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats};
   }
   (std::make_integer_sequence<int, kMaxRows>());
   return &kTiles;
@@ -239,6 +257,8 @@ const LinearTiles* tiles(WeightFormat format) {
       return tiles_for<uint32_t>();
     case WeightFormat::fp8_panels:
       return tiles_for<uint16_t>();
+    case WeightFormat::int8_panels:
+      return tiles_for<int8_t>();
   }
   return nullptr;
 }
@@ -281,7 +301,7 @@ void pack_changed(const float* row, int inputs, const PackedRow& to, const Chang
   });
 }
 
-// Returns the factor that the row's sums need: 1 but for fp8.
+// Returns the factor that the row's sums need: 1 but for fp8 and int8.
 float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
   const F f;
   switch (format) {
@@ -292,8 +312,10 @@ float pack_inputs(const float* row, int inputs, WeightFormat format, const Packe
       pack_changed(row, inputs, to, [](Vec x) { return round_to_bf16_vector(x); });
       return 1;
     case WeightFormat::fp8_panels:
+    case WeightFormat::int8_panels:
       break;
   }
+  const bool fp8 = format == WeightFormat::fp8_panels;
   Vec highest = hn::Zero(f), poison = hn::Zero(f);  // poison: NaN once an input is NaN or infinite
   each_block(row, inputs, [&](int, const float* from) {
     for (int i = 0; i < kBlock; i += kLanes) {
@@ -306,10 +328,13 @@ float pack_inputs(const float* row, int inputs, WeightFormat format, const Packe
     pack_changed(row, inputs, to, [](Vec) { return hn::Zero(F()); });
     return sum;
   }
-  const float scale = hn::GetLane(hn::MaxOfLanes(f, highest)) / 448.0f;
+  const float scale = hn::GetLane(hn::MaxOfLanes(f, highest)) / (fp8 ? 448.0f : 127.0f);
   const Vec inverse = hn::Set(f, scale > 0 ? std::min(1 / scale, std::numeric_limits<float>::max()) : 0.0f);
-  pack_changed(row, inputs, to,
-               [&](Vec x) { return round_to_e4m3_vector(hn::Mul(round_to_bf16_vector(x), inverse)); });
+  pack_changed(row, inputs, to, [&](Vec x) {
+    const Vec scaled = hn::Mul(round_to_bf16_vector(x), inverse);
+    if (fp8) return round_to_e4m3_vector(scaled);
+    return hn::Max(hn::Min(hn::Round(scaled), hn::Set(F(), 127.0f)), hn::Set(F(), -127.0f));
+  });
   return scale;
 }
 
@@ -339,16 +364,15 @@ const LinearTiles& tiles_for(WeightFormat format) {
   return *HWY_DYNAMIC_DISPATCH(tiles)(format);
 }
 
-void pack_rows(const LinearJob& job, bool pairs, Rows x, float* inputs, float* scales, ThreadPool& pool) {
-  const int n = job.w->inputs(), block = pairs ? kBlock / 2 : kBlock;
+void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, float* scales, ThreadPool& pool) {
+  const int n = job.w->inputs(), block = words_per_block(form);
   split(pool, job.groups, 0.2 * n * job.rows(0), [&](int64_t begin, int64_t end) {
     for (int g = static_cast<int>(begin); g < end; ++g) {
       const int first = job.first_row(g), rows = job.rows(g);
       float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.blocks * block);
       for (int r = 0; r < rows; ++r) {
-        const float scale =
-            HWY_DYNAMIC_DISPATCH(pack_inputs)(x.row(first + r), n, job.w->format(),
-                                              {out + r * block, static_cast<size_t>(rows * block), pairs});
+        const float scale = HWY_DYNAMIC_DISPATCH(pack_inputs)(
+            x.row(first + r), n, job.w->format(), {out + r * block, static_cast<size_t>(rows * block), form});
         if (scales) scales[first + r] = scale;
       }
     }
@@ -387,10 +411,10 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   DVLM_ASSERT(x.count == y.count);
   if (x.count == 0) return;
   const LinearTiles& tiles = tiles_for(w.format());
-  const bool fp8 = w.format() == WeightFormat::fp8_panels;
+  const bool scaled = w.format() == WeightFormat::fp8_panels || w.format() == WeightFormat::int8_panels;
   const size_t needed = LinearScratch::floats(x.count, w.inputs()), rows = static_cast<size_t>(x.count);
   if (scratch.inputs.size() < needed) scratch.inputs = Buffer<float>(needed);
-  if (fp8 && scratch.scales.size() < rows) scratch.scales = Buffer<float>(rows);
+  if (scaled && scratch.scales.size() < rows) scratch.scales = Buffer<float>(rows);
   LinearJob job{.w = &w,
                 .inputs = scratch.inputs.data(),
                 .scales = scratch.scales.data(),
@@ -408,10 +432,11 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
     if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
     job.partial = scratch.partial.data();
   }
-  const int64_t group_bytes = int64_t{tiles.pairs ? 2 : 4} * job.blocks_per_slice * kBlock * tiles.max_rows;
+  const int64_t group_bytes =
+      int64_t{4} * job.blocks_per_slice * words_per_block(tiles.form) * tiles.max_rows;
   job.groups_per_pass = static_cast<int>(std::max<int64_t>(1, kInputsInL2 / group_bytes));
   job.groups_per_pass = (job.groups + job.passes() - 1) / job.passes();  // passes of one size
-  pack_rows(job, tiles.pairs, x, scratch.inputs.data(), fp8 ? scratch.scales.data() : nullptr, pool);
+  pack_rows(job, tiles.form, x, scratch.inputs.data(), scaled ? scratch.scales.data() : nullptr, pool);
 
   const double panel_flop =
       2.0 * kPanel * w.inputs() * std::min(x.count, job.groups_per_pass * tiles.max_rows);

@@ -11,11 +11,18 @@ namespace dvlm {
 constexpr int kBlock = 16;     // inputs that are packed together
 constexpr int kMaxGroup = 12;  // rows that share one reading of a panel
 
+// A block of 16 inputs of a row: 16 floats, 8 words of two bf16, or 4 words of four bytes that are 128 too
+// large.
+enum class InputForm : uint8_t { floats, pairs, bytes };
+constexpr int words_per_block(InputForm form) {
+  return form == InputForm::floats ? 16 : form == InputForm::pairs ? 8 : 4;
+}
+
 // Everything that one call tells its threads.
 struct LinearJob {
   const PackedMatrix* w;
-  const float* inputs;  // [groups][blocks][rows of the group][16] f32, or [8] pairs of bf16; zero-padded
-  const float* scales;  // [rows], fp8
+  const float* inputs;  // [groups][blocks][rows of the group][a block as InputForm says], zero-padded
+  const float* scales;  // [rows], fp8 and int8
   float* partial;       // [panels][rows][32] sums between slices, when there are several
   Rows y;
   LinearMode mode;
@@ -33,12 +40,18 @@ struct LinearJob {
 struct PackedRow {
   float* out;
   size_t step;
-  bool pairs;  // as 8 words of two bf16 instead of 16 floats
+  InputForm form;
 
   void store(int block, const float* values) const {
     float* to = out + static_cast<size_t>(block) * step;
-    if (!pairs) {
+    if (form == InputForm::floats) {
       std::copy_n(values, kBlock, to);
+      return;
+    }
+    if (form == InputForm::bytes) {
+      uint8_t bytes[kBlock];
+      for (int i = 0; i < kBlock; ++i) bytes[i] = static_cast<uint8_t>(static_cast<int>(values[i]) + 128);
+      std::memcpy(to, bytes, sizeof bytes);
       return;
     }
     uint32_t bits[kBlock], words[kBlock / 2];
@@ -60,7 +73,7 @@ struct LinearTiles {
   std::array<SomePanels, kMaxGroup> by_rows;  // [rows - 1]; null above max_rows
   int (*panels_per_tile)(int rows);           // that one tile takes side by side
   int max_rows;                               // of a group
-  bool pairs;                                 // how it reads inputs
+  InputForm form;
 };
 
 // Asks for weights that will be needed soon. A lone group reads each line once, so it looks a little ahead in

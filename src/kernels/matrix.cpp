@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "kernels/fp8.h"
+#include "kernels/narrow.h"
 
 namespace dvlm {
 
@@ -83,7 +83,7 @@ float read_fp8(const Source& source, int inputs, e4m3* codes, std::vector<float>
   if (source.tensor->type != DType::f8_e4m3) {
     row.resize(static_cast<size_t>(inputs));
     copy_to_float(*source.tensor, at, inputs, row.data());
-    return quantize_row(row, codes);
+    return quantize_e4m3(row, codes);
   }
   std::memcpy(codes, source.tensor->data + at, static_cast<size_t>(inputs));
   if (std::any_of(codes, codes + inputs, [](e4m3 code) { return (code.bits & 0x7F) == 0x7F; })) return NAN;
@@ -100,6 +100,33 @@ void pack_fp8(std::span<const Source> rows, int inputs, uint16_t* panel, float* 
     for (int k = 0; k < inputs; k += 2) {
       panel[static_cast<size_t>(k / 2) * kPanel + static_cast<size_t>(fp8_place(static_cast<int>(j)))] =
           static_cast<uint16_t>(codes[k].bits | (codes[k + 1].bits << 8));
+    }
+  }
+}
+
+// As floats; NaN when an F8_E4M3 code or scale is.
+void read_row(const Source& source, int inputs, std::vector<float>& row) {
+  row.resize(static_cast<size_t>(inputs));
+  copy_to_float(*source.tensor, source.row * inputs, inputs, row.data());
+  if (source.tensor->type != DType::f8_e4m3) return;
+  float scale;
+  copy_to_float(*source.scales, source.row, 1, &scale);
+  for (float& value : row) value *= scale;
+}
+
+void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* scales, int32_t* sums) {
+  std::vector<int8_t> codes(static_cast<size_t>(inputs));
+  std::vector<float> row;
+  for (size_t j = 0; j < rows.size(); ++j) {
+    read_row(rows[j], inputs, row);
+    if (std::any_of(row.begin(), row.end(), [](float value) { return !std::isfinite(value); })) {
+      scales[j] = NAN;
+      continue;
+    }
+    scales[j] = quantize_int8(row, codes.data());
+    for (size_t k = 0; k < codes.size(); ++k) {
+      panel[(k / 4 * kPanel + j) * 4 + k % 4] = codes[k];
+      sums[j] += codes[k];
     }
   }
 }
@@ -122,6 +149,8 @@ size_t PackedMatrix::packed_bytes(int64_t outputs, int64_t inputs, WeightFormat 
       return static_cast<size_t>(padded * (inputs + inputs % 2) * 2);
     case WeightFormat::fp8_panels:
       return static_cast<size_t>(padded * (inputs + inputs % 2));
+    case WeightFormat::int8_panels:
+      return static_cast<size_t>(padded * ((inputs + 3) / 4 * 4));
   }
   DVLM_ASSERT(false);
 }
@@ -141,7 +170,9 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
   outputs_ = static_cast<int>(rows.size());
   pages_ = Pages(packed_bytes(outputs_, inputs_, format));
   const size_t panel_bytes = pages_.size() / panels();
-  if (format == WeightFormat::fp8_panels) scales_.resize(static_cast<size_t>(panels()) * kPanel);
+  const bool eight_bits = format == WeightFormat::fp8_panels || format == WeightFormat::int8_panels;
+  if (eight_bits) scales_.resize(static_cast<size_t>(panels()) * kPanel);
+  if (format == WeightFormat::int8_panels) code_sums_.resize(scales_.size());
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, count = std::min<int64_t>(kPanel, outputs_ - first);
@@ -157,12 +188,16 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
         case WeightFormat::fp8_panels:
           pack_fp8(part, inputs_, reinterpret_cast<uint16_t*>(panel), scales_.data() + first);
           break;
+        case WeightFormat::int8_panels:
+          pack_int8(part, inputs_, reinterpret_cast<int8_t*>(panel), scales_.data() + first,
+                    code_sums_.data() + first);
+          break;
       }
     }
   });
   for (int n = 0; n < std::ssize(scales_) && n < outputs_; ++n) {
     if (!std::isfinite(scales_[n]))
-      fail("row {} of an FP8 weight holds NaN or has a scale that is not finite", n);
+      fail("row {} of an eight-bit weight holds NaN or has a scale that is not finite", n);
   }
   if (biases.empty()) return;
   bias_.resize(static_cast<size_t>(panels()) * kPanel);
@@ -197,6 +232,10 @@ void PackedMatrix::unpack_row(int output, float* row) const {
         row[k] = to_float(e4m3{static_cast<uint8_t>(word >> (k % 2 * 8))}) * scales_[output];
         break;
       }
+      case WeightFormat::int8_panels:
+        row[k] = static_cast<float>(reinterpret_cast<const int8_t*>(data)[(k / 4 * kPanel + j) * 4 + k % 4]) *
+                 scales_[output];
+        break;
     }
   }
 }

@@ -20,8 +20,11 @@ namespace dvlm {
 //                mask per vector widens them.
 //   fp8_panels   [panels][inputs / 2 rounded up][32] pairs of e4m3 in the order of fp8_output(), with one f32
 //                scale per output
+//   int8_panels  [panels][inputs / 4 rounded up][32] quads of signed bytes, with one f32 scale per output:
+//   for
+//                drafts, whose logits decide nothing
 // Further formats (AMX tiles) add a tag here, a packer in matrix.cpp and a branch in linear().
-enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels };
+enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels };
 
 constexpr int kPanel = 32;
 
@@ -41,7 +44,8 @@ class PackedMatrix {
 
   // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
   // `biases`: one [n_i] per weight, or none. Values are rounded to the format. For fp8_panels the weights are
-  // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row (fp8.h).
+  // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row (narrow.h);
+  // for int8_panels either is quantised here.
   // Throws Error when shapes disagree and when an F8_E4M3 weight holds NaN.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
                ThreadPool& pool, std::span<const TensorView> scales = {});
@@ -54,7 +58,8 @@ class PackedMatrix {
   int panels() const { return (outputs_ + kPanel - 1) / kPanel; }
   const std::byte* data() const { return pages_.data(); }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }  // [panels * kPanel] or null
-  const float* scales() const { return scales_.data(); }                        // fp8: [panels * kPanel]
+  const float* scales() const { return scales_.data(); }          // eight bits: [panels * kPanel]
+  const int32_t* code_sums() const { return code_sums_.data(); }  // int8: of each output, [panels * kPanel]
   size_t bytes() const { return pages_.size(); }
 
   // Row `output` of the matrix, [inputs]: lets a tied head serve as the embedding table.
@@ -68,6 +73,7 @@ class PackedMatrix {
   int outputs_ = 0, inputs_ = 0;
   Pages pages_;
   std::vector<float> bias_, scales_;
+  std::vector<int32_t> code_sums_;
 };
 
 }  // namespace dvlm

@@ -1,13 +1,17 @@
-// Quantising weights to W8A8's e4m3 (spec section 8); activations are quantised where linear() packs them.
+// Rounding rows of weights to eight bits; activations are rounded where linear() packs them.
 #pragma once
+#include <cstdint>
 #include <span>
 
 #include "core/types.h"
 
 namespace dvlm {
 
-// Symmetric, one scale per output row: scale = max |w| / 448, codes = e4m3(w / scale). A row of zeros gets
-// the scale 1e-10 / 448. Returns the scale.
-float quantize_row(std::span<const float> row, e4m3* codes);
+// W8A8's e4m3 (spec section 8): symmetric, scale = max |w| / 448, codes = e4m3(w / scale). A row of zeros
+// gets the scale 1e-10 / 448. Returns the scale.
+float quantize_e4m3(std::span<const float> row, e4m3* codes);
+
+// scale = max |w| / 127 (1 for a row of zeros), codes = w / scale rounded to nearest even. Returns the scale.
+float quantize_int8(std::span<const float> row, int8_t* codes);
 
 }  // namespace dvlm

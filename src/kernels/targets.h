@@ -11,7 +11,7 @@
 namespace dvlm {
 
 // The instruction set that kernels run on: the best of this machine, or what DVLM_ISA names ("AVX3" is
-// AVX-512; "AVX512_BF16" adds dot products of bf16 and byte permutes to it, for linear layers).
+// AVX-512; "AVX512_BF16" adds dot products of bf16 and of bytes to it, for linear layers).
 std::string_view isa_name();
 
 // Whether linear layers use AVX512_BF16.

@@ -54,6 +54,9 @@ struct Segment {
   // Append the K/V of this segment's tokens at [context, context + tokens): requires context == sequence
   // length, causal visibility and no parent.
   bool keep = false;
+  // Its logits decide nothing (a draft that will be verified): cheaper arithmetic will do. Honoured when
+  // every segment of a pass says so and keeps nothing.
+  bool approximate = false;
   std::span<const int> logit_rows;  // ascending rows of this segment whose logits are wanted
 };
 

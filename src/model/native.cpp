@@ -16,11 +16,13 @@ namespace {
 class NativeModel : public Model {
  public:
   NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys,
-              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool, const LinearObserver& observer)
+              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool, const NativeOptions& options)
       : config_(checkpoint.config()),
         budget_(std::move(budget)),
-        text_(config_.text, load_text(checkpoint, format, pool), keys, pool, observer),
-        vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool, observer) {}
+        text_(config_.text, load_text(checkpoint, format, pool), keys, pool, options.observer),
+        vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool, options.observer) {
+    if (options.draft == DraftPrecision::int8) text_.set_draft(load_draft(checkpoint, pool));
+  }
 
   const ModelConfig& config() const override { return config_; }
 
@@ -76,8 +78,10 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
   budget->reserve(packed_bytes(checkpoint, format), "the model");
+  if (options.draft == DraftPrecision::int8)
+    budget->reserve(draft_bytes(checkpoint), "the draft weights (--draft-precision int8)");
   return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
-                                       std::move(budget), pool, options.observer);
+                                       std::move(budget), pool, options);
 }
 
 }  // namespace dvlm

@@ -88,6 +88,7 @@ void Pass::plan(std::span<const Segment> given, const void* owner, const ModelCo
   segments.clear();
   logit_rows.clear();
   rows = own_blocks = 0;
+  approximate = !given.empty();
   for (size_t i = 0; i < given.size(); ++i) {
     const Segment& segment = given[i];
     NativeSequence& sequence = sequence_of(segment, i, owner);
@@ -97,6 +98,7 @@ void Pass::plan(std::span<const Segment> given, const void* owner, const ModelCo
     if (rows + static_cast<int64_t>(segment.tokens.size()) > kMaxRows)
       fail("a pass cannot hold {} rows", kMaxRows);
 
+    approximate &= segment.approximate && !segment.keep;
     PlannedSegment planned{&segment, &sequence, rows, static_cast<int>(segment.tokens.size())};
     if (segment.keep) {
       planned.cache_blocks = blocks_for(segment.context + planned.rows);

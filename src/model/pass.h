@@ -25,6 +25,7 @@ struct Pass {
   std::vector<PlannedSegment> segments;
   std::vector<int> logit_rows;  // rows of the pass
   int rows = 0, own_blocks = 0;
+  bool approximate = false;  // every segment is, and keeps nothing
 
   // Throws Error naming the segment when it breaks a rule of model.h or asks for a token outside the
   // vocabulary.

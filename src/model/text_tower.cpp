@@ -32,6 +32,7 @@ TextTower::TextTower(const TextConfig& config, TextWeights weights, KeyFormat ke
 
 // B rows; H hidden, Q = heads * head_dim, I intermediate, V vocabulary.
 Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
+  const TextWeights& weights = draft_ && pass.approximate ? *draft_ : weights_;
   reserve(pass);
   set_rotary(pass);
   embed(pass, config);  // hidden [B, H]
@@ -40,7 +41,7 @@ Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
       step(first, std::min(kChunkRows, pass.rows - first));
   };
   for (int i = 0; i < config_.layers; ++i) {
-    const TextLayer& layer = weights_.layers[i];
+    const TextLayer& layer = weights.layers[i];
     chunks([&](int first, int rows) { project_qkv(layer, first, rows); });  // qkv [B, Q + 2 KV], rotated
     store_keys(pass, i);                                                    // into the cache or scratch space
     attend(pass, i);                                                        // q -> attention output [B, Q]
@@ -52,7 +53,7 @@ Logits TextTower::forward(const Pass& pass, const ModelConfig& config) {
   for (const PlannedSegment& s : pass.segments) {
     if (s.segment->keep) s.sequence->extend_to(s.segment->context + s.rows);
   }
-  head(pass);  // logits [logit rows, V]
+  head(weights, pass);  // logits [logit rows, V]
   const int rows = static_cast<int>(pass.logit_rows.size());
   return {a_.logits.span().first(product(rows, config_.vocab_size)), rows, config_.vocab_size};
 }
@@ -179,13 +180,13 @@ void TextTower::mlp(const TextLayer& layer, int first, int rows) {
   linear_(layer.down, wide, residual, LinearMode::add);
 }
 
-void TextTower::head(const Pass& pass) {
+void TextTower::head(const TextWeights& weights, const Pass& pass) {
   const int rows = static_cast<int>(pass.logit_rows.size()), width = config_.hidden_size;
   for (int i = 0; i < rows; ++i) {
-    rms_norm(hidden(pass.logit_rows[i], 1), width, weights_.norm.data(), config_.rms_norm_eps,
+    rms_norm(hidden(pass.logit_rows[i], 1), width, weights.norm.data(), config_.rms_norm_eps,
              view(a_.normed, width, i, 1), pool_);
   }
-  linear_(weights_.head, view(a_.normed, width, 0, rows), view(a_.logits, config_.vocab_size, 0, rows),
+  linear_(weights.head, view(a_.normed, width, 0, rows), view(a_.logits, config_.vocab_size, 0, rows),
           LinearMode::store);
 }
 

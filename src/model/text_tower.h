@@ -26,6 +26,9 @@ class TextTower {
   TextTower(const TextConfig& config, TextWeights weights, KeyFormat keys, ThreadPool& pool,
             LinearObserver observer);
 
+  // Weights for approximate passes; without an embedding, which is the main one's.
+  void set_draft(TextWeights draft) { draft_ = std::move(draft); }
+
   const HeadShape& heads() const { return heads_; }
   Logits forward(const Pass& pass, const ModelConfig& config);
 
@@ -44,7 +47,7 @@ class TextTower {
   void attend(const Pass& pass, int layer);
   void project_output(const TextLayer& layer, int first, int rows);
   void mlp(const TextLayer& layer, int first, int rows);
-  void head(const Pass& pass);
+  void head(const TextWeights& weights, const Pass& pass);
 
   KeyBlocks own_keys(const Pass& pass, const PlannedSegment& segment);
   int qkv_width() const { return (heads_.heads + 2 * heads_.kv_heads) * heads_.head_dim; }
@@ -56,6 +59,7 @@ class TextTower {
 
   TextConfig config_;
   TextWeights weights_;
+  std::optional<TextWeights> draft_;
   HeadShape heads_;
   RotaryTable rotary_;
   TextActivations a_;

@@ -75,7 +75,8 @@ class Loader {
  private:
   PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
                     std::span<const TensorView> scales) const {
-    const WeightFormat format = scales.empty() ? format_ : WeightFormat::fp8_panels;
+    const bool fp8 = !scales.empty() && format_ != WeightFormat::int8_panels;
+    const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
     PackedMatrix packed(weights, biases, format, pool_, scales);
     packed.set_name(std::move(name));
     for (const TensorView& weight : weights) release(weight);
@@ -104,11 +105,12 @@ size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format) {
   return bytes;
 }
 
-TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
-  const Loader load(checkpoint, format, pool);
+namespace {
+
+// All but the embedding.
+TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
   TextWeights text;
   text.head = load.wide("lm_head.weight", checkpoint.head());
-  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
   for (int i = 0; i < checkpoint.config().text.layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i);
     text.layers.push_back({
@@ -122,6 +124,29 @@ TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadP
   }
   text.norm = load.vector("model.norm.weight");
   return text;
+}
+
+}  // namespace
+
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
+  const Loader load(checkpoint, format, pool);
+  TextWeights text = load_layers(checkpoint, load);
+  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
+  return text;
+}
+
+TextWeights load_draft(const Checkpoint& checkpoint, ThreadPool& pool) {
+  return load_layers(checkpoint, Loader(checkpoint, WeightFormat::int8_panels, pool));
+}
+
+size_t draft_bytes(const Checkpoint& checkpoint) {
+  size_t bytes = 0;
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    const bool text = name.starts_with("model.layers.") || name == "model.embed_tokens.weight";
+    if (text && shape.size() == 2)
+      bytes += PackedMatrix::packed_bytes(shape[0], shape[1], WeightFormat::int8_panels);
+  }
+  return bytes;
 }
 
 VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {

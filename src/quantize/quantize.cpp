@@ -10,7 +10,7 @@
 #include "core/interrupt.h"
 #include "core/plot.h"
 #include "core/progress.h"
-#include "kernels/fp8.h"
+#include "kernels/narrow.h"
 
 namespace dvlm {
 
@@ -110,8 +110,8 @@ class Output {
         scales(static_cast<size_t>(layer.outputs) * sizeof(float));
     pool.parallel_for(layer.outputs, [&](int64_t begin, int64_t end) {
       for (auto n = static_cast<size_t>(begin); n < static_cast<size_t>(end); ++n) {
-        const float scale = quantize_row(std::span(layer.weights).subspan(n * inputs, inputs),
-                                         reinterpret_cast<e4m3*>(codes.data() + n * inputs));
+        const float scale = quantize_e4m3(std::span(layer.weights).subspan(n * inputs, inputs),
+                                          reinterpret_cast<e4m3*>(codes.data() + n * inputs));
         std::memcpy(scales.data() + n * sizeof scale, &scale, sizeof scale);
       }
     });

@@ -97,6 +97,18 @@ echo '{"stage":"ar","colour":1}' >"$work/train.json"
 refuse "unknown key in a training file" "colour|LibTorch" "$dvlm" train --config "$work/train.json"
 refuse "missing training file" "none.json|LibTorch" "$dvlm" train --config "$work/none.json"
 
+quantize=("$dvlm" quantize --model "$model" --output "$work/fp8" --samples 1)
+refuse "missing calibration data" "none.jsonl" "${quantize[@]}" --calibration "$work/none.jsonl"
+: >"$work/nothing.jsonl"
+refuse "empty calibration data" "no samples" "${quantize[@]}" --calibration "$work/nothing.jsonl"
+echo '{"words": 1}' >"$work/words.jsonl"
+refuse "calibration data without text" "line 1" "${quantize[@]}" --calibration "$work/words.jsonl"
+echo '{"text": "hi"}' >"$work/hi.jsonl"
+refuse "calibration that never reaches the vision tower" "pictures" "${quantize[@]}" --calibration "$work/hi.jsonl"
+refuse "output that holds a model" "holds a model" "$dvlm" quantize --model "$model" --output "$model" --calibration "$work/hi.jsonl"
+echo '[{"tokens": 5, "accepted": {}}]' >"$work/acceptance.json"
+refuse "recorded drafts without blocks" "no blocks" "$dvlm" bench decode --shape tiny --acceptance "$work/acceptance.json"
+
 # Small but sound: must work.
 printf 'P6\n1 1\n255\nabc' >"$work/dot.ppm"
 if "${run[@]}" --prompt hi --image "$work/dot.ppm" >/dev/null 2>"$work/err"; then passed=$((passed + 1)); else

@@ -8,11 +8,15 @@
 namespace dvlm {
 namespace {
 
-const PassCosts kFree{{{1, 10}, {32, 10}}};         // a block costs what a token costs
-const PassCosts kProportional{{{1, 1}, {32, 32}}};  // nothing is gained by sharing a pass
+PassCosts costs_of(CostCurve curve) {
+  return {curve, curve};
+}
 
-TEST(PassCosts, are_interpolated) {
-  const PassCosts costs{{{1, 2}, {5, 4}, {9, 12}}};
+const PassCosts kFree = costs_of({{{1, 10}, {32, 10}}});         // a block costs what a token costs
+const PassCosts kProportional = costs_of({{{1, 1}, {32, 32}}});  // nothing is gained by sharing a pass
+
+TEST(CostCurve, is_interpolated) {
+  const CostCurve costs{{{1, 2}, {5, 4}, {9, 12}}};
   EXPECT_EQ(costs.of(1), 2);
   EXPECT_EQ(costs.of(3), 3);
   EXPECT_EQ(costs.of(5), 4);
@@ -29,7 +33,7 @@ TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_che
 }
 
 TEST(BlockChooser, drafts_short_blocks_when_only_the_first_drafts_are_right) {
-  BlockChooser chooser(PassCosts{{{1, 1}, {4, 1.2}, {32, 4}}}, 32);
+  BlockChooser chooser(costs_of({{{1, 1}, {4, 1.2}, {32, 4}}}), 32);
   for (int i = 0; i < 50; ++i) chooser.record(32, 3, false);
   EXPECT_EQ(chooser.choose(100), 4);
 }
@@ -60,8 +64,15 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
   EXPECT_GT(drafts, 100);
 }
 
+TEST(BlockChooser, counts_what_a_draft_costs) {
+  const CostCurve flat{{{1, 1}, {32, 1}}}, dear{{{1, 30}, {32, 30}}};
+  BlockChooser cheap({flat, flat}, 8), costly({flat, dear}, 8);
+  EXPECT_EQ(cheap.choose(100), 8);
+  EXPECT_EQ(costly.choose(100), 1);
+}
+
 TEST(BlockChooser, learns_nothing_from_where_the_text_ended) {
-  const PassCosts rising{{{1, 1}, {8, 2}}};
+  const PassCosts rising = costs_of({{{1, 1}, {8, 2}}});
   BlockChooser ended(rising, 8), wrong(rising, 8);
   for (int i = 0; i < 20; ++i) {
     ended.record(8, 2, true);

@@ -80,7 +80,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
     make_random_model(config, seed, folder.path(), seed % 2 ? DType::bf16 : DType::f32);
     const Checkpoint checkpoint(folder.path());
     const auto single = load_native(checkpoint, one, {.precision = GetParam()});
-    const auto pair = load_native(checkpoint, two, {.precision = GetParam()});
+    const auto pair = load_native(checkpoint, two, {.precision = GetParam(), .draft = DraftPrecision::int8});
     const Prompt prompt = prompt_of(seed, *single);
     for (const SamplingOptions& sampling :
          {SamplingOptions{}, SamplingOptions{1.0, 0, 0.95, seed}, SamplingOptions{3.0, 8, 1.0, seed + 100}}) {
@@ -108,7 +108,8 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
         DecodeOptions automatic = options;
         automatic.kind = DecoderKind::automatic;
         for (const double slope : {0.0, 0.05, 1.0}) {
-          automatic.costs = std::make_shared<PassCosts>(PassCosts{{{1, 1.0}, {64, 1 + 63 * slope}}});
+          const CostCurve curve{{{1, 1.0}, {64, 1 + 63 * slope}}};
+          automatic.costs = std::make_shared<PassCosts>(PassCosts{curve, curve});
           const Decoded got = decode(*model, prompt, automatic);
           ASSERT_EQ(got.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
           int chosen = 0;

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "kernels/fp8.h"
+#include "kernels/narrow.h"
 #include "kernels/reference.h"
 #include "kernels/targets.h"
 
@@ -15,7 +15,7 @@ namespace dvlm {
 namespace {
 
 constexpr WeightFormat kFormats[] = {WeightFormat::f32_panels, WeightFormat::bf16_panels,
-                                     WeightFormat::fp8_panels};
+                                     WeightFormat::fp8_panels, WeightFormat::int8_panels};
 
 std::vector<float> random_values(size_t count, uint64_t seed) {
   Random random(seed);
@@ -47,13 +47,23 @@ struct Layer {
       for (float& value : weights) value = round_to_bf16(value);
     }
     if (format == WeightFormat::fp8_panels) quantize();
+    if (format == WeightFormat::int8_panels) round_to_int8();
+  }
+
+  void round_to_int8() {
+    std::vector<int8_t> row(static_cast<size_t>(inputs));
+    for (int n = 0; n < outputs; ++n) {
+      float* w = weights.data() + size_t(n) * size_t(inputs);
+      const float scale = quantize_int8(std::span(w, row.size()), row.data());
+      for (size_t k = 0; k < row.size(); ++k) w[k] = static_cast<float>(row[k]) * scale;
+    }
   }
 
   void quantize() {
     codes.resize(weights.size());
     for (int n = 0; n < outputs; ++n) {
       const size_t at = size_t(n) * size_t(inputs);
-      scales.push_back(quantize_row(std::span(weights).subspan(at, size_t(inputs)), codes.data() + at));
+      scales.push_back(quantize_e4m3(std::span(weights).subspan(at, size_t(inputs)), codes.data() + at));
       for (size_t k = at; k < at + size_t(inputs); ++k) weights[k] = to_float(codes[k]) * scales.back();
     }
   }
@@ -67,7 +77,18 @@ struct Layer {
   }
 };
 
-std::vector<float> rounded(std::vector<float> x, WeightFormat format) {
+// As the kernels round inputs of `columns` values per row.
+std::vector<float> rounded(std::vector<float> x, WeightFormat format, int columns) {
+  if (format == WeightFormat::int8_panels) {
+    for (size_t first = 0; first < x.size(); first += size_t(columns)) {
+      const std::span<float> row(x.data() + first, size_t(columns));
+      for (float& value : row) value = round_to_bf16(value);
+      std::vector<int8_t> codes(row.size());
+      const float scale = quantize_int8(row, codes.data());
+      for (size_t k = 0; k < row.size(); ++k)
+        row[k] = static_cast<float>(std::nearbyint(row[k] * (1 / scale))) * scale;
+    }
+  }
   if (format == WeightFormat::bf16_panels) {
     for (float& value : x) value = round_to_bf16(value);
   }
@@ -124,8 +145,8 @@ TEST_P(EachIsa, linear_agrees_with_the_reference_on_odd_sizes) {
       const Layer layer(in, out, format(), pool, bias);
       for (int rows : {1, 2, 3, 5, 8, 12, 13, 25, 40}) {
         const std::vector<float> x = random_values(size_t(rows) * size_t(in), 3);
-        expect_close(layer, rounded(x, format()), rows, layer.run(x, rows, pool), 0);
-        expect_close(layer, rounded(x, format()), rows, layer.run(x, rows, pool, LinearMode::add), 0.5f);
+        expect_close(layer, rounded(x, format(), in), rows, layer.run(x, rows, pool), 0);
+        expect_close(layer, rounded(x, format(), in), rows, layer.run(x, rows, pool, LinearMode::add), 0.5f);
         if (HasFatalFailure()) FAIL() << in << " inputs, " << out << " outputs, " << rows << " rows";
       }
     }
@@ -168,7 +189,7 @@ std::vector<std::string> isas() {
 }
 
 std::string case_name(const testing::TestParamInfo<EachIsa::ParamType>& info) {
-  constexpr const char* kNames[] = {"_f32", "_bf16", "_fp8"};
+  constexpr const char* kNames[] = {"_f32", "_bf16", "_fp8", "_int8"};
   return std::get<0>(info.param) + kNames[static_cast<int>(std::get<1>(info.param))];
 }
 

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/files.h"
+#include "engine/random_folder.h"
+#include "measure/decoding.h"
 #include "measure/passes.h"
 #include "measure/random_checkpoint.h"
 
@@ -43,6 +46,75 @@ TEST(TimePasses, fills_in_every_column) {
   EXPECT_LT(timings[4].bytes, timings[0].bytes);  // fp8 reads less
   EXPECT_GT(timings[2].bytes, timings[0].bytes);  // keys of the context
   EXPECT_NEAR(timings[1].flops / timings[0].flops, 8, 0.5);
+}
+
+RecordedAnswer answer_with(int tokens, int block, int accepted) {
+  return {tokens, {{block, std::vector<int>(static_cast<size_t>(tokens - 1), accepted)}}};
+}
+
+TEST(Replay, gives_a_random_model_the_recorded_rounds) {
+  ThreadPool pool(1);
+  const std::vector<RecordedAnswer> answers = {answer_with(41, 8, 4)};
+  const auto timings = time_decoders({.shape = "tiny",
+                                      .precisions = {"bf16"},
+                                      .decoders = {"ar", "spec"},
+                                      .blocks = {8},
+                                      .prompt = 20,
+                                      .answers = 1},
+                                     answers, pool);
+  ASSERT_EQ(timings.size(), 2);
+  EXPECT_EQ(timings[0].tokens, 40);
+  EXPECT_EQ(timings[0].nfe, 40);
+  EXPECT_EQ(timings[1].tokens, 40);
+  EXPECT_EQ(timings[1].nfe, 16);  // 8 rounds of 4 drafts and one token more, two passes each
+}
+
+TEST(Replay, lets_auto_choose_among_recorded_sizes) {
+  ThreadPool pool(1);
+  RecordedAnswer answer = answer_with(200, 8, 7);
+  answer.accepted[32] = std::vector<int>(199, 0);
+  const auto timings = time_decoders({.shape = "tiny",
+                                      .precisions = {"fp8"},
+                                      .decoders = {"auto"},
+                                      .prompt = 10,
+                                      .max_tokens = 150,
+                                      .answers = 1},
+                                     {answer}, pool);
+  ASSERT_EQ(timings.size(), 1);
+  EXPECT_EQ(timings[0].tokens, 149);
+  int rounds = 0;
+  for (const auto& [block, count] : timings[0].blocks) rounds += count;
+  EXPECT_GT(rounds, 0);
+}
+
+TEST(Replay, records_what_drafts_are_worth) {
+  const RandomFolder folder({0}, 3);
+  Example example;
+  ContentPart words;
+  words.text = "Where is the hammer?";
+  example.conversation = {{"user", {words}}};
+  const std::vector<RecordedAnswer> answers =
+      record_acceptance({.model = folder.path(), .threads = 1}, {example}, {2, 8}, 20);
+  ASSERT_EQ(answers.size(), 1);
+  EXPECT_EQ(answers[0].tokens, 20);
+  ASSERT_EQ(answers[0].accepted.at(2).size(), 19);
+  for (const int right : answers[0].accepted.at(8)) EXPECT_TRUE(right >= 0 && right < 8);
+  // The rounds of speculation are those that the recording predicts.
+  Engine engine({.model = folder.path(), .threads = 1});
+  Request request;
+  request.conversation = example.conversation;
+  request.decode.block_size = 8;
+  request.decode.max_tokens = 20;
+  int rounds = 0;
+  for (int p = 1; p < 20; ++rounds)
+    p += 1 + std::min(answers[0].accepted.at(8)[static_cast<size_t>(p - 1)], 20 - p - 1);
+  EXPECT_EQ(engine.generate(request).stats.rounds, rounds);
+
+  const TemporaryFolder out;
+  write_acceptance(out / "a.json", answers);
+  EXPECT_EQ(read_acceptance(out / "a.json")[0].accepted, answers[0].accepted);
+  write_file(out / "a.json", R"([{"tokens": 5, "accepted": {"8": [1, 2]}}])");
+  EXPECT_THROW(read_acceptance(out / "a.json"), Error);
 }
 
 }  // namespace

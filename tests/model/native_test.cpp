@@ -294,6 +294,34 @@ TEST(Loading, precision_follows_the_files_unless_asked) {
   EXPECT_NE(logits(Precision::automatic), logits(Precision::f32));
 }
 
+TEST(ApproximatePasses, are_near_exact_ones_and_leave_those_alone) {
+  const TemporaryFolder folder;
+  const Checkpoint checkpoint(make_random_model(small_config(), 1, folder.path(), DType::bf16));
+  ThreadPool pool(2);
+  const auto plain = load_native(checkpoint, pool);
+  const auto drafting = load_native(checkpoint, pool, {.draft = DraftPrecision::int8});
+  const auto logits = [](Model& model, bool approximate, bool keep) {
+    auto sequence = model.new_sequence(40);
+    Input input(*sequence, some_tokens(9, 4), 0);
+    Segment segment = input.get();
+    segment.approximate = approximate;
+    segment.keep = keep;
+    return copy(model.forward({&segment, 1}));
+  };
+  const std::vector<float> exact = logits(*plain, false, true);
+  EXPECT_EQ(logits(*drafting, false, true), exact);
+  EXPECT_EQ(logits(*drafting, true, true), exact) << "what is kept is exact";
+  EXPECT_EQ(logits(*plain, true, false), exact) << "without draft weights";
+  const std::vector<float> draft = logits(*drafting, true, false);
+  EXPECT_NE(draft, exact);
+  double error = 0, size = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error += std::pow(double{draft[i]} - exact[i], 2);
+    size += std::pow(double{exact[i]}, 2);
+  }
+  EXPECT_LT(std::sqrt(error / size), 0.05);
+}
+
 TEST(Loading, an_untied_head_and_the_embedding_are_two_tables) {
   const TemporaryFolder folder;
   ModelConfig config = small_config();

@@ -1,0 +1,92 @@
+#include "measure/decoding.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "engine/pass_costs.h"
+#include "engine/request_json.h"
+#include "measure/random_checkpoint.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr TokenId kMask = 700, kPromptToken = 701;  // outside what ReplayModel::token gives
+
+Prompt prompt_of(int length) {
+  Prompt prompt;
+  prompt.tokens.assign(static_cast<size_t>(length), kPromptToken);
+  for (int i = 0; i < length; ++i) prompt.rope.positions.push_back({i, i, i});
+  return prompt;
+}
+
+// Adds one answer to a timing.
+void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptions& options,
+                   int prompt_tokens, DecodeTiming& timing) {
+  ReplayModel replay(model, answer, prompt_tokens);
+  const Prompt prompt = prompt_of(prompt_tokens);
+  const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
+  const auto decoder = make_decoder(prompt, *sequence, options);
+  decoder->take(replay.forward(decoder->next()));  // prefill
+  const auto start = std::chrono::steady_clock::now();
+  while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
+  timing.ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  timing.tokens += decoder->stats().tokens - 1;
+  timing.nfe += decoder->stats().nfe;
+  for (const auto& [block, rounds] : decoder->stats().blocks) timing.blocks[block] += rounds;
+}
+
+struct Contestant {
+  Model* model;
+  DecodeOptions options;
+  DecodeTiming timing;
+};
+
+}  // namespace
+
+std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
+                                        const std::vector<RecordedAnswer>& answers, ThreadPool& pool) {
+  ModelConfig config = shape_named(options.shape);
+  config.vision.depth = 1;  // the prompt has no pictures
+  config.vision.full_attention_blocks = {0};
+  const int largest = *std::max_element(options.blocks.begin(), options.blocks.end());
+  std::vector<std::unique_ptr<Model>> models;
+  std::vector<Contestant> contestants;
+  for (const std::string& precision : options.precisions) {
+    models.push_back(
+        load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool,
+                    {.draft = options.int8_drafts ? DraftPrecision::int8 : DraftPrecision::same}));
+    const auto costs = std::make_shared<const PassCosts>(measure_pass_costs(*models.back(), largest));
+    for (const std::string& decoder : options.decoders) {
+      const DecoderKind kind = decoder_kind(decoder);
+      std::vector<int> blocks = options.blocks;
+      if (kind != DecoderKind::speculative) blocks = {largest};
+      for (const int block : blocks) {
+        const DecodeOptions decode{.kind = kind, .block_size = block, .mask_token = kMask, .costs = costs};
+        const int shown = kind == DecoderKind::autoregressive ? 1 : block;
+        contestants.push_back(
+            {models.back().get(),
+             decode,
+             {.precision = precision, .decoder = decoder, .block_size = shown, .blocks = {}}});
+      }
+    }
+  }
+  const size_t count = std::min(options.answers, answers.size());
+  Progress progress("decoding", static_cast<int64_t>(count * contestants.size()));
+  int64_t done = 0;
+  for (size_t i = 0; i < count; ++i) {
+    for (Contestant& contestant : contestants) {
+      if (interrupted()) break;
+      contestant.options.max_tokens = std::min(options.max_tokens, answers[i].tokens);
+      decode_answer(*contestant.model, answers[i], contestant.options, options.prompt, contestant.timing);
+      progress.update(++done);
+    }
+  }
+  std::vector<DecodeTiming> out;
+  for (const Contestant& contestant : contestants) out.push_back(contestant.timing);
+  return out;
+}
+
+}  // namespace dvlm

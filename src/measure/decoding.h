@@ -1,0 +1,33 @@
+// Decoders against each other at a published shape, with recorded drafts (replay.h).
+#pragma once
+#include "measure/replay.h"
+
+namespace dvlm {
+
+struct DecodeTiming {
+  std::string precision;  // "bf16" or "fp8"
+  std::string decoder;    // "ar", "spec" or "auto"
+  int block_size = 1;     // automatic: the most it may take
+  int tokens = 0, nfe = 0;
+  double ms = 0;              // decoding alone, without prefill
+  std::map<int, int> blocks;  // automatic: rounds by block size
+  double tokens_per_s() const { return ms > 0 ? 1000 * tokens / ms : 0; }
+  double tokens_per_nfe() const { return nfe > 0 ? static_cast<double>(tokens) / nfe : 0; }
+};
+
+struct DecodeBenchOptions {
+  std::string shape = "3b";
+  std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "auto"};
+  bool int8_drafts = false;
+  std::vector<int> blocks = {8, 16, 32};  // of spec; auto may take any up to the largest
+  int prompt = 256;                       // tokens before the answer
+  int max_tokens = 64;                    // of each answer
+  size_t answers = 4;                     // at most
+};
+
+// Runs every decoder in every precision on one answer, then on the next, so that all see the same moods of
+// the machine. Shows a progress bar; stops early, with what was measured, when the user interrupts.
+std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
+                                        const std::vector<RecordedAnswer>& answers, ThreadPool& pool);
+
+}  // namespace dvlm

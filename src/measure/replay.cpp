@@ -1,0 +1,190 @@
+#include "measure/replay.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "engine/prompt.h"
+
+namespace dvlm {
+
+namespace {
+
+TokenId likeliest(std::span<const float> logits, TokenId banned, int valid) {
+  TokenId best = banned == 0 ? 1 : 0;
+  for (TokenId id = best; id < valid; ++id) {
+    if (id != banned && logits[id] > logits[best]) best = id;
+  }
+  return best;
+}
+
+// One example's prompt and answer in a sequence that grows token by token.
+class Recorder {
+ public:
+  Recorder(Engine& engine, const Example& example, int max_tokens) : engine_(engine), model_(engine.model()) {
+    Request request;
+    request.conversation = example.conversation;
+    request.decode.kind = DecoderKind::autoregressive;
+    request.decode.max_tokens = max_tokens;
+    answer_ = engine.generate(request).tokens;
+    const auto mask = engine.tokenizer().find(kMaskToken);
+    if (!mask) fail("the model has no mask token: it was not converted to block diffusion");
+    mask_ = *mask;
+    valid_ = std::min(engine.tokenizer().size(), engine.config().text.vocab_size);
+    read_prompt(request);
+  }
+
+  RecordedAnswer record(const std::vector<int>& blocks) {
+    RecordedAnswer out{static_cast<int>(answer_.size()), {}};
+    for (size_t p = 1; p < answer_.size(); ++p) {
+      for (const int block : blocks) out.accepted[block].push_back(drafts_right(p, block));
+      run({&answer_[p - 1], 1}, Visibility::causal, {});
+    }
+    return out;
+  }
+
+ private:
+  void read_prompt(const Request& request) {
+    LoadedPrompt prompt = load_prompt(engine_.config(), engine_.tokenizer(), request, nullptr,
+                                      engine_.config().text.max_positions);
+    std::vector<float> features;
+    std::vector<Grid> grids;
+    std::vector<double> seconds;
+    for (Picture& picture : prompt.pictures) {
+      const ImageFeatures encoded = model_.encode_image(patches_of(picture, engine_.config()));
+      features.insert(features.end(), encoded.values.begin(), encoded.values.end());
+      grids.push_back(picture.grid);
+      seconds.push_back(picture.second_per_grid);
+    }
+    const RopeIndex rope = rope_index(prompt.tokens, grids, seconds, engine_.config());
+    delta_ = rope.delta;
+    sequence_ = model_.new_sequence(static_cast<int>(prompt.tokens.size() + answer_.size()));
+    const Segment segment{.sequence = sequence_.get(),
+                          .tokens = prompt.tokens,
+                          .positions = rope.positions,
+                          .features = features,
+                          .keep = true,
+                          .logit_rows = {}};
+    model_.forward({&segment, 1});
+  }
+
+  // A pass behind what is committed, which a causal one joins.
+  Logits run(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows) {
+    positions_.clear();
+    for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
+      const int at = sequence_->length() + i + delta_;
+      positions_.push_back({at, at, at});
+    }
+    const Segment segment{.sequence = sequence_.get(),
+                          .tokens = tokens,
+                          .positions = positions_,
+                          .features = {},
+                          .visibility = visibility,
+                          .context = sequence_->length(),
+                          .keep = visibility == Visibility::causal,
+                          .approximate = visibility == Visibility::bidirectional,
+                          .logit_rows = rows};
+    return model_.forward({&segment, 1});
+  }
+
+  int drafts_right(size_t p, int block) {
+    std::vector<TokenId> tokens(static_cast<size_t>(block), mask_);
+    tokens[0] = answer_[p - 1];
+    std::vector<int> rows(static_cast<size_t>(block - 1));
+    std::iota(rows.begin(), rows.end(), 0);
+    const Logits logits = run(tokens, Visibility::bidirectional, rows);
+    int right = 0;
+    while (right < logits.rows && p + static_cast<size_t>(right) < answer_.size() &&
+           likeliest(logits.row(right), mask_, valid_) == answer_[p + static_cast<size_t>(right)]) {
+      ++right;
+    }
+    return right;
+  }
+
+  Engine& engine_;
+  Model& model_;
+  std::vector<TokenId> answer_;
+  TokenId mask_ = 0;
+  int valid_ = 0, delta_ = 0;
+  std::unique_ptr<Sequence> sequence_;
+  std::vector<Position> positions_;
+};
+
+}  // namespace
+
+std::vector<RecordedAnswer> record_acceptance(const EngineOptions& model,
+                                              const std::vector<Example>& examples,
+                                              const std::vector<int>& blocks, int max_tokens) {
+  Engine engine(model);
+  std::vector<RecordedAnswer> out;
+  Progress progress("recording drafts", std::ssize(examples));
+  for (const Example& example : examples) {
+    if (interrupted()) break;
+    out.push_back(Recorder(engine, example, max_tokens).record(blocks));
+    progress.update(std::ssize(out));
+  }
+  return out;
+}
+
+void write_acceptance(const std::filesystem::path& file, const std::vector<RecordedAnswer>& answers) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const RecordedAnswer& answer : answers) {
+    nlohmann::ordered_json blocks;
+    for (const auto& [block, accepted] : answer.accepted) blocks[std::to_string(block)] = accepted;
+    json.push_back({{"tokens", answer.tokens}, {"accepted", blocks}});
+  }
+  write_file(file, json.dump() + "\n");
+}
+
+std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
+  const nlohmann::json json = read_json(file);
+  if (!json.is_array() || json.empty()) fail("{}: expected a list of recorded answers", file.string());
+  std::vector<RecordedAnswer> out;
+  for (const nlohmann::json& entry : json) {
+    const JsonObject object(entry, file.string());
+    RecordedAnswer answer{static_cast<int>(object.integer("tokens", 2, 1 << 20)), {}};
+    const JsonObject blocks = object.object("accepted");
+    for (int block = 2; block <= 1024; ++block) {
+      const std::string key = std::to_string(block);
+      if (!blocks.has(key.c_str())) continue;
+      for (const int64_t accepted : blocks.integers(key.c_str(), 0, block - 1, 1 << 20))
+        answer.accepted[block].push_back(static_cast<int>(accepted));
+      if (std::ssize(answer.accepted[block]) != answer.tokens - 1)
+        fail("{}: block {} of an answer has {} numbers, expected {}", file.string(), block,
+             answer.accepted[block].size(), answer.tokens - 1);
+    }
+    if (answer.accepted.empty()) fail("{}: an answer has no blocks", file.string());
+    out.push_back(std::move(answer));
+  }
+  return out;
+}
+
+int ReplayModel::accepted(int position, int block) const {
+  auto found = answer_.accepted.lower_bound(block);
+  if (found == answer_.accepted.end()) --found;
+  const auto at = static_cast<size_t>(position - 1);
+  return at < found->second.size() ? std::min(found->second[at], block - 1) : 0;
+}
+
+Logits ReplayModel::forward(std::span<const Segment> segments) {
+  const Logits logits = inner_.forward(segments);
+  int at = 0;
+  for (const Segment& segment : segments) {
+    const int next = segment.context + 1 - prompt_;  // place in the answer of what row 0 predicts
+    const bool draft = segment.visibility == Visibility::bidirectional;
+    const int right = draft ? accepted(next, static_cast<int>(segment.tokens.size())) : 0;
+    for (const int row : segment.logit_rows) {
+      const std::span<const float> values = logits.row(at++);
+      const bool wrong = draft && row >= right;
+      // The inner model's buffer: it is ours until the next pass.
+      const_cast<float&>(values[static_cast<size_t>(token(next + row + (wrong ? 1 : 0)))]) = 1e9f;
+    }
+  }
+  return logits;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,56 @@
+// The speed of decoding at a shape for which there are no weights at hand: passes of a random model of that
+// shape (real work, real time) whose logits are made to say what another model said. How many tokens a round
+// gives is then what it was on that model's answers.
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "evaluate/examples.h"
+
+namespace dvlm {
+
+// What drafts were worth in one answer.
+struct RecordedAnswer {
+  int tokens = 0;
+  // By block size: accepted[p - 1] drafts of a block that began with token p - 1 as its known token were
+  // right, for p = 1 .. tokens - 1.
+  std::map<int, std::vector<int>> accepted;
+};
+
+// Greedy answers to `examples`, with drafts of every size in `blocks` tried at every token. Shows a progress
+// bar. Throws Error when the model has no mask token.
+std::vector<RecordedAnswer> record_acceptance(const EngineOptions& model,
+                                              const std::vector<Example>& examples,
+                                              const std::vector<int>& blocks, int max_tokens);
+
+void write_acceptance(const std::filesystem::path& file, const std::vector<RecordedAnswer>& answers);
+std::vector<RecordedAnswer> read_acceptance(
+    const std::filesystem::path& file);  // throws Error naming the key
+
+// Wraps a model. Token 1 + n is the n-th of the answer's tokens; `prompt` tokens stand before the first.
+// Drafts of a size that was not recorded are taken from the next larger one.
+class ReplayModel : public Model {
+ public:
+  ReplayModel(Model& inner, const RecordedAnswer& answer, int prompt)
+      : inner_(inner), answer_(answer), prompt_(prompt) {}
+
+  const ModelConfig& config() const override { return inner_.config(); }
+  ImageFeatures encode_image(const Patches& patches) override { return inner_.encode_image(patches); }
+  std::unique_ptr<Sequence> new_sequence(int capacity) override { return inner_.new_sequence(capacity); }
+  Logits forward(std::span<const Segment> segments) override;
+
+  static TokenId token(int n) { return 1 + n % 512; }
+
+ private:
+  int accepted(int position, int block) const;
+
+  Model& inner_;
+  const RecordedAnswer& answer_;
+  int prompt_;
+};
+
+}  // namespace dvlm
