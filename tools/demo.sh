@@ -11,4 +11,4 @@ ask() {
 
 printf 'The picture: %s\n' "$picture"
 ask "Where is the hammer?"
-ask "Describe the picture." --decoder ar --compare spec,mdm
+ask "Describe the picture." --decoder ar --compare spec,auto,mdm

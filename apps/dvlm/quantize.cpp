@@ -144,7 +144,7 @@ void add_quantize(CLI::App& app) {
       "Examples:\n"
       "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_W8A8_FP8 --calibration c4.jsonl "
       "photos/\n"
-      "  dvlm quantize -o /tmp/tiny-fp8 --calibration data/tiny/train/data.jsonl --samples 64");
+      "  dvlm quantize -o tiny-fp8 --calibration data/tiny/train/data.jsonl --samples 64");
   command->callback([options] { quantize_command(*options); });
 }
 

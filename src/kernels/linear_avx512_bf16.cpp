@@ -104,7 +104,7 @@ __m512 round_to_bf16_vector(__m512 x) {  // to nearest even; NaN stays NaN
 
 void store(__m512 sum, const LinearJob& job, int row, int output) {
   const int left = job.w->outputs() - output;
-  const __mmask16 exist = left >= 16 ? 0xFFFF : static_cast<__mmask16>((1 << std::max(left, 0)) - 1);
+  const auto exist = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << std::max(left, 0)) - 1);
   float* y = job.y.row(row) + output;
   if (job.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(exist, y), sum);
   _mm512_mask_storeu_ps(y, exist, sum);
