@@ -52,6 +52,7 @@ void run_train(const Arguments& arguments) {
   if (!arguments.output.empty()) list.insert(list.end(), {"--output", arguments.output});
   if (arguments.resume) list.emplace_back("--resume");
   std::vector<const char*> argv;
+  argv.reserve(list.size());
   for (const std::string& value : list) argv.push_back(value.c_str());
 
   const fs::path path = find_plugin();

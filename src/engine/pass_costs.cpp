@@ -11,8 +11,8 @@ namespace {
 
 double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
-  std::vector<Position> positions;
-  for (int i = 0; i < rows; ++i) positions.push_back({i, i, i});
+  std::vector<Position> positions(tokens.size());
+  for (int i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = {i, i, i};
   std::vector<int> every(static_cast<size_t>(rows));
   std::iota(every.begin(), every.end(), 0);
   const Segment segment{.sequence = &sequence,

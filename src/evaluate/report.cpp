@@ -57,8 +57,8 @@ TypeResult DecoderResult::total(const std::function<bool(const std::string&)>& w
 
 std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
                                     const std::vector<DecodeOptions>& decoders) {
-  std::vector<DecoderResult> results;
-  for (const DecodeOptions& decode : decoders) results.push_back({decode, {}});
+  std::vector<DecoderResult> results(decoders.size());
+  for (size_t i = 0; i < decoders.size(); ++i) results[i].decode = decoders[i];
   Progress progress("evaluating", static_cast<int64_t>(examples.size()));
   for (size_t i = 0; i < examples.size() && !interrupted(); ++i) {
     Request request;

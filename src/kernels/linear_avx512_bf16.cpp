@@ -10,9 +10,10 @@
 #include <utility>
 
 // clang-format off
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12: its own _mm512_undefined_*
+#if defined(__GNUC__) && !defined(__clang__)  // GCC 12 complains of its own _mm512_undefined_*
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni")
 // clang-format on
 
@@ -238,7 +239,6 @@ const LinearTiles* avx512_bf16_tiles(WeightFormat format) {
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#pragma GCC diagnostic pop
 #else
 namespace dvlm {
 const LinearTiles* avx512_bf16_tiles(WeightFormat) {

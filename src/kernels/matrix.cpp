@@ -232,10 +232,11 @@ void PackedMatrix::unpack_row(int output, float* row) const {
         row[k] = to_float(e4m3{static_cast<uint8_t>(word >> (k % 2 * 8))}) * scales_[output];
         break;
       }
-      case WeightFormat::int8_panels:
-        row[k] = static_cast<float>(reinterpret_cast<const int8_t*>(data)[(k / 4 * kPanel + j) * 4 + k % 4]) *
-                 scales_[output];
+      case WeightFormat::int8_panels: {
+        const size_t at = (k / 4 * kPanel + j) * 4 + k % 4;
+        row[k] = static_cast<float>(reinterpret_cast<const int8_t*>(data)[at]) * scales_[output];
         break;
+      }
     }
   }
 }

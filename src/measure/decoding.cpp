@@ -85,6 +85,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
     }
   }
   std::vector<DecodeTiming> out;
+  out.reserve(contestants.size());
   for (const Contestant& contestant : contestants) out.push_back(contestant.timing);
   return out;
 }

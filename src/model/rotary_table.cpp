@@ -44,9 +44,10 @@ RotaryTable text_rotary(double theta, int head_dim, const std::vector<int>& sect
 RotaryTable vision_rotary(int head_dim) {
   std::vector<float> exponents;
   std::vector<int> axes;
+  const int half = head_dim / 2;
   for (int axis = 1; axis <= 2; ++axis) {
     for (int i = 0; i < head_dim / 4; ++i) {
-      exponents.push_back(static_cast<float>(2 * i) / static_cast<float>(head_dim / 2));
+      exponents.push_back(static_cast<float>(2 * i) / static_cast<float>(half));
       axes.push_back(axis);
     }
   }

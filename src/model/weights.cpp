@@ -12,11 +12,12 @@ namespace {
 
 // Lets the mapped pages behind a tensor go, so that the file and its packed copy are never both resident.
 void release(const TensorView& tensor) {
-  const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(tensor.data) + tensor.bytes()) / page * page;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(tensor.data);
+  const uintptr_t begin = (address + page - 1) / page * page, end = (address + tensor.bytes()) / page * page;
   // A checkpoint's tensors are read-only file mappings: dropped pages come back from the file when touched.
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  std::byte* first = const_cast<std::byte*>(tensor.data) + (begin - address);
+  if (begin < end) ::madvise(first, end - begin, MADV_DONTNEED);
 }
 
 class Loader {

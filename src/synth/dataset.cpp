@@ -172,8 +172,8 @@ int64_t write_dataset(const SynthOptions& options) {
   make_folders(options);
   const Writer writer(options);
   ThreadPool pool(options.threads);
-  std::vector<std::unique_ptr<Painter>> painters;
-  for (int i = 0; i < pool.threads(); ++i) painters.push_back(std::make_unique<Painter>());
+  std::vector<std::unique_ptr<Painter>> painters(static_cast<size_t>(pool.threads()));
+  for (auto& painter : painters) painter = std::make_unique<Painter>();
   FileWriter file(options.output / "data.jsonl");
   Progress progress("scenes", options.count);
   int64_t done = 0;

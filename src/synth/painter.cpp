@@ -246,8 +246,9 @@ Picture Painter::paint_catalog() {
   cairo_set_source_rgb(context.get(), 1, 1, 1);
   cairo_paint(context.get());
   for (int i = 0; i < static_cast<int>(kThings.size()); ++i) {
+    const int row = i / kColumns, column = i % kColumns;
     cairo_save(context.get());
-    cairo_translate(context.get(), (i % kColumns + 0.5) * kCell, (i / kColumns + 0.5) * kCell);
+    cairo_translate(context.get(), (column + 0.5) * kCell, (row + 0.5) * kCell);
     draw_centred(context.get(), things_[static_cast<size_t>(i)], 50.0 / kSpriteSize);
     cairo_restore(context.get());
   }

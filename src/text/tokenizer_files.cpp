@@ -124,7 +124,8 @@ class Reader {
     if (model.value("type", json("BPE")) != "BPE") unsupported("the model type is {}", shown(model["type"]));
     const auto is_off = [&](const char* key) {
       const json value = model.value(key, json());
-      return value.is_null() || value == false || value == "" || value == 0.0;
+      return value.is_null() || value == false || value == 0.0 ||
+             (value.is_string() && value.get_ref<const std::string&>().empty());
     };
     for (const char* key : {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
                             "fuse_unk", "byte_fallback", "ignore_merges"})

@@ -35,6 +35,7 @@ TEST(NumberTypes, Bf16RoundsHalfwayCasesToEven) {
   EXPECT_EQ(to_bf16(INFINITY).bits, 0x7F80);
 }
 
+#if !defined(__clang__)  // before 15 it has no half on x86
 TEST(NumberTypes, F16AgreesWithTheCompilersHalf) {
   for (uint32_t bits = 0; bits < 65536; ++bits) {
     const auto expected = static_cast<float>(std::bit_cast<_Float16>(static_cast<uint16_t>(bits)));
@@ -45,6 +46,8 @@ TEST(NumberTypes, F16AgreesWithTheCompilersHalf) {
       EXPECT_EQ(std::bit_cast<uint32_t>(found), std::bit_cast<uint32_t>(expected)) << bits;
   }
 }
+
+#endif
 
 TEST(NumberTypes, E4m3HasItsNamedValues) {
   EXPECT_EQ(to_float(e4m3{0x7E}), 448.0f);

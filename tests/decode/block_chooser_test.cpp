@@ -8,7 +8,7 @@
 namespace dvlm {
 namespace {
 
-PassCosts costs_of(CostCurve curve) {
+PassCosts costs_of(const CostCurve& curve) {
   return {curve, curve};
 }
 

@@ -13,7 +13,7 @@ constexpr TokenId kMask = 39, kEos = 38;
 
 // A model that follows `script` (prompt included) and then counts 0, 1, 2...; drafts are right for the first
 // `right` drafted tokens of a block and wrong (kVocab - 3) behind them.
-FakeModel scripted(std::vector<TokenId> script, int right) {
+FakeModel scripted(const std::vector<TokenId>& script, int right) {
   const auto next_token = [script](size_t length) {
     return length < script.size() ? script[length] : static_cast<TokenId>((length - script.size()) % 10);
   };
@@ -35,8 +35,8 @@ DecodeOptions speculative(int block, int max_tokens) {
 }
 
 std::vector<TokenId> count_to(int n) {
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < n; ++i) tokens.push_back(i % 10);
+  std::vector<TokenId> tokens(static_cast<size_t>(n));
+  for (int i = 0; i < n; ++i) tokens[static_cast<size_t>(i)] = i % 10;
   return tokens;
 }
 

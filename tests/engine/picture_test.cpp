@@ -47,7 +47,7 @@ TEST(SipHash, GivesThePublishedVector) {
 }
 
 TEST(ContentHash, TellsPiecesApart) {
-  const auto key = [](std::vector<std::string_view> pieces) {
+  const auto key = [](const std::vector<std::string_view>& pieces) {
     ContentHash hash;
     for (const auto piece : pieces) hash.add(piece);
     return hash.key();
@@ -168,7 +168,7 @@ TEST(PictureCache, DropsTheLeastRecentlyUsed) {
 }
 
 TEST(CommonPrefix, EndsBeforeAnotherPicture) {
-  const auto identity = [](std::vector<TokenId> tokens, std::vector<uint64_t> keys) {
+  const auto identity = [](const std::vector<TokenId>& tokens, const std::vector<uint64_t>& keys) {
     PromptIdentity result{tokens, pad_runs(tokens, config()), {}};
     for (const uint64_t key : keys) result.keys.push_back({key, 0});
     return result;

@@ -89,6 +89,7 @@ TEST(Golden, FrameListsEqualTheReference) {
     Grid grid;
     line >> name >> count >> width >> height >> seed >> grid.t >> grid.h >> grid.w >> print;
     std::vector<Image> frames;
+    frames.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) frames.push_back(index_colors(width, height, seed + i));
     const Patches patches = preprocess_frames(frames.size(), [&](size_t i) { return frames[i]; }, 4.0, {});
     EXPECT_EQ(patches.grid, grid) << name;

@@ -29,9 +29,9 @@ struct Scene {
       : shape(s),
         tokens(token_count),
         rows(row_count),
-        keys(random_values(size_t(tokens * s.kv_heads * s.head_dim), 1)),
+        keys(random_values(size_t(tokens) * size_t(s.kv_heads * s.head_dim), 1)),
         values(random_values(keys.size(), 2)),
-        queries(random_values(size_t(rows * s.heads * s.head_dim), 3)) {}
+        queries(random_values(size_t(rows) * size_t(s.heads * s.head_dim), 3)) {}
 
   const float* key(int token, int head) const {
     return keys.data() + (token * shape.kv_heads + head) * shape.head_dim;
@@ -85,7 +85,7 @@ struct Scene {
             v.push_back(shape.format == KeyFormat::bf16 ? round_to_bf16(b) : b);
           }
         }
-        const size_t at = size_t((r * shape.heads + h) * shape.head_dim), n = size_t(shape.head_dim);
+        const size_t at = size_t(r * shape.heads + h) * size_t(shape.head_dim), n = size_t(shape.head_dim);
         reference::attention(std::span(queries).subspan(at, n), k, v, std::span(out).subspan(at, n));
       }
     }

@@ -41,7 +41,7 @@ TEST(Swiglu, agrees_with_the_reference_from_tiny_to_saturated) {
   ThreadPool pool(1);
   for (int n : kSizes) {
     for (double scale : {0.01, 1.0, 30.0}) {
-      std::vector<float> row = random_values(size_t(2 * n), 3, scale), expected(static_cast<size_t>(n));
+      std::vector<float> row = random_values(2 * size_t(n), 3, scale), expected(static_cast<size_t>(n));
       reference::swiglu(std::span(row).first(size_t(n)), std::span(row).subspan(size_t(n)), expected);
       swiglu({row.data(), row.size(), 1}, n, pool);
       row.resize(size_t(n));
@@ -72,15 +72,15 @@ TEST(Rotary, turns_each_head_by_its_rows_angles) {
   ThreadPool pool(2);
   for (int dim : {2, 8, 12, 40, 80, 128, 256}) {
     const int heads = 3, rows = 5, half = dim / 2;
-    std::vector<float> x = random_values(size_t(rows * heads * dim), 5),
-                       angles = random_values(size_t(rows * half), 6, 10);
+    std::vector<float> x = random_values(size_t(rows) * size_t(heads) * size_t(dim), 5),
+                       angles = random_values(size_t(rows) * size_t(half), 6, 10);
     std::vector<float> cos(angles.size()), sin(angles.size()), expected(x.size());
     for (size_t i = 0; i < angles.size(); ++i) cos[i] = std::cos(angles[i]), sin[i] = std::sin(angles[i]);
     for (int i = 0; i < rows * heads; ++i) {
       const auto at = [&](std::vector<float>& v) {
-        return std::span(v).subspan(size_t(i * dim), size_t(dim));
+        return std::span(v).subspan(size_t(i) * size_t(dim), size_t(dim));
       };
-      reference::rotary(at(x), std::span(angles).subspan(size_t(i / heads * half), size_t(half)),
+      reference::rotary(at(x), std::span(angles).subspan(size_t(i / heads) * size_t(half), size_t(half)),
                         at(expected));
     }
     rotary({x.data(), size_t(heads * dim), rows}, heads, dim, cos.data(), sin.data(), pool);

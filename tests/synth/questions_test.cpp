@@ -197,11 +197,11 @@ TEST(Questions, AnswersAreBalanced) {
       if (const auto question = ask(type, scene, random)) ++answers[type][question->answer], ++totals[type];
   }
   auto& exists = answers[QuestionType::exists];
-  EXPECT_NEAR(exists["yes"], totals[QuestionType::exists] / 2, totals[QuestionType::exists] * 0.04);
+  EXPECT_NEAR(exists["yes"], totals[QuestionType::exists] / 2.0, totals[QuestionType::exists] * 0.04);
   auto& relation = answers[QuestionType::relation];
   EXPECT_NEAR(relation["yes"], relation["no"], totals[QuestionType::relation] * 0.06);
   for (const auto& [answer, count] : answers[QuestionType::colour])
-    EXPECT_NEAR(count, totals[QuestionType::colour] / 6, totals[QuestionType::colour] * 0.05) << answer;
+    EXPECT_NEAR(count, totals[QuestionType::colour] / 6.0, totals[QuestionType::colour] * 0.05) << answer;
   for (const auto& [answer, count] : answers[QuestionType::count])
     EXPECT_LT(count, totals[QuestionType::count] * 0.5) << answer;
   for (const auto& [answer, count] : answers[QuestionType::what])

@@ -164,8 +164,7 @@ TEST(Tokenizer, TakesTimeInProportionToHostileText) {
 }
 
 TEST(Tokenizer, RefusesTextBeyondItsLimit) {
-  const std::string_view text("", 0);
-  EXPECT_NO_THROW(qwen_tokenizer().encode(text, ControlTokens::parse));
+  EXPECT_NO_THROW(qwen_tokenizer().encode("", ControlTokens::parse));
   const std::string_view endless("x", size_t{1} << 40);  // must not be read
   EXPECT_THROW(qwen_tokenizer().encode(endless, ControlTokens::parse), Error);
 }
