@@ -91,6 +91,7 @@ TEST(NumberTypes, EveryE4m3ValueSurvivesTheRoundTrip) {
 
 TEST(NumberTypes, EveryBf16ValueGoesToANearestE4m3) {
   std::vector<float> finite;  // ascending, non-negative
+  finite.reserve(0x7F);
   for (int bits = 0; bits < 0x7F; ++bits) finite.push_back(to_float(e4m3{static_cast<uint8_t>(bits)}));
   for (uint32_t bits = 0; bits < 65536; ++bits) {
     const float value = to_float(bf16{static_cast<uint16_t>(bits)});
