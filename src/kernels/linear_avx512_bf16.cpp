@@ -1,5 +1,5 @@
-// Linear layers with AVX-512's dot products: of bf16 pairs, twice the rate of f32 multiplications, and of
-// four bytes, four times it. e4m3 weights become bf16 by two byte permutes of 128 entries, exactly, just
+// Linear layers with AVX-512's dot products of bf16 pairs and of four bytes: two and four products for each
+// that an f32 multiply-add makes. e4m3 weights become bf16 by two byte permutes of 128 entries, exactly, just
 // before they are multiplied.
 #include "kernels/linear_job.h"
 

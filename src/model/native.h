@@ -18,8 +18,8 @@ enum class Precision {
 // What passes of nothing but `approximate` segments compute with.
 enum class DraftPrecision {
   same,  // as every other pass
-  int8,  // weights and inputs of linear layers and the head in eight bits: half the memory of bf16 again, and
-         // twice the rate of its dot products
+  int8,  // weights and inputs of linear layers and the head in eight-bit integers, beside the weights
+         // themselves
 };
 
 struct NativeOptions {
