@@ -58,7 +58,7 @@ void bench_pass(const BenchOptions& options) {
 
 struct DecodeBench {
   DecodeBenchOptions decode;
-  std::string acceptance;
+  std::string acceptance, draft_precision = "same";
   int threads = 0;
   bool json = false;
 };
@@ -76,20 +76,25 @@ nlohmann::json to_json(const DecodeTiming& t) {
   return out;
 }
 
-void bench_decode(const DecodeBench& options) {
+void bench_decode(DecodeBench& options) {
   install_interrupt_handler();
   apply_isa_variable();
   const std::vector<RecordedAnswer> answers = read_acceptance(options.acceptance);
+  options.decode.draft = parse_draft_precision(options.draft_precision);
   ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
   const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers, pool);
   if (options.json) {
-    nlohmann::json out = {{"shape", options.decode.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
+    nlohmann::json out = {{"shape", options.decode.shape},
+                          {"threads", pool.threads()},
+                          {"isa", isa_name()},
+                          {"draft_precision", options.draft_precision}};
     for (const DecodeTiming& timing : timings) out["decode"].push_back(to_json(timing));
     std::printf("%s\n", out.dump().c_str());
     return;
   }
-  std::printf("shape %s, %d threads, %s; drafts worth what they were in %s\n\n", options.decode.shape.c_str(),
-              pool.threads(), std::string(isa_name()).c_str(), options.acceptance.c_str());
+  std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
+              options.decode.shape.c_str(), pool.threads(), std::string(isa_name()).c_str(),
+              options.draft_precision.c_str(), options.acceptance.c_str());
   std::printf(
       "| precision | decoder | block | tokens | passes | tokens/pass | tokens/s | speed-up | rounds |\n"
       "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
@@ -142,7 +147,7 @@ void add_bench_decode(CLI::App& bench) {
       ->check(CLI::IsMember({"ar", "spec", "auto"}))
       ->delimiter(',')
       ->capture_default_str();
-  command->add_flag("--int8-drafts", options->decode.int8_drafts, "Draft with eight-bit weights");
+  add_draft_option(*command, options->draft_precision);
   command
       ->add_option("--blocks", options->decode.blocks,
                    "Block sizes of spec; auto takes any up to the largest")

@@ -99,23 +99,32 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       .add_option("--precision", options.precision, "Arithmetic of the model; auto follows the checkpoint")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
-  command
-      .add_option(
-          "--draft-precision", options.draft_precision,
-          "Arithmetic of drafts, which decide nothing; int8 takes as much memory again as an FP8 model")
-      ->check(CLI::IsMember({"same", "int8"}))
-      ->capture_default_str();
+  add_draft_option(command, options.draft_precision);
   command.add_option("--threads", options.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--memory-limit", options.memory_limit,
                      "Most memory for weights and KV cache, e.g. 6GiB");
 }
 
+void add_draft_option(CLI::App& command, std::string& precision) {
+  command
+      .add_option(
+          "--draft-precision", precision,
+          "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
+          "much) memory again as an FP8 model")
+      ->check(CLI::IsMember({"same", "int8", "int4"}))
+      ->capture_default_str();
+}
+
+DraftPrecision parse_draft_precision(const std::string& name) {
+  return name == "int4" ? DraftPrecision::int4 : name == "int8" ? DraftPrecision::int8 : DraftPrecision::same;
+}
+
 EngineOptions engine_options(const ModelOptions& options) {
   EngineOptions out;
   out.model = options.model.empty() ? default_model() : fs::path(options.model);
   out.precision = parse_precision(options.precision);
-  out.draft = options.draft_precision == "int8" ? DraftPrecision::int8 : DraftPrecision::same;
+  out.draft = parse_draft_precision(options.draft_precision);
   out.threads = options.threads;
   out.memory_limit = parse_bytes(options.memory_limit);
   return out;

@@ -18,6 +18,8 @@ struct ModelOptions {
 };
 void add_model_options(CLI::App& command, ModelOptions& options);
 EngineOptions engine_options(const ModelOptions& options);
+void add_draft_option(CLI::App& command, std::string& precision);  // --draft-precision
+DraftPrecision parse_draft_precision(const std::string& name);
 
 // Exact in JSON numbers too. Checked as text: CLI11 would wrap -1 around.
 inline const CLI::Range kSeedRange{int64_t{0}, int64_t{1} << 53};

@@ -32,7 +32,7 @@ std::string DecodeOptions::problem() const {
   if (context_limit < 0) return fmt::format("context_limit must be 0 (none) or more, not {}", context_limit);
   if (kind != DecoderKind::autoregressive && mask_token < 0)
     return "masked diffusion and speculation need a mask token; decode autoregressively without one";
-  if (kind == DecoderKind::automatic && !costs) return "automatic decoding needs the costs of passes";
+  if (kind == DecoderKind::automatic && !chooser) return "automatic decoding needs a chooser of block sizes";
   return "";
 }
 

@@ -36,8 +36,8 @@ struct DecodeOptions {
   TokenId mask_token = -1;  // required by masked diffusion and speculation
   int valid_tokens =
       0;  // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size
-  int context_limit = 0;                        // positions that the model has; 0 = no limit
-  std::shared_ptr<const PassCosts> costs = {};  // automatic: of this model on this machine
+  int context_limit = 0;                       // positions that the model has; 0 = no limit
+  std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
 
   // The first field that is out of range, as a sentence, or "".
   std::string problem() const;

@@ -3,7 +3,6 @@
 // AR's.
 #include <algorithm>
 #include <numeric>
-#include <optional>
 
 #include "decode/base.h"
 
@@ -13,9 +12,8 @@ namespace {
 class Speculative final : public DecoderBase {
  public:
   Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
-      : DecoderBase(prompt, sequence, options) {
-    if (options.kind == DecoderKind::automatic) chooser_.emplace(*options.costs, options.block_size);
-  }
+      : DecoderBase(prompt, sequence, options),
+        chooser_(options.kind == DecoderKind::automatic ? options.chooser : nullptr) {}
 
  private:
   void plan() override {
@@ -69,9 +67,9 @@ class Speculative final : public DecoderBase {
     drafted_ = false;
   }
 
-  std::optional<BlockChooser> chooser_;
-  bool drafted_ = false;        // block_ holds a draft that waits for verification
-  std::vector<TokenId> block_;  // last_ and the draft
+  std::shared_ptr<BlockChooser> chooser_;  // or null: blocks of one size
+  bool drafted_ = false;                   // block_ holds a draft that waits for verification
+  std::vector<TokenId> block_;             // last_ and the draft
   std::vector<int> rows_;
 };
 

@@ -50,7 +50,7 @@ struct Engine::Impl {
   const ModelConfig& config() const { return model->config(); }
 
   DecodeOptions completed(const DecodeOptions& given);
-  std::shared_ptr<const PassCosts> pass_costs(int largest);
+  std::shared_ptr<BlockChooser> chooser(int largest);
   std::vector<TokenId> stop_tokens() const;
   void check_template(const Request& request);
   void check_length(const LoadedPrompt& prompt) const;
@@ -70,7 +70,7 @@ struct Engine::Impl {
   std::unique_ptr<Model> model;
   PictureCache pictures{kPictureCacheBytes};
   Held held;
-  std::map<int, std::shared_ptr<const PassCosts>> costs;  // by the largest block
+  std::map<int, std::shared_ptr<BlockChooser>> choosers;  // by the largest block
   bool template_checked = false;
 };
 
@@ -92,15 +92,15 @@ DecodeOptions Engine::Impl::completed(const DecodeOptions& given) {
   if (options.mask_token >= vocab)
     fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", options.mask_token,
          vocab - 1);
-  if (options.kind == DecoderKind::automatic) options.costs = pass_costs(options.block_size);
+  if (options.kind == DecoderKind::automatic) options.chooser = chooser(options.block_size);
   if (const std::string problem = options.problem(); !problem.empty()) fail("{}", problem);
   return options;
 }
 
-// Measured when first needed.
-std::shared_ptr<const PassCosts> Engine::Impl::pass_costs(int largest) {
-  auto& known = costs[largest];
-  if (!known) known = std::make_shared<const PassCosts>(measure_pass_costs(*model, largest));
+// Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
+std::shared_ptr<BlockChooser> Engine::Impl::chooser(int largest) {
+  auto& known = choosers[largest];
+  if (!known) known = std::make_shared<BlockChooser>(measure_pass_costs(*model, largest), largest);
   return known;
 }
 

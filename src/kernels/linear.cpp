@@ -87,6 +87,31 @@ HWY_INLINE void load_weights(const int8_t* p, int input, Vec* w) {
   }
 }
 
+// Halves of bytes, see WeightFormat; without their scales.
+struct Halves {
+  uint8_t bits;
+};
+HWY_INLINE void load_weights(const Halves* p, int input, Vec* w) {
+  const U u;
+  const hn::RebindToSigned<F> s;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) {
+    const int output = v * kLanes;
+    const auto words = hn::Load(u, reinterpret_cast<const uint32_t*>(p) + output % 16);
+    const auto code = hn::And(hn::ShiftRightSame(words, 8 * input + (output < 16 ? 0 : 4)), hn::Set(u, 15));
+    w[v] = hn::Sub(hn::ConvertTo(F(), hn::BitCast(s, code)), hn::Set(F(), 8.0f));
+  }
+}
+
+// The scales of a panel's outputs for one group of inputs.
+HWY_INLINE void load_scales(const bf16* scales, Vec* out) {
+  const F f;
+  const hn::Rebind<hwy::bfloat16_t, F> b;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v)
+    out[v] = hn::PromoteTo(f, hn::Load(b, reinterpret_cast<const hwy::bfloat16_t*>(scales) + v * kLanes));
+}
+
 // Brings the sums of an fp8 panel from the order of its places into that of its outputs.
 HWY_INLINE void order_outputs(Vec* sums) {
   HWY_ALIGN float places[kPanel], outputs[kPanel];
@@ -99,13 +124,14 @@ HWY_INLINE void order_outputs(Vec* sums) {
 
 template <class W>
 constexpr int kInputsPerStep =  // that load_weights reads
-    std::is_same_v<W, float>    ? 1
-    : std::is_same_v<W, int8_t> ? 4
-                                : 2;
+    std::is_same_v<W, float>                                 ? 1
+    : std::is_same_v<W, int8_t> || std::is_same_v<W, Halves> ? 4
+                                                             : 2;
 template <class W>
-constexpr int kBytesPerInput = kPanel*(std::is_same_v<W, float>      ? 4
-                                       : std::is_same_v<W, uint32_t> ? 2
-                                                                     : 1);
+constexpr int kBytesPerInput = std::is_same_v<W, float>      ? kPanel * 4
+                               : std::is_same_v<W, uint32_t> ? kPanel * 2
+                               : std::is_same_v<W, Halves>   ? kPanel / 2
+                                                             : kPanel;
 
 HWY_INLINE Vec round_to_bf16_vector(Vec x) {  // to nearest even; NaN stays NaN
   const U u;
@@ -161,11 +187,13 @@ template <class W, int R, int P>
 HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel) {
   const F f;
   constexpr int kStep = kInputsPerStep<W>;
+  constexpr bool kInt4 = std::is_same_v<W, Halves>;
   constexpr size_t kWords = kBytesPerInput<W> * kStep / sizeof(W);  // per step
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
-  const size_t panel_words = static_cast<size_t>((inputs + kStep - 1) / kStep) * kWords;
-  const W* w = reinterpret_cast<const W*>(job.w->data()) + first_panel * panel_words +
-               static_cast<size_t>(visit.first / kStep) * kWords;
+  const size_t panel_words = job.w->panel_bytes() / sizeof(W);
+  const W* panel = reinterpret_cast<const W*>(job.w->data()) + first_panel * panel_words;
+  const W* w = panel + static_cast<size_t>(visit.first / kStep) * kWords;
+  if constexpr (kInt4) w += static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16);
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
                    static_cast<size_t>(visit.first) * R;
   const auto partial = [&](int p, int r) {
@@ -189,10 +217,18 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
     for (int k = 0; k < count; k += kStep, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
+        Vec scales[kVectors];
+        if constexpr (kInt4)
+          load_scales(reinterpret_cast<const bf16*>(panel + p * panel_words) + first / kInt4Group * kPanel,
+                      scales);
 #pragma GCC unroll 32
         for (int s = 0; s < kStep; ++s) {
           Vec weights[kVectors];
           load_weights(w + p * panel_words, s, weights);
+          if constexpr (kInt4) {
+#pragma GCC unroll 32
+            for (int v = 0; v < kVectors; ++v) weights[v] = hn::Mul(weights[v], scales[v]);
+          }
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r) {
             const Vec value = hn::Set(f, x[r * kBlock + k + s]);
@@ -208,7 +244,7 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
     const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
-    constexpr bool kFp8 = std::is_same_v<W, uint16_t>, kInt8 = std::is_same_v<W, int8_t>;
+    constexpr bool kFp8 = std::is_same_v<W, uint16_t>, kInt8 = std::is_same_v<W, int8_t> || kInt4;
     Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
                .scales = kFp8 || kInt8 ? job.w->scales() + output : nullptr,
                .row_scale = 1,
@@ -258,6 +294,8 @@ const LinearTiles* tiles(WeightFormat format) {
       return tiles_for<uint16_t>();
     case WeightFormat::int8_panels:
       return tiles_for<int8_t>();
+    case WeightFormat::int4_panels:
+      return tiles_for<Halves>();
   }
   return nullptr;
 }
@@ -300,7 +338,7 @@ void pack_changed(const float* row, int inputs, const PackedRow& to, const Chang
   });
 }
 
-// Returns the factor that the row's sums need: 1 but for fp8 and int8.
+// Returns the factor that the row's sums need: 1 for f32 and bf16.
 float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
   const F f;
   switch (format) {
@@ -312,6 +350,7 @@ float pack_inputs(const float* row, int inputs, WeightFormat format, const Packe
       return 1;
     case WeightFormat::fp8_panels:
     case WeightFormat::int8_panels:
+    case WeightFormat::int4_panels:
       break;
   }
   const bool fp8 = format == WeightFormat::fp8_panels;
@@ -410,7 +449,7 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   DVLM_ASSERT(x.count == y.count);
   if (x.count == 0) return;
   const LinearTiles& tiles = tiles_for(w.format());
-  const bool scaled = w.format() == WeightFormat::fp8_panels || w.format() == WeightFormat::int8_panels;
+  const bool scaled = w.scales() != nullptr;
   const size_t needed = LinearScratch::floats(x.count, w.inputs()), rows = static_cast<size_t>(x.count);
   if (scratch.inputs.size() < needed) scratch.inputs = Buffer<float>(needed);
   if (scaled && scratch.scales.size() < rows) scratch.scales = Buffer<float>(rows);

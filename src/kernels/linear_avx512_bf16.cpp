@@ -23,11 +23,9 @@ namespace {
 
 constexpr int kVectors = 2;  // of 16 outputs: a panel
 
-constexpr int panels_per_tile(int rows) {
-  return std::clamp(24 / (rows * kVectors), 1, 4);
-}
-int panels_of(int rows) {
-  return panels_per_tile(rows);
+// Sums of a tile that stay in registers: `registers` of 16 outputs of a row.
+constexpr int panels_per_tile(int registers, int rows) {
+  return std::clamp(registers / (rows * kVectors), 1, 4);
 }
 
 // Tables from the low seven bits of an e4m3 code to the bytes of the bf16 of its magnitude.
@@ -47,6 +45,7 @@ const Tables& tables() {
 
 // How the words of a panel, 32 per step of inputs, meet a broadcast word of inputs.
 struct Bf16Weights {
+  static constexpr int kRegisters = 24;
   static constexpr int kInputsPerStep = 2, kBytesPerInput = kPanel * 2;
   static constexpr InputForm kForm = InputForm::pairs;
   using Sum = __m512;
@@ -62,6 +61,7 @@ struct Bf16Weights {
 
 // Inputs are 128 too large, because the instruction wants one side unsigned: finish() takes that off again.
 struct Int8Weights {
+  static constexpr int kRegisters = 24;
   static constexpr int kInputsPerStep = 4, kBytesPerInput = kPanel;
   static constexpr InputForm kForm = InputForm::bytes;
   using Sum = __m512i;
@@ -119,7 +119,8 @@ __m512 scaled(__m512 sum, const LinearJob& job, int row, int output) {
 // The sums of 16 outputs from `output` on become y: scales, bias, y itself; outputs that exist.
 void finish(__m512 sum, const LinearJob& job, int row, int output) {
   const bool fp8 = job.w->format() == WeightFormat::fp8_panels;
-  if (fp8) sum = round_to_bf16_vector(scaled(sum, job, row, output));
+  if (job.w->scales()) sum = scaled(sum, job, row, output);
+  if (fp8) sum = round_to_bf16_vector(sum);
   if (job.w->bias()) {
     sum = _mm512_add_ps(sum, _mm512_loadu_ps(job.w->bias() + output));
     if (fp8) sum = round_to_bf16_vector(sum);
@@ -148,7 +149,7 @@ __attribute__((noinline)) void tile(const LinearJob& job, const LinearVisit& vis
   constexpr int kInputs = Weights::kInputsPerStep, kStep = kInputs * Weights::kBytesPerInput;
   constexpr int kWords = words_per_block(Weights::kForm);
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
-  const size_t panel_bytes = static_cast<size_t>((inputs + kInputs - 1) / kInputs) * kStep;
+  const size_t panel_bytes = job.w->panel_bytes();
   const std::byte* w = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes +
                        static_cast<size_t>(visit.first / kInputs) * kStep;
   const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
@@ -204,19 +205,124 @@ __attribute__((noinline)) void tile(const LinearJob& job, const LinearVisit& vis
   }
 }
 
+// The same for weights of four bits: the sums of a group of inputs are integers until they meet its scales.
+template <int R, int P>
+__attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit& visit, int first_panel) {
+  constexpr int kBytesPerInput = kPanel / 2, kWords = words_per_block(InputForm::summed_bytes);
+  constexpr int kBlocks = kInt4Group / kBlock;
+  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
+  const size_t panel_bytes = job.w->panel_bytes();
+  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
+  const std::byte* w = panel + static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16) +
+                       static_cast<size_t>(visit.first) * kBytesPerInput;
+  const std::byte* scales = panel + static_cast<size_t>(visit.first / kInt4Group) * kPanel * sizeof(bf16);
+  const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
+                  (static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks) +
+                   static_cast<size_t>(visit.first / kBlock) * R) *
+                      kWords;
+  const auto partial = [&](int p, int r) {
+    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
+  };
+  const __m512i low = _mm512_set1_epi8(15);
+  Ahead ahead(w, kBytesPerInput, panel_bytes * P, visit);
+  alignas(64) float sums[P][R][kPanel];  // in memory: the integers need the registers
+  for (int p = 0; p < P; ++p) {
+    for (int r = 0; r < R; ++r) {
+      if (visit.first == 0)
+        std::fill_n(sums[p][r], kPanel, 0.0f);
+      else
+        std::copy_n(partial(p, r), kPanel, sums[p][r]);
+    }
+  }
+  for (int first = visit.first; first < visit.last; first += kInt4Group, scales += kPanel * sizeof(bf16)) {
+    const int blocks = std::min(kBlocks, job.blocks - first / kBlock);
+    __m512i codes[P][R][kVectors];
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+      int32_t excess = 0;
+      for (int b = 0; b < blocks; ++b) excess += x[(b * R + r) * kWords + 4];
+#pragma GCC unroll 32
+      for (int p = 0; p < P; ++p) codes[p][r][0] = codes[p][r][1] = _mm512_set1_epi32(excess);
+    }
+    for (int b = 0; b < blocks; ++b, x += R * kWords) {
+      ahead.fetch();
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k, w += 64) {
+#pragma GCC unroll 32
+        for (int p = 0; p < P; ++p) {
+          const __m512i halves = _mm512_load_si512(w + static_cast<size_t>(p) * panel_bytes);
+          const __m512i words[] = {_mm512_and_si512(halves, low),
+                                   _mm512_and_si512(_mm512_srli_epi32(halves, 4), low)};
+#pragma GCC unroll 32
+          for (int r = 0; r < R; ++r) {
+            const __m512i input = _mm512_set1_epi32(x[r * kWords + k]);
+#pragma GCC unroll 2
+            for (int v = 0; v < kVectors; ++v)
+              codes[p][r][v] = _mm512_dpbusd_epi32(codes[p][r][v], words[v], input);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 32
+    for (int p = 0; p < P; ++p) {
+      const std::byte* line = scales + static_cast<size_t>(p) * panel_bytes;
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(line + v * 32));
+        const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+#pragma GCC unroll 32
+        for (int r = 0; r < R; ++r) {
+          float* sum = sums[p][r] + v * 16;
+          _mm512_store_ps(sum,
+                          _mm512_fmadd_ps(_mm512_cvtepi32_ps(codes[p][r][v]), scale, _mm512_load_ps(sum)));
+        }
+      }
+    }
+  }
+  for (int p = 0; p < P; ++p) {
+    for (int r = 0; r < R; ++r) {
+      if (visit.last != inputs) {
+        std::copy_n(sums[p][r], kPanel, partial(p, r));
+        continue;
+      }
+      for (int v = 0; v < kVectors; ++v)
+        finish(_mm512_load_ps(sums[p][r] + v * 16), job, first_row + r, (first_panel + p) * kPanel + v * 16);
+    }
+  }
+}
+
+struct Int4Weights {  // what tile_int4 multiplies
+  static constexpr int kRegisters = 16;
+  static constexpr InputForm kForm = InputForm::summed_bytes;
+};
+
+template <class Weights, int R, int P>
+void tile_of(const LinearJob& job, const LinearVisit& visit, int panel) {
+  if constexpr (std::is_same_v<Weights, Int4Weights>)
+    tile_int4<R, P>(job, visit, panel);
+  else
+    tile<Weights, R, P>(job, visit, panel);
+}
+
 template <class Weights, int R>
 void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
-  constexpr int kStep = panels_per_tile(R);
-  for (; panel + kStep <= end; panel += kStep) tile<Weights, R, kStep>(job, visit, panel);
-  for (; panel < end; ++panel) tile<Weights, R, 1>(job, visit, panel);
+  constexpr int kStep = panels_per_tile(Weights::kRegisters, R);
+  for (; panel + kStep <= end; panel += kStep) tile_of<Weights, R, kStep>(job, visit, panel);
+  for (; panel < end; ++panel) tile_of<Weights, R, 1>(job, visit, panel);
+}
+
+template <class Weights>
+int panels_of(int rows) {
+  return panels_per_tile(Weights::kRegisters, rows);
 }
 
 template <class Weights>
 const LinearTiles* tiles_for() {
+  constexpr int kRows = Weights::kRegisters / kVectors;
   static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    return LinearTiles{{some_panels<Weights, R + 1>...}, panels_of, kMaxGroup, Weights::kForm};
+    return LinearTiles{{some_panels<Weights, R + 1>...}, panels_of<Weights>, kRows, Weights::kForm};
   }
-  (std::make_integer_sequence<int, kMaxGroup>());
+  (std::make_integer_sequence<int, kRows>());
   return &kTiles;
 }
 
@@ -232,6 +338,8 @@ const LinearTiles* avx512_bf16_tiles(WeightFormat format) {
       return tiles_for<Fp8Weights>();
     case WeightFormat::int8_panels:
       return tiles_for<Int8Weights>();
+    case WeightFormat::int4_panels:
+      return tiles_for<Int4Weights>();
   }
   return nullptr;
 }

@@ -11,11 +11,16 @@ namespace dvlm {
 constexpr int kBlock = 16;     // inputs that are packed together
 constexpr int kMaxGroup = 12;  // rows that share one reading of a panel
 
-// A block of 16 inputs of a row: 16 floats, 8 words of two bf16, or 4 words of four bytes that are 128 too
-// large.
-enum class InputForm : uint8_t { floats, pairs, bytes };
+// A block of 16 inputs of a row.
+enum class InputForm : uint8_t {
+  floats,        // 16
+  pairs,         // 8 words of two bf16
+  bytes,         // 4 words of four bytes that are 128 too large
+  summed_bytes,  // 4 words of four signed bytes, then their sum times -8
+};
 constexpr int words_per_block(InputForm form) {
-  return form == InputForm::floats ? 16 : form == InputForm::pairs ? 8 : 4;
+  constexpr int kWords[] = {16, 8, 4, 5};
+  return kWords[static_cast<int>(form)];
 }
 
 // Everything that one call tells its threads.
@@ -48,10 +53,17 @@ struct PackedRow {
       std::copy_n(values, kBlock, to);
       return;
     }
-    if (form == InputForm::bytes) {
+    if (form == InputForm::bytes || form == InputForm::summed_bytes) {
+      const int excess = form == InputForm::bytes ? 128 : 0;
       uint8_t bytes[kBlock];
-      for (int i = 0; i < kBlock; ++i) bytes[i] = static_cast<uint8_t>(static_cast<int>(values[i]) + 128);
+      int sum = 0;
+      for (int i = 0; i < kBlock; ++i) {
+        const int value = static_cast<int>(values[i]);
+        bytes[i] = static_cast<uint8_t>(value + excess);
+        sum -= 8 * value;
+      }
       std::memcpy(to, bytes, sizeof bytes);
+      if (form == InputForm::summed_bytes) std::memcpy(to + 4, &sum, sizeof sum);
       return;
     }
     uint32_t bits[kBlock], words[kBlock / 2];
@@ -81,6 +93,7 @@ struct LinearTiles {
 // panel meanwhile.
 struct Ahead {
   static constexpr int kLine = 64;
+  static constexpr size_t kDistance = 40 * kLine;  // the latency of memory at its bandwidth, for one thread
   const char* next;
   int lines;  // per block of inputs
 
@@ -89,7 +102,7 @@ struct Ahead {
     const size_t all = static_cast<size_t>(visit.last - visit.first) * static_cast<size_t>(bytes_per_input);
     lines = (per_block + groups - 1) / groups;
     next = static_cast<const char*>(w) +
-           (groups == 1 ? static_cast<size_t>(per_block * 3 / 2 * kLine)
+           (groups == 1 ? kDistance
                         : bytes_to_next + all / static_cast<size_t>(groups) / kLine * kLine *
                                               static_cast<size_t>(visit.group_of_pass));
   }

@@ -114,12 +114,18 @@ void read_row(const Source& source, int inputs, std::vector<float>& row) {
   for (float& value : row) value *= scale;
 }
 
+bool all_finite(std::span<const float> values) {
+  float poison = 0;  // NaN once a value is NaN or infinite
+  for (float value : values) poison += value * 0.0f;
+  return poison == 0;
+}
+
 void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* scales, int32_t* sums) {
   std::vector<int8_t> codes(static_cast<size_t>(inputs));
   std::vector<float> row;
   for (size_t j = 0; j < rows.size(); ++j) {
     read_row(rows[j], inputs, row);
-    if (std::any_of(row.begin(), row.end(), [](float value) { return !std::isfinite(value); })) {
+    if (!all_finite(row)) {
       scales[j] = NAN;
       continue;
     }
@@ -127,6 +133,29 @@ void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* s
     for (size_t k = 0; k < codes.size(); ++k) {
       panel[(k / 4 * kPanel + j) * 4 + k % 4] = codes[k];
       sums[j] += codes[k];
+    }
+  }
+}
+
+void pack_int4(std::span<const Source> rows, int inputs, std::byte* panel, float* scales) {
+  const int groups = int4_groups(inputs);
+  auto* group_scales = reinterpret_cast<bf16*>(panel);
+  auto* words = reinterpret_cast<uint8_t*>(panel) + static_cast<size_t>(groups) * kPanel * sizeof(bf16);
+  std::vector<float> row;
+  for (size_t j = 0; j < kPanel; ++j) {
+    if (j < rows.size()) read_row(rows[j], inputs, row);
+    row.resize(static_cast<size_t>(groups) * kInt4Group);
+    if (j >= rows.size()) std::fill(row.begin(), row.end(), 0.0f);
+    scales[j] = all_finite(row) ? 1 : NAN;
+    if (std::isnan(scales[j])) continue;
+    for (int g = 0; g < groups; ++g) {
+      uint8_t codes[kInt4Group];
+      const auto group = std::span(row).subspan(static_cast<size_t>(g) * kInt4Group, kInt4Group);
+      group_scales[static_cast<size_t>(g) * kPanel + j] = quantize_int4(group, codes);
+      for (size_t k = 0; k < kInt4Group; ++k) {
+        uint8_t& byte = words[(static_cast<size_t>(g) * kInt4Group + k) / 4 * 64 + j % 16 * 4 + k % 4];
+        byte = static_cast<uint8_t>(j < 16 ? codes[k] : byte | (codes[k] << 4));
+      }
     }
   }
 }
@@ -151,6 +180,8 @@ size_t PackedMatrix::packed_bytes(int64_t outputs, int64_t inputs, WeightFormat 
       return static_cast<size_t>(padded * (inputs + inputs % 2));
     case WeightFormat::int8_panels:
       return static_cast<size_t>(padded * ((inputs + 3) / 4 * 4));
+    case WeightFormat::int4_panels:
+      return static_cast<size_t>(padded * int4_groups(static_cast<int>(inputs)) * (kInt4Group / 2 + 2));
   }
   DVLM_ASSERT(false);
 }
@@ -169,15 +200,14 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
   const std::vector<Source> rows = source_rows(weights, scales, inputs_);
   outputs_ = static_cast<int>(rows.size());
   pages_ = Pages(packed_bytes(outputs_, inputs_, format));
-  const size_t panel_bytes = pages_.size() / panels();
-  const bool eight_bits = format == WeightFormat::fp8_panels || format == WeightFormat::int8_panels;
-  if (eight_bits) scales_.resize(static_cast<size_t>(panels()) * kPanel);
+  const bool scaled = format != WeightFormat::f32_panels && format != WeightFormat::bf16_panels;
+  if (scaled) scales_.resize(static_cast<size_t>(panels()) * kPanel);
   if (format == WeightFormat::int8_panels) code_sums_.resize(scales_.size());
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, count = std::min<int64_t>(kPanel, outputs_ - first);
       const auto part = std::span(rows).subspan(first, count);
-      std::byte* panel = pages_.data() + p * panel_bytes;
+      std::byte* panel = pages_.data() + static_cast<size_t>(p) * panel_bytes();
       switch (format) {
         case WeightFormat::f32_panels:
           pack_f32(part, inputs_, reinterpret_cast<float*>(panel));
@@ -192,12 +222,15 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
           pack_int8(part, inputs_, reinterpret_cast<int8_t*>(panel), scales_.data() + first,
                     code_sums_.data() + first);
           break;
+        case WeightFormat::int4_panels:
+          pack_int4(part, inputs_, panel, scales_.data() + first);
+          break;
       }
     }
   });
   for (int n = 0; n < std::ssize(scales_) && n < outputs_; ++n) {
     if (!std::isfinite(scales_[n]))
-      fail("row {} of an eight-bit weight holds NaN or has a scale that is not finite", n);
+      fail("row {} of a quantised weight holds NaN or has a scale that is not finite", n);
   }
   if (biases.empty()) return;
   bias_.resize(static_cast<size_t>(panels()) * kPanel);
@@ -215,7 +248,7 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
 void PackedMatrix::unpack_row(int output, float* row) const {
   DVLM_ASSERT(output >= 0 && output < outputs_);
   const size_t panel = static_cast<size_t>(output / kPanel), j = static_cast<size_t>(output % kPanel);
-  const std::byte* data = pages_.data() + panel * (pages_.size() / panels());
+  const std::byte* data = pages_.data() + panel * panel_bytes();
   for (size_t k = 0; k < static_cast<size_t>(inputs_); ++k) {
     switch (format_) {
       case WeightFormat::f32_panels:
@@ -235,6 +268,14 @@ void PackedMatrix::unpack_row(int output, float* row) const {
       case WeightFormat::int8_panels: {
         const size_t at = (k / 4 * kPanel + j) * 4 + k % 4;
         row[k] = static_cast<float>(reinterpret_cast<const int8_t*>(data)[at]) * scales_[output];
+        break;
+      }
+      case WeightFormat::int4_panels: {
+        const size_t groups = static_cast<size_t>(int4_groups(inputs_));
+        const auto* words = reinterpret_cast<const uint8_t*>(data) + groups * kPanel * sizeof(bf16);
+        const int code = words[k / 4 * 64 + j % 16 * 4 + k % 4] >> (j < 16 ? 0 : 4) & 15;
+        row[k] = static_cast<float>(code - 8) *
+                 to_float(reinterpret_cast<const bf16*>(data)[k / kInt4Group * kPanel + j]);
         break;
       }
     }

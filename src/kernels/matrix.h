@@ -20,13 +20,19 @@ namespace dvlm {
 //                mask per vector widens them.
 //   fp8_panels   [panels][inputs / 2 rounded up][32] pairs of e4m3 in the order of fp8_output(), with one f32
 //                scale per output
-//   int8_panels  [panels][inputs / 4 rounded up][32] quads of signed bytes, with one f32 scale per output:
-//   for
-//                drafts, whose logits decide nothing
-// Further formats (AMX tiles) add a tag here, a packer in matrix.cpp and a branch in linear().
-enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels };
+// Two formats are for drafts, whose logits decide nothing:
+//   int8_panels  [panels][inputs / 4 rounded up][32] quads of signed bytes, with one f32 scale per output
+//   int4_panels  [panels]: bf16 scales [groups][32], one per output and kInt4Group inputs, then four inputs
+//                after the other [16] words, byte i of word j: input i of output j in its low half, of output
+//                16 + j in its high half, 8 too large; zero to the end of the last group
+// Further formats add a tag here, a packer in matrix.cpp and their tiles.
+enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels, int4_panels };
 
 constexpr int kPanel = 32;
+constexpr int kInt4Group = 64;
+constexpr int int4_groups(int inputs) {
+  return (inputs + kInt4Group - 1) / kInt4Group;
+}
 
 // The output whose pair stands at a place of an fp8 panel: of each 8, four of the first 16 outputs, then four
 // of the last. Interleaving the low (high) halves of 128-bit lanes then gives outputs 0..15 (16..31) in
@@ -45,8 +51,8 @@ class PackedMatrix {
   // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
   // `biases`: one [n_i] per weight, or none. Values are rounded to the format. For fp8_panels the weights are
   // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row (narrow.h);
-  // for int8_panels either is quantised here.
-  // Throws Error when shapes disagree and when an F8_E4M3 weight holds NaN.
+  // for int8_panels and int4_panels either is quantised here.
+  // Throws Error when shapes disagree and when a quantised weight is not finite.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
                ThreadPool& pool, std::span<const TensorView> scales = {});
 
@@ -58,9 +64,10 @@ class PackedMatrix {
   int panels() const { return (outputs_ + kPanel - 1) / kPanel; }
   const std::byte* data() const { return pages_.data(); }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }  // [panels * kPanel] or null
-  const float* scales() const { return scales_.data(); }          // eight bits: [panels * kPanel]
+  const float* scales() const { return scales_.empty() ? nullptr : scales_.data(); }  // likewise
   const int32_t* code_sums() const { return code_sums_.data(); }  // int8: of each output, [panels * kPanel]
   size_t bytes() const { return pages_.size(); }
+  size_t panel_bytes() const { return pages_.size() / static_cast<size_t>(panels()); }
 
   // Row `output` of the matrix, [inputs]: lets a tied head serve as the embedding table.
   void unpack_row(int output, float* row) const;

@@ -12,6 +12,12 @@ float max_magnitude(std::span<const float> row, float least) {
   return least;
 }
 
+// To nearest even, for magnitudes below 2^22.
+float rounded(float x) {
+  constexpr float kShift = 0x1.8p23f;
+  return x + kShift - kShift;
+}
+
 }  // namespace
 
 float quantize_e4m3(std::span<const float> row, e4m3* codes) {
@@ -22,7 +28,23 @@ float quantize_e4m3(std::span<const float> row, e4m3* codes) {
 
 float quantize_int8(std::span<const float> row, int8_t* codes) {
   const float highest = max_magnitude(row, 0), scale = highest > 0 ? highest / 127.0f : 1;
-  for (size_t i = 0; i < row.size(); ++i) codes[i] = static_cast<int8_t>(std::nearbyint(row[i] / scale));
+  for (size_t i = 0; i < row.size(); ++i) codes[i] = static_cast<int8_t>(rounded(row[i] / scale));
+  return scale;
+}
+
+bf16 quantize_int4(std::span<const float> group, uint8_t* codes) {
+  float highest = 0;
+  for (float value : group) {
+    if (std::abs(value) > std::abs(highest)) highest = value;
+  }
+  const bf16 scale = to_bf16(highest / -8);
+  const float step = to_float(scale);
+  if (step == 0 || !std::isfinite(1 / step)) {
+    std::fill_n(codes, group.size(), uint8_t{8});
+    return to_bf16(1.0f);
+  }
+  for (size_t i = 0; i < group.size(); ++i)
+    codes[i] = static_cast<uint8_t>(std::clamp(8 + rounded(group[i] / step), 0.0f, 15.0f));
   return scale;
 }
 

@@ -55,16 +55,16 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   std::vector<std::unique_ptr<Model>> models;
   std::vector<Contestant> contestants;
   for (const std::string& precision : options.precisions) {
-    models.push_back(
-        load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool,
-                    {.draft = options.int8_drafts ? DraftPrecision::int8 : DraftPrecision::same}));
-    const auto costs = std::make_shared<const PassCosts>(measure_pass_costs(*models.back(), largest));
+    models.push_back(load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool,
+                                 {.draft = options.draft}));
+    const auto chooser = std::make_shared<BlockChooser>(measure_pass_costs(*models.back(), largest), largest);
     for (const std::string& decoder : options.decoders) {
       const DecoderKind kind = decoder_kind(decoder);
       std::vector<int> blocks = options.blocks;
       if (kind != DecoderKind::speculative) blocks = {largest};
       for (const int block : blocks) {
-        const DecodeOptions decode{.kind = kind, .block_size = block, .mask_token = kMask, .costs = costs};
+        const DecodeOptions decode{
+            .kind = kind, .block_size = block, .mask_token = kMask, .chooser = chooser};
         const int shown = kind == DecoderKind::autoregressive ? 1 : block;
         contestants.push_back(
             {models.back().get(),

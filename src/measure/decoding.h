@@ -18,7 +18,7 @@ struct DecodeTiming {
 struct DecodeBenchOptions {
   std::string shape = "3b";
   std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "auto"};
-  bool int8_drafts = false;
+  DraftPrecision draft = DraftPrecision::same;
   std::vector<int> blocks = {8, 16, 32};  // of spec; auto may take any up to the largest
   int prompt = 256;                       // tokens before the answer
   int max_tokens = 64;                    // of each answer

@@ -13,6 +13,10 @@ namespace dvlm {
 
 namespace {
 
+WeightFormat draft_format(DraftPrecision precision) {
+  return precision == DraftPrecision::int8 ? WeightFormat::int8_panels : WeightFormat::int4_panels;
+}
+
 class NativeModel : public Model {
  public:
   NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys,
@@ -21,7 +25,8 @@ class NativeModel : public Model {
         budget_(std::move(budget)),
         text_(config_.text, load_text(checkpoint, format, pool), keys, pool, options.observer),
         vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool, options.observer) {
-    if (options.draft == DraftPrecision::int8) text_.set_draft(load_draft(checkpoint, pool));
+    if (options.draft != DraftPrecision::same)
+      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), pool));
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -78,8 +83,9 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
   budget->reserve(packed_bytes(checkpoint, format), "the model");
-  if (options.draft == DraftPrecision::int8)
-    budget->reserve(draft_bytes(checkpoint), "the draft weights (--draft-precision int8)");
+  if (options.draft != DraftPrecision::same)
+    budget->reserve(draft_bytes(checkpoint, draft_format(options.draft)),
+                    "the draft weights (--draft-precision)");
   return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
                                        std::move(budget), pool, options);
 }

@@ -18,9 +18,9 @@ enum class Precision {
 // What passes of nothing but `approximate` segments compute with.
 enum class DraftPrecision {
   same,  // as every other pass
-  int8,  // weights and inputs of linear layers and the head in eight-bit integers, beside the weights
-         // themselves
-};
+  int8,  // weights and inputs of linear layers and the head in eight-bit integers
+  int4,  // the weights in four bits, the inputs in eight
+};       // beside the weights themselves
 
 struct NativeOptions {
   Precision precision = Precision::automatic;

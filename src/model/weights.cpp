@@ -76,7 +76,8 @@ class Loader {
  private:
   PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
                     std::span<const TensorView> scales) const {
-    const bool fp8 = !scales.empty() && format_ != WeightFormat::int8_panels;
+    const bool draft = format_ == WeightFormat::int8_panels || format_ == WeightFormat::int4_panels;
+    const bool fp8 = !scales.empty() && !draft;
     const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
     PackedMatrix packed(weights, biases, format, pool_, scales);
     packed.set_name(std::move(name));
@@ -136,16 +137,15 @@ TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadP
   return text;
 }
 
-TextWeights load_draft(const Checkpoint& checkpoint, ThreadPool& pool) {
-  return load_layers(checkpoint, Loader(checkpoint, WeightFormat::int8_panels, pool));
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
+  return load_layers(checkpoint, Loader(checkpoint, format, pool));
 }
 
-size_t draft_bytes(const Checkpoint& checkpoint) {
+size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
   size_t bytes = 0;
   for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
     const bool text = name.starts_with("model.layers.") || name == "model.embed_tokens.weight";
-    if (text && shape.size() == 2)
-      bytes += PackedMatrix::packed_bytes(shape[0], shape[1], WeightFormat::int8_panels);
+    if (text && shape.size() == 2) bytes += PackedMatrix::packed_bytes(shape[0], shape[1], format);
   }
   return bytes;
 }

@@ -45,9 +45,9 @@ struct VisionWeights {
 // Bytes that the packed weights will take.
 size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
-// The linear layers and the head once more in eight bits, for drafts; no embedding.
-TextWeights load_draft(const Checkpoint& checkpoint, ThreadPool& pool);
-size_t draft_bytes(const Checkpoint& checkpoint);
+// The linear layers and the head once more in int8_panels or int4_panels, for drafts; no embedding.
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool);
+size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
 // Both read the checkpoint once, front to back, and give each tensor's file pages back after packing it.
 // Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They

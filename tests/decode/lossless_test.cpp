@@ -80,7 +80,8 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
     make_random_model(config, seed, folder.path(), seed % 2 ? DType::bf16 : DType::f32);
     const Checkpoint checkpoint(folder.path());
     const auto single = load_native(checkpoint, one, {.precision = GetParam()});
-    const auto pair = load_native(checkpoint, two, {.precision = GetParam(), .draft = DraftPrecision::int8});
+    const DraftPrecision draft = seed / 2 % 2 ? DraftPrecision::int8 : DraftPrecision::int4;
+    const auto pair = load_native(checkpoint, two, {.precision = GetParam(), .draft = draft});
     const Prompt prompt = prompt_of(seed, *single);
     for (const SamplingOptions& sampling :
          {SamplingOptions{}, SamplingOptions{1.0, 0, 0.95, seed}, SamplingOptions{3.0, 8, 1.0, seed + 100}}) {
@@ -109,7 +110,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
         automatic.kind = DecoderKind::automatic;
         for (const double slope : {0.0, 0.05, 1.0}) {
           const CostCurve curve{{{1, 1.0}, {64, 1 + 63 * slope}}};
-          automatic.costs = std::make_shared<PassCosts>(PassCosts{curve, curve});
+          automatic.chooser = std::make_shared<BlockChooser>(PassCosts{curve, curve}, automatic.block_size);
           const Decoded got = decode(*model, prompt, automatic);
           ASSERT_EQ(got.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
           int chosen = 0;

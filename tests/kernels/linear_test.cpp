@@ -15,7 +15,8 @@ namespace dvlm {
 namespace {
 
 constexpr WeightFormat kFormats[] = {WeightFormat::f32_panels, WeightFormat::bf16_panels,
-                                     WeightFormat::fp8_panels, WeightFormat::int8_panels};
+                                     WeightFormat::fp8_panels, WeightFormat::int8_panels,
+                                     WeightFormat::int4_panels};
 
 std::vector<float> random_values(size_t count, uint64_t seed) {
   Random random(seed);
@@ -48,6 +49,19 @@ struct Layer {
     }
     if (format == WeightFormat::fp8_panels) quantize();
     if (format == WeightFormat::int8_panels) round_to_int8();
+    if (format == WeightFormat::int4_panels) round_to_int4();
+  }
+
+  void round_to_int4() {
+    for (int n = 0; n < outputs; ++n) {
+      for (int first = 0; first < inputs; first += kInt4Group) {
+        float* w = weights.data() + size_t(n) * size_t(inputs) + first;
+        uint8_t halves[kInt4Group];
+        const auto count = size_t(std::min(kInt4Group, inputs - first));
+        const float scale = to_float(quantize_int4({w, count}, halves));
+        for (size_t k = 0; k < count; ++k) w[k] = static_cast<float>(halves[k] - 8) * scale;
+      }
+    }
   }
 
   void round_to_int8() {
@@ -79,7 +93,7 @@ struct Layer {
 
 // As the kernels round inputs of `columns` values per row.
 std::vector<float> rounded(std::vector<float> x, WeightFormat format, int columns) {
-  if (format == WeightFormat::int8_panels) {
+  if (format == WeightFormat::int8_panels || format == WeightFormat::int4_panels) {
     for (size_t first = 0; first < x.size(); first += size_t(columns)) {
       const std::span<float> row(x.data() + first, size_t(columns));
       for (float& value : row) value = round_to_bf16(value);
@@ -156,7 +170,7 @@ TEST_P(EachIsa, linear_agrees_with_the_reference_on_odd_sizes) {
 TEST_P(EachIsa, a_row_has_the_same_bits_alone_and_in_company) {
   ThreadPool one(1), two(2);
   const Layer layer(257, 203, format(), one);
-  constexpr int kRows = 64;
+  constexpr int kRows = 129;
   const std::vector<float> x = random_values(kRows * 257, 4), together = layer.run(x, kRows, one);
   EXPECT_EQ(layer.run(x, kRows, two), together);
   for (int rows = 1; rows <= kRows; ++rows) {
@@ -189,7 +203,7 @@ std::vector<std::string> isas() {
 }
 
 std::string case_name(const testing::TestParamInfo<EachIsa::ParamType>& info) {
-  constexpr const char* kNames[] = {"_f32", "_bf16", "_fp8", "_int8"};
+  constexpr const char* kNames[] = {"_f32", "_bf16", "_fp8", "_int8", "_int4"};
   return std::get<0>(info.param) + kNames[static_cast<int>(std::get<1>(info.param))];
 }
 

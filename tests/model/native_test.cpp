@@ -294,12 +294,14 @@ TEST(Loading, precision_follows_the_files_unless_asked) {
   EXPECT_NE(logits(Precision::automatic), logits(Precision::f32));
 }
 
-TEST(ApproximatePasses, are_near_exact_ones_and_leave_those_alone) {
+class ApproximatePasses : public testing::TestWithParam<std::pair<DraftPrecision, double>> {};
+
+TEST_P(ApproximatePasses, are_near_exact_ones_and_leave_those_alone) {
   const TemporaryFolder folder;
   const Checkpoint checkpoint(make_random_model(small_config(), 1, folder.path(), DType::bf16));
   ThreadPool pool(2);
   const auto plain = load_native(checkpoint, pool);
-  const auto drafting = load_native(checkpoint, pool, {.draft = DraftPrecision::int8});
+  const auto drafting = load_native(checkpoint, pool, {.draft = GetParam().first});
   const auto logits = [](Model& model, bool approximate, bool keep) {
     auto sequence = model.new_sequence(40);
     Input input(*sequence, some_tokens(9, 4), 0);
@@ -319,8 +321,12 @@ TEST(ApproximatePasses, are_near_exact_ones_and_leave_those_alone) {
     error += std::pow(double{draft[i]} - exact[i], 2);
     size += std::pow(double{exact[i]}, 2);
   }
-  EXPECT_LT(std::sqrt(error / size), 0.05);
+  EXPECT_LT(std::sqrt(error / size), GetParam().second);
 }
+
+INSTANTIATE_TEST_SUITE_P(Draft, ApproximatePasses,
+                         testing::Values(std::pair{DraftPrecision::int8, 0.05},
+                                         std::pair{DraftPrecision::int4, 0.4}));
 
 TEST(Loading, an_untied_head_and_the_embedding_are_two_tables) {
   const TemporaryFolder folder;
