@@ -397,20 +397,38 @@ int blocks_of(int inputs) {
   return (inputs + kBlock - 1) / kBlock;
 }
 
+int whole_lines(int blocks, InputForm form) {
+  const int line = blocks_per_line(form);
+  return (blocks + line - 1) / line * line;
+}
+
 const LinearTiles& tiles_for(WeightFormat format) {
-  if (const LinearTiles* tiles = uses_avx512_bf16() ? avx512_bf16_tiles(format) : nullptr) return *tiles;
-  return *HWY_DYNAMIC_DISPATCH(tiles)(format);
+  const LinearTiles* special = nullptr;
+  switch (dot_products()) {
+    case DotProducts::none:
+      break;
+    case DotProducts::avx512_bf16:
+      special = avx512_bf16_tiles(format);
+      break;
+    case DotProducts::amx:
+    case DotProducts::emulated_amx:
+      special = amx_tiles(format, dot_products() == DotProducts::emulated_amx);
+      break;
+  }
+  return special ? *special : *HWY_DYNAMIC_DISPATCH(tiles)(format);
 }
 
 void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, float* scales, ThreadPool& pool) {
-  const int n = job.w->inputs(), block = words_per_block(form);
+  constexpr float kZeros[kBlock] = {};
+  const int n = job.w->inputs(), block = words_per_block(form), line = block * blocks_per_line(form);
   split(pool, job.groups, 0.2 * n * job.rows(0), [&](int64_t begin, int64_t end) {
     for (int g = static_cast<int>(begin); g < end; ++g) {
       const int first = job.first_row(g), rows = job.rows(g);
       float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.blocks * block);
       for (int r = 0; r < rows; ++r) {
-        const float scale = HWY_DYNAMIC_DISPATCH(pack_inputs)(
-            x.row(first + r), n, job.w->format(), {out + r * block, static_cast<size_t>(rows * block), form});
+        const PackedRow to{out + r * line, static_cast<size_t>(rows * line), form};
+        const float scale = HWY_DYNAMIC_DISPATCH(pack_inputs)(x.row(first + r), n, job.w->format(), to);
+        for (int b = blocks_of(n); b < job.blocks; ++b) to.store(b, kZeros);
         if (scales) scales[first + r] = scale;
       }
     }
@@ -441,7 +459,9 @@ void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, in
 }  // namespace
 
 size_t LinearScratch::floats(int rows, int inputs) {
-  return static_cast<size_t>(rows) * static_cast<size_t>(blocks_of(inputs)) * kBlock;
+  constexpr int kLongestLine = 4 * kBlock;
+  return static_cast<size_t>(rows) * static_cast<size_t>((inputs + kLongestLine - 1) / kLongestLine) *
+         kLongestLine;
 }
 
 void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch,
@@ -459,7 +479,7 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
                 .partial = nullptr,
                 .y = y,
                 .mode = mode,
-                .blocks = blocks_of(w.inputs()),
+                .blocks = whole_lines(blocks_of(w.inputs()), tiles.form),
                 .blocks_per_slice = 0,
                 .groups = (x.count + tiles.max_rows - 1) / tiles.max_rows,
                 .groups_per_pass = 0};

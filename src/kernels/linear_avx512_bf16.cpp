@@ -1,46 +1,20 @@
 // Linear layers with AVX-512's dot products of bf16 pairs and of four bytes: two and four products for each
 // that an f32 multiply-add makes. e4m3 weights become bf16 by two byte permutes of 128 entries, exactly, just
 // before they are multiplied.
-#include "kernels/linear_job.h"
+#include "kernels/linear_avx512.h"
 
 #if defined(__x86_64__)
-#include <hwy/base.h>
-#include <immintrin.h>
-
 #include <utility>
 
-// clang-format off
-#if defined(__GNUC__) && !defined(__clang__)  // GCC 12 complains of its own _mm512_undefined_*
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni")
-// clang-format on
+DVLM_PUSH_AVX512
 
 namespace dvlm {
 
 namespace {
 
-constexpr int kVectors = 2;  // of 16 outputs: a panel
-
 // Sums of a tile that stay in registers: `registers` of 16 outputs of a row.
 constexpr int panels_per_tile(int registers, int rows) {
   return std::clamp(registers / (rows * kVectors), 1, 4);
-}
-
-// Tables from the low seven bits of an e4m3 code to the bytes of the bf16 of its magnitude.
-struct Tables {
-  alignas(64) uint8_t low[128], high[128];
-  Tables() {
-    for (int code = 0; code < 128; ++code) {
-      const uint16_t bits = to_bf16(to_float(e4m3{static_cast<uint8_t>(code)})).bits;
-      low[code] = static_cast<uint8_t>(bits), high[code] = static_cast<uint8_t>(bits >> 8);
-    }
-  }
-};
-const Tables& tables() {
-  static const Tables made;  // not before main: the constructor may use AVX-512
-  return made;
 }
 
 // How the words of a panel, 32 per step of inputs, meet a broadcast word of inputs.
@@ -77,62 +51,19 @@ struct Int8Weights {
 
 struct Fp8Weights : Bf16Weights {
   static constexpr int kBytesPerInput = kPanel;
-  __m512i low[2], high[2], sign = _mm512_set1_epi8(static_cast<char>(0x80));
-  Fp8Weights() {
-    for (int i = 0; i < 2; ++i) {
-      low[i] = _mm512_load_si512(tables().low + 64 * i);
-      high[i] = _mm512_load_si512(tables().high + 64 * i);
-    }
-  }
+  E4m3Pairs pairs;
   void load(const std::byte* p, __m512bh* w) const {
-    const __m512i codes = _mm512_load_si512(p);
-    const __m512i lows = _mm512_permutex2var_epi8(low[0], codes, low[1]);
-    const __m512i magnitude = _mm512_permutex2var_epi8(high[0], codes, high[1]);
-    const __m512i highs =
-        _mm512_ternarylogic_epi32(magnitude, codes, sign, 0xF8);  // magnitude | (codes & sign)
-    w[0] = reinterpret_cast<__m512bh>(_mm512_unpacklo_epi8(lows, highs));
-    w[1] = reinterpret_cast<__m512bh>(_mm512_unpackhi_epi8(lows, highs));
+    __m512i words[2];
+    pairs.widen(p, words);
+    w[0] = reinterpret_cast<__m512bh>(words[0]);
+    w[1] = reinterpret_cast<__m512bh>(words[1]);
   }
 };
 
-__m512 round_to_bf16_vector(__m512 x) {  // to nearest even; NaN stays NaN
-  const __m512i bits = _mm512_castps_si512(x),
-                odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-  const __m512i rounded = _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000)));
-  return _mm512_mask_mov_ps(_mm512_castsi512_ps(rounded), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
-}
-
-void store(__m512 sum, const LinearJob& job, int row, int output) {
-  const int left = job.w->outputs() - output;
-  const auto exist = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << std::max(left, 0)) - 1);
-  float* y = job.y.row(row) + output;
-  if (job.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(exist, y), sum);
-  _mm512_mask_storeu_ps(y, exist, sum);
-}
-
-__m512 scaled(__m512 sum, const LinearJob& job, int row, int output) {
-  return _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(job.scales[row])),
-                       _mm512_loadu_ps(job.w->scales() + output));
-}
-
-// The sums of 16 outputs from `output` on become y: scales, bias, y itself; outputs that exist.
-void finish(__m512 sum, const LinearJob& job, int row, int output) {
-  const bool fp8 = job.w->format() == WeightFormat::fp8_panels;
-  if (job.w->scales()) sum = scaled(sum, job, row, output);
-  if (fp8) sum = round_to_bf16_vector(sum);
-  if (job.w->bias()) {
-    sum = _mm512_add_ps(sum, _mm512_loadu_ps(job.w->bias() + output));
-    if (fp8) sum = round_to_bf16_vector(sum);
-  }
-  store(sum, job, row, output);
-}
-
+// Inputs were 128 too large.
 void finish(__m512i sum, const LinearJob& job, int row, int output) {
   const __m512i excess = _mm512_slli_epi32(_mm512_loadu_si512(job.w->code_sums() + output), 7);
-  __m512 y = scaled(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, excess)), job, row, output);
-  if (job.w->bias()) y = _mm512_add_ps(y, _mm512_loadu_ps(job.w->bias() + output));
-  store(y, job, row, output);
+  finish(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, excess)), job, row, output);
 }
 
 __m512 load_sum(const float* p, __m512) {

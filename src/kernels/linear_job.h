@@ -9,7 +9,7 @@
 namespace dvlm {
 
 constexpr int kBlock = 16;     // inputs that are packed together
-constexpr int kMaxGroup = 12;  // rows that share one reading of a panel
+constexpr int kMaxGroup = 32;  // rows that share one reading of a panel
 
 // A block of 16 inputs of a row.
 enum class InputForm : uint8_t {
@@ -17,21 +17,26 @@ enum class InputForm : uint8_t {
   pairs,         // 8 words of two bf16
   bytes,         // 4 words of four bytes that are 128 too large
   summed_bytes,  // 4 words of four signed bytes, then their sum times -8
+  tile_pairs,    // as pairs; two blocks of a row, a row of a tile, stand together
+  tile_bytes,    // 4 words of four signed bytes; likewise four blocks
 };
 constexpr int words_per_block(InputForm form) {
-  constexpr int kWords[] = {16, 8, 4, 5};
+  constexpr int kWords[] = {16, 8, 4, 5, 8, 4};
   return kWords[static_cast<int>(form)];
+}
+constexpr int blocks_per_line(InputForm form) {  // blocks of a row that stand together
+  return form == InputForm::tile_pairs ? 2 : form == InputForm::tile_bytes ? 4 : 1;
 }
 
 // Everything that one call tells its threads.
 struct LinearJob {
   const PackedMatrix* w;
-  const float* inputs;  // [groups][blocks][rows of the group][a block as InputForm says], zero-padded
+  const float* inputs;  // [groups][lines of blocks][rows of the group][a line as InputForm says], zero-padded
   const float* scales;  // [rows], fp8 and int8
   float* partial;       // [panels][rows][32] sums between slices, when there are several
   Rows y;
   LinearMode mode;
-  int blocks;            // of inputs, the last may be partial
+  int blocks;            // of inputs, the last may be partial; whole lines
   int blocks_per_slice;  // blocks that all groups of a pass work through before the next: their inputs stay
                          // in L2
   int groups;            // of rows
@@ -41,35 +46,47 @@ struct LinearJob {
   int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
 };
 
-// Where a row goes: block b of 16 inputs begins at out + b * step floats, zero beyond the last input.
+// Where a row goes: line l of its blocks begins at out + l * step floats, zero beyond the last input.
 struct PackedRow {
   float* out;
   size_t step;
   InputForm form;
 
   void store(int block, const float* values) const {
-    float* to = out + static_cast<size_t>(block) * step;
-    if (form == InputForm::floats) {
-      std::copy_n(values, kBlock, to);
-      return;
+    const int blocks = blocks_per_line(form);
+    float* to = out + static_cast<size_t>(block / blocks) * step + block % blocks * words_per_block(form);
+    switch (form) {
+      case InputForm::floats:
+        std::copy_n(values, kBlock, to);
+        return;
+      case InputForm::pairs:
+      case InputForm::tile_pairs:
+        return store_pairs(values, to);
+      case InputForm::bytes:
+      case InputForm::summed_bytes:
+      case InputForm::tile_bytes:
+        return store_bytes(values, to);
     }
-    if (form == InputForm::bytes || form == InputForm::summed_bytes) {
-      const int excess = form == InputForm::bytes ? 128 : 0;
-      uint8_t bytes[kBlock];
-      int sum = 0;
-      for (int i = 0; i < kBlock; ++i) {
-        const int value = static_cast<int>(values[i]);
-        bytes[i] = static_cast<uint8_t>(value + excess);
-        sum -= 8 * value;
-      }
-      std::memcpy(to, bytes, sizeof bytes);
-      if (form == InputForm::summed_bytes) std::memcpy(to + 4, &sum, sizeof sum);
-      return;
-    }
+  }
+
+ private:
+  static void store_pairs(const float* values, float* to) {
     uint32_t bits[kBlock], words[kBlock / 2];
     std::memcpy(bits, values, sizeof bits);
     for (int i = 0; i < kBlock / 2; ++i) words[i] = (bits[2 * i] >> 16) | (bits[2 * i + 1] & 0xFFFF0000u);
     std::memcpy(to, words, sizeof words);
+  }
+  void store_bytes(const float* values, float* to) const {
+    const int excess = form == InputForm::bytes ? 128 : 0;
+    uint8_t bytes[kBlock];
+    int sum = 0;
+    for (int i = 0; i < kBlock; ++i) {
+      const int value = static_cast<int>(values[i]);
+      bytes[i] = static_cast<uint8_t>(value + excess);
+      sum -= 8 * value;
+    }
+    std::memcpy(to, bytes, sizeof bytes);
+    if (form == InputForm::summed_bytes) std::memcpy(to + 4, &sum, sizeof sum);
   }
 };
 
@@ -114,5 +131,8 @@ struct Ahead {
 // AVX-512 with bf16 dot products and byte permutes (Zen 4, Sapphire Rapids); null for f32 and on other
 // machines.
 const LinearTiles* avx512_bf16_tiles(WeightFormat format);
+
+// AMX (Sapphire Rapids), or the same code with its tile unit played by plain code; likewise.
+const LinearTiles* amx_tiles(WeightFormat format, bool emulated);
 
 }  // namespace dvlm

@@ -6,6 +6,12 @@
 #include <cstdlib>
 #include <mutex>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "core/error.h"
 
 namespace dvlm {
@@ -13,13 +19,12 @@ namespace dvlm {
 namespace {
 
 constexpr int64_t kAll = HWY_TARGETS;
-constexpr const char* kAvx512Bf16 = "AVX512_BF16";
 
 int64_t best_of(int64_t targets) {
   return targets & -targets;
 }  // Highway numbers better sets lower
 
-bool machine_has_avx512_bf16() {
+bool has_avx512_bf16() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
@@ -29,32 +34,82 @@ bool machine_has_avx512_bf16() {
 #endif
 }
 
-std::atomic<bool> avx512_bf16{machine_has_avx512_bf16()};
+// The processor has tiles of bf16 and bytes, and the system lets this process use them.
+bool has_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kAll3 = kBf16 | kTile | kInt8;
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2)
+  unsigned a, b, c, d;
+  if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAll3) != kAll3) return false;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+bool has(DotProducts set) {
+  static const bool amx = has_amx();
+  return set == DotProducts::amx ? amx : set == DotProducts::none || has_avx512_bf16();
+}
+
+std::string_view name_of(DotProducts set) {
+  switch (set) {
+    case DotProducts::none:
+      return "";
+    case DotProducts::avx512_bf16:
+      return "AVX512_BF16";
+    case DotProducts::amx:
+      return "AMX";
+    case DotProducts::emulated_amx:
+      return "AMX_EMULATED";
+  }
+  return "";
+}
+
+DotProducts best_dot_products() {
+  return has(DotProducts::amx)           ? DotProducts::amx
+         : has(DotProducts::avx512_bf16) ? DotProducts::avx512_bf16
+                                         : DotProducts::none;
+}
+
+std::atomic<DotProducts>& chosen_dot_products() {
+  static std::atomic<DotProducts> chosen{best_dot_products()};
+  return chosen;
+}
 
 }  // namespace
 
-bool uses_avx512_bf16() {
-  return avx512_bf16.load(std::memory_order_relaxed);
+DotProducts dot_products() {
+  return chosen_dot_products().load(std::memory_order_relaxed);
 }
 
 std::string supported_isas() {
-  std::string names = machine_has_avx512_bf16() ? kAvx512Bf16 : "";
-  hwy::SetSupportedTargetsForTest(0);
-  for (int64_t rest = hwy::SupportedTargets() & kAll; rest != 0; rest &= rest - 1) {
-    if (!names.empty()) names += ", ";
-    names += hwy::TargetName(best_of(rest));
+  std::string names;
+  const auto add = [&](std::string_view name) { names.append(names.empty() ? "" : ", ").append(name); };
+  for (const DotProducts set : {DotProducts::amx, DotProducts::avx512_bf16}) {
+    if (has(set)) add(name_of(set));
   }
+  const int64_t forced = hwy::SupportedTargets();
+  hwy::SetSupportedTargetsForTest(0);
+  for (int64_t rest = hwy::SupportedTargets() & kAll; rest != 0; rest &= rest - 1)
+    add(hwy::TargetName(best_of(rest)));
+  hwy::SetSupportedTargetsForTest(forced);
   return names;
 }
 
 std::string_view isa_name() {
-  return uses_avx512_bf16() ? kAvx512Bf16 : hwy::TargetName(best_of(hwy::SupportedTargets() & kAll));
+  const DotProducts set = dot_products();
+  return set != DotProducts::none ? name_of(set) : hwy::TargetName(best_of(hwy::SupportedTargets() & kAll));
 }
 
 void force_isa(std::string_view name) {
   hwy::SetSupportedTargetsForTest(0);
   const int64_t all = hwy::SupportedTargets() & kAll;
-  const bool best = name.empty() || (name == kAvx512Bf16 && machine_has_avx512_bf16());
+  DotProducts set = name.empty() ? best_dot_products() : DotProducts::none;
+  for (const DotProducts some : {DotProducts::avx512_bf16, DotProducts::amx, DotProducts::emulated_amx}) {
+    if (name == name_of(some) && has(some)) set = some;
+  }
+  const bool best = name.empty() || set != DotProducts::none;
   int64_t chosen = best ? all : 0;
   for (int64_t rest = all; rest != 0 && !best; rest &= rest - 1) {
     if (name == hwy::TargetName(best_of(rest))) chosen = best_of(rest);
@@ -63,7 +118,7 @@ void force_isa(std::string_view name) {
     fail("the instruction set '{}' is not one that this machine and program have: use one of {}",
          printable(name), supported_isas());
   }
-  avx512_bf16 = best && machine_has_avx512_bf16();
+  chosen_dot_products() = set;
   hwy::SetSupportedTargetsForTest(chosen);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }

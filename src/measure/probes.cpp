@@ -4,9 +4,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <numeric>
+#include <vector>
 
 #include "kernels/pages.h"
 #include "kernels/targets.h"
+#include "kernels/tile_unit.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -36,7 +39,7 @@ __attribute__((target("avx512f"))) float fused_multiply_adds(int64_t rounds) {
   return lanes[0] + lanes[15];
 }
 
-__attribute__((target("avx512f,avx512bf16"))) float dot_products(int64_t rounds) {
+__attribute__((target("avx512f,avx512bf16"))) float pair_products(int64_t rounds) {
   __m512 sums[16];
   for (auto& sum : sums) sum = _mm512_setzero_ps();
   const auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3F80));  // 1
@@ -50,6 +53,36 @@ __attribute__((target("avx512f,avx512bf16"))) float dot_products(int64_t rounds)
   float lanes[16];
   _mm512_storeu_ps(lanes, total);
   return lanes[0] + lanes[15];
+}
+
+void tile_products(int64_t rounds) {
+  using T = HardwareTiles;
+  TileShapes shapes;
+  for (int tile = 0; tile < 8; ++tile) shapes.set(tile, kTileRows);
+  T::configure(shapes);  // zeroes the tiles
+  for (int64_t i = 0; i < rounds; ++i) {
+    T::multiply_bf16<0, 4, 6>(), T::multiply_bf16<1, 4, 7>();
+    T::multiply_bf16<2, 5, 6>(), T::multiply_bf16<3, 5, 7>();
+  }
+  T::release();
+}
+
+// Runs the multiplications that linear layers use for bf16; returns floating-point operations.
+double multiply(int64_t rounds) {
+  static std::atomic<int> sink;
+  switch (dot_products()) {
+    case DotProducts::amx:
+      tile_products(rounds);
+      return 4.0 * 2 * kTileRows * 16 * 32 * static_cast<double>(rounds);
+    case DotProducts::avx512_bf16:
+    case DotProducts::emulated_amx:
+      sink += static_cast<int>(pair_products(rounds));
+      return 16.0 * 4 * 16 * static_cast<double>(rounds);
+    case DotProducts::none:
+      sink += static_cast<int>(fused_multiply_adds(rounds));
+      return 16.0 * 2 * 16 * static_cast<double>(rounds);
+  }
+  return 0;
 }
 #endif
 
@@ -89,15 +122,14 @@ double read_bandwidth(ThreadPool& pool, int trials) {
 double multiply_rate(ThreadPool& pool, int trials) {
 #if defined(__x86_64__)
   if (!__builtin_cpu_supports("avx512f")) return 0;
-  constexpr int64_t kRounds = 2'000'000;
-  static std::atomic<int> sink;
+  constexpr int64_t kRounds = 1'000'000;
   double best = 0;
   for (int trial = 0; trial < trials; ++trial) {
+    std::vector<double> operations(static_cast<size_t>(pool.threads()));
     const auto start = std::chrono::steady_clock::now();
-    const bool pairs = uses_avx512_bf16();
-    pool.run(
-        [&](int) { sink += static_cast<int>(pairs ? dot_products(kRounds) : fused_multiply_adds(kRounds)); });
-    best = std::max(best, (pairs ? 4.0 : 2.0) * 16 * 16 * kRounds * pool.threads() / seconds_since(start));
+    pool.run([&](int thread) { operations[static_cast<size_t>(thread)] = multiply(kRounds); });
+    const double seconds = seconds_since(start);
+    best = std::max(best, std::accumulate(operations.begin(), operations.end(), 0.0) / seconds);
   }
   return best;
 #else

@@ -199,6 +199,7 @@ std::vector<std::string> isas() {
        at = all.find(", ", at) == all.npos ? all.size() : all.find(", ", at) + 2) {
     out.push_back(all.substr(at, all.find(", ", at) - at));
   }
+  if (all.find("AVX512_BF16") != all.npos) out.push_back("AMX_EMULATED");
   return out;
 }
 

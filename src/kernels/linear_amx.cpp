@@ -1,0 +1,321 @@
+// Linear layers on AMX tiles. Up to 32 rows share one reading of a panel: two tiles of rows times two tiles
+// of 16 outputs. e4m3 and four-bit weights are widened into a small ring in L1 just ahead of the
+// multiplications.
+#include "kernels/linear_avx512.h"
+
+#if defined(__x86_64__)
+#include "kernels/tile_unit.h"
+
+DVLM_PUSH_AVX512
+
+namespace dvlm {
+
+namespace {
+
+constexpr size_t kStep = kPanel * 4;          // bytes of a panel's words for one pair or quad of inputs
+constexpr size_t kPiece = kTileRows * kStep;  // what two tiles of weights hold
+constexpr int kRing = 4, kLead = 2;           // pieces, and how many are widened ahead of the one in use
+
+// Weights of one panel, piece by piece. A piece is 16 steps of 32 words, zero beyond the last input, as
+// bf16_panels and int8_panels have them.
+struct Bf16Pieces {
+  static constexpr int kInputs = 32, kBytesPerInput = kPanel * 2, kInputsPerStep = 2;
+  static constexpr bool kInt8 = false, kGroups = false, kInPlace = true;
+  static constexpr InputForm kForm = InputForm::tile_pairs;
+};
+struct Int8Pieces {
+  static constexpr int kInputs = 64, kBytesPerInput = kPanel, kInputsPerStep = 4;
+  static constexpr bool kInt8 = true, kGroups = false, kInPlace = true;
+  static constexpr InputForm kForm = InputForm::tile_bytes;
+};
+struct Fp8Pieces {
+  static constexpr int kInputs = 32, kBytesPerInput = kPanel, kInputsPerStep = 2;
+  static constexpr bool kInt8 = false, kGroups = false, kInPlace = false;
+  static constexpr InputForm kForm = InputForm::tile_pairs;
+  E4m3Pairs pairs;
+  void widen(const std::byte* from, std::byte* to) const {
+    __m512i words[2];
+    pairs.widen(from, words);
+    _mm512_store_si512(to, words[0]);
+    _mm512_store_si512(to + 64, words[1]);
+  }
+};
+struct Int4Pieces {
+  static constexpr int kInputs = kInt4Group, kBytesPerInput = kPanel / 2, kInputsPerStep = 4;
+  static constexpr bool kInt8 = true, kGroups = true, kInPlace = false;
+  static constexpr InputForm kForm = InputForm::tile_bytes;
+  void widen(const std::byte* from, std::byte* to) const {
+    const __m512i halves = _mm512_load_si512(from), low = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
+    _mm512_store_si512(to, _mm512_sub_epi8(_mm512_and_si512(halves, low), eight));
+    _mm512_store_si512(to + 64, _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi32(halves, 4), low), eight));
+  }
+};
+
+template <class Pieces>
+class Stream {
+ public:
+  // `weights`: of the panel, behind scales. Pieces [first, last).
+  Stream(const std::byte* weights, int inputs, int first, int last)
+      : weights_(weights), inputs_(inputs), next_(first), last_(last) {
+    for (int i = 0; i < kLead; ++i) prepare();
+  }
+
+  // The piece to multiply now; widens one that comes later.
+  const std::byte* take(int piece) {
+    prepare();
+    const bool whole = (piece + 1) * Pieces::kInputs <= inputs_;
+    if (Pieces::kInPlace && whole) return at(piece);
+    return ring_[piece % kRing];
+  }
+
+ private:
+  static constexpr size_t kSource = Pieces::kBytesPerInput * Pieces::kInputsPerStep;  // bytes of a step
+
+  const std::byte* at(int piece) const {
+    return weights_ + static_cast<size_t>(piece) * Pieces::kInputs * Pieces::kBytesPerInput;
+  }
+
+  void prepare() {
+    if (next_ >= last_) return;
+    const int piece = next_++, left = inputs_ - piece * Pieces::kInputs;
+    const std::byte* from = at(piece);
+    std::byte* to = ring_[piece % kRing];
+    if (left >= Pieces::kInputs) {
+      if constexpr (!Pieces::kInPlace) {
+        for (int s = 0; s < kTileRows; ++s) pieces_.widen(from + s * kSource, to + s * kStep);
+      }
+      return;
+    }
+    // Panels of four-bit weights are whole groups; others end with the last input.
+    const int steps =
+        Pieces::kGroups ? kTileRows : (left + Pieces::kInputsPerStep - 1) / Pieces::kInputsPerStep;
+    for (int s = 0; s < steps; ++s) {
+      if constexpr (Pieces::kInPlace)
+        std::memcpy(to + s * kStep, from + s * kSource, kStep);
+      else
+        pieces_.widen(from + s * kSource, to + s * kStep);
+    }
+    std::memset(to + steps * kStep, 0, kPiece - steps * kStep);
+  }
+
+  Pieces pieces_;
+  const std::byte* weights_;
+  int inputs_, next_, last_;
+  alignas(64) std::byte ring_[kRing][kPiece];
+};
+
+// Tiles 0 to 3 hold sums: with up to 16 rows of two panels, [panel][16 outputs]; with more, of one panel,
+// [16 rows][16 outputs]. Tiles 4 and 5 hold inputs, 6 and 7 weights.
+template <class Unit, class Pieces, bool kWide>
+struct Multiplication {
+  static constexpr int kPanels = kWide ? 1 : 2;
+  static constexpr size_t kRowBytes = kPanel * sizeof(float);
+
+  static void configure(int rows) {
+    TileShapes shapes;
+    const int upper = kWide ? kTileRows : rows, lower = kWide ? rows - kTileRows : rows;
+    shapes.set(0, upper), shapes.set(1, upper), shapes.set(2, lower), shapes.set(3, lower);
+    shapes.set(4, upper), shapes.set(5, lower), shapes.set(6, kTileRows), shapes.set(7, kTileRows);
+    Unit::configure(shapes);
+  }
+
+  static void zero() {
+    Unit::template zero<0>(), Unit::template zero<1>(), Unit::template zero<2>(), Unit::template zero<3>();
+  }
+
+  // `sums(p)`: [rows][32] of panel p, in memory.
+  template <class Place>
+  static void load(int panels, const Place& sums) {
+    Unit::template load<0>(sums(0), kRowBytes), Unit::template load<1>(sums(0) + 16, kRowBytes);
+    if (!kWide && panels == 1) return;
+    auto* second = kWide ? sums(0) + kTileRows * kPanel : sums(1);
+    Unit::template load<2>(second, kRowBytes), Unit::template load<3>(second + 16, kRowBytes);
+  }
+  template <class Place>
+  static void store(int panels, const Place& sums) {
+    Unit::template store<0>(sums(0), kRowBytes), Unit::template store<1>(sums(0) + 16, kRowBytes);
+    if (!kWide && panels == 1) return;
+    auto* second = kWide ? sums(0) + kTileRows * kPanel : sums(1);
+    Unit::template store<2>(second, kRowBytes), Unit::template store<3>(second + 16, kRowBytes);
+  }
+
+  template <int Sums, int A, int B>
+  static void multiply() {
+    if constexpr (Pieces::kInt8)
+      Unit::template multiply_int8<Sums, A, B>();
+    else
+      Unit::template multiply_bf16<Sums, A, B>();
+  }
+
+  static void weights(const std::byte* piece) {
+    Unit::template load<6>(piece, kStep), Unit::template load<7>(piece + 64, kStep);
+  }
+
+  // `x`: lines of the rows.
+  static void piece(const float* x, const std::byte* first, const std::byte* second) {
+    Unit::template load<4>(x, kTileBytes);
+    weights(first);
+    multiply<0, 4, 6>(), multiply<1, 4, 7>();
+    if constexpr (kWide) {
+      Unit::template load<5>(x + kTileRows * kTileBytes / sizeof(float), kTileBytes);
+      multiply<2, 5, 6>(), multiply<3, 5, 7>();
+    } else if (second) {
+      weights(second);
+      multiply<2, 4, 6>(), multiply<3, 4, 7>();
+    }
+  }
+};
+
+// sums += the integers of a group of inputs times its scales.
+void add_scaled(const float* integers, const std::byte* scales, int rows, float* sums) {
+  for (int v = 0; v < kVectors; ++v) {
+    const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(scales + v * 32));
+    const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    for (int r = 0; r < rows; ++r) {
+      const __m512 values = _mm512_cvtepi32_ps(_mm512_load_si512(integers + r * kPanel + v * 16));
+      float* sum = sums + r * kPanel + v * 16;
+      _mm512_store_ps(sum, _mm512_fmadd_ps(values, scale, _mm512_load_ps(sum)));
+    }
+  }
+}
+
+// All rows of the visit's group times one or two neighbouring panels. Its tiles are configured.
+template <class Unit, class Pieces, bool kWide>
+void panels_of_group(const LinearJob& job, const LinearVisit& visit, int first_panel, int panels) {
+  using M = Multiplication<Unit, Pieces, kWide>;
+  using Sums = float[kMaxGroup][kPanel];
+  const int inputs = job.w->inputs(), rows = job.rows(visit.group), first_row = job.first_row(visit.group);
+  const int first = visit.first / Pieces::kInputs,
+            last = (visit.last + Pieces::kInputs - 1) / Pieces::kInputs;
+  const size_t panel_bytes = job.w->panel_bytes();
+  const size_t scale_bytes =
+      Pieces::kGroups ? static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16) : 0;
+  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
+  const std::byte* weights = panel + scale_bytes;
+  const size_t line = static_cast<size_t>(rows) * kTileBytes / sizeof(float);
+  const float* x =
+      job.inputs +
+      static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks * words_per_block(Pieces::kForm)) +
+      static_cast<size_t>(first) * line;
+  const auto partial = [&](int p) {
+    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row) * kPanel;
+  };
+  alignas(64) Sums sums[M::kPanels], integers[Pieces::kGroups ? M::kPanels : 1];
+  const auto sums_of = [&](int p) { return sums[p][0]; };
+  const auto integers_of = [&](int p) { return integers[p][0]; };
+
+  if constexpr (Pieces::kGroups) {
+    for (int p = 0; p < panels; ++p) {
+      if (first == 0)
+        std::memset(sums[p], 0, sizeof sums[p]);
+      else
+        std::copy_n(partial(p), rows * kPanel, sums[p][0]);
+    }
+  } else if (first == 0) {
+    M::zero();
+  } else {
+    M::load(panels, partial);
+  }
+
+  Stream<Pieces> one(weights, inputs, first, last);
+  Stream<Pieces> two(weights + panel_bytes, inputs, first, panels > 1 ? last : first);
+  Ahead ahead(weights + static_cast<size_t>(visit.first) * Pieces::kBytesPerInput, Pieces::kBytesPerInput,
+              panel_bytes * static_cast<size_t>(panels), visit);
+  for (int i = first; i < last; ++i, x += line) {
+    for (int b = 0; b < Pieces::kInputs / kBlock; ++b) ahead.fetch();
+    if constexpr (Pieces::kGroups) M::zero();
+    M::piece(x, one.take(i), panels > 1 ? two.take(i) : nullptr);
+    if constexpr (Pieces::kGroups) {
+      M::store(panels, integers_of);
+      for (int p = 0; p < panels; ++p)
+        add_scaled(
+            integers[p][0],
+            panel + static_cast<size_t>(p) * panel_bytes + static_cast<size_t>(i) * kPanel * sizeof(bf16),
+            rows, sums[p][0]);
+    }
+  }
+
+  if (visit.last != inputs) {
+    if constexpr (!Pieces::kGroups)
+      M::store(panels, partial);
+    else
+      for (int p = 0; p < panels; ++p) std::copy_n(sums[p][0], rows * kPanel, partial(p));
+    return;
+  }
+  if constexpr (!Pieces::kGroups) M::store(panels, sums_of);
+  for (int p = 0; p < panels; ++p) {
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < kVectors; ++v) {
+        const float* sum = sums[p][r] + v * 16;
+        const bool whole = Pieces::kInt8 && !Pieces::kGroups;  // sums are integers
+        finish(whole ? _mm512_cvtepi32_ps(_mm512_load_si512(sum)) : _mm512_load_ps(sum), job, first_row + r,
+               (first_panel + p) * kPanel + v * 16);
+      }
+    }
+  }
+}
+
+int panels_of(int rows) {
+  return rows > kTileRows ? 1 : 2;
+}
+
+template <class Unit, class Pieces>
+void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
+  const int rows = job.rows(visit.group), step = panels_of(rows);
+  if (step == 1)
+    Multiplication<Unit, Pieces, true>::configure(rows);
+  else
+    Multiplication<Unit, Pieces, false>::configure(rows);
+  for (; panel < end; panel += step) {
+    const int panels = std::min(step, end - panel);
+    if (step == 1)
+      panels_of_group<Unit, Pieces, true>(job, visit, panel, panels);
+    else
+      panels_of_group<Unit, Pieces, false>(job, visit, panel, panels);
+  }
+  Unit::release();
+}
+
+template <class Unit, class Pieces>
+const LinearTiles* tiles_for() {
+  static constexpr LinearTiles kTiles = [] {
+    LinearTiles tiles{{}, panels_of, 2 * kTileRows, Pieces::kForm};
+    for (auto& entry : tiles.by_rows) entry = some_panels<Unit, Pieces>;
+    return tiles;
+  }();
+  return &kTiles;
+}
+
+template <class Unit>
+const LinearTiles* tiles_on(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32_panels:
+      return nullptr;
+    case WeightFormat::bf16_panels:
+      return tiles_for<Unit, Bf16Pieces>();
+    case WeightFormat::fp8_panels:
+      return tiles_for<Unit, Fp8Pieces>();
+    case WeightFormat::int8_panels:
+      return tiles_for<Unit, Int8Pieces>();
+    case WeightFormat::int4_panels:
+      return tiles_for<Unit, Int4Pieces>();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+const LinearTiles* amx_tiles(WeightFormat format, bool emulated) {
+  return emulated ? tiles_on<EmulatedTiles>(format) : tiles_on<HardwareTiles>(format);
+}
+
+}  // namespace dvlm
+
+HWY_POP_ATTRIBUTES
+#else
+namespace dvlm {
+const LinearTiles* amx_tiles(WeightFormat, bool) {
+  return nullptr;
+}
+}  // namespace dvlm
+#endif
