@@ -72,6 +72,7 @@ nlohmann::json to_json(const DecodeTiming& t) {
                         {"ms", t.ms},
                         {"tokens_per_s", t.tokens_per_s()},
                         {"tokens_per_nfe", t.tokens_per_nfe()}};
+  if (t.fused > 0) out["fused_rounds"] = t.fused;
   for (const auto& [block, rounds] : t.blocks) out["blocks"][std::to_string(block)] = rounds;
   return out;
 }
@@ -99,7 +100,8 @@ void bench_decode(DecodeBench& options) {
       "| precision | decoder | block | tokens | passes | tokens/pass | tokens/s | speed-up | rounds |\n"
       "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
   for (const DecodeTiming& t : timings) {
-    std::string rounds;
+    std::string rounds =
+        t.fused > 0 ? std::to_string(t.fused) + " of " + std::to_string(t.rounds) + " fused" : "";
     for (const auto& [block, count] : t.blocks)
       rounds += (rounds.empty() ? "" : ", ") + std::to_string(count) + " of " + std::to_string(block);
     std::printf("| %s | %s | %d | %d | %d | %.2f | %.2f | %.2fx | %s |\n", t.precision.c_str(),
@@ -144,7 +146,7 @@ void add_bench_decode(CLI::App& bench) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--decoders", options->decode.decoders, "Which decoders; the first is the base")
-      ->check(CLI::IsMember({"ar", "spec", "auto"}))
+      ->check(CLI::IsMember({"ar", "spec", "fused", "auto"}))
       ->delimiter(',')
       ->capture_default_str();
   add_draft_option(*command, options->draft_precision);
@@ -153,6 +155,9 @@ void add_bench_decode(CLI::App& bench) {
                    "Block sizes of spec; auto takes any up to the largest")
       ->check(CLI::Range(2, 256))
       ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--branches", options->decode.branches, "Outcomes that a pass of fused drafts for")
+      ->check(CLI::Range(1, 256))
       ->capture_default_str();
   command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
       ->check(CLI::Range(1, 100'000))

@@ -57,7 +57,7 @@ void add_eval(CLI::App& app) {
   command
       ->add_option("--decoders", options->decoders,
                    "Which decoders, in this order; the first is the base of comparison")
-      ->check(CLI::IsMember({"ar", "mdm", "spec", "auto"}))
+      ->check(CLI::IsMember(kDecoders))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Use only the first N examples")

@@ -132,10 +132,12 @@ EngineOptions engine_options(const ModelOptions& options) {
 
 void add_decoder_option(CLI::App& command, DecodingOptions& options) {
   command
-      .add_option("-d,--decoder", options.decoder,
-                  "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation; "
-                  "auto: spec with block sizes chosen by measured costs")
-      ->check(CLI::IsMember({"ar", "mdm", "spec", "auto"}))
+      .add_option(
+          "-d,--decoder", options.decoder,
+          "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation; "
+          "fused: spec whose passes verify and draft at once; auto: spec or fused with block sizes chosen "
+          "by measured costs")
+      ->check(CLI::IsMember(kDecoders))
       ->capture_default_str();
 }
 
@@ -143,6 +145,10 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
   DecodeOptions& decode = options.decode;
   command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")
       ->check(CLI::Range(2, 256));
+  command
+      .add_option("--branches", decode.branches, "fused: how many outcomes of verification a pass drafts for")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
       ->capture_default_str();
   command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();

@@ -33,11 +33,13 @@ std::span<const Segment> DecoderBase::next() {
     plan();
   else
     plan_prefill();
-  return {&segment_, 1};
+  return segments_;
 }
 
 std::span<const TokenId> DecoderBase::take(const Logits& logits) {
-  DVLM_ASSERT(logits.rows == static_cast<int>(segment_.logit_rows.size()));
+  size_t rows = 0;
+  for (const Segment& segment : segments_) rows += segment.logit_rows.size();
+  DVLM_ASSERT(logits.rows == static_cast<int>(rows));
   emitted_.clear();
   if (prefilled_) {
     ++stats_.nfe;
@@ -55,33 +57,51 @@ std::span<const TokenId> DecoderBase::take(const Logits& logits) {
 
 void DecoderBase::plan_prefill() {
   const auto held = static_cast<size_t>(committed());
-  segment_ = {};
-  segment_.sequence = &sequence_;
-  segment_.tokens = std::span(prompt_.tokens).subspan(held);
-  segment_.positions = std::span(prompt_.rope.positions).subspan(held);
-  segment_.features = prompt_.features;
-  segment_.context = committed();
-  segment_.keep = true;
-  prefill_row_.assign(1, static_cast<int>(segment_.tokens.size()) - 1);
-  segment_.logit_rows = prefill_row_;
+  const auto tokens = std::span(prompt_.tokens).subspan(held);
+  prefill_row_.assign(1, static_cast<int>(tokens.size()) - 1);
+  segments_.assign(1, {.sequence = &sequence_,
+                       .tokens = tokens,
+                       .positions = std::span(prompt_.rope.positions).subspan(held),
+                       .features = prompt_.features,
+                       .context = committed(),
+                       .keep = true,
+                       .logit_rows = prefill_row_});
+}
+
+// Of generated tokens from index `first` on, for the next segment.
+std::span<const Position> DecoderBase::positions(int first, size_t count) {
+  std::vector<Position>& out = positions_.emplace_back();
+  for (int i = first; i < first + static_cast<int>(count); ++i) {
+    const int position = i + prompt_.rope.delta;
+    out.push_back({position, position, position});
+  }
+  return out;
 }
 
 void DecoderBase::set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows,
                            bool approximate) {
   positions_.clear();
-  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
-    const int position = committed() + i + prompt_.rope.delta;
-    positions_.push_back({position, position, position});
-  }
-  segment_ = {};
-  segment_.sequence = &sequence_;
-  segment_.tokens = tokens;
-  segment_.positions = positions_;
-  segment_.visibility = visibility;
-  segment_.context = committed();
-  segment_.keep = visibility == Visibility::causal;
-  segment_.approximate = approximate;
-  segment_.logit_rows = rows;
+  segments_.assign(1, {.sequence = &sequence_,
+                       .tokens = tokens,
+                       .positions = positions(committed(), tokens.size()),
+                       .features = {},
+                       .visibility = visibility,
+                       .context = committed(),
+                       .keep = visibility == Visibility::causal,
+                       .approximate = approximate,
+                       .logit_rows = rows});
+}
+
+void DecoderBase::add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows) {
+  segments_.push_back({.sequence = &sequence_,
+                       .tokens = masks,
+                       .positions = positions(committed() + accepted, masks.size()),
+                       .features = {},
+                       .visibility = Visibility::bidirectional,
+                       .context = committed(),
+                       .parent = 0,
+                       .parent_tokens = accepted,
+                       .logit_rows = rows});
 }
 
 bool DecoderBase::emit(TokenId token) {

@@ -10,10 +10,6 @@ namespace dvlm {
 
 // A generated token's life: it is chosen from a row of logits and emitted at once; its K/V are written by the
 // next causal pass. So between rounds the sequence holds everything but the newest token, last_.
-//
-// The fused decoder of spec 7.4 needs nothing more from Segment: the draft under test is one causal segment
-// that is kept, and the masks of group g are a bidirectional segment with that one as parent and
-// parent_tokens = g + 1.
 class DecoderBase : public Decoder {
  public:
   DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
@@ -28,6 +24,10 @@ class DecoderBase : public Decoder {
   // not. `tokens` and `rows` must live until take().
   void set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows,
                 bool approximate = false);
+
+  // Adds to a causal pass a draft for the case that its first `accepted` tokens are right: `masks` behind
+  // those, seeing them and each other (spec 7.4).
+  void add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows);
 
   // Emits `token` and checks the stop rules; false when the text ends with it.
   bool emit(TokenId token);
@@ -47,14 +47,15 @@ class DecoderBase : public Decoder {
 
  private:
   void plan_prefill();
+  std::span<const Position> positions(int first, size_t count);
   bool is_stop(TokenId token) const;
 
   const Prompt& prompt_;
   const int prompt_tokens_;
   int max_tokens_;
   bool prefilled_ = false;
-  Segment segment_;
-  std::vector<Position> positions_;
+  std::vector<Segment> segments_;
+  std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<int> prefill_row_;
   std::vector<TokenId> emitted_;
 };

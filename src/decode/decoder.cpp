@@ -20,6 +20,7 @@ std::string DecodeOptions::problem() const {
   if (max_tokens < 1) return fmt::format("max_tokens must be at least 1, not {}", max_tokens);
   if (block_size < 1 || block_size > kMaxBlock)
     return fmt::format("block_size must be 1 to {}, not {}", kMaxBlock, block_size);
+  if (branches < 1) return fmt::format("branches must be at least 1, not {}", branches);
   if (sub_block < 1) return fmt::format("sub_block must be at least 1, not {}", sub_block);
   if (!(threshold >= 0 && threshold <= 1)) return fmt::format("threshold must be 0 to 1, not {}", threshold);
   if (!(sampling.temperature >= 0) || std::isinf(sampling.temperature))
@@ -45,6 +46,7 @@ std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence,
     case DecoderKind::masked_diffusion:
       return make_masked_diffusion(prompt, sequence, options);
     case DecoderKind::speculative:
+    case DecoderKind::fused:
     case DecoderKind::automatic:
       return make_speculative(prompt, sequence, options);
   }

@@ -14,9 +14,9 @@
 
 namespace dvlm {
 
-// automatic: speculative, with a block size for every round (1: no draft) from what drafts and passes are
-// worth.
-enum class DecoderKind { autoregressive, masked_diffusion, speculative, automatic };
+// speculative: a pass drafts, a pass verifies; fused: a pass verifies and drafts; automatic: either, with a
+// block size for every round (1: no draft), from what drafts and passes are worth.
+enum class DecoderKind { autoregressive, masked_diffusion, speculative, fused, automatic };
 enum class FinishReason { none, stop, length, cancelled };
 
 struct SamplingOptions {
@@ -31,6 +31,7 @@ struct DecodeOptions {
   int block_size = 32;     // tokens per draft, including the known first one; automatic: at most
   double threshold = 0.9;  // tau of masked diffusion
   int sub_block = 8;       // masked diffusion: tokens denoised together, left to right
+  int branches = 4;        // fused: numbers of right drafts that a pass prepares for; block_size: all
   int max_tokens = 512;
   SamplingOptions sampling = {};
   TokenId mask_token = -1;  // required by masked diffusion and speculation
@@ -57,6 +58,7 @@ struct DecodeStats {
   int nfe = 0;     // passes after prefill
   int rounds = 0;  // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
   int tokens = 0;  // emitted, stop token included
+  int fused = 0;   // rounds of a single pass, which also drafted
   std::map<int, int> blocks;          // automatic: rounds by block size
   double tokens_per_nfe() const;      // tokens after the first, which prefill gives, per pass
   double accepted_per_round() const;  // the same per round

@@ -1,6 +1,7 @@
-// Linear self-speculation (spec 7.3): a bidirectional pass drafts a block, a causal pass over the same tokens
-// verifies it. Every emitted token is what the causal pass picks behind an accepted prefix, so the text is
-// AR's.
+// Self-speculation. A bidirectional pass drafts a block and a causal pass over the same tokens verifies it
+// (linear, spec 7.3); or the verifying pass carries, for the most probable numbers of right drafts, masks
+// that draft what would follow (fused, spec 7.4, pruned). Every emitted token is what the causal rows pick
+// behind an accepted prefix, so the text is AR's.
 #include <algorithm>
 #include <numeric>
 
@@ -13,42 +14,75 @@ class Speculative final : public DecoderBase {
  public:
   Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
       : DecoderBase(prompt, sequence, options),
-        chooser_(options.kind == DecoderKind::automatic ? options.chooser : nullptr) {}
+        chooser_(options.kind == DecoderKind::automatic ? options.chooser : nullptr),
+        history_(options.block_size),
+        masks_(static_cast<size_t>(options.block_size), options.mask_token),
+        every_row_(masks_.size()) {
+    std::iota(every_row_.begin(), every_row_.end(), 0);
+  }
 
  private:
+  // A draft for the case that the first `accepted` tokens of the block are right.
+  struct Branch {
+    int accepted, first_row, masks;
+  };
+
   void plan() override {
     if (!drafted_) begin_round();
-    const auto rows = std::span<const int>(rows_);
-    if (drafted_)
-      set_pass(block_, Visibility::causal, rows);
-    else  // row i drafts the token behind it, so the last row's logits are of no use
+    const auto rows = std::span<const int>(every_row_).first(block_.size());
+    branches_.clear();
+    if (!drafted_) {  // row i drafts the token behind it, so the last row's logits are of no use
       set_pass(block_, Visibility::bidirectional, rows.first(rows.size() - 1), true);
+      return;
+    }
+    set_pass(block_, Visibility::causal, rows);
+    add_branches();
   }
 
   void begin_round() {
     // A block of b emits at most b tokens; rows for more would be thrown away.
     const int most = std::min(options_.block_size, remaining());
-    const auto size = static_cast<size_t>(chooser_ ? chooser_->choose(most) : most);
-    if (chooser_) ++stats_.blocks[static_cast<int>(size)];
-    block_.assign(size, options_.mask_token);
-    block_[0] = last_;
-    rows_.resize(size);
-    std::iota(rows_.begin(), rows_.end(), 0);
-    drafted_ = size == 1;  // nothing to draft
+    const bool fused = options_.kind == DecoderKind::fused;
+    plan_ = chooser_ ? chooser_->choose(most) : RoundPlan{most, fused ? options_.branches : 0};
+    if (block_.empty()) block_.assign(1, last_);
+    // A draft that a branch made is there for nothing.
+    drafted_ = block_.size() > 1 || plan_.branches > 0 || plan_.block == 1;
+    if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), options_.mask_token);
+    block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
     ++stats_.rounds;
+    stats_.fused += plan_.branches > 0;
+    if (chooser_) ++stats_.blocks[static_cast<int>(block_.size())];
+  }
+
+  void add_branches() {
+    if (plan_.branches == 0) return;
+    const int size = static_cast<int>(block_.size());
+    const DraftHistory& history = chooser_ ? chooser_->branches() : history_;
+    int row = size;
+    for (const int accepted : history.likely_ends(size, plan_.branches, kPriorBranchChance)) {
+      const int masks = std::min(plan_.block, remaining() - accepted) - 1;
+      if (masks < 1) continue;
+      add_branch(std::span<const TokenId>(masks_).first(static_cast<size_t>(masks)), accepted,
+                 std::span<const int>(every_row_).first(static_cast<size_t>(masks)));
+      branches_.push_back({accepted, row, masks});
+      row += masks;
+    }
   }
 
   void absorb(const Logits& logits) override {
     if (drafted_)
       verify(logits);
     else
-      draft(logits);
+      draft(logits, 0, static_cast<int>(block_.size()) - 1);
   }
 
-  // The draft draws with the number that verification will use at the same position: the likelier a match.
-  void draft(const Logits& logits) {
-    for (int i = 1; i < static_cast<int>(block_.size()); ++i)
-      block_[i] = sampler_.pick(logits.row(i - 1), committed() + i, draft_ban());
+  // Fills the block behind its first token from `count` rows. A draft draws with the number that verification
+  // will use at the same position: the likelier a match.
+  void draft(const Logits& logits, int first_row, int count) {
+    block_.resize(static_cast<size_t>(count) + 1);
+    for (int i = 1; i <= count; ++i)
+      block_[static_cast<size_t>(i)] =
+          sampler_.pick(logits.row(first_row + i - 1), committed() + i, draft_ban());
     drafted_ = true;
   }
 
@@ -59,18 +93,33 @@ class Speculative final : public DecoderBase {
     while (going && matches && accepted < size) {
       last_ = sampler_.pick(logits.row(accepted), start + accepted + 1);
       ++accepted;
-      matches = accepted < size && last_ == block_[accepted];
+      matches = accepted < size && last_ == block_[static_cast<size_t>(accepted)];
       going = emit(last_);
     }
     sequence_.truncate(start + accepted);
-    if (chooser_) chooser_->record(size, accepted - 1, matches);
+    if (chooser_)
+      chooser_->record(size, accepted - 1, matches, branched_);
+    else
+      history_.record(size, accepted - 1, matches);
+    block_.assign(1, last_);
+    branched_ = false;
+    for (const Branch& branch : branches_) {
+      if (!going || branch.accepted != accepted) continue;
+      draft(logits, branch.first_row, branch.masks);
+      branched_ = true;
+    }
     drafted_ = false;
   }
 
-  std::shared_ptr<BlockChooser> chooser_;  // or null: blocks of one size
-  bool drafted_ = false;                   // block_ holds a draft that waits for verification
-  std::vector<TokenId> block_;             // last_ and the draft
-  std::vector<int> rows_;
+  std::shared_ptr<BlockChooser> chooser_;  // or null: rounds of one kind
+  DraftHistory history_;                   // without a chooser: of this text
+  RoundPlan plan_;
+  std::vector<TokenId> block_;    // last_ and its draft, when there is one
+  bool drafted_ = false;          // block_ waits for verification
+  bool branched_ = false;         // its draft was made by a branch
+  std::vector<Branch> branches_;  // of the pass that runs
+  const std::vector<TokenId> masks_;
+  std::vector<int> every_row_;
 };
 
 }  // namespace

@@ -350,6 +350,8 @@ std::string_view name_of(DecoderKind kind) {
       return "mdm";
     case DecoderKind::speculative:
       return "spec";
+    case DecoderKind::fused:
+      return "fused";
     case DecoderKind::automatic:
       return "auto";
   }

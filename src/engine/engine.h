@@ -90,7 +90,7 @@ class Engine {
   std::unique_ptr<Impl> impl_;
 };
 
-std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec", "auto"
+std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec", "fused", "auto"
 std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"
 
 }  // namespace dvlm

@@ -12,7 +12,7 @@ using nlohmann::json;
 
 DecoderKind decoder_kind(const std::string& name) {
   for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
-                                 DecoderKind::speculative, DecoderKind::automatic})
+                                 DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic})
     if (name_of(kind) == name) return kind;
   fail("there is no decoder \"{}\"; choose ar, mdm, spec or auto", printable(name));
 }
@@ -26,8 +26,8 @@ Precision parse_precision(const std::string& name) {
 
 Request parse_request(const json& request_json, const ModelConfig& config) {
   static const std::set<std::string> kKeys = {
-      "messages", "decoder", "block_size", "threshold",  "sub_block",  "max_tokens",   "temperature",
-      "top_k",    "top_p",   "seed",       "min_pixels", "max_pixels", "add_vision_id"};
+      "messages",    "decoder", "block_size", "branches", "threshold",  "sub_block",  "max_tokens",
+      "temperature", "top_k",   "top_p",      "seed",     "min_pixels", "max_pixels", "add_vision_id"};
   const JsonObject object(request_json, "request");
   for (const auto& [key, unused] : request_json.items())
     if (!kKeys.count(key)) fail("request: the key \"{}\" is not known", printable(key));
@@ -42,6 +42,7 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   decode.block_size = static_cast<int>(object.integer("block_size", 2, 256, config.block_size));
   decode.threshold = object.number("threshold", 0, 1, decode.threshold);
   decode.sub_block = static_cast<int>(object.integer("sub_block", 1, 256, decode.sub_block));
+  decode.branches = static_cast<int>(object.integer("branches", 1, 256, decode.branches));
   decode.max_tokens = static_cast<int>(object.integer("max_tokens", 1, 1 << 20, decode.max_tokens));
   decode.sampling.temperature = object.number("temperature", 0, 100, 0);
   decode.sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));
@@ -82,6 +83,7 @@ json answer_json(const Answer& answer, const DecodeOptions& decode) {
                 {"decode_ms", answer.decode_ms},
                 {"tokens_per_s", answer.tokens_per_s()},
                 {"peak_rss_bytes", peak_rss_bytes()}}}};
+  if (stats.fused > 0) out["stats"]["fused_rounds"] = stats.fused;
   for (const auto& [block, rounds] : stats.blocks) out["stats"]["blocks"][std::to_string(block)] = rounds;
   return out;
 }

@@ -35,6 +35,8 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
   timing.ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   timing.tokens += decoder->stats().tokens - 1;
   timing.nfe += decoder->stats().nfe;
+  timing.rounds += decoder->stats().rounds;
+  timing.fused += decoder->stats().fused;
   for (const auto& [block, rounds] : decoder->stats().blocks) timing.blocks[block] += rounds;
 }
 
@@ -61,10 +63,13 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
     for (const std::string& decoder : options.decoders) {
       const DecoderKind kind = decoder_kind(decoder);
       std::vector<int> blocks = options.blocks;
-      if (kind != DecoderKind::speculative) blocks = {largest};
+      if (kind == DecoderKind::autoregressive || kind == DecoderKind::automatic) blocks = {largest};
       for (const int block : blocks) {
-        const DecodeOptions decode{
-            .kind = kind, .block_size = block, .mask_token = kMask, .chooser = chooser};
+        const DecodeOptions decode{.kind = kind,
+                                   .block_size = block,
+                                   .branches = options.branches,
+                                   .mask_token = kMask,
+                                   .chooser = chooser};
         const int shown = kind == DecoderKind::autoregressive ? 1 : block;
         contestants.push_back(
             {models.back().get(),

@@ -6,9 +6,9 @@ namespace dvlm {
 
 struct DecodeTiming {
   std::string precision;  // "bf16" or "fp8"
-  std::string decoder;    // "ar", "spec" or "auto"
+  std::string decoder;    // "ar", "spec", "fused" or "auto"
   int block_size = 1;     // automatic: the most it may take
-  int tokens = 0, nfe = 0;
+  int tokens = 0, nfe = 0, rounds = 0, fused = 0;
   double ms = 0;              // decoding alone, without prefill
   std::map<int, int> blocks;  // automatic: rounds by block size
   double tokens_per_s() const { return ms > 0 ? 1000 * tokens / ms : 0; }
@@ -17,10 +17,11 @@ struct DecodeTiming {
 
 struct DecodeBenchOptions {
   std::string shape = "3b";
-  std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "auto"};
+  std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "fused", "auto"};
   DraftPrecision draft = DraftPrecision::same;
   std::vector<int> blocks = {8, 16, 32};  // of spec; auto may take any up to the largest
   int prompt = 256;                       // tokens before the answer
+  int branches = 4;                       // of fused
   int max_tokens = 64;                    // of each answer
   size_t answers = 4;                     // at most
 };

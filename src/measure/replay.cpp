@@ -39,10 +39,15 @@ class Recorder {
   }
 
   RecordedAnswer record(const std::vector<int>& blocks) {
-    RecordedAnswer out{static_cast<int>(answer_.size()), {}};
+    RecordedAnswer out{static_cast<int>(answer_.size()), {}, {}};
     for (size_t p = 1; p < answer_.size(); ++p) {
-      for (const int block : blocks) out.accepted[block].push_back(drafts_right(p, block));
-      run({&answer_[p - 1], 1}, Visibility::causal, {});
+      for (const int block : blocks) {
+        std::vector<TokenId> tokens(static_cast<size_t>(block), mask_);
+        out.branched[block].push_back(drafts_right(p, std::span(tokens).subspan(1), false));
+        tokens[0] = answer_[p - 1];
+        out.accepted[block].push_back(drafts_right(p, tokens, true));
+      }
+      run({&answer_[p - 1], 1}, Visibility::causal, false, {});
     }
     return out;
   }
@@ -73,7 +78,8 @@ class Recorder {
   }
 
   // A pass behind what is committed, which a causal one joins.
-  Logits run(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows) {
+  Logits run(std::span<const TokenId> tokens, Visibility visibility, bool approximate,
+             std::span<const int> rows) {
     positions_.clear();
     for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
       const int at = sequence_->length() + i + delta_;
@@ -86,17 +92,17 @@ class Recorder {
                           .visibility = visibility,
                           .context = sequence_->length(),
                           .keep = visibility == Visibility::causal,
-                          .approximate = visibility == Visibility::bidirectional,
+                          .approximate = approximate,
                           .logit_rows = rows};
     return model_.forward({&segment, 1});
   }
 
-  int drafts_right(size_t p, int block) {
-    std::vector<TokenId> tokens(static_cast<size_t>(block), mask_);
-    tokens[0] = answer_[p - 1];
-    std::vector<int> rows(static_cast<size_t>(block - 1));
+  // Of the drafts for tokens p and on that a bidirectional pass over a block makes, which knows its first
+  // token or, as a branch, is masks alone.
+  int drafts_right(size_t p, std::span<const TokenId> tokens, bool known_first) {
+    std::vector<int> rows(tokens.size() - (known_first ? 1 : 0));
     std::iota(rows.begin(), rows.end(), 0);
-    const Logits logits = run(tokens, Visibility::bidirectional, rows);
+    const Logits logits = run(tokens, Visibility::bidirectional, known_first, rows);
     int right = 0;
     while (right < logits.rows && p + static_cast<size_t>(right) < answer_.size() &&
            likeliest(logits.row(right), mask_, valid_) == answer_[p + static_cast<size_t>(right)]) {
@@ -131,14 +137,37 @@ std::vector<RecordedAnswer> record_acceptance(const EngineOptions& model,
 }
 
 void write_acceptance(const std::filesystem::path& file, const std::vector<RecordedAnswer>& answers) {
+  const auto by_block = [](const RecordedAnswer::RightDrafts& right) {
+    nlohmann::ordered_json out = nlohmann::ordered_json::object();
+    for (const auto& [block, counts] : right) out[std::to_string(block)] = counts;
+    return out;
+  };
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   for (const RecordedAnswer& answer : answers) {
-    nlohmann::ordered_json blocks;
-    for (const auto& [block, accepted] : answer.accepted) blocks[std::to_string(block)] = accepted;
-    json.push_back({{"tokens", answer.tokens}, {"accepted", blocks}});
+    json.push_back({{"tokens", answer.tokens},
+                    {"accepted", by_block(answer.accepted)},
+                    {"branched", by_block(answer.branched)}});
   }
   write_file(file, json.dump() + "\n");
 }
+
+namespace {
+
+RecordedAnswer::RightDrafts read_right_drafts(const JsonObject& blocks, int tokens, const std::string& file) {
+  RecordedAnswer::RightDrafts out;
+  for (int block = 2; block <= 1024; ++block) {
+    const std::string key = std::to_string(block);
+    if (!blocks.has(key.c_str())) continue;
+    for (const int64_t right : blocks.integers(key.c_str(), 0, block - 1, 1 << 20))
+      out[block].push_back(static_cast<int>(right));
+    if (std::ssize(out[block]) != tokens - 1)
+      fail("{}: block {} of an answer has {} numbers, expected {}", file, block, out[block].size(),
+           tokens - 1);
+  }
+  return out;
+}
+
+}  // namespace
 
 std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
   const nlohmann::json json = read_json(file);
@@ -146,27 +175,26 @@ std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
   std::vector<RecordedAnswer> out;
   for (const nlohmann::json& entry : json) {
     const JsonObject object(entry, file.string());
-    RecordedAnswer answer{static_cast<int>(object.integer("tokens", 2, 1 << 20)), {}};
-    const JsonObject blocks = object.object("accepted");
-    for (int block = 2; block <= 1024; ++block) {
-      const std::string key = std::to_string(block);
-      if (!blocks.has(key.c_str())) continue;
-      for (const int64_t accepted : blocks.integers(key.c_str(), 0, block - 1, 1 << 20))
-        answer.accepted[block].push_back(static_cast<int>(accepted));
-      if (std::ssize(answer.accepted[block]) != answer.tokens - 1)
-        fail("{}: block {} of an answer has {} numbers, expected {}", file.string(), block,
-             answer.accepted[block].size(), answer.tokens - 1);
-    }
+    RecordedAnswer answer{static_cast<int>(object.integer("tokens", 2, 1 << 20)), {}, {}};
+    answer.accepted = read_right_drafts(object.object("accepted"), answer.tokens, file.string());
+    if (object.has("branched"))
+      answer.branched = read_right_drafts(object.object("branched"), answer.tokens, file.string());
     if (answer.accepted.empty()) fail("{}: an answer has no blocks", file.string());
     out.push_back(std::move(answer));
   }
   return out;
 }
 
-int ReplayModel::accepted(int position, int block) const {
-  auto found = answer_.accepted.lower_bound(block);
-  if (found == answer_.accepted.end()) --found;
-  const auto at = static_cast<size_t>(position - 1);
+// `next`: place in the answer of the first token that the draft may get right.
+int ReplayModel::right_drafts(const Segment& draft, int next) const {
+  const bool branch = draft.parent >= 0;
+  const auto& recorded = branch ? answer_.branched : answer_.accepted;
+  if (recorded.empty())
+    fail("the recording holds no drafts of branches: make it anew with dvlm bench record");
+  const int block = static_cast<int>(draft.tokens.size()) + (branch ? 1 : 0);
+  auto found = recorded.lower_bound(block);
+  if (found == recorded.end()) --found;
+  const auto at = static_cast<size_t>(next - 1);
   return at < found->second.size() ? std::min(found->second[at], block - 1) : 0;
 }
 
@@ -174,9 +202,9 @@ Logits ReplayModel::forward(std::span<const Segment> segments) {
   const Logits logits = inner_.forward(segments);
   int at = 0;
   for (const Segment& segment : segments) {
-    const int next = segment.context + 1 - prompt_;  // place in the answer of what row 0 predicts
+    const int next = segment.context + segment.parent_tokens + 1 - prompt_;  // place of what row 0 predicts
     const bool draft = segment.visibility == Visibility::bidirectional;
-    const int right = draft ? accepted(next, static_cast<int>(segment.tokens.size())) : 0;
+    const int right = draft ? right_drafts(segment, next) : 0;
     for (const int row : segment.logit_rows) {
       const std::span<const float> values = logits.row(at++);
       const bool wrong = draft && row >= right;

@@ -16,9 +16,10 @@ namespace dvlm {
 // What drafts were worth in one answer.
 struct RecordedAnswer {
   int tokens = 0;
-  // By block size: accepted[p - 1] drafts of a block that began with token p - 1 as its known token were
-  // right, for p = 1 .. tokens - 1.
-  std::map<int, std::vector<int>> accepted;
+  // By block size, for p = 1 .. tokens - 1: so many drafts for tokens p and on were right.
+  using RightDrafts = std::map<int, std::vector<int>>;  // [p - 1]
+  RightDrafts accepted;                                 // of a block that began with token p - 1
+  RightDrafts branched;  // of a branch, which saw the tokens before p - 1; empty: not recorded
 };
 
 // Greedy answers to `examples`, with drafts of every size in `blocks` tried at every token. Shows a progress
@@ -46,7 +47,7 @@ class ReplayModel : public Model {
   static TokenId token(int n) { return 1 + n % 512; }
 
  private:
-  int accepted(int position, int block) const;
+  int right_drafts(const Segment& draft, int next) const;
 
   Model& inner_;
   const RecordedAnswer& answer_;

@@ -52,9 +52,14 @@ class FakeModel : public Model {
     values_.clear();
     int rows = 0;
     for (const Segment& segment : segments) {
-      check(segment);
+      check(segment, segments);
       auto& kv = dynamic_cast<Kv&>(*segment.sequence);
       std::vector<TokenId> prefix(kv.tokens.begin(), kv.tokens.begin() + segment.context);
+      if (segment.parent >= 0) {
+        const auto parent = segments[static_cast<size_t>(segment.parent)].tokens.first(
+            static_cast<size_t>(segment.parent_tokens));
+        prefix.insert(prefix.end(), parent.begin(), parent.end());
+      }
       for (const int row : segment.logit_rows) {
         auto visible = prefix;
         const bool causal = segment.visibility == Visibility::causal;
@@ -74,21 +79,29 @@ class FakeModel : public Model {
   int prompt_tokens = 0;    // where generated tokens begin
   int largest_segment = 0;  // after prefill
   size_t features = 0;      // floats seen so far
+  int branches = 0;         // segments seen so far that have a parent
 
  private:
-  void check(const Segment& segment) {
+  void check(const Segment& segment, std::span<const Segment> segments) {
     auto& kv = dynamic_cast<Kv&>(*segment.sequence);
-    ASSERT_EQ(segment.positions.size(), segment.tokens.size());
-    ASSERT_EQ(segment.context, kv.length());
-    ASSERT_EQ(segment.keep, segment.visibility == Visibility::causal) << "only causal passes leave K/V";
-    ASSERT_EQ(segment.parent, -1);
     const int size = static_cast<int>(segment.tokens.size());
+    ASSERT_EQ(segment.positions.size(), segment.tokens.size());
+    ASSERT_EQ(segment.keep, segment.visibility == Visibility::causal) << "only causal passes leave K/V";
+    if (segment.parent >= 0) {  // a branch of the causal segment before it, whose K/V are kept by now
+      const Segment& parent = segments[static_cast<size_t>(segment.parent)];
+      ASSERT_TRUE(segment.visibility == Visibility::bidirectional && parent.keep);
+      ASSERT_TRUE(segment.parent_tokens >= 1 && segment.parent_tokens <= std::ssize(parent.tokens));
+      ASSERT_EQ(segment.context, parent.context);
+      ++branches;
+    } else {
+      ASSERT_EQ(segment.context, kv.length());
+    }
     if (kv.capacity > 0) {
-      ASSERT_LE(segment.context + size, kv.capacity);
+      ASSERT_LE(segment.context + segment.parent_tokens + size, kv.capacity);
     }
     for (const int row : segment.logit_rows) ASSERT_TRUE(row >= 0 && row < size);
     for (int i = 0; i < size; ++i) {
-      const int index = segment.context + i;
+      const int index = segment.context + segment.parent_tokens + i;
       if (index < prompt_tokens) continue;
       ASSERT_EQ(segment.positions[i], (Position{index + delta, index + delta, index + delta}));
     }
@@ -129,10 +142,10 @@ inline FakeModel::Draft hashed_draft(int vocab, FakeModel::Next next, TokenId ma
   return [=](std::span<const TokenId> prefix, std::span<const TokenId> block, int i) {
     std::vector<TokenId> text(prefix.begin(), prefix.end());
     FakeModel::Row row;
+    if (block[0] == mask) row = next(text);  // a branch
     for (int j = 0; j <= i; ++j) {
       TokenId token = block[j];
-      if (j > 0 && token == mask)
-        token = static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
+      if (token == mask) token = static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
       text.push_back(token);
       row = next(text);
     }

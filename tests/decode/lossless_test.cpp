@@ -73,7 +73,7 @@ class Lossless : public testing::TestWithParam<Precision> {};
 TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
   ThreadPool one(1), two(2);
   std::set<int> sizes;
-  int compared = 0, accepted = 0, rounds = 0, distinct = 0;
+  int compared = 0, accepted = 0, rounds = 0, distinct = 0, fused_accepted = 0;
   for (uint64_t seed = 0; seed < kModels; ++seed) {
     const TemporaryFolder folder;
     const ModelConfig config = config_of(seed);
@@ -105,6 +105,15 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
           accepted += got.stats.tokens - 1 - got.stats.rounds;
           rounds += got.stats.rounds;
         }
+        DecodeOptions fused = options;
+        fused.kind = DecoderKind::fused;
+        for (const int block : {8, 16, 32}) {
+          fused.block_size = block;
+          fused.branches = 1 + static_cast<int>(seed % 5);
+          const Decoded got = decode(*model, prompt, fused);
+          ASSERT_EQ(got.tokens, expected.tokens) << "fused, model " << seed << ", block " << block;
+          fused_accepted += got.stats.tokens - 1 - got.stats.rounds;
+        }
         // Block sizes that change from round to round, and steps without a draft.
         DecodeOptions automatic = options;
         automatic.kind = DecoderKind::automatic;
@@ -122,12 +131,74 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
   }
   EXPECT_EQ(compared, kModels * 3 * 2 * 6);
   EXPECT_GT(accepted, rounds / 20) << "drafts that are never right would test little";
+  EXPECT_GT(fused_accepted, 0);
   EXPECT_GT(distinct, kModels * 3 * 5) << "and so would texts that repeat themselves";
   EXPECT_GE(sizes.size(), 4) << "block sizes that never change would test little";
   RecordProperty("distinct_tokens", distinct);
   RecordProperty("texts", compared);
   RecordProperty("accepted_drafts", accepted);
   RecordProperty("rounds", rounds);
+}
+
+// Several requests, each with a decoder of its own, in one pass: drafts of one beside verification of
+// another.
+TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {
+  ThreadPool pool(2);
+  const TemporaryFolder folder;
+  const ModelConfig config = config_of(7);
+  const Checkpoint checkpoint(make_random_model(config, 7, folder.path(), DType::bf16));
+  const auto model = load_native(checkpoint, pool, {.precision = GetParam(), .draft = DraftPrecision::int4});
+  std::vector<Prompt> prompts;
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    Prompt prompt = prompt_of(seed, *model);
+    prompts.push_back(std::move(prompt));
+  }
+  std::vector<std::vector<TokenId>> expected, got(prompts.size());
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  std::vector<std::unique_ptr<Decoder>> decoders;
+  constexpr DecoderKind kKinds[] = {DecoderKind::autoregressive, DecoderKind::speculative,
+                                    DecoderKind::fused};
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    DecodeOptions options{.kind = DecoderKind::autoregressive,
+                          .block_size = 4 << i % 3,
+                          .max_tokens = 20 + 5 * static_cast<int>(i),
+                          .sampling = {i % 2 ? 1.0 : 0.0, 0, 0.95, i},
+                          .mask_token = config.text.vocab_size - 1};
+    expected.push_back(decode(*model, prompts[i], options).tokens);
+    options.kind = kKinds[i % 3];
+    sequences.push_back(model->new_sequence(200));
+    decoders.push_back(make_decoder(prompts[i], *sequences.back(), options));
+  }
+  int shared = 0;
+  for (;;) {
+    std::vector<Segment> segments;
+    std::vector<std::pair<size_t, int>> parts;  // decoder, its rows
+    for (size_t i = 0; i < decoders.size(); ++i) {
+      if (decoders[i]->finished() != FinishReason::none) continue;
+      const int first = static_cast<int>(segments.size());
+      int rows = 0;
+      for (Segment segment : decoders[i]->next()) {
+        if (segment.parent >= 0) segment.parent += first;
+        rows += static_cast<int>(segment.logit_rows.size());
+        segments.push_back(segment);
+      }
+      parts.emplace_back(i, rows);
+    }
+    if (parts.empty()) break;
+    shared += parts.size() > 1;
+    const Logits logits = model->forward(segments);
+    int at = 0;
+    for (const auto& [i, rows] : parts) {
+      const auto values =
+          logits.values.subspan(static_cast<size_t>(at) * static_cast<size_t>(logits.vocab),
+                                static_cast<size_t>(rows) * static_cast<size_t>(logits.vocab));
+      const auto emitted = decoders[i]->take({values, rows, logits.vocab});
+      got[i].insert(got[i].end(), emitted.begin(), emitted.end());
+      at += rows;
+    }
+  }
+  EXPECT_EQ(got, expected);
+  EXPECT_GT(shared, 10);
 }
 
 // After any decoder the sequence holds what a causal pass over the text would have written: the next turn's

@@ -68,6 +68,34 @@ TEST(Speculative, AcceptsTheMatchingPrefix) {
   EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 0, 3, 0, 3}));
 }
 
+TEST(Fused, VerifiesAndDraftsInOnePass) {
+  auto model = scripted({7}, 100);
+  auto options = speculative(4, 14);
+  options.kind = DecoderKind::fused;
+  const auto result = decode(model, make_prompt({7}), options);
+  EXPECT_EQ(result.tokens, count_to(14));
+  // Prefill, a step that drafts too, then every pass gives a block.
+  EXPECT_EQ(result.emitted_per_pass, (std::vector<int>{1, 1, 4, 4, 4}));
+  EXPECT_EQ(result.stats.fused, 4);
+}
+
+TEST(Fused, AnOutcomeWithoutABranchCostsOneStep) {
+  auto model = scripted({7}, 2);  // of a block of 4, two drafts are right
+  auto options = speculative(4, 20);
+  options.kind = DecoderKind::fused;
+  options.branches = 4;
+  const auto all = decode(model, make_prompt({7}), options);
+  EXPECT_EQ(all.tokens, count_to(20));
+  EXPECT_EQ(std::vector<int>(all.emitted_per_pass.begin(), all.emitted_per_pass.begin() + 5),
+            (std::vector<int>{1, 1, 3, 3, 3}));
+  options.branches = 1;  // first for the likeliest outcome before anything is known: all are right
+  const auto one = decode(model, make_prompt({7}), options);
+  EXPECT_EQ(one.tokens, count_to(20));
+  EXPECT_EQ(std::vector<int>(one.emitted_per_pass.begin(), one.emitted_per_pass.begin() + 4),
+            (std::vector<int>{1, 1, 3, 1}));
+  EXPECT_EQ(*(one.emitted_per_pass.end() - 2), 3) << "it has learned where verification ends";
+}
+
 TEST(Speculative, StopsAtAnEosThatPrefillGives) {
   auto model = scripted({7, kEos}, 100);
   const auto result = decode(model, make_prompt({7}, {kEos}), speculative(4, 9));
@@ -149,8 +177,8 @@ TEST(Speculative, EmitsTheMaskTokenWhenVerificationSaysSo) {
 }
 
 TEST(Speculative, EndsAtTheContextLimit) {
-  for (const auto kind :
-       {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative}) {
+  for (const auto kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
+                          DecoderKind::speculative, DecoderKind::fused}) {
     for (int limit = 4; limit < 16; ++limit) {
       auto model = scripted({7, 7, 7}, 100);
       auto options = speculative(4, 100);
@@ -209,7 +237,7 @@ TEST(Speculative, TiesAreBrokenTheSameWayEverywhere) {
 
 TEST(Speculative, TextIsAutoregressiveTextOnScriptedModels) {
   int compared = 0;
-  double accepted = 0;
+  double accepted = 0, fused_accepted = 0;
   for (uint64_t seed = 0; seed < 60; ++seed) {
     const auto next = hashed_next(kVocab, seed);
     const double accuracy = uniform(seed, 9, 0);
@@ -239,11 +267,21 @@ TEST(Speculative, TextIsAutoregressiveTextOnScriptedModels) {
         ASSERT_LE(got.committed, static_cast<int>(tokens.size() + got.tokens.size()));
         accepted = std::max(accepted, got.stats.accepted_per_round());
         ++compared;
+        for (const int branches : {1, 3, block}) {
+          options.branches = branches;
+          const Decoded fused = run(DecoderKind::fused, block);
+          ASSERT_EQ(fused.tokens, expected.tokens)
+              << "fused, seed " << seed << ", block " << block << ", T " << temperature;
+          ASSERT_EQ(fused.finish, expected.finish);
+          ASSERT_LE(fused.committed, static_cast<int>(tokens.size() + fused.tokens.size()));
+          fused_accepted = std::max(fused_accepted, fused.stats.accepted_per_round());
+        }
       }
     }
   }
   EXPECT_EQ(compared, 60 * 3 * 8);
   EXPECT_GT(accepted, 4) << "the drafts must sometimes be right for this test to mean anything";
+  EXPECT_GT(fused_accepted, 4);
 }
 
 // Drawing the draft with verification's random number makes equal distributions agree always.

@@ -49,7 +49,9 @@ TEST(TimePasses, fills_in_every_column) {
 }
 
 RecordedAnswer answer_with(int tokens, int block, int accepted) {
-  return {tokens, {{block, std::vector<int>(static_cast<size_t>(tokens - 1), accepted)}}};
+  const RecordedAnswer::RightDrafts right = {
+      {block, std::vector<int>(static_cast<size_t>(tokens - 1), accepted)}};
+  return {tokens, right, right};
 }
 
 TEST(Replay, gives_a_random_model_the_recorded_rounds) {
@@ -57,16 +59,18 @@ TEST(Replay, gives_a_random_model_the_recorded_rounds) {
   const std::vector<RecordedAnswer> answers = {answer_with(41, 8, 4)};
   const auto timings = time_decoders({.shape = "tiny",
                                       .precisions = {"bf16"},
-                                      .decoders = {"ar", "spec"},
+                                      .decoders = {"ar", "spec", "fused"},
                                       .blocks = {8},
                                       .prompt = 20,
+                                      .branches = 8,
                                       .answers = 1},
                                      answers, pool);
-  ASSERT_EQ(timings.size(), 2);
+  ASSERT_EQ(timings.size(), 3);
   EXPECT_EQ(timings[0].tokens, 40);
   EXPECT_EQ(timings[0].nfe, 40);
   EXPECT_EQ(timings[1].tokens, 40);
   EXPECT_EQ(timings[1].nfe, 16);  // 8 rounds of 4 drafts and one token more, two passes each
+  EXPECT_EQ(timings[2].nfe, 9);   // a step, then such rounds of one pass each
 }
 
 TEST(Replay, lets_auto_choose_among_recorded_sizes) {
@@ -109,10 +113,17 @@ TEST(Replay, records_what_drafts_are_worth) {
   for (int p = 1; p < 20; ++rounds)
     p += 1 + std::min(answers[0].accepted.at(8)[static_cast<size_t>(p - 1)], 20 - p - 1);
   EXPECT_EQ(engine.generate(request).stats.rounds, rounds);
+  request.decode.kind = DecoderKind::fused;
+  request.decode.branches = 8;
+  rounds = 1;  // a step that drafts
+  for (int p = 2; p < 20; ++rounds)
+    p += 1 + std::min(answers[0].branched.at(8)[static_cast<size_t>(p - 1)], 20 - p - 1);
+  EXPECT_EQ(engine.generate(request).stats.rounds, rounds);
 
   const TemporaryFolder out;
   write_acceptance(out / "a.json", answers);
   EXPECT_EQ(read_acceptance(out / "a.json")[0].accepted, answers[0].accepted);
+  EXPECT_EQ(read_acceptance(out / "a.json")[0].branched, answers[0].branched);
   write_file(out / "a.json", R"([{"tokens": 5, "accepted": {"8": [1, 2]}}])");
   EXPECT_THROW(read_acceptance(out / "a.json"), Error);
 }
