@@ -7,6 +7,7 @@
 #include "evaluate/metrics.h"
 #include "kernels/targets.h"
 #include "measure/decoding.h"
+#include "measure/image.h"
 #include "measure/passes.h"
 #include "options.h"
 
@@ -130,6 +131,83 @@ void bench_record(const Recording& options) {
                                                      options.max_tokens));
 }
 
+struct ImageBench {
+  ImageBenchOptions image;
+  std::string size = "644x476";
+  int threads = 0;
+  bool json = false;
+};
+
+nlohmann::json to_json(const ImageTiming& t) {
+  return {{"precision", t.precision},
+          {"width", t.width},
+          {"height", t.height},
+          {"image_tokens", t.image_tokens},
+          {"tokens", t.tokens},
+          {"preprocess_ms", t.preprocess_ms},
+          {"vision_ms", t.vision_ms},
+          {"prefill_ms", t.prefill_ms},
+          {"first_token_ms", t.first_token_ms()},
+          {"vision_flops", t.vision_flops},
+          {"prefill_flops", t.prefill_flops},
+          {"probe_gflops", t.probe_gflops},
+          {"vision_roofline_ratio", t.vision_ratio()},
+          {"prefill_roofline_ratio", t.prefill_ratio()}};
+}
+
+void bench_image(ImageBench& options) {
+  install_interrupt_handler();
+  apply_isa_variable();
+  int end = 0;
+  ImageBenchOptions& image = options.image;
+  if (std::sscanf(options.size.c_str(), "%5dx%5d%n", &image.width, &image.height, &end) != 2 ||
+      static_cast<size_t>(end) != options.size.size() || image.width < 1 || image.height < 1)
+    fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
+  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
+  const std::vector<ImageTiming> timings = time_images(image, pool);
+  if (options.json) {
+    nlohmann::json out = {{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
+    for (const ImageTiming& timing : timings) out["image"].push_back(to_json(timing));
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  std::printf("shape %s, %d threads, %s; roofline: work over the multiply rate, measured in turn\n\n",
+              image.shape.c_str(), pool.threads(), std::string(isa_name()).c_str());
+  std::printf(
+      "| precision | picture | prompt tokens | preprocess ms | vision ms | x roofline | prefill ms | x "
+      "roofline | "
+      "first token ms |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  for (const ImageTiming& t : timings)
+    std::printf("| %s | %dx%d | %d (%d of the picture) | %.1f | %.1f | %.2f | %.1f | %.2f | %.1f |\n",
+                t.precision.c_str(), t.width, t.height, t.tokens, t.image_tokens, t.preprocess_ms,
+                t.vision_ms, t.vision_ratio(), t.prefill_ms, t.prefill_ratio(), t.first_token_ms());
+}
+
+void add_bench_image(CLI::App& bench) {
+  auto options = std::make_shared<ImageBench>();
+  CLI::App* command = bench.add_subcommand(
+      "image", "Time a picture's way to the first token with random weights of a published shape");
+  command->add_option("--size", options->size, "Width x height of the picture")->capture_default_str();
+  command->add_option("--shape", options->image.shape, "Shape of the model")
+      ->check(CLI::IsMember({"3b", "tiny"}))
+      ->capture_default_str();
+  command->add_option("--precision", options->image.precisions, "Which precisions")
+      ->check(CLI::IsMember({"bf16", "fp8"}))
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--text-tokens", options->image.text_tokens, "Tokens of the question")
+      ->check(CLI::Range(1, 8192))
+      ->capture_default_str();
+  command->add_option("--repeats", options->image.repeats, "Rounds, of which the median is shown")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer("Example:\n  dvlm bench image --size 644x476 --precision bf16");
+  command->callback([options] { bench_image(*options); });
+}
+
 void add_bench_decode(CLI::App& bench) {
   auto options = std::make_shared<DecodeBench>();
   CLI::App* command = bench.add_subcommand(
@@ -231,6 +309,7 @@ void add_bench(CLI::App& app) {
   command->footer(
       "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
   command->callback([options] { bench_pass(*options); });
+  add_bench_image(*bench);
   add_bench_decode(*bench);
   add_bench_record(*bench);
 }

@@ -1,12 +1,12 @@
 #include "measure/decoding.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "engine/pass_costs.h"
 #include "engine/request_json.h"
+#include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 
 namespace dvlm {
@@ -30,9 +30,9 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
   const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
   const auto decoder = make_decoder(prompt, *sequence, options);
   decoder->take(replay.forward(decoder->next()));  // prefill
-  const auto start = std::chrono::steady_clock::now();
-  while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
-  timing.ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  timing.ms += milliseconds([&] {
+    while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
+  });
   timing.tokens += decoder->stats().tokens - 1;
   timing.nfe += decoder->stats().nfe;
   timing.rounds += decoder->stats().rounds;

@@ -1,12 +1,12 @@
 #include "measure/passes.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "measure/clock.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/native.h"
@@ -14,11 +14,6 @@
 namespace dvlm {
 
 namespace {
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 class Passes {
  public:
@@ -34,9 +29,7 @@ class Passes {
   }
 
   double timed_pass(int rows) {
-    const auto start = std::chrono::steady_clock::now();
-    pass(rows, false);
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    return milliseconds([&] { pass(rows, false); });
   }
 
   double bytes(int context) const {
@@ -47,24 +40,27 @@ class Passes {
   double flops(int rows, int context) const {
     const TextConfig& t = config_.text;
     const double attention = 4.0 * t.layers * t.heads * t.head_dim * rows * (context + rows / 2.0);
-    return 2 * rows * (linear_weights() + head_weights()) + attention;
+    return 2 * (rows * linear_weights() + logit_rows(rows) * head_weights()) + attention;
   }
 
  private:
+  static int logit_rows(int rows) { return rows > kWidestBlock ? 1 : rows; }
+
   void pass(int rows, bool keep) {
     const int context = sequence_->length();
     const std::vector<TokenId> tokens(static_cast<size_t>(rows), 5);
     std::vector<Position> positions;
     for (int i = context; i < context + rows; ++i) positions.push_back({i, i, i});
-    std::vector<int> every(static_cast<size_t>(keep ? 0 : rows));
-    std::iota(every.begin(), every.end(), 0);
+    const int logits = keep ? 0 : logit_rows(rows);
+    std::vector<int> wanted(static_cast<size_t>(logits));
+    std::iota(wanted.begin(), wanted.end(), rows - logits);
     const Segment segment{.sequence = sequence_.get(),
                           .tokens = tokens,
                           .positions = positions,
                           .features = {},
                           .context = context,
                           .keep = keep,
-                          .logit_rows = every};
+                          .logit_rows = wanted};
     model_->forward({&segment, 1});
   }
 

@@ -8,9 +8,11 @@
 
 namespace dvlm {
 
+constexpr int kWidestBlock = 128;  // a wider pass is a prompt's
+
 struct PassTiming {
   std::string precision;  // "bf16" or "fp8"
-  int rows = 0;           // tokens that enter the pass, each with logits
+  int rows = 0;           // tokens that enter the pass; each has logits, beyond kWidestBlock only the last
   int context = 0;        // committed tokens that they see
   double ms = 0;          // median
   double bytes = 0;       // weights and keys that the pass reads

@@ -1,0 +1,115 @@
+#include "measure/image.h"
+
+#include <algorithm>
+
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "core/random.h"
+#include "measure/clock.h"
+#include "measure/probes.h"
+#include "measure/random_checkpoint.h"
+#include "model/native.h"
+#include "model/preprocessing.h"
+
+namespace dvlm {
+
+namespace {
+
+Image noise(int width, int height) {
+  Image image;
+  image.width = width;
+  image.height = height;
+  image.pixels.resize(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
+  Random random(1);
+  for (auto& value : image.pixels) value = static_cast<uint8_t>(random.below(256));
+  return image;
+}
+
+// Spec 4.1: patches through the blocks, then four at a time through the merger.
+double vision_flops(const VisionConfig& v, const Grid& grid) {
+  const double patches = static_cast<double>(grid.patches()), hidden = v.hidden_size;
+  const double layer = patches * hidden * (4 * hidden + 3.0 * v.intermediate_size);
+  const double window = double{1} * v.window_size / v.patch_size * v.window_size / v.patch_size;
+  const double full = static_cast<double>(v.full_attention_blocks.size());
+  const double pairs = patches * (full * patches + (v.depth - full) * std::min(window, patches));
+  const double merged = hidden * v.spatial_merge_size * v.spatial_merge_size;
+  const double merger =
+      patches / (v.spatial_merge_size * v.spatial_merge_size) * merged * (merged + v.out_hidden_size);
+  return 2 * (patches * v.patch_elements() * hidden + v.depth * layer + 2 * pairs * hidden + merger);
+}
+
+// One logits row.
+double prefill_flops(const TextConfig& t, double rows) {
+  const double query = double{1} * t.heads * t.head_dim, kv = double{1} * t.kv_heads * t.head_dim;
+  const double layer = rows * t.hidden_size * (2 * query + 2 * kv + 3.0 * t.intermediate_size);
+  const double pairs = rows * (rows + 1) / 2;
+  return 2 * (t.layers * (layer + 2 * pairs * query) + double{1} * t.vocab_size * t.hidden_size);
+}
+
+// Picture, then text.
+struct Prompt {
+  std::vector<TokenId> tokens;
+  RopeIndex rope;
+
+  Prompt(const ModelConfig& config, const Grid& grid, int image_tokens, int text_tokens) {
+    tokens.assign(1, config.vision_start_token);
+    tokens.insert(tokens.end(), static_cast<size_t>(image_tokens), config.image_token);
+    tokens.push_back(config.vision_end_token);
+    tokens.insert(tokens.end(), static_cast<size_t>(text_tokens), 5);
+    const double still = 0;
+    rope = rope_index(tokens, {&grid, 1}, {&still, 1}, config);
+  }
+};
+
+ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool& pool) {
+  const ModelConfig& config = model.config();
+  const Image picture = noise(options.width, options.height);
+  const PreprocessOptions preprocessing = checkpoint_preprocessing(config);
+  std::vector<double> preprocess, vision, prefill, rate;
+  ImageTiming out;
+  for (int i = 0; i <= options.repeats; ++i) {  // in the first round buffers grow
+    rate.push_back(probes::multiply_rate(pool, 1) / 1e9);
+    Patches patches;
+    preprocess.push_back(milliseconds([&] { patches = preprocess_image(picture, preprocessing); }));
+    ImageFeatures features;
+    vision.push_back(milliseconds([&] { features = model.encode_image(patches); }));
+    const Prompt prompt(config, patches.grid, features.tokens, options.text_tokens);
+    const auto sequence = model.new_sequence(static_cast<int>(prompt.tokens.size()));
+    const int last = static_cast<int>(prompt.tokens.size()) - 1;
+    const Segment segment{.sequence = sequence.get(),
+                          .tokens = prompt.tokens,
+                          .positions = prompt.rope.positions,
+                          .features = features.values,
+                          .keep = true,
+                          .logit_rows = {&last, 1}};
+    prefill.push_back(milliseconds([&] { model.forward({&segment, 1}); }));
+    out.width = patches.resized.width, out.height = patches.resized.height;
+    out.image_tokens = features.tokens, out.tokens = static_cast<int>(prompt.tokens.size());
+    out.vision_flops = vision_flops(config.vision, patches.grid);
+    if (interrupted()) break;
+  }
+  out.prefill_flops = prefill_flops(config.text, out.tokens);
+  out.preprocess_ms = median_behind_first(preprocess);
+  out.vision_ms = median_behind_first(vision);
+  out.prefill_ms = median_behind_first(prefill);
+  out.probe_gflops = median_behind_first(rate);
+  return out;
+}
+
+}  // namespace
+
+std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPool& pool) {
+  const ModelConfig config = shape_named(options.shape);
+  std::vector<ImageTiming> out;
+  Progress progress("measuring pictures", std::ssize(options.precisions));
+  for (const std::string& precision : options.precisions) {
+    if (interrupted()) break;
+    const auto model = load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool);
+    out.push_back(time_one(*model, options, pool));
+    out.back().precision = precision;
+    progress.update(std::ssize(out));
+  }
+  return out;
+}
+
+}  // namespace dvlm

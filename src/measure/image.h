@@ -1,0 +1,36 @@
+// The time from a picture to the first token: preprocessing, vision tower, prefill.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+
+namespace dvlm {
+
+struct ImageTiming {
+  std::string precision;                                    // "bf16" or "fp8"
+  int width = 0, height = 0;                                // of the picture as the model sees it
+  int image_tokens = 0, tokens = 0;                         // of the prompt
+  double preprocess_ms = 0, vision_ms = 0, prefill_ms = 0;  // medians
+  double vision_flops = 0, prefill_flops = 0;               // multiplications and additions
+  double probe_gflops = 0;                                  // median, taken in turn
+  double first_token_ms() const { return preprocess_ms + vision_ms + prefill_ms; }
+  double vision_ratio() const {
+    return vision_ms * probe_gflops * 1e6 / vision_flops;
+  }  // x bound by multipliers
+  double prefill_ratio() const { return prefill_ms * probe_gflops * 1e6 / prefill_flops; }
+};
+
+struct ImageBenchOptions {
+  std::string shape = "3b";
+  std::vector<std::string> precisions = {"bf16", "fp8"};
+  int width = 644, height = 476;  // of the picture
+  int text_tokens = 32;           // of the prompt beside it
+  int repeats = 3;
+};
+
+// Random weights, a picture of noise. Shows a progress bar; stops early, with what was measured, when the
+// user interrupts. Throws Error for sizes that the model would refuse.
+std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPool& pool);
+
+}  // namespace dvlm
