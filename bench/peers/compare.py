@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
         help="llama.cpp's n_ubatch: rows that share a pass over the weights (default: 512, its own)",
     )
     parser.add_argument(
-        "--mmap", action="store_true", help="let llama.cpp map its file (its default) instead of reading it"
+        "--no-mmap", action="store_true", help="let llama.cpp read its file instead of mapping it"
     )
     parser.add_argument(
         "--layers",
@@ -153,7 +154,7 @@ def text_group(args: argparse.Namespace, key: str) -> Group:
             say(f"writing {gguf}")
         make_gguf.ensure(args.folder, kind, args.layers)
         options = [str(gguf), *threads, "--widest", str(widest), "--ubatch", str(args.ubatch)]
-        options += ["--mmap"] if args.mmap else []
+        options += ["--no-mmap"] if args.no_mmap else []
         say(f"llama.cpp loads {gguf}")
         peer = Worker(f"llama.cpp {kind.upper()}", "llama_worker.py", options, args.repeats)
     group = Group(key, GROUPS[key], comparable=args.layers == TextShape.layers)
@@ -220,6 +221,8 @@ def say(text: str) -> None:
 
 def main() -> None:
     args = parse_arguments()
+    # Ends by way of every `finally`: a stopped child would outlive us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if not os.access(args.dvlm, os.X_OK):
         raise Failure(f"there is no program {args.dvlm}; build it with ./dev build, or name it with --dvlm")
     about = {"machine": machine(), "threads": args.threads, "arguments": sys.argv[1:]}

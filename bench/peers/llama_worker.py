@@ -13,19 +13,33 @@ import llama_cpp as llama
 from shapes import TOKEN
 
 
+def set_fields(params: ctypes.Structure, **values) -> ctypes.Structure:
+    """Sets fields that must exist: ctypes takes any name, and llama.cpp renames fields now and then."""
+    for name, value in values.items():
+        if not hasattr(params, name):
+            raise SystemExit(f"{type(params).__name__} has no field {name} in this llama-cpp-python")
+        setattr(params, name, value)
+    return params
+
+
 class Passes:
     def __init__(self, path: str, threads: int, widest: int, ubatch: int, mmap: bool):
         llama.llama_backend_init()
-        model_params = llama.llama_model_default_params()
-        model_params.n_gpu_layers = 0
-        model_params.use_mmap = mmap
+        load_mode = llama.LLAMA_LOAD_MODE_MMAP if mmap else llama.LLAMA_LOAD_MODE_NONE
+        model_params = set_fields(
+            llama.llama_model_default_params(), n_gpu_layers=0, load_mode=load_mode
+        )
         self.model = llama.llama_model_load_from_file(path.encode(), model_params)
         if not self.model:
             raise SystemExit(f"llama.cpp cannot load {path}")
-        params = llama.llama_context_default_params()
-        params.n_ctx = params.n_batch = widest
-        params.n_ubatch = min(ubatch, widest)
-        params.n_threads = params.n_threads_batch = threads
+        params = set_fields(
+            llama.llama_context_default_params(),
+            n_ctx=widest,
+            n_batch=widest,
+            n_ubatch=min(ubatch, widest),
+            n_threads=threads,
+            n_threads_batch=threads,
+        )
         self.context = llama.llama_init_from_model(self.model, params)
         if not self.context:
             raise SystemExit("llama.cpp cannot make a context")
@@ -68,9 +82,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--widest", type=int, required=True, help="most rows of a pass")
     parser.add_argument("--ubatch", type=int, required=True, help="rows that share one pass over the weights")
-    parser.add_argument("--mmap", action="store_true", help="map the file instead of reading it")
+    parser.add_argument("--no-mmap", action="store_true", help="read the file instead of mapping it")
     args = parser.parse_args()
-    passes = Passes(args.gguf, args.threads, args.widest, args.ubatch, args.mmap)
+    passes = Passes(args.gguf, args.threads, args.widest, args.ubatch, not args.no_mmap)
     worker.serve(passes.about(), passes.timed)
 
 
