@@ -1,6 +1,7 @@
 """The measured programs as compare.py drives them: each has its own process, and only the one whose turn it
 is runs; the others are stopped (SIGSTOP)."""
 
+import atexit
 import json
 import os
 import pty
@@ -33,10 +34,10 @@ class Turn:
     logits: str = "all"  # or "last"
 
 
-def peak_bytes(pid: int) -> int:
-    """The largest resident set so far (VmHWM)."""
+def status_of(pid: int, key: str) -> str:
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE).group(1)) * 1024
+    found = re.search(rf"^{key}:\s+(\w+)", status, re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def finish(child: subprocess.Popen) -> tuple[str, int]:
@@ -50,18 +51,33 @@ def finish(child: subprocess.Popen) -> tuple[str, int]:
 
 
 class Process:
-    """A child that is stopped unless it is its turn."""
+    """A child that is stopped unless it is its turn.
+
+    It has a session of its own: the kernel continues the stopped members of a process group when the shell
+    that started the group ends.
+    """
 
     def __init__(self, command: list[str], **pipes):
         self.peak = 0
-        self.child = subprocess.Popen(command, text=True, **pipes)
+        self.child = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+        atexit.register(self.close)
+
+    def stopped(self) -> bool:
+        return self.child.poll() is None and status_of(self.child.pid, "State") == "T"
 
     def resume(self) -> None:
+        if not self.stopped():
+            raise Failure(f"{self.child.args[0]} has worked out of turn, or ended; run again")
         self.child.send_signal(signal.SIGCONT)
 
     def pause(self) -> None:
         self.child.send_signal(signal.SIGSTOP)
-        self.peak = max(self.peak, peak_bytes(self.child.pid))
+        deadline = time.monotonic() + 10
+        while not self.stopped():
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.child.args[0]} does not stop, or has ended")
+            time.sleep(0.001)
+        self.peak = max(self.peak, int(status_of(self.child.pid, "VmHWM")) * 1024)
 
     def close(self) -> None:
         if self.child.poll() is None:
