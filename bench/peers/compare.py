@@ -11,7 +11,6 @@ import platform
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import make_gguf
@@ -91,42 +90,29 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-@dataclass
-class Schedule:
-    """Rounds of turns. The programs change places from turn to turn, so that drift favours none."""
-
-    common: list[list[Turn]]  # per round, turns of both programs
-    alone: list[list[Turn]] = field(default_factory=list)  # per round, turns of the peer only
-
-    def announced(self) -> list[Turn]:
-        return [turn for turns in self.common for turn in turns]
+# Rounds of turns. The programs change places from turn to turn, so that drift favours none.
+Schedule = list[list[Turn]]
 
 
 def text_schedule(args: argparse.Namespace, precision: str) -> Schedule:
     long_rounds = {i * args.rounds // args.long_rounds for i in range(args.long_rounds)}
-    schedule = Schedule([], [])
-    for number in range(args.rounds):
-        rows = [1, 32] + ([LONG] if number in long_rounds else [])
-        schedule.common.append([Turn(f"{precision}, {n:,} row{'s' * (n > 1)}", n) for n in rows])
-        last = Turn(f"{precision}, {LONG:,} rows, the last one's logits only", LONG, "last")
-        schedule.alone.append([last] if number in long_rounds else [])
-    return schedule
+    short = [Turn(f"{precision}, {n} row{'s' * (n > 1)}", n) for n in (1, 32)]
+    prefill = Turn(f"{precision}, {LONG:,} rows", LONG, "last")
+    return [short + [prefill] * (number in long_rounds) for number in range(args.rounds)]
 
 
 def run(group: Group, dvlm, peer, schedule: Schedule) -> None:
-    programs = [program for program in (dvlm, peer) if program]
+    programs = [dvlm, peer]
     try:
         number = 0
-        for at, turns in enumerate(schedule.common):
-            say(f"{group.title}: round {at + 1} of {len(schedule.common)}")
+        for at, turns in enumerate(schedule):
+            say(f"{group.title}: round {at + 1} of {len(schedule)}")
             for turn in turns:
                 order = programs if number % 2 == 0 else programs[::-1]
                 number += 1
                 for program in order:
                     ms = program.turn(turn)
                     group.samples.append(Sample(program.name, turn.work, at, ms))
-            for turn in schedule.alone[at] if schedule.alone else []:
-                group.samples.append(Sample(peer.name, turn.work, at, peer.turn(turn)))
         if isinstance(dvlm, DvlmPasses):
             times = iter(dvlm.results())
             for sample in group.samples:
@@ -142,7 +128,8 @@ def text_group(args: argparse.Namespace, key: str) -> Group:
     precision, kind = ("fp8", "q8_0") if key == "8bit" else ("bf16", "bf16")
     work = "8 bits" if key == "8bit" else "BF16"
     schedule = text_schedule(args, work)
-    widest = max(turn.rows for turn in schedule.announced())
+    turns = [turn for round_ in schedule for turn in round_]
+    widest = max(turn.rows for turn in turns)
     threads = ["--threads", str(args.threads)]
     if key == "torch":
         say("PyTorch makes its weights")
@@ -165,7 +152,7 @@ def text_group(args: argparse.Namespace, key: str) -> Group:
     try:
         say("dvlm makes its weights")
         name = f"dvlm {precision.upper()}"
-        dvlm = DvlmPasses(name, args.dvlm, precision, args.threads, schedule.announced(), args.repeats)
+        dvlm = DvlmPasses(name, args.dvlm, precision, args.threads, turns, args.repeats)
     except BaseException:
         peer.close()
         raise
@@ -175,20 +162,12 @@ def text_group(args: argparse.Namespace, key: str) -> Group:
 
 def vision_group(args: argparse.Namespace) -> Group:
     group = Group("vision", f"{GROUPS['vision']}, {args.size}", comparable=True)
-    dvlm = None
-    if DvlmImage.exists(args.dvlm):
-        dvlm = DvlmImage("dvlm BF16", args.dvlm, args.threads, args.size)
-    else:
-        group.notes.append(
-            "**dvlm IS MISSING HERE: this build has no `dvlm bench image`. PyTorch was measured alone.**"
-        )
-        say("WARNING: this dvlm has no `bench image`; PyTorch's vision tower is measured alone")
+    dvlm = DvlmImage("dvlm BF16", args.dvlm, args.threads, args.size)
     options = ["vision", "--threads", str(args.threads), "--size", args.size]
     peer = Worker("PyTorch BF16", "torch_worker.py", options, repeats=1)
     turn = Turn(f"vision encode, {args.size}")
-    run(group, dvlm, peer, Schedule([[turn]] * args.vision_rounds))
-    if dvlm:
-        group.extra["dvlm bench image"] = dvlm.seen
+    run(group, dvlm, peer, [[turn]] * args.vision_rounds)
+    group.extra["dvlm bench image"] = dvlm.seen
     return group
 
 

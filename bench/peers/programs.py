@@ -192,12 +192,8 @@ class DvlmImage:
         self.name, self.peak = name, 0
         self.about: dict = {"versions": {}}
         self.seen: list[dict] = []
-        self.command = [program, "bench", "image", "--size", size]
+        self.command = [program, "bench", "image", "--size", size, "--precision", "bf16", "--repeats", "1"]
         self.command += ["--threads", str(threads), "--json"]
-
-    @staticmethod
-    def exists(program: str) -> bool:
-        return bool(re.search(r"^\s+image\b", _help(program), re.MULTILINE))
 
     def turn(self, turn: Turn) -> float:
         child = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
@@ -208,10 +204,6 @@ class DvlmImage:
 
     def close(self) -> None:
         pass
-
-
-def _help(program: str) -> str:
-    return subprocess.run([program, "bench", "--help"], capture_output=True, text=True, check=True).stdout
 
 
 def dvlm_version(program: str) -> str:
