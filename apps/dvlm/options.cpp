@@ -100,6 +100,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(CLI::IsMember({"auto", "f32", "bf16"}))
       ->capture_default_str();
   add_draft_option(command, options.draft_precision);
+  command.add_option(
+      "--packed", options.packed,
+      "A file that keeps the weights as the kernels want them: made when it is not there or the "
+      "model has changed, read by later starts");
   command.add_option("--threads", options.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--memory-limit", options.memory_limit,
@@ -126,6 +130,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   out.precision = parse_precision(options.precision);
   out.draft = parse_draft_precision(options.draft_precision);
   out.threads = options.threads;
+  out.packed_file = options.packed;
   out.memory_limit = parse_bytes(options.memory_limit);
   return out;
 }

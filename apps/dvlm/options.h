@@ -12,7 +12,7 @@ namespace dvlm {
 // Which checkpoint, and how it is held.
 struct ModelOptions {
   std::string model;  // empty: the installed dvlm-tiny
-  std::string precision = "auto", draft_precision = "same";
+  std::string precision = "auto", draft_precision = "same", packed;
   int threads = 0;
   std::string memory_limit;
 };

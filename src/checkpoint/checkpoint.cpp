@@ -7,6 +7,7 @@
 
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/log.h"
 
 namespace dvlm {
@@ -59,7 +60,10 @@ std::string published_name(std::string_view name) {
 }
 
 Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
+  identity_ = read_file(folder / "config.json");
   for (const fs::path& file : shard_files(folder)) {
+    identity_ += fmt::format("{} {} {}\n", file.filename().string(), fs::file_size(file),
+                             fs::last_write_time(file).time_since_epoch().count());
     shards_.push_back(std::make_unique<Safetensors>(file));
     for (const auto& [name, tensor] : shards_.back()->tensors()) {
       const std::string normal = normalised_name(name);

@@ -25,6 +25,9 @@ class Checkpoint {
 
   const std::filesystem::path& folder() const { return folder_; }
   const ModelConfig& config() const { return config_; }
+  // What distinguishes its files from others: the text of config.json, and name, size and time of change of
+  // every shard. Empty for an assembled one.
+  const std::string& identity() const { return identity_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
 
   bool has(std::string_view name) const;
@@ -43,6 +46,7 @@ class Checkpoint {
  private:
   std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
   std::filesystem::path folder_;
+  std::string identity_;
   ModelConfig config_;
   std::vector<std::unique_ptr<Safetensors>> shards_;
   std::map<std::string, TensorView> tensors_;

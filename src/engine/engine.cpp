@@ -43,8 +43,9 @@ struct Engine::Impl {
       : tokenizer(options.model),
         pool(options.threads > 0 ? options.threads : ThreadPool::default_threads()),
         folder(options.model) {
-    model = load_native(checkpoint, pool,
-                        {options.precision, options.memory_limit, options.draft, options.observer});
+    model = load_native(
+        checkpoint, pool,
+        {options.precision, options.memory_limit, options.draft, options.packed_file, options.observer});
   }
 
   const ModelConfig& config() const { return model->config(); }

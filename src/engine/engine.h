@@ -22,7 +22,8 @@ struct EngineOptions {
   int threads = 0;          // 0 = all cores
   size_t memory_limit = 0;  // bytes; 0 = what the machine has free
   DraftPrecision draft = DraftPrecision::same;
-  LinearObserver observer = {};  // sees the inputs of every linear layer; for calibration
+  std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start; empty: none
+  LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration
 };
 
 struct Request {

@@ -186,9 +186,24 @@ size_t PackedMatrix::packed_bytes(int64_t outputs, int64_t inputs, WeightFormat 
   DVLM_ASSERT(false);
 }
 
+PackedMatrix::PackedMatrix(int outputs, int inputs, WeightFormat format, bool with_bias)
+    : format_(format), outputs_(outputs), inputs_(inputs), pages_(packed_bytes(outputs, inputs, format)) {
+  const size_t padded = static_cast<size_t>(panels()) * kPanel;
+  if (with_bias) bias_.resize(padded);
+  if (format != WeightFormat::f32_panels && format != WeightFormat::bf16_panels) scales_.resize(padded);
+  if (format == WeightFormat::int8_panels) code_sums_.resize(padded);
+}
+
+std::vector<std::span<std::byte>> PackedMatrix::parts() {
+  std::vector<std::span<std::byte>> out = {{pages_.data(), pages_.size()}};
+  if (!bias_.empty()) out.push_back(std::as_writable_bytes(std::span(bias_)));
+  if (!scales_.empty()) out.push_back(std::as_writable_bytes(std::span(scales_)));
+  if (!code_sums_.empty()) out.push_back(std::as_writable_bytes(std::span(code_sums_)));
+  return out;
+}
+
 PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases,
-                           WeightFormat format, ThreadPool& pool, std::span<const TensorView> scales)
-    : format_(format) {
+                           WeightFormat format, ThreadPool& pool, std::span<const TensorView> scales) {
   DVLM_ASSERT(!weights.empty() && (biases.empty() || biases.size() == weights.size()) &&
               (scales.empty() || scales.size() == weights.size()));
   inputs_ = inputs_of(weights[0]);
@@ -198,11 +213,7 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
     }
   }
   const std::vector<Source> rows = source_rows(weights, scales, inputs_);
-  outputs_ = static_cast<int>(rows.size());
-  pages_ = Pages(packed_bytes(outputs_, inputs_, format));
-  const bool scaled = format != WeightFormat::f32_panels && format != WeightFormat::bf16_panels;
-  if (scaled) scales_.resize(static_cast<size_t>(panels()) * kPanel);
-  if (format == WeightFormat::int8_panels) code_sums_.resize(scales_.size());
+  *this = PackedMatrix(static_cast<int>(rows.size()), inputs_, format, !biases.empty());
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, count = std::min<int64_t>(kPanel, outputs_ - first);
@@ -232,8 +243,6 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
     if (!std::isfinite(scales_[n]))
       fail("row {} of a quantised weight holds NaN or has a scale that is not finite", n);
   }
-  if (biases.empty()) return;
-  bias_.resize(static_cast<size_t>(panels()) * kPanel);
   int64_t at = 0;
   for (size_t i = 0; i < biases.size(); ++i) {
     const int64_t count = weights[i].elements() / inputs_;

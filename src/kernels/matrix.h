@@ -56,6 +56,11 @@ class PackedMatrix {
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
                ThreadPool& pool, std::span<const TensorView> scales = {});
 
+  // Storage for a matrix whose parts() come from elsewhere; zero-filled.
+  PackedMatrix(int outputs, int inputs, WeightFormat format, bool with_bias);
+  // All that it holds, in one order: panels, bias, scales, sums of codes; those that it has.
+  std::vector<std::span<std::byte>> parts();
+
   const std::string& name() const { return name_; }  // of the layer, for messages and observers
   void set_name(std::string name) { name_ = std::move(name); }
   WeightFormat format() const { return format_; }

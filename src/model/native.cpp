@@ -20,13 +20,14 @@ WeightFormat draft_format(DraftPrecision precision) {
 class NativeModel : public Model {
  public:
   NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys,
-              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool, const NativeOptions& options)
+              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool, const NativeOptions& options,
+              PackedFile* packed)
       : config_(checkpoint.config()),
         budget_(std::move(budget)),
-        text_(config_.text, load_text(checkpoint, format, pool), keys, pool, options.observer),
-        vision_(config_.vision, load_vision(checkpoint, format, pool), keys, pool, options.observer) {
+        text_(config_.text, load_text(checkpoint, format, pool, packed), keys, pool, options.observer),
+        vision_(config_.vision, load_vision(checkpoint, format, pool, packed), keys, pool, options.observer) {
     if (options.draft != DraftPrecision::same)
-      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), pool));
+      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), pool, packed));
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -86,8 +87,16 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
   if (options.draft != DraftPrecision::same)
     budget->reserve(draft_bytes(checkpoint, draft_format(options.draft)),
                     "the draft weights (--draft-precision)");
-  return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
-                                       std::move(budget), pool, options);
+  std::unique_ptr<PackedFile> packed;
+  if (!options.packed_file.empty() && !checkpoint.identity().empty()) {
+    const std::string identity = fmt::format("{}weights {}, drafts {}", checkpoint.identity(),
+                                             static_cast<int>(format), static_cast<int>(options.draft));
+    packed = std::make_unique<PackedFile>(options.packed_file, identity);
+  }
+  auto model = std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
+                                             std::move(budget), pool, options, packed.get());
+  if (packed) packed->commit();
+  return model;
 }
 
 }  // namespace dvlm

@@ -1,5 +1,6 @@
 // The native CPU model.
 #pragma once
+#include <filesystem>
 #include <memory>
 
 #include "checkpoint/checkpoint.h"
@@ -26,7 +27,8 @@ struct NativeOptions {
   Precision precision = Precision::automatic;
   size_t memory_limit = 0;  // bytes of weights, buffers and KV cache; 0 = what the machine has free
   DraftPrecision draft = DraftPrecision::same;
-  LinearObserver observer = {};  // sees the inputs of every linear layer; for calibration
+  std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start, see PackedFile
+  LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration
 };
 
 // Reads and repacks the weights. Throws Error when a tensor is missing or misshapen or memory would not

@@ -22,11 +22,14 @@ void release(const TensorView& tensor) {
 
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool)
+  Loader(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool, PackedFile* packed,
+         std::string prefix = "")
       : checkpoint_(checkpoint),
         shapes_(expected_tensors(checkpoint.config())),
         format_(format),
-        pool_(pool) {}
+        pool_(pool),
+        packed_(packed),
+        prefix_(std::move(prefix)) {}
 
   std::vector<float> vector(const std::string& name) const {
     const TensorView& view = tensor(name);
@@ -79,16 +82,34 @@ class Loader {
     const bool draft = format_ == WeightFormat::int8_panels || format_ == WeightFormat::int4_panels;
     const bool fp8 = !scales.empty() && !draft;
     const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
-    PackedMatrix packed(weights, biases, format, pool_, scales);
+    PackedMatrix packed = from_file(name, weights, format);
+    if (packed.outputs() == 0) {
+      packed = PackedMatrix(weights, biases, format, pool_, scales);
+      for (const TensorView& weight : weights) release(weight);
+      if (packed_ && !packed_->complete()) packed_->write(prefix_ + name, packed);
+    }
     packed.set_name(std::move(name));
-    for (const TensorView& weight : weights) release(weight);
     return packed;
+  }
+
+  // Empty when there is no file or it holds something else.
+  PackedMatrix from_file(const std::string& name, std::span<const TensorView> weights,
+                         WeightFormat format) const {
+    if (!packed_ || !packed_->complete()) return {};
+    int64_t outputs = 0, elements = 0;
+    for (const TensorView& weight : weights) outputs += weight.shape[0], elements += weight.elements();
+    PackedMatrix matrix = packed_->read(prefix_ + name, pool_);
+    const bool same = matrix.outputs() == outputs && int64_t{matrix.inputs()} * outputs == elements &&
+                      matrix.format() == format;
+    return same ? std::move(matrix) : PackedMatrix();
   }
 
   const Checkpoint& checkpoint_;
   std::map<std::string, std::vector<int64_t>> shapes_;
   WeightFormat format_;
   ThreadPool& pool_;
+  PackedFile* packed_;  // or null
+  std::string prefix_;  // of names in that file
 };
 
 }  // namespace
@@ -130,15 +151,17 @@ TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
 
 }  // namespace
 
-TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
-  const Loader load(checkpoint, format, pool);
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
+                      PackedFile* packed) {
+  const Loader load(checkpoint, format, pool, packed);
   TextWeights text = load_layers(checkpoint, load);
   if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
   return text;
 }
 
-TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
-  return load_layers(checkpoint, Loader(checkpoint, format, pool));
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
+                       PackedFile* packed) {
+  return load_layers(checkpoint, Loader(checkpoint, format, pool, packed, "draft."));
 }
 
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
@@ -150,8 +173,9 @@ size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
   return bytes;
 }
 
-VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool) {
-  const Loader load(checkpoint, format, pool);
+VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
+                          PackedFile* packed) {
+  const Loader load(checkpoint, format, pool, packed);
   VisionWeights vision;
   vision.patches = load.wide("visual.patch_embed.proj.weight");
   for (int i = 0; i < checkpoint.config().vision.depth; ++i) {

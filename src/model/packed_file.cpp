@@ -1,0 +1,178 @@
+// Layout: 64 bytes that say what the file is, matrices, their index as JSON, and at the end where that
+// begins.
+#include "model/packed_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr uint64_t kAlignment = 4096, kVersion = 1;
+constexpr uint64_t kMaxIndex = uint64_t{64} << 20;
+constexpr char kMagic[64] = "dvlm repacked weights, safe to delete\n";
+
+struct Footer {
+  uint64_t index_offset = 0, index_bytes = 0, index_hash = 0, version = kVersion;
+  char magic[8] = {'d', 'v', 'l', 'm', 'p', 'a', 'c', 'k'};
+};
+
+uint64_t aligned(uint64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// FNV-1a: finds damage, not malice.
+uint64_t hash_of(std::string_view text) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3u;
+  return hash;
+}
+
+bool read_at(int file, void* to, size_t bytes, uint64_t offset) {
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t got =
+        ::pread(file, static_cast<char*>(to) + done, bytes - done, static_cast<off_t>(offset + done));
+    if (got <= 0) return false;
+    done += static_cast<size_t>(got);
+  }
+  return true;
+}
+
+}  // namespace
+
+PackedFile::PackedFile(std::filesystem::path path, std::string identity)
+    : path_(std::move(path)), identity_(std::move(identity)) {
+  if (open_existing()) return;
+  if (file_ >= 0) ::close(std::exchange(file_, -1));
+  entries_.clear();
+  try {
+    writer_ = std::make_unique<FileWriter>(path_);
+    writer_->append(kMagic, sizeof kMagic);
+    written_ = sizeof kMagic;
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+    writer_.reset();
+  }
+}
+
+PackedFile::~PackedFile() {
+  if (file_ >= 0) ::close(file_);
+}
+
+// False: there is none of this identity.
+bool PackedFile::open_existing() {
+  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status = {};
+  if (file_ < 0 || ::fstat(file_, &status) != 0) return false;
+  char magic[sizeof kMagic] = {};
+  if (!S_ISREG(status.st_mode) || !read_at(file_, magic, sizeof magic, 0) ||
+      std::memcmp(magic, kMagic, sizeof magic) != 0)
+    fail("{} is not a file of repacked weights: give --packed another name or remove it", path_.string());
+  const auto size = static_cast<uint64_t>(status.st_size);
+  Footer footer, expected;
+  if (size < sizeof kMagic + sizeof footer || !read_at(file_, &footer, sizeof footer, size - sizeof footer) ||
+      std::memcmp(footer.magic, expected.magic, sizeof footer.magic) != 0 || footer.version != kVersion ||
+      footer.index_bytes > kMaxIndex || footer.index_offset > size ||
+      footer.index_bytes + sizeof footer != size - footer.index_offset)
+    return false;
+  std::string text(footer.index_bytes, '\0');
+  if (!read_at(file_, text.data(), text.size(), footer.index_offset) || hash_of(text) != footer.index_hash)
+    return false;
+  const auto index = nlohmann::json::parse(text, nullptr, false);
+  try {
+    if (!index.is_object() || index.at("identity").get<std::string>() != identity_) return false;
+    for (const auto& [name, m] : index.at("matrices").items()) {
+      const Entry entry{m.at("outputs").get<int>(), m.at("inputs").get<int>(),
+                        static_cast<WeightFormat>(m.at("format").get<uint8_t>()), m.at("bias").get<bool>(),
+                        m.at("offset").get<uint64_t>()};
+      if (entry.outputs < 1 || entry.inputs < 1 || entry.format > WeightFormat::int4_panels ||
+          entry.offset > footer.index_offset ||
+          PackedMatrix::packed_bytes(entry.outputs, entry.inputs, entry.format) >
+              footer.index_offset - entry.offset)
+        return false;
+      entries_.emplace(name, entry);
+    }
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+  return true;
+}
+
+PackedMatrix PackedFile::read(const std::string& name, ThreadPool& pool) {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return {};
+  const Entry& entry = found->second;
+  PackedMatrix matrix(entry.outputs, entry.inputs, entry.format, entry.bias);
+  uint64_t offset = entry.offset;
+  std::atomic<bool> good{true};
+  for (const std::span<std::byte> part : matrix.parts()) {
+    pool.parallel_for(static_cast<int64_t>(part.size()), [&](int64_t begin, int64_t end) {
+      if (!read_at(file_, part.data() + begin, static_cast<size_t>(end - begin),
+                   offset + static_cast<uint64_t>(begin)))
+        good = false;
+    });
+    offset += aligned(part.size());
+  }
+  if (!good) {
+    log_warning("{}: cannot read {}, which is repacked", path_.string(), name);
+    return {};
+  }
+  return matrix;
+}
+
+void PackedFile::write(const std::string& name, PackedMatrix& matrix) {
+  if (!writer_) return;
+  try {
+    pad();
+    entries_[name] = {matrix.outputs(), matrix.inputs(), matrix.format(), matrix.bias() != nullptr, written_};
+    for (const std::span<std::byte> part : matrix.parts()) {
+      writer_->append(part.data(), part.size());
+      written_ += part.size();
+      pad();
+    }
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+    writer_.reset();
+  }
+}
+
+void PackedFile::pad() {
+  static constexpr char kZeros[kAlignment] = {};
+  writer_->append(kZeros, aligned(written_) - written_);
+  written_ = aligned(written_);
+}
+
+void PackedFile::commit() {
+  if (!writer_) return;
+  nlohmann::json index = {{"identity", identity_}, {"matrices", nlohmann::json::object()}};
+  for (const auto& [name, entry] : entries_)
+    index["matrices"][name] = {{"outputs", entry.outputs},
+                               {"inputs", entry.inputs},
+                               {"format", static_cast<int>(entry.format)},
+                               {"bias", entry.bias},
+                               {"offset", entry.offset}};
+  const std::string text = index.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  Footer footer;
+  footer.index_offset = written_;
+  footer.index_bytes = text.size();
+  footer.index_hash = hash_of(text);
+  try {
+    writer_->append(text);
+    writer_->append(&footer, sizeof footer);
+    writer_->commit();
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+  }
+  writer_.reset();
+}
+
+}  // namespace dvlm

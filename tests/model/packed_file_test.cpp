@@ -1,0 +1,106 @@
+#include "model/packed_file.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "model/native.h"
+#include "random_model.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<float> draft_and_exact_logits(Model& model) {
+  const auto sequence = model.new_sequence(20);
+  const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+  const std::vector<Position> positions = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3}, {4, 4, 4}};
+  const std::vector<int> rows = {0, 4};
+  std::vector<float> out;
+  for (const bool approximate : {false, true}) {
+    const Segment segment{.sequence = sequence.get(),
+                          .tokens = tokens,
+                          .positions = positions,
+                          .features = {},
+                          .approximate = approximate,
+                          .logit_rows = rows};
+    const auto values = model.forward({&segment, 1}).values;
+    out.insert(out.end(), values.begin(), values.end());
+  }
+  return out;
+}
+
+class PackedFiles : public testing::Test {
+ protected:
+  std::vector<float> load(const fs::path& packed, DraftPrecision draft = DraftPrecision::int4) {
+    const auto model =
+        load_native(Checkpoint(folder_.path()), pool_, {.draft = draft, .packed_file = packed});
+    return draft_and_exact_logits(*model);
+  }
+
+  ThreadPool pool_{2};
+  TemporaryFolder folder_, out_;
+  fs::path made_ = make_random_model(small_config(), 1, folder_.path(), DType::bf16);
+};
+
+TEST_F(PackedFiles, give_the_model_that_wrote_them) {
+  for (const DraftPrecision draft : {DraftPrecision::same, DraftPrecision::int8, DraftPrecision::int4}) {
+    const fs::path file = out_ / fmt::format("{}.packed", static_cast<int>(draft));
+    const std::vector<float> without = load({}, draft);
+    EXPECT_EQ(load(file, draft), without);
+    const auto written = fs::last_write_time(file);
+    EXPECT_EQ(load(file, draft), without);
+    EXPECT_EQ(fs::last_write_time(file), written) << "it was read, not written again";
+  }
+}
+
+TEST_F(PackedFiles, are_written_anew_for_other_weights_and_other_options) {
+  const fs::path file = out_ / "a.packed";
+  load(file);
+  const auto changed = [&](const auto& change) {
+    const std::string before = read_file(file);
+    change();
+    return read_file(file) != before;
+  };
+  EXPECT_FALSE(changed([&] { load(file); }));
+  EXPECT_TRUE(changed([&] { load(file, DraftPrecision::int8); }));
+  make_random_model(small_config(), 2, folder_.path(), DType::bf16);
+  fs::last_write_time(folder_ / "model.safetensors",
+                      fs::file_time_type::clock::now() + std::chrono::hours(1));
+  std::vector<float> got;
+  EXPECT_TRUE(changed([&] { got = load(file, DraftPrecision::int8); }));
+  EXPECT_EQ(got, load({}, DraftPrecision::int8));
+}
+
+TEST_F(PackedFiles, cut_short_or_damaged_cost_time_and_nothing_else) {
+  const fs::path file = out_ / "a.packed";
+  const std::vector<float> expected = load(file);
+  const std::string whole = read_file(file);
+  const auto check = [&](const std::string& damaged, size_t at) {
+    write_file(file, damaged);
+    EXPECT_EQ(load(file), expected) << "byte " << at;
+    EXPECT_EQ(read_file(file), whole) << "byte " << at;
+  };
+  for (const size_t size :
+       {whole.size() - 1, whole.size() - 39, whole.size() - 41, whole.size() / 2, size_t{4096}, size_t{64}})
+    check(whole.substr(0, size), size);
+  const size_t index = whole.rfind("\"matrices\"");
+  ASSERT_NE(index, std::string::npos);
+  for (size_t at = index; at < whole.size(); at += 41) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    check(damaged, at);
+  }
+}
+
+TEST_F(PackedFiles, replace_nothing_else) {
+  write_file(out_ / "letter.txt", "Dear reader");
+  EXPECT_THROW(load(out_ / "letter.txt"), Error);
+  EXPECT_EQ(read_file(out_ / "letter.txt"), "Dear reader");
+  EXPECT_THROW(load(out_.path()), Error) << "a folder";
+  EXPECT_EQ(load(out_ / "none" / "a.packed"), load({})) << "a warning";
+}
+
+}  // namespace
+}  // namespace dvlm
