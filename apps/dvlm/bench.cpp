@@ -8,6 +8,7 @@
 #include "kernels/targets.h"
 #include "measure/decoding.h"
 #include "measure/image.h"
+#include "measure/loading.h"
 #include "measure/passes.h"
 #include "options.h"
 
@@ -208,6 +209,60 @@ void add_bench_image(CLI::App& bench) {
   command->callback([options] { bench_image(*options); });
 }
 
+struct LoadBench {
+  LoadBenchOptions load;
+  int threads = 0;
+  bool json = false;
+};
+
+nlohmann::json to_json(const LoadTiming& t) {
+  return {{"state", t.state},          {"file_bytes", t.file_bytes}, {"weight_bytes", t.weight_bytes},
+          {"read_ms", t.read_ms},      {"load_ms", t.load_ms},       {"packed_ms", t.packed_ms},
+          {"peak_bytes", t.peak_bytes}};
+}
+
+void bench_load(const LoadBench& options) {
+  install_interrupt_handler();
+  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
+  const std::vector<LoadTiming> timings = time_loading(options.load, pool);
+  if (options.json) {
+    nlohmann::json out = {
+        {"shape", options.load.shape}, {"precision", options.load.precision}, {"threads", pool.threads()}};
+    for (const LoadTiming& timing : timings) out["load"].push_back(to_json(timing));
+    std::printf("%s\n", out.dump().c_str());
+    return;
+  }
+  std::printf("shape %s, %s, %d threads\n\n", options.load.shape.c_str(), options.load.precision.c_str(),
+              pool.threads());
+  std::printf(
+      "| file | file GB | read ms | load ms | x read | from --packed ms | x read | peak GB | x weights |\n"
+      "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  for (const LoadTiming& t : timings)
+    std::printf("| %s | %.2f | %.0f | %.0f | %.2f | %.0f | %.2f | %.2f | %.2f |\n", t.state.c_str(),
+                t.file_bytes / 1e9, t.read_ms, t.load_ms, t.load_ms / t.read_ms, t.packed_ms,
+                t.packed_ms / t.read_ms, t.peak_bytes / 1e9, t.peak_bytes / t.weight_bytes);
+}
+
+void add_bench_load(CLI::App& bench) {
+  auto options = std::make_shared<LoadBench>();
+  CLI::App* command = bench.add_subcommand("load", "Time loading a random checkpoint of a published shape");
+  command
+      ->add_option("--folder", options->load.folder,
+                   "Where it is written, and found the next time (up to 13 GB)")
+      ->required();
+  command->add_option("--shape", options->load.shape, "Shape of the model")
+      ->check(CLI::IsMember({"3b", "tiny"}))
+      ->capture_default_str();
+  command->add_option("--precision", options->load.precision, "Which precision")
+      ->check(CLI::IsMember({"bf16", "fp8"}))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads (default: all cores)")
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--json", options->json, "Print JSON");
+  command->footer("Example:\n  dvlm bench load --folder /var/tmp/dvlm-3b-fp8");
+  command->callback([options] { bench_load(*options); });
+}
+
 void add_bench_decode(CLI::App& bench) {
   auto options = std::make_shared<DecodeBench>();
   CLI::App* command = bench.add_subcommand(
@@ -310,6 +365,7 @@ void add_bench(CLI::App& app) {
       "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
   command->callback([options] { bench_pass(*options); });
   add_bench_image(*bench);
+  add_bench_load(*bench);
   add_bench_decode(*bench);
   add_bench_record(*bench);
 }

@@ -1,0 +1,96 @@
+#include "measure/loading.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "core/progress.h"
+#include "measure/clock.h"
+#include "measure/random_checkpoint.h"
+#include "model/native.h"
+#include "model/weights.h"
+
+namespace dvlm {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+void write_checkpoint(const LoadBenchOptions& options, const fs::path& file) {
+  const RandomCheckpoint random(shape_named(options.shape), options.precision == "fp8");
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, tensor] : random.checkpoint().tensors())
+    tensors.push_back({published_name(name), tensor});
+  write_config(options.folder, random.checkpoint().config());
+  write_safetensors(file, tensors);
+}
+
+class OpenFile {
+ public:
+  explicit OpenFile(const fs::path& path) : file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (file_ < 0) fail("cannot open {}", path.string());
+  }
+  ~OpenFile() { ::close(file_); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  void forget() const {  // what the system keeps of it in memory
+    ::fsync(file_);
+    ::posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED);
+  }
+  void read() const {
+    std::vector<char> piece(size_t{8} << 20);
+    while (::read(file_, piece.data(), piece.size()) > 0) {
+    }
+  }
+
+ private:
+  int file_;
+};
+
+}  // namespace
+
+std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool& pool) {
+  constexpr int kSteps = 8;  // a checkpoint, a packed file, then two states of three measurements
+  Progress progress("measuring loads", kSteps);
+  int done = 0;
+  const fs::path file = options.folder / "model.safetensors",
+                 packed = options.folder / (options.precision + ".packed");
+  std::error_code error;
+  fs::create_directories(options.folder, error);
+  if (!fs::exists(file)) write_checkpoint(options, file);
+  progress.update(++done);
+  const auto load = [&](const fs::path& from) {
+    load_native(Checkpoint(options.folder), pool, {.packed_file = from});
+    progress.update(++done);
+  };
+  load(packed);
+  std::vector<LoadTiming> out;
+  for (const char* state : {"cold", "warm"}) {
+    const bool cold = state == std::string("cold");
+    const auto prepare = [&](const fs::path& path) {
+      const OpenFile opened(path);
+      if (cold)
+        opened.forget();
+      else
+        opened.read();
+    };
+    LoadTiming timing{.state = state};
+    timing.file_bytes = static_cast<double>(fs::file_size(file));
+    timing.weight_bytes =
+        static_cast<double>(packed_bytes(Checkpoint(options.folder), WeightFormat::bf16_panels));
+    prepare(file);
+    timing.read_ms = milliseconds([&] { OpenFile(file).read(); });
+    progress.update(++done);
+    prepare(file);
+    timing.load_ms = milliseconds([&] { load({}); });
+    prepare(packed);
+    timing.packed_ms = milliseconds([&] { load(packed); });
+    timing.peak_bytes = static_cast<double>(peak_rss_bytes());
+    out.push_back(timing);
+  }
+  return out;
+}
+
+}  // namespace dvlm
