@@ -1,21 +1,31 @@
 #!/usr/bin/env bash
-# Speculation against AR on N prompts of a model: every block size, precision, number of threads, greedy and sampled.
-#   tools/check_lossless.sh <dvlm> <data.jsonl> [N = 200] [model folder]
+# Every decoder that speculates against AR on N prompts of a model: block sizes, weights of drafts, precisions,
+# instruction sets, numbers of threads, greedy and sampled.
+#   tools/check_lossless.sh <dvlm> <data.jsonl> [N = 500] [model folder]
+# ISAS, BLOCKS, DRAFTS, PRECISIONS, THREADS, TEMPERATURES: lists that replace the defaults below.
 set -euo pipefail
-dvlm=$1 data=$2 count=${3:-200} model=${4:-}
+dvlm=$1 data=$2 count=${3:-500} model=${4:-}
+decoders=ar,spec,fused,auto
 differing=0 runs=0
-for precision in f32 bf16; do
-  for threads in 1 2; do
-    for temperature in 0 0.8; do
-      for block in 2 4 8 16 32 64; do
-        line=$("$dvlm" eval ${model:+--model "$model"} --data "$data" --limit "$count" --decoders ar,spec --json --max-tokens 128 \
-          --precision $precision --threads $threads --temperature $temperature --seed 7 --block-size $block 2>/dev/null |
-          grep -oE '"all":."examples":[0-9]+,"identical":[0-9]+' | tail -1 | grep -oE '[0-9]+$')
-        runs=$((runs + 1))
-        [ "$line" = "$count" ] || { differing=$((differing + 1)); echo "differs: $precision, $threads threads, T $temperature, B $block: $line"; }
+isas=$(DVLM_ISA=? "$dvlm" bench pass --shape tiny 2>&1 | sed -n 's/.*use one of //p' | tr -d , || true)
+for isa in ${ISAS:-$isas}; do
+  for precision in ${PRECISIONS:-auto}; do
+    for draft in ${DRAFTS:-same int8 int4}; do
+      for threads in ${THREADS:-1 2}; do
+        for temperature in ${TEMPERATURES:-0}; do
+          for block in ${BLOCKS:-8 16 32}; do
+            setting="$isa, $precision, drafts $draft, $threads threads, T $temperature, B $block"
+            identical=$(DVLM_ISA=$isa "$dvlm" eval ${model:+--model "$model"} --data "$data" --limit "$count" --decoders $decoders \
+              --json --max-tokens 128 --precision "$precision" --draft-precision "$draft" --threads "$threads" \
+              --temperature "$temperature" --seed 7 --block-size "$block" 2>/dev/null |
+              grep -oE '"all":."examples":[0-9]+,"identical":[0-9]+' | grep -oE '[0-9]+$' | sort -u)
+            runs=$((runs + 1))
+            [ "$identical" = "$count" ] || { differing=$((differing + 1)); echo "differs: $setting: $identical of $count"; }
+          done
+        done
       done
     done
   done
 done
-echo "$runs settings of $count prompts, $differing with a difference"
+echo "$runs settings of $count prompts with $decoders, $differing with a difference"
 [ $differing -eq 0 ]
