@@ -131,7 +131,8 @@ bool is_ascii(std::string_view text) {
     std::memcpy(&word, text.data() + at, 8);
     if (word & 0x8080808080808080u) return false;
   }
-  return std::all_of(text.begin() + static_cast<ptrdiff_t>(at), text.end(), [](char c) { return c >= 0; });
+  return std::all_of(text.begin() + static_cast<ptrdiff_t>(at), text.end(),
+                     [](unsigned char c) { return c < 0x80; });  // char has no sign on ARM
 }
 
 std::string_view to_nfc(std::string_view text, std::string& storage) {

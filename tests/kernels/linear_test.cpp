@@ -309,5 +309,12 @@ TEST(Isa, an_unknown_set_is_refused_by_name) {
   EXPECT_THROW(force_isa("AVX9"), Error);
 }
 
+#if defined(__aarch64__)
+TEST(Isa, arm_runs_on_neon) {
+  EXPECT_EQ(supported_isas(), "NEON");
+  EXPECT_EQ(isa_name(), "NEON");
+}
+#endif
+
 }  // namespace
 }  // namespace dvlm

@@ -138,5 +138,16 @@ TEST(Normalization, AgreesWithUtf8procOnOldCharacters) {
   EXPECT_GT(changed, 10000);
 }
 
+TEST(Unicode, one_byte_above_127_anywhere_makes_a_text_not_ascii) {
+  for (size_t length = 1; length < 20; ++length) {
+    EXPECT_TRUE(is_ascii(std::string(length, '\x7F')));
+    for (size_t at = 0; at < length; ++at) {
+      std::string text(length, 'a');
+      text[at] = '\x80';
+      EXPECT_FALSE(is_ascii(text)) << at << " of " << length;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace dvlm::test
