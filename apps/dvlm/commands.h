@@ -7,6 +7,7 @@ namespace dvlm {
 void add_run(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_tokenize(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_quantize(CLI::App& app);

@@ -17,6 +17,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "dvlm " DVLM_VERSION);
   app.require_subcommand(1);
   dvlm::add_run(app);
+  dvlm::add_serve(app);
   dvlm::add_inspect(app);
   dvlm::add_tokenize(app);
   dvlm::add_eval(app);

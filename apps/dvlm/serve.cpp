@@ -1,0 +1,91 @@
+// dvlm serve: the model over HTTP.
+#include <cstdio>
+#include <thread>
+
+#include "commands.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "options.h"
+#include "server/server.h"
+
+namespace dvlm {
+
+namespace {
+
+struct ServeOptions {
+  ModelOptions model;
+  ServerOptions server;
+  std::string api_key_file;
+};
+
+// One key per line; lines that are empty or begin with # do not count.
+std::vector<std::string> read_keys(const std::string& file) {
+  std::vector<std::string> keys;
+  std::string text = read_file(file, size_t{1} << 20);
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    std::string line = text.substr(at, end - at);
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+    if (!line.empty() && line[0] != '#') keys.push_back(std::move(line));
+    at = end + 1;
+  }
+  if (keys.empty()) fail("{} holds no API key: give one per line", file);
+  return keys;
+}
+
+void serve(ServeOptions& options) {
+  install_interrupt_handler();
+  if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
+  const EngineOptions engine_options_given = engine_options(options.model);
+  if (options.server.model_name.empty())
+    options.server.model_name = engine_options_given.model.filename().string();
+  Engine engine(engine_options_given);
+  Server server(engine, options.server);
+  const int port = server.bind();
+  std::fprintf(stderr, "%s is served at http://%s:%d/v1 (Ctrl-C ends it)\n",
+               options.server.model_name.c_str(), options.server.host.c_str(), port);
+  std::jthread watch([&](const std::stop_token& token) {
+    while (!token.stop_requested() && !interrupted())
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    server.stop();
+  });
+  server.run();
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app) {
+  auto options = std::make_shared<ServeOptions>();
+  options->server.model_name.clear();
+  CLI::App* command = app.add_subcommand("serve", "Serve OpenAI's chat completions over HTTP");
+  add_model_options(*command, options->model);
+  ServerOptions& server = options->server;
+  command->add_option("--host", server.host, "Address to listen on; 0.0.0.0 for every one of this machine")
+      ->capture_default_str();
+  command->add_option("--port", server.port, "Port, 0 for any that is free")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  command->add_option("--model-name", server.model_name, "What clients call the model (default: its folder)");
+  command->add_option("--api-key-file", options->api_key_file,
+                      "Keys of which clients must show one, one per line");
+  command
+      ->add_option("--max-waiting", server.most_waiting,
+                   "Requests that may wait; further ones are refused (429)")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command->add_option("--max-answer", server.chat.max_tokens, "Most tokens of an answer")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--timeout", server.timeout, "Seconds that a request may take, waiting included")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
+  command->footer(
+      "Examples:\n"
+      "  dvlm serve --port 8080\n"
+      "  dvlm serve -m ~/models/Fast_dVLM_3B --draft-precision int4 --packed weights.bin --api-key-file "
+      "keys");
+  command->callback([options] { serve(*options); });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,98 @@
+#include "server/openai.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+
+ChatRequest parsed(const std::string& fields) {
+  ModelConfig config;
+  config.block_size = 32;
+  return parse_chat_request(json::parse(R"({"messages": [{"role": "user", "content": "Hello"}])" +
+                                        (fields.empty() ? "" : ", " + fields) + "}"),
+                            config, {.max_tokens = 100});
+}
+
+std::string refusal(const std::string& fields) {
+  try {
+    parsed(fields);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ChatRequests, have_defaults) {
+  const ChatRequest chat = parsed("");
+  EXPECT_EQ(chat.request.decode.kind, DecoderKind::speculative);
+  EXPECT_EQ(chat.request.decode.block_size, 32);
+  EXPECT_EQ(chat.request.decode.max_tokens, 100);
+  EXPECT_EQ(chat.request.decode.sampling.temperature, 0);
+  EXPECT_FALSE(chat.stream);
+  EXPECT_TRUE(chat.stop.empty());
+}
+
+TEST(ChatRequests, say_what_and_how) {
+  const ChatRequest chat = parsed(
+      R"("max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": -3, "stop": ["a", "b"], "stream": true,
+      "stream_options": {"include_usage": true}, "n": 1, "logprobs": false, "user": "someone", "tools": [],
+      "dvlm": {"decoder": "fused", "block_size": 8, "branches": 2, "top_k": 5, "max_pixels": 100000})");
+  const DecodeOptions& decode = chat.request.decode;
+  EXPECT_EQ(decode.max_tokens, 7);
+  EXPECT_EQ(decode.sampling.temperature, 0.5);
+  EXPECT_EQ(decode.sampling.top_p, 0.9);
+  EXPECT_EQ(decode.sampling.seed, static_cast<uint64_t>(-3));
+  EXPECT_EQ(decode.sampling.top_k, 5);
+  EXPECT_EQ(decode.kind, DecoderKind::fused);
+  EXPECT_EQ(decode.block_size, 8);
+  EXPECT_EQ(decode.branches, 2);
+  EXPECT_EQ(chat.request.max_pixels, 100000);
+  EXPECT_EQ(chat.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(chat.stream && chat.include_usage);
+}
+
+TEST(ChatRequests, refuse_what_they_would_ignore) {
+  for (
+      const auto& [fields, word] : std::vector<std::pair<std::string, std::string>>{
+          {R"("n": 2)", "\"n\""},
+          {R"("logprobs": true)", "logprobs"},
+          {R"("response_format": {"type": "json_object"})", "response_format"},
+          {R"("tools": [{"type": "function"}])", "tools"},
+          {R"("presence_penalty": 0.5)", "presence_penalty"},
+          {R"("colour": "red")", "colour"},
+          {R"("dvlm": {"speed": 9})", "speed"},
+          {R"("dvlm": {"decoder": "warp"})", "warp"},
+          {R"("dvlm": 3)", "dvlm"},
+          {R"("max_tokens": 0)", "max_tokens"},
+          {R"("max_tokens": 101)", "max_tokens"},
+          {R"("max_tokens": "many")", "max_tokens"},
+          {R"("temperature": -1)", "temperature"},
+          {R"("temperature": 1e400)", ""},
+          {R"("stop": [""])", "stop"},
+          {R"("stop": 5)", "stop"},
+          {R"("stream_options": {"include_usage": true})", "stream_options"},
+          {R"("messages": [])", "messages"},
+          {R"("messages": [{"role": "user", "content": [{"type": "image", "image": "/etc/passwd"}]}])",
+           "data URL"},
+          {R"("messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/y.png"}}]}])",
+           "data URL"},
+          {R"("messages": [{"role": "user", "content": [{"type": "video", "video": "/dev/zero"}]}])",
+           "frames"},
+          {R"("messages": [{"role": "user", "content": [{"type": "video", "video": ["/dev/zero"]}]}])",
+           "data URL"},
+      }) {
+    if (word.empty()) {
+      EXPECT_ANY_THROW(parsed(fields)) << fields;
+    } else {
+      EXPECT_THAT(refusal(fields), testing::HasSubstr(word)) << fields;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dvlm
