@@ -18,7 +18,7 @@ for isa in ${ISAS:-$isas}; do
             identical=$(DVLM_ISA=$isa "$dvlm" eval ${model:+--model "$model"} --data "$data" --limit "$count" --decoders $decoders \
               --json --max-tokens 128 --precision "$precision" --draft-precision "$draft" --threads "$threads" \
               --temperature "$temperature" --seed 7 --block-size "$block" 2>/dev/null |
-              grep -oE '"all":."examples":[0-9]+,"identical":[0-9]+' | grep -oE '[0-9]+$' | sort -u)
+              grep -oE '"all":."examples":[0-9]+,"identical":[0-9]+' | grep -oE '[0-9]+$' | sort -u) || identical=failed
             runs=$((runs + 1))
             [ "$identical" = "$count" ] || { differing=$((differing + 1)); echo "differs: $setting: $identical of $count"; }
           done
@@ -28,4 +28,4 @@ for isa in ${ISAS:-$isas}; do
   done
 done
 echo "$runs settings of $count prompts with $decoders, $differing with a difference"
-[ $differing -eq 0 ]
+[ $runs -gt 0 ] && [ $differing -eq 0 ]

@@ -285,7 +285,7 @@ void add_bench_decode(CLI::App& bench) {
   add_draft_option(*command, options->draft_precision);
   command
       ->add_option("--blocks", options->decode.blocks,
-                   "Block sizes of spec; auto takes any up to the largest")
+                   "Block sizes of spec and fused; auto takes any up to the largest")
       ->check(CLI::Range(2, 256))
       ->delimiter(',')
       ->capture_default_str();

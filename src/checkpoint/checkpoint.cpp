@@ -1,6 +1,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include <fmt/ranges.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <set>
@@ -62,8 +63,10 @@ std::string published_name(std::string_view name) {
 Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
   identity_ = read_file(folder / "config.json");
   for (const fs::path& file : shard_files(folder)) {
-    identity_ += fmt::format("{} {} {}\n", file.filename().string(), fs::file_size(file),
-                             fs::last_write_time(file).time_since_epoch().count());
+    struct stat status = {};
+    if (::stat(file.c_str(), &status) == 0)
+      identity_ += fmt::format("{} {} {} {}.{:09}\n", file.filename().string(), status.st_size, status.st_ino,
+                               status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
     shards_.push_back(std::make_unique<Safetensors>(file));
     for (const auto& [name, tensor] : shards_.back()->tensors()) {
       const std::string normal = normalised_name(name);

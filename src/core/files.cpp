@@ -1,7 +1,9 @@
 #include "core/files.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -30,11 +32,21 @@ std::string read_file(const fs::path& path, size_t limit) {
   return content;
 }
 
-FileWriter::FileWriter(fs::path path)
-    : path_(std::move(path)),
-      partial_(path_.string() + ".partial"),
-      file_(std::fopen(partial_.c_str(), "wb")) {
-  if (!file_) fail_to_write();
+FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {
+  // A name of its own: two processes may write the same target at once.
+  static std::atomic<unsigned> count{0};
+  int descriptor = -1;
+  for (int attempt = 0; attempt < 100 && descriptor < 0; ++attempt) {
+    partial_ = fmt::format("{}.{}-{}.partial", path_.string(), ::getpid(), count++);
+    descriptor = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0 && errno != EEXIST) break;
+  }
+  if (descriptor < 0) fail_to_write();
+  file_ = ::fdopen(descriptor, "wb");
+  if (!file_) {
+    ::close(descriptor);
+    fail_to_write();
+  }
 }
 
 FileWriter::~FileWriter() {

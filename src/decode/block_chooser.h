@@ -36,7 +36,6 @@ class DraftHistory {
   std::vector<int> likely_ends(int block, int count, double prior) const;
   // The probability that it ends at one of `count` such places.
   double covered(int block, int count, double prior) const;
-  bool empty() const { return all_.seen == 0; }
 
  private:
   struct Evidence {

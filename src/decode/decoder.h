@@ -58,7 +58,7 @@ struct DecodeStats {
   int nfe = 0;     // passes after prefill
   int rounds = 0;  // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
   int tokens = 0;  // emitted, stop token included
-  int fused = 0;   // rounds of a single pass, which also drafted
+  int fused = 0;   // rounds whose verifying pass also drafted
   std::map<int, int> blocks;          // automatic: rounds by block size
   double tokens_per_nfe() const;      // tokens after the first, which prefill gives, per pass
   double accepted_per_round() const;  // the same per round

@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/error.h"
 #include "decode/base.h"
 
 namespace dvlm {
 namespace {
+
+constexpr int kMostRows = 1024;  // of a pass that verifies and drafts: branches beyond are left out
 
 class Speculative final : public DecoderBase {
  public:
@@ -50,7 +53,6 @@ class Speculative final : public DecoderBase {
     if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), options_.mask_token);
     block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
     ++stats_.rounds;
-    stats_.fused += plan_.branches > 0;
     if (chooser_) ++stats_.blocks[static_cast<int>(block_.size())];
   }
 
@@ -61,7 +63,7 @@ class Speculative final : public DecoderBase {
     int row = size;
     for (const int accepted : history.likely_ends(size, plan_.branches, kPriorBranchChance)) {
       const int masks = std::min(plan_.block, remaining() - accepted) - 1;
-      if (masks < 1) continue;
+      if (masks < 1 || row + masks > kMostRows) continue;
       add_branch(std::span<const TokenId>(masks_).first(static_cast<size_t>(masks)), accepted,
                  std::span<const int>(every_row_).first(static_cast<size_t>(masks)));
       branches_.push_back({accepted, row, masks});
@@ -70,20 +72,25 @@ class Speculative final : public DecoderBase {
   }
 
   void absorb(const Logits& logits) override {
-    if (drafted_)
+    if (drafted_) {
       verify(logits);
-    else
+    } else {
       draft(logits, 0, static_cast<int>(block_.size()) - 1);
+      drafted_ = true;
+    }
   }
 
   // Fills the block behind its first token from `count` rows. A draft draws with the number that verification
   // will use at the same position: the likelier a match.
   void draft(const Logits& logits, int first_row, int count) {
-    block_.resize(static_cast<size_t>(count) + 1);
-    for (int i = 1; i <= count; ++i)
-      block_[static_cast<size_t>(i)] =
-          sampler_.pick(logits.row(first_row + i - 1), committed() + i, draft_ban());
-    drafted_ = true;
+    block_.resize(1);
+    for (int i = 1; i <= count; ++i) {
+      try {
+        block_.push_back(sampler_.pick(logits.row(first_row + i - 1), committed() + i, draft_ban()));
+      } catch (const Error&) {
+        break;  // NaN where nothing is decided only makes the draft shorter
+      }
+    }
   }
 
   void verify(const Logits& logits) {
@@ -97,17 +104,18 @@ class Speculative final : public DecoderBase {
       going = emit(last_);
     }
     sequence_.truncate(start + accepted);
+    // Where the text ended with a draft that was right, the next one was never judged.
+    const int right = accepted - 1 + (matches ? 1 : 0);
     if (chooser_)
-      chooser_->record(size, accepted - 1, matches, branched_);
+      chooser_->record(size, right, matches, branched_);
     else
-      history_.record(size, accepted - 1, matches);
+      history_.record(size, right, matches);
+    stats_.fused += !branches_.empty();
     block_.assign(1, last_);
-    branched_ = false;
-    for (const Branch& branch : branches_) {
-      if (!going || branch.accepted != accepted) continue;
-      draft(logits, branch.first_row, branch.masks);
-      branched_ = true;
-    }
+    const auto branch = std::find_if(branches_.begin(), branches_.end(),
+                                     [&](const Branch& b) { return b.accepted == accepted; });
+    branched_ = going && branch != branches_.end();
+    if (branched_) draft(logits, branch->first_row, branch->masks);
     drafted_ = false;
   }
 

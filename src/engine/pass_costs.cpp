@@ -9,7 +9,10 @@ namespace dvlm {
 
 namespace {
 
-constexpr int kFusedRows = 3;  // passes that verify and draft are up to so many times as wide as a draft
+// Passes that verify and draft: up to three blocks wide, but no wider than would ever pay.
+int widest(int largest) {
+  return std::max(largest, std::min(3 * largest, 128));
+}
 
 double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
@@ -42,7 +45,7 @@ CostCurve measure(Model& model, int largest, bool draft) {
     double best = std::numeric_limits<double>::infinity(), spent = 0;
     for (int i = 0; i < kMostPasses && spent < kEnoughMs; ++i) {
       const double ms = timed_pass(model, *sequence, rows, draft);
-      if (i > 0 || spent + ms > kEnoughMs) best = std::min(best, ms);  // the first one makes buffers grow
+      if (i > 0 || spent + ms >= kEnoughMs) best = std::min(best, ms);  // the first one makes buffers grow
       spent += ms;
     }
     const double before = curve.points.empty() ? 0 : curve.points.back().second;
@@ -60,7 +63,7 @@ CostCurve measure(Model& model, int largest, bool draft) {
 }  // namespace
 
 PassCosts measure_pass_costs(Model& model, int largest) {
-  return {measure(model, kFusedRows * largest, false), measure(model, largest, true)};
+  return {measure(model, widest(largest), false), measure(model, largest, true)};
 }
 
 }  // namespace dvlm

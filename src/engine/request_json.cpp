@@ -14,7 +14,7 @@ DecoderKind decoder_kind(const std::string& name) {
   for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
                                  DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic})
     if (name_of(kind) == name) return kind;
-  fail("there is no decoder \"{}\"; choose ar, mdm, spec or auto", printable(name));
+  fail("there is no decoder \"{}\"; choose ar, mdm, spec, fused or auto", printable(name));
 }
 
 Precision parse_precision(const std::string& name) {

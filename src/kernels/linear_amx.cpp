@@ -169,8 +169,7 @@ struct Multiplication {
 // sums += the integers of a group of inputs times its scales.
 void add_scaled(const float* integers, const std::byte* scales, int rows, float* sums) {
   for (int v = 0; v < kVectors; ++v) {
-    const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(scales + v * 32));
-    const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    const __m512 scale = group_scales(scales + v * 32);
     for (int r = 0; r < rows; ++r) {
       const __m512 values = _mm512_cvtepi32_ps(_mm512_load_si512(integers + r * kPanel + v * 16));
       float* sum = sums + r * kPanel + v * 16;

@@ -55,6 +55,12 @@ struct E4m3Pairs {
   }
 };
 
+// Of 16 outputs, from the bf16 line of an int4 panel.
+inline __m512 group_scales(const std::byte* line) {
+  const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(line));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
 __m512 round_to_bf16_vector(__m512 x) {  // to nearest even; NaN stays NaN
   const __m512i bits = _mm512_castps_si512(x),
                 odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));

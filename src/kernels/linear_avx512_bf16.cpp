@@ -199,8 +199,7 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit
       const std::byte* line = scales + static_cast<size_t>(p) * panel_bytes;
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
-        const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(line + v * 32));
-        const __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+        const __m512 scale = group_scales(line + v * 32);
 #pragma GCC unroll 32
         for (int r = 0; r < R; ++r) {
           float* sum = sums[p][r] + v * 16;

@@ -32,7 +32,7 @@ constexpr int blocks_per_line(InputForm form) {  // blocks of a row that stand t
 struct LinearJob {
   const PackedMatrix* w;
   const float* inputs;  // [groups][lines of blocks][rows of the group][a line as InputForm says], zero-padded
-  const float* scales;  // [rows], fp8 and int8
+  const float* scales;  // [rows], where the format rounds inputs
   float* partial;       // [panels][rows][32] sums between slices, when there are several
   Rows y;
   LinearMode mode;

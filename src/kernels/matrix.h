@@ -26,8 +26,10 @@ namespace dvlm {
 //                after the other [16] words, byte i of word j: input i of output j in its low half, of output
 //                16 + j in its high half, 8 too large; zero to the end of the last group
 // Further formats add a tag here, a packer in matrix.cpp and their tiles.
+// Whoever changes what stands where raises kPackedLayout: files of repacked weights outlive the program.
 enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels, int4_panels };
 
+constexpr uint64_t kPackedLayout = 1;
 constexpr int kPanel = 32;
 constexpr int kInt4Group = 64;
 constexpr int int4_groups(int inputs) {

@@ -34,18 +34,32 @@ bool has_avx512_bf16() {
 #endif
 }
 
-// The processor has tiles of bf16 and bytes, and the system lets this process use them.
-bool has_amx() {
 #if defined(__x86_64__) && defined(__linux__)
-  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kAll3 = kBf16 | kTile | kInt8;
-  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2)
+constexpr int kTileData = 18;  // the number of the tiles' state, see arch_prctl(2)
+
+// The processor has tiles of bf16 and bytes, and the system would let this process use them.
+bool has_amx() {
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kNeeded = kBf16 | kTile | kInt8;
+  constexpr int kSupported = 0x1021;
   unsigned a, b, c, d;
-  if (!has_avx512_bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAll3) != kAll3) return false;
-  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-#else
-  return false;
-#endif
+  unsigned long long states = 0;
+  return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kNeeded) == kNeeded &&
+         ::syscall(SYS_arch_prctl, kSupported, &states) == 0 && (states >> kTileData & 1) != 0;
 }
+
+// For the whole process, for good: only when they are going to be used.
+bool allow_amx() {
+  constexpr int kRequest = 0x1023;
+  return ::syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+#else
+bool has_amx() {
+  return false;
+}
+bool allow_amx() {
+  return false;
+}
+#endif
 
 bool has(DotProducts set) {
   static const bool amx = has_amx();
@@ -67,20 +81,18 @@ std::string_view name_of(DotProducts set) {
 }
 
 DotProducts best_dot_products() {
-  return has(DotProducts::amx)           ? DotProducts::amx
-         : has(DotProducts::avx512_bf16) ? DotProducts::avx512_bf16
-                                         : DotProducts::none;
+  if (has(DotProducts::amx) && allow_amx()) return DotProducts::amx;
+  return has(DotProducts::avx512_bf16) ? DotProducts::avx512_bf16 : DotProducts::none;
 }
 
-std::atomic<DotProducts>& chosen_dot_products() {
-  static std::atomic<DotProducts> chosen{best_dot_products()};
-  return chosen;
-}
+std::atomic<int> chosen_dot_products{-1};  // a DotProducts; -1: nobody has asked yet
 
 }  // namespace
 
 DotProducts dot_products() {
-  return chosen_dot_products().load(std::memory_order_relaxed);
+  int chosen = chosen_dot_products.load(std::memory_order_relaxed);
+  if (chosen < 0) chosen_dot_products = chosen = static_cast<int>(best_dot_products());
+  return static_cast<DotProducts>(chosen);
 }
 
 std::string supported_isas() {
@@ -107,7 +119,7 @@ void force_isa(std::string_view name) {
   const int64_t all = hwy::SupportedTargets() & kAll;
   DotProducts set = name.empty() ? best_dot_products() : DotProducts::none;
   for (const DotProducts some : {DotProducts::avx512_bf16, DotProducts::amx, DotProducts::emulated_amx}) {
-    if (name == name_of(some) && has(some)) set = some;
+    if (name == name_of(some) && has(some) && (some != DotProducts::amx || allow_amx())) set = some;
   }
   const bool best = name.empty() || set != DotProducts::none;
   int64_t chosen = best ? all : 0;
@@ -118,7 +130,7 @@ void force_isa(std::string_view name) {
     fail("the instruction set '{}' is not one that this machine and program have: use one of {}",
          printable(name), supported_isas());
   }
-  chosen_dot_products() = set;
+  chosen_dot_products = static_cast<int>(set);
   hwy::SetSupportedTargetsForTest(chosen);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }

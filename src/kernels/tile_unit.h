@@ -2,9 +2,11 @@
 // no compiler needs to know them, and the same in plain code, so that kernels can be tested on other machines
 // (semantics: Intel's manual, volume 2, TDPBF16PS and TDPBSSD). Not for other rooms but measurements.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
+#include "core/error.h"
 #include "core/types.h"
 
 namespace dvlm {
@@ -22,6 +24,9 @@ struct alignas(64) TileShapes {
     bytes[tile] = kTileBytes;
   }
 };
+
+static_assert(sizeof(TileShapes) == 64 && offsetof(TileShapes, bytes) == 16 &&
+              offsetof(TileShapes, rows) == 48);
 
 #if defined(__x86_64__)
 struct HardwareTiles {
@@ -60,13 +65,19 @@ struct EmulatedTiles {
     static thread_local State state;
     return state;
   }
+  // Stricter than the manual where that costs our kernels nothing: what faults there must not pass here.
   static void configure(const TileShapes& shapes) {
+    for (int tile = 0; tile < 8; ++tile) {
+      DVLM_ASSERT((shapes.rows[tile] > 0) == (shapes.bytes[tile] > 0));
+      DVLM_ASSERT(shapes.rows[tile] <= kTileRows && shapes.bytes[tile] <= kTileBytes);
+    }
     state().shapes = shapes;
     std::memset(state().tiles, 0, sizeof state().tiles);
   }
-  static void release() { configure({}); }
+  static void release() { state().shapes = {}; }
   template <int T>
   static void zero() {
+    DVLM_ASSERT(state().shapes.rows[T] > 0);
     std::memset(state().tiles[T], 0, sizeof state().tiles[T]);
   }
   template <int T>
@@ -78,6 +89,7 @@ struct EmulatedTiles {
   }
   template <int T>
   static void store(void* to, size_t stride) {
+    DVLM_ASSERT(state().shapes.rows[T] > 0);
     for (int r = 0; r < state().shapes.rows[T]; ++r)
       std::memcpy(static_cast<char*>(to) + static_cast<size_t>(r) * stride, state().tiles[T][r], kTileBytes);
   }
@@ -104,7 +116,10 @@ struct EmulatedTiles {
   // dot(sum, row of A, b): b(k, i) is value i of the word in row k of B that stands in the sum's column.
   template <int Sums, int A, int B, class Sum, class Value, class Dot>
   static void each(const Dot& dot) {
+    static_assert(Sums != A && Sums != B && A != B);
     auto& tiles = state().tiles;
+    const auto& rows = state().shapes.rows;
+    DVLM_ASSERT(rows[Sums] > 0 && rows[Sums] == rows[A] && rows[B] == kTileRows);
     constexpr int kPerWord = 4 / static_cast<int>(sizeof(Value));
     for (int r = 0; r < state().shapes.rows[Sums]; ++r) {
       for (int n = 0; n < kTileBytes / 4; ++n) {

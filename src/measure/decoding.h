@@ -19,7 +19,7 @@ struct DecodeBenchOptions {
   std::string shape = "3b";
   std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "fused", "auto"};
   DraftPrecision draft = DraftPrecision::same;
-  std::vector<int> blocks = {8, 16, 32};  // of spec; auto may take any up to the largest
+  std::vector<int> blocks = {8, 16, 32};  // of spec and fused; auto may take any up to the largest
   int prompt = 256;                       // tokens before the answer
   int branches = 4;                       // of fused
   int max_tokens = 64;                    // of each answer

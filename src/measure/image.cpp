@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/random.h"
 #include "measure/clock.h"
+#include "measure/passes.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/native.h"
@@ -36,14 +38,6 @@ double vision_flops(const VisionConfig& v, const Grid& grid) {
   const double merger =
       patches / (v.spatial_merge_size * v.spatial_merge_size) * merged * (merged + v.out_hidden_size);
   return 2 * (patches * v.patch_elements() * hidden + v.depth * layer + 2 * pairs * hidden + merger);
-}
-
-// One logits row.
-double prefill_flops(const TextConfig& t, double rows) {
-  const double query = double{1} * t.heads * t.head_dim, kv = double{1} * t.kv_heads * t.head_dim;
-  const double layer = rows * t.hidden_size * (2 * query + 2 * kv + 3.0 * t.intermediate_size);
-  const double pairs = rows * (rows + 1) / 2;
-  return 2 * (t.layers * (layer + 2 * pairs * query) + double{1} * t.vocab_size * t.hidden_size);
 }
 
 // Picture, then text.
@@ -88,7 +82,7 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
     out.vision_flops = vision_flops(config.vision, patches.grid);
     if (interrupted()) break;
   }
-  out.prefill_flops = prefill_flops(config.text, out.tokens);
+  out.prefill_flops = text_flops(config.text, out.tokens, 0, 1);
   out.preprocess_ms = median_behind_first(preprocess);
   out.vision_ms = median_behind_first(vision);
   out.prefill_ms = median_behind_first(prefill);
@@ -100,6 +94,11 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
 
 std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPool& pool) {
   const ModelConfig config = shape_named(options.shape);
+  if (int64_t{options.width} * options.height > DecodeLimits{}.max_pixels)
+    fail("a picture of {}x{} has more than {} pixels", options.width, options.height,
+         DecodeLimits{}.max_pixels);
+  resized_size({options.height, options.width},
+               checkpoint_preprocessing(config));  // refuses what models refuse
   std::vector<ImageTiming> out;
   Progress progress("measuring pictures", std::ssize(options.precisions));
   for (const std::string& precision : options.precisions) {

@@ -3,7 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/memory.h"
 #include "core/progress.h"
 #include "measure/clock.h"
@@ -17,13 +21,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void write_checkpoint(const LoadBenchOptions& options, const fs::path& file) {
+void write_checkpoint(const LoadBenchOptions& options, const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
   const RandomCheckpoint random(shape_named(options.shape), options.precision == "fp8");
   std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : random.checkpoint().tensors())
     tensors.push_back({published_name(name), tensor});
-  write_config(options.folder, random.checkpoint().config());
-  write_safetensors(file, tensors);
+  write_config(folder, random.checkpoint().config());
+  write_safetensors(folder / "model.safetensors", tensors);
 }
 
 class OpenFile {
@@ -41,8 +47,9 @@ class OpenFile {
   }
   void read() const {
     std::vector<char> piece(size_t{8} << 20);
-    while (::read(file_, piece.data(), piece.size()) > 0) {
-    }
+    ssize_t got = 1;
+    while (got > 0 && !interrupted()) got = ::read(file_, piece.data(), piece.size());
+    if (got < 0) fail("cannot read the file: {}", std::strerror(errno));
   }
 
  private:
@@ -55,19 +62,19 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
   constexpr int kSteps = 8;  // a checkpoint, a packed file, then two states of three measurements
   Progress progress("measuring loads", kSteps);
   int done = 0;
-  const fs::path file = options.folder / "model.safetensors",
-                 packed = options.folder / (options.precision + ".packed");
-  std::error_code error;
-  fs::create_directories(options.folder, error);
-  if (!fs::exists(file)) write_checkpoint(options, file);
+  // A folder of its own inside: never beside a checkpoint that means something.
+  const fs::path folder = options.folder / ("dvlm-bench-" + options.shape + "-" + options.precision);
+  const fs::path file = folder / "model.safetensors", packed = folder / "packed";
+  if (!fs::exists(file)) write_checkpoint(options, folder);
   progress.update(++done);
   const auto load = [&](const fs::path& from) {
-    load_native(Checkpoint(options.folder), pool, {.packed_file = from});
+    load_native(Checkpoint(folder), pool, {.packed_file = from});
     progress.update(++done);
   };
   load(packed);
   std::vector<LoadTiming> out;
   for (const char* state : {"cold", "warm"}) {
+    if (interrupted()) break;
     const bool cold = state == std::string("cold");
     const auto prepare = [&](const fs::path& path) {
       const OpenFile opened(path);
@@ -78,8 +85,7 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
     };
     LoadTiming timing{.state = state};
     timing.file_bytes = static_cast<double>(fs::file_size(file));
-    timing.weight_bytes =
-        static_cast<double>(packed_bytes(Checkpoint(options.folder), WeightFormat::bf16_panels));
+    timing.weight_bytes = static_cast<double>(packed_bytes(Checkpoint(folder), WeightFormat::bf16_panels));
     prepare(file);
     timing.read_ms = milliseconds([&] { OpenFile(file).read(); });
     progress.update(++done);
@@ -87,6 +93,7 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
     timing.load_ms = milliseconds([&] { load({}); });
     prepare(packed);
     timing.packed_ms = milliseconds([&] { load(packed); });
+    if (interrupted()) break;
     timing.peak_bytes = static_cast<double>(peak_rss_bytes());
     out.push_back(timing);
   }

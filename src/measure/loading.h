@@ -18,8 +18,8 @@ struct LoadTiming {
 
 struct LoadBenchOptions {
   std::string shape = "3b", precision = "fp8";
-  std::filesystem::path
-      folder;  // for a random checkpoint and its repacked weights; used again when they are there
+  std::filesystem::path folder;  // for a random checkpoint and its repacked weights; made in a folder of its
+                                 // own there, and used again
 };
 
 // Throws Error when the folder cannot be written. Shows a progress bar.

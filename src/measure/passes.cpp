@@ -15,6 +15,14 @@ namespace dvlm {
 
 namespace {
 
+double linear_weights(const TextConfig& t) {
+  const double query = double{1} * t.heads * t.head_dim, kv = double{1} * t.kv_heads * t.head_dim;
+  return t.layers * double{1} * t.hidden_size * (2 * query + 2 * kv + 3.0 * t.intermediate_size);
+}
+double head_weights(const TextConfig& t) {
+  return double{1} * t.vocab_size * t.hidden_size;
+}
+
 class Passes {
  public:
   Passes(const ModelConfig& config, bool fp8, int capacity, ThreadPool& pool)
@@ -35,12 +43,10 @@ class Passes {
   double bytes(int context) const {
     const TextConfig& t = config_.text;
     const double keys = 2.0 * 2 * t.layers * t.kv_heads * t.head_dim * context;  // bf16 keys and values
-    return linear_weights() * (fp8_ ? 1 : 2) + head_weights() * 2 + keys;
+    return linear_weights(t) * (fp8_ ? 1 : 2) + head_weights(t) * 2 + keys;
   }
   double flops(int rows, int context) const {
-    const TextConfig& t = config_.text;
-    const double attention = 4.0 * t.layers * t.heads * t.head_dim * rows * (context + rows / 2.0);
-    return 2 * (rows * linear_weights() + logit_rows(rows) * head_weights()) + attention;
+    return text_flops(config_.text, rows, context, logit_rows(rows));
   }
 
  private:
@@ -63,13 +69,6 @@ class Passes {
                           .logit_rows = wanted};
     model_->forward({&segment, 1});
   }
-
-  double linear_weights() const {
-    const TextConfig& t = config_.text;
-    const double query = double{1} * t.heads * t.head_dim, kv = double{1} * t.kv_heads * t.head_dim;
-    return t.layers * double{1} * t.hidden_size * (2 * query + 2 * kv + 3.0 * t.intermediate_size);
-  }
-  double head_weights() const { return double{1} * config_.text.vocab_size * config_.text.hidden_size; }
 
   ModelConfig config_;
   bool fp8_;
@@ -97,6 +96,11 @@ PassTiming time_one(Passes& passes, int rows, int context, int repeats, ThreadPo
 }
 
 }  // namespace
+
+double text_flops(const TextConfig& t, double rows, double context, double logit_rows) {
+  const double attention = 4.0 * t.layers * t.heads * t.head_dim * rows * (context + rows / 2);
+  return 2 * (rows * linear_weights(t) + logit_rows * head_weights(t)) + attention;
+}
 
 double PassTiming::roofline_ms() const {
   const double memory = bytes / (probe_gb_per_s * 1e6),

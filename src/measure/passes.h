@@ -22,6 +22,9 @@ struct PassTiming {
   double roofline_ratio() const { return ms / roofline_ms(); }
 };
 
+// Multiplications and additions of linears, head and attention.
+double text_flops(const TextConfig& text, double rows, double context, double logit_rows);
+
 struct PassOptions {
   std::string shape = "3b";
   std::vector<std::string> precisions = {"bf16", "fp8"};

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -17,12 +19,12 @@ namespace dvlm {
 
 namespace {
 
-constexpr uint64_t kAlignment = 4096, kVersion = 1;
+constexpr uint64_t kAlignment = 4096;
 constexpr uint64_t kMaxIndex = uint64_t{64} << 20;
 constexpr char kMagic[64] = "dvlm repacked weights, safe to delete\n";
 
 struct Footer {
-  uint64_t index_offset = 0, index_bytes = 0, index_hash = 0, version = kVersion;
+  uint64_t index_offset = 0, index_bytes = 0, index_hash = 0, layout = kPackedLayout;
   char magic[8] = {'d', 'v', 'l', 'm', 'p', 'a', 'c', 'k'};
 };
 
@@ -53,9 +55,14 @@ bool read_at(int file, void* to, size_t bytes, uint64_t offset) {
 
 PackedFile::PackedFile(std::filesystem::path path, std::string identity)
     : path_(std::move(path)), identity_(std::move(identity)) {
-  if (open_existing()) return;
+  const Found found = open_existing();
+  if (found == Found::complete) return;
   if (file_ >= 0) ::close(std::exchange(file_, -1));
   entries_.clear();
+  if (found == Found::unreadable) {
+    log_warning("cannot open {}: {}; going on without it", path_.string(), std::strerror(errno));
+    return;
+  }
   try {
     writer_ = std::make_unique<FileWriter>(path_);
     writer_->append(kMagic, sizeof kMagic);
@@ -70,37 +77,38 @@ PackedFile::~PackedFile() {
   if (file_ >= 0) ::close(file_);
 }
 
-// False: there is none of this identity.
-bool PackedFile::open_existing() {
-  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+PackedFile::Found PackedFile::open_existing() {
+  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
+  if (file_ < 0) return errno == ENOENT || errno == ENOTDIR ? Found::nothing : Found::unreadable;
   struct stat status = {};
-  if (file_ < 0 || ::fstat(file_, &status) != 0) return false;
   char magic[sizeof kMagic] = {};
-  if (!S_ISREG(status.st_mode) || !read_at(file_, magic, sizeof magic, 0) ||
-      std::memcmp(magic, kMagic, sizeof magic) != 0)
+  if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode) || !read_at(file_, magic, sizeof magic, 0) ||
+      std::memcmp(magic, kMagic, sizeof magic) != 0) {
+    ::close(std::exchange(file_, -1));
     fail("{} is not a file of repacked weights: give --packed another name or remove it", path_.string());
-  const auto size = static_cast<uint64_t>(status.st_size);
-  Footer footer, expected;
+  }
+  return read_index(static_cast<uint64_t>(status.st_size)) ? Found::complete : Found::stale;
+}
+
+bool PackedFile::read_index(uint64_t size) {
+  Footer footer;
+  const Footer expected;
   if (size < sizeof kMagic + sizeof footer || !read_at(file_, &footer, sizeof footer, size - sizeof footer) ||
-      std::memcmp(footer.magic, expected.magic, sizeof footer.magic) != 0 || footer.version != kVersion ||
+      std::memcmp(footer.magic, expected.magic, sizeof footer.magic) != 0 || footer.layout != kPackedLayout ||
       footer.index_bytes > kMaxIndex || footer.index_offset > size ||
       footer.index_bytes + sizeof footer != size - footer.index_offset)
     return false;
   std::string text(footer.index_bytes, '\0');
   if (!read_at(file_, text.data(), text.size(), footer.index_offset) || hash_of(text) != footer.index_hash)
     return false;
+  end_ = footer.index_offset;
   const auto index = nlohmann::json::parse(text, nullptr, false);
   try {
     if (!index.is_object() || index.at("identity").get<std::string>() != identity_) return false;
     for (const auto& [name, m] : index.at("matrices").items()) {
-      const Entry entry{m.at("outputs").get<int>(), m.at("inputs").get<int>(),
-                        static_cast<WeightFormat>(m.at("format").get<uint8_t>()), m.at("bias").get<bool>(),
+      const Entry entry{m.at("outputs").get<int64_t>(), m.at("inputs").get<int64_t>(),
+                        m.at("format").get<int64_t>(), m.at("bias").get<bool>(),
                         m.at("offset").get<uint64_t>()};
-      if (entry.outputs < 1 || entry.inputs < 1 || entry.format > WeightFormat::int4_panels ||
-          entry.offset > footer.index_offset ||
-          PackedMatrix::packed_bytes(entry.outputs, entry.inputs, entry.format) >
-              footer.index_offset - entry.offset)
-        return false;
       entries_.emplace(name, entry);
     }
   } catch (const nlohmann::json::exception&) {
@@ -109,14 +117,23 @@ bool PackedFile::open_existing() {
   return true;
 }
 
-PackedMatrix PackedFile::read(const std::string& name, ThreadPool& pool) {
+PackedFile::Entry PackedFile::entry_of(const PackedMatrix& matrix, uint64_t offset) {
+  return {matrix.outputs(), matrix.inputs(), static_cast<int64_t>(matrix.format()), matrix.bias() != nullptr,
+          offset};
+}
+
+bool PackedFile::read(const std::string& name, PackedMatrix& matrix, ThreadPool& pool) {
   const auto found = entries_.find(name);
-  if (found == entries_.end()) return {};
-  const Entry& entry = found->second;
-  PackedMatrix matrix(entry.outputs, entry.inputs, entry.format, entry.bias);
-  uint64_t offset = entry.offset;
-  std::atomic<bool> good{true};
+  const Entry wanted = entry_of(matrix, 0);
+  std::atomic<bool> good{found != entries_.end() && found->second.outputs == wanted.outputs &&
+                         found->second.inputs == wanted.inputs && found->second.format == wanted.format &&
+                         found->second.bias == wanted.bias};
+  uint64_t offset = good ? found->second.offset : 0;
   for (const std::span<std::byte> part : matrix.parts()) {
+    if (!good || offset > end_ || part.size() > end_ - offset) {
+      good = false;
+      break;
+    }
     pool.parallel_for(static_cast<int64_t>(part.size()), [&](int64_t begin, int64_t end) {
       if (!read_at(file_, part.data() + begin, static_cast<size_t>(end - begin),
                    offset + static_cast<uint64_t>(begin)))
@@ -124,18 +141,16 @@ PackedMatrix PackedFile::read(const std::string& name, ThreadPool& pool) {
     });
     offset += aligned(part.size());
   }
-  if (!good) {
-    log_warning("{}: cannot read {}, which is repacked", path_.string(), name);
-    return {};
-  }
-  return matrix;
+  if (!good && !std::exchange(warned_, true))
+    log_warning("{} does not give {}: remove it, and it is made anew", path_.string(), name);
+  return good;
 }
 
 void PackedFile::write(const std::string& name, PackedMatrix& matrix) {
   if (!writer_) return;
   try {
     pad();
-    entries_[name] = {matrix.outputs(), matrix.inputs(), matrix.format(), matrix.bias() != nullptr, written_};
+    entries_[name] = entry_of(matrix, written_);
     for (const std::span<std::byte> part : matrix.parts()) {
       writer_->append(part.data(), part.size());
       written_ += part.size();
@@ -159,7 +174,7 @@ void PackedFile::commit() {
   for (const auto& [name, entry] : entries_)
     index["matrices"][name] = {{"outputs", entry.outputs},
                                {"inputs", entry.inputs},
-                               {"format", static_cast<int>(entry.format)},
+                               {"format", entry.format},
                                {"bias", entry.bias},
                                {"offset", entry.offset}};
   const std::string text = index.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);

@@ -12,37 +12,44 @@
 namespace dvlm {
 
 // Bound to an identity: of the checkpoint's files and of how they are packed. A file with another identity,
-// or one that was cut short, is written anew; a file that is no such file is never touched. Nothing here is
-// fatal but that: what cannot be read or written costs only time, and a warning.
+// or one that was cut short, is written anew; a file that is something else is never touched. But for that
+// nothing here is fatal: what cannot be read or written costs time and a warning. Weights are not checked for
+// damage.
 class PackedFile {
  public:
   // Throws Error when `path` exists and is something else.
   PackedFile(std::filesystem::path path, std::string identity);
   ~PackedFile();
+  PackedFile(const PackedFile&) = delete;
+  PackedFile& operator=(const PackedFile&) = delete;
 
   // Whether the file holds this identity: then matrices are taken from it, else given to it.
   bool complete() const { return file_ >= 0; }
 
-  // The matrix written under this name, or an empty one when the file cannot give it.
-  PackedMatrix read(const std::string& name, ThreadPool& pool);
+  // Fills `matrix` with what was written under this name; false when the file does not hold one of its shape.
+  bool read(const std::string& name, PackedMatrix& matrix, ThreadPool& pool);
   void write(const std::string& name, PackedMatrix& matrix);
   // After the last write: the file appears under its name.
   void commit();
 
  private:
   struct Entry {
-    int outputs, inputs;
-    WeightFormat format;
+    int64_t outputs, inputs, format;
     bool bias;
     uint64_t offset;  // of its parts, each aligned to kAlignment
   };
-  bool open_existing();
+  static Entry entry_of(const PackedMatrix& matrix, uint64_t offset);
+  enum class Found { nothing, stale, complete, unreadable };
+  Found open_existing();
+  bool read_index(uint64_t size);
   void pad();
 
   std::filesystem::path path_;
   std::string identity_;
   std::map<std::string, Entry> entries_;
   int file_ = -1;
+  uint64_t end_ = 0;  // of the matrices in it
+  bool warned_ = false;
   std::unique_ptr<FileWriter> writer_;
   uint64_t written_ = 0;
 };

@@ -82,8 +82,8 @@ class Loader {
     const bool draft = format_ == WeightFormat::int8_panels || format_ == WeightFormat::int4_panels;
     const bool fp8 = !scales.empty() && !draft;
     const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
-    PackedMatrix packed = from_file(name, weights, format);
-    if (packed.outputs() == 0) {
+    PackedMatrix packed;
+    if (!from_file(name, weights, !biases.empty(), format, packed)) {
       packed = PackedMatrix(weights, biases, format, pool_, scales);
       for (const TensorView& weight : weights) release(weight);
       if (packed_ && !packed_->complete()) packed_->write(prefix_ + name, packed);
@@ -92,16 +92,13 @@ class Loader {
     return packed;
   }
 
-  // Empty when there is no file or it holds something else.
-  PackedMatrix from_file(const std::string& name, std::span<const TensorView> weights,
-                         WeightFormat format) const {
-    if (!packed_ || !packed_->complete()) return {};
+  bool from_file(const std::string& name, std::span<const TensorView> weights, bool bias, WeightFormat format,
+                 PackedMatrix& matrix) const {
+    if (!packed_ || !packed_->complete()) return false;
     int64_t outputs = 0, elements = 0;
     for (const TensorView& weight : weights) outputs += weight.shape[0], elements += weight.elements();
-    PackedMatrix matrix = packed_->read(prefix_ + name, pool_);
-    const bool same = matrix.outputs() == outputs && int64_t{matrix.inputs()} * outputs == elements &&
-                      matrix.format() == format;
-    return same ? std::move(matrix) : PackedMatrix();
+    matrix = PackedMatrix(static_cast<int>(outputs), static_cast<int>(elements / outputs), format, bias);
+    return packed_->read(prefix_ + name, matrix, pool_);
   }
 
   const Checkpoint& checkpoint_;

@@ -46,13 +46,14 @@ struct VisionWeights {
 // Bytes that the packed weights will take.
 size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
-// Matrices come from `packed` when that is complete; else they are packed, and given to it.
 // The linear layers and the head once more in int8_panels or int4_panels, for drafts; no embedding.
 TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
                        PackedFile* packed = nullptr);
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
-// Both read the checkpoint once, front to back, and give each tensor's file pages back after packing it.
+// load_*: matrices come from `packed` when that is complete; else they are packed, and given to it.
+
+// load_text and load_vision read the checkpoint once, front to back, and give each tensor's file pages back after packing it.
 // Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They
 // throw Error when a tensor is missing, misshapen or of a type that the native model does not run.
 TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,

@@ -170,6 +170,30 @@ TEST(Speculative, NeverDraftsTheMaskOrPaddingIds) {
   EXPECT_TRUE(saw_draft);
 }
 
+// What is not a number in a draft decides nothing.
+TEST(Speculative, DraftsThatCannotBePickedOnlyEndTheDraft) {
+  for (const auto kind : {DecoderKind::speculative, DecoderKind::fused}) {
+    FakeModel model(
+        kVocab,
+        [](std::span<const TokenId> prefix) {
+          FakeModel::Row row(kVocab, 0.0f);
+          row[prefix.size() % 10] = 8;
+          return row;
+        },
+        [](std::span<const TokenId> prefix, std::span<const TokenId>, int i) {
+          FakeModel::Row row(kVocab, i < 2 ? 0.0f : std::nanf(""));
+          if (i < 2) row[(prefix.size() + static_cast<size_t>(i) + 1) % 10] = 8;
+          return row;
+        });
+    auto options = speculative(8, 30);
+    options.kind = kind;
+    const auto result = decode(model, make_prompt({7}), options);
+    ASSERT_EQ(result.tokens.size(), 30);
+    for (size_t i = 0; i < 30; ++i) EXPECT_EQ(result.tokens[i], static_cast<TokenId>((i + 1) % 10));
+    EXPECT_GE(result.stats.accepted_per_round(), 2.5);
+  }
+}
+
 TEST(Speculative, EmitsTheMaskTokenWhenVerificationSaysSo) {
   auto model = scripted({7, 1, kMask, 2, 3}, 100);
   const auto result = decode(model, make_prompt({7}), speculative(8, 5));

@@ -283,6 +283,25 @@ TEST(PackedMatrix, rows_come_back_from_the_panels) {
   }
 }
 
+// Files of repacked weights outlive the program: whoever sees this fail raises kPackedLayout.
+TEST(PackedMatrix, lays_weights_out_as_packed_files_have_them) {
+  ThreadPool pool(1);
+  std::vector<float> weights(75 * 70), bias(75, 0.5f);
+  for (size_t i = 0; i < weights.size(); ++i)
+    weights[i] = static_cast<float>(static_cast<int>(i * 2654435761u >> 16 & 4095) - 2048) * 0x1p-12f;
+  const TensorView w = view(weights, {75, 70}), b = view(bias, {75});
+  std::string hashes;
+  for (WeightFormat format : kFormats) {
+    PackedMatrix packed({&w, 1}, {&b, 1}, format, pool);
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (const auto part : packed.parts())
+      for (const std::byte byte : part) hash = (hash ^ std::to_integer<uint64_t>(byte)) * 0x100000001B3u;
+    hashes += fmt::format("{:x} ", hash);
+  }
+  EXPECT_EQ(kPackedLayout, 1);
+  EXPECT_EQ(hashes, "fdb962f953f8dc65 3816336307c86719 762ac225b556a4b7 7905b710a962fb41 379bdec6bfa94854 ");
+}
+
 TEST(PackedMatrix, stacked_weights_give_the_outputs_of_each) {
   ThreadPool pool(1);
   const std::vector<float> a = random_values(33 * 20, 1), b = random_values(7 * 20, 2),
