@@ -32,31 +32,36 @@ double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
+double best_of(Model& model, Sequence& sequence, int rows, bool draft) {
+  constexpr int kMostPasses = 4;
+  constexpr double kEnoughMs = 100;
+  double best = std::numeric_limits<double>::infinity(), spent = 0;
+  for (int i = 0; i < kMostPasses && spent < kEnoughMs; ++i) {
+    const double ms = timed_pass(model, sequence, rows, draft);
+    best = std::min(best, ms);
+    spent += ms;
+  }
+  return best;
+}
+
 // Passes of 1, 2, 4, ... `largest` rows. Once twice the rows take almost twice the time, wider passes will
 // too.
 CostCurve measure(Model& model, int largest, bool draft) {
-  constexpr int kMostPasses = 6;
-  constexpr double kEnoughMs = 150;  // per width, once it has been seen
   constexpr double kProportional = 1.8;
   const auto sequence = model.new_sequence(largest);
-  timed_pass(model, *sequence, std::min(largest, 4), draft);  // pages are touched
   CostCurve curve;
   for (int rows = 1; rows <= largest; rows = rows < largest ? std::min(2 * rows, largest) : largest + 1) {
-    double best = std::numeric_limits<double>::infinity(), spent = 0;
-    for (int i = 0; i < kMostPasses && spent < kEnoughMs; ++i) {
-      const double ms = timed_pass(model, *sequence, rows, draft);
-      if (i > 0 || spent + ms >= kEnoughMs) best = std::min(best, ms);  // the first one makes buffers grow
-      spent += ms;
-    }
-    const double before = curve.points.empty() ? 0 : curve.points.back().second;
-    // A wider pass never costs less: what looks so is noise.
-    curve.points.emplace_back(rows, std::max(best, before));
-    const int narrower = rows / 2;
-    if (rows >= 16 && rows < largest && best > kProportional * curve.of(narrower)) {
-      curve.points.emplace_back(largest, curve.points.back().second * largest / rows);
-      break;
-    }
+    curve.points.emplace_back(rows, best_of(model, *sequence, rows, draft));
+    if (rows >= 16 && curve.points.back().second > kProportional * curve.of(rows / 2)) break;
   }
+  // Once more: buffers have grown, and a bad moment of the machine has passed.
+  double before = 0;
+  for (auto& [rows, ms] : curve.points) {
+    // A wider pass never costs less: what looks so is noise.
+    before = ms = std::max(before, std::min(ms, best_of(model, *sequence, rows, draft)));
+  }
+  const auto [rows, ms] = curve.points.back();
+  if (rows < largest) curve.points.emplace_back(largest, ms * largest / rows);
   return curve;
 }
 
