@@ -8,6 +8,7 @@ dvlm=$1 data=$2 count=${3:-500} model=${4:-}
 decoders=ar,spec,fused,auto
 differing=0 runs=0
 isas=$(DVLM_ISA=? "$dvlm" bench pass --shape tiny 2>&1 | sed -n 's/.*use one of //p' | tr -d , || true)
+case $isas in *AVX512_BF16*) isas+=" AMX_EMULATED" ;; esac
 for isa in ${ISAS:-$isas}; do
   for precision in ${PRECISIONS:-auto}; do
     for draft in ${DRAFTS:-same int8 int4}; do
