@@ -20,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPatience{200};  // between looks at whether the client is still there
 constexpr const char* kJson = "application/json";
+constexpr const char* kTooLarge = "the request is larger than this server takes";
 
 // Replacement characters instead of an exception: what a client sent may be quoted.
 std::string dump(const json& value) {
@@ -133,7 +134,8 @@ struct Server::Impl {
     http.set_payload_max_length(options.body_limit);
     http.set_read_timeout(30);  // a client that stops sending
     http.set_write_timeout(30);
-    http.set_keep_alive_max_count(1000);
+    // One request per connection: what is left unread of a refused one must never be taken for the next.
+    http.set_keep_alive_max_count(1);
     const size_t connections = options.most_waiting + 16;  // each takes a thread while it waits
     http.new_task_queue = [connections] { return new httplib::ThreadPool(connections); };
     http.set_pre_routing_handler(
@@ -147,8 +149,8 @@ struct Server::Impl {
     http.Get("/ready", [this](const auto&, auto& response) { ready(response); });
     http.Get("/v1/models", [this](const auto&, auto& response) { models(response); });
     http.Get("/metrics", [this](const auto&, auto& response) { metrics(response); });
-    http.Post("/v1/chat/completions",
-              [this](const auto& request, auto& response) { chat(request, response); });
+    http.Post("/v1/chat/completions", [this](const auto&, auto& response,
+                                             const httplib::ContentReader& read) { chat(read, response); });
   }
 
   httplib::Server::HandlerResponse check_key(const httplib::Request& request,
@@ -168,7 +170,7 @@ struct Server::Impl {
   static void explain(httplib::Response& response) {
     if (!response.body.empty()) return;
     const char* message = response.status == 404   ? "there is nothing at this address"
-                          : response.status == 413 ? "the request is larger than this server takes"
+                          : response.status == 413 ? kTooLarge
                                                    : "the request is not one that this server understands";
     refuse(response, response.status, message,
            response.status >= 500 ? "server_error" : "invalid_request_error");
@@ -213,10 +215,21 @@ struct Server::Impl {
     response.set_content(out, "text/plain; version=0.0.4");
   }
 
-  void chat(const httplib::Request& request, httplib::Response& response) {
+  // The limit holds for what a compressed body becomes, too.
+  bool read_body(const httplib::ContentReader& read, std::string& body) const {
+    return read([&](const char* data, size_t length) {
+      if (length > options.body_limit - body.size()) return false;
+      body.append(data, length);
+      return true;
+    });
+  }
+
+  void chat(const httplib::ContentReader& read, httplib::Response& response) {
     auto pending = std::make_shared<Pending>();
     try {
-      const json body = parse_json(request.body, "the request");
+      std::string text;
+      if (!read_body(read, text)) return refuse(response, 413, kTooLarge, "invalid_request_error");
+      const json body = parse_json(text, "the request");
       pending->chat = parse_chat_request(body, config, options.chat);
       if (body.contains("model") && body["model"] != options.model_name)
         return refuse(response, 404,

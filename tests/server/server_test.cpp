@@ -235,6 +235,11 @@ TEST_F(Served, large_bodies_are_refused) {
   options.body_limit = 1000;
   start(options);
   EXPECT_EQ(client_->Post("/v1/chat/completions", std::string(2000, ' '), "application/json")->status, 413);
+  httplib::Client packing("127.0.0.1", port_);
+  packing.set_compress(true);  // a megabyte in a few hundred bytes
+  const auto result = packing.Post("/v1/chat/completions", std::string(1'000'000, ' '), "application/json");
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->status, 413);
   post(question("Hello"));
 }
 
