@@ -259,7 +259,7 @@ void add_bench_load(CLI::App& bench) {
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");
-  command->footer("Example:\n  dvlm bench load --folder /var/tmp/dvlm-3b-fp8");
+  command->footer("Example:\n  dvlm bench load --folder bench-load");
   command->callback([options] { bench_load(*options); });
 }
 

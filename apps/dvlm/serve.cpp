@@ -51,6 +51,7 @@ void serve(ServeOptions& options) {
     server.stop();
   });
   server.run();
+  clear_interrupt();  // being told to end is how it ends
 }
 
 }  // namespace
