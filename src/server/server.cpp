@@ -246,11 +246,11 @@ struct Server::Impl {
       response.set_header("Retry-After", "1");
       return refuse(response, 429, "too many requests wait already: try again", "rate_limit_error");
     }
-    respond(std::move(pending), response);
+    respond(pending, response);
   }
 
   // The status is known with the first news: a prompt that cannot be answered is a 400, streamed or not.
-  static void respond(std::shared_ptr<Pending> pending, httplib::Response& response) {
+  static void respond(const std::shared_ptr<Pending>& pending, httplib::Response& response) {
     while (!pending->news.done && pending->news.text.empty()) pending->wait();
     if (const Ticket::News& news = pending->news; news.done && !news.error.empty())
       return refuse(response, news.ours ? 500 : 400, news.error,
