@@ -25,8 +25,8 @@ class Checkpoint {
 
   const std::filesystem::path& folder() const { return folder_; }
   const ModelConfig& config() const { return config_; }
-  // What distinguishes its files from others: the text of config.json, and name, size and time of change of
-  // every shard. Empty for an assembled one.
+  // What distinguishes its files from others: the text of config.json, and name, size, inode and time of
+  // change of every shard. Empty for an assembled one.
   const std::string& identity() const { return identity_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
 

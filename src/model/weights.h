@@ -51,9 +51,8 @@ TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, Thread
                        PackedFile* packed = nullptr);
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
-// load_*: matrices come from `packed` when that is complete; else they are packed, and given to it.
-
-// load_text and load_vision read the checkpoint once, front to back, and give each tensor's file pages back after packing it.
+// load_text and load_vision read the checkpoint once, front to back, and give each tensor's file pages back
+// after packing it. They and load_draft take matrices from `packed` when it is complete, else give it theirs.
 // Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They
 // throw Error when a tensor is missing, misshapen or of a type that the native model does not run.
 TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,

@@ -2,13 +2,16 @@
 
 #include <httplib.h>
 
+#include <atomic>
 #include <chrono>
 #include <random>
+#include <thread>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "engine/request_json.h"
 #include "server/worker.h"
 
 namespace dvlm {
@@ -51,8 +54,10 @@ int64_t unix_time() {
       .count();
 }
 
-// An accepted request: gives its ticket up when it goes.
+// An accepted request: gives its ticket up when it goes. `count`: of those that are not answered to the end.
 struct Pending {
+  explicit Pending(std::atomic<int>& pending) : count(pending) { ++count; }
+  std::atomic<int>& count;
   std::shared_ptr<Ticket> ticket;
   ChatRequest chat;
   DecodeOptions decode;
@@ -62,6 +67,7 @@ struct Pending {
 
   ~Pending() {
     if (ticket) ticket->cancel();
+    --count;
   }
   void wait() {
     news = ticket->wait(kPatience);
@@ -99,7 +105,7 @@ bool stream(Sink& sink, Pending& pending) {
         json usage = chat_chunk(id, json::object());
         usage["choices"] = json::array();
         usage["usage"] = usage_json(answer);
-        usage["dvlm"] = chat_completion(id, answer, pending.decode, "", news.stopped).at("dvlm");
+        usage["dvlm"] = answer_json(answer, pending.decode).at("stats");
         if (!send_event(sink, usage)) return false;
       }
     }
@@ -225,9 +231,10 @@ struct Server::Impl {
   }
 
   void chat(const httplib::ContentReader& read, httplib::Response& response) {
-    auto pending = std::make_shared<Pending>();
+    auto pending = std::make_shared<Pending>(pending_requests);
     try {
       std::string text;
+      if (stopping) return refuse(response, 503, "the server is about to end", "server_error");
       if (!read_body(read, text)) return refuse(response, 413, kTooLarge, "invalid_request_error");
       const json body = parse_json(text, "the request");
       pending->chat = parse_chat_request(body, config, options.chat);
@@ -266,6 +273,8 @@ struct Server::Impl {
   const ServerOptions options;
   const ModelConfig config;
   const int64_t started = unix_time();
+  std::atomic<bool> stopping{false};
+  std::atomic<int> pending_requests{0};
   Worker worker;
   httplib::Server http;
 };
@@ -290,6 +299,9 @@ void Server::run() {
 }
 
 void Server::stop() {
+  impl_->stopping = true;
+  // Once it stops, the library writes no further pieces of an answer.
+  while (impl_->pending_requests > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   impl_->http.stop();
 }
 
