@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "decode/block_chooser.h"
@@ -26,6 +27,25 @@ struct SamplingOptions {
   uint64_t seed = 0;       // the text is a function of prompt, seed and these options, see Sampler
 };
 
+// A token of the text and what the model thought of it: natural logarithms of the softmax over the whole row,
+// before temperature, top-k and top-p.
+struct TokenChance {
+  TokenId token = 0;
+  float logprob = 0;
+  std::vector<std::pair<TokenId, float>> top = {};  // the most probable tokens, best first
+};
+
+enum class PassKind : uint8_t { prefill, decode, draft, verify, denoise, commit };
+
+// One pass as a spectator sees it.
+struct PassRecord {
+  PassKind kind = PassKind::prefill;
+  int rows = 0;                // that this request had in the pass
+  std::vector<TokenId> block;  // draft, verify, denoise, commit: its tokens, the mask token where masked
+  int accepted = 0;            // of the block: how many of its tokens are text now
+  int emitted = 0;             // tokens that the pass added to the text
+};
+
 struct DecodeOptions {
   DecoderKind kind = DecoderKind::speculative;
   int block_size = 32;     // tokens per draft, including the known first one; automatic: at most
@@ -34,6 +54,8 @@ struct DecodeOptions {
   int branches = 4;        // fused: numbers of right drafts that a pass prepares for; block_size: all
   int max_tokens = 512;
   SamplingOptions sampling = {};
+  int logprobs = -1;        // alternatives reported with every token, 0 to 20; -1: no probabilities at all
+  bool record = false;      // keep PassRecords
   TokenId mask_token = -1;  // required by masked diffusion and speculation
   int valid_tokens =
       0;  // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "engine/pass_costs.h"
 #include "engine/prompt.h"
+#include "engine/stop_strings.h"
 
 namespace dvlm {
 namespace {
@@ -62,8 +63,8 @@ struct Engine::Impl {
   std::vector<float> features_behind(const LoadedPrompt& prompt, const std::vector<PadRun>& runs,
                                      int reused) const;
   void decode(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
-              const std::function<void(std::string_view)>& on_text, const std::function<bool()>& cancelled,
-              Answer& answer);
+              const std::vector<std::string>& stop, const std::function<void(std::string_view)>& on_text,
+              const std::function<bool()>& cancelled, Answer& answer);
 
   const Tokenizer tokenizer;
   ThreadPool pool;
@@ -209,30 +210,36 @@ RopeIndex Engine::Impl::positions_of(const LoadedPrompt& prompt) const {
 }
 
 void Engine::Impl::decode(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                          const std::vector<std::string>& stop,
                           const std::function<void(std::string_view)>& on_text,
                           const std::function<bool()>& cancelled, Answer& answer) {
   const auto decoder = make_decoder(prompt, sequence, options);
   StreamDecoder stream(tokenizer, tokenizer.find(kMaskToken).value_or(-1));
+  StopStrings stops(stop);
   const auto publish = [&](const std::string& text) {
     answer.text += text;
     if (on_text && !text.empty()) on_text(text);
   };
   Stopwatch watch;
-  while (decoder->finished() == FinishReason::none) {
+  while (answer.finish == FinishReason::none) {
     if (cancelled && cancelled()) {
       answer.finish = FinishReason::cancelled;
       break;
     }
     const bool prefill = decoder->stats().prefill_passes == 0;
-    auto emitted = decoder->take(model->forward(decoder->next()));
+    const auto emitted = decoder->take(model->forward(decoder->next()));
     if (prefill) answer.prefill_ms = watch.lap();
-    answer.tokens.insert(answer.tokens.end(), emitted.begin(), emitted.end());
     answer.finish = decoder->finished();
-    if (answer.finish == FinishReason::stop)
-      emitted = emitted.first(emitted.size() - 1);  // no text, special or not
-    publish(stream.push(emitted));
+    std::string text;
+    for (size_t i = 0; i < emitted.size() && !stops.found(); ++i) {
+      answer.tokens.push_back(emitted[i]);
+      const bool end = answer.finish == FinishReason::stop && i + 1 == emitted.size();
+      if (!end) text += stops.push(stream.push(emitted.subspan(i, 1)));  // a stop token has no text
+    }
+    if (stops.found()) answer.finish = FinishReason::stop;
+    publish(text);
   }
-  publish(stream.finish());
+  publish(stops.push(stream.finish()) + stops.finish());
   if (!answer.tokens.empty()) answer.decode_ms = watch.lap();
   answer.stats = decoder->stats();
 }
@@ -272,12 +279,15 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
   answer.image_tokens = loaded.image_tokens;
   answer.encode_ms = watch.lap();
 
-  self.decode(prompt, *taken.sequence, options, on_text, cancelled, answer);
+  self.decode(prompt, *taken.sequence, options, request.stop, on_text, cancelled, answer);
 
   // Kept only now: after an exception above it is gone, and the next answer starts anew.
   auto& tokens = taken.identity.tokens;
   tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
-  tokens.resize(static_cast<size_t>(taken.sequence->length()));
+  const auto length = std::min(tokens.size(), static_cast<size_t>(taken.sequence->length()));
+  tokens.resize(length);
+  taken.sequence->truncate(
+      static_cast<int>(length));  // a stop string may have dropped tokens of the last pass
   self.held = std::move(taken);
   return answer;
 }

@@ -32,6 +32,7 @@ struct Request {
   std::vector<TokenId> input_ids;       // pads already expanded; pictures taken from `conversation` in order
   TemplateOptions chat_template;
   int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's
+  std::vector<std::string> stop;           // texts that end the answer and do not belong to it; none empty
   DecodeOptions decode;  // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
 };
 
@@ -40,8 +41,9 @@ struct ImageInfo {
 };
 
 struct Answer {
-  std::string text;             // special tokens removed
-  std::vector<TokenId> tokens;  // stop token included
+  std::string text;                   // special tokens removed
+  std::vector<TokenId> tokens;        // stop token included
+  std::vector<TokenChance> logprobs;  // with DecodeOptions.logprobs: of the tokens but the stop token
   FinishReason finish = FinishReason::none;
   int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
   std::vector<ImageInfo> images;

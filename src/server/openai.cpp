@@ -141,7 +141,7 @@ ChatRequest parse_chat_request(const json& given, const ModelConfig& config, con
     check_known(*extensions, kExtensions, "dvlm: ");
     read_extensions(fields, out.request);
   }
-  out.stop = parse_stop(body.find("stop"));
+  out.request.stop = parse_stop(body.find("stop"));
   out.stream = body.boolean("stream", false);
   if (const json* options = body.find("stream_options")) {
     if (!out.stream) fail("\"stream_options\" needs \"stream\": true");
@@ -158,21 +158,20 @@ json usage_json(const Answer& answer) {
           {"prompt_tokens_details", {{"cached_tokens", answer.reused_tokens}}}};
 }
 
-const char* openai_finish_reason(const Answer& answer, bool stopped) {
-  return stopped || answer.finish == FinishReason::stop ? "stop" : "length";
+const char* openai_finish_reason(const Answer& answer) {
+  return answer.finish == FinishReason::stop ? "stop" : "length";
 }
 
-json chat_completion(const ChatIdentity& identity, const Answer& answer, const DecodeOptions& decode,
-                     const std::string& text, bool stopped) {
+json chat_completion(const ChatIdentity& identity, const Answer& answer, const DecodeOptions& decode) {
   return {{"id", identity.id},
           {"object", "chat.completion"},
           {"created", identity.created},
           {"model", identity.model},
           {"choices",
            {{{"index", 0},
-             {"message", {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}}},
+             {"message", {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}}},
              {"logprobs", nullptr},
-             {"finish_reason", openai_finish_reason(answer, stopped)}}}},
+             {"finish_reason", openai_finish_reason(answer)}}}},
           {"usage", usage_json(answer)},
           {"dvlm", answer_json(answer, decode).at("stats")}};
 }

@@ -10,7 +10,6 @@ namespace dvlm {
 
 struct ChatRequest {
   Request request;
-  std::vector<std::string> stop;
   bool stream = false, include_usage = false;
 };
 
@@ -34,12 +33,11 @@ struct ChatIdentity {
 };
 
 nlohmann::json usage_json(const Answer& answer);
-// `text` rather than the answer's own: stop strings may have cut it.
 nlohmann::json chat_completion(const ChatIdentity& identity, const Answer& answer,
-                               const DecodeOptions& decode, const std::string& text, bool stopped);
+                               const DecodeOptions& decode);
 nlohmann::json chat_chunk(const ChatIdentity& identity, const nlohmann::json& delta,
                           const char* finish_reason = nullptr);
-const char* openai_finish_reason(const Answer& answer, bool stopped);  // "stop" or "length"
+const char* openai_finish_reason(const Answer& answer);  // "stop" or "length"
 
 // OpenAI's shape of an error. `type`: "invalid_request_error", "authentication_error", "rate_limit_error" or
 // "server_error".

@@ -12,7 +12,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "engine/request_json.h"
-#include "server/worker.h"
+#include "engine/scheduler.h"
 
 namespace dvlm {
 
@@ -99,8 +99,7 @@ bool stream(Sink& sink, Pending& pending) {
         return false;
     } else {
       const Answer& answer = pending.ticket->answer();
-      if (!send_event(sink, chat_chunk(id, json::object(), openai_finish_reason(answer, news.stopped))))
-        return false;
+      if (!send_event(sink, chat_chunk(id, json::object(), openai_finish_reason(answer)))) return false;
       if (pending.chat.include_usage) {
         json usage = chat_chunk(id, json::object());
         usage["choices"] = json::array();
@@ -117,16 +116,12 @@ bool stream(Sink& sink, Pending& pending) {
 
 // One object at the end.
 bool whole(Sink& sink, Pending& pending) {
-  std::string text;
-  for (;; pending.wait()) {
-    text += pending.news.text;
-    if (pending.news.done) break;
+  for (; !pending.news.done; pending.wait())
     if (!sink.is_writable()) return false;
-  }
   const Ticket::News& news = pending.news;
-  const json out = news.error.empty() ? chat_completion(pending.identity, pending.ticket->answer(),
-                                                        pending.decode, text, news.stopped)
-                                      : openai_error(news.error, "server_error");
+  const json out = news.error.empty()
+                       ? chat_completion(pending.identity, pending.ticket->answer(), pending.decode)
+                       : openai_error(news.error, "server_error");
   if (!send(sink, dump(out))) return false;
   sink.done();
   return true;
@@ -136,7 +131,7 @@ bool whole(Sink& sink, Pending& pending) {
 
 struct Server::Impl {
   Impl(Engine& engine, const ServerOptions& given)
-      : options(given), config(engine.config()), worker(engine, given.most_waiting) {
+      : options(given), config(engine.config()), scheduler(engine, {.max_waiting = given.most_waiting}) {
     http.set_payload_max_length(options.body_limit);
     http.set_read_timeout(30);  // a client that stops sending
     http.set_write_timeout(30);
@@ -183,7 +178,7 @@ struct Server::Impl {
   }
 
   void ready(httplib::Response& response) const {
-    const bool full = worker.totals().waiting >= options.most_waiting;
+    const bool full = scheduler.totals().waiting >= options.most_waiting;
     response.status = full ? 503 : 200;
     response.set_content(full ? "{\"status\":\"full\"}" : "{\"status\":\"ready\"}", kJson);
   }
@@ -195,7 +190,7 @@ struct Server::Impl {
   }
 
   void metrics(httplib::Response& response) const {
-    const WorkerTotals t = worker.totals();
+    const SchedulerTotals t = scheduler.totals();
     std::string out;
     const auto add = [&](const char* name, const char* type, const char* help, double value) {
       out += fmt::format("# HELP dvlm_{0} {2}\n# TYPE dvlm_{0} {1}\ndvlm_{0} {3}\n", name, type, help, value);
@@ -209,7 +204,7 @@ struct Server::Impl {
     add("requests_refused_total", "counter", "Requests that found the queue full",
         static_cast<double>(t.refused));
     add("requests_waiting", "gauge", "Requests in the queue", static_cast<double>(t.waiting));
-    add("requests_running", "gauge", "Requests being answered", t.busy ? 1 : 0);
+    add("requests_running", "gauge", "Requests being answered", static_cast<double>(t.running));
     add("prompt_tokens_total", "counter", "Tokens of prompts", static_cast<double>(t.prompt_tokens));
     add("prompt_tokens_reused_total", "counter", "Of these, tokens whose keys and values were held",
         static_cast<double>(t.reused_tokens));
@@ -248,7 +243,7 @@ struct Server::Impl {
     pending->decode = pending->chat.request.decode;
     pending->identity = {random_id(), options.model_name, unix_time()};
     pending->deadline = Clock::now() + std::chrono::seconds(options.timeout);
-    pending->ticket = worker.submit(std::move(pending->chat.request), pending->chat.stop);
+    pending->ticket = scheduler.submit(std::move(pending->chat.request));
     if (!pending->ticket) {
       response.set_header("Retry-After", "1");
       return refuse(response, 429, "too many requests wait already: try again", "rate_limit_error");
@@ -275,7 +270,7 @@ struct Server::Impl {
   const int64_t started = unix_time();
   std::atomic<bool> stopping{false};
   std::atomic<int> pending_requests{0};
-  Worker worker;
+  Scheduler scheduler;
   httplib::Server http;
 };
 

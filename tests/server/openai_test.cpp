@@ -34,7 +34,7 @@ TEST(ChatRequests, have_defaults) {
   EXPECT_EQ(chat.request.decode.max_tokens, 100);
   EXPECT_EQ(chat.request.decode.sampling.temperature, 0);
   EXPECT_FALSE(chat.stream);
-  EXPECT_TRUE(chat.stop.empty());
+  EXPECT_TRUE(chat.request.stop.empty());
 }
 
 TEST(ChatRequests, say_what_and_how) {
@@ -52,7 +52,7 @@ TEST(ChatRequests, say_what_and_how) {
   EXPECT_EQ(decode.block_size, 8);
   EXPECT_EQ(decode.branches, 2);
   EXPECT_EQ(chat.request.max_pixels, 100000);
-  EXPECT_EQ(chat.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(chat.request.stop, (std::vector<std::string>{"a", "b"}));
   EXPECT_TRUE(chat.stream && chat.include_usage);
 }
 

@@ -1,4 +1,4 @@
-#include "server/stop_strings.h"
+#include "engine/stop_strings.h"
 
 #include <gtest/gtest.h>
 
