@@ -45,8 +45,7 @@ struct AttentionTask {
   const std::byte* block(int b) const {
     const bool own = b >= segment->cache_blocks;
     const KeyBlocks& blocks = own ? segment->own : segment->cache;
-    return blocks.data + kv_head * blocks.head_stride +
-           shape->block_bytes() * (own ? b - segment->cache_blocks : b);
+    return blocks.block(*shape, kv_head, own ? b - segment->cache_blocks : b);
   }
 };
 
@@ -317,9 +316,9 @@ int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segm
 
 }  // namespace
 
-void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key,
-                     const float* value) {
-  std::byte* block = head + shape.block_bytes() * static_cast<size_t>(position / kKeys);
+void store_key_value(const HeadShape& shape, const KeyBlocks& blocks, int head, int position,
+                     const float* key, const float* value) {
+  std::byte* block = blocks.block(shape, head, position / kKeys);
   if (shape.format == KeyFormat::f32)
     store_typed<float>(shape, block, position % kKeys, key, value);
   else

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "core/memory.h"
@@ -29,15 +30,22 @@ inline int blocks_for(int tokens) {
   return (tokens + kKeys - 1) / kKeys;
 }
 
-// Blocks of all heads of one layer: head h begins at data + h * head_stride.
+// Blocks of all heads of one layer, which may lie in several pages.
 struct KeyBlocks {
-  std::byte* data = nullptr;
+  std::byte* const* pages = nullptr;  // [blocks / page_blocks], not owned
+  size_t offset = 0;                  // of head 0 in every page
   size_t head_stride = 0;
+  int page_blocks = std::numeric_limits<int>::max();  // per head and page
+
+  std::byte* block(const HeadShape& shape, int head, int number) const {
+    return pages[number / page_blocks] + offset + static_cast<size_t>(head) * head_stride +
+           shape.block_bytes() * static_cast<size_t>(number % page_blocks);
+  }
 };
 
 // Writes the key and value of one token of one head at `position`. key, value: [head_dim].
-void store_key_value(const HeadShape& shape, std::byte* head, int position, const float* key,
-                     const float* value);
+void store_key_value(const HeadShape& shape, const KeyBlocks& blocks, int head, int position,
+                     const float* key, const float* value);
 
 // Copies tokens [first, first + count) of one head, all inside one block, to the same places of another
 // block.

@@ -27,12 +27,20 @@ struct ImageFeatures {
 class Sequence {
  public:
   virtual ~Sequence() = default;
-  virtual int length() const = 0;                      // committed tokens
-  virtual void truncate(int length) = 0;               // forget everything from `length` on
-  virtual std::unique_ptr<Sequence> fork() const = 0;  // an independent copy
+  virtual int length() const = 0;         // committed tokens
+  virtual void truncate(int length) = 0;  // forget everything from `length` on
+  // An independent copy of the first `length` tokens without room for more, see reserve(). It may share
+  // memory with this one. Throws Error when memory for what cannot be shared is short.
+  virtual std::unique_ptr<Sequence> fork(int length) const = 0;
   // Makes room for `capacity` committed tokens and keeps those held; false when it cannot, e.g. for want of
   // memory.
   virtual bool reserve(int capacity) = 0;
+  virtual void trim() = 0;  // gives back the room beyond what is held
+};
+
+// Memory of keys and values, in bytes.
+struct KeyMemory {
+  size_t used = 0, limit = 0;  // limit 0: what the machine has
 };
 
 enum class Visibility : uint8_t { causal, bidirectional };  // inside the segment
@@ -75,6 +83,7 @@ class Model {
   // `capacity`: the most committed tokens it will ever hold; throws Error when memory for the KV cache is
   // short.
   virtual std::unique_ptr<Sequence> new_sequence(int capacity) = 0;
+  virtual KeyMemory key_memory() const { return {}; }  // of all its sequences, room included
   // ONE pass over the weights for all segments of all sequences. A row's bits do not depend on which other
   // rows share the pass, nor on the number of threads.
   virtual Logits forward(std::span<const Segment> segments) = 0;

@@ -25,7 +25,8 @@ class NativeModel : public Model {
       : config_(checkpoint.config()),
         budget_(std::move(budget)),
         text_(config_.text, load_text(checkpoint, format, pool, packed), keys, pool, options.observer),
-        vision_(config_.vision, load_vision(checkpoint, format, pool, packed), keys, pool, options.observer) {
+        vision_(config_.vision, load_vision(checkpoint, format, pool, packed), keys, pool, options.observer),
+        keys_(std::make_shared<KeyPool>(text_.heads(), config_.text.layers, options.key_limit, budget_)) {
     if (options.draft != DraftPrecision::same)
       text_.set_draft(load_draft(checkpoint, draft_format(options.draft), pool, packed));
   }
@@ -44,8 +45,9 @@ class NativeModel : public Model {
   }
 
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
-    return std::make_unique<NativeSequence>(this, text_.heads(), config_.text.layers, capacity, budget_);
+    return std::make_unique<NativeSequence>(this, keys_, capacity);
   }
+  KeyMemory key_memory() const override { return {keys_->used(), keys_->limit()}; }
 
   Logits forward(std::span<const Segment> segments) override {
     pass_.plan(segments, this, config_);
@@ -67,6 +69,7 @@ class NativeModel : public Model {
   size_t buffers_ = 0;  // bytes reserved for the text tower's buffers
   TextTower text_;
   VisionTower vision_;
+  std::shared_ptr<KeyPool> keys_;
   Pass pass_;
 };
 

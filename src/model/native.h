@@ -25,7 +25,8 @@ enum class DraftPrecision {
 
 struct NativeOptions {
   Precision precision = Precision::automatic;
-  size_t memory_limit = 0;  // bytes of weights, buffers and KV cache; 0 = what the machine has free
+  size_t memory_limit = 0;  // bytes of weights, buffers and keys and values; 0 = what the machine has free
+  size_t key_limit = 0;     // bytes of keys and values; 0 = what memory_limit leaves
   DraftPrecision draft = DraftPrecision::same;
   std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start, see PackedFile
   LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration

@@ -1,42 +1,29 @@
 #include "model/native_sequence.h"
 
-#include <cstring>
 #include <utility>
 
 #include "core/error.h"
-#include "core/memory.h"
 
 namespace dvlm {
 
-void MemoryBudget::reserve(size_t bytes, const char* what) {
-  const size_t used = used_.fetch_add(bytes);
-  const size_t free = limit_ == 0 ? available_memory_bytes() : limit_ - std::min(limit_, used);
-  if (bytes <= free) return;
-  used_ -= bytes;
-  constexpr double kGiB = 1 << 30;
-  fail("{} needs {:.2f} GiB of memory but only {:.2f} GiB are free{}", what,
-       static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB,
-       limit_ == 0 ? "; close other programs or use a smaller model or a shorter context"
-                   : " under the limit that was set; raise it, or use a smaller model or a shorter context");
+namespace {
+
+int pages_for(int tokens) {
+  return (tokens + kPageTokens - 1) / kPageTokens;
 }
 
-NativeSequence::NativeSequence(const void* owner, const HeadShape& shape, int layers, int capacity,
-                               std::shared_ptr<MemoryBudget> budget)
-    : owner_(owner), shape_(shape), layers_(layers), capacity_(capacity), budget_(std::move(budget)) {
+}  // namespace
+
+NativeSequence::NativeSequence(const void* owner, std::shared_ptr<KeyPool> pool, int capacity)
+    : owner_(owner), pool_(std::move(pool)) {
   if (capacity < 0) fail("a sequence cannot hold {} tokens", capacity);
-  const size_t bytes = layer_bytes() * static_cast<size_t>(layers);
-  budget_->reserve(bytes, "the key/value cache");
-  reserved_ = bytes;
-  try {
-    pages_ = Pages(bytes);
-  } catch (...) {
-    budget_->release(bytes);
-    throw;
-  }
+  pool_->claim(pages_for(capacity));
+  claimed_ = pages_for(capacity);
+  capacity_ = capacity;
 }
 
 NativeSequence::~NativeSequence() {
-  budget_->release(reserved_);
+  pool_->release(claimed_);
 }
 
 void NativeSequence::truncate(int length) {
@@ -45,32 +32,60 @@ void NativeSequence::truncate(int length) {
   length_ = length;
 }
 
-std::unique_ptr<Sequence> NativeSequence::fork() const {
-  auto copy = std::make_unique<NativeSequence>(owner_, shape_, layers_, capacity_, budget_);
-  copy_to(*copy);
+// Full pages are shared. The last one is not when it is partly filled: both will write behind their tokens.
+std::unique_ptr<Sequence> NativeSequence::fork(int length) const {
+  if (length < 0 || length > length_) fail("a sequence of {} tokens has no first {}", length_, length);
+  const int full = length / kPageTokens, rest = length % kPageTokens;
+  auto copy = std::make_unique<NativeSequence>(owner_, pool_, rest);
+  for (int i = 0; i < full; ++i) copy->append(pages_[static_cast<size_t>(i)]);
+  if (rest > 0) {
+    copy->append(pool_->take());
+    --copy->claimed_;
+    pool_->copy(pages_[static_cast<size_t>(full)], copy->pages_.back(), rest);
+  }
+  copy->capacity_ = copy->length_ = length;
   return copy;
 }
 
 bool NativeSequence::reserve(int capacity) {
   if (capacity <= capacity_) return true;
+  const int more = pages_for(capacity) - static_cast<int>(pages_.size()) - claimed_;
   try {
-    NativeSequence grown(owner_, shape_, layers_, capacity, budget_);
-    copy_to(grown);
-    std::swap(pages_, grown.pages_);
-    std::swap(capacity_, grown.capacity_);
-    std::swap(reserved_, grown.reserved_);
-    return true;
+    pool_->claim(more);
   } catch (const Error&) {
     return false;
   }
+  claimed_ += std::max(more, 0);
+  capacity_ = capacity;
+  return true;
 }
 
-void NativeSequence::copy_to(NativeSequence& other) const {
-  const size_t used = shape_.block_bytes() * static_cast<size_t>(blocks_for(length_));
-  const size_t heads = static_cast<size_t>(layers_) * static_cast<size_t>(shape_.kv_heads);
-  for (size_t head = 0; used > 0 && head < heads; ++head)
-    std::memcpy(other.pages_.data() + head * other.head_bytes(), pages_.data() + head * head_bytes(), used);
-  other.length_ = length_;
+void NativeSequence::trim() {
+  const auto kept = static_cast<size_t>(pages_for(length_));
+  pages_.resize(kept);
+  table_.resize(kept);
+  pool_->release(std::exchange(claimed_, 0));
+  capacity_ = length_;
+}
+
+void NativeSequence::prepare(int end) {
+  for (auto i = static_cast<size_t>(length_ / kPageTokens); i < static_cast<size_t>(pages_for(end)); ++i) {
+    if (i == pages_.size()) {
+      append(pool_->take());
+      --claimed_;
+    } else if (pages_[i].use_count() > 1) {  // shared, and now written: truncated since
+      pool_->claim(1);
+      KeyPage own = pool_->take();
+      pool_->copy(pages_[i], own, std::max(0, length_ - static_cast<int>(i) * kPageTokens));
+      table_[i] = own->data();
+      pages_[i] = std::move(own);
+    }
+  }
+}
+
+void NativeSequence::append(KeyPage page) {
+  table_.push_back(page->data());
+  pages_.push_back(std::move(page));
 }
 
 }  // namespace dvlm

@@ -112,6 +112,8 @@ void Pass::plan(std::span<const Segment> given, const void* owner, const ModelCo
     rows += planned.rows;
     segments.push_back(planned);
   }
+  for (const PlannedSegment& planned : segments)
+    if (planned.segment->keep) planned.sequence->prepare(planned.segment->context + planned.rows);
 }
 
 }  // namespace dvlm

@@ -79,6 +79,7 @@ void TextTower::reserve(const Pass& pass) {
   grow(a_.wide, product(chunk, int64_t{2} * config_.intermediate_size));
   grow(a_.logits, product(logits, config_.vocab_size));
   grow(a_.keys, heads_.block_bytes() * product(pass.own_blocks, heads_.kv_heads));
+  a_.keys_page = a_.keys.data();
   rotary_.reserve(pass.rows);
 }
 
@@ -118,17 +119,18 @@ void TextTower::project_qkv(const TextLayer& layer, int first, int rows) {
 }
 
 KeyBlocks TextTower::own_keys(const Pass& pass, const PlannedSegment& s) {
-  return {a_.keys.data() + heads_.block_bytes() * static_cast<size_t>(s.first_own_block),
-          heads_.block_bytes() * static_cast<size_t>(pass.own_blocks)};
+  return {.pages = &a_.keys_page,
+          .offset = heads_.block_bytes() * static_cast<size_t>(s.first_own_block),
+          .head_stride = heads_.block_bytes() * static_cast<size_t>(pass.own_blocks)};
 }
 
-void TextTower::store_rows(const PlannedSegment& from, int rows, KeyBlocks to, int position) {
+void TextTower::store_rows(const PlannedSegment& from, int rows, const KeyBlocks& to, int position) {
   const int kv = heads_.kv_heads, dim = heads_.head_dim;
   split(pool_, int64_t{rows} * kv, 3.0 * dim, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int row = static_cast<int>(item / kv), head = static_cast<int>(item % kv);
       const float* key = qkv(from.first_row + row, 1).data + (heads_.heads + head) * dim;
-      store_key_value(heads_, to.data + head * to.head_stride, position + row, key, key + kv * dim);
+      store_key_value(heads_, to, head, position + row, key, key + kv * dim);
     }
   });
 }
@@ -143,8 +145,8 @@ void TextTower::store_keys(const Pass& pass, int layer) {
     const KeyBlocks own = own_keys(pass, s);
     const int first = s.cache_blocks * kKeys;
     for (int h = 0; h < heads_.kv_heads && s.segment->context > first; ++h) {
-      copy_keys(heads_, cache.data + h * cache.head_stride + heads_.block_bytes() * s.cache_blocks,
-                own.data + h * own.head_stride, 0, s.segment->context - first);
+      copy_keys(heads_, cache.block(heads_, h, s.cache_blocks), own.block(heads_, h, 0), 0,
+                s.segment->context - first);
     }
     if (s.segment->parent_tokens > 0) {
       store_rows(pass.segments[s.segment->parent], s.segment->parent_tokens, own, s.segment->context - first);

@@ -11,12 +11,13 @@ namespace dvlm {
 
 // Every buffer of a pass. Grows to the largest pass, so that steady decoding allocates nothing.
 struct TextActivations {
-  Buffer<float> hidden;    // [rows, hidden], the residual stream
-  Buffer<float> qkv;       // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
-  Buffer<float> normed;    // [chunk or logit rows, hidden]
-  Buffer<float> wide;      // [chunk, 2 * intermediate]
-  Buffer<float> logits;    // [logit rows, vocab]
-  Buffer<std::byte> keys;  // [kv_heads][own blocks]: keys of this layer that are not kept
+  Buffer<float> hidden;            // [rows, hidden], the residual stream
+  Buffer<float> qkv;               // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
+  Buffer<float> normed;            // [chunk or logit rows, hidden]
+  Buffer<float> wide;              // [chunk, 2 * intermediate]
+  Buffer<float> logits;            // [logit rows, vocab]
+  Buffer<std::byte> keys;          // [kv_heads][own blocks]: keys of this layer that are not kept
+  std::byte* keys_page = nullptr;  // its data
   AttentionScratch attention;
   std::vector<AttentionSegment> segments;
 };
@@ -43,7 +44,7 @@ class TextTower {
   void set_rotary(const Pass& pass);
   void project_qkv(const TextLayer& layer, int first, int rows);
   void store_keys(const Pass& pass, int layer);
-  void store_rows(const PlannedSegment& from, int rows, KeyBlocks to, int position);
+  void store_rows(const PlannedSegment& from, int rows, const KeyBlocks& to, int position);
   void attend(const Pass& pass, int layer);
   void project_output(const TextLayer& layer, int first, int rows);
   void mlp(const TextLayer& layer, int first, int rows);

@@ -27,12 +27,13 @@ int total_blocks(std::span<const int> boundaries) {
 struct VisionTower::Picture {
   int patches = 0, group = 0;  // group: patches per merged token
   WindowIndex windows;
-  std::vector<int> slices;  // cumulative patches of the temporal slices
-  Buffer<float> hidden;     // [patches, width]
-  Buffer<float> qkv;        // [patches, 3 width]; attention output replaces q
-  Buffer<float> normed;     // [chunk, max(width, patch elements)]
-  Buffer<float> wide;       // [chunk, 2 intermediate]
-  Buffer<std::byte> keys;   // [heads][blocks]
+  std::vector<int> slices;         // cumulative patches of the temporal slices
+  Buffer<float> hidden;            // [patches, width]
+  Buffer<float> qkv;               // [patches, 3 width]; attention output replaces q
+  Buffer<float> normed;            // [chunk, max(width, patch elements)]
+  Buffer<float> wide;              // [chunk, 2 intermediate]
+  Buffer<std::byte> keys;          // [heads][blocks]
+  std::byte* keys_page = nullptr;  // its data
   std::vector<AttentionSegment> segments;
 
   static Rows view(Buffer<float>& buffer, int width, int first, int rows) {
@@ -90,6 +91,7 @@ void VisionTower::embed_patches(const Patches& patches, Picture& p) {
   const int blocks = std::max(total_blocks(p.slices), total_blocks(p.windows.cumulative));
   p.keys = Buffer<std::byte>(heads_.block_bytes() * static_cast<size_t>(blocks) *
                              static_cast<size_t>(heads_.heads));
+  p.keys_page = p.keys.data();
   for (int first = 0; first < p.patches; first += kChunkRows) {
     const int rows = std::min(kChunkRows, p.patches - first);
     const Rows input = Picture::view(p.normed, elements, 0, rows);
@@ -144,14 +146,14 @@ void VisionTower::store_keys(std::span<const int> boundaries, Picture& p) {
   const size_t head_stride = heads_.block_bytes() * static_cast<size_t>(total_blocks(boundaries));
   const int width = config_.hidden_size, dim = heads_.head_dim;
   p.segments.clear();
-  std::byte* data = p.keys.data();
+  size_t offset = 0;
   for (size_t i = 1; i < boundaries.size(); ++i) {
     const int first = boundaries[i - 1], rows = boundaries[i] - first;
     p.segments.push_back({.rows = Picture::view(p.qkv, 3 * width, first, rows),
                           .cache = {},
-                          .own = {data, head_stride},
+                          .own = {.pages = &p.keys_page, .offset = offset, .head_stride = head_stride},
                           .visible = rows});
-    data += heads_.block_bytes() * static_cast<size_t>(blocks_for(rows));
+    offset += heads_.block_bytes() * static_cast<size_t>(blocks_for(rows));
   }
   split(pool_, p.patches, 3.0 * width, [&](int64_t begin, int64_t end) {
     size_t at = 1;
@@ -160,7 +162,7 @@ void VisionTower::store_keys(std::span<const int> boundaries, Picture& p) {
       const KeyBlocks& own = p.segments[at - 1].own;
       const float* key = Picture::view(p.qkv, 3 * width, row, 1).data + width;
       for (int h = 0; h < heads_.heads; ++h, key += dim) {
-        store_key_value(heads_, own.data + h * own.head_stride, row - boundaries[at - 1], key, key + width);
+        store_key_value(heads_, own, h, row - boundaries[at - 1], key, key + width);
       }
     }
   });

@@ -37,11 +37,17 @@ class TorchSequence : public Sequence {
     for (auto& layer : layers_) layer = layer.first(length);
   }
   // Tensors are never written in place, so copies may share them.
-  std::unique_ptr<Sequence> fork() const override { return std::make_unique<TorchSequence>(*this); }
+  std::unique_ptr<Sequence> fork(int length) const override {
+    auto copy = std::make_unique<TorchSequence>(*this);
+    copy->truncate(length);
+    copy->trim();
+    return copy;
+  }
   bool reserve(int capacity) override {
     capacity_ = std::max(capacity_, capacity);
     return true;
   }
+  void trim() override { capacity_ = length(); }
 
   const void* owner() const { return owner_; }
   int capacity() const { return capacity_; }

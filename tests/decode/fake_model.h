@@ -37,7 +37,12 @@ class FakeModel : public Model {
       capacity = std::max(capacity, wanted);
       return true;
     }
-    std::unique_ptr<Sequence> fork() const override { return std::make_unique<Kv>(*this); }
+    std::unique_ptr<Sequence> fork(int length) const override {
+      auto copy = std::make_unique<Kv>(*this);
+      copy->truncate(length);
+      return copy;
+    }
+    void trim() override { capacity = length(); }
   };
 
   const ModelConfig& config() const override { return config_; }

@@ -19,6 +19,13 @@ std::vector<float> random_values(size_t count, uint64_t seed) {
   return out;
 }
 
+// Blocks and the pages that they stand in.
+struct Stored {
+  std::vector<std::vector<std::byte>> pages;
+  std::vector<std::byte*> table;
+  KeyBlocks blocks;
+};
+
 // Tokens with random keys and values, and rows of queries over them.
 struct Scene {
   HeadShape shape;
@@ -40,32 +47,32 @@ struct Scene {
     return values.data() + (token * shape.kv_heads + head) * shape.head_dim;
   }
 
-  // Tokens [first, tokens) stored at their number minus `base`.
-  std::vector<std::byte> blocks(int first, int last, int base) const {
-    const size_t stride = shape.block_bytes() * size_t(blocks_for(last - base));
-    std::vector<std::byte> out(stride * size_t(shape.kv_heads),
-                               std::byte{0x7F});  // not a number where nothing is stored
-    for (int h = 0; h < shape.kv_heads; ++h) {
+  // Tokens [first, last) stored at their number minus `base`, in pages of `page_blocks`.
+  Stored stored(int first, int last, int base, int page_blocks) const {
+    const int count = blocks_for(last - base), pages = (count + page_blocks - 1) / page_blocks;
+    const size_t stride = shape.block_bytes() * size_t(std::min(page_blocks, count));
+    Stored out;
+    for (int i = 0; i < pages; ++i)  // not a number where nothing is stored
+      out.pages.emplace_back(stride * size_t(shape.kv_heads), std::byte{0x7F});
+    for (auto& page : out.pages) out.table.push_back(page.data());
+    out.blocks = {.pages = out.table.data(), .offset = 0, .head_stride = stride, .page_blocks = page_blocks};
+    for (int h = 0; h < shape.kv_heads; ++h)
       for (int t = first; t < last; ++t)
-        store_key_value(shape, out.data() + h * stride, t - base, key(t, h), value(t, h));
-    }
+        store_key_value(shape, out.blocks, h, t - base, key(t, h), value(t, h));
     return out;
   }
 
-  KeyBlocks view(std::vector<std::byte>& data, int last, int base) const {
-    return {data.data(), shape.block_bytes() * size_t(blocks_for(last - base))};
-  }
-
   // Rows [first, first + count) with everything in one place, or with all but whole blocks of `context`
-  // elsewhere.
+  // elsewhere, in small pages.
   std::vector<float> run(int first, int count, int visible, int step, int context, ThreadPool& pool) const {
     const int width = shape.heads * shape.head_dim, split = context / kKeys;
     std::vector<float> q(queries.begin() + first * width, queries.begin() + (first + count) * width);
-    std::vector<std::byte> cache = blocks(0, context, 0), own = blocks(split * kKeys, tokens, split * kKeys);
+    const Stored cache = stored(0, context, 0, 2),
+                 own = stored(split * kKeys, tokens, split * kKeys, 1 << 20);
     const AttentionSegment segment{.rows = {q.data(), size_t(width), count},
-                                   .cache = view(cache, context, 0),
+                                   .cache = cache.blocks,
                                    .cache_blocks = split,
-                                   .own = view(own, tokens, split * kKeys),
+                                   .own = own.blocks,
                                    .visible = visible + first * step,
                                    .visible_step = step};
     AttentionScratch scratch;
@@ -139,18 +146,17 @@ TEST(Attention, bits_do_not_depend_on_where_keys_stand_or_on_other_rows_or_threa
 TEST(Attention, copied_keys_are_the_same_keys) {
   for (const HeadShape& shape : kShapes) {
     const Scene scene(shape, 16, 1);
-    const std::vector<std::byte> from = scene.blocks(0, 16, 0);
+    const Stored from = scene.stored(0, 16, 0, 1), direct = scene.stored(0, 16, 0, 1);
     std::vector<std::byte> all(shape.block_bytes());
-    copy_keys(shape, from.data(), all.data(), 0, 5);
-    copy_keys(shape, from.data(), all.data(), 5, 11);
-    std::vector<std::byte> direct(shape.block_bytes());
-    for (int t = 0; t < 16; ++t) store_key_value(shape, direct.data(), t, scene.key(t, 0), scene.value(t, 0));
+    copy_keys(shape, from.blocks.block(shape, 0, 0), all.data(), 0, 5);
+    copy_keys(shape, from.blocks.block(shape, 0, 0), all.data(), 5, 11);
+    const std::byte* expected = direct.blocks.block(shape, 0, 0);
     const auto keys = shape.element() * size_t(16 * shape.head_dim);
-    EXPECT_EQ(std::memcmp(all.data(), direct.data(), keys), 0);
+    EXPECT_EQ(std::memcmp(all.data(), expected, keys), 0);
     const int n = shape.head_dim;
     for (int t = 0; t < 16; ++t) {
       const size_t at = keys + shape.element() * size_t(t * shape.padded());
-      EXPECT_EQ(std::memcmp(all.data() + at, direct.data() + at, shape.element() * size_t(n)), 0);
+      EXPECT_EQ(std::memcmp(all.data() + at, expected + at, shape.element() * size_t(n)), 0);
     }
   }
 }

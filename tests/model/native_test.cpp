@@ -180,7 +180,7 @@ TEST_P(Native, a_kept_parent_and_its_child_share_a_pass) {
 TEST_P(Native, truncation_forgets_and_forks_are_independent) {
   const auto tokens = some_tokens(50, 15), next = some_tokens(3, 16);
   auto sequence = committed(tokens), fresh = committed({tokens.begin(), tokens.begin() + 20});
-  auto fork = sequence->fork();
+  auto fork = sequence->fork(50);
   sequence->truncate(20);
   EXPECT_EQ(sequence->length(), 20);
   EXPECT_EQ(run({Input(*sequence, next, 20).keep().get()}), run({Input(*fresh, next, 20).keep().get()}));
