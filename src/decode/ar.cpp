@@ -9,12 +9,12 @@ class Autoregressive final : public DecoderBase {
   using DecoderBase::DecoderBase;
 
  private:
-  void plan() override { set_pass({&last_, 1}, Visibility::causal, rows_); }
+  void plan() override { set_pass(PassKind::decode, {&last_, 1}, rows_); }
 
   void absorb(const Logits& logits) override {
     ++stats_.rounds;
     last_ = sampler_.pick(logits.row(0), committed());
-    emit(last_);
+    emit(last_, logits.row(0));
   }
 
   const std::vector<int> rows_ = {0};

@@ -15,6 +15,8 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
   if (prompt.tokens.empty()) fail("the prompt is empty: give it at least one token");
   DVLM_ASSERT(prompt.rope.positions.size() == prompt.tokens.size());
   DVLM_ASSERT(sequence.length() < prompt_tokens_);
+  DVLM_ASSERT(prompt.pads.empty() ? prompt.features.empty()
+                                  : prompt.features.size() % prompt.pads.size() == 0);
   if (options.context_limit > 0) {
     const int free = options.context_limit - prompt_tokens_;
     if (free < 1)
@@ -27,12 +29,12 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
   }
 }
 
-std::span<const Segment> DecoderBase::next() {
-  DVLM_ASSERT(finished_ == FinishReason::none);
+std::span<const Segment> DecoderBase::next(int prefill_rows) {
+  DVLM_ASSERT(finished_ == FinishReason::none && prefill_rows > 0);
   if (prefilled_)
     plan();
   else
-    plan_prefill();
+    plan_prefill(prefill_rows);
   return segments_;
 }
 
@@ -41,28 +43,42 @@ std::span<const TokenId> DecoderBase::take(const Logits& logits) {
   for (const Segment& segment : segments_) rows += segment.logit_rows.size();
   DVLM_ASSERT(logits.rows == static_cast<int>(rows));
   emitted_.clear();
+  chances_.clear();
   if (prefilled_) {
     ++stats_.nfe;
     absorb(logits);
   } else {
-    prefilled_ = true;
     ++stats_.prefill_passes;
-    last_ = sampler_.pick(logits.row(0), prompt_tokens_);
-    emit(last_);
+    features_used_ += segments_[0].features.size();
+    prefilled_ = committed() == prompt_tokens_;
+    if (prefilled_) {
+      last_ = sampler_.pick(logits.row(0), prompt_tokens_);
+      emit(last_, logits.row(0));
+    }
   }
   // A decoder keeps no K/V of what it did not emit: the next turn may reuse all of it.
   DVLM_ASSERT(committed() <= prompt_tokens_ + stats_.tokens);
+  record_.emitted = static_cast<int>(emitted_.size());
   return emitted_;
 }
 
-void DecoderBase::plan_prefill() {
+void DecoderBase::plan_prefill(int rows) {
   const auto held = static_cast<size_t>(committed());
-  const auto tokens = std::span(prompt_.tokens).subspan(held);
-  prefill_row_.assign(1, static_cast<int>(tokens.size()) - 1);
+  auto tokens = std::span(prompt_.tokens).subspan(held);
+  tokens = tokens.first(std::min(tokens.size(), static_cast<size_t>(rows)));
+  const bool last = held + tokens.size() == prompt_.tokens.size();
+  prefill_row_.assign(last ? 1 : 0, static_cast<int>(tokens.size()) - 1);
+  const auto pads_before = [&](size_t end) {
+    return std::lower_bound(prompt_.pads.begin(), prompt_.pads.end(), static_cast<int>(end)) -
+           prompt_.pads.begin();
+  };
+  const auto pads = static_cast<size_t>(pads_before(held + tokens.size()) - pads_before(held));
+  const size_t width = prompt_.pads.empty() ? 0 : prompt_.features.size() / prompt_.pads.size();
+  record_ = {PassKind::prefill, static_cast<int>(tokens.size()), {}, 0, 0};
   segments_.assign(1, {.sequence = &sequence_,
                        .tokens = tokens,
-                       .positions = std::span(prompt_.rope.positions).subspan(held),
-                       .features = prompt_.features,
+                       .positions = std::span(prompt_.rope.positions).subspan(held, tokens.size()),
+                       .features = std::span(prompt_.features).subspan(features_used_, pads * width),
                        .context = committed(),
                        .keep = true,
                        .logit_rows = prefill_row_});
@@ -78,17 +94,18 @@ std::span<const Position> DecoderBase::positions(int first, size_t count) {
   return out;
 }
 
-void DecoderBase::set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows,
-                           bool approximate) {
+void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows) {
+  const bool causal = kind != PassKind::draft && kind != PassKind::denoise;
+  record_ = {kind, static_cast<int>(tokens.size()), {}, 0, 0};
   positions_.clear();
   segments_.assign(1, {.sequence = &sequence_,
                        .tokens = tokens,
                        .positions = positions(committed(), tokens.size()),
                        .features = {},
-                       .visibility = visibility,
+                       .visibility = causal ? Visibility::causal : Visibility::bidirectional,
                        .context = committed(),
-                       .keep = visibility == Visibility::causal,
-                       .approximate = approximate,
+                       .keep = causal,
+                       .approximate = kind == PassKind::draft,
                        .logit_rows = rows});
 }
 
@@ -102,10 +119,18 @@ void DecoderBase::add_branch(std::span<const TokenId> masks, int accepted, std::
                        .parent = 0,
                        .parent_tokens = accepted,
                        .logit_rows = rows});
+  record_.rows += static_cast<int>(masks.size());
 }
 
-bool DecoderBase::emit(TokenId token) {
+void DecoderBase::record_block(std::span<const TokenId> block, int accepted) {
+  if (!options_.record) return;
+  record_.block.assign(block.begin(), block.end());
+  record_.accepted = accepted;
+}
+
+bool DecoderBase::emit(TokenId token, std::span<const float> logits) {
   emitted_.push_back(token);
+  if (options_.logprobs >= 0) chances_.push_back(token_chance(logits, token, options_.logprobs));
   ++stats_.tokens;
   if (is_stop(token))
     finished_ = FinishReason::stop;

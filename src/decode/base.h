@@ -13,24 +13,27 @@ namespace dvlm {
 class DecoderBase : public Decoder {
  public:
   DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
-  std::span<const Segment> next() final;
+  std::span<const Segment> next(int prefill_rows) final;
   std::span<const TokenId> take(const Logits& logits) final;
+  bool prefilled() const final { return prefilled_; }
 
  protected:
   virtual void plan() = 0;                        // calls set_pass() for the next pass after prefill
   virtual void absorb(const Logits& logits) = 0;  // reads its rows, emits
 
-  // The next pass: `tokens` behind everything committed. Causal passes keep their K/V, bidirectional ones do
-  // not. `tokens` and `rows` must live until take().
-  void set_pass(std::span<const TokenId> tokens, Visibility visibility, std::span<const int> rows,
-                bool approximate = false);
+  // The next pass: `tokens` behind everything committed. Causal passes (decode, verify, commit) keep their
+  // K/V, bidirectional ones (draft, denoise) do not. `tokens` and `rows` must live until take().
+  void set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows);
 
   // Adds to a causal pass a draft for the case that its first `accepted` tokens are right: `masks` behind
   // those, seeing them and each other (spec 7.4).
   void add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows);
 
-  // Emits `token` and checks the stop rules; false when the text ends with it.
-  bool emit(TokenId token);
+  // Emits `token`, which was chosen from `logits`, and checks the stop rules; false when the text ends with
+  // it.
+  bool emit(TokenId token, std::span<const float> logits);
+  // For spectators: the block as it is now, and how many of its leading tokens are text.
+  void record_block(std::span<const TokenId> block, int accepted);
 
   int committed() const { return sequence_.length(); }
   int remaining() const { return max_tokens_ - stats_.tokens; }
@@ -46,7 +49,7 @@ class DecoderBase : public Decoder {
   TokenId last_ = 0;  // emitted, its K/V not yet written
 
  private:
-  void plan_prefill();
+  void plan_prefill(int rows);
   std::span<const Position> positions(int first, size_t count);
   bool is_stop(TokenId token) const;
 
@@ -54,6 +57,7 @@ class DecoderBase : public Decoder {
   const int prompt_tokens_;
   int max_tokens_;
   bool prefilled_ = false;
+  size_t features_used_ = 0;  // floats
   std::vector<Segment> segments_;
   std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<int> prefill_row_;

@@ -21,6 +21,9 @@ std::string DecodeOptions::problem() const {
   if (block_size < 1 || block_size > kMaxBlock)
     return fmt::format("block_size must be 1 to {}, not {}", kMaxBlock, block_size);
   if (branches < 1) return fmt::format("branches must be at least 1, not {}", branches);
+  if (logprobs >= 0 && kind == DecoderKind::masked_diffusion)
+    return "masked diffusion has no probabilities to report: its tokens are not chosen one after the other; "
+           "use another decoder or leave logprobs out";
   if (sub_block < 1) return fmt::format("sub_block must be at least 1, not {}", sub_block);
   if (!(threshold >= 0 && threshold <= 1)) return fmt::format("threshold must be 0 to 1, not {}", threshold);
   if (!(sampling.temperature >= 0) || std::isinf(sampling.temperature))

@@ -3,6 +3,7 @@
 // until the decoder is finished; the segments of several decoders may share one forward().
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -33,6 +34,7 @@ struct TokenChance {
   TokenId token = 0;
   float logprob = 0;
   std::vector<std::pair<TokenId, float>> top = {};  // the most probable tokens, best first
+  bool operator==(const TokenChance&) const = default;
 };
 
 enum class PassKind : uint8_t { prefill, decode, draft, verify, denoise, commit };
@@ -54,7 +56,7 @@ struct DecodeOptions {
   int branches = 4;        // fused: numbers of right drafts that a pass prepares for; block_size: all
   int max_tokens = 512;
   SamplingOptions sampling = {};
-  int logprobs = -1;        // alternatives reported with every token, 0 to 20; -1: no probabilities at all
+  int logprobs = -1;        // alternatives reported with every token; -1: no probabilities at all
   bool record = false;      // keep PassRecords
   TokenId mask_token = -1;  // required by masked diffusion and speculation
   int valid_tokens =
@@ -70,8 +72,10 @@ struct DecodeOptions {
 struct Prompt {
   std::vector<TokenId> tokens;
   RopeIndex rope;
-  // Rows for the pads behind the part that the sequence already holds: [pads, hidden].
+  // Rows that stand for the pads behind the part that the sequence already holds: [pads, hidden], and where
+  // those pads are in `tokens`, ascending.
   std::vector<float> features;
+  std::vector<int> pads;
   std::vector<TokenId> stop_tokens;
 };
 
@@ -89,18 +93,25 @@ struct DecodeStats {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  // The segments of the next pass; views stay valid until take(). The first call prefills the part of the
-  // prompt that the sequence does not hold yet (its length() tells: a prefix may have been reused).
-  virtual std::span<const Segment> next() = 0;
+  // The segments of the next pass; views stay valid until take(). The first calls prefill the part of the
+  // prompt that the sequence does not hold yet (its length() tells: a prefix may have been reused), at most
+  // `prefill_rows` tokens in a pass.
+  virtual std::span<const Segment> next(int prefill_rows = std::numeric_limits<int>::max()) = 0;
   // The rows of next()'s segments. Truncates the sequence to what is committed and returns the tokens emitted
   // now.
   virtual std::span<const TokenId> take(const Logits& logits) = 0;
+  virtual bool prefilled() const = 0;
   FinishReason finished() const { return finished_; }
   const DecodeStats& stats() const { return stats_; }
+  // Of the last pass, when the options ask for them: one per token that take() returned; the pass itself.
+  const std::vector<TokenChance>& chances() const { return chances_; }
+  const PassRecord& record() const { return record_; }
 
  protected:
   FinishReason finished_ = FinishReason::none;
   DecodeStats stats_;
+  std::vector<TokenChance> chances_;
+  PassRecord record_;
 };
 
 // Throws Error when options.problem() is not empty or the prompt leaves no position for an answer. `sequence`

@@ -19,14 +19,14 @@ class MaskedDiffusion final : public DecoderBase {
     const int size = static_cast<int>(block_.size());
     if (final_ == size) {
       rows_.push_back(size - 1);
-      set_pass(block_, Visibility::causal, rows_);
+      set_pass(PassKind::commit, block_, rows_);
       return;
     }
     // The sub-block of the first masked position; by the token shift, row i - 1 predicts position i.
     const int first = final_ / options_.sub_block * options_.sub_block;
     for (int i = final_; i < std::min(first + options_.sub_block, size); ++i)
       if (masked_[i]) rows_.push_back(i - 1);
-    set_pass(block_, Visibility::bidirectional, rows_);
+    set_pass(PassKind::denoise, block_, rows_);
   }
 
   void begin_block() {
@@ -73,7 +73,8 @@ class MaskedDiffusion final : public DecoderBase {
     // once.
     const int size = static_cast<int>(block_.size());
     while (final_ < size && !masked_[final_])
-      if (!emit(block_[final_++])) return;
+      if (!emit(block_[final_++], {})) break;
+    record_block(block_, final_);
   }
 
   void unmask(int i, TokenId token) {
@@ -83,7 +84,8 @@ class MaskedDiffusion final : public DecoderBase {
 
   void commit(const Logits& logits) {
     last_ = sampler_.pick(logits.row(0), committed());
-    emit(last_);
+    emit(last_, {});
+    record_block(block_, static_cast<int>(block_.size()));
     block_.clear();
   }
 

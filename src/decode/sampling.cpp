@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -90,6 +91,30 @@ float probability(std::span<const float> logits, TokenId id) {
   double sum = 0;
   for (const float x : logits) sum += static_cast<double>(weight(x));
   return static_cast<float>(static_cast<double>(weight(logits[static_cast<size_t>(id)])) / sum);
+}
+
+TokenChance token_chance(std::span<const float> logits, TokenId id, int top) {
+  DVLM_ASSERT(id >= 0 && static_cast<size_t>(id) < logits.size());
+  const float best = highest(logits);
+  if (best == kLowest) fail_empty();
+  double sum = 0;
+  for (const float x : logits) sum += std::isinf(best) ? x == best : std::exp(double{x} - double{best});
+  const auto logprob = [&](float x) {
+    const double distance = x == best ? 0 : double{x} - double{best};
+    return static_cast<float>(std::max(distance - std::log(sum), -9999.0));
+  };
+  std::vector<TokenId> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto count = std::min(static_cast<size_t>(top), ids.size());
+  const auto before = [&](TokenId a, TokenId b) {
+    const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+    return x > y || (x == y && a < b);
+  };
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(count), ids.end(), before);
+  TokenChance chance{id, logprob(logits[static_cast<size_t>(id)]), {}};
+  for (size_t i = 0; i < count; ++i)
+    chance.top.emplace_back(ids[i], logprob(logits[static_cast<size_t>(ids[i])]));
+  return chance;
 }
 
 TokenId Sampler::pick(std::span<const float> logits, int64_t position, Banned banned) {

@@ -46,4 +46,8 @@ class Sampler {
 // softmax(logits)[id] in float.
 float probability(std::span<const float> logits, TokenId id);
 
+// log(softmax(logits)[id]) and the `top` most probable tokens, the lower id first among equals; logarithms
+// are at least -9999. Throws Error for rows that argmax refuses.
+TokenChance token_chance(std::span<const float> logits, TokenId id, int top);
+
 }  // namespace dvlm

@@ -35,10 +35,10 @@ class Speculative final : public DecoderBase {
     const auto rows = std::span<const int>(every_row_).first(block_.size());
     branches_.clear();
     if (!drafted_) {  // row i drafts the token behind it, so the last row's logits are of no use
-      set_pass(block_, Visibility::bidirectional, rows.first(rows.size() - 1), true);
+      set_pass(PassKind::draft, block_, rows.first(rows.size() - 1));
       return;
     }
-    set_pass(block_, Visibility::causal, rows);
+    set_pass(PassKind::verify, block_, rows);
     add_branches();
   }
 
@@ -76,6 +76,7 @@ class Speculative final : public DecoderBase {
       verify(logits);
     } else {
       draft(logits, 0, static_cast<int>(block_.size()) - 1);
+      record_block(block_, 1);
       drafted_ = true;
     }
   }
@@ -101,7 +102,7 @@ class Speculative final : public DecoderBase {
       last_ = sampler_.pick(logits.row(accepted), start + accepted + 1);
       ++accepted;
       matches = accepted < size && last_ == block_[static_cast<size_t>(accepted)];
-      going = emit(last_);
+      going = emit(last_, logits.row(accepted - 1));
     }
     sequence_.truncate(start + accepted);
     // Where the text ended with a draft that was right, the next one was never judged.
@@ -111,6 +112,7 @@ class Speculative final : public DecoderBase {
     else
       history_.record(size, right, matches);
     stats_.fused += !branches_.empty();
+    record_block(block_, accepted);
     block_.assign(1, last_);
     const auto branch = std::find_if(branches_.begin(), branches_.end(),
                                      [&](const Branch& b) { return b.accepted == accepted; });

@@ -22,8 +22,11 @@ struct EngineOptions {
   int threads = 0;          // 0 = all cores
   size_t memory_limit = 0;  // bytes; 0 = what the machine has free
   DraftPrecision draft = DraftPrecision::same;
-  std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start; empty: none
-  LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration
+  size_t key_memory = 0;                      // bytes of keys and values; 0 = what memory_limit leaves
+  size_t prefixes = 1;                        // earlier answers whose keys and values are kept
+  size_t picture_memory = size_t{256} << 20;  // bytes of features of earlier pictures
+  std::filesystem::path packed_file = {};     // keeps the repacked weights for the next start; empty: none
+  LinearObserver observer = {};               // sees the inputs of every linear layer; for calibration
 };
 
 struct Request {
@@ -40,10 +43,16 @@ struct ImageInfo {
   int width = 0, height = 0, resized_width = 0, resized_height = 0, tokens = 0;
 };
 
-struct Answer {
-  std::string text;                   // special tokens removed
-  std::vector<TokenId> tokens;        // stop token included
+// What an answer has gained.
+struct AnswerPart {
+  std::string text;                   // complete UTF-8
   std::vector<TokenChance> logprobs;  // with DecodeOptions.logprobs: of the tokens but the stop token
+  std::vector<PassRecord> passes;     // with DecodeOptions.record
+};
+
+struct Answer {
+  std::string text;             // special tokens removed
+  std::vector<TokenId> tokens;  // stop token included
   FinishReason finish = FinishReason::none;
   int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
   std::vector<ImageInfo> images;
@@ -62,6 +71,8 @@ struct PreparedPrompt {
 // Without a model: for `dvlm tokenize` and tests. Throws Error for what generate would refuse, except for
 // length.
 PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request);
+
+class EngineCore;
 
 // One checkpoint, ready to answer. It keeps the K/V of the last conversation and the features of recent
 // pictures, so that a further turn computes only what is new. One call at a time.
@@ -87,10 +98,10 @@ class Engine {
   const ModelConfig& config() const;
   const Tokenizer& tokenizer() const;
   Model& model();
+  EngineCore& core() { return *core_; }  // for Scheduler
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<EngineCore> core_;
 };
 
 std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec", "fused", "auto"

@@ -131,16 +131,20 @@ void load_video(Picture& picture, Patches patches, const ModelConfig& config) {
 
 }  // namespace
 
-const Picture* PictureCache::find(const ContentKey& key) {
-  const auto found = index_.find(key);
-  if (found == index_.end()) return nullptr;
-  pictures_.splice(pictures_.begin(), pictures_, found->second);
-  return &pictures_.front();
+std::optional<Picture> PictureCache::find(const ContentKey& key) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = index_.find(key);
+  if (entry == index_.end()) return std::nullopt;
+  ++found_;
+  pictures_.splice(pictures_.begin(), pictures_, entry->second);
+  return pictures_.front();
 }
 
 void PictureCache::insert(const Picture& picture) {
+  const std::lock_guard lock(mutex_);
+  ++encoded_;
   const size_t size = bytes_of(picture);
-  if (size > limit_ || find(picture.key)) return;
+  if (size > limit_ || index_.count(picture.key)) return;
   Picture kept = picture;
   kept.image = {};
   kept.patches = {};
@@ -152,6 +156,18 @@ void PictureCache::insert(const Picture& picture) {
     index_.erase(pictures_.back().key);
     pictures_.pop_back();
   }
+}
+
+void PictureCache::clear() {
+  const std::lock_guard lock(mutex_);
+  pictures_.clear();
+  index_.clear();
+  bytes_ = 0;
+}
+
+PictureTotals PictureCache::totals() const {
+  const std::lock_guard lock(mutex_);
+  return {bytes_, limit_, found_, encoded_};
 }
 
 std::vector<const ContentPart*> pictures_of(const Conversation& conversation) {
@@ -182,7 +198,7 @@ Picture load_picture(const ContentPart& part, const Request& request, const Mode
     sources.emplace_back(part.source, request, hash);
   picture.key = hash.key();
   if (cache)
-    if (const Picture* known = cache->find(picture.key)) return *known;
+    if (auto known = cache->find(picture.key)) return *std::move(known);
 
   if (file) {
     load_video(picture,

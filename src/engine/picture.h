@@ -3,6 +3,8 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <vector>
 
 #include "engine/content_hash.h"
@@ -22,16 +24,25 @@ struct Picture {
   Patches patches;                                // a video not yet encoded
 };
 
-// Encoded pictures by content, the least recently used leaving first.
+struct PictureTotals {
+  size_t bytes = 0, limit = 0;  // of features, now
+  uint64_t found = 0, encoded = 0;
+};
+
+// Encoded pictures by content, the least recently used leaving first. Safe to use from several threads.
 class PictureCache {
  public:
   explicit PictureCache(size_t limit) : limit_(limit) {}  // bytes of features
-  const Picture* find(const ContentKey& key);
+  std::optional<Picture> find(const ContentKey& key);
   void insert(const Picture& picture);  // with features; not kept when it alone exceeds the limit
-  size_t bytes() const { return bytes_; }
+  void clear();
+  PictureTotals totals() const;
 
  private:
-  size_t limit_, bytes_ = 0;
+  mutable std::mutex mutex_;
+  const size_t limit_;
+  size_t bytes_ = 0;
+  uint64_t found_ = 0, encoded_ = 0;
   std::list<Picture> pictures_;  // the most recently used first
   std::map<ContentKey, std::list<Picture>::iterator> index_;
 };

@@ -1,5 +1,7 @@
 #include "engine/scheduler.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/error.h"
@@ -29,11 +31,11 @@ Ticket::News Ticket::wait(std::chrono::milliseconds patience) {
   return out;
 }
 
-void Ticket::publish(News news) {
+void Ticket::publish(AnswerPart part) {
   const std::lock_guard lock(mutex_);
-  news_.text += news.text;
-  append(news_.logprobs, news.logprobs);
-  append(news_.passes, news.passes);
+  news_.text += part.text;
+  append(news_.logprobs, part.logprobs);
+  append(news_.passes, part.passes);
   changed_.notify_all();
 }
 
@@ -53,92 +55,176 @@ void Ticket::fail(std::string error, bool ours) {
 }
 
 Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
-    : engine_(engine), options_(options), thread_([this] { work(); }) {}
+    : core_(engine.core()), options_(options), thread_([this] { work(); }) {}
 
 Scheduler::~Scheduler() {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
-    if (current_) current_->cancel();
-    for (const auto& ticket : waiting_) ticket->cancel();
   }
   arrived_.notify_all();
   thread_.join();
 }
 
-std::shared_ptr<Ticket> Scheduler::submit(Request request) {
-  auto ticket = std::make_shared<Ticket>(std::move(request));
+std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
   {
     const std::lock_guard lock(mutex_);
-    if (waiting_.size() >= options_.max_waiting) {
+    if (waiting_.size() + loading_ >= options_.max_waiting) {
       ++totals_.refused;
       return nullptr;
     }
-    waiting_.push_back(ticket);
+    ++loading_;
   }
-  arrived_.notify_one();
+  Entry entry{std::make_shared<Ticket>(), nullptr};
+  const auto ticket = entry.ticket;
+  try {
+    entry.generation = core_.load(request);
+  } catch (...) {
+    fail(entry, false);
+  }
+  const std::lock_guard lock(mutex_);
+  --loading_;
+  if (entry.generation) {
+    waiting_.push_back(std::move(entry));
+    arrived_.notify_one();
+  }
   return ticket;
 }
 
 SchedulerTotals Scheduler::totals() const {
   const std::lock_guard lock(mutex_);
   SchedulerTotals out = totals_;
-  out.waiting = waiting_.size();
-  out.running = current_ != nullptr;
+  out.waiting = waiting_.size() + loading_;
   return out;
 }
 
 void Scheduler::work() {
-  for (;;) {
-    std::unique_lock lock(mutex_);
-    arrived_.wait(lock, [&] { return closing_ || !waiting_.empty(); });
-    if (waiting_.empty()) return;
-    current_ = std::move(waiting_.front());
-    waiting_.pop_front();
-    lock.unlock();
-    answer(*current_);
-    lock.lock();
-    current_.reset();
+  while (wait_for_work()) {
+    admit();
+    advance();
+    settle();
   }
 }
 
-void Scheduler::answer(Ticket& ticket) {
-  const auto start = std::chrono::steady_clock::now();
-  Answer answer;
-  std::string error;
-  bool ours = false;
+bool Scheduler::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  if (running_.empty()) arrived_.wait(lock, [&] { return closing_ || !waiting_.empty(); });
+  if (closing_) {
+    for (const Entry& entry : waiting_) entry.ticket->cancel();
+    for (const Entry& entry : running_) entry.ticket->cancel();
+  }
+  return !closing_ || !waiting_.empty() || !running_.empty();
+}
+
+// In the order of arrival: one that must wait holds up those behind it, or it might wait for ever.
+void Scheduler::admit() {
+  for (bool blocked = false;;) {
+    std::unique_lock lock(mutex_);
+    const auto next = std::find_if(waiting_.begin(), waiting_.end(), [&](const Entry& entry) {
+      return entry.ticket->cancelled_ || (!blocked && running_.size() < options_.max_batch);
+    });
+    if (next == waiting_.end()) return;
+    Entry entry = std::move(*next);
+    const auto place = waiting_.erase(next) - waiting_.begin();
+    lock.unlock();
+    if (begin(entry)) continue;
+    blocked = true;
+    lock.lock();
+    waiting_.insert(waiting_.begin() + place, std::move(entry));
+  }
+}
+
+bool Scheduler::begin(Entry& entry) {
   try {
-    if (ticket.cancelled_) fail("the request was given up before its turn came");
-    answer = engine_.generate(
-        ticket.request_,
-        [&](std::string_view piece) {
-          Ticket::News news;
-          news.text = piece;
-          ticket.publish(std::move(news));
-        },
-        [&] { return ticket.cancelled_.load(); });
-  } catch (const Error& caught) {
-    error = printable(caught.what(), 4096);
-  } catch (const std::exception& caught) {
-    ours = true;
-    error = "the server could not answer";
-    log(LogLevel::error, fmt::format("a request failed: {}", printable(caught.what(), 4096)));
+    if (entry.ticket->cancelled_) dvlm::fail("the request was given up before its turn came");
+    if (!core_.begin(*entry.generation)) return false;
+    running_.push_back(std::move(entry));
+  } catch (...) {
+    fail(entry, false);
+  }
+  return true;
+}
+
+// A picture at most, and a pass.
+void Scheduler::advance() {
+  bool encoded = false, writing = false;
+  std::vector<Generation*> ready;
+  for (const Entry& entry : running_) {
+    Generation& g = *entry.generation;
+    if (entry.ticket->cancelled_) continue;
+    if (!g.ready() && !encoded) {
+      encoded = true;
+      try {
+        core_.encode_picture(g);
+      } catch (...) {
+        g.failure = std::current_exception();
+      }
+    }
+    if (!g.ready()) continue;
+    ready.push_back(&g);
+    writing |= g.prefilled();
+  }
+  if (!ready.empty()) core_.step(ready, writing ? options_.prefill_rows : options_.prefill_rows_alone);
+}
+
+void Scheduler::settle() {
+  std::vector<Entry> going;
+  for (Entry& entry : running_) {
+    Generation& g = *entry.generation;
+    if (g.ended() || entry.ticket->cancelled_) {
+      const bool writing = g.ready();
+      core_.end(g);
+      finish(entry, writing);
+      continue;
+    }
+    entry.ticket->publish(std::exchange(g.news, {}));
+    going.push_back(std::move(entry));
+  }
+  running_ = std::move(going);
+  const std::lock_guard lock(mutex_);
+  totals_.running = running_.size();
+  totals_.core = core_.totals();
+}
+
+void Scheduler::finish(Entry& entry, bool ours) {
+  Generation& g = *entry.generation;
+  if (g.failure) {
+    try {
+      std::rethrow_exception(g.failure);
+    } catch (...) {
+      fail(entry, ours);
+    }
+    return;
   }
   {
     const std::lock_guard lock(mutex_);
     ++totals_.requests;
-    totals_.failed += !error.empty();
-    totals_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    totals_.cancelled += answer.finish == FinishReason::cancelled;
-    totals_.prompt_tokens += static_cast<uint64_t>(answer.prompt_tokens);
-    totals_.reused_tokens += static_cast<uint64_t>(answer.reused_tokens);
-    totals_.tokens += answer.tokens.size();
-    totals_.passes += static_cast<uint64_t>(answer.stats.nfe + answer.stats.prefill_passes);
+    totals_.cancelled += g.answer.finish == FinishReason::cancelled;
+    totals_.prompt_tokens += static_cast<uint64_t>(g.answer.prompt_tokens);
+    totals_.reused_tokens += static_cast<uint64_t>(g.answer.reused_tokens);
+    totals_.tokens += g.answer.tokens.size();
   }
-  if (error.empty())
-    ticket.finish(std::move(answer));
-  else
-    ticket.fail(std::move(error), ours);
+  entry.ticket->publish(std::move(g.news));
+  entry.ticket->finish(std::move(g.answer));
+}
+
+void Scheduler::fail(Entry& entry, bool ours) {
+  std::string sentence;
+  try {
+    throw;
+  } catch (const Error& error) {
+    sentence = printable(error.what(), 4096);
+  } catch (const std::exception& error) {
+    ours = true;
+    sentence = "the server could not answer";
+    log(LogLevel::error, fmt::format("a request failed: {}", printable(error.what(), 4096)));
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    ++totals_.requests;
+    ++totals_.failed;
+  }
+  entry.ticket->fail(std::move(sentence), ours);
 }
 
 }  // namespace dvlm

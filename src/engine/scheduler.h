@@ -11,19 +11,14 @@
 #include <thread>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/core.h"
 
 namespace dvlm {
 
 // One request on its way. The scheduler writes, whoever submitted it reads.
 class Ticket {
  public:
-  explicit Ticket(Request request) : request_(std::move(request)) {}
-
-  struct News {
-    std::string text;                   // since the last call; complete UTF-8
-    std::vector<TokenChance> logprobs;  // of the tokens since the last call, when the request asks
-    std::vector<PassRecord> passes;     // since the last call, when the request asks
+  struct News : AnswerPart {  // since the last call
     bool done = false;
     std::string error;  // done without an answer: a sentence
     bool ours = false;  // the error is not the client's
@@ -36,11 +31,10 @@ class Ticket {
 
  private:
   friend class Scheduler;
-  void publish(News news);
+  void publish(AnswerPart part);
   void finish(Answer answer);
   void fail(std::string error, bool ours);
 
-  Request request_;
   std::atomic<bool> cancelled_{false};
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -49,36 +43,53 @@ class Ticket {
 };
 
 struct SchedulerOptions {
-  int max_batch = 8;        // requests that share passes
+  size_t max_batch = 8;     // requests that share passes
   size_t max_waiting = 32;  // beside those; further ones are refused
+  // Tokens of prompts in a pass that also writes for others, who wait for it; and in one that does not.
+  int prefill_rows = 64, prefill_rows_alone = 512;
 };
 
 struct SchedulerTotals {
   uint64_t requests = 0, failed = 0, cancelled = 0, refused = 0;  // ended; of these; of these; never begun
-  uint64_t prompt_tokens = 0, reused_tokens = 0, tokens = 0, passes = 0;
-  double seconds = 0;               // at work
+  uint64_t prompt_tokens = 0, reused_tokens = 0, tokens = 0;
   size_t waiting = 0, running = 0;  // now
+  CoreTotals core;
 };
 
+// Requests begin in the order in which they came. Each pass carries what every request under way needs next,
+// and of prompts, the oldest first, as much as fits; the text of a request does not depend on its neighbours.
 class Scheduler {
  public:
   Scheduler(Engine& engine, const SchedulerOptions& options);
   ~Scheduler();  // cancels what waits and what runs
 
-  // Null when as many requests wait as may.
-  std::shared_ptr<Ticket> submit(Request request);
+  // Reads the request's pictures in the caller's thread; what is wrong with it is the ticket's error. Null
+  // when as many requests wait as may.
+  std::shared_ptr<Ticket> submit(const Request& request);
   SchedulerTotals totals() const;
 
  private:
-  void work();
-  void answer(Ticket& ticket);
+  struct Entry {
+    std::shared_ptr<Ticket> ticket;
+    std::unique_ptr<Generation> generation;
+  };
 
-  Engine& engine_;
+  void work();
+  bool wait_for_work();
+  void admit();
+  bool begin(Entry& entry);  // false: it must wait
+  void advance();
+  void settle();
+  void finish(Entry& entry, bool ours);  // `ours`: whose fault a failure is
+  void fail(Entry& entry, bool ours);    // with the exception being handled
+
+  EngineCore& core_;
   const SchedulerOptions options_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
-  std::deque<std::shared_ptr<Ticket>> waiting_;
-  std::shared_ptr<Ticket> current_;
+  std::deque<Entry> waiting_;
+  size_t loading_ = 0;          // of those that wait: not in the queue yet
+  std::vector<Entry> running_;  // the thread's own; the oldest first
   SchedulerTotals totals_;
   bool closing_ = false;
   std::thread thread_;  // last: it uses the others

@@ -209,8 +209,8 @@ struct Server::Impl {
     add("prompt_tokens_reused_total", "counter", "Of these, tokens whose keys and values were held",
         static_cast<double>(t.reused_tokens));
     add("tokens_total", "counter", "Tokens written", static_cast<double>(t.tokens));
-    add("passes_total", "counter", "Passes over the model", static_cast<double>(t.passes));
-    add("busy_seconds_total", "counter", "Time spent answering", t.seconds);
+    add("passes_total", "counter", "Passes over the model", static_cast<double>(t.core.passes));
+    add("busy_seconds_total", "counter", "Time spent in passes", t.core.pass_seconds);
     add("peak_memory_bytes", "gauge", "Largest memory of the process so far",
         static_cast<double>(peak_rss_bytes()));
     response.set_content(out, "text/plain; version=0.0.4");

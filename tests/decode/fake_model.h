@@ -172,6 +172,8 @@ inline Prompt make_prompt(std::vector<TokenId> tokens, std::vector<TokenId> stop
 struct Decoded {
   std::vector<TokenId> tokens;
   std::vector<int> emitted_per_pass;
+  std::vector<TokenChance> chances;
+  std::vector<PassRecord> records;
   FinishReason finish = FinishReason::none;
   DecodeStats stats;
   int committed = 0;
@@ -183,6 +185,8 @@ inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& o
   while (decoder->finished() == FinishReason::none) {
     const auto emitted = decoder->take(model.forward(decoder->next()));
     result.tokens.insert(result.tokens.end(), emitted.begin(), emitted.end());
+    result.chances.insert(result.chances.end(), decoder->chances().begin(), decoder->chances().end());
+    result.records.push_back(decoder->record());
     result.emitted_per_pass.push_back(static_cast<int>(emitted.size()));
   }
   result.finish = decoder->finished();

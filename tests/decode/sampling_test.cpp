@@ -25,6 +25,23 @@ TEST(Argmax, TakesTheLowestIdAmongEquals) {
   EXPECT_EQ(argmax(std::vector<float>(37, 0.0f)), 0);
 }
 
+TEST(TokenChance, IsTheLogarithmOfTheSoftmax) {
+  const std::vector<float> row = {1, 3, -kInf, 3, 2};
+  const double sum = std::exp(1.0) + 2 * std::exp(3.0) + std::exp(2.0);
+  const TokenChance chance = token_chance(row, 4, 3);
+  EXPECT_EQ(chance.token, 4);
+  EXPECT_NEAR(chance.logprob, 2 - std::log(sum), 1e-6);
+  ASSERT_EQ(chance.top.size(), 3u);
+  EXPECT_EQ(chance.top[0].first, 1) << "the lower id first";
+  EXPECT_EQ(chance.top[1].first, 3);
+  EXPECT_EQ(chance.top[2].first, 4);
+  EXPECT_NEAR(chance.top[0].second, 3 - std::log(sum), 1e-6);
+  EXPECT_EQ(token_chance(row, 2, 0).logprob, -9999);
+  EXPECT_EQ(token_chance(row, 0, 9).top.size(), 5u);
+  EXPECT_NEAR(token_chance(std::vector<float>{kInf, 0, kInf}, 0, 0).logprob, std::log(0.5), 1e-6);
+  EXPECT_THROW(token_chance(std::vector<float>{1, kNan}, 0, 1), Error);
+}
+
 TEST(Argmax, RefusesNanAndEmptyRowsAndTakesInfinity) {
   for (const size_t at : {0u, 17u, 39u}) {
     std::vector<float> row(40, 1);

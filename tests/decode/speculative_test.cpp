@@ -226,6 +226,7 @@ TEST(Decoder, PrefillsOnlyWhatTheSequenceDoesNotHold) {
   auto model = scripted({}, 0);
   Prompt prompt = make_prompt({1, 36, 36, 2, 36, 3});
   prompt.features = {2, 2, 3, 3};  // of the two pads that remain
+  prompt.pads = {2, 4};
   const auto sequence = model.new_sequence(30);
   dynamic_cast<FakeModel::Kv&>(*sequence).tokens = {1, 36};
   const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3));
@@ -240,6 +241,63 @@ TEST(Decoder, PrefillsOnlyWhatTheSequenceDoesNotHold) {
   EXPECT_TRUE(segments[0].keep);
   ASSERT_EQ(segments[0].logit_rows.size(), 1u);
   EXPECT_EQ(segments[0].logit_rows[0], 3);
+}
+
+TEST(Decoder, PrefillsInPieces) {
+  auto model = scripted({}, 0);
+  Prompt prompt = make_prompt({1, 36, 36, 2, 36, 3, 4});
+  prompt.features = {2, 2, 3, 3, 4, 4};
+  prompt.pads = {1, 2, 4};
+  const auto sequence = model.new_sequence(30);
+  const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3));
+  std::vector<std::vector<float>> features;
+  std::vector<size_t> sizes;
+  while (!decoder->prefilled()) {
+    const auto segments = decoder->next(2);
+    ASSERT_EQ(segments.size(), 1u);
+    sizes.push_back(segments[0].tokens.size());
+    features.emplace_back(segments[0].features.begin(), segments[0].features.end());
+    const bool last = sizes.size() == 4;
+    EXPECT_EQ(segments[0].logit_rows.size(), last ? 1u : 0u);
+    EXPECT_EQ(decoder->take(model.forward(segments)).size(), last ? 1u : 0u);
+    EXPECT_EQ(decoder->record().kind, PassKind::prefill);
+  }
+  EXPECT_EQ(sizes, (std::vector<size_t>{2, 2, 2, 1}));
+  EXPECT_EQ(features, (std::vector<std::vector<float>>{{2, 2}, {3, 3}, {4, 4}, {}}));
+  EXPECT_EQ(decoder->stats().prefill_passes, 4);
+}
+
+TEST(Decoder, RecordsItsPassesForSpectators) {
+  const auto next = hashed_next(kVocab, 3);
+  FakeModel model(kVocab, next, hashed_draft(kVocab, next, kMask, 0.6));
+  auto options = speculative(4, 12);
+  options.record = true;
+  const auto spec = decode(model, make_prompt({1, 2}), options);
+  std::vector<TokenId> text;
+  ASSERT_GT(spec.records.size(), 4u);
+  EXPECT_EQ(spec.records[0].kind, PassKind::prefill);
+  size_t at = 1;  // tokens written
+  for (size_t i = 1; i < spec.records.size(); ++i) {
+    const PassRecord& pass = spec.records[i];
+    EXPECT_EQ(pass.kind, i % 2 ? PassKind::draft : PassKind::verify);
+    ASSERT_FALSE(pass.block.empty());
+    EXPECT_EQ(pass.block[0], spec.tokens[at - 1]) << "begins with the newest token";
+    if (pass.kind == PassKind::draft) {
+      EXPECT_EQ(pass.accepted, 1);
+      EXPECT_EQ(pass.emitted, 0);
+      continue;
+    }
+    EXPECT_EQ(pass.emitted, pass.accepted);
+    for (int k = 1; k < pass.accepted; ++k) EXPECT_EQ(pass.block[k], spec.tokens[at - 1 + k]);
+    at += pass.emitted;
+  }
+  EXPECT_EQ(at, spec.tokens.size());
+  options.kind = DecoderKind::masked_diffusion;
+  bool masked = false;
+  for (const PassRecord& pass : decode(model, make_prompt({1, 2}), options).records)
+    if (pass.kind == PassKind::denoise)
+      masked |= std::find(pass.block.begin(), pass.block.end(), kMask) != pass.block.end();
+  EXPECT_TRUE(masked) << "a block is seen before it is complete";
 }
 
 // Ties: both models prefer several tokens equally; the lowest must be taken by draft and verification alike.

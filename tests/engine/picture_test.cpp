@@ -155,16 +155,16 @@ TEST(PictureCache, DropsTheLeastRecentlyUsed) {
   PictureCache cache(100 * sizeof(float));
   cache.insert(picture(1, 40));
   cache.insert(picture(2, 40));
-  EXPECT_NE(cache.find({1, 0}), nullptr);
+  EXPECT_TRUE(cache.find({1, 0}));
   cache.insert(picture(3, 40));
-  EXPECT_EQ(cache.find({2, 0}), nullptr);
-  EXPECT_NE(cache.find({1, 0}), nullptr);
-  EXPECT_NE(cache.find({3, 0}), nullptr);
-  EXPECT_EQ(cache.bytes(), 80 * sizeof(float));
+  EXPECT_FALSE(cache.find({2, 0}));
+  EXPECT_TRUE(cache.find({1, 0}));
+  EXPECT_TRUE(cache.find({3, 0}));
+  EXPECT_EQ(cache.totals().bytes, 80 * sizeof(float));
   cache.insert(picture(4, 101));
-  EXPECT_EQ(cache.find({4, 0}), nullptr);
+  EXPECT_FALSE(cache.find({4, 0}));
   cache.insert(picture(1, 40));
-  EXPECT_EQ(cache.bytes(), 80 * sizeof(float));
+  EXPECT_EQ(cache.totals().bytes, 80 * sizeof(float));
 }
 
 TEST(CommonPrefix, EndsBeforeAnotherPicture) {

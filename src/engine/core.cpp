@@ -1,0 +1,377 @@
+#include "engine/core.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "core/error.h"
+#include "engine/pass_costs.h"
+
+namespace dvlm {
+namespace {
+
+constexpr int kWorthWaiting = 64;  // tokens of a prefix that another answer is about to compute
+
+// The last token of a prompt is never taken from elsewhere: its logits are wanted.
+int shared_tokens(int common, const PromptIdentity& identity) {
+  return std::min(common, static_cast<int>(identity.tokens.size()) - 1);
+}
+
+void check_length(const LoadedPrompt& prompt, int limit) {
+  const int size = static_cast<int>(prompt.tokens.size());
+  if (size >= limit)
+    fail(
+        "the prompt has {} tokens ({} of them pictures), but the model's context has {} positions and the "
+        "answer needs at least one: shorten the prompt{}",
+        size, prompt.image_tokens, limit, prompt.image_tokens > 0 ? " or lower --max-pixels" : "");
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const EngineOptions& options)
+    : tokenizer_(options.model),
+      pool_(options.threads > 0 ? options.threads : ThreadPool::default_threads()),
+      folder_(options.model),
+      pictures_(options.picture_memory),
+      prefixes_(options.prefixes) {
+  model_ = load_native(Checkpoint(options.model), pool_,
+                       {.precision = options.precision,
+                        .memory_limit = options.memory_limit,
+                        .key_limit = options.key_memory,
+                        .draft = options.draft,
+                        .packed_file = options.packed_file,
+                        .observer = options.observer});
+}
+
+void EngineCore::check_template(const Request& request) {
+  if (template_checked_ || !request.input_ids.empty()) return;
+  check_chat_template(folder_);
+  template_checked_ = true;
+}
+
+LoadedPrompt EngineCore::load_checked(const Request& request) {
+  check_template(request);
+  const int limit = config().text.max_positions;
+  LoadedPrompt prompt = load_prompt(config(), tokenizer_, request, &pictures_, limit);
+  check_length(prompt, limit);
+  return prompt;
+}
+
+std::unique_ptr<Generation> EngineCore::load(const Request& request) {
+  auto generation = std::make_unique<Generation>(tokenizer_);
+  Generation& g = *generation;
+  g.options = request.decode;
+  g.stops = StopStrings(request.stop);
+  g.loaded = load_checked(request);
+  g.identity = {g.loaded.tokens, pad_runs(g.loaded.tokens, config()), {}};
+  for (const Picture& picture : g.loaded.pictures) {
+    g.identity.keys.push_back(picture.key);
+    g.answer.images.push_back(picture.info);
+  }
+  g.answer.prompt_tokens = static_cast<int>(g.loaded.tokens.size());
+  g.answer.image_tokens = g.loaded.image_tokens;
+  return generation;
+}
+
+// The fields that the checkpoint decides.
+DecodeOptions EngineCore::completed(const DecodeOptions& given) {
+  DecodeOptions options = given;
+  const int vocab = config().text.vocab_size;
+  options.valid_tokens = std::min(tokenizer_.size(), vocab);
+  options.context_limit = config().text.max_positions;
+  if (options.kind != DecoderKind::autoregressive && options.mask_token < 0) {
+    const auto mask = tokenizer_.find(kMaskToken);
+    if (!mask)
+      fail(
+          "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "
+          "diffusion; use --decoder ar",
+          folder_.string(), kMaskToken, name_of(options.kind));
+    options.mask_token = *mask;
+  }
+  if (options.mask_token >= vocab)
+    fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", options.mask_token,
+         vocab - 1);
+  if (options.kind == DecoderKind::automatic) options.chooser = chooser(options.block_size);
+  if (const std::string problem = options.problem(); !problem.empty()) fail("{}", problem);
+  return options;
+}
+
+// Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
+std::shared_ptr<BlockChooser> EngineCore::chooser(int largest) {
+  auto& known = choosers_[largest];
+  if (!known) known = std::make_shared<BlockChooser>(measure_pass_costs(*model_, largest), largest);
+  return known;
+}
+
+std::vector<TokenId> EngineCore::stop_tokens() const {
+  std::vector<TokenId> stops = config().stop_tokens;
+  if (const auto end = tokenizer_.find("<|im_end|>");
+      end && std::find(stops.begin(), stops.end(), *end) == stops.end())
+    stops.push_back(*end);
+  return stops;
+}
+
+RopeIndex EngineCore::positions_of(const LoadedPrompt& prompt) const {
+  std::vector<Grid> grids;
+  std::vector<double> seconds;
+  for (const Picture& picture : prompt.pictures) {
+    grids.push_back(picture.grid);
+    seconds.push_back(picture.second_per_grid);
+  }
+  return rope_index(prompt.tokens, grids, seconds, config());
+}
+
+// Among what was kept and the prompts of answers under way.
+PrefixMatch EngineCore::longest_prefix(const PromptIdentity& identity) {
+  PrefixMatch best = prefixes_.find(identity);
+  for (const Generation* other : live_) {
+    const int held = std::min(common_prefix(other->identity, identity), other->sequence->length());
+    if (held > best.length) best = {other->sequence.get(), held};
+  }
+  best.length = shared_tokens(best.length, identity);
+  return best;
+}
+
+// Whether an answer under way is about to compute much more of the prompt than the `held` tokens there are.
+bool EngineCore::worth_waiting(const Generation& generation, int held) const {
+  return std::any_of(live_.begin(), live_.end(), [&](const Generation* other) {
+    return !other->prefilled() && !other->ended() &&
+           shared_tokens(common_prefix(other->identity, generation.identity), generation.identity) >=
+               held + kWorthWaiting;
+  });
+}
+
+// With the longest prefix there is and room for `capacity` tokens. Null: not while other answers hold memory.
+std::unique_ptr<Sequence> EngineCore::sequence_for(const PromptIdentity& identity, int capacity) {
+  for (;;) {
+    const PrefixMatch match = longest_prefix(identity);
+    std::string problem;
+    try {
+      if (match.length == 0) return model_->new_sequence(capacity);
+      auto sequence = match.sequence->fork(match.length);
+      if (sequence->reserve(capacity)) return sequence;
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+    if (prefixes_.drop_oldest()) continue;
+    if (!live_.empty()) return nullptr;
+    fail("{}; lower --max-tokens or --max-pixels, or shorten the prompt", problem);
+  }
+}
+
+bool EngineCore::begin(Generation& g) {
+  g.options = completed(g.options);
+  if (worth_waiting(g, longest_prefix(g.identity).length)) return false;
+  const int64_t wanted = int64_t{g.options.max_tokens} + g.options.block_size + g.answer.prompt_tokens;
+  const int capacity = static_cast<int>(std::min<int64_t>(wanted, g.options.context_limit));
+  g.sequence = sequence_for(g.identity, capacity);
+  if (!g.sequence) return false;
+  g.answer.reused_tokens = g.sequence->length();
+  live_.push_back(&g);
+  const auto held_already = [&](size_t i) {
+    const PadRun& run = g.identity.runs[i];
+    return run.begin + run.count <= g.answer.reused_tokens || g.loaded.pictures[i].features;
+  };
+  while (g.pictures_done < g.loaded.pictures.size() && held_already(g.pictures_done)) ++g.pictures_done;
+  if (g.pictures_done == g.loaded.pictures.size()) start(g);
+  return true;
+}
+
+void EngineCore::encode_picture(Generation& g) {
+  DVLM_ASSERT(!g.ready());
+  const int held = g.answer.reused_tokens;
+  const auto needed = [&](size_t i) {
+    return g.identity.runs[i].begin + g.identity.runs[i].count > held && !g.loaded.pictures[i].features;
+  };
+  size_t& next = g.pictures_done;
+  encode(g.loaded.pictures[next], next + 1);
+  while (next < g.loaded.pictures.size() && !needed(next)) ++next;
+  if (next == g.loaded.pictures.size()) start(g);
+}
+
+void EngineCore::encode(Picture& picture, size_t number) {
+  if (const auto known = pictures_.find(picture.key)) {  // twice in one prompt, or another's in the meantime
+    picture.features = known->features;
+    return;
+  }
+  try {
+    picture.features = std::make_shared<ImageFeatures>(model_->encode_image(patches_of(picture, config())));
+  } catch (const Error& error) {
+    fail("picture {} ({} tokens): {}; lower --max-pixels", number, picture.info.tokens, error.what());
+  }
+  picture.image = {};
+  picture.patches = {};
+  DVLM_ASSERT(picture.features->tokens == picture.info.tokens);
+  pictures_.insert(picture);
+}
+
+// Of the pads behind the `held` tokens.
+void EngineCore::add_features(Prompt& prompt, const LoadedPrompt& loaded, std::span<const PadRun> runs,
+                              int held) const {
+  const auto hidden = static_cast<size_t>(config().text.hidden_size);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const int skip = std::max(0, held - runs[i].begin);
+    if (skip >= runs[i].count) continue;
+    const auto& values = loaded.pictures[i].features->values;
+    prompt.features.insert(prompt.features.end(),
+                           values.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(skip) * hidden),
+                           values.end());
+    for (int pad = skip; pad < runs[i].count; ++pad) prompt.pads.push_back(runs[i].begin + pad);
+  }
+}
+
+void EngineCore::start(Generation& g) {
+  g.prompt.rope = positions_of(g.loaded);
+  g.prompt.stop_tokens = stop_tokens();
+  add_features(g.prompt, g.loaded, g.identity.runs, g.answer.reused_tokens);
+  g.prompt.tokens = std::move(g.loaded.tokens);
+  g.loaded.pictures.clear();
+  g.decoder = make_decoder(g.prompt, *g.sequence, g.options);
+  g.answer.encode_ms = g.watch.lap();
+}
+
+Logits EngineCore::forward(std::span<const Segment> segments) {
+  Stopwatch watch;
+  const Logits logits = model_->forward(segments);
+  ++passes_;
+  pass_seconds_ += watch.lap() / 1000;
+  for (const Segment& segment : segments) rows_ += segment.tokens.size();
+  return logits;
+}
+
+void EngineCore::step(std::span<Generation* const> together, int prefill_rows) {
+  segments_.clear();
+  parts_.clear();
+  for (Generation* g : together) {
+    const bool prefill = !g->prefilled();
+    if (prefill && prefill_rows <= 0) continue;
+    Part part{g, segments_.size(), 0, 0};
+    for (Segment segment : g->decoder->next(std::max(prefill_rows, 1))) {
+      if (segment.parent >= 0) segment.parent += static_cast<int>(part.first);
+      part.rows += static_cast<int>(segment.logit_rows.size());
+      if (prefill) prefill_rows -= static_cast<int>(segment.tokens.size());
+      segments_.push_back(segment);
+    }
+    part.count = segments_.size() - part.first;
+    parts_.push_back(part);
+  }
+  Logits logits;
+  try {
+    logits = forward(segments_);
+  } catch (...) {  // whose fault it is shows when each goes alone; a refused pass has changed nothing
+    for (const Part& part : parts_) step_alone(part);
+    return;
+  }
+  size_t at = 0;
+  for (const Part& part : parts_) {
+    const size_t size = static_cast<size_t>(part.rows) * static_cast<size_t>(logits.vocab);
+    take(*part.generation, {logits.values.subspan(at, size), part.rows, logits.vocab});
+    at += size;
+  }
+}
+
+void EngineCore::step_alone(const Part& part) {
+  std::vector<Segment> own(segments_.begin() + static_cast<ptrdiff_t>(part.first),
+                           segments_.begin() + static_cast<ptrdiff_t>(part.first + part.count));
+  for (Segment& segment : own)
+    if (segment.parent >= 0) segment.parent -= static_cast<int>(part.first);
+  try {
+    take(*part.generation, forward(own));
+  } catch (...) {
+    part.generation->failure = std::current_exception();
+  }
+}
+
+void EngineCore::take(Generation& g, const Logits& logits) try {
+  const bool prefill = !g.prefilled();
+  const auto emitted = g.decoder->take(logits);
+  if (prefill && g.prefilled()) g.answer.prefill_ms = g.watch.lap();
+  g.answer.finish = g.decoder->finished();
+  if (g.options.record) g.news.passes.push_back(g.decoder->record());
+  std::string text;
+  for (size_t i = 0; i < emitted.size() && !g.stops.found(); ++i) {
+    g.answer.tokens.push_back(emitted[i]);
+    if (g.answer.finish == FinishReason::stop && i + 1 == emitted.size()) break;  // no text, special or not
+    text += g.stops.push(g.stream.push(emitted.subspan(i, 1)));
+    if (g.options.logprobs >= 0) g.news.logprobs.push_back(g.decoder->chances()[i]);
+  }
+  if (g.stops.found()) g.answer.finish = FinishReason::stop;
+  g.news.text += text;
+  g.answer.text += text;
+} catch (...) {
+  g.failure = std::current_exception();
+}
+
+void EngineCore::end(Generation& g) {
+  live_.erase(std::remove(live_.begin(), live_.end(), &g), live_.end());
+  if (g.answer.finish == FinishReason::none) g.answer.finish = FinishReason::cancelled;
+  if (g.failure || !g.decoder) {
+    g.decoder.reset();
+    g.sequence.reset();
+    return;
+  }
+  const std::string rest = g.stops.push(g.stream.finish()) + g.stops.finish();
+  g.news.text += rest;
+  g.answer.text += rest;
+  if (!g.answer.tokens.empty()) g.answer.decode_ms = g.watch.lap();
+  g.answer.stats = g.decoder->stats();
+  g.decoder.reset();
+  // A stop string may have dropped tokens that the last pass gave.
+  auto& tokens = g.identity.tokens;
+  tokens.insert(tokens.end(), g.answer.tokens.begin(), g.answer.tokens.end());
+  tokens.resize(std::min(tokens.size(), static_cast<size_t>(g.sequence->length())));
+  g.sequence->truncate(static_cast<int>(tokens.size()));
+  g.sequence->trim();
+  prefixes_.insert(std::move(g.identity), std::move(g.sequence));
+}
+
+void EngineCore::score(const Request& request,
+                       const std::function<void(size_t, std::span<const float>)>& on_row) {
+  constexpr int kRows = 128;  // per pass: each row has logits
+  LoadedPrompt loaded = load_checked(request);
+  const std::vector<PadRun> runs = pad_runs(loaded.tokens, config());
+  for (size_t i = 0; i < loaded.pictures.size(); ++i) encode(loaded.pictures[i], i + 1);
+  Prompt prompt;
+  add_features(prompt, loaded, runs, 0);
+  const RopeIndex rope = positions_of(loaded);
+  const int size = static_cast<int>(loaded.tokens.size());
+  const auto sequence = model_->new_sequence(size);
+  const auto hidden = static_cast<size_t>(config().text.hidden_size);
+  for (int first = 0; first < size; first += kRows) {
+    const auto count = static_cast<size_t>(std::min(kRows, size - first)), at = static_cast<size_t>(first);
+    const auto pads = [&](int end) {
+      return static_cast<size_t>(std::lower_bound(prompt.pads.begin(), prompt.pads.end(), end) -
+                                 prompt.pads.begin());
+    };
+    std::vector<int> rows(count);
+    std::iota(rows.begin(), rows.end(), 0);
+    const Segment segment{
+        .sequence = sequence.get(),
+        .tokens = std::span(loaded.tokens).subspan(at, count),
+        .positions = std::span(rope.positions).subspan(at, count),
+        .features = std::span(prompt.features)
+                        .subspan(pads(first) * hidden,
+                                 (pads(first + static_cast<int>(count)) - pads(first)) * hidden),
+        .context = first,
+        .keep = true,
+        .logit_rows = rows};
+    const Logits logits = forward({&segment, 1});
+    for (size_t i = 0; i < count; ++i) on_row(at + i, logits.row(static_cast<int>(i)));
+  }
+}
+
+PreparedPrompt EngineCore::prepare(const Request& request) {
+  check_template(request);
+  return prepare_prompt(config(), tokenizer_, request);
+}
+
+void EngineCore::clear() {
+  prefixes_.clear();
+  pictures_.clear();
+}
+
+CoreTotals EngineCore::totals() const {
+  return {passes_, rows_, pass_seconds_, model_->key_memory(), prefixes_.size(), pictures_.totals()};
+}
+
+}  // namespace dvlm

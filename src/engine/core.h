@@ -1,0 +1,94 @@
+// The engine's inside: answers as objects that move on together, one pass at a time. Engine drives one of
+// them, Scheduler many.
+#pragma once
+#include <atomic>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "engine/generation.h"
+#include "engine/picture.h"
+#include "engine/prefix_cache.h"
+
+namespace dvlm {
+
+struct CoreTotals {
+  uint64_t passes = 0, rows = 0;  // over the model, of all answers together
+  double pass_seconds = 0;
+  KeyMemory keys;       // now
+  size_t prefixes = 0;  // now, kept for later prompts
+  PictureTotals pictures;
+};
+
+// load() may be called from any thread; everything else from one thread at a time.
+class EngineCore {
+ public:
+  explicit EngineCore(const EngineOptions& options);
+
+  // Reads pictures and encodes text. Throws Error for a prompt that cannot be answered.
+  std::unique_ptr<Generation> load(const Request& request);
+
+  // Finds what of the prompt is held already and makes room for the rest. False: it must wait, for memory
+  // that other answers hold or for a prefix that one of them is computing. Throws Error when it can never
+  // begin.
+  bool begin(Generation& generation);
+  // Encodes one picture that it still needs; without any left, Generation::ready().
+  void encode_picture(Generation& generation);
+  // One pass for all of them, which are ready and have not ended; of prompts it reads `prefill_rows` tokens
+  // in all. What goes wrong for one of them is its `failure`.
+  void step(std::span<Generation* const> together, int prefill_rows);
+  // Ends an answer, early (FinishReason::cancelled) or not, and keeps what later prompts may share. To be
+  // called once for whatever has begun.
+  void end(Generation& generation);
+
+  // See Engine.
+  void score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row);
+  PreparedPrompt prepare(const Request& request);
+  void clear();
+  CoreTotals totals() const;
+  const ModelConfig& config() const { return model_->config(); }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  Model& model() { return *model_; }
+
+ private:
+  // A generation's segments in a pass, and the rows of their logits.
+  struct Part {
+    Generation* generation;
+    size_t first, count;
+    int rows;
+  };
+
+  void check_template(const Request& request);
+  LoadedPrompt load_checked(const Request& request);
+  DecodeOptions completed(const DecodeOptions& given);
+  std::shared_ptr<BlockChooser> chooser(int largest);
+  std::vector<TokenId> stop_tokens() const;
+  RopeIndex positions_of(const LoadedPrompt& prompt) const;
+  PrefixMatch longest_prefix(const PromptIdentity& identity);
+  bool worth_waiting(const Generation& generation, int held) const;
+  std::unique_ptr<Sequence> sequence_for(const PromptIdentity& identity, int capacity);
+  void encode(Picture& picture, size_t number);
+  void add_features(Prompt& prompt, const LoadedPrompt& loaded, std::span<const PadRun> runs, int held) const;
+  void start(Generation& generation);
+  Logits forward(std::span<const Segment> segments);
+  void step_alone(const Part& part);
+  void take(Generation& generation, const Logits& logits);
+
+  const Tokenizer tokenizer_;
+  ThreadPool pool_;
+  const std::filesystem::path folder_;
+  std::unique_ptr<Model> model_;
+  PictureCache pictures_;
+  PrefixCache prefixes_;
+  std::vector<Generation*> live_;                          // begun and not ended
+  std::map<int, std::shared_ptr<BlockChooser>> choosers_;  // by the largest block
+  std::atomic<bool> template_checked_{false};
+  std::vector<Segment> segments_;
+  std::vector<Part> parts_;
+  uint64_t passes_ = 0, rows_ = 0;
+  double pass_seconds_ = 0;
+};
+
+}  // namespace dvlm
