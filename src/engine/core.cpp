@@ -28,13 +28,13 @@ void check_length(const LoadedPrompt& prompt, int limit) {
 
 }  // namespace
 
-EngineCore::EngineCore(const EngineOptions& options)
+EngineCore::EngineCore(const EngineOptions& options, const Checkpoint& checkpoint)
     : tokenizer_(options.model),
       pool_(options.threads > 0 ? options.threads : ThreadPool::default_threads()),
       folder_(options.model),
       pictures_(options.picture_memory),
       prefixes_(options.prefixes) {
-  model_ = load_native(Checkpoint(options.model), pool_,
+  model_ = load_native(checkpoint, pool_,
                        {.precision = options.precision,
                         .memory_limit = options.memory_limit,
                         .key_limit = options.key_memory,

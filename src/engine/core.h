@@ -25,7 +25,7 @@ struct CoreTotals {
 // load() may be called from any thread; everything else from one thread at a time.
 class EngineCore {
  public:
-  explicit EngineCore(const EngineOptions& options);
+  EngineCore(const EngineOptions& options, const Checkpoint& checkpoint);  // of options.model
 
   // Reads pictures and encodes text. Throws Error for a prompt that cannot be answered.
   std::unique_ptr<Generation> load(const Request& request);

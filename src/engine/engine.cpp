@@ -10,7 +10,8 @@ constexpr int kPrefillRows = 1024;  // in one pass: enough for full speed, and C
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options) : core_(std::make_unique<EngineCore>(options)) {}
+Engine::Engine(const EngineOptions& options)
+    : core_(std::make_unique<EngineCore>(options, Checkpoint(options.model))) {}
 Engine::~Engine() = default;
 
 Answer Engine::generate(const Request& request, const std::function<void(std::string_view)>& on_text,

@@ -167,23 +167,28 @@ void Scheduler::advance() {
   if (!ready.empty()) core_.step(ready, writing ? options_.prefill_rows : options_.prefill_rows_alone);
 }
 
+// The totals are right before anybody hears of an end.
 void Scheduler::settle() {
-  std::vector<Entry> going;
+  std::vector<Entry> going, ended;
+  std::vector<bool> ours;
   for (Entry& entry : running_) {
     Generation& g = *entry.generation;
-    if (g.ended() || entry.ticket->cancelled_) {
-      const bool writing = g.ready();
-      core_.end(g);
-      finish(entry, writing);
+    if (!g.ended() && !entry.ticket->cancelled_) {
+      entry.ticket->publish(std::exchange(g.news, {}));
+      going.push_back(std::move(entry));
       continue;
     }
-    entry.ticket->publish(std::exchange(g.news, {}));
-    going.push_back(std::move(entry));
+    ours.push_back(g.ready());
+    core_.end(g);
+    ended.push_back(std::move(entry));
   }
   running_ = std::move(going);
-  const std::lock_guard lock(mutex_);
-  totals_.running = running_.size();
-  totals_.core = core_.totals();
+  {
+    const std::lock_guard lock(mutex_);
+    totals_.running = running_.size();
+    totals_.core = core_.totals();
+  }
+  for (size_t i = 0; i < ended.size(); ++i) finish(ended[i], ours[i]);
 }
 
 void Scheduler::finish(Entry& entry, bool ours) {

@@ -199,19 +199,23 @@ TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
 TEST_F(Scheduled, cancelling_frees_at_any_point) {
   Engine engine(options(0, 0));  // keeps nothing
   Scheduler scheduler(engine, {.max_batch = 2});
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (int i = 0; i < 6; ++i) {
-    Request request = picture_question(i, "Tell me everything about it.");
-    request.decode.max_tokens = 300;
-    tickets.push_back(scheduler.submit(request));
+  bool midway = false;
+  for (int tries = 0; tries < 50 && !midway; ++tries) {  // one may have been written before it is cancelled
+    std::vector<std::shared_ptr<Ticket>> tickets;
+    for (int i = 0; i < 6; ++i) {
+      Request request = picture_question(i, "Tell me everything about it.");
+      request.decode.max_tokens = 300;
+      tickets.push_back(scheduler.submit(request));
+    }
+    tickets[5]->cancel();  // while it waits
+    EXPECT_THAT(receive(*tickets[5]).error, testing::HasSubstr("given up"));
+    while (tickets[0]->wait(10ms).text.empty()) {
+    }
+    for (const auto& ticket : tickets) ticket->cancel();
+    midway = receive(*tickets[0]).answer.finish == FinishReason::cancelled;
+    for (const auto& ticket : tickets) receive(*ticket);
   }
-  tickets[5]->cancel();  // while it waits
-  EXPECT_THAT(receive(*tickets[5]).error, testing::HasSubstr("given up"));
-  while (tickets[0]->wait(10ms).text.empty()) {
-  }
-  for (const auto& ticket : tickets) ticket->cancel();
-  EXPECT_EQ(receive(*tickets[0]).answer.finish, FinishReason::cancelled);
-  for (const auto& ticket : tickets) receive(*ticket);
+  EXPECT_TRUE(midway);
   EXPECT_EQ(receive(*scheduler.submit(question("Still there?"))).error, "");
   const SchedulerTotals totals = scheduler.totals();
   EXPECT_EQ(totals.running + totals.waiting, 0u);
