@@ -367,6 +367,7 @@ void add_bench(CLI::App& app) {
   add_bench_image(*bench);
   add_bench_load(*bench);
   add_bench_decode(*bench);
+  add_bench_batch(*bench);
   add_bench_record(*bench);
 }
 

@@ -12,6 +12,7 @@ void add_eval(CLI::App& app);
 void add_synth(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_bench_batch(CLI::App& bench);
 void add_train(CLI::App& app);
 
 }  // namespace dvlm

@@ -240,45 +240,28 @@ Logits EngineCore::forward(std::span<const Segment> segments) {
 }
 
 void EngineCore::step(std::span<Generation* const> together, int prefill_rows) {
-  segments_.clear();
-  parts_.clear();
+  pass_.clear();
+  in_pass_.clear();
   for (Generation* g : together) {
-    const bool prefill = !g->prefilled();
-    if (prefill && prefill_rows <= 0) continue;
-    Part part{g, segments_.size(), 0, 0};
-    for (Segment segment : g->decoder->next(std::max(prefill_rows, 1))) {
-      if (segment.parent >= 0) segment.parent += static_cast<int>(part.first);
-      part.rows += static_cast<int>(segment.logit_rows.size());
-      if (prefill) prefill_rows -= static_cast<int>(segment.tokens.size());
-      segments_.push_back(segment);
-    }
-    part.count = segments_.size() - part.first;
-    parts_.push_back(part);
+    if (!g->prefilled() && prefill_rows <= 0) continue;
+    prefill_rows -= pass_.add(*g->decoder, std::max(prefill_rows, 1));
+    in_pass_.push_back(g);
   }
   Logits logits;
   try {
-    logits = forward(segments_);
+    logits = forward(pass_.segments());
   } catch (...) {  // whose fault it is shows when each goes alone; a refused pass has changed nothing
-    for (const Part& part : parts_) step_alone(part);
+    for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);
     return;
   }
-  size_t at = 0;
-  for (const Part& part : parts_) {
-    const size_t size = static_cast<size_t>(part.rows) * static_cast<size_t>(logits.vocab);
-    take(*part.generation, {logits.values.subspan(at, size), part.rows, logits.vocab});
-    at += size;
-  }
+  for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, logits));
 }
 
-void EngineCore::step_alone(const Part& part) {
-  std::vector<Segment> own(segments_.begin() + static_cast<ptrdiff_t>(part.first),
-                           segments_.begin() + static_cast<ptrdiff_t>(part.first + part.count));
-  for (Segment& segment : own)
-    if (segment.parent >= 0) segment.parent -= static_cast<int>(part.first);
+void EngineCore::step_alone(size_t i) {
   try {
-    take(*part.generation, forward(own));
+    take(*in_pass_[i], forward(pass_.alone(i)));
   } catch (...) {
-    part.generation->failure = std::current_exception();
+    in_pass_[i]->failure = std::current_exception();
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/thread_pool.h"
+#include "decode/shared_pass.h"
 #include "engine/generation.h"
 #include "engine/picture.h"
 #include "engine/prefix_cache.h"
@@ -53,13 +54,6 @@ class EngineCore {
   Model& model() { return *model_; }
 
  private:
-  // A generation's segments in a pass, and the rows of their logits.
-  struct Part {
-    Generation* generation;
-    size_t first, count;
-    int rows;
-  };
-
   void check_template(const Request& request);
   LoadedPrompt load_checked(const Request& request);
   DecodeOptions completed(const DecodeOptions& given);
@@ -73,7 +67,7 @@ class EngineCore {
   void add_features(Prompt& prompt, const LoadedPrompt& loaded, std::span<const PadRun> runs, int held) const;
   void start(Generation& generation);
   Logits forward(std::span<const Segment> segments);
-  void step_alone(const Part& part);
+  void step_alone(size_t i);
   void take(Generation& generation, const Logits& logits);
 
   const Tokenizer tokenizer_;
@@ -85,8 +79,8 @@ class EngineCore {
   std::vector<Generation*> live_;                          // begun and not ended
   std::map<int, std::shared_ptr<BlockChooser>> choosers_;  // by the largest block
   std::atomic<bool> template_checked_{false};
-  std::vector<Segment> segments_;
-  std::vector<Part> parts_;
+  SharedPass pass_;
+  std::vector<Generation*> in_pass_;
   uint64_t passes_ = 0, rows_ = 0;
   double pass_seconds_ = 0;
 };

@@ -13,21 +13,13 @@ namespace dvlm {
 
 namespace {
 
-constexpr TokenId kMask = 700, kPromptToken = 701;  // outside what ReplayModel::token gives
-
-Prompt prompt_of(int length) {
-  Prompt prompt;
-  prompt.tokens.assign(static_cast<size_t>(length), kPromptToken);
-  for (int i = 0; i < length; ++i) prompt.rope.positions.push_back({i, i, i});
-  return prompt;
-}
-
 // Adds one answer to a timing.
 void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptions& options,
                    int prompt_tokens, DecodeTiming& timing) {
-  ReplayModel replay(model, answer, prompt_tokens);
-  const Prompt prompt = prompt_of(prompt_tokens);
+  ReplayModel replay(model, prompt_tokens);
+  const Prompt prompt = replay_prompt(prompt_tokens);
   const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
+  replay.assign(sequence.get(), answer);
   const auto decoder = make_decoder(prompt, *sequence, options);
   decoder->take(replay.forward(decoder->next()));  // prefill
   timing.ms += milliseconds([&] {
@@ -68,7 +60,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
         const DecodeOptions decode{.kind = kind,
                                    .block_size = block,
                                    .branches = options.branches,
-                                   .mask_token = kMask,
+                                   .mask_token = kReplayMask,
                                    .chooser = chooser};
         const int shown = kind == DecoderKind::autoregressive ? 1 : block;
         contestants.push_back(

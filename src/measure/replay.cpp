@@ -185,10 +185,17 @@ std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
   return out;
 }
 
+Prompt replay_prompt(int length) {
+  Prompt prompt;
+  prompt.tokens.assign(static_cast<size_t>(length), kReplayPromptToken);
+  for (int i = 0; i < length; ++i) prompt.rope.positions.push_back({i, i, i});
+  return prompt;
+}
+
 // `next`: place in the answer of the first token that the draft may get right.
-int ReplayModel::right_drafts(const Segment& draft, int next) const {
+int ReplayModel::right_drafts(const RecordedAnswer& answer, const Segment& draft, int next) {
   const bool branch = draft.parent >= 0;
-  const auto& recorded = branch ? answer_.branched : answer_.accepted;
+  const auto& recorded = branch ? answer.branched : answer.accepted;
   if (recorded.empty())
     fail("the recording holds no drafts of branches: make it anew with dvlm bench record");
   const int block = static_cast<int>(draft.tokens.size()) + (branch ? 1 : 0);
@@ -204,7 +211,7 @@ Logits ReplayModel::forward(std::span<const Segment> segments) {
   for (const Segment& segment : segments) {
     const int next = segment.context + segment.parent_tokens + 1 - prompt_;  // place of what row 0 predicts
     const bool draft = segment.visibility == Visibility::bidirectional;
-    const int right = draft ? right_drafts(segment, next) : 0;
+    const int right = draft ? right_drafts(*answers_.at(segment.sequence), segment, next) : 0;
     for (const int row : segment.logit_rows) {
       const std::span<const float> values = logits.row(at++);
       const bool wrong = draft && row >= right;

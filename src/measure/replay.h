@@ -32,12 +32,18 @@ void write_acceptance(const std::filesystem::path& file, const std::vector<Recor
 std::vector<RecordedAnswer> read_acceptance(
     const std::filesystem::path& file);  // throws Error naming the key
 
+// Tokens outside what ReplayModel::token gives.
+constexpr TokenId kReplayMask = 700, kReplayPromptToken = 701;
+Prompt replay_prompt(int length);
+
 // Wraps a model. Token 1 + n is the n-th of the answer's tokens; `prompt` tokens stand before the first.
 // Drafts of a size that was not recorded are taken from the next larger one.
 class ReplayModel : public Model {
  public:
-  ReplayModel(Model& inner, const RecordedAnswer& answer, int prompt)
-      : inner_(inner), answer_(answer), prompt_(prompt) {}
+  ReplayModel(Model& inner, int prompt) : inner_(inner), prompt_(prompt) {}
+
+  // What is said in `sequence`; to be told before its first pass.
+  void assign(const Sequence* sequence, const RecordedAnswer& answer) { answers_[sequence] = &answer; }
 
   const ModelConfig& config() const override { return inner_.config(); }
   ImageFeatures encode_image(const Patches& patches) override { return inner_.encode_image(patches); }
@@ -47,10 +53,10 @@ class ReplayModel : public Model {
   static TokenId token(int n) { return 1 + n % 512; }
 
  private:
-  int right_drafts(const Segment& draft, int next) const;
+  static int right_drafts(const RecordedAnswer& answer, const Segment& draft, int next);
 
   Model& inner_;
-  const RecordedAnswer& answer_;
+  std::map<const Sequence*, const RecordedAnswer*> answers_;
   int prompt_;
 };
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/thread_pool.h"
+#include "decode/shared_pass.h"
 #include "fake_model.h"
 #include "model/native.h"
 #include "random_model.h"
@@ -174,31 +175,19 @@ TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {
   }
   int shared = 0;
   for (;;) {
-    std::vector<Segment> segments;
-    std::vector<std::pair<size_t, int>> parts;  // decoder, its rows
+    SharedPass pass;
+    std::vector<size_t> parts;
     for (size_t i = 0; i < decoders.size(); ++i) {
       if (decoders[i]->finished() != FinishReason::none) continue;
-      const int first = static_cast<int>(segments.size());
-      int rows = 0;
-      const int piece = 1 + static_cast<int>(i) * 3;  // of the prompt; the last one's is not cut
-      for (Segment segment : decoders[i]->next(piece)) {
-        if (segment.parent >= 0) segment.parent += first;
-        rows += static_cast<int>(segment.logit_rows.size());
-        segments.push_back(segment);
-      }
-      parts.emplace_back(i, rows);
+      pass.add(*decoders[i], 1 + static_cast<int>(i) * 3);  // prompts are cut into pieces
+      parts.push_back(i);
     }
     if (parts.empty()) break;
     shared += parts.size() > 1;
-    const Logits logits = model->forward(segments);
-    int at = 0;
-    for (const auto& [i, rows] : parts) {
-      const auto values =
-          logits.values.subspan(static_cast<size_t>(at) * static_cast<size_t>(logits.vocab),
-                                static_cast<size_t>(rows) * static_cast<size_t>(logits.vocab));
-      const auto emitted = decoders[i]->take({values, rows, logits.vocab});
-      got[i].insert(got[i].end(), emitted.begin(), emitted.end());
-      at += rows;
+    const Logits logits = model->forward(pass.segments());
+    for (size_t k = 0; k < parts.size(); ++k) {
+      const auto emitted = decoders[parts[k]]->take(pass.rows_of(k, logits));
+      got[parts[k]].insert(got[parts[k]].end(), emitted.begin(), emitted.end());
     }
   }
   EXPECT_EQ(got, expected);
