@@ -23,10 +23,9 @@ void add(double right, auto& evidence) {
 
 double CostCurve::of(int rows) const {
   DVLM_ASSERT(!points.empty());
-  const auto above =
-      std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.first >= rows; });
-  if (above == points.end()) return points.back().second;
-  if (above == points.begin()) return above->second;
+  if (points.size() == 1 || rows <= points[0].first) return points[0].second;
+  auto above = std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.first >= rows; });
+  if (above == points.end()) --above;
   const auto below = above - 1;
   const double share = static_cast<double>(rows - below->first) / (above->first - below->first);
   return below->second + share * (above->second - below->second);
@@ -90,13 +89,12 @@ BlockChooser::BlockChooser(PassCosts costs, int largest)
 
 double BlockChooser::rate(RoundPlan plan) const {
   const int block = plan.block;
-  if (block == 1) return 1 / costs_.exact.of(1);
-  if (plan.branches == 0)
-    return drafted_.tokens(block, kPriorChance) / (costs_.draft.of(block) + costs_.exact.of(block));
+  if (block == 1) return 1 / exact(1);
+  if (plan.branches == 0) return drafted_.tokens(block, kPriorChance) / (draft(block) + exact(block));
   // An end without a branch costs a pass that verifies one token and drafts.
   const double missed = 1 - branched_.covered(block, plan.branches, kPriorBranchChance);
   const double tokens = branched_.tokens(block, kPriorBranchChance) + missed;
-  return tokens / (costs_.exact.of(block + plan.branches * (block - 1)) + missed * costs_.exact.of(block));
+  return tokens / (exact(block + plan.branches * (block - 1)) + missed * exact(block));
 }
 
 RoundPlan BlockChooser::choose(int limit) {
@@ -110,7 +108,7 @@ RoundPlan BlockChooser::choose(int limit) {
        block = block < largest ? std::min(2 * block, largest) : largest + 1) {
     consider({block, 0});
     for (const int branches : kBranches) {
-      if (branches <= block && block + branches * (block - 1) <= costs_.exact.most())
+      if (branches <= block && (block + branches * (block - 1)) * sharing_ <= costs_.exact.most())
         consider({block, branches});
     }
   }

@@ -10,7 +10,8 @@ namespace dvlm {
 // The time of a pass by the number of its rows, in any unit.
 struct CostCurve {
   std::vector<std::pair<int, double>> points;  // ascending rows, at least one
-  double of(int rows) const;                   // between points linear, beyond them the nearest
+  // Between points linear; beyond the last one as from the one before it; before the first one as there.
+  double of(int rows) const;
   int most() const { return points.back().first; }
 };
 
@@ -61,6 +62,8 @@ class BlockChooser {
 
   // The plan of most tokens per time, for blocks of at most `limit`.
   RoundPlan choose(int limit);
+  // So many texts share each pass from now on, each with its own rows.
+  void set_sharing(int texts) { sharing_ = texts; }
 
   // See DraftHistory; `branch`: the draft was made beside the verification of its predecessors.
   void record(int block, int accepted, bool cut, bool branch);
@@ -68,9 +71,12 @@ class BlockChooser {
 
  private:
   double rate(RoundPlan plan) const;  // tokens per unit of time
+  double exact(int rows) const { return costs_.exact.of(rows * sharing_); }
+  // Beside passes that decide, drafts cannot be cheaper than they.
+  double draft(int rows) const { return sharing_ > 1 ? exact(rows) : costs_.draft.of(rows); }
 
   PassCosts costs_;
-  int largest_;
+  int largest_, sharing_ = 1;
   DraftHistory drafted_, branched_;
   int steps_alone_ = 0;  // since the last draft
 };

@@ -240,6 +240,10 @@ Logits EngineCore::forward(std::span<const Segment> segments) {
 }
 
 void EngineCore::step(std::span<Generation* const> together, int prefill_rows) {
+  const auto writing =
+      std::count_if(together.begin(), together.end(), [](const Generation* g) { return g->prefilled(); });
+  for (const auto& [largest, chooser] : choosers_)
+    chooser->set_sharing(std::max(1, static_cast<int>(writing)));
   pass_.clear();
   in_pass_.clear();
   for (Generation* g : together) {

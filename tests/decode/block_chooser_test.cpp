@@ -15,13 +15,15 @@ PassCosts costs_of(const CostCurve& curve) {
 const PassCosts kFree = costs_of({{{1, 10}, {32, 10}}});         // a block costs what a token costs
 const PassCosts kProportional = costs_of({{{1, 1}, {32, 32}}});  // nothing is gained by sharing a pass
 
-TEST(CostCurve, is_interpolated) {
+TEST(CostCurve, is_interpolated_and_continued) {
   const CostCurve costs{{{1, 2}, {5, 4}, {9, 12}}};
   EXPECT_EQ(costs.of(1), 2);
   EXPECT_EQ(costs.of(3), 3);
   EXPECT_EQ(costs.of(5), 4);
   EXPECT_EQ(costs.of(7), 8);
-  EXPECT_EQ(costs.of(100), 12);
+  EXPECT_EQ(costs.of(10), 14) << "rows that nobody measured are not free";
+  EXPECT_EQ(costs.of(0), 2);
+  EXPECT_EQ((CostCurve{{{4, 3}}}.of(100)), 3);
 }
 
 TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_cheap) {
@@ -65,6 +67,18 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
   }
   EXPECT_EQ(chooser.choose(100).block, 16);
   EXPECT_GT(drafts, 100);
+}
+
+TEST(BlockChooser, drafts_less_when_others_share_its_passes) {
+  BlockChooser chooser(costs_of({{{1, 10}, {32, 11}, {64, 22}, {96, 33}}}), 32);
+  for (int i = 0; i < 50; ++i) chooser.record(32, 20, false, false);
+  const int alone = chooser.choose(100).block;
+  chooser.set_sharing(8);
+  const int together = chooser.choose(100).block;
+  EXPECT_GE(alone, 16);
+  EXPECT_LE(together, 8);
+  chooser.set_sharing(1);
+  EXPECT_EQ(chooser.choose(100).block, alone);
 }
 
 TEST(BlockChooser, counts_what_a_draft_costs) {
