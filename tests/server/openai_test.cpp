@@ -57,8 +57,8 @@ TEST(ChatRequests, say_what_and_how) {
 }
 
 TEST(ChatRequests, ask_for_choices_and_probabilities) {
-  const ApiRequest chat =
-      parsed(R"("n": 3, "logprobs": true, "top_logprobs": 4, "top_k": -1, "stream": true, "dvlm": {"passes": true})");
+  const ApiRequest chat = parsed(
+      R"("n": 3, "logprobs": true, "top_logprobs": 4, "top_k": -1, "stream": true, "dvlm": {"passes": true})");
   EXPECT_EQ(chat.choices, 3);
   EXPECT_EQ(chat.request.decode.logprobs, 4);
   EXPECT_EQ(chat.request.decode.sampling.top_k, 0);
