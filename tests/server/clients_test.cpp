@@ -58,8 +58,8 @@ class Clients : public Served {
  protected:
   static std::string request(const json& body) {
     const std::string text = body.dump();
-    return "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: " + std::to_string(text.size()) +
-           "\r\n\r\n" + text;
+    const std::string path = body.contains("prompt") ? "/v1/completions" : "/v1/chat/completions";
+    return "POST " + path + " HTTP/1.1\r\nContent-Length: " + std::to_string(text.size()) + "\r\n\r\n" + text;
   }
 };
 
@@ -120,7 +120,7 @@ TEST_F(Clients, too_many_connections_are_turned_away) {
 TEST_F(Clients, who_goes_before_the_first_token_is_given_up) {
   start();
   Raw running(port_), streamed(port_), whole(port_);
-  running.send(request(endless_question()));
+  running.send(request(endless()));
   ASSERT_TRUE(becomes("dvlm_requests_running", 1));
   json body = question("Hello");
   whole.send(request(body));
@@ -144,7 +144,7 @@ TEST_F(Clients, DISABLED_who_goes_leaves_a_place_in_the_queue) {
   options.max_batch = 1;
   start(options);
   Raw running(port_), gone(port_);
-  running.send(request(endless_question()));
+  running.send(request(endless()));
   ASSERT_TRUE(becomes("dvlm_requests_running", 1));
   gone.send(request(question("Hello")));
   ASSERT_TRUE(becomes("dvlm_requests_waiting", 1));
@@ -162,9 +162,9 @@ TEST_F(Clients, what_takes_too_long_ends) {
   options.timeout = 1;
   start(options);
   Raw running(port_), waiting(port_);
-  running.send(request(endless_question()));
+  running.send(request(endless()));
   ASSERT_TRUE(becomes("dvlm_requests_running", 1));
-  waiting.send(request(endless_question()));
+  waiting.send(request(endless()));
   EXPECT_THAT(running.read_all(),
               testing::AllOf(testing::StartsWith("HTTP/1.1 200"), testing::HasSubstr("\"length\"")));
   EXPECT_FALSE(waiting.read_all().empty());

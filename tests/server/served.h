@@ -110,12 +110,9 @@ class Served : public testing::Test {
     }
     return false;
   }
-  // A question whose answer takes a while: at this temperature it does not end by itself.
-  static json endless_question() {
-    json body = question("Tell me everything.");
-    body["max_tokens"] = 4000;
-    body["temperature"] = 2;
-    return body;
+  // For /v1/completions: the model says yes until it may no longer.
+  static json endless() {
+    return {{"prompt", "yes yes yes yes"}, {"max_tokens", 4096}, {"dvlm", {{"decoder", "ar"}}}};
   }
   static std::string text_of(const json& answer) { return answer["choices"][0]["message"]["content"]; }
 
