@@ -71,7 +71,7 @@ std::vector<std::string> Routes::list() const {
 }
 
 // The limit holds for what a compressed body becomes, too.
-json Routes::read_json_body(const httplib::ContentReader& read) const {
+json Routes::read_json_body(const httplib::ContentReader& read, const httplib::Response& response) const {
   Connection& connection = Connection::current();
   std::string text;
   bool too_large = false, no_room = false;
@@ -84,7 +84,9 @@ json Routes::read_json_body(const httplib::ContentReader& read) const {
   });
   if (no_room) throw Refused(503, "other requests fill the memory for requests: try again");
   if (connection.late()) throw Refused(408, kTooSlow);
-  if (!complete) throw Refused(connection.alive() ? 413 : 400, kTooLarge);
+  // The library has left its own status.
+  if (too_large || response.status == 413) throw Refused(413, kTooLarge);
+  if (!complete) fail("the body of the request is not what its headers say");
   check_values(text);
   return parse_json(text, "the request");
 }
@@ -93,7 +95,7 @@ void Routes::handle(const httplib::ContentReader& read, httplib::Response& respo
                     const JsonHandler& handler) {
   try {
     if (state_.stopping) throw Refused(503, "the server is about to end");
-    const json body = read_json_body(read);
+    const json body = read_json_body(read, response);
     if (const std::string& name = state_.options.model_name;
         body.is_object() && body.contains("model") && !body["model"].is_null() && body["model"] != name)
       throw Refused(404, fmt::format("there is no such model here: ask for \"{}\"", name));

@@ -33,7 +33,7 @@ class Routes {
   };
 
   void handle(const httplib::ContentReader& read, httplib::Response& response, const JsonHandler& handler);
-  nlohmann::json read_json_body(const httplib::ContentReader& read) const;
+  nlohmann::json read_json_body(const httplib::ContentReader& read, const httplib::Response& response) const;
 
   HttpServer& http_;
   ServerState& state_;

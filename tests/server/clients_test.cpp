@@ -177,6 +177,12 @@ TEST_F(Clients, bodies_are_bounded_in_values_and_in_memory) {
   httplib::Client packing("127.0.0.1", port_);
   packing.set_compress(true);
   EXPECT_EQ(packing.Put("/nothing", std::string(1'000'000, ' '), "application/json")->status, 404);
+  Raw chunked(port_);
+  chunked.send("POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n");
+  EXPECT_THAT(chunked.read_all(), testing::StartsWith("HTTP/1.1 400"));
+  Raw packed(port_);
+  packed.send("POST /tokenize HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\nnonsense");
+  EXPECT_THAT(packed.read_all(), testing::StartsWith("HTTP/1.1 400"));
   EXPECT_TRUE(becomes("dvlm_http_body_memory_bytes", 0));
 }
 
