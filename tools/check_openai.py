@@ -2,7 +2,9 @@
 """Calls `dvlm serve` with OpenAI's own client and compares every answer with `dvlm run`.
 
   pip install openai
-  tools/check_openai.py <dvlm> [folder of pictures = examples]
+  tools/check_openai.py <dvlm> [folder of pictures = examples] [--probabilities]
+
+--probabilities: log probabilities and passes, too, which need an engine that reports them.
 
 Prints what failed and how many calls were made; exit status 1 when something failed.
 """
@@ -17,8 +19,10 @@ from pathlib import Path
 
 import openai
 
-dvlm = sys.argv[1]
-pictures = sorted(Path(sys.argv[2] if len(sys.argv) > 2 else "examples").glob("*.png"))
+probabilities_too = "--probabilities" in sys.argv
+arguments = [argument for argument in sys.argv[1:] if argument != "--probabilities"]
+dvlm = arguments[0]
+pictures = sorted(Path(arguments[1] if len(arguments) > 1 else "examples").glob("*.png"))
 calls = failures = 0
 
 
@@ -122,8 +126,10 @@ def endings(client: openai.OpenAI) -> None:
 
 def errors(client: openai.OpenAI) -> None:
     bad = openai.BadRequestError
-    refused(client, "n", bad, '"n"', n=2)
-    refused(client, "logprobs", bad, "logprobs", logprobs=True)
+    refused(client, "n", bad, '"n"', n=17)
+    refused(client, "top_logprobs", bad, "top_logprobs", logprobs=True, top_logprobs=21)
+    refused(client, "mdm", bad, "mdm", logprobs=True, extra_body={"dvlm": {"decoder": "mdm"}})
+    refused(client, "passes", bad, "stream", extra_body={"dvlm": {"passes": True}})
     refused(client, "tools", bad, "tools", tools=[{"type": "function", "function": {"name": "f"}}])
     refused(client, "format", bad, "response_format", response_format={"type": "json_object"})
     refused(client, "temperature", bad, "temperature", temperature=9)
@@ -142,11 +148,108 @@ def errors(client: openai.OpenAI) -> None:
         check("model", "dvlm-tiny" in str(error), error)
 
 
+def choices(client: openai.OpenAI) -> None:
+    picture, prompt = pictures[0], "Describe the picture."
+    for seed, n in ((3, 1), (3, 4), (-2, 3)):
+        expected = [ask(client, picture, prompt, temperature=1.2, seed=seed + i) for i in range(n)]
+        texts = [answer.choices[0].message.content for answer in expected]
+        together = ask(client, picture, prompt, temperature=1.2, seed=seed, n=n)
+        check(f"n {n}", [choice.message.content for choice in together.choices] == texts, together)
+        tokens = sum(answer.usage.completion_tokens for answer in expected)
+        check(f"n {n} usage", together.usage.completion_tokens == tokens, together.usage)
+        streamed_texts = [""] * n
+        for chunk in ask(client, picture, prompt, temperature=1.2, seed=seed, n=n, stream=True):
+            for choice in chunk.choices:
+                streamed_texts[choice.index] += choice.delta.content or ""
+        check(f"n {n} streamed", streamed_texts == texts, streamed_texts)
+
+
+TEMPLATE = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def complete(client: openai.OpenAI, prompt, **options):
+    global calls
+    calls += 1
+    options.setdefault("max_tokens", 80)
+    return client.completions.create(model="dvlm-tiny", prompt=prompt, **options)
+
+
+def completions(client: openai.OpenAI) -> None:
+    for prompt in ("Hello", "What is on the table?", "Move the hammer to the top left."):
+        expected, raw = run(None, prompt), TEMPLATE.format(prompt)
+        answer = complete(client, raw)
+        check(f"completion {prompt}", answer.choices[0].text == expected["text"], answer)
+        check(f"completion {prompt} usage", answer.usage.completion_tokens == len(expected["tokens"]), answer)
+        check(f"completion {prompt} in a list", complete(client, [raw]).choices[0].text == expected["text"])
+        check(f"completion {prompt} echo", complete(client, raw, echo=True).choices[0].text == raw + expected["text"])
+        text = "".join(chunk.choices[0].text for chunk in complete(client, raw, stream=True))
+        check(f"completion {prompt} streamed", text == expected["text"], text)
+        sampled = [complete(client, raw, temperature=1.1, seed=5 + i).choices[0].text for i in range(2)]
+        several = complete(client, raw, temperature=1.1, seed=5, n=2)
+        check(f"completion {prompt} n", [choice.text for choice in several.choices] == sampled, several)
+    for name, word, options in (
+        ("suffix", "suffix", {"suffix": "end"}),
+        ("best_of", "best_of", {"best_of": 3}),
+        ("two prompts", "2 prompts", {"prompt": ["a", "b"]}),
+        ("pads", "picture", {"prompt": "<|image_pad|>"}),
+        ("no such token", "item 0", {"prompt": [10**6]}),
+    ):
+        try:
+            complete(client, options.pop("prompt", "Hello"), **options)
+            check(name, False, "it was answered")
+        except openai.BadRequestError as error:
+            check(name, word in str(error), error)
+
+
+def probabilities(client: openai.OpenAI) -> None:
+    picture, prompt = pictures[0], "Describe the picture."
+    known = None
+    for decoder in ("ar", "spec", "fused", "auto"):
+        options = {"logprobs": True, "top_logprobs": 3, "extra_body": {"dvlm": {"decoder": decoder}}}
+        choice = ask(client, picture, prompt, **options).choices[0]
+        content = choice.logprobs.content
+        check(f"logprobs {decoder}", "".join(token.token for token in content) == choice.message.content, content)
+        check(f"logprobs {decoder}: greedy", all(t.top_logprobs[0].token == t.token for t in content), content)
+        values = [token.logprob for token in content]
+        known = known or values
+        check(f"logprobs {decoder}: as ar", max(abs(a - b) for a, b in zip(values, known, strict=True)) < 1e-3)
+        chunks = [
+            token
+            for chunk in ask(client, picture, prompt, stream=True, **options)
+            for c in chunk.choices
+            if c.logprobs
+            for token in c.logprobs.content
+        ]
+        check(f"logprobs {decoder} streamed", [t.logprob for t in chunks] == values, chunks)
+    legacy = complete(client, TEMPLATE.format("Hello"), logprobs=2).choices[0]
+    check("logprobs of a completion", "".join(legacy.logprobs.tokens) == legacy.text, legacy)
+    check("offsets of a completion", legacy.logprobs.text_offset[0] == 0, legacy)
+    for decoder, kinds in (("ar", {"prefill", "decode"}), ("spec", {"prefill", "draft", "verify"})):
+        body = {"dvlm": {"decoder": decoder, "passes": True}}
+        passes = []
+        for chunk in ask(client, picture, prompt, stream=True, extra_body=body):
+            passes += (chunk.model_extra.get("dvlm") or {}).get("passes", [])
+        check(f"passes {decoder}", {one["kind"] for one in passes} == kinds, passes)
+        tokens = len(run(picture, prompt)["tokens"])
+        check(f"passes {decoder}: tokens", sum(one["emitted"] for one in passes) == tokens, passes)
+
+
 def parallel(client: openai.OpenAI) -> None:
-    expected = run(pictures[0], "Describe the picture.")["text"]
+    """Different requests at once: each gets what it gets alone."""
+    kinds = [{"extra_body": {"dvlm": {"decoder": d}}} for d in ("ar", "spec", "fused", "auto", "mdm")]
+    kinds += [{"temperature": 1.2, "seed": seed} for seed in range(4)]
+    kinds += [{"stop": ". There"}, {"max_tokens": 5}, {"n": 2, "temperature": 1.2}]
+    asked = [(pictures[i % len(pictures)], kind) for i, kind in enumerate(kinds)]
+
+    def texts(one):
+        picture, options = one
+        return [choice.message.content for choice in ask(client, picture, "Describe the picture.", **options).choices]
+
+    expected = [texts(one) for one in asked]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: ask(client, pictures[0], "Describe the picture."), range(16)))
-    check("parallel", all(a.choices[0].message.content == expected for a in answers))
+        answers = list(pool.map(texts, asked * 2))
+    for (picture, options), answer, alone in zip(asked * 2, answers, expected * 2):
+        check(f"parallel {picture.name} {options}", answer == alone, answer)
 
 
 def main() -> None:
@@ -154,8 +257,10 @@ def main() -> None:
     try:
         address = re.search(r"http://\S+/v1", server.stderr.readline()).group()
         client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
+        check("model", client.models.retrieve("dvlm-tiny").id == "dvlm-tiny")
         check("models", [model.id for model in client.models.list()] == ["dvlm-tiny"])
-        for part in (questions, sampling, endings, errors, parallel):
+        parts = [questions, sampling, endings, errors, choices, completions, parallel]
+        for part in parts + ([probabilities] if probabilities_too else []):
             part(client)
     finally:
         server.terminate()

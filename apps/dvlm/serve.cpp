@@ -16,7 +16,7 @@ namespace {
 struct ServeOptions {
   ModelOptions model;
   ServerOptions server;
-  std::string api_key_file;
+  std::string api_key_file, log = "off";
 };
 
 // One key per line; lines that are empty or begin with # do not count.
@@ -34,7 +34,17 @@ std::vector<std::string> read_keys(const std::string& file) {
   return keys;
 }
 
+void set_log(ServeOptions& options) {
+  if (options.log == "off") {
+    if (options.server.log_prompts) fail("--log-prompts needs --log requests");
+    return;
+  }
+  // In one piece: lines of requests at once do not mix.
+  options.server.log = [](const std::string& line) { std::fwrite(line.data(), 1, line.size(), stderr); };
+}
+
 void serve(ServeOptions& options) {
+  set_log(options);
   install_interrupt_handler();
   if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
   const EngineOptions engine_options_given = engine_options(options.model);
@@ -59,7 +69,8 @@ void serve(ServeOptions& options) {
 void add_serve(CLI::App& app) {
   auto options = std::make_shared<ServeOptions>();
   options->server.model_name.clear();
-  CLI::App* command = app.add_subcommand("serve", "Serve OpenAI's chat completions over HTTP");
+  CLI::App* command =
+      app.add_subcommand("serve", "Serve the model over HTTP: the APIs of OpenAI, vLLM and SGLang");
   add_model_options(*command, options->model);
   ServerOptions& server = options->server;
   command->add_option("--host", server.host, "Address to listen on; 0.0.0.0 for every one of this machine")
@@ -70,6 +81,9 @@ void add_serve(CLI::App& app) {
   command->add_option("--model-name", server.model_name, "What clients call the model (default: its folder)");
   command->add_option("--api-key-file", options->api_key_file,
                       "Keys of which clients must show one, one per line");
+  command->add_option("--max-batch", server.max_batch, "Requests that share passes over the model")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   command
       ->add_option("--max-waiting", server.most_waiting,
                    "Requests that may wait; further ones are refused (429)")
@@ -81,6 +95,20 @@ void add_serve(CLI::App& app) {
   command->add_option("--timeout", server.timeout, "Seconds that a request may take, waiting included")
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
+  command
+      ->add_option("--max-connections", server.most_connections,
+                   "Connections at once; further ones are turned away (503)")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      ->add_option("--read-timeout", server.read_timeout,
+                   "Seconds in which a request must arrive, its headers in a sixth of them")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  command->add_option("--log", options->log, "requests: one line of JSON for each on standard error")
+      ->check(CLI::IsMember({"off", "requests"}))
+      ->capture_default_str();
+  command->add_flag("--log-prompts", server.log_prompts, "Those lines hold the prompts' texts, too");
   command->footer(
       "Examples:\n"
       "  dvlm serve --port 8080\n"

@@ -280,7 +280,9 @@ void EngineCore::take(Generation& g, const Logits& logits) try {
     g.answer.tokens.push_back(emitted[i]);
     if (g.answer.finish == FinishReason::stop && i + 1 == emitted.size()) break;  // no text, special or not
     text += g.stops.push(g.stream.push(emitted.subspan(i, 1)));
-    if (g.options.logprobs >= 0) g.news.logprobs.push_back(g.decoder->chances()[i]);
+    if (g.options.logprobs < 0) continue;
+    g.news.logprobs.push_back(g.decoder->chances()[i]);
+    g.answer.logprobs.push_back(g.decoder->chances()[i]);
   }
   if (g.stops.found()) g.answer.finish = FinishReason::stop;
   g.news.text += text;

@@ -51,8 +51,9 @@ struct AnswerPart {
 };
 
 struct Answer {
-  std::string text;             // special tokens removed
-  std::vector<TokenId> tokens;  // stop token included
+  std::string text;                   // special tokens removed
+  std::vector<TokenId> tokens;        // stop token included
+  std::vector<TokenChance> logprobs;  // see AnswerPart
   FinishReason finish = FinishReason::none;
   int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
   std::vector<ImageInfo> images;

@@ -78,6 +78,8 @@ std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
   Entry entry{std::make_shared<Ticket>(), nullptr};
   const auto ticket = entry.ticket;
   try {
+    std::unique_lock lock(pictures_, std::defer_lock);
+    if (!pictures_of(request.conversation).empty()) lock.lock();
     entry.generation = core_.load(request);
   } catch (...) {
     fail(entry, false);
@@ -121,7 +123,7 @@ void Scheduler::admit() {
   for (bool blocked = false;;) {
     std::unique_lock lock(mutex_);
     const auto next = std::find_if(waiting_.begin(), waiting_.end(), [&](const Entry& entry) {
-      return entry.ticket->cancelled_ || (!blocked && running_.size() < options_.max_batch);
+      return entry.ticket->cancelled_ || (!blocked && std::ssize(running_) < options_.max_batch);
     });
     if (next == waiting_.end()) return;
     Entry entry = std::move(*next);

@@ -43,7 +43,7 @@ class Ticket {
 };
 
 struct SchedulerOptions {
-  size_t max_batch = 8;     // requests that share passes
+  int max_batch = 8;        // requests that share passes
   size_t max_waiting = 32;  // beside those; further ones are refused
   // Tokens of prompts in a pass that also writes for others, who wait for it; and in one that does not.
   int prefill_rows = 64, prefill_rows_alone = 512;
@@ -89,6 +89,7 @@ class Scheduler {
   std::condition_variable arrived_;
   std::deque<Entry> waiting_;
   size_t loading_ = 0;          // of those that wait: not in the queue yet
+  std::mutex pictures_;         // of one request at a time are decoded: each may take much memory
   std::vector<Entry> running_;  // the thread's own; the oldest first
   SchedulerTotals totals_;
   bool closing_ = false;

@@ -1,11 +1,8 @@
 #include "server/openai.h"
 
-#include <algorithm>
-#include <set>
+#include <utility>
 
-#include "checkpoint/json.h"
 #include "core/error.h"
-#include "engine/request_json.h"
 
 namespace dvlm {
 
@@ -13,183 +10,145 @@ namespace {
 
 using nlohmann::json;
 
-// Fields with one value that changes nothing: clients send them unasked.
-void check_neutral(const JsonObject& body) {
-  const auto neutral = [&](const char* key, const json& value, const char* why) {
-    if (const json* found = body.find(key); found && *found != value)
-      fail("\"{}\" is not supported: {}", key, why);
-  };
-  neutral("n", 1, "one answer per request");
-  neutral("frequency_penalty", 0, "leave it out or 0");
-  neutral("presence_penalty", 0, "leave it out or 0");
-  neutral("logit_bias", json::object(), "leave it out");
-  neutral("logprobs", false, "leave it out or false");
-  neutral("response_format", json{{"type", "text"}}, "answers are text");
-  neutral("tools", json::array(), "there are no tools");
-  neutral("tool_choice", "none", "there are no tools");
-  neutral("service_tier", "auto", "there is one");
-  neutral("store", false, "nothing is stored");
+void check_neutral_fields(const JsonObject& body) {
+  check_neutral(body, "frequency_penalty", 0, "leave it out or 0");
+  check_neutral(body, "presence_penalty", 0, "leave it out or 0");
+  check_neutral(body, "repetition_penalty", 1, "leave it out or 1");
+  check_neutral(body, "min_p", 0, "leave it out or 0");
+  check_neutral(body, "logit_bias", json::object(), "leave it out");
+  check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
+  check_neutral(body, "tools", json::array(), "there are no tools");
+  check_neutral(body, "tool_choice", "none", "there are no tools");
+  check_neutral(body, "service_tier", "auto", "there is one");
+  check_neutral(body, "store", false, "nothing is stored");
 }
 
-void check_known(const json& body, const std::set<std::string>& known, const char* where) {
-  for (const auto& [key, value] : body.items())
-    if (!known.count(key) && !value.is_null()) fail("{}the field \"{}\" is not known", where, printable(key));
+void read_logprobs(const JsonObject& body, DecodeOptions& decode) {
+  const bool wanted = body.boolean("logprobs", false);
+  const int64_t top = body.integer("top_logprobs", 0, kMostLogprobs, 0);
+  if (wanted)
+    ask_logprobs(decode, top);
+  else if (top > 0)
+    fail("\"top_logprobs\" needs \"logprobs\": true");
 }
 
-std::vector<std::string> parse_stop(const json* stop) {
-  constexpr size_t kMost = 16, kLongest = 1000;
-  std::vector<std::string> out;
-  if (!stop) return out;
-  const auto add = [&](const json& text) {
-    if (!text.is_string()) fail("\"stop\" must be a string or a list of strings");
-    out.push_back(text.get<std::string>());
-    if (out.back().empty() || out.back().size() > kLongest)
-      fail("a stop string must have 1 to {} bytes", kLongest);
-  };
-  if (!stop->is_array()) {
-    add(*stop);
-  } else {
-    if (stop->size() > kMost)
-      fail("\"stop\" has {} strings, but at most {} are allowed", stop->size(), kMost);
-    for (const json& text : *stop) add(text);
+class ChatFormat : public AnswerFormat {
+ public:
+  explicit ChatFormat(FormatOptions options) : options_(std::move(options)) {}
+
+  json begin(int choice) override {
+    return chunk(choice, {{"role", "assistant"}, {"content", ""}}, nullptr, nullptr);
   }
-  return out;
-}
 
-void check_pictures(const Conversation& conversation, size_t most) {
-  size_t count = 0;
-  const auto check = [&](const std::string& source) {
-    if (!source.starts_with("data:"))
-      fail(
-          "a picture must be a data URL (data:image/png;base64,...): this server opens no files or "
-          "addresses");
-    if (++count > most) fail("the conversation has more than {} pictures", most);
-  };
-  for (const Message& message : conversation) {
-    for (const ContentPart& part : message.content) {
-      if (part.type == ContentPart::Type::video && part.frames.empty())
-        fail("a video must be a list of frames that are data URLs");
-      if (part.type == ContentPart::Type::image) check(part.source);
-      for (const std::string& frame : part.frames) check(frame);
-    }
+  json piece(int choice, const Ticket::News& news) override {
+    if (news.text.empty() && news.logprobs.empty() && news.passes.empty()) return nullptr;
+    json delta = json::object();
+    if (!news.text.empty() || !news.logprobs.empty()) delta["content"] = news.text;
+    json out = chunk(choice, std::move(delta), nullptr,
+                     news.logprobs.empty() ? json() : chat_logprobs(news.logprobs, options_.tokens));
+    if (!news.passes.empty()) out["dvlm"]["passes"] = passes_json(news.passes, options_.tokens);
+    return out;
   }
-}
 
-void read_sampling(const JsonObject& body, DecodeOptions& decode, int max_tokens) {
-  const char* key = body.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
-  decode.max_tokens = static_cast<int>(body.integer(key, 1, max_tokens, max_tokens));
-  decode.sampling.temperature = body.number("temperature", 0, 2, 0);
-  decode.sampling.top_p = body.number("top_p", 0, 1, 1);
-  // OpenAI's seeds may be negative.
-  decode.sampling.seed = static_cast<uint64_t>(body.integer("seed", INT64_MIN, INT64_MAX, 0));
-}
+  json end(int choice, const Answer& answer) override {
+    return chunk(choice, json::object(), openai_finish_reason(answer), nullptr);
+  }
 
-void read_extensions(const JsonObject& fields, Request& request) {
-  DecodeOptions& decode = request.decode;
-  decode.kind = decoder_kind(fields.string("decoder", "spec"));
-  decode.block_size = static_cast<int>(fields.integer("block_size", 2, 256, decode.block_size));
-  decode.branches = static_cast<int>(fields.integer("branches", 1, 256, decode.branches));
-  decode.threshold = fields.number("threshold", 0, 1, decode.threshold);
-  decode.sub_block = static_cast<int>(fields.integer("sub_block", 1, 256, decode.sub_block));
-  decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, 0));
-  request.min_pixels = fields.integer("min_pixels", 0, int64_t{1} << 40, 0);
-  request.max_pixels = fields.integer("max_pixels", 0, int64_t{1} << 40, 0);
-}
+  json last(Answers answers) override {
+    if (!options_.include_usage) return nullptr;
+    json out = header("chat.completion.chunk");
+    out["choices"] = json::array();
+    out["usage"] = usage_json(answers);
+    out["dvlm"] = statistics_json(answers, options_.decode);
+    return out;
+  }
+
+  json whole(Answers answers) override {
+    json out = header("chat.completion");
+    json& choices = out["choices"] = json::array();
+    for (const Answer* answer : answers)
+      choices.push_back(
+          {{"index", choices.size()},
+           {"message", {{"role", "assistant"}, {"content", answer->text}, {"refusal", nullptr}}},
+           {"logprobs",
+            options_.decode.logprobs < 0 ? json() : chat_logprobs(answer->logprobs, options_.tokens)},
+           {"finish_reason", openai_finish_reason(*answer)}});
+    out["usage"] = usage_json(answers);
+    out["dvlm"] = statistics_json(answers, options_.decode);
+    return out;
+  }
+
+ private:
+  json header(const char* object) const {
+    return {{"id", options_.identity.id},
+            {"object", object},
+            {"created", options_.identity.created},
+            {"model", options_.identity.model}};
+  }
+
+  json chunk(int choice, json delta, json finish_reason, json logprobs) const {
+    json out = header("chat.completion.chunk");
+    out["choices"] = json::array({{{"index", choice},
+                                   {"delta", std::move(delta)},
+                                   {"logprobs", std::move(logprobs)},
+                                   {"finish_reason", std::move(finish_reason)}}});
+    return out;
+  }
+
+  const FormatOptions options_;
+};
 
 }  // namespace
 
-ChatRequest parse_chat_request(const json& given, const ModelConfig& config, const ChatLimits& limits) {
-  static const std::set<std::string> kKnown = {"messages",
-                                               "model",
-                                               "max_tokens",
-                                               "max_completion_tokens",
-                                               "temperature",
-                                               "top_p",
-                                               "seed",
-                                               "stop",
-                                               "stream",
-                                               "stream_options",
-                                               "user",
-                                               "metadata",
-                                               "dvlm",
-                                               "n",
-                                               "frequency_penalty",
-                                               "presence_penalty",
-                                               "logit_bias",
-                                               "logprobs",
-                                               "response_format",
-                                               "tools",
-                                               "tool_choice",
-                                               "service_tier",
-                                               "store"};
-  static const std::set<std::string> kExtensions = {"decoder",   "block_size", "branches",   "threshold",
-                                                    "sub_block", "top_k",      "min_pixels", "max_pixels"};
+ApiRequest parse_chat_request(const json& given, const ModelConfig& config, const ChatLimits& limits) {
   const JsonObject body(given, "the request");
-  check_known(given, kKnown, "");
-  check_neutral(body);
-  ChatRequest out;
-  const json* messages = body.find("messages");
-  if (!messages) fail("the field \"messages\" is missing");
-  if (messages->is_array() && messages->size() > limits.messages)
-    fail("the conversation has {} messages, but at most {} are allowed", messages->size(), limits.messages);
-  out.request.conversation = parse_messages(*messages);
-  check_pictures(out.request.conversation, limits.pictures);
-  out.request.decode.block_size = config.block_size;
-  read_sampling(body, out.request.decode, limits.max_tokens);
-  if (const json* extensions = body.find("dvlm")) {
-    const JsonObject fields(*extensions, "dvlm");
-    check_known(*extensions, kExtensions, "dvlm: ");
-    read_extensions(fields, out.request);
-  }
-  out.request.stop = parse_stop(body.find("stop"));
-  out.stream = body.boolean("stream", false);
-  if (const json* options = body.find("stream_options")) {
-    if (!out.stream) fail("\"stream_options\" needs \"stream\": true");
-    check_known(*options, {"include_usage"}, "stream_options: ");
-    out.include_usage = JsonObject(*options, "stream_options").boolean("include_usage", false);
-  }
+  check_known(given,
+              {"messages",
+               "model",
+               "max_tokens",
+               "max_completion_tokens",
+               "temperature",
+               "top_p",
+               "top_k",
+               "seed",
+               "stop",
+               "stream",
+               "stream_options",
+               "user",
+               "metadata",
+               "dvlm",
+               "n",
+               "frequency_penalty",
+               "presence_penalty",
+               "repetition_penalty",
+               "min_p",
+               "logit_bias",
+               "logprobs",
+               "top_logprobs",
+               "response_format",
+               "tools",
+               "tool_choice",
+               "service_tier",
+               "store"},
+              "");
+  check_neutral_fields(body);
+  ApiRequest out;
+  DecodeOptions& decode = out.request.decode;
+  out.request.conversation = read_conversation(body, limits);
+  const char* key = body.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
+  decode.max_tokens = static_cast<int>(body.integer(key, 1, limits.max_tokens, limits.max_tokens));
+  decode.block_size = config.block_size;
+  read_sampling(body, decode.sampling);
+  read_streaming(body, out);
+  read_extensions(body, out);
+  read_logprobs(body, decode);
+  out.request.stop = read_stop(body);
+  out.choices = static_cast<int>(body.integer("n", 1, kMostChoices, 1));
   return out;
 }
 
-json usage_json(const Answer& answer) {
-  return {{"prompt_tokens", answer.prompt_tokens},
-          {"completion_tokens", answer.tokens.size()},
-          {"total_tokens", static_cast<size_t>(answer.prompt_tokens) + answer.tokens.size()},
-          {"prompt_tokens_details", {{"cached_tokens", answer.reused_tokens}}}};
-}
-
-const char* openai_finish_reason(const Answer& answer) {
-  return answer.finish == FinishReason::stop ? "stop" : "length";
-}
-
-json chat_completion(const ChatIdentity& identity, const Answer& answer, const DecodeOptions& decode) {
-  return {{"id", identity.id},
-          {"object", "chat.completion"},
-          {"created", identity.created},
-          {"model", identity.model},
-          {"choices",
-           {{{"index", 0},
-             {"message", {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}}},
-             {"logprobs", nullptr},
-             {"finish_reason", openai_finish_reason(answer)}}}},
-          {"usage", usage_json(answer)},
-          {"dvlm", answer_json(answer, decode).at("stats")}};
-}
-
-json chat_chunk(const ChatIdentity& identity, const json& delta, const char* finish_reason) {
-  return {{"id", identity.id},
-          {"object", "chat.completion.chunk"},
-          {"created", identity.created},
-          {"model", identity.model},
-          {"choices",
-           {{{"index", 0},
-             {"delta", delta},
-             {"logprobs", nullptr},
-             {"finish_reason", finish_reason ? json(finish_reason) : json()}}}}};
-}
-
-json openai_error(const std::string& message, const char* type) {
-  return {{"error", {{"message", message}, {"type", type}, {"param", nullptr}, {"code", nullptr}}}};
+std::unique_ptr<AnswerFormat> chat_format(FormatOptions options) {
+  return std::make_unique<ChatFormat>(std::move(options));
 }
 
 }  // namespace dvlm

@@ -1,11 +1,12 @@
-// dvlm over HTTP: OpenAI's chat completions for one model (docs/serving.md).
+// dvlm over HTTP: the APIs of OpenAI, vLLM and SGLang for one model (docs/serving.md).
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
-#include "server/openai.h"
+#include "server/request_fields.h"
 
 namespace dvlm {
 
@@ -14,10 +15,15 @@ struct ServerOptions {
   int port = 8080;                       // 0: any free one
   std::string model_name = "dvlm-tiny";  // what clients see and may ask for
   std::vector<std::string> api_keys;     // none: everybody may
-  size_t most_waiting = 32;              // requests, beside the one being answered
+  int max_batch = 8;                     // requests that share passes
+  size_t most_waiting = 32;              // requests, beside those being answered
+  size_t most_connections = 256;         // further ones get a 503
   size_t body_limit = size_t{64} << 20;  // bytes
   int timeout = 600;                     // seconds from arrival to the end of an answer
+  int read_timeout = 60;                 // seconds for a request to arrive; a sixth of it for its headers
   ChatLimits chat;
+  std::function<void(const std::string&)> log;  // gets one line of JSON for every request; may be empty
+  bool log_prompts = false;                     // lines hold prompts, too
 };
 
 class Server {
@@ -30,6 +36,8 @@ class Server {
   // Serves until stop(), then finishes what was accepted.
   void run();
   void stop();  // from any thread
+
+  std::vector<std::string> routes() const;  // "POST /v1/chat/completions", ...
 
  private:
   struct Impl;

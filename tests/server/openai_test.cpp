@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-ChatRequest parsed(const std::string& fields) {
+ApiRequest parsed(const std::string& fields) {
   ModelConfig config;
   config.block_size = 32;
   return parse_chat_request(json::parse(R"({"messages": [{"role": "user", "content": "Hello"}])" +
@@ -28,7 +28,7 @@ std::string refusal(const std::string& fields) {
 }
 
 TEST(ChatRequests, have_defaults) {
-  const ChatRequest chat = parsed("");
+  const ApiRequest chat = parsed("");
   EXPECT_EQ(chat.request.decode.kind, DecoderKind::speculative);
   EXPECT_EQ(chat.request.decode.block_size, 32);
   EXPECT_EQ(chat.request.decode.max_tokens, 100);
@@ -38,7 +38,7 @@ TEST(ChatRequests, have_defaults) {
 }
 
 TEST(ChatRequests, say_what_and_how) {
-  const ChatRequest chat = parsed(
+  const ApiRequest chat = parsed(
       R"("max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": -3, "stop": ["a", "b"], "stream": true,
       "stream_options": {"include_usage": true}, "n": 1, "logprobs": false, "user": "someone", "tools": [],
       "dvlm": {"decoder": "fused", "block_size": 8, "branches": 2, "top_k": 5, "max_pixels": 100000})");
@@ -56,11 +56,30 @@ TEST(ChatRequests, say_what_and_how) {
   EXPECT_TRUE(chat.stream && chat.include_usage);
 }
 
+TEST(ChatRequests, ask_for_choices_and_probabilities) {
+  const ApiRequest chat = parsed(
+      R"("n": 3, "logprobs": true, "top_logprobs": 4, "top_k": -1, "stream": true, "dvlm": {"passes": true})");
+  EXPECT_EQ(chat.choices, 3);
+  EXPECT_EQ(chat.request.decode.logprobs, 4);
+  EXPECT_EQ(chat.request.decode.sampling.top_k, 0);
+  EXPECT_TRUE(chat.request.decode.record);
+  EXPECT_EQ(parsed(R"("logprobs": true)").request.decode.logprobs, 0);
+  EXPECT_EQ(parsed(R"("top_logprobs": 0)").request.decode.logprobs, -1);
+  EXPECT_EQ(parsed(R"("top_k": 9)").request.decode.sampling.top_k, 9);
+}
+
 TEST(ChatRequests, refuse_what_they_would_ignore) {
   for (
       const auto& [fields, word] : std::vector<std::pair<std::string, std::string>>{
-          {R"("n": 2)", "\"n\""},
-          {R"("logprobs": true)", "logprobs"},
+          {R"("n": 0)", "\"n\""},
+          {R"("n": 17)", "\"n\""},
+          {R"("logprobs": true, "dvlm": {"decoder": "mdm"})", "mdm"},
+          {R"("logprobs": true, "top_logprobs": 21)", "top_logprobs"},
+          {R"("top_logprobs": 2)", "needs \"logprobs\""},
+          {R"("top_k": 5, "dvlm": {"top_k": 5})", "top_k"},
+          {R"("top_k": -2)", "top_k"},
+          {R"("dvlm": {"passes": true})", "needs \"stream\""},
+          {R"("min_p": 0.1)", "min_p"},
           {R"("response_format": {"type": "json_object"})", "response_format"},
           {R"("tools": [{"type": "function"}])", "tools"},
           {R"("presence_penalty": 0.5)", "presence_penalty"},

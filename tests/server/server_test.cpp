@@ -1,98 +1,8 @@
 // The server over loopback, with the model that comes with dvlm.
-#include "server/server.h"
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <httplib.h>
-
-#include <thread>
-
-#include "core/files.h"
+#include "served.h"
 
 namespace dvlm {
 namespace {
-
-using nlohmann::json;
-
-std::string base64(const std::string& bytes) {
-  static constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    uint32_t word = 0;
-    for (size_t i = 0; i < 3; ++i)
-      word = word << 8 | (at + i < bytes.size() ? static_cast<uint8_t>(bytes[at + i]) : 0);
-    for (size_t i = 0; i < 4; ++i) out += at + i <= bytes.size() ? kLetters[word >> (18 - 6 * i) & 63] : '=';
-  }
-  return out;
-}
-
-class Served : public testing::Test {
- protected:
-  // One engine for all tests: it is what takes time.
-  static Engine& engine() {
-    static Engine engine({.model = std::string(DVLM_MODELS) + "/dvlm-tiny", .threads = 2});
-    return engine;
-  }
-
-  void start(ServerOptions options = {}) {
-    options.port = 0;
-    server_ = std::make_unique<Server>(engine(), options);
-    port_ = server_->bind();
-    thread_ = std::thread([this] { server_->run(); });
-    client_ = std::make_unique<httplib::Client>("127.0.0.1", port_);
-    client_->set_read_timeout(60);
-    while (!client_->Get("/health")) std::this_thread::yield();
-  }
-  ~Served() override {
-    if (!server_) return;
-    client_.reset();
-    server_->stop();
-    thread_.join();
-  }
-
-  json post(const json& body, int status = 200) {
-    const auto result = client_->Post("/v1/chat/completions", body.dump(), "application/json");
-    EXPECT_TRUE(result) << httplib::to_string(result.error());
-    if (!result) return {};
-    EXPECT_EQ(result->status, status) << result->body;
-    return json::parse(result->body, nullptr, false);
-  }
-  std::vector<json> post_streamed(json body) {
-    body["stream"] = true;
-    const auto result = client_->Post("/v1/chat/completions", body.dump(), "application/json");
-    EXPECT_TRUE(result && result->status == 200);
-    EXPECT_EQ(result->get_header_value("Content-Type"), "text/event-stream");
-    std::vector<json> events;
-    std::string text = result->body;
-    EXPECT_TRUE(text.ends_with("data: [DONE]\n\n"));
-    for (size_t at = 0; at < text.size();) {
-      const size_t end = text.find("\n\n", at);
-      const std::string event = text.substr(at, end - at);
-      EXPECT_TRUE(event.starts_with("data: "));
-      if (event != "data: [DONE]") events.push_back(json::parse(event.substr(6)));
-      at = end + 2;
-    }
-    return events;
-  }
-
-  static json question(const std::string& text) {
-    return {{"messages", {{{"role", "user"}, {"content", text}}}}, {"max_tokens", 40}};
-  }
-  static json picture_question(const std::string& text) {
-    const std::string png = read_file(std::string(DVLM_MODELS) + "/../examples/desk.png");
-    const std::string url = "data:image/png;base64," + base64(png);
-    json body = question(text);
-    body["messages"][0]["content"] = {{{"type", "image_url"}, {"image_url", {{"url", url}}}},
-                                      {{"type", "text"}, {"text", text}}};
-    return body;
-  }
-  static std::string text_of(const json& answer) { return answer["choices"][0]["message"]["content"]; }
-
-  std::unique_ptr<Server> server_;
-  std::thread thread_;
-  int port_ = 0;
-  std::unique_ptr<httplib::Client> client_;
-};
 
 TEST_F(Served, a_picture_is_answered_as_the_engine_answers_it) {
   start();
@@ -176,9 +86,7 @@ TEST_F(Served, a_full_queue_says_so_and_a_client_that_goes_frees_its_place) {
   ServerOptions options;
   options.most_waiting = 1;
   start(options);
-  json long_one = question("Tell me everything.");
-  long_one["max_tokens"] = 4000;
-  long_one["temperature"] = 2;  // it will not end soon
+  const json long_one = endless();
   std::atomic<int> refused{0};
   {
     std::vector<std::thread> clients;
@@ -186,23 +94,19 @@ TEST_F(Served, a_full_queue_says_so_and_a_client_that_goes_frees_its_place) {
       clients.emplace_back([&] {
         httplib::Client client("127.0.0.1", port_);
         client.set_read_timeout(1);  // then it is gone
-        const auto result = client.Post("/v1/chat/completions", long_one.dump(), "application/json");
+        const auto result = client.Post("/v1/completions", long_one.dump(), "application/json");
         if (result && result->status == 429) refused += result->has_header("Retry-After");
       });
     }
     for (std::thread& client : clients) client.join();
   }
   EXPECT_GE(refused, 1);
+  EXPECT_TRUE(becomes("dvlm_requests_waiting", 0));
   EXPECT_EQ(text_of(post(picture_question("Where is the hammer?"))), "The hammer is at the top left.");
 }
 
 TEST_F(Served, wrong_requests_get_a_sentence) {
   start();
-  const auto message = [&](const json& body, int status = 400) {
-    const json answer = post(body, status);
-    EXPECT_TRUE(answer.contains("error"));
-    return answer["error"].value("message", "");
-  };
   EXPECT_THAT(message(json::object()), testing::HasSubstr("messages"));
   json body = question("Hello");
   body["model"] = "gpt-9";
@@ -224,7 +128,11 @@ TEST_F(Served, wrong_requests_get_a_sentence) {
   EXPECT_EQ(raw("[]"), 400);
   EXPECT_EQ(raw(std::string(100'000, '[')), 400);
   EXPECT_EQ(raw("{\"messages\": \"\xFF\xFE\"}"), 400);
-  EXPECT_EQ(client_->Get("/v1/chat/completions")->status, 404);
+  const auto wrong_method = client_->Get("/v1/chat/completions");
+  EXPECT_EQ(wrong_method->status, 405);
+  EXPECT_EQ(wrong_method->get_header_value("Allow"), "POST");
+  EXPECT_EQ(client_->Put("/v1/models", "", "text/plain")->status, 405);
+  EXPECT_EQ(client_->Post("/nothing", std::string(100'000, 'x'), "text/plain")->status, 404);
   EXPECT_EQ(client_->Get("/nothing")->status, 404);
   EXPECT_TRUE(json::parse(client_->Get("/nothing")->body).contains("error"));
   EXPECT_EQ(text_of(post(picture_question("Where is the hammer?"))), "The hammer is at the top left.");
@@ -265,8 +173,7 @@ TEST_F(Served, stopping_finishes_what_was_accepted) {
     const auto result = client.Post("/v1/chat/completions", body.dump(), "application/json");
     if (result) got = text_of(json::parse(result->body));
   });
-  while (client_->Get("/metrics")->body.find("dvlm_requests_running 1") == std::string::npos &&
-         client_->Get("/metrics")->body.find("dvlm_requests_total 2") == std::string::npos)
+  while (metric("dvlm_http_requests_open") < 1 && metric("dvlm_requests_total") < 2)
     std::this_thread::yield();
   server_->stop();
   asking.join();

@@ -1,0 +1,181 @@
+#include "server/completions.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr int kUsualTokens = 16;  // OpenAI's default
+
+void check_neutral_fields(const JsonObject& body) {
+  check_neutral(body, "suffix", "", "text cannot be inserted");
+  check_neutral(body, "frequency_penalty", 0, "leave it out or 0");
+  check_neutral(body, "presence_penalty", 0, "leave it out or 0");
+  check_neutral(body, "repetition_penalty", 1, "leave it out or 1");
+  check_neutral(body, "min_p", 0, "leave it out or 0");
+  check_neutral(body, "logit_bias", json::object(), "leave it out");
+  check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
+}
+
+// A prompt may stand alone in a list: clients send lists of prompts.
+const json& one_prompt(const JsonObject& body) {
+  const json* prompt = body.find("prompt");
+  if (!prompt) fail("the field \"prompt\" is missing");
+  const bool several = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
+  if (!several) return *prompt;
+  if (prompt->size() > 1) fail("\"prompt\" has {} prompts: send one per request", prompt->size());
+  return prompt->front();
+}
+
+// Text names special tokens as in Hugging Face's tokenizers: whoever writes raw prompts writes the template
+// too.
+void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
+                 Request& request, std::string& echo) {
+  const json& prompt = one_prompt(body);
+  if (prompt.is_string())
+    request.input_ids = tokenizer.encode(prompt.get_ref<const std::string&>(), ControlTokens::parse);
+  else if (prompt.is_array())
+    request.input_ids = read_token_ids(prompt, "prompt", config);
+  else
+    fail("\"prompt\" must be a string or a list of token ids");
+  const auto& ids = request.input_ids;
+  if (ids.empty()) fail("\"prompt\" is empty");
+  if (std::any_of(ids.begin(), ids.end(),
+                  [&](TokenId id) { return id == config.image_token || id == config.video_token; }))
+    fail(
+        "\"prompt\" has places for pictures, which this address does not take: use /v1/chat/completions or "
+        "/generate");
+  if (body.boolean("echo", false))
+    echo = prompt.is_string() ? prompt.get<std::string>() : tokenizer.decode(ids, false);
+}
+
+class CompletionFormat : public AnswerFormat {
+ public:
+  explicit CompletionFormat(FormatOptions options) : options_(std::move(options)) {}
+
+  json begin(int choice) override {
+    return options_.echo.empty() ? json() : chunk(choice, options_.echo, nullptr, nullptr);
+  }
+
+  json piece(int choice, const Ticket::News& news) override {
+    if (news.text.empty() && news.logprobs.empty() && news.passes.empty()) return nullptr;
+    json out =
+        chunk(choice, news.text, nullptr,
+              news.logprobs.empty() ? json()
+                                    : completion_logprobs(news.logprobs, options_.tokens, offsets_[choice]));
+    if (!news.passes.empty()) out["dvlm"]["passes"] = passes_json(news.passes, options_.tokens);
+    return out;
+  }
+
+  json end(int choice, const Answer& answer) override {
+    return chunk(choice, "", openai_finish_reason(answer), nullptr);
+  }
+
+  json last(Answers answers) override {
+    if (!options_.include_usage) return nullptr;
+    json out = header();
+    out["choices"] = json::array();
+    out["usage"] = usage_json(answers);
+    out["dvlm"] = statistics_json(answers, options_.decode);
+    return out;
+  }
+
+  json whole(Answers answers) override {
+    json out = header();
+    json& choices = out["choices"] = json::array();
+    for (const Answer* answer : answers) {
+      int64_t offset = 0;
+      choices.push_back({{"index", choices.size()},
+                         {"text", options_.echo + answer->text},
+                         {"logprobs", options_.decode.logprobs < 0
+                                          ? json()
+                                          : completion_logprobs(answer->logprobs, options_.tokens, offset)},
+                         {"finish_reason", openai_finish_reason(*answer)}});
+    }
+    out["usage"] = usage_json(answers);
+    out["dvlm"] = statistics_json(answers, options_.decode);
+    return out;
+  }
+
+ private:
+  json header() const {
+    return {{"id", options_.identity.id},
+            {"object", "text_completion"},
+            {"created", options_.identity.created},
+            {"model", options_.identity.model}};
+  }
+
+  json chunk(int choice, const std::string& text, json finish_reason, json logprobs) const {
+    json out = header();
+    out["choices"] = json::array({{{"index", choice},
+                                   {"text", text},
+                                   {"logprobs", std::move(logprobs)},
+                                   {"finish_reason", std::move(finish_reason)}}});
+    return out;
+  }
+
+  const FormatOptions options_;
+  std::map<int, int64_t> offsets_;  // characters of each choice so far
+};
+
+}  // namespace
+
+ApiRequest parse_completion_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
+                                    const ChatLimits& limits) {
+  const JsonObject body(given, "the request");
+  check_known(given,
+              {"prompt",
+               "model",
+               "max_tokens",
+               "temperature",
+               "top_p",
+               "top_k",
+               "seed",
+               "stop",
+               "n",
+               "best_of",
+               "logprobs",
+               "echo",
+               "stream",
+               "stream_options",
+               "suffix",
+               "user",
+               "dvlm",
+               "frequency_penalty",
+               "presence_penalty",
+               "repetition_penalty",
+               "min_p",
+               "logit_bias",
+               "response_format"},
+              "");
+  check_neutral_fields(body);
+  ApiRequest out;
+  DecodeOptions& decode = out.request.decode;
+  decode.max_tokens = static_cast<int>(
+      body.integer("max_tokens", 1, limits.max_tokens, std::min(kUsualTokens, limits.max_tokens)));
+  decode.block_size = config.block_size;
+  read_sampling(body, decode.sampling);
+  read_streaming(body, out);
+  read_extensions(body, out);
+  if (body.has("logprobs")) ask_logprobs(decode, body.integer("logprobs", 0, kMostLogprobs));
+  out.request.stop = read_stop(body);
+  out.choices = static_cast<int>(body.integer("n", 1, kMostChoices, 1));
+  check_neutral(body, "best_of", out.choices, "every answer is returned, so it must equal \"n\"");
+  read_prompt(body, config, tokenizer, out.request, out.echo);
+  if (!out.echo.empty() && decode.logprobs >= 0)
+    fail("\"echo\" together with \"logprobs\" is not supported: a prompt has no log probabilities here");
+  return out;
+}
+
+std::unique_ptr<AnswerFormat> completion_format(FormatOptions options) {
+  return std::make_unique<CompletionFormat>(std::move(options));
+}
+
+}  // namespace dvlm

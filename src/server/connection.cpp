@@ -1,0 +1,289 @@
+#include "server/connection.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "server/errors.h"
+
+namespace dvlm {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kGlance{200};   // how long a server that ends may go unnoticed
+constexpr milliseconds kLinger{1000};  // for a client that has its answer, or that an ending server waits for
+constexpr const char* kFull =
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+thread_local Connection* serving = nullptr;
+thread_local bool refusing = false;  // the accepting thread runs a job itself: there is no other for it
+
+// Threads are made as they are needed; the accepting thread turns away what is too much.
+class Workers : public httplib::TaskQueue {
+ public:
+  explicit Workers(size_t most) : most_(most) {}
+
+  void enqueue(std::function<void()> job) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (busy_ + jobs_.size() < most_ && (busy_ + jobs_.size() < threads_.size() || grow())) {
+        jobs_.push_back(std::move(job));
+        changed_.notify_one();
+        return;
+      }
+    }
+    refusing = true;
+    job();
+    refusing = false;
+  }
+
+  void shutdown() override {
+    {
+      const std::lock_guard lock(mutex_);
+      closing_ = true;
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+ private:
+  bool grow() {
+    try {
+      threads_.emplace_back([this] { work(); });
+      return true;
+    } catch (const std::system_error&) {
+      return !threads_.empty();
+    }
+  }
+
+  void work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return closing_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      const std::function<void()> job = std::move(jobs_.front());
+      jobs_.pop_front();
+      ++busy_;
+      lock.unlock();
+      job();
+      lock.lock();
+      --busy_;
+    }
+  }
+
+  const size_t most_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> jobs_;
+  std::vector<std::thread> threads_;
+  size_t busy_ = 0;
+  bool closing_ = false;
+};
+
+void set_options(socket_t socket) {
+  const auto set = [&](int level, int option, int value) {
+    setsockopt(socket, level, option, &value, sizeof value);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  // A machine that vanished without a word is noticed within a minute.
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 20);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+void address_of(const sockaddr_storage& address, socklen_t size, std::string& ip, int& port) {
+  char host[NI_MAXHOST] = {}, service[NI_MAXSERV] = {};
+  if (getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof host, service,
+                  sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    return;
+  ip = host;
+  port = static_cast<int>(std::strtol(service, nullptr, 10));
+}
+
+}  // namespace
+
+Connection::Connection(socket_t socket, const ConnectionLimits& limits, ConnectionTotals& totals)
+    : socket_(socket), limits_(limits), totals_(totals) {
+  ++totals_.open;
+  record.start = start_;
+}
+
+Connection::~Connection() {
+  ::close(socket_);
+  totals_.body_memory -= body_bytes_;
+  --totals_.open;
+}
+
+Connection& Connection::current() {
+  DVLM_ASSERT(serving);
+  return *serving;
+}
+
+// False: the deadline. Of a server that ends, who pauses or is slow has less time.
+bool Connection::wait(short events, Clock::time_point deadline, bool reading) const {
+  const auto begun = Clock::now();
+  for (;;) {
+    if (reading && totals_.closing) deadline = std::min({deadline, begun + kLinger, start_ + limits_.head});
+    const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+    if (left.count() <= 0) return false;
+    pollfd watched{socket_, events, 0};
+    const int ready = poll(&watched, 1, static_cast<int>(std::min(left, kGlance).count()));
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // an error shows with the next call
+  }
+}
+
+ssize_t Connection::receive(char* to, size_t size, Clock::time_point deadline) {
+  for (;;) {
+    // Asked before every piece: who sends one byte at a time is never waited for.
+    if (Clock::now() > deadline) {
+      late_ = true;
+      return -1;
+    }
+    const ssize_t got = recv(socket_, to, size, MSG_DONTWAIT);
+    if (got >= 0) return got;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return -1;
+    if (!wait(POLLIN, std::min(deadline, Clock::now() + limits_.pause), true)) {
+      late_ = true;
+      return -1;
+    }
+  }
+}
+
+Connection::Head Connection::read_head() {
+  char piece[4096];
+  for (size_t from = 0;;) {
+    if (head_.find("\r\n\r\n", from) != std::string::npos) return Head::complete;
+    if (head_.size() >= limits_.head_bytes) return Head::too_large;
+    from = head_.size() < 3 ? 0 : head_.size() - 3;
+    const ssize_t got = receive(piece, sizeof piece, start_ + limits_.head);
+    if (got <= 0) return late_ && !head_.empty() ? Head::late : Head::none;
+    head_.append(piece, static_cast<size_t>(got));
+  }
+}
+
+ssize_t Connection::read(char* to, size_t size) {
+  if (head_read_ == head_.size()) return receive(to, size, start_ + limits_.request);
+  const size_t count = head_.copy(to, size, head_read_);
+  head_read_ += count;
+  return static_cast<ssize_t>(count);
+}
+
+ssize_t Connection::write(const char* data, size_t size) {
+  if (write_deadline_ == Clock::time_point{}) write_deadline_ = Clock::now() + limits_.pause;
+  for (size_t done = 0; done < size;) {
+    const ssize_t sent = send(socket_, data + done, size - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0) done += static_cast<size_t>(sent);
+    if (sent >= 0 || errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) return -1;
+    if (!wait(POLLOUT, std::min(write_deadline_, Clock::now() + limits_.pause), false)) return -1;
+  }
+  return static_cast<ssize_t>(size);
+}
+
+bool Connection::alive() const {
+  char byte = 0;
+  const ssize_t got = recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+}
+
+bool Connection::take_body_memory(size_t bytes) {
+  if (totals_.body_memory.fetch_add(bytes) + bytes > limits_.body_memory) {
+    totals_.body_memory -= bytes;
+    return false;
+  }
+  body_bytes_ += bytes;
+  return true;
+}
+
+void Connection::get_remote_ip_and_port(std::string& ip, int& port) const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getpeername(socket_, reinterpret_cast<sockaddr*>(&address), &size) == 0)
+    address_of(address, size, ip, port);
+}
+
+void Connection::get_local_ip_and_port(std::string& ip, int& port) const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) == 0)
+    address_of(address, size, ip, port);
+}
+
+// A socket closed with unread bytes destroys an answer that is still on its way, so what the client goes on
+// sending is read for a moment.
+void Connection::linger() {
+  ::shutdown(socket_, SHUT_WR);
+  const auto deadline = Clock::now() + kLinger;
+  char piece[1 << 14];
+  while (receive(piece, sizeof piece, deadline) > 0) {
+  }
+}
+
+HttpServer::HttpServer(const ConnectionLimits& limits, std::function<void(Connection&)> ended)
+    : limits_(limits), ended_(std::move(ended)) {
+  new_task_queue = [this] { return new Workers(limits_.connections); };
+  // The library's default lets two servers share a port.
+  set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  });
+}
+
+bool HttpServer::process_and_close_socket(socket_t socket) {
+  Connection connection(socket, limits_, totals_);
+  if (refusing) {
+    ++totals_.refused;
+    char unread[4096];
+    static_cast<void>(recv(socket, unread, sizeof unread, MSG_DONTWAIT));
+    static_cast<void>(send(socket, kFull, std::strlen(kFull), MSG_DONTWAIT | MSG_NOSIGNAL));
+    return false;
+  }
+  set_options(socket);
+  serving = &connection;
+  serve(connection);
+  if (connection.record.status != 0) ended_(connection);
+  serving = nullptr;
+  connection.linger();
+  return true;
+}
+
+void HttpServer::serve(Connection& connection) {
+  RequestRecord& record = connection.record;
+  int port = 0;
+  connection.get_remote_ip_and_port(record.address, port);
+  const Connection::Head head = connection.read_head();
+  if (head == Connection::Head::none) return;
+  if (head != Connection::Head::complete) {
+    const bool late = head == Connection::Head::late;
+    record.id = request_id("");
+    record.status = late ? 408 : 431;
+    connection.write(bare_response(record.status, late ? kTooSlow : "the headers are too large", record.id));
+    return;
+  }
+  try {
+    bool closed = false;
+    // Parts of answers make no sense, and the library would cut errors too.
+    process_request(connection, true, closed, [](httplib::Request& request) { request.ranges.clear(); });
+  } catch (const std::exception& error) {
+    log(LogLevel::error, fmt::format("request {}: {}", record.id, printable(error.what(), 4096)));
+  }
+}
+
+}  // namespace dvlm

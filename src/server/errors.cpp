@@ -1,0 +1,53 @@
+#include "server/errors.h"
+
+#include <fmt/core.h>
+
+namespace dvlm {
+
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kJson = "application/json";
+
+const char* type_of(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 429:
+      return "rate_limit_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "server_error";
+  }
+}
+
+}  // namespace
+
+json error_json(int status, const std::string& message) {
+  return {
+      {"error", {{"message", message}, {"type", type_of(status)}, {"param", nullptr}, {"code", nullptr}}}};
+}
+
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+void send_json(httplib::Response& response, const json& value) {
+  response.set_content(dump(value), kJson);
+}
+
+void send_error(httplib::Response& response, int status, const std::string& message) {
+  response.status = status;
+  send_json(response, error_json(status, message));
+}
+
+std::string bare_response(int status, const std::string& message, const std::string& id) {
+  const std::string body = dump(error_json(status, message));
+  return fmt::format(
+      "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: {}\r\nConnection: close\r\n"
+      "\r\n{}",
+      status, status == 408 ? "Request Timeout" : "Request Header Fields Too Large", kJson, body.size(), id,
+      body);
+}
+
+}  // namespace dvlm

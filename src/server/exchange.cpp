@@ -1,0 +1,240 @@
+#include "server/exchange.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/log.h"
+#include "server/errors.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPatience{200};  // between looks at whether the client is still there
+constexpr milliseconds kTurn{10};       // the same where several choices are watched in turn
+constexpr std::chrono::seconds kLastWrite{30};
+constexpr int kClientGone = 499;  // nobody reads it; the log does
+constexpr size_t kLoggedPrompt = 4096;
+
+bool send_event(httplib::DataSink& sink, const std::string& event) {
+  const std::string text = "data: " + event + "\n\n";
+  return sink.write(text.data(), text.size());
+}
+
+bool send_event(httplib::DataSink& sink, const json& event) {
+  return event.is_null() || send_event(sink, dump(event));
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The texts of a prompt, with marks where pictures are.
+std::string prompt_text(const Request& request, const Tokenizer& tokenizer) {
+  std::string out;
+  if (!request.input_ids.empty())
+    out = tokenizer.decode(
+        std::span(request.input_ids).first(std::min(request.input_ids.size(), kLoggedPrompt)), false);
+  else
+    for (const Message& message : request.conversation)
+      for (const ContentPart& part : message.content)
+        out += part.type == ContentPart::Type::text ? part.text + "\n" : "[picture]\n";
+  if (out.size() > kLoggedPrompt) out.resize(kLoggedPrompt);
+  return out;
+}
+
+}  // namespace
+
+Exchange::Exchange(ServerState& state, Connection& connection) : state_(state), connection_(connection) {
+  ++state_.exchanges;
+}
+
+Exchange::~Exchange() {
+  cancel();
+  RequestRecord& record = connection_.record;
+  if (record.generated && record.finish.empty()) record.finish = connection_.alive() ? "error" : "gone";
+  if (!choices_.empty()) state_.metrics.add_request(seconds_since(record.start));
+  --state_.exchanges;
+}
+
+void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
+  const ServerOptions& options = state_.options;
+  if (state_.stopping) throw Refused(503, "the server is about to end");
+  const auto count = static_cast<size_t>(asked.choices);
+  if (count > options.most_waiting)
+    throw Refused(400, fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
+                                   options.most_waiting));
+  // Each choice holds the prompt with its pictures.
+  if (count * connection_.body_bytes() > options.body_limit)
+    throw Refused(413, fmt::format("the request is too large for {} choices: ask for fewer", count));
+  format_ = std::move(format);
+  decoder_ = asked.request.decode.kind;
+  deadline_ = Clock::now() + std::chrono::seconds(options.timeout);
+  connection_.answer_until(deadline_ + kLastWrite);
+  RequestRecord& record = connection_.record;
+  record.generated = true;
+  if (options.log_prompts) record.prompt = prompt_text(asked.request, state_.tokens.tokenizer());
+  for (size_t i = 0; i < count; ++i) {
+    Request request = i + 1 == count ? std::move(asked.request) : asked.request;
+    request.decode.sampling.seed += i;
+    choices_.push_back({state_.scheduler.submit(std::move(request)), {}});
+    if (!choices_.back().ticket) {
+      choices_.pop_back();
+      throw Refused(429, "too many requests wait already: try again");
+    }
+  }
+}
+
+void Exchange::cancel() {
+  for (Choice& choice : choices_) choice.ticket->cancel();
+}
+
+bool Exchange::ended() const {
+  return std::all_of(choices_.begin(), choices_.end(), [](const Choice& choice) { return choice.ended; });
+}
+
+// True: there is something new.
+bool Exchange::gather(Choice& choice, milliseconds patience) {
+  if (choice.ended) {
+    choice.news = {};
+    return false;
+  }
+  choice.news = choice.ticket->wait(patience);
+  const Ticket::News& news = choice.news;
+  choice.ended = news.done;
+  if (RequestRecord& record = connection_.record; !news.text.empty() && record.first_token_ms < 0) {
+    const double seconds = seconds_since(record.start);
+    record.first_token_ms = seconds * 1000;
+    state_.metrics.add_first_token(seconds);
+  }
+  return news.done || !news.text.empty() || !news.logprobs.empty() || !news.passes.empty();
+}
+
+// Takes what is new of every choice; waits a while for something.
+bool Exchange::gather() {
+  if (Clock::now() > deadline_) {
+    timed_out_ = true;
+    cancel();
+  }
+  const bool alone = choices_.size() == 1;
+  bool any = false;
+  for (Choice& choice : choices_) any |= gather(choice, alone ? kPatience : milliseconds(0));
+  if (any || alone) return any;
+  const auto open = std::find_if(choices_.begin(), choices_.end(), [](const Choice& c) { return !c.ended; });
+  return open != choices_.end() && gather(*open, kTurn);
+}
+
+int Exchange::error_status(const Ticket::News& news) const {
+  return timed_out_ ? 503 : news.ours ? 500 : 400;
+}
+
+std::string Exchange::error_message(const Ticket::News& news) const {
+  if (timed_out_)
+    return fmt::format("the request took longer than the {} seconds that this server allows",
+                       state_.options.timeout);
+  if (!news.ours) return news.error;
+  log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, news.error));
+  return fmt::format("{} (request {})", news.error, connection_.record.id);
+}
+
+void Exchange::check_errors() {
+  for (const Choice& choice : choices_)
+    if (choice.ended && !choice.news.error.empty())
+      throw Refused(error_status(choice.news), error_message(choice.news));
+}
+
+void Exchange::wait_for_news() {
+  do {
+    if (!connection_.alive()) throw Refused(kClientGone, "the client is gone");
+  } while (!gather());
+  check_errors();
+}
+
+json Exchange::whole() {
+  while (!ended()) wait_for_news();
+  count_answers();
+  return format_->whole(answers());
+}
+
+std::vector<const Answer*> Exchange::answers() const {
+  std::vector<const Answer*> out;
+  for (const Choice& choice : choices_) out.push_back(&choice.ticket->answer());
+  return out;
+}
+
+void Exchange::count_answers() {
+  RequestRecord& record = connection_.record;
+  for (const Answer* answer : answers()) {
+    state_.metrics.add_answer(*answer, decoder_);
+    record.prompt_tokens = answer->prompt_tokens;
+    record.completion_tokens += static_cast<int>(answer->tokens.size());
+    if (!record.finish.empty()) record.finish += ",";
+    record.finish +=
+        answer->finish == FinishReason::cancelled && timed_out_ ? "timeout" : name_of(answer->finish);
+  }
+}
+
+bool Exchange::send_news(httplib::DataSink& sink) {
+  for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
+    const Choice& choice = choices_[i];
+    if (!send_event(sink, format_->piece(i, choice.news))) return false;
+    // Once: after the end a choice has no more news.
+    if (choice.news.done && choice.news.error.empty() &&
+        !send_event(sink, format_->end(i, choice.ticket->answer())))
+      return false;
+  }
+  return true;
+}
+
+bool Exchange::send_end(httplib::DataSink& sink) {
+  count_answers();
+  return send_event(sink, format_->last(answers())) && send_event(sink, std::string("[DONE]"));
+}
+
+bool Exchange::stream(httplib::DataSink& sink) {
+  for (int i = 0; i < static_cast<int>(choices_.size()); ++i)
+    if (!send_event(sink, format_->begin(i))) return false;
+  for (;;) {
+    if (!connection_.alive() || !send_news(sink)) return false;
+    const auto failed = std::find_if(choices_.begin(), choices_.end(),
+                                     [](const Choice& choice) { return !choice.news.error.empty(); });
+    if (failed != choices_.end()) {
+      connection_.record.finish = "error";
+      const json error = error_json(error_status(failed->news), error_message(failed->news));
+      if (!send_event(sink, error) || !send_event(sink, std::string("[DONE]"))) return false;
+      break;
+    }
+    if (ended()) {
+      if (!send_end(sink)) return false;
+      break;
+    }
+    gather();
+  }
+  sink.done();
+  return true;
+}
+
+void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
+            std::unique_ptr<AnswerFormat> format) {
+  const bool streamed = asked.stream;
+  Connection& connection = Connection::current();
+  const auto exchange = std::make_shared<Exchange>(state, connection);
+  exchange->submit(std::move(asked), std::move(format));
+  if (!streamed) return send_json(response, exchange->whole());
+  exchange->wait_for_news();
+  response.set_header("Cache-Control", "no-cache");
+  response.set_chunked_content_provider(
+      "text/event-stream", [exchange, &connection](size_t, httplib::DataSink& sink) {
+        try {
+          return exchange->stream(sink);
+        } catch (const std::exception& error) {  // the library would end the process
+          log(LogLevel::error, fmt::format("request {}: {}", connection.record.id, error.what()));
+          return false;
+        }
+      });
+}
+
+}  // namespace dvlm

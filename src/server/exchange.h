@@ -1,0 +1,62 @@
+// A request for text from its acceptance to the end of its answer.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "server/answer_format.h"
+#include "server/connection.h"
+#include "server/server_state.h"
+
+namespace dvlm {
+
+// Gives its tickets up when it goes. Used by the connection's thread.
+class Exchange {
+ public:
+  Exchange(ServerState& state, Connection& connection);
+  ~Exchange();
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // Throws Refused when the server ends or the queue is full.
+  void submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format);
+  // Waits for the first news: the status of a stream depends on it. Throws Refused for an error, and when the
+  // client has gone.
+  void wait_for_news();
+  // Waits for the ends of all choices. Throws as wait_for_news.
+  nlohmann::json whole();
+  // Writes server-sent events to the end. False: the client is gone.
+  bool stream(httplib::DataSink& sink);
+
+ private:
+  struct Choice {
+    std::shared_ptr<Ticket> ticket;
+    Ticket::News news;  // read, not yet sent
+    bool ended = false;
+  };
+
+  bool gather();
+  bool gather(Choice& choice, std::chrono::milliseconds patience);
+  bool ended() const;
+  void cancel();
+  void check_errors();
+  int error_status(const Ticket::News& news) const;
+  std::string error_message(const Ticket::News& news) const;
+  std::vector<const Answer*> answers() const;
+  void count_answers();
+  bool send_news(httplib::DataSink& sink);
+  bool send_end(httplib::DataSink& sink);
+
+  ServerState& state_;
+  Connection& connection_;
+  std::vector<Choice> choices_;
+  std::unique_ptr<AnswerFormat> format_;
+  DecoderKind decoder_ = DecoderKind::speculative;
+  Clock::time_point deadline_ = {};
+  bool timed_out_ = false;
+};
+
+// Answers a request: whole, or as a stream once its first news has come. Throws as Exchange does.
+void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
+            std::unique_ptr<AnswerFormat> format);
+
+}  // namespace dvlm

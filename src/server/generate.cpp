@@ -1,0 +1,184 @@
+#include "server/generate.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr int kUsualTokens = 128;  // SGLang's default
+
+void check_neutral_sampling(const JsonObject& sampling) {
+  check_neutral(sampling, "n", 1, "one answer per request");
+  check_neutral(sampling, "min_p", 0, "leave it out or 0");
+  check_neutral(sampling, "frequency_penalty", 0, "leave it out or 0");
+  check_neutral(sampling, "presence_penalty", 0, "leave it out or 0");
+  check_neutral(sampling, "repetition_penalty", 1, "leave it out or 1");
+  check_neutral(sampling, "min_new_tokens", 0, "leave it out or 0");
+  check_neutral(sampling, "stop_token_ids", json::array(), "give \"stop\" strings");
+  check_neutral(sampling, "ignore_eos", false, "an answer ends with its end token");
+  check_neutral(sampling, "skip_special_tokens", true, "texts have no special tokens");
+  check_neutral(sampling, "spaces_between_special_tokens", true, "texts have no special tokens");
+  check_neutral(sampling, "no_stop_trim", false, "texts end before the stop string");
+}
+
+void read_sampling_params(const JsonObject& body, const ModelConfig& config, const ChatLimits& limits,
+                          Request& request) {
+  static const json kNone = json::object();
+  const json* given = body.find("sampling_params");
+  const JsonObject sampling(given ? *given : kNone, "sampling_params");
+  check_known(
+      given ? *given : kNone,
+      {"max_new_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "min_p", "frequency_penalty",
+       "presence_penalty", "repetition_penalty", "min_new_tokens", "stop_token_ids", "ignore_eos",
+       "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim"},
+      "sampling_params: ");
+  check_neutral_sampling(sampling);
+  request.decode.max_tokens = static_cast<int>(
+      sampling.integer("max_new_tokens", 1, limits.max_tokens, std::min(kUsualTokens, limits.max_tokens)));
+  request.decode.block_size = config.block_size;
+  read_sampling(sampling, request.decode.sampling);
+  request.stop = read_stop(sampling);
+}
+
+void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
+                 Request& request) {
+  const json *text = body.find("text"), *ids = body.find("input_ids");
+  if ((text != nullptr) == (ids != nullptr)) fail("give either \"text\" or \"input_ids\"");
+  if (text && !text->is_string()) fail("\"text\" must be a string: send one prompt per request");
+  request.input_ids = text ? tokenizer.encode(text->get_ref<const std::string&>(), ControlTokens::parse)
+                           : read_token_ids(*ids, "input_ids", config);
+  if (request.input_ids.empty()) fail("the prompt is empty");
+}
+
+void read_pictures(const JsonObject& body, const ChatLimits& limits, Request& request) {
+  const json* data = body.find("image_data");
+  if (!data) return;
+  Message message{"user", {}};
+  const auto add = [&](const json& source) {
+    if (!source.is_string()) fail("\"image_data\" must be a picture or a list of pictures, each a string");
+    ContentPart part;
+    part.type = ContentPart::Type::image;
+    part.source = source.get<std::string>();
+    message.content.push_back(std::move(part));
+  };
+  if (data->is_array())
+    for (const json& source : *data) add(source);
+  else
+    add(*data);
+  request.conversation.push_back(std::move(message));
+  check_pictures(request.conversation, limits.pictures);
+}
+
+// What ended the text: the stop string that would follow it, or the last token.
+json matched(const Answer& answer, const std::vector<std::string>& stops, const Tokenizer& tokenizer) {
+  const std::string full = tokenizer.decode(answer.tokens, true);
+  for (const std::string& stop : stops)
+    if (full.size() > answer.text.size() && full.compare(answer.text.size(), stop.size(), stop) == 0)
+      return stop;
+  return answer.tokens.empty() ? json() : json(answer.tokens.back());
+}
+
+class GenerateFormat : public AnswerFormat {
+ public:
+  explicit GenerateFormat(FormatOptions options) : options_(std::move(options)) {}
+
+  json begin(int) override { return nullptr; }
+
+  // The whole text so far, every time.
+  json piece(int, const Ticket::News& news) override {
+    if (news.text.empty() && news.passes.empty()) return nullptr;
+    text_ += news.text;
+    json out = {{"text", text_}, {"meta_info", {{"id", options_.identity.id}, {"finish_reason", nullptr}}}};
+    if (!news.passes.empty()) out["dvlm"]["passes"] = passes_json(news.passes, options_.tokens);
+    return out;
+  }
+
+  json end(int, const Answer& answer) override { return complete(answer); }
+  json last(Answers) override { return nullptr; }
+  json whole(Answers answers) override { return complete(*answers.front()); }
+
+ private:
+  json finish_reason(const Answer& answer) const {
+    if (answer.finish != FinishReason::stop) return {{"type", "length"}, {"length", answer.tokens.size()}};
+    return {{"type", "stop"}, {"matched", matched(answer, options_.stop, options_.tokens.tokenizer())}};
+  }
+
+  json complete(const Answer& answer) const {
+    const Answer* const answers[] = {&answer};
+    json meta = {{"id", options_.identity.id},
+                 {"finish_reason", finish_reason(answer)},
+                 {"prompt_tokens", answer.prompt_tokens},
+                 {"completion_tokens", answer.tokens.size()},
+                 {"cached_tokens", answer.reused_tokens},
+                 {"e2e_latency", std::chrono::duration<double>(Clock::now() - start_).count()}};
+    if (const int top = options_.decode.logprobs; top >= 0) {
+      const bool texts = options_.token_texts;
+      meta["input_token_logprobs"] = json::array();
+      meta["output_token_logprobs"] = sglang_logprobs(answer.logprobs, options_.tokens, texts);
+      if (top > 0) meta["output_top_logprobs"] = sglang_top_logprobs(answer.logprobs, options_.tokens, texts);
+    }
+    return {{"text", answer.text},
+            {"output_ids", answer.tokens},
+            {"meta_info", std::move(meta)},
+            {"dvlm", statistics_json(answers, options_.decode)}};
+  }
+
+  using Clock = std::chrono::steady_clock;
+  const FormatOptions options_;
+  const Clock::time_point start_ = Clock::now();
+  std::string text_;
+};
+
+}  // namespace
+
+ApiRequest parse_generate_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
+                                  const ChatLimits& limits) {
+  const JsonObject body(given, "the request");
+  check_known(given,
+              {"text", "input_ids", "image_data", "sampling_params", "return_logprob", "logprob_start_len",
+               "top_logprobs_num", "return_text_in_logprobs", "stream", "rid", "dvlm"},
+              "");
+  check_neutral(body, "logprob_start_len", -1, "only answers have log probabilities");
+  ApiRequest out;
+  read_sampling_params(body, config, limits, out.request);
+  out.stream = body.boolean("stream", false);
+  read_extensions(body, out);
+  const int64_t top = body.integer("top_logprobs_num", 0, kMostLogprobs, 0);
+  out.token_texts = body.boolean("return_text_in_logprobs", false);
+  if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);
+  read_pictures(body, limits, out.request);
+  read_prompt(body, config, tokenizer, out.request);
+  return out;
+}
+
+void place_pictures(Request& request, const ModelConfig& config, const Tokenizer& tokenizer) {
+  const auto pad = [&](TokenId id) { return id == config.image_token || id == config.video_token; };
+  std::vector<TokenId> given = std::exchange(request.input_ids, {});
+  std::vector<ImageInfo> pictures;
+  if (!request.conversation.empty()) pictures = prepare_prompt(config, tokenizer, request).images;
+  size_t runs = 0;
+  for (size_t i = 0; i < given.size(); ++i) {
+    if (!pad(given[i])) {
+      request.input_ids.push_back(given[i]);
+    } else if (i == 0 || given[i - 1] != given[i]) {
+      const auto length = runs < pictures.size() ? static_cast<size_t>(pictures[runs].tokens) : 0;
+      request.input_ids.insert(request.input_ids.end(), length, given[i]);
+      ++runs;
+    }
+  }
+  if (runs != pictures.size())
+    fail("the prompt has places for {} pictures, but \"image_data\" has {}: write <|image_pad|> for each",
+         runs, pictures.size());
+}
+
+std::unique_ptr<AnswerFormat> generate_format(FormatOptions options) {
+  return std::make_unique<GenerateFormat>(std::move(options));
+}
+
+}  // namespace dvlm

@@ -1,0 +1,59 @@
+// What the fields of all APIs have in common: read strictly, with a sentence for whatever would be ignored.
+#pragma once
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/json.h"
+#include "engine/engine.h"
+
+namespace dvlm {
+
+struct ChatLimits {
+  int max_tokens = 4096;   // of an answer; also what a chat request gets that names no number
+  size_t messages = 1000;  // of a conversation
+  size_t pictures = 64;
+};
+
+// A request for text, of whichever API.
+struct ApiRequest {
+  Request request;  // of the first choice; the next ones differ in their seeds
+  int choices = 1;
+  bool stream = false, include_usage = false;
+  std::string echo;  // goes before the answer
+  // SGLang's: whether logprobs name their tokens.
+  bool token_texts = false;
+};
+
+inline constexpr int kMostChoices = 16, kMostLogprobs = 20;
+
+// Fails for a key that is not `known`, unless it is null. `where` begins the sentence ("dvlm: ").
+void check_known(const nlohmann::json& body, std::initializer_list<std::string_view> known,
+                 const char* where);
+
+// Fails for a field that is there with a value other than the one that changes nothing: clients send those
+// unasked.
+void check_neutral(const JsonObject& body, const char* key, const nlohmann::json& value, const char* why);
+
+// "messages", not yet tokenized.
+Conversation read_conversation(const JsonObject& body, const ChatLimits& limits);
+
+// Every picture must be one that this server may open: a data URL. Fails for others and for too many.
+void check_pictures(const Conversation& conversation, size_t most);
+
+// "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".
+void read_sampling(const JsonObject& body, SamplingOptions& sampling);
+std::vector<std::string> read_stop(const JsonObject& body);
+// "stream" and "stream_options".
+void read_streaming(const JsonObject& body, ApiRequest& out);
+// "dvlm": what dvlm has beyond the API's fields.
+void read_extensions(const JsonObject& body, ApiRequest& out);
+// Sets decode.logprobs; fails for a decoder whose tokens have none.
+void ask_logprobs(DecodeOptions& decode, int64_t alternatives);
+
+// A list of ids that the model has.
+std::vector<TokenId> read_token_ids(const nlohmann::json& list, const char* name, const ModelConfig& config);
+
+}  // namespace dvlm

@@ -1,0 +1,62 @@
+// The addresses that say how the server is and what it serves.
+#include <fmt/core.h>
+
+#include "core/memory.h"
+#include "server/errors.h"
+#include "server/routes.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+json model_json(const ServerState& state) {
+  return {{"id", state.options.model_name},
+          {"object", "model"},
+          {"created", state.started},
+          {"owned_by", "dvlm"},
+          {"max_model_len", state.config.text.max_positions}};
+}
+
+void send_ready(const ServerState& state, httplib::Response& response) {
+  const bool full = state.scheduler.totals().waiting >= state.options.most_waiting;
+  response.status = full || state.stopping ? 503 : 200;
+  send_json(response, {{"status", state.stopping ? "ending" : full ? "full" : "ready"}});
+}
+
+void send_metrics(const ServerState& state, const HttpServer& http, httplib::Response& response) {
+  PrometheusText out;
+  write_totals(out, state.scheduler.totals());
+  state.metrics.write(out);
+  const ConnectionTotals& connections = http.totals();
+  out.add("http_requests_open", "gauge", "Requests for text that are not answered to the end",
+          static_cast<double>(state.exchanges));
+  out.add("http_connections", "gauge", "Connections", static_cast<double>(connections.open));
+  out.add("http_connections_refused_total", "counter", "Connections beyond the limit",
+          static_cast<double>(connections.refused));
+  out.add("http_body_memory_bytes", "gauge", "Bodies of requests under way",
+          static_cast<double>(connections.body_memory));
+  out.add("peak_memory_bytes", "gauge", "Largest memory of the process so far",
+          static_cast<double>(peak_rss_bytes()));
+  response.set_content(out.take(), "text/plain; version=0.0.4");
+}
+
+}  // namespace
+
+void add_information(Routes& routes, ServerState& state, const HttpServer& http) {
+  routes.get("/health", [](const auto&, auto& response) { send_json(response, {{"status", "ok"}}); });
+  routes.get("/ready", [&state](const auto&, auto& response) { send_ready(state, response); });
+  routes.get("/metrics",
+             [&state, &http](const auto&, auto& response) { send_metrics(state, http, response); });
+  routes.get("/v1/models", [&state](const auto&, auto& response) {
+    send_json(response, {{"object", "list"}, {"data", json::array({model_json(state)})}});
+  });
+  routes.get("/v1/models/{id}", [&state](const httplib::Request& request, httplib::Response& response) {
+    if (request.matches[1].str() == state.options.model_name) return send_json(response, model_json(state));
+    send_error(response, 404,
+               fmt::format("there is no such model here: ask for \"{}\"", state.options.model_name));
+  });
+}
+
+}  // namespace dvlm

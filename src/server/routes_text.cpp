@@ -1,0 +1,59 @@
+// The addresses that write text or count tokens.
+#include "server/completions.h"
+#include "server/errors.h"
+#include "server/exchange.h"
+#include "server/generate.h"
+#include "server/openai.h"
+#include "server/routes.h"
+#include "server/tokenize.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+FormatOptions options_for(const ServerState& state, const ApiRequest& asked, const std::string& id) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return format_options(
+      {id, state.options.model_name, std::chrono::duration_cast<std::chrono::seconds>(now).count()}, asked,
+      state.tokens);
+}
+
+}  // namespace
+
+void add_openai(Routes& routes, ServerState& state) {
+  routes.post("/v1/chat/completions", [&state](const json& body, httplib::Response& response) {
+    ApiRequest asked = parse_chat_request(body, state.config, state.options.chat);
+    auto format = chat_format(options_for(state, asked, "chatcmpl-" + random_hex()));
+    answer(state, response, std::move(asked), std::move(format));
+  });
+  routes.post("/v1/completions", [&state](const json& body, httplib::Response& response) {
+    ApiRequest asked =
+        parse_completion_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
+    auto format = completion_format(options_for(state, asked, "cmpl-" + random_hex()));
+    answer(state, response, std::move(asked), std::move(format));
+  });
+}
+
+void add_others(Routes& routes, ServerState& state) {
+  routes.post("/generate", [&state](const json& body, httplib::Response& response) {
+    const Tokenizer& tokenizer = state.tokens.tokenizer();
+    ApiRequest asked = parse_generate_request(body, state.config, tokenizer, state.options.chat);
+    {
+      const std::lock_guard lock(state.pictures);
+      place_pictures(asked.request, state.config, tokenizer);
+    }
+    auto format = generate_format(options_for(state, asked, Connection::current().record.id));
+    answer(state, response, std::move(asked), std::move(format));
+  });
+  routes.post("/tokenize", [&state](const json& body, httplib::Response& response) {
+    const std::lock_guard lock(state.pictures);
+    send_json(response, tokenize(body, state.config, state.tokens, state.options.chat));
+  });
+  routes.post("/detokenize", [&state](const json& body, httplib::Response& response) {
+    send_json(response, detokenize(body, state.config, state.tokens));
+  });
+}
+
+}  // namespace dvlm

@@ -1,0 +1,35 @@
+// What the handlers of a server share.
+#pragma once
+#include <atomic>
+#include <chrono>
+#include <mutex>
+
+#include "engine/scheduler.h"
+#include "server/metrics.h"
+#include "server/server.h"
+#include "server/token_json.h"
+
+namespace dvlm {
+
+struct ServerState {
+  ServerState(Engine& engine, const ServerOptions& given)
+      : options(given),
+        config(engine.config()),
+        tokens(engine.tokenizer()),
+        started(std::chrono::duration_cast<std::chrono::seconds>(
+                    std::chrono::system_clock::now().time_since_epoch())
+                    .count()),
+        scheduler(engine, {.max_batch = given.max_batch, .max_waiting = given.most_waiting}) {}
+
+  const ServerOptions options;
+  const ModelConfig config;
+  const TokenWriter tokens;
+  const int64_t started;  // seconds since 1970
+  std::atomic<bool> stopping{false};
+  std::atomic<int> exchanges{0};  // requests for text that are not answered to the end
+  std::mutex pictures;            // outside the engine the pictures of one request at a time are decoded
+  Metrics metrics;
+  Scheduler scheduler;
+};
+
+}  // namespace dvlm

@@ -1,0 +1,126 @@
+#include "server/token_json.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace dvlm {
+
+using nlohmann::json;
+
+namespace {
+
+json chat_entry(TokenId id, float logprob, const TokenWriter& tokens) {
+  return {{"token", tokens.text(id)}, {"logprob", finite_logprob(logprob)}, {"bytes", tokens.bytes(id)}};
+}
+
+json sglang_entry(TokenId id, float logprob, const TokenWriter& tokens, bool texts) {
+  return json::array({finite_logprob(logprob), id, texts ? json(tokens.text(id)) : json()});
+}
+
+int64_t characters(const std::string& utf8) {
+  return std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xC0) != 0x80; });
+}
+
+const char* name_of(PassKind kind) {
+  switch (kind) {
+    case PassKind::prefill:
+      return "prefill";
+    case PassKind::decode:
+      return "decode";
+    case PassKind::draft:
+      return "draft";
+    case PassKind::verify:
+      return "verify";
+    case PassKind::denoise:
+      return "denoise";
+    case PassKind::commit:
+      return "commit";
+  }
+  return "?";
+}
+
+}  // namespace
+
+TokenWriter::TokenWriter(const Tokenizer& tokenizer)
+    : tokenizer_(&tokenizer), mask_(tokenizer.find(kMaskToken).value_or(-1)) {}
+
+std::string TokenWriter::text(TokenId id) const {
+  return tokenizer_->decode({&id, 1}, false);
+}
+
+std::vector<int> TokenWriter::bytes(TokenId id) const {
+  std::vector<int> out;
+  for (const char byte : tokenizer_->bytes_of(id)) out.push_back(static_cast<unsigned char>(byte));
+  return out;
+}
+
+double finite_logprob(float logprob) {
+  return std::isfinite(logprob) ? static_cast<double>(logprob) : -9999.0;
+}
+
+json chat_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens) {
+  json content = json::array();
+  for (const TokenChance& chance : chances) {
+    json entry = chat_entry(chance.token, chance.logprob, tokens);
+    json& top = entry["top_logprobs"] = json::array();
+    for (const auto& [id, logprob] : chance.top) top.push_back(chat_entry(id, logprob, tokens));
+    content.push_back(std::move(entry));
+  }
+  return {{"content", std::move(content)}, {"refusal", nullptr}};
+}
+
+json completion_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens, int64_t& offset) {
+  json texts = json::array(), logprobs = json::array(), tops = json::array(), offsets = json::array();
+  for (const TokenChance& chance : chances) {
+    const std::string text = tokens.text(chance.token);
+    // Tokens of which several read alike have one entry, that of the likeliest. The chosen one is never
+    // missing.
+    json top = json::object();
+    for (const auto& [id, logprob] : chance.top)
+      if (const std::string name = tokens.text(id); !top.contains(name)) top[name] = finite_logprob(logprob);
+    if (!top.contains(text)) top[text] = finite_logprob(chance.logprob);
+    logprobs.push_back(finite_logprob(chance.logprob));
+    tops.push_back(std::move(top));
+    offsets.push_back(offset);
+    offset += characters(text);
+    texts.push_back(text);
+  }
+  return {{"tokens", std::move(texts)},
+          {"token_logprobs", std::move(logprobs)},
+          {"top_logprobs", std::move(tops)},
+          {"text_offset", std::move(offsets)}};
+}
+
+json sglang_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens, bool texts) {
+  json out = json::array();
+  for (const TokenChance& chance : chances)
+    out.push_back(sglang_entry(chance.token, chance.logprob, tokens, texts));
+  return out;
+}
+
+json sglang_top_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens, bool texts) {
+  json out = json::array();
+  for (const TokenChance& chance : chances) {
+    json top = json::array();
+    for (const auto& [id, logprob] : chance.top) top.push_back(sglang_entry(id, logprob, tokens, texts));
+    out.push_back(std::move(top));
+  }
+  return out;
+}
+
+json passes_json(std::span<const PassRecord> passes, const TokenWriter& tokens) {
+  json out = json::array();
+  for (const PassRecord& pass : passes) {
+    json block = json::array();
+    for (const TokenId id : pass.block) block.push_back(tokens.masked(id) ? json() : json(tokens.text(id)));
+    out.push_back({{"kind", name_of(pass.kind)},
+                   {"rows", pass.rows},
+                   {"block", std::move(block)},
+                   {"accepted", pass.accepted},
+                   {"emitted", pass.emitted}});
+  }
+  return out;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,59 @@
+#include "server/tokenize.h"
+
+#include <utility>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+
+std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
+                               const ChatLimits& limits) {
+  const json* prompt = body.find("prompt");
+  if ((prompt != nullptr) == body.has("messages")) fail("give either \"prompt\" or \"messages\"");
+  if (!prompt) {
+    Request request;
+    request.conversation = read_conversation(body, limits);
+    request.chat_template.add_generation_prompt = body.boolean("add_generation_prompt", true);
+    return prepare_prompt(config, tokenizer, request).tokens;
+  }
+  if (!prompt->is_string()) fail("\"prompt\" must be a string");
+  check_neutral(body, "add_generation_prompt", true, "it is for \"messages\"");
+  return tokenizer.encode(prompt->get_ref<const std::string&>(), ControlTokens::parse);
+}
+
+}  // namespace
+
+json tokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens,
+              const ChatLimits& limits) {
+  const JsonObject body(given, "the request");
+  check_known(
+      given,
+      {"model", "prompt", "messages", "add_special_tokens", "add_generation_prompt", "return_token_strs"},
+      "");
+  static_cast<void>(body.boolean("add_special_tokens", true));  // these tokenizers have none to add
+  const bool texts = body.boolean("return_token_strs", false);
+  const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits);
+  json out = {{"count", ids.size()},
+              {"max_model_len", config.text.max_positions},
+              {"tokens", ids},
+              {"token_strs", nullptr}};
+  if (texts) {
+    json& strings = out["token_strs"] = json::array();
+    for (const TokenId id : ids) strings.push_back(tokens.text(id));
+  }
+  return out;
+}
+
+json detokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens) {
+  const JsonObject body(given, "the request");
+  check_known(given, {"model", "tokens"}, "");
+  const json* list = body.find("tokens");
+  if (!list) fail("the field \"tokens\" is missing");
+  return {{"prompt", tokens.tokenizer().decode(read_token_ids(*list, "tokens", config), false)}};
+}
+
+}  // namespace dvlm

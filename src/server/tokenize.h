@@ -1,0 +1,18 @@
+// vLLM's /tokenize and /detokenize as JSON. No HTTP here.
+#pragma once
+#include <nlohmann/json.hpp>
+
+#include "server/request_fields.h"
+#include "server/token_json.h"
+
+namespace dvlm {
+
+// {"prompt"} or {"messages"} -> {"count", "max_model_len", "tokens", "token_strs"}. Pictures are decoded to
+// count their tokens. Throws Error with a sentence for the client.
+nlohmann::json tokenize(const nlohmann::json& body, const ModelConfig& config, const TokenWriter& tokens,
+                        const ChatLimits& limits);
+
+// {"tokens"} -> {"prompt"}, special tokens included. Throws Error with a sentence for the client.
+nlohmann::json detokenize(const nlohmann::json& body, const ModelConfig& config, const TokenWriter& tokens);
+
+}  // namespace dvlm
