@@ -13,6 +13,7 @@
 #include "core/memory.h"
 #include "engine/request_json.h"
 #include "engine/scheduler.h"
+#include "server/page.h"
 
 namespace dvlm {
 
@@ -145,6 +146,7 @@ struct Server::Impl {
     http.set_exception_handler([](const auto&, auto& response, const std::exception_ptr&) {
       refuse(response, 500, "the server could not answer", "server_error");
     });
+    add_page(http);
     http.Get("/health",
              [](const auto&, auto& response) { response.set_content("{\"status\":\"ok\"}", kJson); });
     http.Get("/ready", [this](const auto&, auto& response) { ready(response); });
@@ -156,7 +158,7 @@ struct Server::Impl {
 
   httplib::Server::HandlerResponse check_key(const httplib::Request& request,
                                              httplib::Response& response) const {
-    if (options.api_keys.empty() || request.path == "/health")
+    if (options.api_keys.empty() || request.path == "/health" || is_page_path(request.path))
       return httplib::Server::HandlerResponse::Unhandled;
     const std::string given = request.get_header_value("Authorization");
     bool known = false;
