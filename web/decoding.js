@@ -10,14 +10,14 @@ const element = (id) => document.getElementById(id);
 const meaning = {known: "known", masked: "masked", draft: "drafted", right: "accepted", wrong: "rejected",
                  fixed: "from the check", new: "unmasked now"};
 const sentence = {
-  prefill: () => "reads the prompt and gives the first token",
+  prefill: () => "reads the prompt, gives the first token",
   decode: () => "writes one token",
-  draft: (pass) => `drafts ${Math.max(pass.block.length - 1, 0)} tokens`,
+  draft: (pass) => `proposes ${Math.max(pass.block.length - 1, 0)} tokens`,
   verify: (pass) => pass.block.length < 2
       ? "writes one token"
       : `checks ${pass.block.length - 1} drafts, keeps ${Math.max(pass.accepted - 1, 0)}`,
-  denoise: (pass) => `unmasks; ${pass.accepted} of ${pass.block.length} tokens are text`,
-  commit: () => "commits the block and gives the next token",
+  denoise: (pass) => `unmasks, ${pass.accepted} of ${pass.block.length} are text`,
+  commit: () => "keeps the block, gives the next token",
 };
 
 export function count(value, digits = 0) {
@@ -34,7 +34,8 @@ export function summary(log) {
 
 function visible(text) {
   if (text === "") return "end";
-  return text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
+  const shown = text.replaceAll("\n", "↵").replaceAll("\t", "⇥");
+  return shown.trim() || "␣";
 }
 
 function cellElement({text, state}) {
@@ -155,17 +156,18 @@ export class DecodingView {
   }
 
   #show(index) {
-    const passes = this.#log.passes;
+    const passes = this.#log?.passes ?? [];
+    if (!passes.length) return;
     this.#at = Math.max(0, Math.min(index, passes.length - 1));
     const pass = passes[this.#at];
     element("view-at").value = this.#at;
-    const text = `Pass ${this.#at + 1} of ${passes.length}: ${pass.kind} ${sentence[pass.kind](pass)}`;
-    element("view-caption").textContent = `${text} (${pass.rows} ${pass.rows === 1 ? "row" : "rows"})`;
+    const text = `Pass ${this.#at + 1} of ${passes.length} · ${pass.kind}: ${sentence[pass.kind](pass)}`;
+    element("view-caption").textContent = `${text} · ${pass.rows} ${pass.rows === 1 ? "row" : "rows"}`;
     element("view-at").setAttribute("aria-valuetext", text);
     element("cells").replaceChildren(...this.#log.cells(this.#at).map(cellElement));
     const box = element("chart").firstChild;
     const head = box?.querySelector(".head");
-    if (head) head.setAttribute("x", ((this.#at + 0.5) / passes.length) * mostBars - 0.75);
+    if (head) head.setAttribute("x", ((this.#at + 0.5) / passes.length) * mostBars - 0.5);
     this.#onMove(this.#at);
   }
 
@@ -204,7 +206,7 @@ export class DecodingView {
       box.append(tokens > 0 ? rect("bar", i * width, line - height, width * 0.75, height)
                             : rect("tick", i * width, line + 1, width * 0.75, 3));
     });
-    box.append(rect("head", 0, 0, 1.5, chartHeight));
+    box.append(rect("head", 0, 0, 1, chartHeight));
     element("chart").replaceChildren(box);
     element("chart").title = `Tokens per pass, at most ${count(most, Number.isInteger(most) ? 0 : 1)}; choose one to see it`;
     element("chart").setAttribute("aria-label", `Tokens per pass: ${passes.length} passes, at most ${count(most, 1)} tokens in one`);

@@ -11,7 +11,8 @@ const element = (id) => document.getElementById(id);
 const question = element("question");
 
 let running = null;  // the AbortController of what goes on
-const chat = new Chat(new DecodingView());
+const view = new DecodingView();
+const chat = new Chat(view);
 const tray = new Tray(element("thumbs"), pictureSide, complain);
 
 function complain(sentence) {
@@ -75,7 +76,7 @@ function startRace() {
   }
   const decoder = chosenDecoder() === "ar" ? "spec" : chosenDecoder();
   take(async (text, pictures, signal) => {
-    await race(text || chat.lastQuestion(), chat.messagesFor(text, pictures), decoder, signal);
+    await race(text || chat.lastQuestion(), chat.messagesFor(text, pictures), decoder, view, signal);
     tray.putBack(pictures);  // the conversation does not have them
   });
 }

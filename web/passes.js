@@ -167,7 +167,8 @@ export class PassLog {
     if (pass.emitted === 0) return cells;
     const text = pass.texts.at(-1);
     const judged = cells[pass.accepted];
-    if (judged && text !== null && judged.text === text) judged.state = "right";  // the text was cut behind it
+    const ends = text === null && /^<\|.*\|>$/.test(judged?.text ?? "");  // an end of text, which is never shown
+    if (judged && (ends || judged.text === text)) judged.state = "right";  // the text was cut behind it
     else cells.splice(pass.accepted + (judged ? 1 : 0), 0, {text: text ?? "end", state: "fixed"});
     return cells;
   }

@@ -91,8 +91,8 @@ function verdict(logs, [, decoder]) {
   return `${speed}${passes}. ${texts}`;
 }
 
-// Races `decoder` against ar. Throws what ask() throws; nothing is left in the transcript then.
-export async function race(question, messages, decoder, signal) {
+// Races `decoder` against ar; `view` then shows its passes. Throws what ask() throws; nothing is left in the transcript then.
+export async function race(question, messages, decoder, view, signal) {
   const decoders = ["ar", decoder];
   const card = turnElement(`Race: ${decoders.join(" against ")}`, "race");
   card.append(node("p", "text asked", question));
@@ -111,7 +111,9 @@ export async function race(question, messages, decoder, signal) {
     throw error;
   }
   await replay(lanes, logs, decoders, result, signal);
-  card.append(replayLine(lanes, logs, decoders, result));
+  card.append(replayLine(lanes, logs, decoders, result, view));
+  view.open(logs[1], decoder);
+  view.finish();
   scrollToEnd();
   announce(`Race finished. ${result.textContent}`);
 }
@@ -127,17 +129,27 @@ async function replay(lanes, logs, decoders, result, signal) {
   result.textContent = verdict(logs, decoders);
 }
 
-function replayLine(lanes, logs, decoders, result) {
+function replayLine(lanes, logs, decoders, result, view) {
   const line = node("p", "notes");
   line.append(node("span", "", "Times count from the first token: the second run finds the prompt already read. " +
                                "A race is not part of the conversation."));
-  const again = node("button", "quiet", "Replay");
-  again.type = "button";
-  again.addEventListener("click", async () => {
+  const button = (text, work) => {
+    const out = node("button", "quiet", text);
+    out.type = "button";
+    out.addEventListener("click", () => work(out));
+    line.append(out);
+  };
+  button("Replay", async (again) => {
     again.disabled = true;
     await replay(lanes, logs, decoders, result, new AbortController().signal);
     again.disabled = false;
   });
-  line.append(again);
+  decoders.forEach((decoder, i) => {
+    if (!logs[i].passes.length) return;
+    button(`Passes of ${decoder}`, () => {
+      view.open(logs[i], decoder);
+      view.play();
+    });
+  });
   return line;
 }
