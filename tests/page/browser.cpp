@@ -53,6 +53,7 @@ std::string from_base64(const std::string& text) {
   dup2(output, 1);
   dup2(nothing, 2);
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   execvp(arguments[0], arguments.data());

@@ -60,7 +60,6 @@ class ServedPage : public PageTest {
 TEST_F(ServedPage, answers_about_a_picture) {
   start();
   EXPECT_EQ(text_of("#model"), "dvlm-tiny");
-  screenshot("welcome");
   add_picture(kPicture);
   ask("Where is the hammer?");
   ASSERT_TRUE(answered()) << text_of("#problem");
@@ -110,6 +109,26 @@ TEST_F(ServedPage, races_ar_against_another_decoder) {
   screenshot("page-race");
   EXPECT_TRUE(browser().wait("document.querySelectorAll('#thumbs img').length === 1"))
       << "for the next question";
+  EXPECT_THAT(errors(), IsEmpty());
+}
+
+TEST_F(ServedPage, offers_every_decoder) {
+  start();
+  add_picture(kPicture);
+  int answers = 0;
+  std::vector<std::string> texts;
+  for (const char* decoder : {"ar", "spec", "fused", "auto", "mdm"}) {
+    choose("decoder", decoder);
+    ask("Describe the picture.");
+    ASSERT_TRUE(answered(++answers)) << decoder << ": " << text_of("#problem");
+    texts.push_back(text_of(".answer .text"));
+    EXPECT_THAT(text_of(".answer .notes"), testing::StartsWith(decoder));
+    EXPECT_THAT(texts.back(), HasSubstr("hammer"));
+    browser().click("#new-chat");
+    answers = 0;
+    add_picture(kPicture);
+  }
+  for (size_t i = 1; i < 4; ++i) EXPECT_EQ(texts[i], texts[0]);
   EXPECT_THAT(errors(), IsEmpty());
 }
 
