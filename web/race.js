@@ -102,6 +102,7 @@ export async function race(question, messages, decoder, view, signal) {
   const result = node("p", "verdict", "First one, then the other.");
   card.append(tracks, result);
   show(card);
+  view.close();  // nothing moves while the decoders run
   scrollToEnd();
   const logs = [];
   try {
