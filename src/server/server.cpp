@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "server/connection.h"
 #include "server/errors.h"
+#include "server/page.h"
 #include "server/routes.h"
 #include "server/server_state.h"
 
@@ -68,6 +69,7 @@ struct Server::Impl {
     http.set_error_handler([](const auto&, auto& response) { explain(response); });
     http.set_exception_handler(
         [](const auto&, auto& response, const std::exception_ptr& thrown) { report(thrown, response); });
+    add_page(http);
     add_information(routes, state, http);
     add_openai(routes, state);
     add_others(routes, state);
@@ -85,6 +87,7 @@ struct Server::Impl {
       send_error(response, 401, "a valid API key is needed: Authorization: Bearer KEY");
       return HandlerResponse::Handled;
     }
+    if (request.method == "GET" && is_page_path(request.path)) return HandlerResponse::Unhandled;
     std::string allowed;
     const int refusal = routes.refusal(request.method, request.path, allowed);
     if (refusal == 0) return HandlerResponse::Unhandled;
@@ -97,7 +100,7 @@ struct Server::Impl {
 
   bool has_key(const httplib::Request& request) const {
     const std::vector<std::string>& keys = state.options.api_keys;
-    if (keys.empty() || request.path == "/health") return true;
+    if (keys.empty() || request.path == "/health" || is_page_path(request.path)) return true;
     const std::string given = request.get_header_value("Authorization");
     bool known = false;
     for (const std::string& key : keys) known |= same_secret(given, "Bearer " + key);

@@ -1,0 +1,250 @@
+// What the page makes of passes, keys, themes and narrow screens, with a model that never was.
+#include <gmock/gmock.h>
+
+#include "fake_model.h"
+#include "page_fixture.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::vector<std::string> kWords = {"The",  " picture", " shows", " a",  " wooden", " table", " with",
+                                         " six", " objects", " on",    " it", ".",       "\n",     "One",
+                                         " is",  " a",       " key",   ".",   " Done",   "."};
+constexpr const char* kText = "The picture shows a wooden table with six objects on it.\nOne is a key. Done.";
+
+class Page : public PageTest {
+ protected:
+  // "state:text" of each cell.
+  std::vector<std::string> cells() {
+    return browser().run(
+        "return [...document.querySelectorAll('#cells .cell')].map((cell) => "
+        "cell.className.replace('cell ', '') + ':' + cell.firstChild.textContent)");
+  }
+};
+
+TEST_F(Page, shows_which_drafts_were_right) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  ask("What is there?");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_EQ(text_of(".answer .text"), kText);
+  show_pass(2);
+  EXPECT_THAT(text_of("#view-caption"), HasSubstr("Pass 2 of 11 · draft: proposes 7 tokens · 8 rows"));
+  EXPECT_THAT(cells(), testing::ElementsAre("known:The", "draft:picture", "draft:shows", "draft:a",
+                                            "draft:wrong", "draft:wrong", "draft:wrong", "draft:wrong"));
+  show_pass(3);
+  EXPECT_THAT(text_of("#view-caption"), HasSubstr("verify: checks 7 drafts, keeps 3"));
+  EXPECT_THAT(cells(),
+              testing::ElementsAre("known:The", "right:picture", "right:shows", "right:a", "wrong:wrong",
+                                   "fixed:wooden", "wrong:wrong", "wrong:wrong", "wrong:wrong"));
+  show_pass(5);  // every draft was right
+  EXPECT_EQ(cells().back(), "fixed:↵");
+  EXPECT_EQ(text_of("#count-tokens"), "20");
+  EXPECT_EQ(text_of("#count-passes"), "10");
+  EXPECT_EQ(text_of("#count-ratio"), "1.90");
+  EXPECT_THAT(text_of("#count-accepted"), HasSubstr("%"));
+  EXPECT_EQ(browser().run("return document.querySelectorAll('#chart .bar').length"), 6);
+
+  // Which pass wrote what.
+  EXPECT_EQ(
+      browser().run("return [...document.querySelectorAll('.piece')].slice(0, 3).map((p) => p.textContent)"),
+      (json{"The", " picture shows a wooden", " table with six objects on it.\n"}));
+  EXPECT_EQ(text_of(".piece.now"), " table with six objects on it.\n");
+  browser().click("#marks");
+  EXPECT_EQ(browser().run("return document.body.classList.contains('marks')"), true);
+  EXPECT_THAT(browser().errors(), IsEmpty());
+}
+
+TEST_F(Page, shows_masks_becoming_text) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  choose("decoder", "mdm");
+  ask("What is there?");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_EQ(text_of(".answer .text"), kText);
+  show_pass(2);
+  EXPECT_THAT(cells(), testing::ElementsAre("known:The", "masked:\u00a0", "masked:\u00a0", "masked:\u00a0",
+                                            "masked:\u00a0", "new:table", "new:with", "new:six"));
+  show_pass(3);
+  EXPECT_THAT(cells(), testing::ElementsAre("known:The", "new:picture", "new:shows", "new:a", "new:wooden",
+                                            "known:table", "known:with", "known:six"));
+  EXPECT_EQ(text_of("#count-accepted"), "–");
+}
+
+TEST_F(Page, does_without_passes_where_the_server_has_none) {
+  FakeModel model({.tokens = kWords, .knows_passes = false});
+  open(model.url());
+  ask("What is there?");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_EQ(text_of(".answer .text"), kText);
+  EXPECT_THAT(text_of("#view-caption"), HasSubstr("does not tell"));
+  ask("And there?");
+  ASSERT_TRUE(answered(2));
+  ASSERT_EQ(model.questions().size(), 3) << "it is told once";
+  EXPECT_FALSE(model.questions()[2]["dvlm"].contains("passes"));
+  EXPECT_EQ(model.questions()[2]["messages"].size(), 3) << "question, answer, question";
+}
+
+TEST_F(Page, plays_slowly_what_was_too_fast) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  choose("view-pace", "1");
+  ask("What is there?");
+  ASSERT_TRUE(answered());
+  EXPECT_EQ(text_of("#view-play"), "Pause");
+  EXPECT_TRUE(browser().wait("Number(document.getElementById('view-at').value) >= 1"));
+  browser().emulate("prefers-reduced-motion", "reduce");
+  ask("Again?");
+  ASSERT_TRUE(answered(2));
+  EXPECT_EQ(text_of("#view-play"), "Play");
+}
+
+TEST_F(Page, is_used_by_keyboard) {
+  FakeModel model({.tokens = kWords, .pass_ms = 500});
+  open(model.url());
+  choose("decoder", "ar");
+  browser().type("#question", std::string("first") + kShift + kEnter + kShift + "second");
+  EXPECT_EQ(browser().run("return document.getElementById('question').value"), "first\nsecond");
+  EXPECT_THAT(model.questions(), IsEmpty());
+  browser().type("#question", kEnter);
+  ASSERT_TRUE(browser().wait("document.querySelector('.answer .text')?.textContent.length > 5"));
+  EXPECT_EQ(browser().run("return document.getElementById('send').hidden"), true);
+  browser().type("body", kEscape);
+  ASSERT_TRUE(answered());
+  EXPECT_THAT(text_of(".answer .notes"), HasSubstr("stopped"));
+  EXPECT_LT(text_of(".answer .text").size(), std::string(kText).size());
+  EXPECT_EQ(browser().run("return document.activeElement.id"), "question");
+  EXPECT_EQ(model.questions()[0]["messages"][0]["content"], "first\nsecond");
+  browser().click("#new-chat");
+  EXPECT_EQ(browser().run("return document.querySelectorAll('.turn').length"), 0);
+}
+
+TEST_F(Page, sends_what_the_settings_say_and_remembers_them) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  for (const auto& [id, value] : {std::pair{"decoder", "fused"},
+                                  {"block_size", "16"},
+                                  {"branches", "2"},
+                                  {"temperature", "0.75"},
+                                  {"top_p", "0.9"},
+                                  {"seed", "-7"},
+                                  {"max_tokens", "99"},
+                                  {"system", "Be brief."}})
+    choose(id, value);
+  open(model.url());
+  ask("What is there?");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  const json question = model.questions().at(0);
+  EXPECT_EQ(question["dvlm"],
+            (json{{"decoder", "fused"}, {"block_size", 16}, {"branches", 2}, {"passes", true}}));
+  EXPECT_EQ(question["temperature"], 0.75);
+  EXPECT_EQ(question["top_p"], 0.9);
+  EXPECT_EQ(question["seed"], -7);
+  EXPECT_EQ(question["max_tokens"], 99);
+  EXPECT_EQ(question["messages"][0], (json{{"role", "system"}, {"content", "Be brief."}}));
+  choose("temperature", "9");
+  ask("What is there?");
+  ASSERT_TRUE(browser().wait("!document.getElementById('problem').hidden"));
+  EXPECT_THAT(text_of("#problem"), HasSubstr("Temperature"));
+  EXPECT_EQ(model.questions().size(), 1);
+}
+
+TEST_F(Page, takes_text_for_text) {
+  FakeModel model({.tokens = {"<img src=x onerror=alert(1)>", "<b>", "&amp;"}});
+  open(model.url());
+  ask("<script>alert(2)</script>");
+  ASSERT_TRUE(answered());
+  EXPECT_EQ(text_of(".answer .text"), "<img src=x onerror=alert(1)><b>&amp;");
+  EXPECT_EQ(text_of(".question .text"), "<script>alert(2)</script>");
+  EXPECT_EQ(browser().run("return document.querySelectorAll('main img, main b, main script').length"), 0);
+  EXPECT_THAT(browser().errors(), IsEmpty());
+}
+
+TEST_F(Page, scales_large_pictures_and_turns_lying_ones) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  choose("picture_side", "800");
+  // Two files at once: a wide PNG, and a JPEG whose EXIF header says that it lies on its side.
+  browser().run(R"(
+    const made = (width, height, type) => new Promise((done) => {
+      const canvas = Object.assign(document.createElement("canvas"), {width, height});
+      canvas.getContext("2d").fillRect(0, 0, 5, 5);
+      canvas.toBlob(done, type);
+    });
+    return Promise.all([made(2000, 1000, "image/png"), made(60, 40, "image/jpeg")]).then(async ([wide, lying]) => {
+      const exif = [0xff, 0xe1, 0, 34, 0x45, 0x78, 0x69, 0x66, 0, 0, 0x4d, 0x4d, 0, 42, 0, 0, 0, 8,
+                    0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0];
+      const turned = new Blob([lying.slice(0, 2), new Uint8Array(exif), lying.slice(2)]);
+      const carried = new DataTransfer();
+      carried.items.add(new File([wide], "wide.png", {type: "image/png"}));
+      carried.items.add(new File([turned], "lying.jpg", {type: "image/jpeg"}));
+      carried.items.add(new File(["text"], "notes.txt", {type: "text/plain"}));
+      const input = document.getElementById("files");
+      input.files = carried.files;
+      input.dispatchEvent(new Event("change"));
+    });)");
+  ASSERT_TRUE(browser().wait("document.querySelectorAll('#thumbs img').length === 2"));
+  ASSERT_TRUE(browser().wait("[...document.querySelectorAll('#thumbs img')].every((i) => i.naturalWidth)"));
+  EXPECT_EQ(browser().run("return [...document.querySelectorAll('#thumbs img')].map((i) => "
+                          "[i.naturalWidth, i.naturalHeight])"),
+            (json{{800, 400}, {40, 60}}));
+  EXPECT_THAT(text_of("#problem"), HasSubstr("notes.txt is not a picture"));
+  browser().click("#thumbs li:first-child button");
+  ask("What is there?");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  const json content = model.questions().at(0)["messages"][0]["content"];
+  ASSERT_EQ(content.size(), 2);
+  EXPECT_TRUE(content[0]["image_url"]["url"].get<std::string>().starts_with("data:image/jpeg;base64,"));
+  EXPECT_EQ(content[1]["text"], "What is there?");
+}
+
+TEST_F(Page, changes_its_colours_and_keeps_the_choice) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  const auto ground = [&] { return browser().run("return getComputedStyle(document.body).backgroundColor"); };
+  browser().emulate("prefers-color-scheme", "light");
+  const json light = ground();
+  browser().emulate("prefers-color-scheme", "dark");
+  const json dark = ground();
+  EXPECT_NE(light, dark);
+  browser().click("#theme");  // light, whatever the system has
+  EXPECT_EQ(ground(), light);
+  open(model.url());
+  EXPECT_EQ(ground(), light);
+  browser().click("#theme");
+  browser().emulate("prefers-color-scheme", "light");
+  EXPECT_EQ(ground(), dark);
+}
+
+TEST_F(Page, fits_a_narrow_screen) {
+  FakeModel model({.tokens = {"A", " word", std::string(300, 'w'), " that", " is", " long"}});
+  browser().resize(360, 740);
+  open(model.url());
+  EXPECT_LE(width_beyond_view(), 0);
+  ask(std::string(200, 'q'));
+  ASSERT_TRUE(answered());
+  browser().type("#question", "Again?");
+  browser().click("#race");
+  ASSERT_TRUE(
+      browser().wait("document.querySelector('#announcer').textContent.startsWith('Race finished')", 30));
+  EXPECT_LE(width_beyond_view(), 0);
+}
+
+TEST_F(Page, names_every_control) {
+  FakeModel model({.tokens = kWords});
+  open(model.url());
+  EXPECT_EQ(
+      browser().run("return [...document.querySelectorAll('input, select, textarea')].filter((field) => "
+                    "!field.labels?.length).map((field) => field.id)"),
+      json::array());
+  EXPECT_EQ(browser().run("return [...document.querySelectorAll('button')].filter((button) => "
+                          "!button.textContent.trim()).length"),
+            0);
+}
+
+}  // namespace
+}  // namespace dvlm

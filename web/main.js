@@ -1,0 +1,195 @@
+// Ties the page together: buttons, keys, and one thing at a time.
+import {modelName, ServerError, useKey} from "/page/api.js";
+import {Chat} from "/page/chat.js";
+import {DecodingView} from "/page/decoding.js";
+import {Tray} from "/page/pictures.js";
+import {race} from "/page/race.js";
+import {chosenDecoder, pictureSide, settingsProblem, startSettings} from "/page/settings.js";
+import {addThemeButton} from "/page/theme.js";
+
+const element = (id) => document.getElementById(id);
+const question = element("question");
+
+let running = null;  // the AbortController of what goes on
+const view = new DecodingView();
+const chat = new Chat(view);
+const tray = new Tray(element("thumbs"), pictureSide, complain);
+
+function complain(sentence) {
+  element("problem").textContent = sentence;
+  element("problem").hidden = !sentence;
+}
+
+function setRunning(controller) {
+  running = controller;
+  for (const id of ["send", "race"]) element(id).hidden = Boolean(running);
+  element("stop").hidden = !running;
+}
+
+function explain(error) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof ServerError)) console.error(error);
+  if (error.status === 401) askForKey();
+  else complain(error instanceof ServerError ? error.message : "The page failed: reload it.");
+}
+
+function askForKey() {
+  element("key-box").hidden = false;
+  element("key").focus();
+}
+
+// Takes the question from the form, runs `work(text, pictures, signal)`, and puts the question back if that fails.
+async function take(work) {
+  if (running) return;
+  complain(settingsProblem());
+  if (!element("problem").hidden) return;
+  const text = question.value.trim();
+  const pictures = tray.take();
+  question.value = "";
+  fitQuestion();
+  setRunning(new AbortController());
+  try {
+    await work(text, pictures, running.signal);
+  } catch (error) {
+    explain(error);
+    if (!question.value) {
+      question.value = text;
+      tray.putBack(pictures);
+      fitQuestion();
+    }
+  }
+  setRunning(null);
+  if (element("key-box").hidden) question.focus({preventScroll: true});
+}
+
+function send() {
+  if (question.value.trim()) return take((text, pictures, signal) => chat.ask(text, pictures, chosenDecoder(), signal));
+  if (tray.pictures.length) complain("Ask something about the picture.");
+  question.focus();
+}
+
+function startRace() {
+  if (!question.value.trim() && (chat.empty || tray.pictures.length)) {
+    complain("Write a question to race with.");
+    question.focus();
+    return;
+  }
+  const decoder = chosenDecoder() === "ar" ? "spec" : chosenDecoder();
+  take(async (text, pictures, signal) => {
+    await race(text || chat.lastQuestion(), chat.messagesFor(text, pictures), decoder, view, signal);
+    tray.putBack(pictures);  // the conversation does not have them
+  });
+}
+
+function fitQuestion() {
+  question.style.height = "auto";
+  question.style.height = `${Math.min(question.scrollHeight + 2, innerHeight / 3)}px`;
+}
+
+async function addFiles(files) {
+  complain("");
+  const list = [...files];  // the input's own list empties with it
+  await tray.add(list);
+}
+
+function connectPictures() {
+  for (const id of ["files", "camera"]) {
+    element(id).addEventListener("change", async (event) => {
+      await addFiles(event.target.files);
+      event.target.value = "";
+      question.focus();
+    });
+  }
+  document.addEventListener("paste", (event) => {
+    if (!event.clipboardData?.files.length) return;
+    event.preventDefault();
+    addFiles(event.clipboardData.files);
+  });
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    element("drop").hidden = false;
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) element("drop").hidden = true;
+  });
+  document.addEventListener("drop", (event) => {
+    element("drop").hidden = true;
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    addFiles(event.dataTransfer.files);
+  });
+}
+
+function connectWelcome() {
+  element("example").addEventListener("click", async () => {
+    const file = await (await fetch("/page/desk.png")).blob();
+    await addFiles([new File([file], "desk.png", {type: "image/png"})]);
+    element("suggestions").hidden = false;
+    question.focus();
+  });
+  element("suggestions").addEventListener("click", (event) => {
+    if (event.target.tagName !== "BUTTON") return;
+    question.value = event.target.textContent;
+    send();
+  });
+}
+
+function connectQuestion() {
+  element("composer").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  question.addEventListener("input", fitQuestion);
+  question.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") running?.abort();
+  });
+  element("stop").addEventListener("click", () => running?.abort());
+  element("race").addEventListener("click", startRace);
+  element("new-chat").addEventListener("click", () => {
+    running?.abort();
+    chat.clear();
+    tray.take();
+    complain("");
+    question.focus();
+  });
+}
+
+async function showModel() {
+  try {
+    element("model").textContent = await modelName();
+  } catch (error) {
+    explain(error);
+  }
+}
+
+function connectKey() {
+  const use = () => {
+    useKey(element("key").value.trim());
+    element("key").value = "";
+    element("key-box").hidden = true;
+    complain("");
+    question.focus();
+    showModel();
+  };
+  element("key-use").addEventListener("click", use);
+  element("key").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();  // it is not the question that is sent
+    use();
+  });
+}
+
+startSettings();
+addThemeButton(element("theme"));
+connectQuestion();
+connectPictures();
+connectWelcome();
+connectKey();
+await showModel();
