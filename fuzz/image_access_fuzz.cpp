@@ -1,6 +1,7 @@
 // Web addresses from strangers, against what a server's owner allows: an address that a rule lets through
 // leads where the rule says, and says so when it is written out again. A line of the input for the owner's
 // entry, the rest for the address.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -32,11 +32,14 @@ std::string bare_host(std::string host) {
   return lower(host);
 }
 
+// A name whose last label begins with a digit may be an IPv4 address in one of its many forms.
 bool is_host_name(const std::string& name) {
   if (name.empty() || name.size() > kLongestHost || name.front() == '.' || name.back() == '.') return false;
-  return name.find("..") == std::string::npos && std::all_of(name.begin(), name.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-         });
+  const char last = name[name.rfind('.') + 1];  // npos + 1 is 0
+  if ((last >= '0' && last <= '9') || name.find("..") != std::string::npos) return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  });
 }
 
 // Spaces, control characters, letters beyond ASCII and backslashes: parsers disagree about them.
