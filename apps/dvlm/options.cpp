@@ -15,20 +15,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-size_t parse_bytes(const std::string& text) {
-  if (text.empty()) return 0;
-  double number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(end, text.data() + text.size());
-  const std::pair<const char*, double> units[] = {
-      {"", 1},     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3},
-      {"MB", 1e6}, {"GB", 1e9},     {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30}};
-  for (const auto& [name, factor] : units)
-    if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name)
-      return static_cast<size_t>(number * factor);
-  fail("--memory-limit \"{}\" is not a size; write for example 6GiB or 500MB", printable(text));
-}
-
 std::string not_empty(const std::string& text) {
   return text.empty() ? "must not be empty" : "";
 }
@@ -124,6 +110,20 @@ DraftPrecision parse_draft_precision(const std::string& name) {
   return name == "int4" ? DraftPrecision::int4 : name == "int8" ? DraftPrecision::int8 : DraftPrecision::same;
 }
 
+size_t parse_bytes(const std::string& text, const char* option) {
+  if (text.empty()) return 0;
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(end, text.data() + text.size());
+  const std::pair<const char*, double> units[] = {
+      {"", 1},     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3},
+      {"MB", 1e6}, {"GB", 1e9},     {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30}};
+  for (const auto& [name, factor] : units)
+    if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name)
+      return static_cast<size_t>(number * factor);
+  fail("{} \"{}\" is not a size; write for example 6GiB or 500MB", option, printable(text));
+}
+
 EngineOptions engine_options(const ModelOptions& options) {
   EngineOptions out;
   out.model = options.model.empty() ? default_model() : fs::path(options.model);
@@ -131,7 +131,7 @@ EngineOptions engine_options(const ModelOptions& options) {
   out.draft = parse_draft_precision(options.draft_precision);
   out.threads = options.threads;
   out.packed_file = options.packed;
-  out.memory_limit = parse_bytes(options.memory_limit);
+  out.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
   return out;
 }
 

@@ -17,6 +17,8 @@ struct ModelOptions {
   std::string memory_limit;
 };
 void add_model_options(CLI::App& command, ModelOptions& options);
+// "6GiB", "500MB", ...; 0 for an empty text. Throws Error naming `option`.
+size_t parse_bytes(const std::string& text, const char* option);
 EngineOptions engine_options(const ModelOptions& options);
 void add_draft_option(CLI::App& command, std::string& precision);  // --draft-precision
 DraftPrecision parse_draft_precision(const std::string& name);

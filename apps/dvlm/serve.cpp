@@ -13,10 +13,12 @@ namespace dvlm {
 
 namespace {
 
+constexpr size_t kPrefixes = 256;  // earlier answers to continue, as far as --kv-memory holds them
+
 struct ServeOptions {
   ModelOptions model;
   ServerOptions server;
-  std::string api_key_file, log = "off";
+  std::string api_key_file, kv_memory = "4GiB", log = "off";
 };
 
 // One key per line; lines that are empty or begin with # do not count.
@@ -47,14 +49,16 @@ void serve(ServeOptions& options) {
   set_log(options);
   install_interrupt_handler();
   if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
-  const EngineOptions engine_options_given = engine_options(options.model);
-  if (options.server.model_name.empty())
-    options.server.model_name = engine_options_given.model.filename().string();
-  Engine engine(engine_options_given);
+  EngineOptions engine_given = engine_options(options.model);
+  engine_given.prefixes = kPrefixes;
+  engine_given.key_memory = parse_bytes(options.kv_memory, "--kv-memory");
+  if (options.server.model_name.empty()) options.server.model_name = engine_given.model.filename().string();
+  Engine engine(engine_given);
   Server server(engine, options.server);
   const int port = server.bind();
-  std::fprintf(stderr, "%s is served at http://%s:%d/v1 (Ctrl-C ends it)\n",
-               options.server.model_name.c_str(), options.server.host.c_str(), port);
+  std::fprintf(stderr, "%s is served at http://%s:%d/v1; a page to look at: http://%s:%d/ (Ctrl-C ends it)\n",
+               options.server.model_name.c_str(), options.server.host.c_str(), port,
+               options.server.host.c_str(), port);
   std::jthread watch([&](const std::stop_token& token) {
     while (!token.stop_requested() && !interrupted())
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -81,13 +85,31 @@ void add_serve(CLI::App& app) {
   command->add_option("--model-name", server.model_name, "What clients call the model (default: its folder)");
   command->add_option("--api-key-file", options->api_key_file,
                       "Keys of which clients must show one, one per line");
-  command->add_option("--max-batch", server.max_batch, "Requests that share passes over the model")
+  command->add_option("--max-batch", server.scheduler.max_batch, "Requests that share passes over the model")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   command
-      ->add_option("--max-waiting", server.most_waiting,
+      ->add_option("--max-waiting", server.scheduler.max_waiting,
                    "Requests that may wait; further ones are refused (429)")
       ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      ->add_option("--kv-memory", options->kv_memory,
+                   "Most memory for keys and values, of requests and of what is kept for later ones")
+      ->capture_default_str();
+  command
+      ->add_option("--prefill-rows", server.scheduler.prefill_rows,
+                   "Tokens of prompts in a pass that also writes for others: more answers new requests "
+                   "sooner, fewer keeps the others going")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("--image-root", server.images.root,
+                      "Folder of pictures and videos that clients may name by relative path");
+  command->add_option("--allow-image-host", server.images.hosts,
+                      "Host whose http(s) pictures clients may name: example.org, *.example.org, "
+                      "example.org:8443, 127.0.0.1:9000; may be repeated");
+  command->add_option("--image-timeout", server.images.timeout, "Seconds that fetching one picture may take")
+      ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   command->add_option("--max-answer", server.chat.max_tokens, "Most tokens of an answer")
       ->check(CLI::Range(1, 1 << 20))

@@ -64,9 +64,9 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
   const ServerOptions& options = state_.options;
   if (state_.stopping) throw Refused(503, "the server is about to end");
   const auto count = static_cast<size_t>(asked.choices);
-  if (count > options.most_waiting)
+  if (count > options.scheduler.max_waiting)
     throw Refused(400, fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
-                                   options.most_waiting));
+                                   options.scheduler.max_waiting));
   // Each choice holds the prompt with its pictures.
   if (count * connection_.body_bytes() > options.body_limit)
     throw Refused(413, fmt::format("the request is too large for {} choices: ask for fewer", count));
@@ -135,7 +135,7 @@ std::string Exchange::error_message(const Ticket::News& news) const {
   if (timed_out_)
     return fmt::format("the request took longer than the {} seconds that this server allows",
                        state_.options.timeout);
-  if (!news.ours) return news.error;
+  if (!news.ours) return hide_root(news.error, state_.options.images);
   log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, news.error));
   return fmt::format("{} (request {})", news.error, connection_.record.id);
 }

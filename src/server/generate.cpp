@@ -56,7 +56,7 @@ void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokeni
   if (request.input_ids.empty()) fail("the prompt is empty");
 }
 
-void read_pictures(const JsonObject& body, const ChatLimits& limits, Request& request) {
+void read_pictures(const JsonObject& body, Request& request) {
   const json* data = body.find("image_data");
   if (!data) return;
   Message message{"user", {}};
@@ -72,7 +72,6 @@ void read_pictures(const JsonObject& body, const ChatLimits& limits, Request& re
   else
     add(*data);
   request.conversation.push_back(std::move(message));
-  check_pictures(request.conversation, limits.pictures);
 }
 
 // What ended the text: the stop string that would follow it, or the last token.
@@ -152,7 +151,7 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
   const int64_t top = body.integer("top_logprobs_num", 0, kMostLogprobs, 0);
   out.token_texts = body.boolean("return_text_in_logprobs", false);
   if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);
-  read_pictures(body, limits, out.request);
+  read_pictures(body, out.request);
   read_prompt(body, config, tokenizer, out.request);
   return out;
 }

@@ -26,28 +26,7 @@ Conversation read_conversation(const JsonObject& body, const ChatLimits& limits)
   if (!messages) fail("the field \"messages\" is missing");
   if (messages->is_array() && messages->size() > limits.messages)
     fail("the conversation has {} messages, but at most {} are allowed", messages->size(), limits.messages);
-  Conversation conversation = parse_messages(*messages);
-  check_pictures(conversation, limits.pictures);
-  return conversation;
-}
-
-void check_pictures(const Conversation& conversation, size_t most) {
-  size_t count = 0;
-  const auto check = [&](const std::string& source) {
-    if (!source.starts_with("data:"))
-      fail(
-          "a picture must be a data URL (data:image/png;base64,...): this server opens no files or "
-          "addresses");
-    if (++count > most) fail("the conversation has more than {} pictures", most);
-  };
-  for (const Message& message : conversation) {
-    for (const ContentPart& part : message.content) {
-      if (part.type == ContentPart::Type::video && part.frames.empty())
-        fail("a video must be a list of frames that are data URLs");
-      if (part.type == ContentPart::Type::image) check(part.source);
-      for (const std::string& frame : part.frames) check(frame);
-    }
-  }
+  return parse_messages(*messages);
 }
 
 void read_sampling(const JsonObject& body, SamplingOptions& sampling) {

@@ -14,7 +14,6 @@ namespace dvlm {
 struct ChatLimits {
   int max_tokens = 4096;   // of an answer; also what a chat request gets that names no number
   size_t messages = 1000;  // of a conversation
-  size_t pictures = 64;
 };
 
 // A request for text, of whichever API.
@@ -37,11 +36,8 @@ void check_known(const nlohmann::json& body, std::initializer_list<std::string_v
 // unasked.
 void check_neutral(const JsonObject& body, const char* key, const nlohmann::json& value, const char* why);
 
-// "messages", not yet tokenized.
+// "messages". Nobody has looked at its pictures yet: admit_pictures() must.
 Conversation read_conversation(const JsonObject& body, const ChatLimits& limits);
-
-// Every picture must be one that this server may open: a data URL. Fails for others and for too many.
-void check_pictures(const Conversation& conversation, size_t most);
 
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".
 void read_sampling(const JsonObject& body, SamplingOptions& sampling);

@@ -20,7 +20,7 @@ json model_json(const ServerState& state) {
 }
 
 void send_ready(const ServerState& state, httplib::Response& response) {
-  const bool full = state.scheduler.totals().waiting >= state.options.most_waiting;
+  const bool full = state.scheduler.totals().waiting >= state.options.scheduler.max_waiting;
   response.status = full || state.stopping ? 503 : 200;
   send_json(response, {{"status", state.stopping ? "ending" : full ? "full" : "ready"}});
 }

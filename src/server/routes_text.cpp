@@ -3,6 +3,7 @@
 #include "server/errors.h"
 #include "server/exchange.h"
 #include "server/generate.h"
+#include "server/image_access.h"
 #include "server/openai.h"
 #include "server/routes.h"
 #include "server/tokenize.h"
@@ -20,11 +21,27 @@ FormatOptions options_for(const ServerState& state, const ApiRequest& asked, con
       state.tokens);
 }
 
+// A few at a time fetch or read pictures, which then stay decoded until the request is answered.
+void admit(ServerState& state, Request& request) {
+  const Connection& connection = Connection::current();
+  const auto gone = [&] { return state.stopping || !connection.alive(); };
+  if (!names_pictures(request)) return admit_pictures(request, state.options.images, gone);
+  const int patience = 3 * state.options.images.timeout;
+  if (!state.fetching.try_acquire_for(std::chrono::seconds(patience)))
+    throw Refused(503, "other requests are fetching pictures: try again");
+  const struct Release {
+    std::counting_semaphore<>& slots;
+    ~Release() { slots.release(); }
+  } release{state.fetching};
+  admit_pictures(request, state.options.images, gone);
+}
+
 }  // namespace
 
 void add_openai(Routes& routes, ServerState& state) {
   routes.post("/v1/chat/completions", [&state](const json& body, httplib::Response& response) {
     ApiRequest asked = parse_chat_request(body, state.config, state.options.chat);
+    admit(state, asked.request);
     auto format = chat_format(options_for(state, asked, "chatcmpl-" + random_hex()));
     answer(state, response, std::move(asked), std::move(format));
   });
@@ -40,6 +57,7 @@ void add_others(Routes& routes, ServerState& state) {
   routes.post("/generate", [&state](const json& body, httplib::Response& response) {
     const Tokenizer& tokenizer = state.tokens.tokenizer();
     ApiRequest asked = parse_generate_request(body, state.config, tokenizer, state.options.chat);
+    admit(state, asked.request);
     {
       const std::lock_guard lock(state.pictures);
       place_pictures(asked.request, state.config, tokenizer);
@@ -48,8 +66,8 @@ void add_others(Routes& routes, ServerState& state) {
     answer(state, response, std::move(asked), std::move(format));
   });
   routes.post("/tokenize", [&state](const json& body, httplib::Response& response) {
-    const std::lock_guard lock(state.pictures);
-    send_json(response, tokenize(body, state.config, state.tokens, state.options.chat));
+    const PictureAccess pictures{[&state](Request& request) { admit(state, request); }, state.pictures};
+    send_json(response, tokenize(body, state.config, state.tokens, state.options.chat, pictures));
   });
   routes.post("/detokenize", [&state](const json& body, httplib::Response& response) {
     send_json(response, detokenize(body, state.config, state.tokens));

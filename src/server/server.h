@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "server/image_access.h"
 #include "server/request_fields.h"
 
 namespace dvlm {
@@ -15,8 +16,8 @@ struct ServerOptions {
   int port = 8080;                       // 0: any free one
   std::string model_name = "dvlm-tiny";  // what clients see and may ask for
   std::vector<std::string> api_keys;     // none: everybody may
-  int max_batch = 8;                     // requests that share passes
-  size_t most_waiting = 32;              // requests, beside those being answered
+  SchedulerOptions scheduler;
+  ImagePolicy images;                    // what requests may name beside data URLs
   size_t most_connections = 256;         // further ones get a 503
   size_t body_limit = size_t{64} << 20;  // bytes
   int timeout = 600;                     // seconds from arrival to the end of an answer

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <mutex>
+#include <semaphore>
 
 #include "engine/scheduler.h"
 #include "server/metrics.h"
@@ -19,15 +20,18 @@ struct ServerState {
         started(std::chrono::duration_cast<std::chrono::seconds>(
                     std::chrono::system_clock::now().time_since_epoch())
                     .count()),
-        scheduler(engine, {.max_batch = given.max_batch, .max_waiting = given.most_waiting}) {}
+        scheduler(engine, given.scheduler) {
+    check_policy(given.images);
+  }
 
   const ServerOptions options;
   const ModelConfig config;
   const TokenWriter tokens;
   const int64_t started;  // seconds since 1970
   std::atomic<bool> stopping{false};
-  std::atomic<int> exchanges{0};  // requests for text that are not answered to the end
-  std::mutex pictures;            // outside the engine the pictures of one request at a time are decoded
+  std::atomic<int> exchanges{0};          // requests for text that are not answered to the end
+  std::counting_semaphore<> fetching{4};  // requests that fetch or read pictures at once
+  std::mutex pictures;  // outside the engine the pictures of one request at a time are decoded
   Metrics metrics;
   Scheduler scheduler;
 };

@@ -1,5 +1,7 @@
 // vLLM's /tokenize and /detokenize as JSON. No HTTP here.
 #pragma once
+#include <functional>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "server/request_fields.h"
@@ -7,10 +9,16 @@
 
 namespace dvlm {
 
+// How the pictures of "messages" are had.
+struct PictureAccess {
+  std::function<void(Request&)> admit;  // see admit_pictures
+  std::mutex& decoding;                 // held while they are decoded
+};
+
 // {"prompt"} or {"messages"} -> {"count", "max_model_len", "tokens", "token_strs"}. Pictures are decoded to
 // count their tokens. Throws Error with a sentence for the client.
 nlohmann::json tokenize(const nlohmann::json& body, const ModelConfig& config, const TokenWriter& tokens,
-                        const ChatLimits& limits);
+                        const ChatLimits& limits, const PictureAccess& pictures);
 
 // {"tokens"} -> {"prompt"}, special tokens included. Throws Error with a sentence for the client.
 nlohmann::json detokenize(const nlohmann::json& body, const ModelConfig& config, const TokenWriter& tokens);

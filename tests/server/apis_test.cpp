@@ -53,7 +53,7 @@ TEST_F(Apis, choices_are_those_of_their_seeds) {
 
 TEST_F(Apis, more_choices_than_may_wait_are_refused) {
   ServerOptions options;
-  options.most_waiting = 2;
+  options.scheduler.max_waiting = 2;
   options.body_limit = 1000;
   start(options);
   json body = question("Hello");

@@ -140,8 +140,8 @@ TEST_F(Clients, who_goes_before_the_first_token_is_given_up) {
 // Until the queue forgets tickets that were given up.
 TEST_F(Clients, who_goes_leaves_a_place_in_the_queue) {
   ServerOptions options;
-  options.most_waiting = 1;
-  options.max_batch = 1;
+  options.scheduler.max_waiting = 1;
+  options.scheduler.max_batch = 1;
   start(options);
   Raw running(port_), gone(port_);
   running.send(request(endless()));

@@ -1,0 +1,203 @@
+#include "server/image_access.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+#include "engine/picture.h"
+#include "server/fetch.h"
+#include "server/shared_folder.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr size_t kTotalBytes = 4;  // times those of one picture
+constexpr int kTotalTime = 3;      // times that of one address
+constexpr std::string_view kSchemeEnd = "://";
+
+// In lower case; empty for a path.
+std::string scheme_of(const std::string& source) {
+  const size_t end = source.find(kSchemeEnd);
+  std::string scheme = end == std::string::npos ? "" : source.substr(0, end);
+  std::transform(scheme.begin(), scheme.end(), scheme.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return scheme;
+}
+
+bool is_data_url(const std::string& source) {
+  return source.starts_with("data:");
+}
+
+// Takes the pictures of one request, one after the other, out of one purse of bytes, pixels and time.
+class Admission {
+ public:
+  Admission(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled)
+      : request_(request), policy_(policy), cancelled_(cancelled) {
+    for (const std::string& host : policy.hosts) rules_.push_back(parse_host_rule(host));
+  }
+
+  void admit(ContentPart& part) {
+    if (part.type == ContentPart::Type::image) admit_picture(part.source);
+    if (part.type != ContentPart::Type::video) return;
+    if (part.frames.empty()) admit_video(part);
+    for (const std::string& frame : part.frames) admit_picture(frame);
+  }
+
+ private:
+  void count_one() {
+    if (++count_ > policy_.max_pictures)
+      fail("the conversation has more than {} pictures", policy_.max_pictures);
+    if (cancelled_ && cancelled_()) fail("the request is no longer wanted");
+  }
+
+  void admit_picture(const std::string& source) {
+    count_one();
+    if (is_data_url(source) || request_.memory.contains(source)) return;
+    const std::string scheme = scheme_of(source);
+    if ((scheme == "http" || scheme == "https") && !rules_.empty())
+      keep(source, fetch_picture(source));
+    else if (names_a_file(source))
+      keep(source, read_picture(source));
+    else
+      refuse_picture(source);
+  }
+
+  void admit_video(ContentPart& part) {
+    count_one();
+    if (is_data_url(part.source) || !names_a_file(part.source))
+      fail(
+          "a video must be a list of frames that are data URLs{}",
+          policy_.root.empty() ? "" : ", or a file below this server's picture folder, by its relative path");
+    const SharedFile file = open(part.source);
+    if (file.size() > policy_.max_video_bytes)
+      fail("{}: the video is larger than the {} bytes allowed here", printable(part.source),
+           policy_.max_video_bytes);
+    part.source = file.path().string();
+  }
+
+  bool names_a_file(const std::string& source) const {
+    const std::string scheme = scheme_of(source);
+    return !policy_.root.empty() && (scheme.empty() || scheme == "file");
+  }
+
+  [[noreturn]] void refuse_picture(const std::string& source) const {
+    std::string allowed;
+    if (!policy_.root.empty())
+      allowed += ", or a file below this server's picture folder, by its relative path";
+    if (!rules_.empty()) allowed += ", or the http(s) address of a picture on a host that this server allows";
+    if (allowed.empty()) allowed = ": this server opens no files or addresses";
+    fail("{}: a picture must be a data URL (data:image/png;base64,...){}", printable(source), allowed);
+  }
+
+  std::string fetch_picture(const std::string& source) {
+    const WebAddress address(source);
+    if (std::none_of(rules_.begin(), rules_.end(),
+                     [&](const HostRule& rule) { return allows(rule, address); }))
+      fail("{}: not on a host and port that this server allows; send the picture as a data URL",
+           printable(source));
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - Clock::now());
+    if (left.count() <= 0)
+      fail("{}: the addresses of the request take more than {} seconds in all", printable(source),
+           kTotalTime * policy_.timeout);
+    return fetch(address, source,
+                 {bytes_for_one(source), std::min<milliseconds>(left, seconds(policy_.timeout))}, cancelled_);
+  }
+
+  SharedFile open(const std::string& source) const {
+    const std::string scheme = scheme_of(source);
+    auto file = SharedFile::open(policy_.root,
+                                 scheme.empty() ? source : source.substr(scheme.size() + kSchemeEnd.size()));
+    if (!file) fail("{}: there is no such file below this server's picture folder", printable(source));
+    return std::move(*file);
+  }
+
+  std::string read_picture(const std::string& source) const {
+    const size_t limit = bytes_for_one(source);
+    auto bytes = open(source).read(limit);
+    if (!bytes)
+      fail("{}: the file is larger than the {} bytes allowed for it, or cannot be read", printable(source),
+           limit);
+    return std::move(*bytes);
+  }
+
+  size_t bytes_for_one(const std::string& source) const {
+    if (bytes_left_ == 0)
+      fail("{}: the pictures before it have all the {} bytes allowed for one request", printable(source),
+           kTotalBytes * policy_.max_bytes);
+    return std::min(policy_.max_bytes, bytes_left_);
+  }
+
+  void keep(const std::string& source, const std::string& bytes) {
+    bytes_left_ -= bytes.size();
+    DecodeLimits limits;
+    limits.max_pixels = std::min(limits.max_pixels, policy_.max_pixels);
+    Image image = decode_image(std::as_bytes(std::span(bytes)), source, limits);
+    pixels_left_ -= int64_t{image.width} * image.height;
+    if (pixels_left_ < 0)
+      fail("{}: the pictures of the request have more than {} pixels in all; take fewer or smaller ones",
+           printable(source), policy_.max_pixels);
+    request_.memory.emplace(source, std::move(image));
+  }
+
+  Request& request_;
+  const ImagePolicy& policy_;
+  const std::function<bool()>& cancelled_;
+  std::vector<HostRule> rules_;
+  size_t count_ = 0;
+  size_t bytes_left_ = kTotalBytes * policy_.max_bytes;
+  int64_t pixels_left_ = policy_.max_pixels;
+  Clock::time_point deadline_ = Clock::now() + kTotalTime * seconds(policy_.timeout);
+};
+
+void erase_all(std::string& text, const std::string& what) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at))
+    text.erase(at, what.size());
+}
+
+}  // namespace
+
+void check_policy(const ImagePolicy& policy) {
+  std::error_code error;
+  if (!policy.root.empty() && !fs::is_directory(policy.root, error))
+    fail("{} cannot be the picture folder: it is no folder that can be read", policy.root.string());
+  for (const std::string& host : policy.hosts) parse_host_rule(host);
+  constexpr size_t kMost = size_t{1} << 40;
+  if (policy.max_bytes < 1 || policy.max_bytes > kMost || policy.max_pixels < 1)
+    fail("pictures must be allowed 1 to {} bytes and at least 1 pixel", kMost);
+  if (policy.timeout < 1 || policy.timeout > 86400)
+    fail("the time for fetching a picture must be 1 to 86400 seconds, not {}", policy.timeout);
+}
+
+bool names_pictures(const Request& request) {
+  for (const ContentPart* part : pictures_of(request.conversation)) {
+    if (part->frames.empty() && !is_data_url(part->source)) return true;
+    for (const std::string& frame : part->frames)
+      if (!is_data_url(frame)) return true;
+  }
+  return false;
+}
+
+void admit_pictures(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled) {
+  Admission admission(request, policy, cancelled);
+  for (Message& message : request.conversation)
+    for (ContentPart& part : message.content) admission.admit(part);
+}
+
+std::string hide_root(const std::string& message, const ImagePolicy& policy) {
+  std::error_code error;
+  const fs::path root = fs::canonical(policy.root, error);
+  std::string hidden = message;
+  if (error || root == root.root_path()) return hidden;
+  erase_all(hidden, root.string() + "/");
+  erase_all(hidden, printable(root.string() + "/"));  // as messages quote it
+  return hidden;
+}
+
+}  // namespace dvlm
