@@ -1,12 +1,14 @@
-"""Requests and pictures that mean harm, for check_faults.py. Everything follows from the given generator."""
+"""Requests, pictures and connections that mean harm, for check_faults.py. Requests follow from the given generator."""
 
 import copy
 import json
 import random
+import socket
 import struct
+import threading
 import zlib
 
-from served import CHAT, PICTURE, data_url, user
+from served import CHAT, PICTURE, Served, connect, data_url, user
 
 JUNK = [None, True, False, 0, -1, 1, 2**31, 2**63, -2**63, 2**64, 10**400, 1e308, -0.0, 0.5, "", "x", "\x00", "\ud800",
         "\uffff" * 10, "a" * 5000, [], [[]], {}, {"": {}}, [None] * 100, {"a": [{"b": [{}]}]}]
@@ -181,3 +183,42 @@ def hostile_pictures() -> list[tuple[str, str]]:
              ("blank", ""), ("a file", "file:///etc/passwd"), ("a path", "/etc/passwd"), ("an address", "http://127.0.0.1:1/x.png"),
              ("10 MB of =", "data:image/png;base64," + "=" * 10_000_000)]
     return urls
+
+
+# Connections.
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+class Slow:
+    """Connections that each send one byte per second."""
+
+    def __init__(self, served: Served, count: int, data: bytes, begin: int = 1):
+        self.sockets, self.data, self.at, self.over = [], data, begin, threading.Event()
+        for _ in range(count):
+            try:
+                sock = connect(served.address, 5)
+                sock.sendall(data[:begin])
+                sock.setblocking(False)
+                self.sockets.append(sock)
+            except OSError:
+                continue
+        self.thread = threading.Thread(target=self.send, daemon=True)
+        self.thread.start()
+
+    def send(self) -> None:
+        while not self.over.wait(1.0) and self.at < len(self.data) - 1:
+            for sock in self.sockets:
+                try:
+                    sock.send(self.data[self.at:self.at + 1])
+                except OSError:
+                    continue  # the server closed it
+            self.at += 1
+
+    def end(self) -> None:
+        self.over.set()
+        self.thread.join()
+        for sock in self.sockets:
+            sock.close()
