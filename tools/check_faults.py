@@ -274,7 +274,7 @@ def slow(served: Served, report: Report, given) -> None:
     begin = body.index(b"\r\n\r\n") + 4
     for name, count, data, first in (("200 heads, a byte per second", 200, head, 1), ("200 bodies, a byte per second", 200, body, begin),
                                      ("300 connections that send nothing", 300, b"\r\n", 0)):
-        crowd = hostile.Slow(served, count, data, first)
+        crowd = hostile.Slow(served.address, count, data, first)
         fine, result = still_served(served, 15)
         crowd.end()
         report.row("slow", name, fine, f"{len(crowd.sockets)} connected; {result}")
@@ -416,7 +416,7 @@ def end(dvlm: str, report: Report, flags: list[str]) -> None:
     body = hostile.with_head(json.dumps(question()).encode())
     for name, data, begin in (("heads", body, 1), ("bodies", body, body.index(b"\r\n\r\n") + 4)):
         with Served(dvlm, *flags) as served:
-            crowd = hostile.Slow(served, 10, data, begin)
+            crowd = hostile.Slow(served.address, 10, data, begin)
             start = time.monotonic()
             status = served.end(signal.SIGTERM, 60)
             crowd.end()

@@ -171,6 +171,18 @@ fills() {
   check "... and then answer again" "$(cat "$work/after.json")" [ "$(counted after right)" = 20 ]
 }
 
+slow() {
+  local result
+  result=$(PYTHONPATH=$here python3 -c "
+import json, hostile
+from served import *
+address, request = ('127.0.0.1', $front), hostile.with_head(json.dumps(question()).encode())
+crowds = [hostile.Slow(address, 200, request, begin) for begin in (1, request.index(b'{'))]
+crowds.append(hostile.Slow(address, 300, b'x', 0))
+print(json.dumps(dict(burst(address, 40, 0, 4, False))))")
+  check "700 slow and silent clients: others are answered" "$result" [ "$result" = '{"right": 40}' ]
+}
+
 none() {
   die 1 2
   local status
@@ -185,6 +197,6 @@ start 2 "$(free_port)"
 configure
 check "nginx -t" "$(nginx -v 2>&1)" nginx -q -t -e "$work/error.log" -c "$work/nginx.conf"
 nginx -e "$work/error.log" -c "$work/nginx.conf"
-for part in same_answers spread sizes dies ends fills none; do $part; done
+for part in same_answers spread sizes dies ends fills slow none; do $part; done
 echo "$([ $failures = 0 ] && echo PASS || echo FAIL): $failures failures"
 [ $failures = 0 ]

@@ -8,7 +8,7 @@ import struct
 import threading
 import zlib
 
-from served import CHAT, PICTURE, Served, connect, data_url, user
+from served import CHAT, PICTURE, connect, data_url, user
 
 JUNK = [None, True, False, 0, -1, 1, 2**31, 2**63, -2**63, 2**64, 10**400, 1e308, -0.0, 0.5, "", "x", "\x00", "\ud800",
         "\uffff" * 10, "a" * 5000, [], [[]], {}, {"": {}}, [None] * 100, {"a": [{"b": [{}]}]}]
@@ -195,11 +195,11 @@ def reset(sock: socket.socket) -> None:
 class Slow:
     """Connections that each send one byte per second."""
 
-    def __init__(self, served: Served, count: int, data: bytes, begin: int = 1):
+    def __init__(self, address: tuple[str, int], count: int, data: bytes, begin: int = 1):
         self.sockets, self.data, self.at, self.over = [], data, begin, threading.Event()
         for _ in range(count):
             try:
-                sock = connect(served.address, 5)
+                sock = connect(address, 5)
                 sock.sendall(data[:begin])
                 sock.setblocking(False)
                 self.sockets.append(sock)
