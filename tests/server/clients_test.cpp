@@ -102,6 +102,7 @@ TEST_F(Clients, too_many_connections_are_turned_away) {
   start(options);
   {
     std::vector<std::unique_ptr<Raw>> idle;
+    idle.reserve(4);
     for (int i = 0; i < 4; ++i) idle.push_back(std::make_unique<Raw>(port_));
     // The places are taken once the server has seen all four.
     int status = 200;

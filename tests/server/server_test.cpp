@@ -67,6 +67,7 @@ TEST_F(Served, requests_at_once_are_all_answered) {
   start();
   const std::string expected = text_of(post(picture_question("Where is the hammer?")));
   std::vector<std::thread> clients;
+  clients.reserve(8);
   std::atomic<int> right{0};
   for (int i = 0; i < 8; ++i) {
     clients.emplace_back([&] {
@@ -90,6 +91,7 @@ TEST_F(Served, a_full_queue_says_so_and_a_client_that_goes_frees_its_place) {
   std::atomic<int> refused{0};
   {
     std::vector<std::thread> clients;
+    clients.reserve(4);
     for (int i = 0; i < 4; ++i) {
       clients.emplace_back([&] {
         httplib::Client client("127.0.0.1", port_);
