@@ -35,8 +35,10 @@ struct Request {
   std::vector<TokenId> input_ids;       // pads already expanded; pictures taken from `conversation` in order
   TemplateOptions chat_template;
   int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's
-  std::vector<std::string> stop;           // texts that end the answer and do not belong to it; none empty
-  DecodeOptions decode;  // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
+  // Of one picture before it is resized; of all of them four times that. 0 = what src/image allows of each.
+  int64_t max_source_pixels = 0;
+  std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
+  DecodeOptions decode;           // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
 };
 
 struct ImageInfo {

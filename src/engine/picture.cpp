@@ -32,6 +32,7 @@ std::filesystem::path local_path(const std::string& source) {
 class ImageSource {
  public:
   ImageSource(const std::string& source, const Request& request, ContentHash& hash) : source_(source) {
+    if (request.max_source_pixels > 0) limits_.max_pixels = request.max_source_pixels;
     if (const auto found = request.memory.find(source); found != request.memory.end()) {
       pixels_ = &found->second;
       const size_t expected = size_t{3} * std::max(pixels_->width, 0) * std::max(pixels_->height, 0);
@@ -51,14 +52,15 @@ class ImageSource {
 
   Image decode() const {
     if (pixels_) return *pixels_;
-    if (is_data_url(source_)) return decode_data_url(source_);
-    return decode_image(std::as_bytes(std::span(bytes_)), local_path(source_).string());
+    if (is_data_url(source_)) return decode_data_url(source_, limits_);
+    return decode_image(std::as_bytes(std::span(bytes_)), local_path(source_).string(), limits_);
   }
 
  private:
   const std::string& source_;
   const Image* pixels_ = nullptr;
   std::string bytes_;
+  DecodeLimits limits_;
 };
 
 // The item's limits, else the request's.

@@ -46,10 +46,14 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
                          PictureCache* cache, int context_limit) {
   LoadedPrompt prompt;
   std::vector<int> image_tokens, video_tokens;
-  int64_t total = 0;
+  int64_t total = 0, pixels = 0;
   for (const ContentPart* part : pictures_of(request.conversation)) {
     Picture picture = load_picture(*part, request, config, cache);
     total += picture.info.tokens;
+    pixels += int64_t{picture.info.width} * picture.info.height;
+    if (request.max_source_pixels > 0 && pixels > 4 * request.max_source_pixels)
+      fail("the pictures of the prompt have more than {} pixels in all: send fewer or smaller ones",
+           4 * request.max_source_pixels);
     if (total > (context_limit > 0 ? context_limit : 1 << 30))
       fail(
           "the pictures of the prompt need at least {} tokens, but the model's context has {} positions: "

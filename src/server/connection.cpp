@@ -240,10 +240,15 @@ HttpServer::HttpServer(const ConnectionLimits& limits, std::function<void(Connec
     : limits_(limits), ended_(std::move(ended)) {
   new_task_queue = [this] { return new Workers(limits_.connections); };
   // The library's default lets two servers share a port.
-  set_socket_options([](socket_t socket) {
+  set_socket_options([this](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    listening_ = socket;
   });
+}
+
+void HttpServer::widen_backlog() {
+  if (listening_ != INVALID_SOCKET) ::listen(listening_, SOMAXCONN);
 }
 
 bool HttpServer::process_and_close_socket(socket_t socket) {

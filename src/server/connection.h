@@ -84,6 +84,8 @@ class HttpServer : public httplib::Server {
   HttpServer(const ConnectionLimits& limits, std::function<void(Connection&)> ended);
 
   const ConnectionTotals& totals() const { return totals_; }
+  // Lets more connections wait to be accepted than the library does. Once bound.
+  void widen_backlog();
   // Gives up connections whose request is slow to arrive.
   void stop_reading() { totals_.closing = true; }
 
@@ -94,6 +96,7 @@ class HttpServer : public httplib::Server {
   const ConnectionLimits limits_;
   const std::function<void(Connection&)> ended_;
   ConnectionTotals totals_;
+  socket_t listening_ = INVALID_SOCKET;
 };
 
 }  // namespace dvlm

@@ -13,9 +13,11 @@ namespace dvlm {
 // What a request may name beside data URLs.
 struct ImagePolicy {
   std::filesystem::path root = {};  // files below it, by relative path, absolute path or file://; empty: none
-  std::vector<std::string> hosts = {};       // of http(s) addresses (parse_host_rule); none: no addresses
-  size_t max_bytes = size_t{32} << 20;       // of one picture as it is encoded; of all of a request, 4 x
-  int64_t max_pixels = int64_t{64} << 20;    // of all pictures of a request that are read or fetched, decoded
+  std::vector<std::string> hosts = {};  // of http(s) addresses (parse_host_rule); none: no addresses
+  size_t max_bytes = size_t{32} << 20;  // of one picture as it is encoded; of all of a request, 4 x
+  // Decoded: of all pictures of a request that are read or fetched; of one data URL, and of all four times
+  // that.
+  int64_t max_pixels = int64_t{64} << 20;
   size_t max_video_bytes = size_t{1} << 30;  // of a video file
   int timeout = 10;                          // seconds for one address; for all of a request, 3 x
   size_t max_pictures = 64;                  // of a request, frames of videos included

@@ -23,6 +23,7 @@ FormatOptions options_for(const ServerState& state, const ApiRequest& asked, con
 
 // A few at a time fetch or read pictures, which then stay decoded until the request is answered.
 void admit(ServerState& state, Request& request) {
+  request.max_source_pixels = state.options.images.max_pixels;
   const Connection& connection = Connection::current();
   const auto gone = [&] { return state.stopping || !connection.alive(); };
   if (!names_pictures(request)) return admit_pictures(request, state.options.images, gone);

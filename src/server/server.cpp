@@ -140,6 +140,7 @@ int Server::bind() {
                                                                         : -1;
   if (port < 0)
     fail("cannot listen on {}:{}: the address is in use or not of this machine", options.host, options.port);
+  self.http.widen_backlog();
   return port;
 }
 

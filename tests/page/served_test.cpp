@@ -37,15 +37,7 @@ class ServedPage : public PageTest {
     thread_.join();
   }
 
-  // A server that does not know of passes refuses them once, and the browser reports it.
-  std::vector<std::string> errors() {
-    std::vector<std::string> found = browser().errors();
-    std::erase_if(found, [](const std::string& error) {
-      return error.find("/v1/chat/completions") != std::string::npos &&
-             error.find(" 400 ") != std::string::npos;
-    });
-    return found;
-  }
+  std::vector<std::string> errors() { return browser().errors(); }
   void screenshot(const std::string& name) {
     if (const char* folder = std::getenv("DVLM_SCREENSHOTS"))
       browser().save_screenshot(std::filesystem::path(folder) / (name + ".png"));
