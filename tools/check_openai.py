@@ -2,9 +2,7 @@
 """Calls `dvlm serve` with OpenAI's own client and compares every answer with `dvlm run`.
 
   pip install openai
-  tools/check_openai.py <dvlm> [folder of pictures = examples] [--probabilities]
-
---probabilities: log probabilities and passes, too, which need an engine that reports them.
+  tools/check_openai.py <dvlm> [folder of pictures = examples]
 
 Prints what failed and how many calls were made; exit status 1 when something failed.
 """
@@ -19,10 +17,8 @@ from pathlib import Path
 
 import openai
 
-probabilities_too = "--probabilities" in sys.argv
-arguments = [argument for argument in sys.argv[1:] if argument != "--probabilities"]
-dvlm = arguments[0]
-pictures = sorted(Path(arguments[1] if len(arguments) > 1 else "examples").glob("*.png"))
+dvlm = sys.argv[1]
+pictures = sorted(Path(sys.argv[2] if len(sys.argv) > 2 else "examples").glob("*.png"))
 calls = failures = 0
 
 
@@ -259,8 +255,7 @@ def main() -> None:
         client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
         check("model", client.models.retrieve("dvlm-tiny").id == "dvlm-tiny")
         check("models", [model.id for model in client.models.list()] == ["dvlm-tiny"])
-        parts = [questions, sampling, endings, errors, choices, completions, parallel]
-        for part in parts + ([probabilities] if probabilities_too else []):
+        for part in (questions, sampling, endings, errors, choices, completions, probabilities, parallel):
             part(client)
     finally:
         server.terminate()
