@@ -131,7 +131,8 @@ def fields(served: Served, report: Report, given) -> None:
     for name in ("temperature", "top_p"):
         wrong[name] = ["x", [], {}, True, -1, 3, 10**400]
     wrong["seed"] = ["x", [], {}, True, 1.5, 10**400]
-    for name in ("n", "frequency_penalty", "presence_penalty", "logit_bias", "response_format", "tools", "tool_choice"):
+    wrong["n"] = ["x", 0, 17, [7], {"a": 1}]
+    for name in ("frequency_penalty", "presence_penalty", "logit_bias", "response_format", "tools", "tool_choice"):
         wrong[name] = ["x", 7, [7], {"a": 1}]
     values = [(name, {name: value}) for name, values in wrong.items() for value in values]
     for name in ("block_size", "branches", "sub_block", "top_k", "min_pixels", "max_pixels", "threshold", "decoder"):

@@ -27,25 +27,26 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kGlance{200};   // how long a server that ends may go unnoticed
 constexpr milliseconds kLinger{1000};  // for a client that has its answer, or that an ending server waits for
+constexpr milliseconds kBeginning{10};
+constexpr size_t kLingerBytes = size_t{80} << 20;
 constexpr const char* kFull =
     "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 thread_local Connection* serving = nullptr;
 thread_local bool refusing = false;  // the accepting thread runs a job itself: there is no other for it
 
-// Threads are made as they are needed; the accepting thread turns away what is too much.
+// Threads are made as they are needed. When there are too many, a connection that has sent no request yet
+// makes way (`make_room`); without one the accepting thread turns the newcomer away.
 class Workers : public httplib::TaskQueue {
  public:
-  explicit Workers(size_t most) : most_(most) {}
+  Workers(size_t most, std::function<bool()> make_room) : most_(most), make_room_(std::move(make_room)) {}
 
   void enqueue(std::function<void()> job) override {
-    {
+    if (place() || make_room_()) {
       const std::lock_guard lock(mutex_);
-      if (busy_ + jobs_.size() < most_ && (busy_ + jobs_.size() < threads_.size() || grow())) {
-        jobs_.push_back(std::move(job));
-        changed_.notify_one();
-        return;
-      }
+      jobs_.push_back(std::move(job));
+      changed_.notify_one();
+      return;
     }
     refusing = true;
     job();
@@ -62,6 +63,12 @@ class Workers : public httplib::TaskQueue {
   }
 
  private:
+  bool place() {
+    const std::lock_guard lock(mutex_);
+    const size_t taken = busy_ + jobs_.size();
+    return taken < most_ && (taken < threads_.size() || grow());
+  }
+
   bool grow() {
     try {
       threads_.emplace_back([this] { work(); });
@@ -87,6 +94,7 @@ class Workers : public httplib::TaskQueue {
   }
 
   const size_t most_;
+  const std::function<bool()> make_room_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> jobs_;
@@ -179,7 +187,11 @@ Connection::Head Connection::read_head() {
 }
 
 ssize_t Connection::read(char* to, size_t size) {
-  if (head_read_ == head_.size()) return receive(to, size, start_ + limits_.request);
+  if (head_read_ == head_.size()) {
+    const ssize_t got = body_read_ > limits_.body_bytes ? -1 : receive(to, size, start_ + limits_.request);
+    body_read_ += static_cast<size_t>(std::max<ssize_t>(got, 0));
+    return got;
+  }
   const size_t count = head_.copy(to, size, head_read_);
   head_read_ += count;
   return static_cast<ssize_t>(count);
@@ -232,13 +244,15 @@ void Connection::linger() {
   ::shutdown(socket_, SHUT_WR);
   const auto deadline = Clock::now() + kLinger;
   char piece[1 << 14];
-  while (receive(piece, sizeof piece, deadline) > 0) {
-  }
+  ssize_t got = 1;
+  for (size_t read = 0; got > 0 && read < kLingerBytes;
+       read += static_cast<size_t>(std::max<ssize_t>(got, 0)))
+    got = receive(piece, sizeof piece, deadline);
 }
 
 HttpServer::HttpServer(const ConnectionLimits& limits, std::function<void(Connection&)> ended)
     : limits_(limits), ended_(std::move(ended)) {
-  new_task_queue = [this] { return new Workers(limits_.connections); };
+  new_task_queue = [this] { return new Workers(limits_.connections, [this] { return cut_off_oldest(); }); };
   // The library's default lets two servers share a port.
   set_socket_options([this](socket_t socket) {
     const int yes = 1;
@@ -269,11 +283,33 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
   return true;
 }
 
+Connection::Head HttpServer::read_head(Connection& connection) {
+  {
+    const std::lock_guard lock(mutex_);
+    arriving_.push_back(&connection);
+    arrived_.notify_one();
+  }
+  const Connection::Head head = connection.read_head();
+  const std::lock_guard lock(mutex_);
+  std::erase(arriving_, &connection);
+  return head;
+}
+
+bool HttpServer::cut_off_oldest() {
+  std::unique_lock lock(mutex_);
+  // Some may have been accepted so lately that their threads have not begun.
+  if (!arrived_.wait_for(lock, kBeginning, [&] { return !arriving_.empty(); })) return false;
+  ::shutdown(arriving_.front()->socket(), SHUT_RDWR);
+  arriving_.erase(arriving_.begin());
+  ++totals_.cut_off;
+  return true;
+}
+
 void HttpServer::serve(Connection& connection) {
   RequestRecord& record = connection.record;
   int port = 0;
   connection.get_remote_ip_and_port(record.address, port);
-  const Connection::Head head = connection.read_head();
+  const Connection::Head head = read_head(connection);
   if (head == Connection::Head::none) return;
   if (head != Connection::Head::complete) {
     const bool late = head == Connection::Head::late;

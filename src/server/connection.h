@@ -4,16 +4,21 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "server/request_log.h"
 
 namespace dvlm {
 
 struct ConnectionLimits {
-  size_t connections = 256;                   // at once; further ones get a 503
+  size_t connections = 256;                   // at once; then newcomers take the place of those that send no
+                                              // request, or get a 503
   size_t head_bytes = size_t{64} << 10;       // request line and headers
+  size_t body_bytes = size_t{72} << 20;       // as they are sent, chunks' sizes and trailers included
   size_t body_memory = size_t{256} << 20;     // of the bodies of all connections together
   std::chrono::milliseconds head{10'000};     // from the start of a connection to the end of the head
   std::chrono::milliseconds request{60'000};  // ... to the end of the body
@@ -22,7 +27,7 @@ struct ConnectionLimits {
 
 // Of all connections of a server.
 struct ConnectionTotals {
-  std::atomic<size_t> open{0}, refused{0}, body_memory{0};
+  std::atomic<size_t> open{0}, refused{0}, cut_off{0}, body_memory{0};
   std::atomic<bool> closing{false};  // slow requests are no longer waited for
 };
 
@@ -73,6 +78,7 @@ class Connection : public httplib::Stream {
   Clock::time_point write_deadline_ = {};
   std::string head_;
   size_t head_read_ = 0;  // by the library
+  size_t body_read_ = 0;
   size_t body_bytes_ = 0;
   bool late_ = false;
 };
@@ -92,10 +98,16 @@ class HttpServer : public httplib::Server {
  private:
   bool process_and_close_socket(socket_t socket) override;
   void serve(Connection& connection);
+  Connection::Head read_head(Connection& connection);
+  // Cuts off the connection that has been sending its head for longest; false: there is none.
+  bool cut_off_oldest();
 
   const ConnectionLimits limits_;
   const std::function<void(Connection&)> ended_;
   ConnectionTotals totals_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<Connection*> arriving_;  // whose heads are not complete, the oldest first
   socket_t listening_ = INVALID_SOCKET;
 };
 

@@ -35,6 +35,8 @@ void send_metrics(const ServerState& state, const HttpServer& http, httplib::Res
   out.add("http_connections", "gauge", "Connections", static_cast<double>(connections.open));
   out.add("http_connections_refused_total", "counter", "Connections beyond the limit",
           static_cast<double>(connections.refused));
+  out.add("http_connections_cut_off_total", "counter",
+          "Connections without a request that made way for others", static_cast<double>(connections.cut_off));
   out.add("http_body_memory_bytes", "gauge", "Bodies of requests under way",
           static_cast<double>(connections.body_memory));
   out.add("peak_memory_bytes", "gauge", "Largest memory of the process so far",

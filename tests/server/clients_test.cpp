@@ -96,22 +96,28 @@ TEST_F(Clients, large_heads_are_refused) {
               testing::AllOf(testing::StartsWith("HTTP/1.1 400"), testing::HasSubstr("X-Request-Id: req-")));
 }
 
-TEST_F(Clients, too_many_connections_are_turned_away) {
+TEST_F(Clients, who_sends_no_request_makes_way_and_too_many_requests_are_turned_away) {
   ServerOptions options;
   options.most_connections = 4;
   start(options);
+  const auto asked = [&] {
+    Raw raw(port_);
+    raw.send("GET /health HTTP/1.1\r\n\r\n");
+    const std::string answer = raw.read_all();
+    return answer.empty() ? 0 : std::stoi(answer.substr(9, 3));
+  };
   {
-    std::vector<std::unique_ptr<Raw>> idle;
-    idle.reserve(4);
-    for (int i = 0; i < 4; ++i) idle.push_back(std::make_unique<Raw>(port_));
-    // The places are taken once the server has seen all four.
-    int status = 200;
-    for (int i = 0; i < 500 && status == 200; ++i) {
-      Raw one_more(port_);
-      one_more.send("GET /health HTTP/1.1\r\n\r\n");
-      const std::string answer = one_more.read_all();
-      if (!answer.empty()) status = std::stoi(answer.substr(9, 3));
+    std::vector<std::unique_ptr<Raw>> open;
+    for (int i = 0; i < 12; ++i) open.push_back(std::make_unique<Raw>(port_));
+    EXPECT_EQ(asked(), 200) << "in the place of one that sends nothing";
+    EXPECT_GE(metric("dvlm_http_connections_cut_off_total"), 8);
+    // Four whose bodies are missing hold all places.
+    for (int i = 0; i < 4; ++i) {
+      open.push_back(std::make_unique<Raw>(port_));
+      open.back()->send("POST /v1/completions HTTP/1.1\r\nContent-Length: 10\r\n\r\n");
     }
+    int status = 200;
+    for (int i = 0; i < 500 && status == 200; ++i) status = asked();
     EXPECT_EQ(status, 503);
   }
   EXPECT_TRUE(becomes("dvlm_http_connections", 1));
@@ -119,7 +125,9 @@ TEST_F(Clients, too_many_connections_are_turned_away) {
 }
 
 TEST_F(Clients, who_goes_before_the_first_token_is_given_up) {
-  start();
+  ServerOptions options;
+  options.scheduler.max_batch = 1;
+  start(options);
   Raw running(port_), streamed(port_), whole(port_);
   running.send(request(endless()));
   ASSERT_TRUE(becomes("dvlm_requests_running", 1));

@@ -85,7 +85,7 @@ TEST_F(Served, requests_at_once_are_all_answered) {
 
 TEST_F(Served, a_full_queue_says_so_and_a_client_that_goes_frees_its_place) {
   ServerOptions options;
-  options.scheduler.max_waiting = 1;
+  options.scheduler.max_waiting = options.scheduler.max_batch = 1;
   start(options);
   const json long_one = endless();
   std::atomic<int> refused{0};
