@@ -23,7 +23,7 @@ import hostile
 from served import PICTURE, Outcome, Served, ask, connect, data_url, in_threads, metrics, percentile, user
 
 DECODERS = ("ar", "spec", "fused", "auto", "mdm")
-GROWTH = 5.0  # per cent of memory after the warm-up that count as a leak
+GROWTH = 2.0  # per cent of memory after the warm-up that count as a leak
 
 
 @dataclass
@@ -253,10 +253,10 @@ def speed(served: Served, body: dict, clients: int, each: int) -> float:
 def scaling_check(given, flags: list[str]) -> dict:
     out = {}
     with Served(given.dvlm, *flags) as served:
-        for decoder in ("ar", "spec"):
-            body = {"messages": [user("Describe the picture.", picture_urls()[0])], "max_tokens": 120, "dvlm": {"decoder": decoder}}
+        for decoder in given.decoders.split(","):
+            body = {"messages": [user("Describe the picture.", picture_urls()[0] if given.model is None else None)], "max_tokens": given.tokens, "dvlm": {"decoder": decoder}}
             ask(served.address, body)
-            rounds = [(speed(served, body, 1, 5), speed(served, body, 4, 5)) for _ in range(given.rounds)]
+            rounds = [(speed(served, body, 1, given.answers), speed(served, body, 4, given.answers)) for _ in range(given.rounds)]
             ratios = sorted(four / one for one, four in rounds)
             out[decoder] = {"one_client": round(statistics.median(r[0] for r in rounds), 1),
                             "four_clients": round(statistics.median(r[1] for r in rounds), 1),
@@ -287,9 +287,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--rounds", type=int, default=7, help="of --scaling")
+    parser.add_argument("--answers", type=int, default=5, help="of --scaling: in turn, of every client and round")
+    parser.add_argument("--tokens", type=int, default=120, help="of --scaling: most of an answer")
+    parser.add_argument("--decoders", default="ar,spec", help="of --scaling")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    flags = ["--model-name", "served"] + (["--model", given.model] if given.model else [])
+    # Little memory for prefixes: what is kept for later must be full before a leak is looked for.
+    flags = ["--model-name", "served", "--kv-memory", "4GiB" if given.scaling else "64MiB"] + (["--model", given.model] if given.model else [])
     result = scaling_check(given, flags) if given.scaling else load_check(given, flags)
     print(json.dumps(result)) if given.json else show(result)
     return 0 if result["pass"] else 1

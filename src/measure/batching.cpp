@@ -40,11 +40,10 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
     for (;;) {
       pass.clear();
       going.clear();
-      for (const Answering& one : batch) {
-        if (one.decoder->finished() != FinishReason::none) continue;
-        pass.add(*one.decoder, 1);
-        going.push_back(one.decoder.get());
-      }
+      for (const Answering& one : batch)
+        if (one.decoder->finished() == FinishReason::none) going.push_back(one.decoder.get());
+      decode.chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
+      for (Decoder* decoder : going) pass.add(*decoder, 1);
       if (going.empty() || interrupted()) return;
       const Logits logits = replay.forward(pass.segments());
       for (size_t i = 0; i < going.size(); ++i) going[i]->take(pass.rows_of(i, logits));
