@@ -88,7 +88,7 @@ def fill_table(served: Served, table: list[Question]) -> list[str]:
 def wrong_requests() -> list[tuple[dict | bytes, int]]:
     """Requests and the status that docs/serving.md promises."""
     hello = {"messages": [user("Hello")], "max_tokens": 2}
-    return [(b"{", 400), (hello | {"n": 2}, 400), (hello | {"model": "gpt-9"}, 404), (hello | {"max_tokens": 0}, 400),
+    return [(b"{", 400), (hello | {"n": 17}, 400), (hello | {"model": "gpt-9"}, 404), (hello | {"max_tokens": 0}, 400),
             (hello | {"dvlm": {"decoder": "warp"}}, 400), (hello | {"colour": "red"}, 400), ({"messages": []}, 400),
             ({"messages": [user("x", "http://127.0.0.1/x.png")]}, 400), ({"messages": [user("x", "data:image/png;base64,AAAA")]}, 400),
             ({"messages": [user("word " * 5000)]}, 400), ({"messages": [user("word " * 5000)], "stream": True}, 400)]
