@@ -76,7 +76,7 @@ std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
     ++loading_;
   }
   Entry entry{std::make_shared<Ticket>(), nullptr};
-  const auto ticket = entry.ticket;
+  std::shared_ptr<Ticket> ticket = entry.ticket;
   try {
     std::unique_lock lock(pictures_, std::defer_lock);
     if (!pictures_of(request.conversation).empty()) lock.lock();

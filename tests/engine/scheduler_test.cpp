@@ -114,6 +114,7 @@ TEST_F(Scheduled, neighbours_change_no_text) {
     Engine engine(options());
     Scheduler scheduler(engine, {.max_batch = 6, .prefill_rows = prefill_rows, .prefill_rows_alone = 19});
     std::vector<std::shared_ptr<Ticket>> tickets;
+    tickets.reserve(requests.size());
     for (const Request& request : requests) tickets.push_back(scheduler.submit(request));
     for (size_t i = 0; i < requests.size(); ++i) {
       const Received got = receive(*tickets[i]);
