@@ -167,26 +167,25 @@ bool EngineCore::begin(Generation& g) {
   g.sequence = sequence_for(g.identity, capacity);
   if (!g.sequence) return false;
   g.answer.reused_tokens = g.sequence->length();
-  live_.push_back(&g);
-  const auto held_already = [&](size_t i) {
-    const PadRun& run = g.identity.runs[i];
-    return run.begin + run.count <= g.answer.reused_tokens || g.loaded.pictures[i].features;
-  };
-  while (g.pictures_done < g.loaded.pictures.size() && held_already(g.pictures_done)) ++g.pictures_done;
-  if (g.pictures_done == g.loaded.pictures.size()) start(g);
+  start_when_encoded(g);
+  live_.push_back(&g);  // last: what throws has not begun
   return true;
 }
 
 void EngineCore::encode_picture(Generation& g) {
   DVLM_ASSERT(!g.ready());
-  const int held = g.answer.reused_tokens;
-  const auto needed = [&](size_t i) {
-    return g.identity.runs[i].begin + g.identity.runs[i].count > held && !g.loaded.pictures[i].features;
+  encode(g.loaded.pictures[g.pictures_done], g.pictures_done + 1);
+  start_when_encoded(g);
+}
+
+// Passes over pictures that need no features, or have them.
+void EngineCore::start_when_encoded(Generation& g) {
+  const auto done = [&](size_t i) {
+    const PadRun& run = g.identity.runs[i];
+    return run.begin + run.count <= g.answer.reused_tokens || g.loaded.pictures[i].features;
   };
-  size_t& next = g.pictures_done;
-  encode(g.loaded.pictures[next], next + 1);
-  while (next < g.loaded.pictures.size() && !needed(next)) ++next;
-  if (next == g.loaded.pictures.size()) start(g);
+  while (g.pictures_done < g.loaded.pictures.size() && done(g.pictures_done)) ++g.pictures_done;
+  if (g.pictures_done == g.loaded.pictures.size()) start(g);
 }
 
 void EngineCore::encode(Picture& picture, size_t number) {

@@ -65,6 +65,7 @@ class EngineCore {
   std::unique_ptr<Sequence> sequence_for(const PromptIdentity& identity, int capacity);
   void encode(Picture& picture, size_t number);
   void add_features(Prompt& prompt, const LoadedPrompt& loaded, std::span<const PadRun> runs, int held) const;
+  void start_when_encoded(Generation& generation);
   void start(Generation& generation);
   Logits forward(std::span<const Segment> segments);
   void step_alone(size_t i);
