@@ -14,6 +14,7 @@ namespace dvlm {
 namespace {
 
 ThreadPool& pool() {
+  apply_isa_variable();
   static ThreadPool threads(ThreadPool::default_threads());
   return threads;
 }
@@ -70,24 +71,28 @@ void BM_Linear(benchmark::State& state, WeightFormat format, int inputs, int out
 BENCHMARK_CAPTURE(BM_Linear, bf16_2048x22016, WeightFormat::bf16_panels, 2048, 22016)
     ->Arg(1)
     ->Arg(8)
+    ->Arg(16)
     ->Arg(32)
     ->Arg(256)
     ->UseRealTime();
 BENCHMARK_CAPTURE(BM_Linear, bf16_11008x2048, WeightFormat::bf16_panels, 11008, 2048)
     ->Arg(1)
     ->Arg(8)
+    ->Arg(16)
     ->Arg(32)
     ->Arg(256)
     ->UseRealTime();
 BENCHMARK_CAPTURE(BM_Linear, fp8_2048x22016, WeightFormat::fp8_panels, 2048, 22016)
     ->Arg(1)
     ->Arg(8)
+    ->Arg(16)
     ->Arg(32)
     ->Arg(256)
     ->UseRealTime();
 BENCHMARK_CAPTURE(BM_Linear, f32_2048x22016, WeightFormat::f32_panels, 2048, 22016)
     ->Arg(1)
     ->Arg(8)
+    ->Arg(16)
     ->Arg(32)
     ->Arg(256)
     ->UseRealTime();

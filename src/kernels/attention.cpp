@@ -17,65 +17,8 @@
 #include <type_traits>
 
 #include "core/error.h"
+#include "kernels/attention_task.h"
 #include "kernels/parallel.h"
-
-#ifndef DVLM_ATTENTION_ONCE
-#define DVLM_ATTENTION_ONCE
-namespace dvlm {
-
-constexpr int kChunk =
-    64;  // visible tokens per step of the online softmax; part of the arithmetic, see attention.h
-constexpr int kQueries = 32;  // queries that share one reading of a chunk
-constexpr int kTile = 8;      // queries that share one reading of a key
-
-// Some rows of one segment with the query heads of one kv head: queries[q] is row q / group, head q % group.
-struct AttentionTask {
-  const HeadShape* shape;
-  const AttentionSegment* segment;
-  int kv_head, first_row, rows;
-  int queries() const { return rows * shape->group(); }
-  int visible(int query) const {
-    return segment->visible + segment->visible_step * (first_row + query / shape->group());
-  }
-  float* query(int q) const {
-    const int group = shape->group();
-    return segment->rows.row(first_row + q / group) +
-           static_cast<ptrdiff_t>(kv_head * group + q % group) * shape->head_dim;
-  }
-  const std::byte* block(int b) const {
-    const bool own = b >= segment->cache_blocks;
-    const KeyBlocks& blocks = own ? segment->own : segment->cache;
-    return blocks.block(*shape, kv_head, own ? b - segment->cache_blocks : b);
-  }
-};
-
-// One thread's state: queries of the task, their outputs so far, and the softmax of the current chunk.
-struct AttentionState {
-  float* queries;  // [tiles][head_dim][kTile], scaled
-  float* outputs;  // [queries][padded]
-  float* maxima;   // [queries]
-  float* sums;     // [queries]
-  float* scores;   // [kTile][kChunk]
-
-  static int query_capacity(const HeadShape& shape) {
-    return (std::max(kQueries, shape.group()) + kTile - 1) / kTile * kTile;
-  }
-  static size_t floats(const HeadShape& shape) {
-    const size_t n = static_cast<size_t>(query_capacity(shape));
-    return n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16 + shape.padded() + 2) + kTile * kChunk;
-  }
-  AttentionState(const HeadShape& shape, float* space) {
-    const size_t n = static_cast<size_t>(query_capacity(shape));
-    queries = space;
-    outputs = queries + n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16);
-    scores = outputs + n * static_cast<size_t>(shape.padded());
-    maxima = scores + kTile * kChunk;
-    sums = maxima + n;
-  }
-};
-
-}  // namespace dvlm
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace dvlm {
@@ -89,36 +32,45 @@ using U = hn::RebindToUnsigned<F>;
 using Vec = hn::Vec<F>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
 
-HWY_INLINE Vec load(const float* p) {
-  return hn::LoadU(F(), p);
+// A vector of one line of keys or values; bf16 stands in words of two lines, the even one in the low halves.
+template <int kOdd>
+HWY_INLINE Vec load(const float* line, int width, int at) {
+  return hn::LoadU(F(), line + kOdd * width + at);
 }
-HWY_INLINE Vec load(const uint16_t* p) {
-  const hn::Rebind<uint16_t, F> narrow;
-  return hn::BitCast(F(), hn::ShiftLeft<16>(hn::PromoteTo(U(), hn::LoadU(narrow, p))));
+template <int kOdd>
+HWY_INLINE Vec load(const uint16_t* line, int, int at) {
+  const U u;
+  const auto words = hn::LoadU(u, reinterpret_cast<const uint32_t*>(line) + at);
+  return hn::BitCast(F(), kOdd ? hn::And(words, hn::Set(u, 0xFFFF0000u)) : hn::ShiftLeft<16>(words));
 }
 
-// scores[r][k] = queries[r] . keys[k] for one block. queries: [head_dim][kTile]; keys: [head_dim][kKeys].
+// scores[r][k] = queries[r] . keys[k] for one block. queries: [head_dim][kTile].
 template <class T, int R>
-HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, float* scores) {
+HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, float* scores,
+                            Prefetch& ahead) {
   const F f;
   for (int k = 0; k < kKeys; k += kLanes) {
     Vec sums[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) sums[r] = hn::Zero(f);
-    for (int d = 0; d < head_dim; ++d) {
-      const Vec key = load(keys + d * kKeys + k);
+    for (int d = 0; d < head_dim; d += 2) {
+      ahead.some();
+      const Vec even = load<0>(keys + d * kKeys, kKeys, k), odd = load<1>(keys + d * kKeys, kKeys, k);
+      const float* q = queries + d * kTile;
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) sums[r] = hn::MulAdd(hn::Set(f, queries[d * kTile + r]), key, sums[r]);
+      for (int r = 0; r < R; ++r) sums[r] = hn::MulAdd(hn::Set(f, q[r]), even, sums[r]);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) sums[r] = hn::MulAdd(hn::Set(f, q[kTile + r]), odd, sums[r]);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) hn::StoreU(sums[r], f, scores + r * kChunk + k);
   }
 }
 
-// outputs[r] += sum over keys [first, last) of weights[r][k] * values[k], ascending. values: [kKeys][padded].
+// outputs[r] += sum over keys [first, last) of weights[r][k] * values[k], ascending.
 template <class T, int R>
 HWY_INLINE void add_values(const float* weights, const T* values, int first, int last, int padded,
-                           float* outputs) {
+                           float* outputs, Prefetch& ahead) {
   const F f;
   constexpr int kColumns =
       kLanes >= 16 ? 1 : 16 / kLanes / 2;  // vectors per step; `padded` is a multiple of 16
@@ -129,17 +81,26 @@ HWY_INLINE void add_values(const float* weights, const T* values, int first, int
 #pragma GCC unroll 16
       for (int c = 0; c < kColumns; ++c) sums[r][c] = hn::LoadU(f, outputs + r * padded + d + c * kLanes);
     }
-    for (int k = first; k < last; ++k) {
+    const auto add = [&]<int kOdd>(int k) HWY_ATTR {
       Vec value[kColumns];
 #pragma GCC unroll 16
-      for (int c = 0; c < kColumns; ++c) value[c] = load(values + k * padded + d + c * kLanes);
+      for (int c = 0; c < kColumns; ++c)
+        value[c] = load<kOdd>(values + (k - kOdd) * padded, padded, d + c * kLanes);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const Vec weight = hn::Set(f, weights[r * kChunk + k]);
 #pragma GCC unroll 16
         for (int c = 0; c < kColumns; ++c) sums[r][c] = hn::MulAdd(weight, value[c], sums[r][c]);
       }
+    };
+    int k = first;
+    if (k % 2 == 1 && k < last) add.template operator()<1>(k++);
+    for (; k + 2 <= last; k += 2) {
+      ahead.some();
+      add.template operator()<0>(k);
+      add.template operator()<1>(k + 1);
     }
+    if (k < last) add.template operator()<0>(k);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
@@ -183,9 +144,10 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
   const HeadShape& shape = *task.shape;
   const int padded = shape.padded(), end = std::min(start + kChunk, task.visible(first + count - 1));
   const float* queries = state.queries + static_cast<ptrdiff_t>(first / kTile) * kTile * shape.head_dim;
+  Prefetch values_next = values_ahead(task, first, start), keys_next = keys_ahead(task, first, start);
   for (int b = start; b < end; b += kKeys) {
     const T* keys = reinterpret_cast<const T*>(task.block(b / kKeys));
-    score_block<T, R>(queries, keys, shape.head_dim, state.scores + (b - start));
+    score_block<T, R>(queries, keys, shape.head_dim, state.scores + (b - start), values_next);
   }
   float* outputs = state.outputs + static_cast<ptrdiff_t>(first) * padded;
   int valid[R] = {}, common = kChunk;
@@ -203,11 +165,11 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
     const T* values = reinterpret_cast<const T*>(task.block(b / kKeys)) + kKeys * shape.head_dim;
     const float* weights = state.scores + (b - start);
     const int shared = std::clamp(common - (b - start), 0, kKeys);
-    if (shared > 0) add_values<T, R>(weights, values, 0, shared, padded, outputs);
+    if (shared > 0) add_values<T, R>(weights, values, 0, shared, padded, outputs, keys_next);
     for (int r = 0; r < count; ++r) {  // tokens that not all rows of the tile see
       const int last = std::clamp(valid[r] - (b - start), 0, kKeys);
       if (last > shared)
-        add_values<T, 1>(weights + r * kChunk, values, shared, last, padded, outputs + r * padded);
+        add_values<T, 1>(weights + r * kChunk, values, shared, last, padded, outputs + r * padded, keys_next);
     }
   }
 }
@@ -280,24 +242,40 @@ T stored(float value) {
     return to_bf16(value).bits;
 }
 
+// Where the line `line` of a block's keys or values begins, elements `step` apart.
+template <class T>
+struct Line {
+  T* first;
+  ptrdiff_t step;
+  Line(T* lines, int width, int line) {
+    constexpr int kTogether = std::is_same_v<std::remove_const_t<T>, float> ? 1 : 2;
+    first = lines + static_cast<ptrdiff_t>(line / kTogether * kTogether) * width + line % kTogether;
+    step = kTogether;
+  }
+  T& operator[](int at) const { return first[at * step]; }
+};
+
 template <class T>
 void store_typed(const HeadShape& shape, std::byte* block, int slot, const float* key, const float* value) {
-  T* keys = reinterpret_cast<T*>(block) + slot;
-  T* values =
-      reinterpret_cast<T*>(block) + kKeys * shape.head_dim + static_cast<ptrdiff_t>(slot) * shape.padded();
-  for (int d = 0; d < shape.head_dim; ++d)
-    keys[d * kKeys] = stored<T>(key[d]), values[d] = stored<T>(value[d]);
+  T* keys = reinterpret_cast<T*>(block);
+  const Line<T> values(keys + kKeys * shape.head_dim, shape.padded(), slot);
+  for (int d = 0; d < shape.head_dim; ++d) {
+    Line<T>(keys, kKeys, d)[slot] = stored<T>(key[d]);
+    values[d] = stored<T>(value[d]);
+  }
 }
 
 template <class T>
 void copy_typed(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
   const T* source = reinterpret_cast<const T*>(from);
   T* target = reinterpret_cast<T*>(to);
-  for (int d = 0; d < shape.head_dim; ++d)
-    std::copy_n(source + d * kKeys + first, count, target + d * kKeys + first);
-  const ptrdiff_t at =
-      static_cast<ptrdiff_t>(kKeys) * shape.head_dim + static_cast<ptrdiff_t>(first) * shape.padded();
-  std::copy_n(source + at, static_cast<ptrdiff_t>(count) * shape.padded(), target + at);
+  const auto copy = [](Line<const T> a, Line<T> b, int begin, int end) {
+    for (int i = begin; i < end; ++i) b[i] = a[i];
+  };
+  for (int d = 0; d < shape.head_dim; ++d) copy({source, kKeys, d}, {target, kKeys, d}, first, first + count);
+  const int values = kKeys * shape.head_dim, padded = shape.padded();
+  for (int slot = first; slot < first + count; ++slot)
+    copy({source + values, padded, slot}, {target + values, padded, slot}, 0, padded);
 }
 
 constexpr double kFlopPerNanosecond = 30;  // rough, for one thread
@@ -338,6 +316,8 @@ void attention(const HeadShape& shape, std::span<const AttentionSegment> segment
   const size_t per_thread = (AttentionState::floats(shape) + 15) / 16 * 16;
   if (scratch.floats.size() < per_thread * pool.threads())
     scratch.floats = Buffer<float>(per_thread * pool.threads());
+  DVLM_ASSERT(shape.head_dim % 2 == 0);
+  const bool dots = shape.format == KeyFormat::bf16 && dot_products() != DotProducts::none;
   const int rows = rows_per_task(shape, segments, pool.threads());
   std::atomic<int64_t> next{0};
   double work = 0;
@@ -361,7 +341,10 @@ void attention(const HeadShape& shape, std::span<const AttentionSegment> segment
       const int row = static_cast<int>((t - first) / shape.kv_heads) * rows;
       const AttentionTask task{&shape, &segment, static_cast<int>((t - first) % shape.kv_heads), row,
                                std::min(rows, segment.rows.count - row)};
-      HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
+      if (dots)
+        run_attention_with_dots(task, state);
+      else
+        HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
     }
   };
   if (pool.threads() == 1 || tasks == 1 || work / kFlopPerNanosecond < kWorthSplitting)

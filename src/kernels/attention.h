@@ -14,15 +14,17 @@ namespace dvlm {
 enum class KeyFormat : uint8_t { f32, bf16 };
 
 // Keys and values of one head stand in blocks of kKeys tokens: keys transposed [head_dim][kKeys], then values
-// [kKeys][padded()]. A head's blocks follow each other.
+// [kKeys][padded()]; in bf16 two neighbouring lines of either are woven into one of pairs, [head_dim /
+// 2][kKeys] and [kKeys / 2][padded()], as dot products want them. A head's blocks follow each other.
 constexpr int kKeys = 16;
 
 struct HeadShape {
-  int heads = 0, kv_heads = 0, head_dim = 0;
+  int heads = 0, kv_heads = 0, head_dim = 0;  // head_dim is even
   KeyFormat format = KeyFormat::f32;
   int group() const { return heads / kv_heads; }
   int padded() const { return (head_dim + 15) / 16 * 16; }
   size_t element() const { return format == KeyFormat::f32 ? 4 : 2; }
+  ptrdiff_t key_bytes() const { return static_cast<ptrdiff_t>(element()) * kKeys * head_dim; }  // of a block
   size_t block_bytes() const { return element() * kKeys * static_cast<size_t>(head_dim + padded()); }
 };
 
@@ -71,7 +73,8 @@ struct AttentionScratch {
 // softmax(scale q k^T) v with scale = head_dim^-1/2, all rows of all segments, query head h using kv head h /
 // group. A row's visible tokens are taken in ascending order in chunks of fixed size that begin at number 0:
 // its bits depend only on its query and its visible keys and values, not on where they stand, on other rows
-// or on threads.
+// or on threads. Where the machine has dot products of bf16, keys in bf16 meet queries and softmax weights
+// that are rounded to bf16 as well, as on a GPU; sums are f32 everywhere.
 void attention(const HeadShape& shape, std::span<const AttentionSegment> segments, AttentionScratch& scratch,
                ThreadPool& pool);
 

@@ -1,19 +1,9 @@
 // What the AVX-512 and AMX kernels of linear() share. Not for other rooms.
 #pragma once
+#include "kernels/avx512.h"
 #include "kernels/linear_job.h"
 
 #if defined(__x86_64__)
-#include <hwy/base.h>
-#include <immintrin.h>
-
-#if defined(__GNUC__) && !defined(__clang__)  // GCC 12 complains of its own _mm512_undefined_*
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
-#define DVLM_PUSH_AVX512 \
-  HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni")
-
 DVLM_PUSH_AVX512
 namespace dvlm {
 namespace {

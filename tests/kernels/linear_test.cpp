@@ -7,9 +7,9 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "kernels/isas.h"
 #include "kernels/narrow.h"
 #include "kernels/reference.h"
-#include "kernels/targets.h"
 
 namespace dvlm {
 namespace {
@@ -190,17 +190,6 @@ TEST_P(EachIsa, a_large_job_split_over_passes_and_threads_has_the_same_bits) {
   EXPECT_EQ(layer.run(x, 130, three), y);
   const std::vector<float> last(x.end() - 6000, x.end());
   EXPECT_EQ(layer.run(last, 1, three), std::vector<float>(y.end() - 70, y.end()));
-}
-
-std::vector<std::string> isas() {
-  std::vector<std::string> out;
-  const std::string all = supported_isas();
-  for (size_t at = 0; at < all.size();
-       at = all.find(", ", at) == all.npos ? all.size() : all.find(", ", at) + 2) {
-    out.push_back(all.substr(at, all.find(", ", at) - at));
-  }
-  if (all.find("AVX512_BF16") != all.npos) out.push_back("AMX_EMULATED");
-  return out;
 }
 
 std::string case_name(const testing::TestParamInfo<EachIsa::ParamType>& info) {

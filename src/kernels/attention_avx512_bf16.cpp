@@ -1,0 +1,238 @@
+// Attention over keys in bf16 with AVX-512's dot products of bf16 pairs, which make two products for each
+// that an f32 multiply-add makes. Queries and softmax weights are rounded to bf16; scores, sums and outputs
+// are f32.
+#include "kernels/attention_task.h"
+#include "kernels/avx512.h"
+
+#if defined(__x86_64__)
+#include <cmath>
+
+#include "core/types.h"
+
+DVLM_PUSH_AVX512
+
+namespace dvlm {
+
+namespace {
+
+constexpr int kLanes = 16, kBlocks = kChunk / kKeys;  // blocks of a chunk
+
+__m512 dot(__m512 sum, __m512i pairs, const uint32_t* word) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(pairs),
+                          reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(*word))));
+}
+
+// A chunk's keys; its values stand `values` bytes behind them.
+struct ChunkBlocks {
+  const std::byte* keys[kBlocks];
+  ptrdiff_t values;
+};
+
+// scores[r][k] = queries[r] . keys[k] for `B` neighbouring blocks. queries: [pairs][kTile].
+template <int R, int B>
+void score_blocks(const uint32_t* queries, const std::byte* const* keys, int pairs, float* scores,
+                  Prefetch& ahead) {
+  __m512 sums[R][B];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int b = 0; b < B; ++b) sums[r][b] = _mm512_setzero_ps();
+  }
+  for (int d = 0; d < pairs; ++d, queries += kTile) {
+    ahead.some();
+    __m512i key[B];
+#pragma GCC unroll 2
+    for (int b = 0; b < B; ++b) key[b] = _mm512_loadu_si512(keys[b] + static_cast<ptrdiff_t>(d) * 64);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int b = 0; b < B; ++b) sums[r][b] = dot(sums[r][b], key[b], queries + r);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int b = 0; b < B; ++b) _mm512_store_ps(scores + r * kChunk + b * kKeys, sums[r][b]);
+  }
+}
+
+// outputs[r] += sum over the chunk's keys [first, last) of weights[r][k] * values[k], in pairs and ascending;
+// `first` is even. weights: pairs, [R] lines kChunk words apart.
+template <int R, int V>
+void add_columns(const uint32_t* weights, const ChunkBlocks& blocks, int first, int last, int padded,
+                 int column, float* outputs, Prefetch& ahead) {
+  __m512 sums[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) sums[r][v] = _mm512_loadu_ps(outputs + r * padded + column + v * kLanes);
+  }
+  const auto add = [&](int pair, __m512i mask) {
+    const std::byte* line = blocks.keys[pair / (kKeys / 2)] + blocks.values +
+                            static_cast<ptrdiff_t>(pair % (kKeys / 2) * padded + column) * 4;
+    __m512i value[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) value[v] = _mm512_and_si512(_mm512_loadu_si512(line + v * 64), mask);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sums[r][v] = dot(sums[r][v], value[v], weights + r * kChunk + pair);
+    }
+  };
+  for (int pair = first / 2; pair < last / 2; ++pair) {
+    ahead.some();
+    add(pair, _mm512_set1_epi32(-1));
+  }
+  // The last token's partner is none of ours, and need not even be a number.
+  if (last % 2 == 1) add(last / 2, _mm512_set1_epi32(0xFFFF));
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) _mm512_storeu_ps(outputs + r * padded + column + v * kLanes, sums[r][v]);
+  }
+}
+
+template <int R>
+void add_values(const uint32_t* weights, const ChunkBlocks& blocks, int first, int last, int padded,
+                float* outputs, Prefetch& ahead) {
+  int column = 0;
+  for (; column + 2 * kLanes <= padded; column += 2 * kLanes)
+    add_columns<R, 2>(weights, blocks, first, last, padded, column, outputs, ahead);
+  if (column < padded) add_columns<R, 1>(weights, blocks, first, last, padded, column, outputs, ahead);
+}
+
+// 2^x for x <= 0, to 3e-6 of itself; not a number for that and for infinities.
+__m512 exp2(__m512 x) {
+  const __m512 whole = _mm512_roundscale_ps(x, 0), rest = _mm512_sub_ps(x, whole);
+  __m512 y = _mm512_set1_ps(0.009570090904541535f);
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.05591786356258364f));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.2402474513531528f));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.6931218143997196f));
+  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.9999992613420429f));
+  return _mm512_scalef_ps(y, whole);
+}
+
+// Turns the first `valid` scores of a chunk into weights 2^(factor score - maximum), zero beyond, pairs of
+// bf16 in their place, and rescales what the query has gathered so far.
+void soften(float* scores, int valid, float factor, float& maximum, float& sum, float* output, int padded) {
+  const __m512 scale = _mm512_set1_ps(factor), lowest = _mm512_set1_ps(-INFINITY);
+  __m512 score[kBlocks], highest = lowest;
+  __mmask16 real[kBlocks];
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const int left = std::clamp(valid - b * kLanes, 0, kLanes);
+    real[b] = static_cast<__mmask16>((1u << left) - 1);
+    score[b] = _mm512_mul_ps(_mm512_load_ps(scores + b * kLanes), scale);
+    highest = _mm512_mask_max_ps(highest, real[b], highest, score[b]);
+  }
+  const float top = std::max(maximum, _mm512_reduce_max_ps(highest));
+  __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const __m512 weight = _mm512_maskz_mov_ps(real[b], exp2(_mm512_sub_ps(score[b], _mm512_set1_ps(top))));
+    const auto pairs = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(weight));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(scores) + b, pairs);
+    // The sum is of what is multiplied: the rounded weights.
+    total = _mm512_add_ps(total, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs), 16)));
+  }
+  const float shrink = std::exp2(maximum - top);  // 0 in the first chunk
+  sum = sum * shrink + _mm512_reduce_add_ps(total);
+  maximum = top;
+  if (shrink == 1.0f) return;
+  for (int d = 0; d < padded; d += kLanes)
+    _mm512_storeu_ps(output + d, _mm512_mul_ps(_mm512_loadu_ps(output + d), _mm512_set1_ps(shrink)));
+}
+
+// Queries [first, first + count) of the task, count <= R, over the chunk that begins at visible token
+// `start`.
+template <int R>
+void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first, int count, int start) {
+  const HeadShape& shape = *task.shape;
+  const int padded = shape.padded(), pairs = shape.head_dim / 2;
+  const int blocks = blocks_for(std::min(kChunk, task.visible(first + count - 1) - start));
+  const auto* queries = reinterpret_cast<const uint32_t*>(state.queries) +
+                        static_cast<ptrdiff_t>(first / kTile) * kTile * pairs;
+  const float factor = 1.44269504f / std::sqrt(static_cast<float>(shape.head_dim));
+  ChunkBlocks chunk{{}, shape.key_bytes()};
+  for (int b = 0; b < blocks; ++b) chunk.keys[b] = task.block(start / kKeys + b);
+  Prefetch values = values_ahead(task, first, start), keys = keys_ahead(task, first, start);
+  int b = 0;
+  for (; b + 2 <= blocks; b += 2)
+    score_blocks<R, 2>(queries, chunk.keys + b, pairs, state.scores + b * kKeys, values);
+  if (b < blocks) score_blocks<R, 1>(queries, chunk.keys + b, pairs, state.scores + b * kKeys, values);
+
+  float* outputs = state.outputs + static_cast<ptrdiff_t>(first) * padded;
+  const auto* weights = reinterpret_cast<const uint32_t*>(state.scores);
+  int valid[R] = {}, fewest = kChunk, most = 0;
+  for (int r = 0; r < R; ++r) {
+    if (r < count) {
+      valid[r] = std::clamp(task.visible(first + r) - start, 0, kChunk);
+      fewest = std::min(fewest, valid[r]), most = std::max(most, valid[r]);
+    }
+    if (valid[r] == 0)
+      std::fill_n(state.scores + r * kChunk, kChunk, 0.0f);
+    else
+      soften(state.scores + r * kChunk, valid[r], factor, state.maxima[first + r], state.sums[first + r],
+             outputs + r * padded, padded);
+  }
+  const int shared = fewest == most ? most : fewest / 2 * 2;
+  if (shared > 0) add_values<R>(weights, chunk, 0, shared, padded, outputs, keys);
+  for (int r = 0; r < count; ++r) {  // tokens that not all rows of the tile see
+    if (valid[r] > shared)
+      add_values<1>(weights + r * kChunk, chunk, shared, valid[r], padded, outputs + r * padded, keys);
+  }
+}
+
+void load_queries(const AttentionTask& task, AttentionState& state) {
+  const HeadShape& shape = *task.shape;
+  const int count = task.queries(), pairs = shape.head_dim / 2;
+  for (int q = 0; q < (count + kTile - 1) / kTile * kTile; ++q) {
+    auto* out = reinterpret_cast<uint32_t*>(state.queries) +
+                static_cast<ptrdiff_t>(q / kTile) * kTile * pairs + q % kTile;
+    const float* in = q < count ? task.query(q) : nullptr;
+    for (int d = 0; d < pairs; ++d)
+      out[d * kTile] = in ? to_bf16(in[2 * d]).bits | uint32_t{to_bf16(in[2 * d + 1]).bits} << 16 : 0;
+    std::fill_n(state.outputs + static_cast<ptrdiff_t>(q) * shape.padded(), shape.padded(), 0.0f);
+    state.maxima[q] = -INFINITY;
+    state.sums[q] = 0;
+  }
+}
+
+}  // namespace
+
+void run_attention_with_dots(const AttentionTask& task, AttentionState& state) {
+  const HeadShape& shape = *task.shape;
+  const int queries = task.queries(), visible = task.visible(queries - 1);
+  load_queries(task, state);
+  for (int start = 0; start < visible; start += kChunk) {
+    for (int first = 0; first < queries; first += kTile) {
+      const int count = std::min(kTile, queries - first);
+      if (task.visible(first + count - 1) <= start) continue;
+      if (count > 4)
+        tile_over_chunk<8>(task, state, first, count, start);
+      else if (count > 2)
+        tile_over_chunk<4>(task, state, first, count, start);
+      else if (count > 1)
+        tile_over_chunk<2>(task, state, first, count, start);
+      else
+        tile_over_chunk<1>(task, state, first, count, start);
+    }
+  }
+  for (int q = 0; q < queries; ++q) {
+    const float* output = state.outputs + static_cast<ptrdiff_t>(q) * shape.padded();
+    float* out = task.query(q);
+    for (int d = 0; d < shape.head_dim; ++d) out[d] = output[d] / state.sums[q];
+  }
+}
+
+}  // namespace dvlm
+
+HWY_POP_ATTRIBUTES
+#else
+#include "core/error.h"
+namespace dvlm {
+void run_attention_with_dots(const AttentionTask&, AttentionState&) {
+  DVLM_ASSERT(false);
+}
+}  // namespace dvlm
+#endif

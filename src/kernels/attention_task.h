@@ -1,0 +1,97 @@
+// What attention.cpp and its kernel for bf16 dot products share. Not for other rooms.
+#pragma once
+#include <algorithm>
+
+#include "kernels/attention.h"
+
+namespace dvlm {
+
+constexpr int kChunk =
+    64;  // visible tokens per step of the online softmax; part of the arithmetic, see attention.h
+constexpr int kQueries = 32;  // queries that share one reading of a chunk
+constexpr int kTile = 8;      // queries that share one reading of a key
+
+// Some rows of one segment with the query heads of one kv head: queries[q] is row q / group, head q % group.
+struct AttentionTask {
+  const HeadShape* shape;
+  const AttentionSegment* segment;
+  int kv_head, first_row, rows;
+  int queries() const { return rows * shape->group(); }
+  int visible(int query) const {
+    return segment->visible + segment->visible_step * (first_row + query / shape->group());
+  }
+  float* query(int q) const {
+    const int group = shape->group();
+    return segment->rows.row(first_row + q / group) +
+           static_cast<ptrdiff_t>(kv_head * group + q % group) * shape->head_dim;
+  }
+  const std::byte* block(int b) const {
+    const bool own = b >= segment->cache_blocks;
+    const KeyBlocks& blocks = own ? segment->own : segment->cache;
+    return blocks.block(*shape, kv_head, own ? b - segment->cache_blocks : b);
+  }
+};
+
+// Asks for the lines of a few blocks, two at a time: pages are too short for the hardware to see a stream.
+struct Prefetch {
+  const std::byte* blocks[kChunk / kKeys] = {};
+  int count = 0, block = 0;
+  ptrdiff_t bytes = 0, at = 0;  // of each
+
+  void some() {
+    if (block == count) return;
+    __builtin_prefetch(blocks[block] + at, 0, 2);
+    __builtin_prefetch(blocks[block] + at + 64, 0, 2);
+    if ((at += 128) < bytes) return;
+    at = 0, ++block;
+  }
+};
+
+// The first tile of queries asks for what all tiles need: while it scores the chunk that begins at visible
+// token `start`, that chunk's values; while it adds those, the next chunk's keys.
+inline Prefetch values_ahead(const AttentionTask& task, int first_query, int start) {
+  const ptrdiff_t keys = task.shape->key_bytes();
+  Prefetch out{.bytes = static_cast<ptrdiff_t>(task.shape->block_bytes()) - keys};
+  const int all = blocks_for(task.visible(task.queries() - 1)), first = start / kKeys;
+  for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKeys); ++b)
+    out.blocks[out.count++] = task.block(b) + keys;
+  return out;
+}
+inline Prefetch keys_ahead(const AttentionTask& task, int first_query, int start) {
+  Prefetch out{.bytes = task.shape->key_bytes()};
+  const int all = blocks_for(task.visible(task.queries() - 1)), first = (start + kChunk) / kKeys;
+  for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKeys); ++b)
+    out.blocks[out.count++] = task.block(b);
+  return out;
+}
+
+// One thread's state: queries of the task, their outputs so far, and the softmax of the current chunk.
+struct AttentionState {
+  float* queries;  // [tiles][head_dim][kTile], scaled; for dot products [tiles][head_dim / 2][kTile] pairs,
+                   // not scaled
+  float* outputs;  // [queries][padded]
+  float* maxima;   // [queries]
+  float* sums;     // [queries]
+  float* scores;   // [kTile][kChunk]
+
+  static int query_capacity(const HeadShape& shape) {
+    return (std::max(kQueries, shape.group()) + kTile - 1) / kTile * kTile;
+  }
+  static size_t floats(const HeadShape& shape) {
+    const size_t n = static_cast<size_t>(query_capacity(shape));
+    return n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16 + shape.padded() + 2) + kTile * kChunk;
+  }
+  AttentionState(const HeadShape& shape, float* space) {
+    const size_t n = static_cast<size_t>(query_capacity(shape));
+    queries = space;
+    outputs = queries + n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16);
+    scores = outputs + n * static_cast<size_t>(shape.padded());
+    maxima = scores + kTile * kChunk;
+    sums = maxima + n;
+  }
+};
+
+// The task over keys in bf16, with AVX-512's dot products of bf16 pairs: for machines that have them.
+void run_attention_with_dots(const AttentionTask& task, AttentionState& state);
+
+}  // namespace dvlm

@@ -1,0 +1,14 @@
+// For kernels written with AVX-512's intrinsics, bf16 and byte dot products included. Not for other rooms.
+#pragma once
+#if defined(__x86_64__)
+#include <hwy/base.h>
+#include <immintrin.h>
+
+#if defined(__GNUC__) && !defined(__clang__)  // GCC 12 complains of its own _mm512_undefined_*
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define DVLM_PUSH_AVX512 \
+  HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni")
+#endif
