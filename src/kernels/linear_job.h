@@ -113,18 +113,24 @@ struct Ahead {
   static constexpr size_t kDistance = 40 * kLine;  // the latency of memory at its bandwidth, for one thread
   const char* next;
   int lines;  // per block of inputs
+  bool near;
 
   Ahead(const void* w, int bytes_per_input, size_t bytes_to_next, const LinearVisit& visit) {
     const int groups = visit.groups_of_pass, per_block = kBlock * bytes_per_input / kLine;
     const size_t all = static_cast<size_t>(visit.last - visit.first) * static_cast<size_t>(bytes_per_input);
     lines = (per_block + groups - 1) / groups;
+    near = groups == 1;
     next = static_cast<const char*>(w) +
            (groups == 1 ? kDistance
                         : bytes_to_next + all / static_cast<size_t>(groups) / kLine * kLine *
                                               static_cast<size_t>(visit.group_of_pass));
   }
   void fetch() {
-    for (int i = 0; i < lines; ++i, next += kLine) __builtin_prefetch(next);
+    if (near) {
+      for (int i = 0; i < lines; ++i, next += kLine) __builtin_prefetch(next);
+    } else {
+      for (int i = 0; i < lines; ++i, next += kLine) __builtin_prefetch(next, 0, 2);
+    }
   }
 };
 
