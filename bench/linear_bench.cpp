@@ -53,7 +53,7 @@ void BM_Linear(benchmark::State& state, WeightFormat format, int inputs, int out
       weights_like(static_cast<size_t>(inputs) * static_cast<size_t>(outputs) * 4, DType::f32);
   const TensorView view{DType::f32, {outputs, inputs}, data.data()};
   std::vector<PackedMatrix> layers;
-  for (size_t bytes = 0; bytes < (size_t{1} << 30); bytes += layers.back().bytes()) {
+  for (size_t bytes = 0; bytes < (size_t{1} << 28); bytes += layers.back().bytes()) {
     layers.emplace_back(std::span(&view, 1), std::span<const TensorView>{}, format, pool());
   }
   std::vector<float> x(static_cast<size_t>(rows) * static_cast<size_t>(inputs), 0.5f);
@@ -68,34 +68,16 @@ void BM_Linear(benchmark::State& state, WeightFormat format, int inputs, int out
   state.SetLabel(std::string(isa_name()));
 }
 
-BENCHMARK_CAPTURE(BM_Linear, bf16_2048x22016, WeightFormat::bf16_panels, 2048, 22016)
-    ->Arg(1)
-    ->Arg(8)
-    ->Arg(16)
-    ->Arg(32)
-    ->Arg(256)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(BM_Linear, bf16_11008x2048, WeightFormat::bf16_panels, 11008, 2048)
-    ->Arg(1)
-    ->Arg(8)
-    ->Arg(16)
-    ->Arg(32)
-    ->Arg(256)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(BM_Linear, fp8_2048x22016, WeightFormat::fp8_panels, 2048, 22016)
-    ->Arg(1)
-    ->Arg(8)
-    ->Arg(16)
-    ->Arg(32)
-    ->Arg(256)
-    ->UseRealTime();
-BENCHMARK_CAPTURE(BM_Linear, f32_2048x22016, WeightFormat::f32_panels, 2048, 22016)
-    ->Arg(1)
-    ->Arg(8)
-    ->Arg(16)
-    ->Arg(32)
-    ->Arg(256)
-    ->UseRealTime();
+#define DVLM_LINEAR_BENCH(name, format, inputs, outputs)                             \
+  BENCHMARK_CAPTURE(BM_Linear, name##_##inputs##x##outputs, format, inputs, outputs) \
+      ->ArgsProduct({{1, 8, 16, 32, 256}})                                           \
+      ->UseRealTime()
+
+DVLM_LINEAR_BENCH(bf16, WeightFormat::bf16_panels, 2048, 22016);
+DVLM_LINEAR_BENCH(bf16, WeightFormat::bf16_panels, 11008, 2048);
+DVLM_LINEAR_BENCH(fp8, WeightFormat::fp8_panels, 2048, 22016);
+DVLM_LINEAR_BENCH(int4, WeightFormat::int4_panels, 2048, 22016);
+DVLM_LINEAR_BENCH(f32, WeightFormat::f32_panels, 2048, 22016);
 
 }  // namespace
 }  // namespace dvlm
