@@ -32,7 +32,7 @@ FakeModel scripted(const std::vector<TokenId>& script, int right) {
 }
 
 // As scripted({7}, right), but the i-th draft of a block has the i-th of these probabilities, or the last.
-FakeModel confident(int right, std::vector<double> probabilities) {
+FakeModel confident(int right, const std::vector<double>& probabilities) {
   const auto row_of = [](TokenId token, double p) {
     FakeModel::Row row(kVocab, 0.0f);
     row[token] = static_cast<float>(std::log(p / (1 - p) * (kVocab - 1)));
@@ -129,7 +129,7 @@ TEST(DraftPMin, EndsVerificationBeforeTheFirstDraftThatIsTooImprobable) {
     auto options = speculative(6, 20);
     options.record = true;
     options.draft_p_min = p_min;
-    const Decoded result = decode(model, make_prompt({7}), options);
+    Decoded result = decode(model, make_prompt({7}), options);
     EXPECT_EQ(result.tokens, count_to(20)) << "the text never depends on it";
     return result;
   };
