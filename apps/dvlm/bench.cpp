@@ -74,6 +74,7 @@ nlohmann::json to_json(const DecodeTiming& t) {
                         {"ms", t.ms},
                         {"tokens_per_s", t.tokens_per_s()},
                         {"tokens_per_nfe", t.tokens_per_nfe()}};
+  if (t.verified > 0) out["verified"] = t.verified;
   if (t.fused > 0) out["fused_rounds"] = t.fused;
   for (const auto& [block, rounds] : t.blocks) out["blocks"][std::to_string(block)] = rounds;
   return out;
@@ -106,6 +107,8 @@ void bench_decode(DecodeBench& options) {
         t.fused > 0 ? std::to_string(t.fused) + " of " + std::to_string(t.rounds) + " fused" : "";
     for (const auto& [block, count] : t.blocks)
       rounds += (rounds.empty() ? "" : ", ") + std::to_string(count) + " of " + std::to_string(block);
+    if (t.verified > 0)
+      rounds += fmt::format("{}{:.1f} verified", rounds.empty() ? "" : "; ", 1.0 * t.verified / t.rounds);
     std::printf("| %s | %s | %d | %d | %d | %.2f | %.2f | %.2fx | %s |\n", t.precision.c_str(),
                 t.decoder.c_str(), t.block_size, t.tokens, t.nfe, t.tokens_per_nfe(), t.tokens_per_s(),
                 timings.front().tokens_per_s() > 0 ? t.tokens_per_s() / timings.front().tokens_per_s() : 0.0,
@@ -292,6 +295,7 @@ void add_bench_decode(CLI::App& bench) {
   command->add_option("--branches", options->decode.branches, "Outcomes that a pass of fused drafts for")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  add_p_min_option(*command, options->decode.draft_p_min);
   command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
@@ -311,9 +315,10 @@ void add_bench_decode(CLI::App& bench) {
 
 void add_bench_record(CLI::App& bench) {
   auto options = std::make_shared<Recording>();
-  CLI::App* command = bench.add_subcommand(
-      "record",
-      "Record how many drafts are right at every token of a model's long answers, for bench decode");
+  CLI::App* command = bench.add_subcommand("record",
+                                           "Record how many drafts are right at every token of a model's "
+                                           "long answers, and how probable they seem, "
+                                           "for bench decode");
   add_model_options(*command, options->model);
   command->add_option("--data", options->data, "Test file (dvlm synth --split test)")->required();
   command->add_option("-o,--output", options->output, "File to write")->required();

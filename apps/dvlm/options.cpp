@@ -106,6 +106,15 @@ void add_draft_option(CLI::App& command, std::string& precision) {
       ->capture_default_str();
 }
 
+void add_p_min_option(CLI::App& command, double& p_min) {
+  command
+      .add_option(
+          "--draft-p-min", p_min,
+          "Verify no draft less probable than this to be right together with those before it (0: all)")
+      ->check(CLI::Range(0.0, kMostDraftPMin))
+      ->capture_default_str();
+}
+
 DraftPrecision parse_draft_precision(const std::string& name) {
   return name == "int4" ? DraftPrecision::int4 : name == "int8" ? DraftPrecision::int8 : DraftPrecision::same;
 }
@@ -154,6 +163,7 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
       .add_option("--branches", decode.branches, "fused: how many outcomes of verification a pass drafts for")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
+  add_p_min_option(command, decode.draft_p_min);
   command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
       ->capture_default_str();
   command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();

@@ -21,6 +21,7 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 size_t parse_bytes(const std::string& text, const char* option);
 EngineOptions engine_options(const ModelOptions& options);
 void add_draft_option(CLI::App& command, std::string& precision);  // --draft-precision
+void add_p_min_option(CLI::App& command, double& p_min);           // --draft-p-min
 DraftPrecision parse_draft_precision(const std::string& name);
 
 // Exact in JSON numbers too. Checked as text: CLI11 would wrap -1 around.

@@ -19,7 +19,8 @@ std::string stats_text(const Answer& answer, const DecodeOptions& decode) {
                       stats.nfe, stats.tokens_per_nfe());
   if (stats.fused > 0) text += fmt::format(", {} of {} rounds fused", stats.fused, stats.rounds);
   if (decode.kind != DecoderKind::autoregressive && decode.kind != DecoderKind::masked_diffusion)
-    text += fmt::format(", {:.1f} accepted per round", stats.accepted_per_round());
+    text += fmt::format(", {:.1f} accepted per round, {:.1f} verified", stats.accepted_per_round(),
+                        stats.verified_per_round());
   text += fmt::format(
       "\nprompt {} tokens ({} of pictures, {} reused); encode {:.0f} ms, prefill {:.0f} ms, decode {:.0f} "
       "ms; peak memory {}",

@@ -34,9 +34,9 @@ DVLM_API dvlm_engine* dvlm_open(const char* folder, const char* options, char** 
 DVLM_API void dvlm_close(dvlm_engine* engine);
 
 /* `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder" ("ar", "mdm", "spec",
- * "fused", "auto"), "block_size", "branches", "threshold", "sub_block", "max_tokens", "temperature", "top_k",
- * "top_p", "seed", "min_pixels", "max_pixels", "add_vision_id". An unknown key is an error. Returns the JSON
- * object that `dvlm run --json` prints (docs/cli.md). */
+ * "fused", "auto"), "block_size", "branches", "draft_p_min", "threshold", "sub_block", "max_tokens",
+ * "temperature", "top_k", "top_p", "seed", "min_pixels", "max_pixels", "add_vision_id". An unknown key is an
+ * error. Returns the JSON object that `dvlm run --json` prints (docs/cli.md). */
 DVLM_API char* dvlm_generate(dvlm_engine* engine, const char* request, const dvlm_frame* frames,
                              size_t frame_count, dvlm_on_text on_text, void* user, char** error);
 

@@ -1,6 +1,7 @@
 #include "decode/block_chooser.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "core/error.h"
@@ -13,10 +14,52 @@ constexpr double kForget = 0.93;  // of the evidence at a place, per new piece
 constexpr double kPriorSeen = 2;
 constexpr int kProbe = 48;  // steps without a draft after which one is tried again
 constexpr int kBranches[] = {1, 2, 3, 4, 6, 8};
+constexpr double kDecibels = 5;  // of the odds of a draft, that share their evidence
+constexpr double kLeastDecibels = -10;
 
 void add(double right, auto& evidence) {
   evidence.right = kForget * evidence.right + right;
   evidence.seen = kForget * evidence.seen + 1;
+}
+
+double believed(const auto& evidence, double prior) {
+  return (evidence.right + kPriorSeen * prior) / (evidence.seen + kPriorSeen);
+}
+
+// Of the 11 that DraftHistory has.
+size_t bucket(float confidence) {
+  const double p = static_cast<double>(confidence), decibels = 10 * std::log10(p / (1 - p));
+  return static_cast<size_t>(std::clamp((decibels - kLeastDecibels) / kDecibels, 0.0, 10.0));
+}
+
+// [i]: the probability that verification ends with i + 1 right inputs.
+std::vector<double> ends(const std::vector<double>& chances) {
+  std::vector<double> out;
+  double reached = 1;
+  for (const double right : chances) {
+    out.push_back(reached * (1 - right));
+    reached *= right;
+  }
+  out.push_back(reached);
+  return out;
+}
+
+std::vector<int> likeliest(const std::vector<double>& ends, int count) {
+  std::vector<int> places(ends.size());
+  std::iota(places.begin(), places.end(), 1);
+  std::stable_sort(places.begin(), places.end(), [&](int a, int b) {
+    return ends[static_cast<size_t>(a - 1)] > ends[static_cast<size_t>(b - 1)];
+  });
+  places.resize(std::min(places.size(), static_cast<size_t>(count)));
+  std::sort(places.begin(), places.end());
+  return places;
+}
+
+// What `count` places leave out at best.
+double uncovered(const std::vector<double>& ends, int count) {
+  double sum = 1;
+  for (const int place : likeliest(ends, count)) sum -= ends[static_cast<size_t>(place - 1)];
+  return sum;
 }
 
 }  // namespace
@@ -31,78 +74,75 @@ double CostCurve::of(int rows) const {
   return below->second + share * (above->second - below->second);
 }
 
-void DraftHistory::record(int block, int accepted, bool cut) {
-  for (int i = 1; i < block && i <= accepted + (cut ? 0 : 1); ++i) {
-    const double right = i <= accepted ? 1 : 0;
-    add(right, places_[static_cast<size_t>(i)]);
-    add(right, all_);
+void DraftHistory::record(std::span<const float> confidences, int right, bool cut) {
+  constexpr int kEnds = 2;
+  const double by_place = uncovered(ends(chances_by_place(static_cast<int>(confidences.size()) + 1)), kEnds);
+  if (by_place > 0.01) add(uncovered(ends(chances(confidences)), kEnds) / by_place, left_out_);
+  for (int i = 1; i <= std::ssize(confidences) && i <= right + (cut ? 0 : 1); ++i) {
+    const double one = i <= right ? 1 : 0;
+    add(one, places_[static_cast<size_t>(i)]);
+    add(one, all_);
+    add(one, sure_[bucket(confidences[static_cast<size_t>(i - 1)])]);
   }
 }
 
-double DraftHistory::chance(int draft, double prior) const {
-  const double common = (all_.right + kPriorSeen * prior) / (all_.seen + kPriorSeen);
-  const Evidence& place = places_[static_cast<size_t>(draft)];
-  return (place.right + kPriorSeen * common) / (place.seen + kPriorSeen);
+double DraftHistory::chance_at(int draft) const {
+  return believed(places_[static_cast<size_t>(draft)], believed(all_, prior_));
 }
 
-double DraftHistory::tokens(int block, double prior) const {
-  double tokens = 1, reached = 1;
-  for (int i = 1; i < block; ++i) {
-    reached *= chance(i, prior);
-    tokens += reached;
-  }
-  return tokens;
+double DraftHistory::chance(float confidence) const {
+  return believed(sure_[bucket(confidence)], static_cast<double>(confidence));
 }
 
-std::vector<double> DraftHistory::ends(int block, double prior) const {
+std::vector<double> DraftHistory::chances_by_place(int block) const {
   std::vector<double> out;
-  double reached = 1;
-  for (int i = 1; i <= block; ++i) {
-    const double right = i < block ? chance(i, prior) : 0;
-    out.push_back(reached * (1 - right));
-    reached *= right;
-  }
+  for (int i = 1; i < block; ++i) out.push_back(chance_at(i));
   return out;
 }
 
-std::vector<int> DraftHistory::likely_ends(int block, int count, double prior) const {
-  const std::vector<double> probability = ends(block, prior);
-  std::vector<int> places(probability.size());
-  std::iota(places.begin(), places.end(), 1);
-  std::stable_sort(places.begin(), places.end(), [&](int a, int b) {
-    return probability[static_cast<size_t>(a - 1)] > probability[static_cast<size_t>(b - 1)];
-  });
-  places.resize(std::min(places.size(), static_cast<size_t>(count)));
-  std::sort(places.begin(), places.end());
-  return places;
+std::vector<double> DraftHistory::chances(std::span<const float> confidences) const {
+  std::vector<double> out;
+  for (const float confidence : confidences) out.push_back(chance(confidence));
+  return out;
 }
 
-double DraftHistory::covered(int block, int count, double prior) const {
-  const std::vector<double> probability = ends(block, prior);
-  double sum = 0;
-  for (const int place : likely_ends(block, count, prior)) sum += probability[static_cast<size_t>(place - 1)];
-  return sum;
+double DraftHistory::tokens(int block) const {
+  double tokens = 1, reached = 1;
+  for (const double right : chances_by_place(block)) tokens += reached *= right;
+  return tokens;
+}
+
+double DraftHistory::covered(int block, int count) const {
+  return 1 - uncovered(ends(chances_by_place(block)), count) * believed(left_out_, 1);
+}
+
+std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, int count) const {
+  return likeliest(ends(chances(confidences)), count);
 }
 
 BlockChooser::BlockChooser(PassCosts costs, int largest)
-    : costs_(std::move(costs)), largest_(std::max(1, largest)), drafted_(largest_), branched_(largest_) {}
+    : costs_(std::move(costs)),
+      largest_(std::max(1, largest)),
+      drafted_(largest_, kPriorChance),
+      branched_(largest_, kPriorBranchChance) {}
 
 double BlockChooser::rate(RoundPlan plan) const {
   const int block = plan.block;
   if (block == 1) return 1 / exact(1);
-  if (plan.branches == 0) return drafted_.tokens(block, kPriorChance) / (draft(block) + exact(block));
+  if (plan.branches == 0) return drafted_.tokens(block) / (draft(block) + exact(block));
   // An end without a branch costs a pass that verifies one token and drafts.
-  const double missed = 1 - branched_.covered(block, plan.branches, kPriorBranchChance);
-  const double tokens = branched_.tokens(block, kPriorBranchChance) + missed;
+  const double missed = 1 - branched_.covered(block, plan.branches);
+  const double tokens = branched_.tokens(block) + missed;
   return tokens / (exact(block + plan.branches * (block - 1)) + missed * exact(block));
 }
 
 RoundPlan BlockChooser::choose(int limit) {
   const int largest = std::min(largest_, limit);
-  RoundPlan best, best_draft;
+  RoundPlan best{1, 0, rate({})}, best_draft;
   const auto consider = [&](RoundPlan plan) {
-    if (rate(plan) > rate(best)) best = plan;
-    if (best_draft.block == 1 || rate(plan) > rate(best_draft)) best_draft = plan;
+    plan.rate = rate(plan);
+    if (plan.rate > best.rate) best = plan;
+    if (plan.rate > best_draft.rate) best_draft = plan;
   };
   for (int block = 2; block <= largest;
        block = block < largest ? std::min(2 * block, largest) : largest + 1) {
@@ -114,12 +154,28 @@ RoundPlan BlockChooser::choose(int limit) {
   }
   if (best.block > 1 || ++steps_alone_ < kProbe) return best;
   steps_alone_ = 0;
+  best_draft.rate = best.rate;
   return best_draft;
 }
 
-void BlockChooser::record(int block, int accepted, bool cut, bool branch) {
-  if (block > 1) steps_alone_ = 0;
-  (branch ? branched_ : drafted_).record(block, accepted, cut);
+int BlockChooser::worth_verifying(std::span<const float> confidences, const RoundPlan& plan,
+                                  bool branch) const {
+  const DraftHistory& history = branch ? branched_ : drafted_;
+  const int beside = plan.branches * (plan.block - 1);
+  int best = 1, inputs = 1;
+  double reached = 1, tokens = 1, most = tokens - plan.rate * exact(1 + beside);
+  for (const float confidence : confidences) {
+    reached *= history.chance(confidence);
+    tokens += reached;
+    const double gain = tokens - plan.rate * exact(++inputs + beside);
+    if (gain > most) most = gain, best = inputs;
+  }
+  return best;
+}
+
+void BlockChooser::record(std::span<const float> confidences, int right, bool cut, bool branch) {
+  if (!confidences.empty()) steps_alone_ = 0;
+  (branch ? branched_ : drafted_).record(confidences, right, cut);
 }
 
 }  // namespace dvlm

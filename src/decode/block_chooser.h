@@ -1,7 +1,10 @@
-// How much to draft next, and how: what drafts have been worth so far against what passes cost on this
-// machine. The text does not depend on it (speculation is lossless), only the speed.
+// How much to draft next, and how, and how much of a draft to verify: what drafts have been worth so far
+// against what passes cost on this machine. The text does not depend on it (speculation is lossless), only
+// the speed.
 #pragma once
+#include <array>
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -19,32 +22,45 @@ struct PassCosts {
   CostCurve exact, draft;  // of passes that decide, and of those that only draft
 };
 
-// How often drafts were right, by their place in the block, given that those before them were; older ones
-// count less.
+// How often drafts were right, given that those before them were; older ones count less. By their place in
+// the block, for what is not drafted yet, and by the model's confidence in them, its probability of the
+// drafted token. Draft i = 1, 2, ... of a block stands behind i inputs, of which the first is known to be
+// right.
 class DraftHistory {
  public:
-  explicit DraftHistory(int largest) : places_(static_cast<size_t>(largest)) {}
+  // `prior`: the chance of a draft without evidence.
+  DraftHistory(int largest, double prior) : prior_(prior), places_(static_cast<size_t>(largest)) {}
 
-  // A block of `block` tokens, the known first one included, was verified and its first `accepted` drafts
-  // were right; `cut`: the text ended there, which says nothing about the next draft.
-  void record(int block, int accepted, bool cut);
-  // Of draft i = 1, 2, ..., when those before it are right. `prior`: what to believe without evidence.
-  double chance(int draft, double prior) const;
-  // Tokens that verifying a block gives: the drafts that are right and one more.
-  double tokens(int block, double prior) const;
-  // Places 1 to `block` at which verification most probably ends (that many inputs are right), at most
-  // `count`, ascending.
-  std::vector<int> likely_ends(int block, int count, double prior) const;
-  // The probability that it ends at one of `count` such places.
-  double covered(int block, int count, double prior) const;
+  // Of a block with these confidences in its drafts, the first `right` were right; `cut`: nobody knows about
+  // the next one, else it was wrong.
+  void record(std::span<const float> confidences, int right, bool cut);
+
+  // Tokens that verifying a block of `block` gives: the drafts that are right and one more.
+  double tokens(int block) const;
+  // The probability that verification ends at one of the `count` places that likely_ends() will tell.
+  double covered(int block, int count) const;
+
+  // Of a draft, when those before it are right.
+  double chance(float confidence) const;
+  // Places, 1 to one more than there are drafts, at which verification most probably ends (that many inputs
+  // are right), at most `count`, ascending.
+  std::vector<int> likely_ends(std::span<const float> confidences, int count) const;
 
  private:
   struct Evidence {
     double right = 0, seen = 0;
   };
-  std::vector<double> ends(int block, double prior) const;  // [i]: probability of i + 1
+  double chance_at(int draft) const;
+  std::vector<double> chances_by_place(int block) const;
+  std::vector<double> chances(std::span<const float> confidences) const;
+
+  double prior_;
   std::vector<Evidence> places_;
   Evidence all_;
+  std::array<Evidence, 11> sure_;  // by confidence
+  // What the ends that confidence calls likely leave out, as a share of what those that places call likely
+  // do.
+  Evidence left_out_;
 };
 
 // Without evidence: of drafts that know the token before them, and of drafts made beside its verification.
@@ -53,6 +69,7 @@ constexpr double kPriorChance = 0.8, kPriorBranchChance = 0.7;
 struct RoundPlan {
   int block = 1;     // tokens of the next draft, its first token included; 1: none
   int branches = 0;  // 0: a pass of its own drafts; else one pass verifies and drafts for so many outcomes
+  double rate = 0;   // tokens per unit of time that the best plan promises
 };
 
 class BlockChooser {
@@ -65,8 +82,13 @@ class BlockChooser {
   // So many texts share each pass from now on, each with its own rows.
   void set_sharing(int texts) { sharing_ = texts; }
 
-  // See DraftHistory; `branch`: the draft was made beside the verification of its predecessors.
-  void record(int block, int accepted, bool cut, bool branch);
+  // How many inputs of a drafted block to verify, the known first one included, in a pass that also has the
+  // plan's branches: as long as more of them gain more tokens than the same time would give elsewhere.
+  // `branch`: the draft was made beside the verification of its predecessors.
+  int worth_verifying(std::span<const float> confidences, const RoundPlan& plan, bool branch) const;
+
+  // See DraftHistory.
+  void record(std::span<const float> confidences, int right, bool cut, bool branch);
   const DraftHistory& branches() const { return branched_; }
 
  private:

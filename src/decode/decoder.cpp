@@ -15,12 +15,19 @@ double DecodeStats::accepted_per_round() const {
   return rounds > 0 ? static_cast<double>(tokens - 1) / rounds : 0;
 }
 
+double DecodeStats::verified_per_round() const {
+  return rounds > 0 ? static_cast<double>(verified) / rounds : 0;
+}
+
 std::string DecodeOptions::problem() const {
   constexpr int kMaxBlock = 1024;
   if (max_tokens < 1) return fmt::format("max_tokens must be at least 1, not {}", max_tokens);
   if (block_size < 1 || block_size > kMaxBlock)
     return fmt::format("block_size must be 1 to {}, not {}", kMaxBlock, block_size);
   if (branches < 1) return fmt::format("branches must be at least 1, not {}", branches);
+  if (!(draft_p_min >= 0 && draft_p_min <= kMostDraftPMin))
+    return fmt::format("draft_p_min must be 0 (verify every draft) to {}, not {}", kMostDraftPMin,
+                       draft_p_min);
   if (logprobs >= 0 && kind == DecoderKind::masked_diffusion)
     return "masked diffusion has no probabilities to report: its tokens are not chosen one after the other; "
            "use another decoder or leave logprobs out";

@@ -48,12 +48,17 @@ struct PassRecord {
   int emitted = 0;             // tokens that the pass added to the text
 };
 
+constexpr double kMostDraftPMin = 0.999;
+
 struct DecodeOptions {
   DecoderKind kind = DecoderKind::speculative;
   int block_size = 32;     // tokens per draft, including the known first one; automatic: at most
   double threshold = 0.9;  // tau of masked diffusion
   int sub_block = 8;       // masked diffusion: tokens denoised together, left to right
   int branches = 4;        // fused: numbers of right drafts that a pass prepares for; block_size: all
+  // Speculation verifies no draft that is less probable than this to be right together with all before it,
+  // going by the model's own probabilities. 0 (all) to kMostDraftPMin
+  double draft_p_min = 0;
   int max_tokens = 512;
   SamplingOptions sampling = {};
   int logprobs = -1;        // alternatives reported with every token; -1: no probabilities at all
@@ -81,13 +86,15 @@ struct Prompt {
 
 struct DecodeStats {
   int prefill_passes = 0;
-  int nfe = 0;     // passes after prefill
-  int rounds = 0;  // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
-  int tokens = 0;  // emitted, stop token included
-  int fused = 0;   // rounds whose verifying pass also drafted
-  std::map<int, int> blocks;          // automatic: rounds by block size
+  int nfe = 0;       // passes after prefill
+  int rounds = 0;    // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
+  int tokens = 0;    // emitted, stop token included
+  int fused = 0;     // rounds whose verifying pass also drafted
+  int verified = 0;  // speculative: tokens of blocks that were verified, the known first ones included
+  std::map<int, int> blocks;          // automatic: rounds by block size, as drafted
   double tokens_per_nfe() const;      // tokens after the first, which prefill gives, per pass
   double accepted_per_round() const;  // the same per round
+  double verified_per_round() const;
 };
 
 class Decoder {

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "kernels/elementwise.h"
 
 namespace dvlm {
 namespace {
@@ -84,13 +85,12 @@ float probability(std::span<const float> logits, TokenId id) {
   DVLM_ASSERT(id >= 0 && static_cast<size_t>(id) < logits.size());
   const float best = highest(logits);
   if (best == kLowest) fail_empty();
-  // The limit for infinite logits: they share everything.
-  const auto weight = [best](float x) {
-    return std::isinf(best) ? (x == best ? 1.0f : 0.0f) : std::exp(x - best);
-  };
-  double sum = 0;
-  for (const float x : logits) sum += static_cast<double>(weight(x));
-  return static_cast<float>(static_cast<double>(weight(logits[static_cast<size_t>(id)])) / sum);
+  const float x = logits[static_cast<size_t>(id)];
+  if (std::isinf(best)) {  // the limit: infinite logits share everything
+    return x == best ? 1 / static_cast<float>(std::count(logits.begin(), logits.end(), best)) : 0;
+  }
+  return static_cast<float>(std::exp(static_cast<double>(x) - static_cast<double>(best)) /
+                            exponential_sum(logits, best));
 }
 
 TokenChance token_chance(std::span<const float> logits, TokenId id, int top) {

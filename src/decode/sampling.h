@@ -43,7 +43,7 @@ class Sampler {
   std::vector<std::pair<float, TokenId>> heap_;
 };
 
-// softmax(logits)[id] in float.
+// softmax(logits)[id] in float. Throws Error for rows that argmax refuses.
 float probability(std::span<const float> logits, TokenId id);
 
 // log(softmax(logits)[id]) and the `top` most probable tokens, the lower id first among equals; logarithms

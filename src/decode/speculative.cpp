@@ -1,7 +1,7 @@
 // Self-speculation. A bidirectional pass drafts a block and a causal pass over the same tokens verifies it
 // (linear, spec 7.3); or the verifying pass carries, for the most probable numbers of right drafts, masks
 // that draft what would follow (fused, spec 7.4, pruned). Every emitted token is what the causal rows pick
-// behind an accepted prefix, so the text is AR's.
+// behind an accepted prefix, so the text is AR's, however much of a draft is verified.
 #include <algorithm>
 #include <numeric>
 
@@ -18,7 +18,8 @@ class Speculative final : public DecoderBase {
   Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
       : DecoderBase(prompt, sequence, options),
         chooser_(options.kind == DecoderKind::automatic ? options.chooser : nullptr),
-        history_(options.block_size),
+        judged_(chooser_ || options.kind == DecoderKind::fused || options.draft_p_min > 0),
+        history_(options.block_size, kPriorBranchChance),
         masks_(static_cast<size_t>(options.block_size), options.mask_token),
         every_row_(masks_.size()) {
     std::iota(every_row_.begin(), every_row_.end(), 0);
@@ -32,13 +33,13 @@ class Speculative final : public DecoderBase {
 
   void plan() override {
     if (!drafted_) begin_round();
-    const auto rows = std::span<const int>(every_row_).first(block_.size());
     branches_.clear();
     if (!drafted_) {  // row i drafts the token behind it, so the last row's logits are of no use
-      set_pass(PassKind::draft, block_, rows.first(rows.size() - 1));
+      set_pass(PassKind::draft, block_, std::span<const int>(every_row_).first(block_.size() - 1));
       return;
     }
-    set_pass(PassKind::verify, block_, rows);
+    trim();
+    set_pass(PassKind::verify, block_, std::span<const int>(every_row_).first(block_.size()));
     add_branches();
   }
 
@@ -52,16 +53,36 @@ class Speculative final : public DecoderBase {
     drafted_ = block_.size() > 1 || plan_.branches > 0 || plan_.block == 1;
     if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), options_.mask_token);
     block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
+    if (drafted_) confidences_.resize(judged_ ? block_.size() - 1 : 0);
     ++stats_.rounds;
     if (chooser_) ++stats_.blocks[static_cast<int>(block_.size())];
+  }
+
+  // Leaves out drafts at the end of the block that are not worth a row.
+  void trim() {
+    left_out_ = kNothing;
+    if (!judged_) return;
+    size_t inputs = 1;
+    double reached = 1;
+    for (const float confidence : confidences_) {
+      reached *= static_cast<double>(confidence);
+      if (reached < options_.draft_p_min) break;
+      ++inputs;
+    }
+    if (chooser_)
+      inputs =
+          std::min(inputs, static_cast<size_t>(chooser_->worth_verifying(confidences_, plan_, branched_)));
+    if (inputs == block_.size()) return;
+    left_out_ = block_[inputs];
+    block_.resize(inputs);
   }
 
   void add_branches() {
     if (plan_.branches == 0) return;
     const int size = static_cast<int>(block_.size());
-    const DraftHistory& history = chooser_ ? chooser_->branches() : history_;
+    const auto verified = std::span<const float>(confidences_).first(block_.size() - 1);
     int row = size;
-    for (const int accepted : history.likely_ends(size, plan_.branches, kPriorBranchChance)) {
+    for (const int accepted : history().likely_ends(verified, plan_.branches)) {
       const int masks = std::min(plan_.block, remaining() - accepted) - 1;
       if (masks < 1 || row + masks > kMostRows) continue;
       add_branch(std::span<const TokenId>(masks_).first(static_cast<size_t>(masks)), accepted,
@@ -85,9 +106,13 @@ class Speculative final : public DecoderBase {
   // will use at the same position: the likelier a match.
   void draft(const Logits& logits, int first_row, int count) {
     block_.resize(1);
+    confidences_.clear();
     for (int i = 1; i <= count; ++i) {
       try {
-        block_.push_back(sampler_.pick(logits.row(first_row + i - 1), committed() + i, draft_ban()));
+        const auto row = logits.row(first_row + i - 1);
+        const TokenId token = sampler_.pick(row, committed() + i, draft_ban());
+        if (judged_) confidences_.push_back(probability(row, token));
+        block_.push_back(token);
       } catch (const Error&) {
         break;  // NaN where nothing is decided only makes the draft shorter
       }
@@ -101,19 +126,22 @@ class Speculative final : public DecoderBase {
     while (going && matches && accepted < size) {
       last_ = sampler_.pick(logits.row(accepted), start + accepted + 1);
       ++accepted;
-      matches = accepted < size && last_ == block_[static_cast<size_t>(accepted)];
+      matches = last_ == (accepted < size ? block_[static_cast<size_t>(accepted)] : left_out_);
       going = emit(last_, logits.row(accepted - 1));
     }
     sequence_.truncate(start + accepted);
-    // Where the text ended with a draft that was right, the next one was never judged.
+    // The last row also tells about the first draft that was left out. Where rows or the text ended with a
+    // draft that was right, the next one was never judged.
     const int right = accepted - 1 + (matches ? 1 : 0);
     if (chooser_)
-      chooser_->record(size, right, matches, branched_);
+      chooser_->record(confidences_, right, matches, branched_);
     else
-      history_.record(size, right, matches);
+      history_.record(confidences_, right, matches);
     stats_.fused += !branches_.empty();
+    stats_.verified += size;
     record_block(block_, accepted);
     block_.assign(1, last_);
+    confidences_.clear();
     const auto branch = std::find_if(branches_.begin(), branches_.end(),
                                      [&](const Branch& b) { return b.accepted == accepted; });
     branched_ = going && branch != branches_.end();
@@ -121,13 +149,20 @@ class Speculative final : public DecoderBase {
     drafted_ = false;
   }
 
+  const DraftHistory& history() const { return chooser_ ? chooser_->branches() : history_; }
+
+  static constexpr TokenId kNothing = -1;
+
   std::shared_ptr<BlockChooser> chooser_;  // or null: rounds of one kind
-  DraftHistory history_;                   // without a chooser: of this text
+  const bool judged_;                      // drafts, by their confidence
+  DraftHistory history_;                   // without a chooser: of this text's branches
   RoundPlan plan_;
-  std::vector<TokenId> block_;    // last_ and its draft, when there is one
-  bool drafted_ = false;          // block_ waits for verification
-  bool branched_ = false;         // its draft was made by a branch
-  std::vector<Branch> branches_;  // of the pass that runs
+  std::vector<TokenId> block_;      // last_ and its draft, when there is one
+  std::vector<float> confidences_;  // in each draft that was made, when they are judged
+  TokenId left_out_ = kNothing;     // the first draft that is not verified
+  bool drafted_ = false;            // block_ waits for verification
+  bool branched_ = false;           // its draft was made by a branch
+  std::vector<Branch> branches_;    // of the pass that runs
   const std::vector<TokenId> masks_;
   std::vector<int> every_row_;
 };

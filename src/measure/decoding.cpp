@@ -29,6 +29,7 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
   timing.nfe += decoder->stats().nfe;
   timing.rounds += decoder->stats().rounds;
   timing.fused += decoder->stats().fused;
+  timing.verified += decoder->stats().verified;
   for (const auto& [block, rounds] : decoder->stats().blocks) timing.blocks[block] += rounds;
 }
 
@@ -60,6 +61,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
         const DecodeOptions decode{.kind = kind,
                                    .block_size = block,
                                    .branches = options.branches,
+                                   .draft_p_min = options.draft_p_min,
                                    .mask_token = kReplayMask,
                                    .chooser = chooser};
         const int shown = kind == DecoderKind::autoregressive ? 1 : block;

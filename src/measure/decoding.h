@@ -8,7 +8,7 @@ struct DecodeTiming {
   std::string precision;  // "bf16" or "fp8"
   std::string decoder;    // "ar", "spec", "fused" or "auto"
   int block_size = 1;     // automatic: the most it may take
-  int tokens = 0, nfe = 0, rounds = 0, fused = 0;
+  int tokens = 0, nfe = 0, rounds = 0, fused = 0, verified = 0;
   double ms = 0;              // decoding alone, without prefill
   std::map<int, int> blocks;  // automatic: rounds by block size
   double tokens_per_s() const { return ms > 0 ? 1000 * tokens / ms : 0; }
@@ -22,6 +22,7 @@ struct DecodeBenchOptions {
   std::vector<int> blocks = {8, 16, 32};  // of spec and fused; auto may take any up to the largest
   int prompt = 256;                       // tokens before the answer
   int branches = 4;                       // of fused
+  double draft_p_min = 0;                 // see DecodeOptions
   int max_tokens = 64;                    // of each answer
   size_t answers = 4;                     // at most
 };

@@ -1,6 +1,7 @@
 #include "measure/replay.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "checkpoint/json.h"
@@ -8,11 +9,15 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "decode/sampling.h"
 #include "engine/prompt.h"
 
 namespace dvlm {
 
 namespace {
+
+// In files, odds are printable ASCII characters, from ' ' up.
+constexpr long kLeastOdds = -30, kMostOdds = kLeastOdds + ('~' - ' ');
 
 TokenId likeliest(std::span<const float> logits, TokenId banned, int valid) {
   TokenId best = banned == 0 ? 1 : 0;
@@ -20,6 +25,12 @@ TokenId likeliest(std::span<const float> logits, TokenId banned, int valid) {
     if (id != banned && logits[id] > logits[best]) best = id;
   }
   return best;
+}
+
+// Ten times the decimal logarithm of p / (1 - p), in the range that write_acceptance() has characters for.
+int8_t odds_of(float probability) {
+  const double p = std::clamp(static_cast<double>(probability), 1e-12, 1 - 1e-12);
+  return static_cast<int8_t>(std::clamp(std::lround(10 * std::log10(p / (1 - p))), kLeastOdds, kMostOdds));
 }
 
 // One example's prompt and answer in a sequence that grows token by token.
@@ -39,13 +50,14 @@ class Recorder {
   }
 
   RecordedAnswer record(const std::vector<int>& blocks) {
-    RecordedAnswer out{static_cast<int>(answer_.size()), {}, {}};
+    RecordedAnswer out{.tokens = static_cast<int>(answer_.size())};
     for (size_t p = 1; p < answer_.size(); ++p) {
       for (const int block : blocks) {
         std::vector<TokenId> tokens(static_cast<size_t>(block), mask_);
-        out.branched[block].push_back(drafts_right(p, std::span(tokens).subspan(1), false));
+        out.branched[block].push_back(
+            drafts_right(p, std::span(tokens).subspan(1), false, out.branched_odds[block]));
         tokens[0] = answer_[p - 1];
-        out.accepted[block].push_back(drafts_right(p, tokens, true));
+        out.accepted[block].push_back(drafts_right(p, tokens, true, out.accepted_odds[block]));
       }
       run({&answer_[p - 1], 1}, Visibility::causal, false, {});
     }
@@ -98,15 +110,17 @@ class Recorder {
   }
 
   // Of the drafts for tokens p and on that a bidirectional pass over a block makes, which knows its first
-  // token or, as a branch, is masks alone.
-  int drafts_right(size_t p, std::span<const TokenId> tokens, bool known_first) {
+  // token or, as a branch, is masks alone. Adds the odds of all of them.
+  int drafts_right(size_t p, std::span<const TokenId> tokens, bool known_first, std::vector<int8_t>& odds) {
     std::vector<int> rows(tokens.size() - (known_first ? 1 : 0));
     std::iota(rows.begin(), rows.end(), 0);
     const Logits logits = run(tokens, Visibility::bidirectional, known_first, rows);
     int right = 0;
-    while (right < logits.rows && p + static_cast<size_t>(right) < answer_.size() &&
-           likeliest(logits.row(right), mask_, valid_) == answer_[p + static_cast<size_t>(right)]) {
-      ++right;
+    for (int i = 0; i < logits.rows; ++i) {
+      const TokenId draft = likeliest(logits.row(i), mask_, valid_);
+      const size_t place = p + static_cast<size_t>(i);
+      if (right == i && place < answer_.size() && draft == answer_[place]) ++right;
+      odds.push_back(odds_of(probability(logits.row(i), draft)));
     }
     return right;
   }
@@ -142,11 +156,22 @@ void write_acceptance(const std::filesystem::path& file, const std::vector<Recor
     for (const auto& [block, counts] : right) out[std::to_string(block)] = counts;
     return out;
   };
+  const auto odds_by_block = [](const RecordedAnswer::Odds& odds) {
+    nlohmann::ordered_json out = nlohmann::ordered_json::object();
+    for (const auto& [block, decibels] : odds) {
+      std::string text;
+      for (const int8_t db : decibels) text += static_cast<char>(' ' + db - kLeastOdds);
+      out[std::to_string(block)] = text;
+    }
+    return out;
+  };
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   for (const RecordedAnswer& answer : answers) {
     json.push_back({{"tokens", answer.tokens},
                     {"accepted", by_block(answer.accepted)},
-                    {"branched", by_block(answer.branched)}});
+                    {"branched", by_block(answer.branched)},
+                    {"accepted_odds", odds_by_block(answer.accepted_odds)},
+                    {"branched_odds", odds_by_block(answer.branched_odds)}});
   }
   write_file(file, json.dump() + "\n");
 }
@@ -167,6 +192,23 @@ RecordedAnswer::RightDrafts read_right_drafts(const JsonObject& blocks, int toke
   return out;
 }
 
+RecordedAnswer::Odds read_odds(const JsonObject& blocks, const RecordedAnswer::RightDrafts& right,
+                               const std::string& file) {
+  RecordedAnswer::Odds out;
+  for (const auto& [block, counts] : right) {
+    const std::string text = blocks.string(std::to_string(block).c_str(), "");
+    if (text.size() != counts.size() * static_cast<size_t>(block - 1))
+      fail("{}: block {} of an answer has the odds of {} drafts, expected {}", file, block, text.size(),
+           counts.size() * static_cast<size_t>(block - 1));
+    for (const char c : text) {
+      if (c < ' ' || c > '~')
+        fail("{}: the odds of block {} hold a character that stands for none", file, block);
+      out[block].push_back(static_cast<int8_t>(c - ' ' + kLeastOdds));
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
@@ -175,11 +217,15 @@ std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
   std::vector<RecordedAnswer> out;
   for (const nlohmann::json& entry : json) {
     const JsonObject object(entry, file.string());
-    RecordedAnswer answer{static_cast<int>(object.integer("tokens", 2, 1 << 20)), {}, {}};
+    RecordedAnswer answer{.tokens = static_cast<int>(object.integer("tokens", 2, 1 << 20))};
     answer.accepted = read_right_drafts(object.object("accepted"), answer.tokens, file.string());
     if (object.has("branched"))
       answer.branched = read_right_drafts(object.object("branched"), answer.tokens, file.string());
     if (answer.accepted.empty()) fail("{}: an answer has no blocks", file.string());
+    if (object.has("accepted_odds"))
+      answer.accepted_odds = read_odds(object.object("accepted_odds"), answer.accepted, file.string());
+    if (object.has("branched_odds"))
+      answer.branched_odds = read_odds(object.object("branched_odds"), answer.branched, file.string());
     out.push_back(std::move(answer));
   }
   return out;
@@ -192,17 +238,20 @@ Prompt replay_prompt(int length) {
   return prompt;
 }
 
-// `next`: place in the answer of the first token that the draft may get right.
-int ReplayModel::right_drafts(const RecordedAnswer& answer, const Segment& draft, int next) {
-  const bool branch = draft.parent >= 0;
-  const auto& recorded = branch ? answer.branched : answer.accepted;
-  if (recorded.empty())
-    fail("the recording holds no drafts of branches: make it anew with dvlm bench record");
-  const int block = static_cast<int>(draft.tokens.size()) + (branch ? 1 : 0);
-  auto found = recorded.lower_bound(block);
-  if (found == recorded.end()) --found;
-  const auto at = static_cast<size_t>(next - 1);
-  return at < found->second.size() ? std::min(found->second[at], block - 1) : 0;
+ReplayModel::Drafts ReplayModel::recorded(const RecordedAnswer& answer, const Segment& segment, int next) {
+  const bool branch = segment.parent >= 0;
+  const auto& right = branch ? answer.branched : answer.accepted;
+  const auto& odds = branch ? answer.branched_odds : answer.accepted_odds;
+  if (right.empty()) fail("the recording holds no drafts of branches: make it anew with dvlm bench record");
+  const int block = static_cast<int>(segment.tokens.size()) + (branch ? 1 : 0);
+  auto found = right.lower_bound(block);
+  if (found == right.end()) --found;
+  const auto at = static_cast<size_t>(next - 1), drafts = static_cast<size_t>(found->first - 1);
+  if (at >= found->second.size()) return {};
+  const auto surety = odds.find(found->first);
+  return {std::min(found->second[at], block - 1),
+          surety == odds.end() ? std::span<const int8_t>{}
+                               : std::span(surety->second).subspan(at * drafts, drafts)};
 }
 
 Logits ReplayModel::forward(std::span<const Segment> segments) {
@@ -211,12 +260,21 @@ Logits ReplayModel::forward(std::span<const Segment> segments) {
   for (const Segment& segment : segments) {
     const int next = segment.context + segment.parent_tokens + 1 - prompt_;  // place of what row 0 predicts
     const bool draft = segment.visibility == Visibility::bidirectional;
-    const int right = draft ? right_drafts(*answers_.at(segment.sequence), segment, next) : 0;
+    const Drafts drafts = draft ? recorded(*answers_.at(segment.sequence), segment, next) : Drafts{};
     for (const int row : segment.logit_rows) {
       const std::span<const float> values = logits.row(at++);
-      const bool wrong = draft && row >= right;
       // The inner model's buffer: it is ours until the next pass.
-      const_cast<float&>(values[static_cast<size_t>(token(next + row + (wrong ? 1 : 0)))]) = 1e9f;
+      const std::span<float> ours(const_cast<float*>(values.data()), values.size());
+      const bool wrong = draft && row >= drafts.right;
+      float& said = ours[static_cast<size_t>(token(next + row + (wrong ? 1 : 0)))];
+      if (row >= std::ssize(drafts.odds)) {
+        said = 1e9f;
+        continue;
+      }
+      std::fill(ours.begin(), ours.end(), 0.0f);
+      const double odds = std::pow(10, drafts.odds[static_cast<size_t>(row)] / 10.0);
+      // At least what makes it the favourite.
+      said = std::max(1e-3f, static_cast<float>(std::log(odds * static_cast<double>(ours.size() - 1))));
     }
   }
   return logits;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,12 @@ struct RecordedAnswer {
   int tokens = 0;
   // By block size, for p = 1 .. tokens - 1: so many drafts for tokens p and on were right.
   using RightDrafts = std::map<int, std::vector<int>>;  // [p - 1]
-  RightDrafts accepted;                                 // of a block that began with token p - 1
-  RightDrafts branched;  // of a branch, which saw the tokens before p - 1; empty: not recorded
+  RightDrafts accepted = {};                            // of a block that began with token p - 1
+  RightDrafts branched = {};  // of a branch, which saw the tokens before p - 1; empty: not recorded
+  // How probable they seemed, by block size: of all block - 1 drafts at p = 1, then of those at p = 2, ...,
+  // ten times the decimal logarithm of the odds p / (1 - p). Empty: not recorded.
+  using Odds = std::map<int, std::vector<int8_t>>;
+  Odds accepted_odds = {}, branched_odds = {};
 };
 
 // Greedy answers to `examples`, with drafts of every size in `blocks` tried at every token. Shows a progress
@@ -37,7 +42,8 @@ constexpr TokenId kReplayMask = 700, kReplayPromptToken = 701;
 Prompt replay_prompt(int length);
 
 // Wraps a model. Token 1 + n is the n-th of the answer's tokens; `prompt` tokens stand before the first.
-// Drafts of a size that was not recorded are taken from the next larger one.
+// Drafts of a size that was not recorded are taken from the next larger one. Where odds were recorded, the
+// softmax of a draft's row has them.
 class ReplayModel : public Model {
  public:
   ReplayModel(Model& inner, int prompt) : inner_(inner), prompt_(prompt) {}
@@ -53,7 +59,13 @@ class ReplayModel : public Model {
   static TokenId token(int n) { return 1 + n % 512; }
 
  private:
-  static int right_drafts(const RecordedAnswer& answer, const Segment& draft, int next);
+  // So many drafts are right, and all seem so probable; without odds, certain.
+  struct Drafts {
+    int right = 0;
+    std::span<const int8_t> odds = {};
+  };
+  // `next`: place in the answer of the first token that the draft may get right.
+  static Drafts recorded(const RecordedAnswer& answer, const Segment& segment, int next);
 
   Model& inner_;
   std::map<const Sequence*, const RecordedAnswer*> answers_;

@@ -72,13 +72,14 @@ void read_extensions(const JsonObject& body, ApiRequest& out) {
   if (!given) return;
   const JsonObject fields(*given, "dvlm");
   check_known(*given,
-              {"decoder", "block_size", "branches", "threshold", "sub_block", "top_k", "min_pixels",
-               "max_pixels", "passes"},
+              {"decoder", "block_size", "branches", "draft_p_min", "threshold", "sub_block", "top_k",
+               "min_pixels", "max_pixels", "passes"},
               "dvlm: ");
   DecodeOptions& decode = out.request.decode;
   decode.kind = decoder_kind(fields.string("decoder", "spec"));
   decode.block_size = static_cast<int>(fields.integer("block_size", 2, 256, decode.block_size));
   decode.branches = static_cast<int>(fields.integer("branches", 1, 256, decode.branches));
+  decode.draft_p_min = fields.number("draft_p_min", 0, kMostDraftPMin, decode.draft_p_min);
   decode.threshold = fields.number("threshold", 0, 1, decode.threshold);
   decode.sub_block = static_cast<int>(fields.integer("sub_block", 1, 256, decode.sub_block));
   if (fields.has("top_k") && body.has("top_k")) fail("\"top_k\" stands both under \"dvlm\" and beside it");

@@ -12,6 +12,11 @@ PassCosts costs_of(const CostCurve& curve) {
   return {curve, curve};
 }
 
+// Confidences in the drafts of a block of `block` tokens.
+std::vector<float> confident(int block, float confidence = 0.8f) {
+  return std::vector<float>(static_cast<size_t>(block - 1), confidence);
+}
+
 const PassCosts kFree = costs_of({{{1, 10}, {32, 10}}});         // a block costs what a token costs
 const PassCosts kProportional = costs_of({{{1, 1}, {32, 32}}});  // nothing is gained by sharing a pass
 
@@ -28,7 +33,7 @@ TEST(CostCurve, is_interpolated_and_continued) {
 
 TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_cheap) {
   BlockChooser chooser(kFree, 32);
-  for (int i = 0; i < 30; ++i) chooser.record(32, 31, false, false);
+  for (int i = 0; i < 30; ++i) chooser.record(confident(32), 31, false, false);
   EXPECT_EQ(chooser.choose(100).block, 32);
   EXPECT_EQ(chooser.choose(20).block, 20);
   EXPECT_EQ(chooser.choose(1).block, 1);
@@ -36,7 +41,7 @@ TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_che
 
 TEST(BlockChooser, drafts_short_blocks_when_only_the_first_drafts_are_right) {
   BlockChooser chooser(costs_of({{{1, 1}, {4, 1.2}, {32, 4}}}), 32);
-  for (int i = 0; i < 50; ++i) chooser.record(32, 3, false, false);
+  for (int i = 0; i < 50; ++i) chooser.record(confident(32), 3, false, false);
   EXPECT_EQ(chooser.choose(100).block, 4);
 }
 
@@ -46,7 +51,7 @@ TEST(BlockChooser, stops_drafting_what_does_not_pay_and_tries_again_now_and_then
   for (int i = 0; i < 1000; ++i) {
     const RoundPlan plan = chooser.choose(100);
     drafts += plan.block > 1;
-    chooser.record(plan.block, 0, false, plan.branches > 0);
+    chooser.record(confident(plan.block), 0, false, plan.branches > 0);
   }
   EXPECT_GE(drafts, 10);
   EXPECT_LE(drafts, 30);
@@ -56,13 +61,13 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
   BlockChooser chooser(costs_of({{{1, 10}, {16, 11}, {48, 13}}}), 16);
   for (int i = 0; i < 200; ++i) {
     const RoundPlan plan = chooser.choose(100);
-    chooser.record(plan.block, 0, false, plan.branches > 0);
+    chooser.record(confident(plan.block), 0, false, plan.branches > 0);
   }
   EXPECT_EQ(chooser.choose(100).block, 1);
   int drafts = 0;
   for (int i = 0; i < 400; ++i) {
     const RoundPlan plan = chooser.choose(100);
-    chooser.record(plan.block, plan.block - 1, false, plan.branches > 0);
+    chooser.record(confident(plan.block), plan.block - 1, false, plan.branches > 0);
     drafts += plan.block > 1;
   }
   EXPECT_EQ(chooser.choose(100).block, 16);
@@ -71,7 +76,7 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
 
 TEST(BlockChooser, drafts_less_when_others_share_its_passes) {
   BlockChooser chooser(costs_of({{{1, 10}, {32, 11}, {64, 22}, {96, 33}}}), 32);
-  for (int i = 0; i < 50; ++i) chooser.record(32, 20, false, false);
+  for (int i = 0; i < 50; ++i) chooser.record(confident(32), 20, false, false);
   const int alone = chooser.choose(100).block;
   chooser.set_sharing(8);
   const int together = chooser.choose(100).block;
@@ -93,11 +98,11 @@ TEST(BlockChooser, verifies_and_drafts_at_once_when_rows_are_free_and_such_draft
   const CostCurve flat{{{1, 1}, {96, 1}}};
   BlockChooser chooser({flat, flat}, 16);
   for (int i = 0; i < 50; ++i) {
-    chooser.record(16, 8, false, false);
-    chooser.record(16, 8, false, true);
+    chooser.record(confident(16), 8, false, false);
+    chooser.record(confident(16), 8, false, true);
   }
   EXPECT_GT(chooser.choose(100).branches, 0);
-  for (int i = 0; i < 50; ++i) chooser.record(16, 1, false, true);
+  for (int i = 0; i < 50; ++i) chooser.record(confident(16), 1, false, true);
   EXPECT_EQ(chooser.choose(100).branches, 0) << "their drafts became worse than those that know a token more";
 }
 
@@ -112,22 +117,104 @@ TEST(BlockChooser, makes_no_pass_wider_than_was_measured) {
   }
 }
 
+TEST(DraftHistory, believes_confidence_until_it_knows_better) {
+  DraftHistory history(8, kPriorChance);
+  EXPECT_NEAR(history.chance(0.3f), 0.3, 1e-6);
+  EXPECT_EQ(history.chance(1), 1);
+  EXPECT_EQ(history.chance(0), 0);
+  for (int i = 0; i < 100; ++i) {
+    history.record(confident(2, 0.3f), i % 5 < 4, false);  // too modest
+    history.record(confident(2, 0.99f), i % 2, false);     // too sure of itself
+  }
+  EXPECT_NEAR(history.chance(0.3f), 0.75, 0.1);
+  EXPECT_NEAR(history.chance(0.99f), 0.5, 0.1);
+  EXPECT_NEAR(history.chance(0.75f), 0.75, 1e-6) << "of such drafts nobody has told anything";
+}
+
+TEST(DraftHistory, judges_no_draft_behind_a_wrong_one) {
+  DraftHistory history(8, kPriorChance);
+  const std::vector<float> confidences = {0.99f, 0.8f, 0.3f};
+  for (int i = 0; i < 50; ++i) history.record(confidences, 1, false);
+  EXPECT_GT(history.chance(0.99f), 0.99);
+  EXPECT_LT(history.chance(0.8f), 0.2);
+  EXPECT_NEAR(history.chance(0.3f), 0.3, 1e-6);
+  for (int i = 0; i < 50; ++i) history.record(confidences, 2, true);
+  EXPECT_GT(history.chance(0.8f), 0.9);
+  EXPECT_NEAR(history.chance(0.3f), 0.3, 1e-6) << "cut before it";
+}
+
 TEST(DraftHistory, knows_where_verification_is_likely_to_end) {
-  DraftHistory history(8);
-  for (int i = 0; i < 60; ++i) history.record(8, i % 3 == 0 ? 5 : 2, false);
-  EXPECT_EQ(history.likely_ends(8, 1, kPriorChance), std::vector<int>{3});
-  EXPECT_EQ(history.likely_ends(8, 2, kPriorChance), (std::vector<int>{3, 6}));
-  EXPECT_EQ(history.likely_ends(4, 100, kPriorChance), (std::vector<int>{1, 2, 3, 4}));
-  EXPECT_NEAR(history.covered(8, 8, kPriorChance), 1, 1e-9);
-  EXPECT_GT(history.covered(8, 2, kPriorChance), 0.8);
+  const DraftHistory history(8, kPriorChance);
+  const std::vector<float> confidences = {0.99f, 0.5f, 0.99f, 0.6f, 0.99f};  // ends: .01 .5 .005 .2 .003 .29
+  EXPECT_EQ(history.likely_ends(confidences, 1), std::vector<int>{2});
+  EXPECT_EQ(history.likely_ends(confidences, 2), (std::vector<int>{2, 6}));
+  EXPECT_EQ(history.likely_ends(confidences, 3), (std::vector<int>{2, 4, 6}));
+  EXPECT_EQ(history.likely_ends(confidences, 100), (std::vector<int>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(history.likely_ends({}, 4), std::vector<int>{1});
+}
+
+TEST(DraftHistory, expects_fewer_surprises_when_confidence_tells_where_drafts_go_wrong) {
+  DraftHistory vague(8, kPriorChance), telling(8, kPriorChance);
+  for (int i = 0; i < 60; ++i) {
+    const int right = i * 5 % 8;
+    vague.record(confident(8, 0.8f), right, false);
+    std::vector<float> confidences(7, 0.99f);
+    if (right < 7) confidences[static_cast<size_t>(right)] = 0.1f;
+    telling.record(confidences, right, false);
+  }
+  EXPECT_NEAR(vague.covered(8, 8), 1, 1e-9);
+  EXPECT_LT(vague.covered(8, 2), 0.6);
+  EXPECT_GT(telling.covered(8, 2), 0.9);
+  EXPECT_NEAR(vague.tokens(8), telling.tokens(8), 1e-9);
+}
+
+// Rows that cost and rows that do not, drafts of which the third is doubtful.
+TEST(BlockChooser, verifies_what_is_worth_its_rows) {
+  const std::vector<float> confidences = {0.99f, 0.98f, 0.2f, 0.9f, 0.9f};
+  const CostCurve rising{{{1, 10}, {32, 41}}},
+      steps{{{1, 10}, {4, 10}, {5, 20}}};  // a row costs 1; 4 rows cost one
+  const auto verified = [&](const CostCurve& curve, double rate, const std::vector<float>& drafted) {
+    return BlockChooser(costs_of(curve), 32).worth_verifying(drafted, {6, 0, rate}, false);
+  };
+  EXPECT_EQ(verified(rising, 0.3, confidences), 3);   // 0.19 more tokens are not worth 0.3
+  EXPECT_EQ(verified(rising, 0.15, confidences), 6);  // now they are, and those behind them
+  EXPECT_EQ(verified(rising, 0.995, confidences), 1);
+  EXPECT_EQ(verified(steps, 0.3, confidences), 4) << "a row that costs nothing is worth any chance";
+  EXPECT_EQ(verified(kFree.exact, 100, confidences), 6);
+  EXPECT_EQ(verified(rising, 0.3, {}), 1);
+  // A doubtful draft whose row is dear, sure ones behind it that are free: together they pay.
+  const CostCurve step{{{1, 10}, {2, 20}, {8, 20}}};
+  EXPECT_EQ(verified(step, 0.05, {0.3f}), 1);
+  EXPECT_EQ(verified(step, 0.05, {0.3f, 0.99f, 0.99f}), 4);
+}
+
+TEST(BlockChooser, counts_the_rows_beside_verification_and_those_of_others) {
+  const CostCurve corner{{{1, 10}, {10, 10}, {20, 30}}};
+  BlockChooser chooser({corner, corner}, 8);
+  const std::vector<float> confidences(7, 0.9f);
+  EXPECT_EQ(chooser.worth_verifying(confidences, {8, 0, 0.4}, true), 8);
+  EXPECT_EQ(chooser.worth_verifying(confidences, {4, 2, 0.4}, true), 4) << "six rows are taken by branches";
+  chooser.set_sharing(5);
+  EXPECT_EQ(chooser.worth_verifying(confidences, {8, 0, 0.4}, true), 2);
+}
+
+TEST(BlockChooser, learns_whom_to_believe) {
+  const CostCurve rising{{{1, 10}, {32, 41}}};
+  BlockChooser chooser({rising, rising}, 8);
+  const std::vector<float> confidences(7, 0.5f);
+  const RoundPlan plan{8, 0, 0.3};
+  EXPECT_EQ(chooser.worth_verifying(confidences, plan, false), 2);
+  for (int i = 0; i < 30; ++i) chooser.record(confidences, 7, false, false);
+  EXPECT_EQ(chooser.worth_verifying(confidences, plan, false), 8);
+  EXPECT_EQ(chooser.worth_verifying(confidences, plan, true), 2) << "drafts of branches are another matter";
 }
 
 TEST(BlockChooser, learns_nothing_from_where_the_text_ended) {
   const PassCosts rising = costs_of({{{1, 1}, {8, 2}}});
   BlockChooser ended(rising, 8), wrong(rising, 8);
   for (int i = 0; i < 20; ++i) {
-    ended.record(8, 2, true, false);
-    wrong.record(8, 2, false, false);
+    ended.record(confident(8), 2, true, false);
+    wrong.record(confident(8), 2, false, false);
   }
   EXPECT_EQ(ended.choose(100).block, 8);
   EXPECT_LT(wrong.choose(100).block, 8);

@@ -75,7 +75,7 @@ class Lossless : public testing::TestWithParam<Precision> {};
 TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
   ThreadPool one(1), two(2);
   std::set<int> sizes;
-  int compared = 0, accepted = 0, rounds = 0, distinct = 0, fused_accepted = 0;
+  int compared = 0, accepted = 0, rounds = 0, distinct = 0, fused_accepted = 0, left_out = 0;
   for (uint64_t seed = 0; seed < kModels; ++seed) {
     const TemporaryFolder folder;
     const ModelConfig config = config_of(seed);
@@ -109,14 +109,22 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
           accepted += got.stats.tokens - 1 - got.stats.rounds;
           rounds += got.stats.rounds;
         }
+        DecodeOptions trimmed = options;
+        trimmed.block_size = 16;
+        trimmed.draft_p_min = GetParam() == Precision::f32 ? 0.02 : 0.2;
+        const Decoded got = decode(*model, prompt, trimmed);
+        ASSERT_EQ(got.tokens, expected.tokens) << "p min, model " << seed << ", T " << sampling.temperature;
+        ASSERT_EQ(got.chances, expected.chances);
+        left_out += 16 * got.stats.rounds - got.stats.verified;
         DecodeOptions fused = options;
         fused.kind = DecoderKind::fused;
         for (const int block : {8, 16, 32}) {
           fused.block_size = block;
           fused.branches = 1 + static_cast<int>(seed % 5);
-          const Decoded got = decode(*model, prompt, fused);
-          ASSERT_EQ(got.tokens, expected.tokens) << "fused, model " << seed << ", block " << block;
-          fused_accepted += got.stats.tokens - 1 - got.stats.rounds;
+          fused.draft_p_min = block == 16 ? 0.05 : 0;
+          const Decoded text = decode(*model, prompt, fused);
+          ASSERT_EQ(text.tokens, expected.tokens) << "fused, model " << seed << ", block " << block;
+          fused_accepted += text.stats.tokens - 1 - text.stats.rounds;
         }
         // Block sizes that change from round to round, and steps without a draft.
         DecodeOptions automatic = options;
@@ -124,11 +132,11 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
         for (const double slope : {0.0, 0.05, 1.0}) {
           const CostCurve curve{{{1, 1.0}, {64, 1 + 63 * slope}}};
           automatic.chooser = std::make_shared<BlockChooser>(PassCosts{curve, curve}, automatic.block_size);
-          const Decoded got = decode(*model, prompt, automatic);
-          ASSERT_EQ(got.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
+          const Decoded text = decode(*model, prompt, automatic);
+          ASSERT_EQ(text.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
           int chosen = 0;
-          for (const auto& [block, count] : got.stats.blocks) chosen += count, sizes.insert(block);
-          ASSERT_EQ(chosen, got.stats.rounds);
+          for (const auto& [block, count] : text.stats.blocks) chosen += count, sizes.insert(block);
+          ASSERT_EQ(chosen, text.stats.rounds);
         }
       }
     }
@@ -136,6 +144,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
   EXPECT_EQ(compared, kModels * 3 * 2 * 6);
   EXPECT_GT(accepted, rounds / 20) << "drafts that are never right would test little";
   EXPECT_GT(fused_accepted, 0);
+  EXPECT_GT(left_out, rounds);
   EXPECT_GT(distinct, kModels * 3 * 5) << "and so would texts that repeat themselves";
   EXPECT_GE(sizes.size(), 4) << "block sizes that never change would test little";
   RecordProperty("distinct_tokens", distinct);

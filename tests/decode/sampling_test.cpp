@@ -151,6 +151,12 @@ TEST(Probability, IsSoftmax) {
   EXPECT_EQ(probability(std::vector<float>{0, 0}, 1), 0.5f);
   EXPECT_FLOAT_EQ(probability(std::vector<float>{1000, 1002}, 1), 1 / (1 + std::exp(-2.0f)));
   EXPECT_EQ(probability(std::vector<float>{-kInf, 3}, 1), 1);
+  EXPECT_EQ(probability(std::vector<float>{-kInf, 3}, 0), 0);
+  EXPECT_EQ(probability(std::vector<float>{kInf, 3, kInf}, 2), 0.5f);
+  std::vector<float> row(151'936, -10);
+  row[70'000] = 12;
+  EXPECT_NEAR(probability(row, 70'000), 1 / (1 + 151'935 * std::exp(-22.0)), 1e-6);
+  EXPECT_NEAR(probability(row, 3) / std::exp(-22.0), 1 / (1 + 151'935 * std::exp(-22.0)), 1e-6);
 }
 
 }  // namespace

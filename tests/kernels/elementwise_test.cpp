@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "core/random.h"
 #include "kernels/reference.h"
@@ -85,6 +86,17 @@ TEST(Rotary, turns_each_head_by_its_rows_angles) {
     }
     rotary({x.data(), size_t(heads * dim), rows}, heads, dim, cos.data(), sin.data(), pool);
     for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], expected[i], 2e-6) << dim;
+  }
+}
+
+TEST(ExponentialSum, agrees_with_doubles) {
+  for (const size_t n : {1u, 15u, 1000u, 5003u, 151'936u}) {
+    std::vector<float> x = random_values(n, 7, 12);
+    x[n / 2] = 20;
+    if (n > 1) x[0] = -std::numeric_limits<float>::infinity();
+    double expected = 0;
+    for (const float v : x) expected += std::exp(static_cast<double>(v) - 20);
+    EXPECT_NEAR(exponential_sum(x, 20) / expected, 1, 1e-6) << n;
   }
 }
 

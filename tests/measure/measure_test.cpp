@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/error.h"
 #include "core/files.h"
+#include "decode/sampling.h"
 #include "engine/random_folder.h"
 #include "measure/decoding.h"
 #include "measure/passes.h"
@@ -73,6 +76,50 @@ TEST(Replay, gives_a_random_model_the_recorded_rounds) {
   EXPECT_EQ(timings[2].nfe, 9);   // a step, then such rounds of one pass each
 }
 
+// Models are asked for the odds of what they draft; the text is the recorded one whatever they say.
+TEST(Replay, plants_the_recorded_odds) {
+  ThreadPool pool(1);
+  RecordedAnswer answer = answer_with(6, 8, 4);
+  for (int p = 1; p < 6; ++p)
+    for (int i = 0; i < 7; ++i) answer.accepted_odds[8].push_back(static_cast<int8_t>(40 - 10 * i - p));
+  const auto model = load_native(RandomCheckpoint(shape_named("tiny"), false).checkpoint(), pool,
+                                 {.precision = Precision::bf16});
+  const auto sequence = model->new_sequence(40);
+  ReplayModel replay(*model, 20);
+  replay.assign(sequence.get(), answer);
+  const Prompt prompt = replay_prompt(20);
+  const auto decoder = make_decoder(prompt, *sequence, {.block_size = 8, .mask_token = kReplayMask});
+  EXPECT_EQ(decoder->take(replay.forward(decoder->next()))[0], ReplayModel::token(0));
+  const Logits logits = replay.forward(decoder->next());
+  ASSERT_EQ(logits.rows, 7);
+  for (int i = 0; i < logits.rows; ++i) {
+    const TokenId drafted = argmax(logits.row(i));
+    EXPECT_EQ(drafted, ReplayModel::token(i < 4 ? i + 1 : i + 2));
+    const double p = static_cast<double>(probability(logits.row(i), drafted));
+    EXPECT_NEAR(10 * std::log10(p / (1 - p)), 39 - 10 * i, 0.05);
+  }
+}
+
+TEST(Replay, lets_confidence_shorten_verification) {
+  ThreadPool pool(1);
+  RecordedAnswer answer = answer_with(41, 8, 3);
+  for (int p = 1; p < 41; ++p)
+    for (int i = 0; i < 7; ++i) answer.accepted_odds[8].push_back(i < 3 ? 30 : -5);
+  const DecodeBenchOptions options{.shape = "tiny",
+                                   .precisions = {"bf16"},
+                                   .decoders = {"spec"},
+                                   .blocks = {8},
+                                   .prompt = 20,
+                                   .draft_p_min = 0.5,
+                                   .answers = 1};
+  const DecodeTiming trimmed = time_decoders(options, {answer}, pool)[0];
+  EXPECT_EQ(trimmed.tokens, 40);
+  EXPECT_EQ(trimmed.rounds, 10);
+  EXPECT_EQ(trimmed.verified, 40);  // one known and three that are sure
+  answer.accepted_odds.clear();
+  EXPECT_GT(time_decoders(options, {answer}, pool)[0].verified, 60) << "without odds all seem certain";
+}
+
 TEST(Replay, lets_auto_choose_among_recorded_sizes) {
   ThreadPool pool(1);
   RecordedAnswer answer = answer_with(200, 8, 7);
@@ -123,9 +170,32 @@ TEST(Replay, records_what_drafts_are_worth) {
   const TemporaryFolder out;
   write_acceptance(out / "a.json", answers);
   EXPECT_EQ(read_acceptance(out / "a.json")[0].accepted, answers[0].accepted);
-  EXPECT_EQ(read_acceptance(out / "a.json")[0].branched, answers[0].branched);
+  const RecordedAnswer again = read_acceptance(out / "a.json")[0];
+  EXPECT_EQ(again.branched, answers[0].branched);
+  EXPECT_EQ(again.accepted_odds, answers[0].accepted_odds);
+  EXPECT_EQ(again.branched_odds, answers[0].branched_odds);
+  ASSERT_EQ(again.accepted_odds.at(8).size(), 19 * 7);
+  ASSERT_EQ(again.branched_odds.at(2).size(), 19);
   write_file(out / "a.json", R"([{"tokens": 5, "accepted": {"8": [1, 2]}}])");
   EXPECT_THROW(read_acceptance(out / "a.json"), Error);
+}
+
+TEST(Replay, reads_odds_as_hostile_and_does_without_them) {
+  const TemporaryFolder out;
+  const auto with = [&](const std::string& rest) {
+    write_file(out / "a.json",
+               R"([{"tokens": 3, "accepted": {"4": [1, 2]}, "branched": {"2": [1, 0]})" + rest + "}]");
+    return read_acceptance(out / "a.json")[0];
+  };
+  EXPECT_TRUE(with("").accepted_odds.empty());
+  const RecordedAnswer sound = with(R"(, "accepted_odds": {"4": " ~>>>>"}, "branched_odds": {"2": ">?"})");
+  EXPECT_EQ(sound.accepted_odds.at(4), (std::vector<int8_t>{-30, 64, 0, 0, 0, 0}));
+  EXPECT_EQ(sound.branched_odds.at(2), (std::vector<int8_t>{0, 1}));
+  for (const char* wrong : {R"({"4": ">>>>>"})", R"({"4": ">>>>>>>"})", R"({"4": ">>
+>>>"})",
+                            R"({"4": ">>ä>>"})", R"({"4": ">>>>>"})", R"({"4": [1, 2, 3, 4, 5, 6]})",
+                            R"({"8": ">>>>>>"})", R"({})", R"([])", R"("text")"})
+    EXPECT_THROW(with(R"(, "accepted_odds": )" + std::string(wrong)), Error) << wrong;
 }
 
 }  // namespace

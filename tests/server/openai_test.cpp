@@ -41,7 +41,7 @@ TEST(ChatRequests, say_what_and_how) {
   const ApiRequest chat = parsed(
       R"("max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": -3, "stop": ["a", "b"], "stream": true,
       "stream_options": {"include_usage": true}, "n": 1, "logprobs": false, "user": "someone", "tools": [],
-      "dvlm": {"decoder": "fused", "block_size": 8, "branches": 2, "top_k": 5, "max_pixels": 100000})");
+      "dvlm": {"decoder": "fused", "block_size": 8, "branches": 2, "draft_p_min": 0.25, "top_k": 5, "max_pixels": 100000})");
   const DecodeOptions& decode = chat.request.decode;
   EXPECT_EQ(decode.max_tokens, 7);
   EXPECT_EQ(decode.sampling.temperature, 0.5);
@@ -51,6 +51,7 @@ TEST(ChatRequests, say_what_and_how) {
   EXPECT_EQ(decode.kind, DecoderKind::fused);
   EXPECT_EQ(decode.block_size, 8);
   EXPECT_EQ(decode.branches, 2);
+  EXPECT_EQ(decode.draft_p_min, 0.25);
   EXPECT_EQ(chat.request.max_pixels, 100000);
   EXPECT_EQ(chat.request.stop, (std::vector<std::string>{"a", "b"}));
   EXPECT_TRUE(chat.stream && chat.include_usage);
