@@ -28,7 +28,8 @@ double believed(const auto& evidence, double prior) {
 
 // Of the 11 that DraftHistory has.
 size_t bucket(float confidence) {
-  const double p = static_cast<double>(confidence), decibels = 10 * std::log10(p / (1 - p));
+  const double p = std::clamp(static_cast<double>(confidence), 1e-9, 1 - 1e-9);
+  const double decibels = 10 * std::log10(p / (1 - p));
   return static_cast<size_t>(std::clamp((decibels - kLeastDecibels) / kDecibels, 0.0, 10.0));
 }
 
