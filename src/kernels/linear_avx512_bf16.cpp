@@ -140,7 +140,8 @@ __attribute__((noinline)) void tile(const LinearJob& job, const LinearVisit& vis
 template <int R, int P>
 __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit& visit, int first_panel) {
   constexpr int kBytesPerInput = kPanel / 2, kWords = words_per_block(InputForm::summed_bytes);
-  constexpr int kBlocks = kInt4Group / kBlock;
+  constexpr int kBlocks = kInt4Group / kBlock, kLine = kBlocks * kWords;
+  static_assert(kBlocks == blocks_per_line(InputForm::summed_bytes));
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
   const size_t panel_bytes = job.w->panel_bytes();
   const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
@@ -148,9 +149,8 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit
                        static_cast<size_t>(visit.first) * kBytesPerInput;
   const std::byte* scales = panel + static_cast<size_t>(visit.first / kInt4Group) * kPanel * sizeof(bf16);
   const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
-                  (static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks) +
-                   static_cast<size_t>(visit.first / kBlock) * R) *
-                      kWords;
+                  static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks * kWords) +
+                  static_cast<size_t>(visit.first / kInt4Group) * R * kLine;
   const auto partial = [&](int p, int r) {
     return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
   };
@@ -165,17 +165,17 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit
         std::copy_n(partial(p, r), kPanel, sums[p][r]);
     }
   }
-  for (int first = visit.first; first < visit.last; first += kInt4Group, scales += kPanel * sizeof(bf16)) {
-    const int blocks = std::min(kBlocks, job.blocks - first / kBlock);
+  for (int first = visit.first; first < visit.last;
+       first += kInt4Group, x += R * kLine, scales += kPanel * sizeof(bf16)) {
     __m512i codes[P][R][kVectors];
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
-      int32_t excess = 0;
-      for (int b = 0; b < blocks; ++b) excess += x[(b * R + r) * kWords + 4];
+      const __m512i excess = _mm512_set1_epi32(x[r * kLine + kLine - 1]);
 #pragma GCC unroll 32
-      for (int p = 0; p < P; ++p) codes[p][r][0] = codes[p][r][1] = _mm512_set1_epi32(excess);
+      for (int p = 0; p < P; ++p) codes[p][r][0] = codes[p][r][1] = excess;
     }
-    for (int b = 0; b < blocks; ++b, x += R * kWords) {
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) {
       ahead.fetch();
 #pragma GCC unroll 4
       for (int k = 0; k < 4; ++k, w += 64) {
@@ -186,7 +186,7 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit
                                    _mm512_and_si512(_mm512_srli_epi32(halves, 4), low)};
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r) {
-            const __m512i input = _mm512_set1_epi32(x[r * kWords + k]);
+            const __m512i input = _mm512_set1_epi32(x[r * kLine + b * kWords + k]);
 #pragma GCC unroll 2
             for (int v = 0; v < kVectors; ++v)
               codes[p][r][v] = _mm512_dpbusd_epi32(codes[p][r][v], words[v], input);

@@ -16,16 +16,19 @@ enum class InputForm : uint8_t {
   floats,        // 16
   pairs,         // 8 words of two bf16
   bytes,         // 4 words of four bytes that are 128 too large
-  summed_bytes,  // 4 words of four signed bytes, then their sum times -8
-  tile_pairs,    // as pairs; two blocks of a row, a row of a tile, stand together
-  tile_bytes,    // 4 words of four signed bytes; likewise four blocks
+  summed_bytes,  // 4 words of four signed bytes, then their sum times -8 with that of the blocks before in
+                 // the same line; four blocks of a row stand together
+  tile_pairs,  // as pairs; two blocks of a row, a row of a tile, stand together
+  tile_bytes,  // 4 words of four signed bytes; likewise four blocks
 };
 constexpr int words_per_block(InputForm form) {
   constexpr int kWords[] = {16, 8, 4, 5, 8, 4};
   return kWords[static_cast<int>(form)];
 }
 constexpr int blocks_per_line(InputForm form) {  // blocks of a row that stand together
-  return form == InputForm::tile_pairs ? 2 : form == InputForm::tile_bytes ? 4 : 1;
+  return form == InputForm::tile_pairs                                      ? 2
+         : form == InputForm::tile_bytes || form == InputForm::summed_bytes ? 4
+                                                                            : 1;
 }
 
 // Everything that one call tells its threads.
@@ -65,7 +68,7 @@ struct PackedRow {
       case InputForm::bytes:
       case InputForm::summed_bytes:
       case InputForm::tile_bytes:
-        return store_bytes(values, to);
+        return store_bytes(values, block % blocks == 0, to);
     }
   }
 
@@ -76,7 +79,7 @@ struct PackedRow {
     for (int i = 0; i < kBlock / 2; ++i) words[i] = (bits[2 * i] >> 16) | (bits[2 * i + 1] & 0xFFFF0000u);
     std::memcpy(to, words, sizeof words);
   }
-  void store_bytes(const float* values, float* to) const {
+  void store_bytes(const float* values, bool first_of_line, float* to) const {
     const int excess = form == InputForm::bytes ? 128 : 0;
     uint8_t bytes[kBlock];
     int sum = 0;
@@ -86,7 +89,11 @@ struct PackedRow {
       sum -= 8 * value;
     }
     std::memcpy(to, bytes, sizeof bytes);
-    if (form == InputForm::summed_bytes) std::memcpy(to + 4, &sum, sizeof sum);
+    if (form != InputForm::summed_bytes) return;
+    int before = 0;
+    if (!first_of_line) std::memcpy(&before, to - 1, sizeof before);
+    sum += before;
+    std::memcpy(to + 4, &sum, sizeof sum);
   }
 };
 
