@@ -22,6 +22,7 @@ for isa in ${ISAS:-$isas}; do
                 --temperature "$temperature" --seed 7 --block-size "$block" --draft-p-min "$p_min" 2>/dev/null |
                 grep -oE '"all":."examples":[0-9]+,"identical":[0-9]+' | grep -oE '[0-9]+$' | sort -u) || identical=failed
               runs=$((runs + 1))
+              echo "$setting: $identical of $count" >&2
               [ "$identical" = "$count" ] || { differing=$((differing + 1)); echo "differs: $setting: $identical of $count"; }
             done
           done

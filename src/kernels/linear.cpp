@@ -182,24 +182,27 @@ HWY_INLINE void finish(const Vec* sums, const Finish& f, int outputs, float* y) 
   for (int n = 0; n < outputs; ++n) y[n] = f.mode == LinearMode::add ? y[n] + partial[n] : partial[n];
 }
 
-// R rows times P neighbouring panels.
-template <class W, int R, int P>
-HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel) {
+// R rows times P neighbouring panels in format W, which are read as S: as they are, or, one of them, widened
+// to floats that begin with the visit's first input.
+template <class W, class S, int R, int P>
+HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel,
+                       const float* widened) {
   const F f;
-  constexpr int kStep = kInputsPerStep<W>;
-  constexpr bool kInt4 = std::is_same_v<W, Halves>;
-  constexpr size_t kWords = kBytesPerInput<W> * kStep / sizeof(W);  // per step
+  constexpr int kStep = kInputsPerStep<S>;
+  constexpr bool kInt4 = std::is_same_v<S, Halves>;
+  constexpr size_t kWords = kBytesPerInput<S> * kStep / sizeof(S);  // per step
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
-  const size_t panel_words = job.w->panel_bytes() / sizeof(W);
-  const W* panel = reinterpret_cast<const W*>(job.w->data()) + first_panel * panel_words;
-  const W* w = panel + static_cast<size_t>(visit.first / kStep) * kWords;
+  const size_t panel_words = job.w->panel_bytes() / sizeof(S);
+  const S* panel = widened ? reinterpret_cast<const S*>(widened)
+                           : reinterpret_cast<const S*>(job.w->data()) + first_panel * panel_words;
+  const S* w = panel + (widened ? 0 : static_cast<size_t>(visit.first / kStep) * kWords);
   if constexpr (kInt4) w += static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16);
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
                    static_cast<size_t>(visit.first) * R;
   const auto partial = [&](int p, int r) {
     return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
   };
-  Ahead ahead(w, kBytesPerInput<W>, panel_words * P * sizeof(W), visit);
+  Ahead ahead(w, kBytesPerInput<S>, panel_words * P * sizeof(S), visit);
   Vec sums[P][R][kVectors];
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
@@ -213,7 +216,7 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
   }
   for (int first = visit.first; first < visit.last; first += kBlock, x += R * kBlock) {
     const int count = HWY_MIN(kBlock, visit.last - first);
-    ahead.fetch();
+    if (!widened) ahead.fetch();
     for (int k = 0; k < count; k += kStep, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
@@ -244,7 +247,8 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
     const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
-    constexpr bool kFp8 = std::is_same_v<W, uint16_t>, kInt8 = std::is_same_v<W, int8_t> || kInt4;
+    constexpr bool kFp8 = std::is_same_v<W, uint16_t>;
+    constexpr bool kInt8 = std::is_same_v<W, int8_t> || std::is_same_v<W, Halves>;
     Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
                .scales = kFp8 || kInt8 ? job.w->scales() + output : nullptr,
                .row_scale = 1,
@@ -267,8 +271,41 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
 template <class W, int R>
 void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
   constexpr int kStep = panels_per_tile(R);
-  for (; panel + kStep <= end; panel += kStep) tile<W, R, kStep>(job, visit, panel);
-  for (; panel < end; ++panel) tile<W, R, 1>(job, visit, panel);
+  for (; panel + kStep <= end; panel += kStep) tile<W, W, R, kStep>(job, visit, panel, nullptr);
+  for (; panel < end; ++panel) tile<W, W, R, 1>(job, visit, panel, nullptr);
+}
+
+// The weights of one panel for inputs [first, last) as tile() would multiply them.
+template <class W>
+void widen(const LinearJob& job, int panel_number, int first, int last, float* out) {
+  constexpr int kStep = kInputsPerStep<W>;
+  constexpr size_t kWords = kBytesPerInput<W> * kStep / sizeof(W);
+  const W* panel =
+      reinterpret_cast<const W*>(job.w->data()) + panel_number * (job.w->panel_bytes() / sizeof(W));
+  const W* w = panel + static_cast<size_t>(first / kStep) * kWords;
+  if constexpr (std::is_same_v<W, Halves>)
+    w += static_cast<size_t>(int4_groups(job.w->inputs())) * kPanel * sizeof(bf16);
+  for (int k = first; k < last; k += kStep, w += kWords) {
+    __builtin_prefetch(reinterpret_cast<const char*>(w) + Ahead::kDistance);
+    Vec scales[kVectors];
+    if constexpr (std::is_same_v<W, Halves>)
+      load_scales(reinterpret_cast<const bf16*>(panel) + k / kInt4Group * kPanel, scales);
+#pragma GCC unroll 32
+    for (int s = 0; s < kStep; ++s) {
+      Vec weights[kVectors];
+      load_weights(w, s, weights);
+#pragma GCC unroll 32
+      for (int v = 0; v < kVectors; ++v) {
+        if constexpr (std::is_same_v<W, Halves>) weights[v] = hn::Mul(weights[v], scales[v]);
+        hn::Store(weights[v], F(), out + (k - first + s) * kPanel + v * kLanes);
+      }
+    }
+  }
+}
+
+template <class W, int R>
+void widened_panel(const LinearJob& job, const LinearVisit& visit, int panel, const float* weights) {
+  tile<W, float, R, 1>(job, visit, panel, weights);
 }
 
 int tiles_of(int rows) {
@@ -278,7 +315,12 @@ int tiles_of(int rows) {
 template <class W>
 const LinearTiles* tiles_for() {
   static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats};
+    // Groups of 12 rows make up for widening the panel again.
+    if constexpr (std::is_same_v<W, float> || kMaxRows >= 12)
+      return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats};
+    else
+      return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows,
+                         InputForm::floats,          widen<W>, {widened_panel<W, R + 1>...}};
   }
   (std::make_integer_sequence<int, kMaxRows>());
   return &kTiles;
@@ -435,6 +477,21 @@ void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, floa
   });
 }
 
+// A pass's groups over inputs [first, last) of one panel that is widened for all of them.
+void run_widened(const LinearJob& job, const LinearTiles& tiles, int group, int groups, int first, int last,
+                 int panel) {
+  HWY_ALIGN thread_local float
+      weights[(kWidened + kInt4Group) * kPanel];  // steps may reach beyond the last input
+  for (int k = first; k < last; k += kWidened) {
+    const int end = std::min(k + kWidened, last);
+    tiles.widen(job, panel, k, end, weights);
+    for (int g = 0; g < groups; ++g) {
+      const LinearVisit visit{group + g, k, end, g, groups};
+      tiles.widened_by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel, weights);
+    }
+  }
+}
+
 // Items are (pass over rows, panel), pass-major.
 void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, int64_t end) {
   const int panels = job.w->panels(), inputs = job.w->inputs(), slice = job.blocks_per_slice * kBlock;
@@ -444,7 +501,9 @@ void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, in
     const int group = pass * job.groups_per_pass, groups = std::min(job.groups_per_pass, job.groups - group);
     const int step = tiles.panels_per_tile(job.rows(group));
     for (int k = 0; k < inputs; k += slice) {
-      for (int panel = first; panel < last; panel += step) {
+      for (int panel = first; panel < last && job.widen; ++panel)
+        run_widened(job, tiles, group, groups, k, std::min(k + slice, inputs), panel);
+      for (int panel = first; panel < last && !job.widen; panel += step) {
         for (int g = 0; g < groups; ++g) {
           const LinearVisit visit{group + g, k, std::min(k + slice, inputs), g, groups};
           tiles.by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel,
@@ -482,10 +541,11 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
                 .blocks = whole_lines(blocks_of(w.inputs()), tiles.form),
                 .blocks_per_slice = 0,
                 .groups = (x.count + tiles.max_rows - 1) / tiles.max_rows,
-                .groups_per_pass = 0};
+                .groups_per_pass = 0,
+                .widen = tiles.widen && x.count > tiles.max_rows};
   // A lone group reads every weight once: slices would only cost it their partial sums.
   job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;
-  if (job.blocks_per_slice < job.blocks) {
+  if (job.blocks_per_slice < job.blocks || job.widen) {
     const size_t sums = static_cast<size_t>(w.panels()) * rows * kPanel;
     if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
     job.partial = scratch.partial.data();

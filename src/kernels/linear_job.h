@@ -10,6 +10,7 @@ namespace dvlm {
 
 constexpr int kBlock = 16;     // inputs that are packed together
 constexpr int kMaxGroup = 32;  // rows that share one reading of a panel
+constexpr int kWidened = 128;  // inputs of a panel that are widened at a time: floats that stay in L1
 
 // A block of 16 inputs of a row.
 enum class InputForm : uint8_t {
@@ -18,8 +19,8 @@ enum class InputForm : uint8_t {
   bytes,         // 4 words of four bytes that are 128 too large
   summed_bytes,  // 4 words of four signed bytes, then their sum times -8 with that of the blocks before in
                  // the same line; four blocks of a row stand together
-  tile_pairs,  // as pairs; two blocks of a row, a row of a tile, stand together
-  tile_bytes,  // 4 words of four signed bytes; likewise four blocks
+  tile_pairs,    // as pairs; two blocks of a row, a row of a tile, stand together
+  tile_bytes,    // 4 words of four signed bytes; likewise four blocks
 };
 constexpr int words_per_block(InputForm form) {
   constexpr int kWords[] = {16, 8, 4, 5, 8, 4};
@@ -44,6 +45,7 @@ struct LinearJob {
                          // in L2
   int groups;            // of rows
   int groups_per_pass;
+  bool widen;  // panels to floats first
   int first_row(int group) const { return static_cast<int>(int64_t{y.count} * group / groups); }
   int rows(int group) const { return first_row(group + 1) - first_row(group); }
   int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
@@ -110,6 +112,11 @@ struct LinearTiles {
   int (*panels_per_tile)(int rows);           // that one tile takes side by side
   int max_rows;                               // of a group
   InputForm form;
+  // Or null: where several groups read a panel, it is widened to floats once, kWidened inputs at a time,
+  // [inputs][32], and each group's visit to those inputs multiplies the floats.
+  void (*widen)(const LinearJob&, int panel, int first, int last, float* out) = nullptr;
+  using Widened = void (*)(const LinearJob&, const LinearVisit&, int panel, const float* weights);
+  std::array<Widened, kMaxGroup> widened_by_rows = {};
 };
 
 // Asks for weights that will be needed soon. A lone group reads each line once, so it looks a little ahead in
