@@ -2,6 +2,9 @@
 // own multiply rate and read bandwidth of the same run (see linear_bench.cpp).
 #include <benchmark/benchmark.h>
 
+#include <memory>
+#include <vector>
+
 #include "core/memory.h"
 #include "core/random.h"
 #include "kernels/attention.h"
@@ -12,8 +15,7 @@ namespace dvlm {
 namespace {
 
 ThreadPool& pool() {
-  apply_isa_variable();
-  static ThreadPool threads(ThreadPool::default_threads());
+  static ThreadPool threads((apply_isa_variable(), ThreadPool::default_threads()));
   return threads;
 }
 

@@ -14,8 +14,7 @@ namespace dvlm {
 namespace {
 
 ThreadPool& pool() {
-  apply_isa_variable();
-  static ThreadPool threads(ThreadPool::default_threads());
+  static ThreadPool threads((apply_isa_variable(), ThreadPool::default_threads()));
   return threads;
 }
 

@@ -477,6 +477,10 @@ void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, floa
   });
 }
 
+bool widens(const LinearJob& job, const LinearTiles& tiles) {
+  return tiles.widen && job.groups > 1;
+}
+
 // A pass's groups over inputs [first, last) of one panel that is widened for all of them.
 void run_widened(const LinearJob& job, const LinearTiles& tiles, int group, int groups, int first, int last,
                  int panel) {
@@ -501,9 +505,12 @@ void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, in
     const int group = pass * job.groups_per_pass, groups = std::min(job.groups_per_pass, job.groups - group);
     const int step = tiles.panels_per_tile(job.rows(group));
     for (int k = 0; k < inputs; k += slice) {
-      for (int panel = first; panel < last && job.widen; ++panel)
-        run_widened(job, tiles, group, groups, k, std::min(k + slice, inputs), panel);
-      for (int panel = first; panel < last && !job.widen; panel += step) {
+      if (widens(job, tiles)) {
+        for (int panel = first; panel < last; ++panel)
+          run_widened(job, tiles, group, groups, k, std::min(k + slice, inputs), panel);
+        continue;
+      }
+      for (int panel = first; panel < last; panel += step) {
         for (int g = 0; g < groups; ++g) {
           const LinearVisit visit{group + g, k, std::min(k + slice, inputs), g, groups};
           tiles.by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel,
@@ -541,11 +548,10 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
                 .blocks = whole_lines(blocks_of(w.inputs()), tiles.form),
                 .blocks_per_slice = 0,
                 .groups = (x.count + tiles.max_rows - 1) / tiles.max_rows,
-                .groups_per_pass = 0,
-                .widen = tiles.widen && x.count > tiles.max_rows};
+                .groups_per_pass = 0};
   // A lone group reads every weight once: slices would only cost it their partial sums.
   job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;
-  if (job.blocks_per_slice < job.blocks || job.widen) {
+  if (job.blocks_per_slice < job.blocks || widens(job, tiles)) {
     const size_t sums = static_cast<size_t>(w.panels()) * rows * kPanel;
     if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
     job.partial = scratch.partial.data();

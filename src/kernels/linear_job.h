@@ -45,7 +45,6 @@ struct LinearJob {
                          // in L2
   int groups;            // of rows
   int groups_per_pass;
-  bool widen;  // panels to floats first
   int first_row(int group) const { return static_cast<int>(int64_t{y.count} * group / groups); }
   int rows(int group) const { return first_row(group + 1) - first_row(group); }
   int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
