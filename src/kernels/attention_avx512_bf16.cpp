@@ -202,23 +202,11 @@ void load_queries(const AttentionTask& task, AttentionState& state) {
 
 void run_attention_with_dots(const AttentionTask& task, AttentionState& state) {
   const HeadShape& shape = *task.shape;
-  const int queries = task.queries(), visible = task.visible(queries - 1);
   load_queries(task, state);
-  for (int start = 0; start < visible; start += kChunk) {
-    for (int first = 0; first < queries; first += kTile) {
-      const int count = std::min(kTile, queries - first);
-      if (task.visible(first + count - 1) <= start) continue;
-      if (count > 4)
-        tile_over_chunk<8>(task, state, first, count, start);
-      else if (count > 2)
-        tile_over_chunk<4>(task, state, first, count, start);
-      else if (count > 1)
-        tile_over_chunk<2>(task, state, first, count, start);
-      else
-        tile_over_chunk<1>(task, state, first, count, start);
-    }
-  }
-  for (int q = 0; q < queries; ++q) {
+  each_tile(task, [&]<int R>(int first, int count, int start) {
+    tile_over_chunk<R>(task, state, first, count, start);
+  });
+  for (int q = 0; q < task.queries(); ++q) {
     const float* output = state.outputs + static_cast<ptrdiff_t>(q) * shape.padded();
     float* out = task.query(q);
     for (int d = 0; d < shape.head_dim; ++d) out[d] = output[d] / state.sums[q];

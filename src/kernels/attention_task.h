@@ -91,6 +91,27 @@ struct AttentionState {
   }
 };
 
+// Calls run<R>(first, count, start) for every chunk and, in each, every tile of queries that sees it: `count`
+// <= R queries from `first` on, the chunk beginning at visible token `start`.
+template <class Run>
+void each_tile(const AttentionTask& task, const Run& run) {
+  const int queries = task.queries(), visible = task.visible(queries - 1);
+  for (int start = 0; start < visible; start += kChunk) {
+    for (int first = 0; first < queries; first += kTile) {
+      const int count = std::min(kTile, queries - first);
+      if (task.visible(first + count - 1) <= start) continue;
+      if (count > 4)
+        run.template operator()<8>(first, count, start);
+      else if (count > 2)
+        run.template operator()<4>(first, count, start);
+      else if (count > 1)
+        run.template operator()<2>(first, count, start);
+      else
+        run.template operator()<1>(first, count, start);
+    }
+  }
+}
+
 // The task over keys in bf16, with AVX-512's dot products of bf16 pairs: for machines that have them.
 void run_attention_with_dots(const AttentionTask& task, AttentionState& state);
 
