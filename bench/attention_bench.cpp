@@ -1,5 +1,4 @@
-// Attention of the 3B text tower's heads over a long cache, one layer after the other, against the machine's
-// own multiply rate and read bandwidth of the same run (see linear_bench.cpp).
+// Attention of the 3B text tower's heads over a long cache, one layer after the other (rates.h).
 #include <benchmark/benchmark.h>
 
 #include <memory>
@@ -8,16 +7,10 @@
 #include "core/memory.h"
 #include "core/random.h"
 #include "kernels/attention.h"
-#include "kernels/targets.h"
-#include "measure/probes.h"
+#include "rates.h"
 
 namespace dvlm {
 namespace {
-
-ThreadPool& pool() {
-  static ThreadPool threads((apply_isa_variable(), ThreadPool::default_threads()));
-  return threads;
-}
 
 // A layer's cache in one page, filled with one small key and value.
 struct Cache {
@@ -57,17 +50,10 @@ void BM_Attention(benchmark::State& state, KeyFormat format) {
                                    .visible_step = 1};
     attention(shape, {&segment, 1}, scratch, pool());
   }
-  static const double bandwidth = probes::read_bandwidth(pool()), peak = probes::multiply_rate(pool());
   const double bytes =
       static_cast<double>(shape.element()) * 2 * shape.kv_heads * shape.head_dim * (context + rows);
   const double flop = 4.0 * rows * shape.heads * shape.head_dim * (context + 0.5 * rows);
-  const auto rate = [](double value) {
-    return benchmark::Counter(value, benchmark::Counter::kIsIterationInvariantRate);
-  };
-  state.counters["GFLOP/s"] = rate(flop / 1e9);
-  state.counters["of_bandwidth"] = rate(bytes / bandwidth);
-  state.counters["of_peak"] = rate(flop / peak);
-  state.SetLabel(std::string(isa_name()));
+  report_rates(state, bytes, flop);
 }
 
 BENCHMARK_CAPTURE(BM_Attention, bf16, KeyFormat::bf16)

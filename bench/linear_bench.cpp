@@ -1,33 +1,13 @@
-// Linear layers, against the machine's own bandwidth and multiply rate of the same run.
-// "of_bandwidth": weight bytes read per second over what a plain read reaches; "of_peak": operations per
-// second over what fused multiply-adds on registers reach. The larger of the two says how near a case is to
-// its bound.
+// Linear layers of the 3B text tower, one copy after the other (rates.h).
 #include <benchmark/benchmark.h>
 
 #include "core/memory.h"
 #include "core/random.h"
 #include "kernels/linear.h"
-#include "kernels/targets.h"
-#include "measure/probes.h"
+#include "rates.h"
 
 namespace dvlm {
 namespace {
-
-ThreadPool& pool() {
-  static ThreadPool threads((apply_isa_variable(), ThreadPool::default_threads()));
-  return threads;
-}
-
-void report(benchmark::State& state, double bytes, double flop) {
-  static const double bandwidth = probes::read_bandwidth(pool()), peak = probes::multiply_rate(pool());
-  const auto rate = [](double value) {
-    return benchmark::Counter(value, benchmark::Counter::kIsIterationInvariantRate);
-  };
-  state.counters["GB/s"] = rate(bytes / 1e9);
-  state.counters["GFLOP/s"] = rate(flop / 1e9);
-  state.counters["of_bandwidth"] = rate(bytes / bandwidth);
-  if (peak > 0) state.counters["of_peak"] = rate(flop / peak);
-}
 
 // Small values without pattern, cheap to make.
 std::vector<std::byte> weights_like(size_t bytes, DType type) {
@@ -63,8 +43,7 @@ void BM_Linear(benchmark::State& state, WeightFormat format, int inputs, int out
     linear(layers[at++ % layers.size()], {x.data(), static_cast<size_t>(inputs), rows},
            {y.data(), static_cast<size_t>(outputs), rows}, LinearMode::store, scratch, pool());
   }
-  report(state, static_cast<double>(layers[0].bytes()), 2.0 * rows * inputs * outputs);
-  state.SetLabel(std::string(isa_name()));
+  report_rates(state, static_cast<double>(layers[0].bytes()), 2.0 * rows * inputs * outputs);
 }
 
 #define DVLM_LINEAR_BENCH(name, format, inputs, outputs)                             \

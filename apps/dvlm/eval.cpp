@@ -17,6 +17,7 @@ struct EvalOptions {
   std::string data, card;
   std::vector<std::string> decoders = {"ar", "mdm", "spec"};
   size_t limit = 0;
+  int parallel = 1;
   bool json = false;
 };
 
@@ -31,7 +32,7 @@ void eval(const EvalOptions& options) {
     decoding.decoder = name;
     decoders.push_back(decode_options(decoding, engine.config()));
   }
-  const auto results = evaluate(engine, examples, decoders);
+  const auto results = evaluate(engine, examples, decoders, options.parallel);
   const int64_t done = results.front().total([](const std::string&) { return true; }).examples;
   if (interrupted())
     std::fprintf(stderr, "interrupted after %lld of %zu examples\n", static_cast<long long>(done),
@@ -62,6 +63,13 @@ void add_eval(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Use only the first N examples")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 53));
+  command
+      ->add_option(
+          "--parallel", options->parallel,
+          "How many answers share passes; texts stay the same, tokens per second are those of answers "
+          "beside others")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   add_model_options(*command, options->model);
   add_decoding_options(*command, options->decoding);
   command->add_option("--card", options->card,

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "core/interrupt.h"
 #include "core/progress.h"
+#include "engine/content_hash.h"
+#include "evaluate/answers.h"
 #include "evaluate/metrics.h"
 
 namespace dvlm {
@@ -56,23 +57,30 @@ TypeResult DecoderResult::total(const std::function<bool(const std::string&)>& w
 }
 
 std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
-                                    const std::vector<DecodeOptions>& decoders) {
+                                    const std::vector<DecodeOptions>& decoders, int parallel) {
   std::vector<DecoderResult> results(decoders.size());
   for (size_t i = 0; i < decoders.size(); ++i) results[i].decode = decoders[i];
   Progress progress("evaluating", static_cast<int64_t>(examples.size()));
-  for (size_t i = 0; i < examples.size() && !interrupted(); ++i) {
+  std::vector<Answer> answers;  // of one example: it counts whole or not at all
+  const auto request_of = [&](size_t i) {
     Request request;
-    request.conversation = examples[i].conversation;
-    std::vector<Answer> answers;
-    for (const DecodeOptions& decode : decoders) {
-      request.decode = decode;
-      answers.push_back(engine.generate(request, {}, interrupted));
-    }
-    if (interrupted()) break;  // an example counts whole or not at all
-    for (size_t d = 0; d < decoders.size(); ++d)
-      add(results[d].types[examples[i].type], measure(examples[i], answers[d], answers[0].tokens));
-    progress.update(static_cast<int64_t>(i) + 1);
-  }
+    request.conversation = examples[i / decoders.size()].conversation;
+    request.decode = decoders[i % decoders.size()];
+    return request;
+  };
+  answer_all(
+      engine, examples.size() * decoders.size(), parallel, request_of, [&](size_t i, const Answer& answer) {
+        answers.push_back(answer);
+        if (answers.size() < decoders.size()) return;
+        const Example& example = examples[i / decoders.size()];
+        for (size_t d = 0; d < decoders.size(); ++d) {
+          const std::vector<TokenId>& tokens = answers[d].tokens;
+          add(results[d].types[example.type], measure(example, answers[d], answers[0].tokens));
+          results[d].digest = siphash(results[d].digest, tokens.size(), std::as_bytes(std::span(tokens)));
+        }
+        answers.clear();
+        progress.update(static_cast<int64_t>(i / decoders.size()) + 1);
+      });
   return results;
 }
 
@@ -119,6 +127,7 @@ nlohmann::json report_json(const std::vector<DecoderResult>& results) {
     for (const auto& [type, sums] : result.types) types[type] = sums_json(sums);
     out.push_back({{"decoder", name_of(result.decode.kind)},
                    {"block_size", result.decode.block_size},
+                   {"digest", fmt::format("{:016x}", result.digest)},
                    {"types", types},
                    {"short", sums_json(result.total(is_short))},
                    {"long", sums_json(result.total(is_long))},

@@ -22,13 +22,14 @@ struct TypeResult {
 struct DecoderResult {
   DecodeOptions decode;
   std::map<std::string, TypeResult> types;
+  uint64_t digest = 0;  // of the tokens of all answers in their order: equal where two runs wrote the same
   TypeResult total(const std::function<bool(const std::string&)>& wanted) const;
 };
 
-// One pass over the examples per decoder, the first being the base of "identical". Stops between examples
-// when interrupted() and returns what was done. Shows a progress bar.
+// One pass over the examples per decoder, the first being the base of "identical"; `parallel`: see
+// answer_all(). Stops between examples when interrupted() and returns what was done. Shows a progress bar.
 std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
-                                    const std::vector<DecodeOptions>& decoders);
+                                    const std::vector<DecodeOptions>& decoders, int parallel = 1);
 
 std::string report_markdown(const std::vector<DecoderResult>& results);
 nlohmann::json report_json(const std::vector<DecoderResult>& results);

@@ -1,4 +1,4 @@
-// What linear.cpp and its kernels for single instruction sets share. Not for other rooms.
+// What linear.cpp and its kernels share. Not for other rooms.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -10,7 +10,7 @@ namespace dvlm {
 
 constexpr int kBlock = 16;     // inputs that are packed together
 constexpr int kMaxGroup = 32;  // rows that share one reading of a panel
-constexpr int kWidened = 128;  // inputs of a panel that are widened at a time: floats that stay in L1
+constexpr int kWidened = 256;  // inputs of a panel that are widened at a time: floats that stay in L1
 
 // A block of 16 inputs of a row.
 enum class InputForm : uint8_t {
@@ -44,9 +44,10 @@ struct LinearJob {
   int blocks_per_slice;  // blocks that all groups of a pass work through before the next: their inputs stay
                          // in L2
   int groups;            // of rows
+  int rows_per_group;    // of all groups but the last, which may have fewer
   int groups_per_pass;
-  int first_row(int group) const { return static_cast<int>(int64_t{y.count} * group / groups); }
-  int rows(int group) const { return first_row(group + 1) - first_row(group); }
+  int first_row(int group) const { return group * rows_per_group; }
+  int rows(int group) const { return std::min(rows_per_group, y.count - first_row(group)); }
   int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
 };
 
@@ -146,6 +147,13 @@ struct Ahead {
     }
   }
 };
+
+// f32 multiply-adds of whatever instruction set is in use: every format.
+const LinearTiles* highway_tiles(WeightFormat format);
+
+// Rounds a row of inputs [inputs] as the format wants it and stores its blocks. Returns the factor that the
+// row's sums need: 1 for f32 and bf16.
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to);
 
 // AVX-512 with bf16 dot products and byte permutes (Zen 4, Sapphire Rapids); null for f32 and on other
 // machines.

@@ -1,0 +1,52 @@
+#include "evaluate/answers.h"
+
+#include <chrono>
+#include <deque>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "engine/scheduler.h"
+
+namespace dvlm {
+
+namespace {
+
+void answer_alone(Engine& engine, size_t count, const std::function<Request(size_t)>& request_of,
+                  const std::function<void(size_t, const Answer&)>& take) {
+  for (size_t i = 0; i < count; ++i) {
+    const Answer answer = engine.generate(request_of(i), {}, interrupted);
+    if (interrupted()) return;
+    take(i, answer);
+  }
+}
+
+// False when interrupted before its end.
+bool wait_for(Ticket& ticket) {
+  using namespace std::chrono_literals;
+  while (!interrupted()) {
+    const Ticket::News news = ticket.wait(100ms);
+    if (!news.error.empty()) fail("{}", news.error);
+    if (news.done) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
+                const std::function<void(size_t, const Answer&)>& take) {
+  if (parallel <= 1) return answer_alone(engine, count, request_of, take);
+  const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose pictures are read while others run
+  Scheduler scheduler(engine, {.max_batch = parallel, .max_waiting = ahead});
+  std::deque<std::shared_ptr<Ticket>> tickets;
+  size_t next = 0;
+  for (size_t i = 0; i < count; ++i) {
+    for (; next < count && tickets.size() < ahead; ++next)
+      tickets.push_back(scheduler.submit(request_of(next)));
+    if (!wait_for(*tickets.front())) return;
+    take(i, tickets.front()->answer());
+    tickets.pop_front();
+  }
+}
+
+}  // namespace dvlm

@@ -1,0 +1,469 @@
+// Tiles of linear() with f32 multiply-adds, and the packing of inputs, compiled once per instruction set.
+#include "kernels/linear_job.h"
+// clang-format off
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/linear_highway.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// clang-format on
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#ifndef DVLM_LINEAR_ONCE
+#define DVLM_LINEAR_ONCE
+namespace dvlm {
+
+constexpr float kFp8Scale = 256;  // undoes what reading e4m3 as half precision does to the weights
+
+}  // namespace dvlm
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace dvlm {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::CappedTag<float, 16>;
+using U = hn::RebindToUnsigned<F>;
+using Vec = hn::Vec<F>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
+constexpr int kVectors = kPanel / kLanes;
+
+// Rows and panels of one register tile: as many accumulators as the registers hold, for each number of rows.
+constexpr int kMaxRows = kLanes >= 16 ? 12 : kLanes == 8 ? 3 : HWY_TARGET == HWY_NEON ? 3 : 1;
+constexpr int panels_per_tile(int rows) {
+  const int registers = kLanes >= 16 || HWY_TARGET == HWY_NEON ? 24 : 12;
+  return std::clamp(registers / (rows * kVectors), 1, 4);
+}
+
+HWY_INLINE void load_weights(const float* p, int, Vec* w) {
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) w[v] = hn::Load(F(), p + v * kLanes);
+}
+
+// Two bf16 per word: the low halves belong to input 0 of a step, the high halves to input 1.
+HWY_INLINE void load_weights(const uint32_t* p, int input, Vec* w) {
+  const U u;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) {
+    const auto words = hn::Load(u, p + v * kLanes);
+    w[v] = hn::BitCast(F(), input == 0 ? hn::ShiftLeft<16>(words) : hn::And(words, hn::Set(u, 0xFFFF0000u)));
+  }
+}
+
+// Half-precision numbers in 16-bit words as floats: one vector of them or two.
+template <class D>
+HWY_INLINE void promote(D, hn::Vec<D> words, Vec* w) {
+  const hn::Rebind<hwy::float16_t, F> half;
+  if constexpr (hn::MaxLanes(D()) == kLanes) w[0] = hn::PromoteTo(F(), hn::BitCast(half, words));
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (hn::MaxLanes(D()) == 2 * kLanes) {
+    const hn::Half<D> h;
+    w[0] = hn::PromoteTo(F(), hn::BitCast(half, hn::LowerHalf(h, words)));
+    w[1] = hn::PromoteTo(F(), hn::BitCast(half, hn::UpperHalf(h, words)));
+  }
+#endif
+}
+
+// Two e4m3 per word, likewise. A byte in the upper part of a half-precision number, its exponent moved next
+// to the mantissa, is the e4m3 value over kFp8Scale, exactly.
+HWY_INLINE void load_weights(const uint16_t* p, int input, Vec* w) {
+  const hn::CappedTag<int16_t, 16> s;  // AVX-512 would pay for halving longer ones
+  constexpr int kWords = static_cast<int>(hn::MaxLanes(s));
+#pragma GCC unroll 32
+  for (int at = 0; at < kPanel; at += kWords) {
+    auto words = hn::Load(s, reinterpret_cast<const int16_t*>(p) + at);
+    if (input == 0) words = hn::ShiftLeft<8>(words);
+    words = hn::And(hn::ShiftRight<1>(words), hn::Set(s, static_cast<int16_t>(0xBF80)));
+    promote(s, words, w + at / kLanes);
+  }
+}
+
+// Four signed bytes per word, one of each of four inputs.
+HWY_INLINE void load_weights(const int8_t* p, int input, Vec* w) {
+  const hn::RebindToSigned<F> s;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) {
+    auto words = hn::Load(s, reinterpret_cast<const int32_t*>(p) + v * kLanes);
+    if (input == 0) words = hn::ShiftLeft<24>(words);
+    if (input == 1) words = hn::ShiftLeft<16>(words);
+    if (input == 2) words = hn::ShiftLeft<8>(words);
+    w[v] = hn::ConvertTo(F(), hn::ShiftRight<24>(words));
+  }
+}
+
+// Halves of bytes, see WeightFormat; without their scales.
+struct Halves {
+  uint8_t bits;
+};
+HWY_INLINE void load_weights(const Halves* p, int input, Vec* w) {
+  const U u;
+  const hn::RebindToSigned<F> s;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) {
+    const int output = v * kLanes;
+    const auto words = hn::Load(u, reinterpret_cast<const uint32_t*>(p) + output % 16);
+    const auto code = hn::And(hn::ShiftRightSame(words, 8 * input + (output < 16 ? 0 : 4)), hn::Set(u, 15));
+    w[v] = hn::Sub(hn::ConvertTo(F(), hn::BitCast(s, code)), hn::Set(F(), 8.0f));
+  }
+}
+
+// The scales of a panel's outputs for one group of inputs.
+HWY_INLINE void load_scales(const bf16* scales, Vec* out) {
+  const F f;
+  const hn::Rebind<hwy::bfloat16_t, F> b;
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v)
+    out[v] = hn::PromoteTo(f, hn::Load(b, reinterpret_cast<const hwy::bfloat16_t*>(scales) + v * kLanes));
+}
+
+// Brings the sums of an fp8 panel from the order of its places into that of its outputs.
+HWY_INLINE void order_outputs(Vec* sums) {
+  HWY_ALIGN float places[kPanel], outputs[kPanel];
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], F(), places + v * kLanes);
+  for (int i = 0; i < kPanel; ++i) outputs[fp8_output(i)] = places[i];
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(F(), outputs + v * kLanes);
+}
+
+template <class W>
+constexpr int kInputsPerStep =  // that load_weights reads
+    std::is_same_v<W, float>                                 ? 1
+    : std::is_same_v<W, int8_t> || std::is_same_v<W, Halves> ? 4
+                                                             : 2;
+template <class W>
+constexpr int kBytesPerInput = std::is_same_v<W, float>      ? kPanel * 4
+                               : std::is_same_v<W, uint32_t> ? kPanel * 2
+                               : std::is_same_v<W, Halves>   ? kPanel / 2
+                                                             : kPanel;
+
+HWY_INLINE Vec round_to_bf16_vector(Vec x) {  // to nearest even; NaN stays NaN
+  const U u;
+  const auto bits = hn::BitCast(u, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
+  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFF))), hn::Set(u, 0xFFFF0000u));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::BitCast(F(), rounded));
+}
+
+// What happens to the sums of a row: for every output its scale (fp8), its bias, and y.
+struct Finish {
+  const float* bias;    // or null
+  const float* scales;  // or null: of the outputs
+  float row_scale;
+  bool round;  // to bf16 (fp8)
+  LinearMode mode;
+};
+
+HWY_INLINE Vec finish_vector(Vec sum, const Finish& f, int first) {
+  const F d;
+  if (f.scales) {
+    sum = hn::Mul(hn::Mul(sum, hn::Set(d, f.row_scale)), hn::LoadU(d, f.scales + first));
+    if (f.round) sum = round_to_bf16_vector(sum);
+  }
+  if (f.bias) {
+    sum = hn::Add(sum, hn::LoadU(d, f.bias + first));
+    if (f.round) sum = round_to_bf16_vector(sum);
+  }
+  return sum;
+}
+
+// Stores the outputs that exist. Bias and scales reach to the end of the panel.
+HWY_INLINE void finish(const Vec* sums, const Finish& f, int outputs, float* y) {
+  const F d;
+  if (outputs >= kPanel) {
+#pragma GCC unroll 32
+    for (int v = 0; v < kVectors; ++v) {
+      Vec sum = finish_vector(sums[v], f, v * kLanes);
+      if (f.mode == LinearMode::add) sum = hn::Add(hn::LoadU(d, y + v * kLanes), sum);
+      hn::StoreU(sum, d, y + v * kLanes);
+    }
+    return;
+  }
+  HWY_ALIGN float partial[kPanel];
+#pragma GCC unroll 32
+  for (int v = 0; v < kVectors; ++v)
+    hn::Store(finish_vector(sums[v], f, v * kLanes), d, partial + v * kLanes);
+  for (int n = 0; n < outputs; ++n) y[n] = f.mode == LinearMode::add ? y[n] + partial[n] : partial[n];
+}
+
+// Keeps the compiler from loading a vector anew for each multiply-add that uses it.
+HWY_INLINE void stay_in_register([[maybe_unused]] Vec& v) {
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+  asm("" : "+v"(v.raw));
+#endif
+}
+
+// The weights of a panel from input `first` on.
+template <class W>
+const W* weights_from(const LinearJob& job, int panel, int first) {
+  const size_t scales =  // before an int4 panel's weights
+      std::is_same_v<W, Halves> ? static_cast<size_t>(int4_groups(job.w->inputs())) * kPanel * sizeof(bf16)
+                                : 0;
+  return reinterpret_cast<const W*>(job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes() +
+                                    scales + static_cast<size_t>(first) * kBytesPerInput<W>);
+}
+
+// R rows times P neighbouring panels in format W, which are read as S: as they are, or, one of them, widened
+// to floats that begin with the visit's first input.
+template <class W, class S, int R, int P>
+HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel,
+                       const float* widened) {
+  const F f;
+  constexpr int kStep = kInputsPerStep<S>;
+  constexpr bool kInt4 = std::is_same_v<S, Halves>;
+  constexpr size_t kWords = kBytesPerInput<S> * kStep / sizeof(S);  // per step
+  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
+  const size_t panel_words = job.w->panel_bytes() / sizeof(S);
+  const W* source = weights_from<W>(job, first_panel, visit.first);
+  const S* w = widened ? reinterpret_cast<const S*>(widened) : reinterpret_cast<const S*>(source);
+  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * job.w->panel_bytes();
+  const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
+                   static_cast<size_t>(visit.first) * R;
+  const auto partial = [&](int p, int r) {
+    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
+  };
+  // A visit to widened weights fetches those that are widened next.
+  Ahead ahead(source, kBytesPerInput<W>,
+              widened ? size_t{kWidened} * kBytesPerInput<W> : panel_words * P * sizeof(S), visit);
+  Vec sums[P][R][kVectors];
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 32
+      for (int v = 0; v < kVectors; ++v) {
+        sums[p][r][v] = visit.first == 0 ? hn::Zero(f) : hn::Load(f, partial(p, r) + v * kLanes);
+      }
+    }
+  }
+  for (int first = visit.first; first < visit.last; first += kBlock, x += R * kBlock) {
+    const int count = HWY_MIN(kBlock, visit.last - first);
+    ahead.fetch();
+    for (int k = 0; k < count; k += kStep, w += kWords) {
+#pragma GCC unroll 32
+      for (int p = 0; p < P; ++p) {
+        Vec scales[kVectors];
+        if constexpr (kInt4)
+          load_scales(
+              reinterpret_cast<const bf16*>(panel + p * job.w->panel_bytes()) + first / kInt4Group * kPanel,
+              scales);
+#pragma GCC unroll 32
+        for (int s = 0; s < kStep; ++s) {
+          Vec weights[kVectors];
+          load_weights(w + p * panel_words, s, weights);
+          if constexpr (P * R * kVectors + kVectors < 16) {
+#pragma GCC unroll 32
+            for (int v = 0; v < kVectors; ++v) stay_in_register(weights[v]);
+          }
+          if constexpr (kInt4) {
+#pragma GCC unroll 32
+            for (int v = 0; v < kVectors; ++v) weights[v] = hn::Mul(weights[v], scales[v]);
+          }
+#pragma GCC unroll 32
+          for (int r = 0; r < R; ++r) {
+            const Vec value = hn::Set(f, x[r * kBlock + k + s]);
+#pragma GCC unroll 32
+            for (int v = 0; v < kVectors; ++v) {
+              sums[p][r][v] = hn::MulAdd(weights[v], value, sums[p][r][v]);
+            }
+          }
+        }
+      }
+    }
+  }
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p) {
+    const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
+    constexpr bool kFp8 = std::is_same_v<W, uint16_t>;
+    constexpr bool kInt8 = std::is_same_v<W, int8_t> || std::is_same_v<W, Halves>;
+    Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
+               .scales = kFp8 || kInt8 ? job.w->scales() + output : nullptr,
+               .row_scale = 1,
+               .round = kFp8,
+               .mode = job.mode};
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+      if (visit.last == inputs) {
+        if constexpr (kFp8) order_outputs(sums[p][r]);
+        if constexpr (kFp8 || kInt8) end.row_scale = job.scales[first_row + r] * (kFp8 ? kFp8Scale : 1);
+        finish(sums[p][r], end, outputs, job.y.row(first_row + r) + output);
+      } else {
+#pragma GCC unroll 32
+        for (int v = 0; v < kVectors; ++v) hn::Store(sums[p][r][v], f, partial(p, r) + v * kLanes);
+      }
+    }
+  }
+}
+
+template <class W, int R>
+void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
+  constexpr int kStep = panels_per_tile(R);
+  for (; panel + kStep <= end; panel += kStep) tile<W, W, R, kStep>(job, visit, panel, nullptr);
+  for (; panel < end; ++panel) tile<W, W, R, 1>(job, visit, panel, nullptr);
+}
+
+// The weights of one panel for inputs [first, last) as tile() would multiply them.
+template <class W>
+void widen(const LinearJob& job, int panel, int first, int last, float* out) {
+  constexpr int kStep = kInputsPerStep<W>;
+  constexpr size_t kWords = kBytesPerInput<W> * kStep / sizeof(W);
+  const W* w = weights_from<W>(job, panel, first);
+  const auto* group_scales =
+      reinterpret_cast<const bf16*>(job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes());
+  for (int k = first; k < last; k += kStep, w += kWords) {
+    __builtin_prefetch(reinterpret_cast<const char*>(w) + Ahead::kDistance);
+    Vec scales[kVectors];
+    if constexpr (std::is_same_v<W, Halves>) load_scales(group_scales + k / kInt4Group * kPanel, scales);
+#pragma GCC unroll 32
+    for (int s = 0; s < kStep; ++s) {
+      Vec weights[kVectors];
+      load_weights(w, s, weights);
+#pragma GCC unroll 32
+      for (int v = 0; v < kVectors; ++v) {
+        if constexpr (std::is_same_v<W, Halves>) weights[v] = hn::Mul(weights[v], scales[v]);
+        hn::Store(weights[v], F(), out + (k - first + s) * kPanel + v * kLanes);
+      }
+    }
+  }
+}
+
+template <class W, int R>
+void widened_panel(const LinearJob& job, const LinearVisit& visit, int panel, const float* weights) {
+  tile<W, float, R, 1>(job, visit, panel, weights);
+}
+
+int tiles_of(int rows) {
+  return panels_per_tile(rows);
+}
+
+template <class W>
+const LinearTiles* tiles_for() {
+  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
+    // Groups of 12 rows make up for widening the panel again.
+    if constexpr (std::is_same_v<W, float> || kMaxRows >= 12)
+      return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats};
+    else
+      return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows,
+                         InputForm::floats,          widen<W>, {widened_panel<W, R + 1>...}};
+  }
+  (std::make_integer_sequence<int, kMaxRows>());
+  return &kTiles;
+}
+
+const LinearTiles* tiles(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::f32_panels:
+      return tiles_for<float>();
+    case WeightFormat::bf16_panels:
+      return tiles_for<uint32_t>();
+    case WeightFormat::fp8_panels:
+      return tiles_for<uint16_t>();
+    case WeightFormat::int8_panels:
+      return tiles_for<int8_t>();
+    case WeightFormat::int4_panels:
+      return tiles_for<Halves>();
+  }
+  return nullptr;
+}
+
+// To the nearest e4m3 number, ties to even; beyond 448 to 448.
+HWY_INLINE Vec round_to_e4m3_vector(Vec x) {
+  const F f;
+  const U u;
+  const Vec magnitude = hn::Min(hn::Abs(x), hn::Set(f, 448.0f));
+  const auto bits = hn::BitCast(u, magnitude);
+  const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(u, 1));
+  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFFF))), hn::Set(u, 0xFFF00000u));
+  // Below the least normal number steps are 2^-9.
+  const Vec step = hn::Set(f, 0x1.8p14f), small = hn::Sub(hn::Add(magnitude, step), step);
+  const auto normal = hn::Ge(magnitude, hn::Set(f, 0x1p-6f));
+  return hn::CopySign(hn::IfThenElse(normal, hn::BitCast(f, rounded), small), x);
+}
+
+// Calls use(block, its values) for the blocks of a row, zero beyond the last input.
+template <class Use>
+HWY_INLINE void each_block(const float* row, int inputs, const Use& use) {
+  for (int b = 0; b * kBlock < inputs; ++b) {
+    HWY_ALIGN float tail[kBlock] = {};
+    const float* from = row + b * kBlock;
+    if (inputs - b * kBlock < kBlock) {
+      for (int i = 0; b * kBlock + i < inputs; ++i) tail[i] = from[i];
+      from = tail;
+    }
+    use(b, from);
+  }
+}
+
+template <class Change>
+void pack_changed(const float* row, int inputs, const PackedRow& to, const Change& change) {
+  const F f;
+  each_block(row, inputs, [&](int b, const float* from) {
+    HWY_ALIGN float values[kBlock];
+    for (int i = 0; i < kBlock; i += kLanes) hn::Store(change(hn::LoadU(f, from + i)), f, values + i);
+    to.store(b, values);
+  });
+}
+
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
+  const F f;
+  switch (format) {
+    case WeightFormat::f32_panels:
+      pack_changed(row, inputs, to, [](Vec x) { return x; });
+      return 1;
+    case WeightFormat::bf16_panels:
+      pack_changed(row, inputs, to, [](Vec x) { return round_to_bf16_vector(x); });
+      return 1;
+    case WeightFormat::fp8_panels:
+    case WeightFormat::int8_panels:
+    case WeightFormat::int4_panels:
+      break;
+  }
+  const bool fp8 = format == WeightFormat::fp8_panels;
+  Vec highest = hn::Zero(f), poison = hn::Zero(f);  // poison: NaN once an input is NaN or infinite
+  each_block(row, inputs, [&](int, const float* from) {
+    for (int i = 0; i < kBlock; i += kLanes) {
+      const Vec x = round_to_bf16_vector(hn::LoadU(f, from + i));
+      highest = hn::Max(highest, hn::Abs(x));
+      poison = hn::MulAdd(x, hn::Zero(f), poison);
+    }
+  });
+  if (const float sum = hn::GetLane(hn::SumOfLanes(f, poison)); sum != 0) {
+    pack_changed(row, inputs, to, [](Vec) { return hn::Zero(F()); });
+    return sum;
+  }
+  const float scale = hn::GetLane(hn::MaxOfLanes(f, highest)) / (fp8 ? 448.0f : 127.0f);
+  const Vec inverse = hn::Set(f, scale > 0 ? std::min(1 / scale, std::numeric_limits<float>::max()) : 0.0f);
+  pack_changed(row, inputs, to, [&](Vec x) {
+    const Vec scaled = hn::Mul(round_to_bf16_vector(x), inverse);
+    if (fp8) return round_to_e4m3_vector(scaled);
+    return hn::Max(hn::Min(hn::Round(scaled), hn::Set(F(), 127.0f)), hn::Set(F(), -127.0f));
+  });
+  return scale;
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace dvlm
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace dvlm {
+
+HWY_EXPORT(tiles);
+HWY_EXPORT(pack_inputs);
+
+const LinearTiles* highway_tiles(WeightFormat format) {
+  return HWY_DYNAMIC_DISPATCH(tiles)(format);
+}
+
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
+  return HWY_DYNAMIC_DISPATCH(pack_inputs)(row, inputs, format, to);
+}
+
+}  // namespace dvlm
+#endif  // HWY_ONCE
