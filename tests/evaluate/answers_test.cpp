@@ -1,0 +1,80 @@
+#include "evaluate/answers.h"
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "engine/core.h"
+#include "evaluate/report.h"
+#include "random_folder.h"
+
+namespace dvlm {
+namespace {
+
+Request question(size_t i) {
+  constexpr DecoderKind kKinds[] = {DecoderKind::autoregressive, DecoderKind::speculative,
+                                    DecoderKind::fused};
+  ContentPart part;
+  part.text = "Question number " + std::to_string(i * i * 31) + ": what is there to see?";
+  Request request;
+  request.conversation = {{"user", {part}}};
+  request.decode.kind = kKinds[i % 3];
+  request.decode.block_size = 8;
+  request.decode.max_tokens = 4 + static_cast<int>(i % 5) * 6;
+  return request;
+}
+
+class Answers : public testing::Test {
+ protected:
+  const RandomFolder folder_;
+  Engine engine_{{.model = folder_.path(), .precision = Precision::f32, .threads = 1}};
+
+  std::vector<std::vector<TokenId>> tokens(int parallel) {
+    std::vector<std::vector<TokenId>> out;
+    answer_all(engine_, 11, parallel, question, [&](size_t i, const Answer& answer) {
+      EXPECT_EQ(i, out.size());
+      out.push_back(answer.tokens);
+    });
+    return out;
+  }
+};
+
+TEST_F(Answers, ComeInOrderAndAreTheSameBesideOthers) {
+  const auto alone = tokens(1);
+  ASSERT_EQ(alone.size(), 11u);
+  const uint64_t passes = engine_.core().totals().passes;
+  EXPECT_EQ(tokens(4), alone);
+  EXPECT_LT(engine_.core().totals().passes - passes, passes / 2) << "passes are shared";
+}
+
+TEST_F(Answers, ARequestThatCannotBeAnsweredEndsThem) {
+  for (const int parallel : {1, 3}) {
+    size_t taken = 0;
+    const auto request_of = [](size_t i) {
+      Request request = question(i);
+      if (i == 4) request.decode.max_tokens = -1;
+      return request;
+    };
+    EXPECT_THROW(answer_all(engine_, 9, parallel, request_of, [&](size_t, const Answer&) { ++taken; }),
+                 Error);
+    EXPECT_EQ(taken, 4u);
+  }
+}
+
+// Two runs over a test file have equal digests exactly when they wrote the same.
+TEST_F(Answers, DigestsTellTextsApart) {
+  std::vector<Example> examples(5);
+  for (size_t i = 0; i < examples.size(); ++i)
+    examples[i] = {.id = "", .type = "what", .answer = "a hammer", .conversation = question(i).conversation};
+  DecodeOptions ar{.kind = DecoderKind::autoregressive, .block_size = 8, .max_tokens = 12};
+  DecodeOptions spec = ar, shorter = ar;
+  spec.kind = DecoderKind::speculative;
+  shorter.max_tokens = 11;
+  const auto results = evaluate(engine_, examples, {ar, spec, shorter}, 2);
+  EXPECT_EQ(results[0].digest, results[1].digest);
+  EXPECT_NE(results[0].digest, results[2].digest);
+  EXPECT_EQ(results[1].total([](const std::string&) { return true; }).identical, 5);
+  EXPECT_EQ(evaluate(engine_, examples, {ar})[0].digest, results[0].digest);
+}
+
+}  // namespace
+}  // namespace dvlm
