@@ -65,17 +65,27 @@ bool widens(const LinearJob& job, const LinearTiles& tiles) {
   return tiles.widen && job.groups > 1;
 }
 
-// A pass's groups over inputs [first, last) of one panel that is widened for all of them.
+// A pass's groups over inputs [first, last) of one panel that is widened for all of them. Sums that no other
+// slice needs stay with the thread: another core's caches may hold those of the job.
 void run_widened(const LinearJob& job, const LinearTiles& tiles, int group, int groups, int first, int last,
                  int panel) {
   alignas(64) thread_local float
       weights[(kWidened + kInt4Group) * kPanel];  // steps may reach beyond the last input
+  thread_local Buffer<float> own;
+  const auto row = static_cast<size_t>(job.first_row(group));
+  const size_t floats = static_cast<size_t>(groups * job.rows_per_group) * kPanel;
+  if (!job.partial && own.size() < floats) own = Buffer<float>(floats);
+  const WidenedPanel widened{
+      weights,
+      job.partial
+          ? job.partial + (static_cast<size_t>(panel) * static_cast<size_t>(job.y.count) + row) * kPanel
+          : own.data()};
   for (int k = first; k < last; k += kWidened) {
     const int end = std::min(k + kWidened, last);
     tiles.widen(job, panel, k, end, weights);
     for (int g = 0; g < groups; ++g) {
       const LinearVisit visit{group + g, k, end, g, groups};
-      tiles.widened_by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel, weights);
+      tiles.widened_by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel, widened);
     }
   }
 }
@@ -137,7 +147,7 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
                 .groups_per_pass = 0};
   // A lone group reads every weight once: slices would only cost it their partial sums.
   job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;
-  if (job.blocks_per_slice < job.blocks || widens(job, tiles)) {
+  if (job.blocks_per_slice < job.blocks) {
     const size_t sums = static_cast<size_t>(w.panels()) * rows * kPanel;
     if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
     job.partial = scratch.partial.data();

@@ -212,7 +212,7 @@ const W* weights_from(const LinearJob& job, int panel, int first) {
 // to floats that begin with the visit's first input.
 template <class W, class S, int R, int P>
 HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel,
-                       const float* widened) {
+                       const WidenedPanel* widened) {
   const F f;
   constexpr int kStep = kInputsPerStep<S>;
   constexpr bool kInt4 = std::is_same_v<S, Halves>;
@@ -220,11 +220,15 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
   const size_t panel_words = job.w->panel_bytes() / sizeof(S);
   const W* source = weights_from<W>(job, first_panel, visit.first);
-  const S* w = widened ? reinterpret_cast<const S*>(widened) : reinterpret_cast<const S*>(source);
+  const S* w = widened ? reinterpret_cast<const S*>(widened->weights) : reinterpret_cast<const S*>(source);
   const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * job.w->panel_bytes();
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
                    static_cast<size_t>(visit.first) * R;
   const auto partial = [&](int p, int r) {
+    if (widened) {
+      const int first_of_pass = job.first_row(visit.group - visit.group_of_pass);
+      return widened->sums + static_cast<size_t>(first_row - first_of_pass + r) * kPanel;
+    }
     return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
   };
   // A visit to widened weights fetches those that are widened next.
@@ -333,8 +337,8 @@ void widen(const LinearJob& job, int panel, int first, int last, float* out) {
 }
 
 template <class W, int R>
-void widened_panel(const LinearJob& job, const LinearVisit& visit, int panel, const float* weights) {
-  tile<W, float, R, 1>(job, visit, panel, weights);
+void widened_panel(const LinearJob& job, const LinearVisit& visit, int panel, const WidenedPanel& widened) {
+  tile<W, float, R, 1>(job, visit, panel, &widened);
 }
 
 int tiles_of(int rows) {

@@ -105,6 +105,12 @@ struct LinearVisit {
   int group_of_pass, groups_of_pass;
 };
 
+// A panel for several groups.
+struct WidenedPanel {
+  const float* weights;  // [inputs of the visit][32]
+  float* sums;           // [rows of the pass][32]: partial ones
+};
+
 // The tiles of one instruction set and one weight format.
 struct LinearTiles {
   using SomePanels = void (*)(const LinearJob&, const LinearVisit&, int panel, int end);
@@ -113,9 +119,9 @@ struct LinearTiles {
   int max_rows;                               // of a group
   InputForm form;
   // Or null: where several groups read a panel, it is widened to floats once, kWidened inputs at a time,
-  // [inputs][32], and each group's visit to those inputs multiplies the floats.
+  // and each group's visit to those inputs multiplies the floats.
   void (*widen)(const LinearJob&, int panel, int first, int last, float* out) = nullptr;
-  using Widened = void (*)(const LinearJob&, const LinearVisit&, int panel, const float* weights);
+  using Widened = void (*)(const LinearJob&, const LinearVisit&, int panel, const WidenedPanel&);
   std::array<Widened, kMaxGroup> widened_by_rows = {};
 };
 
