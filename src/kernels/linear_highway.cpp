@@ -260,7 +260,7 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
         for (int s = 0; s < kStep; ++s) {
           Vec weights[kVectors];
           load_weights(w + p * panel_words, s, weights);
-          if constexpr (P * R * kVectors + kVectors < 16) {
+          if (P * R * kVectors + kVectors < 16) {
 #pragma GCC unroll 32
             for (int v = 0; v < kVectors; ++v) stay_in_register(weights[v]);
           }
