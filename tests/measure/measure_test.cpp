@@ -6,10 +6,10 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "decode/sampling.h"
-#include "engine/random_folder.h"
 #include "measure/decoding.h"
 #include "measure/passes.h"
 #include "measure/random_checkpoint.h"
+#include "random_folder.h"
 
 namespace dvlm {
 namespace {

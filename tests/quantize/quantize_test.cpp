@@ -8,8 +8,8 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "engine/random_folder.h"
 #include "quantize/divergence.h"
+#include "random_folder.h"
 
 namespace dvlm {
 namespace {
