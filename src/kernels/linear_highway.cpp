@@ -1,5 +1,6 @@
 // Tiles of linear() with f32 multiply-adds, and the packing of inputs, compiled once per instruction set.
 #include "kernels/linear_job.h"
+#include "kernels/targets.h"
 // clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear_highway.cpp"
