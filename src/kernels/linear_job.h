@@ -10,7 +10,7 @@ namespace dvlm {
 
 constexpr int kBlock = 16;     // inputs that are packed together
 constexpr int kMaxGroup = 32;  // rows that share one reading of a panel
-constexpr int kWidened = 256;  // inputs of a panel that are widened at a time: floats that stay in L1
+constexpr int kWidened = 256;  // inputs of a panel that are widened at a time: 32 KiB of floats
 
 // A block of 16 inputs of a row.
 enum class InputForm : uint8_t {
