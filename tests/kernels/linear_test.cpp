@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -190,6 +191,23 @@ TEST_P(EachIsa, a_large_job_split_over_passes_and_threads_has_the_same_bits) {
   EXPECT_EQ(layer.run(x, 130, three), y);
   const std::vector<float> last(x.end() - 6000, x.end());
   EXPECT_EQ(layer.run(last, 1, three), std::vector<float>(y.end() - 70, y.end()));
+}
+
+// Integers of whatever width, then the same multiply-adds of a group's scales.
+TEST(LinearInt4, has_the_same_bits_on_all_sets_with_products_of_bytes) {
+  ThreadPool pool(2);
+  std::map<std::string, std::vector<float>> results;
+  for (const std::string& isa : isas()) {
+    if (isa == "SCALAR" || isa == "NEON") continue;  // multiply floats
+    force_isa(isa);
+    for (int inputs : {130, 6000}) {
+      const Layer layer(inputs, 70, WeightFormat::int4_panels, pool);
+      const std::vector<float> y = layer.run(random_values(11 * size_t(inputs), 5), 11, pool);
+      results[isa].insert(results[isa].end(), y.begin(), y.end());
+    }
+  }
+  force_isa("");
+  for (const auto& [isa, result] : results) EXPECT_EQ(result, results.begin()->second) << isa;
 }
 
 std::string case_name(const testing::TestParamInfo<EachIsa::ParamType>& info) {

@@ -1,0 +1,146 @@
+// Linear layers with four-bit weights on AVX2: products of bytes, summed in 16 and then in 32 bits, several
+// for each that an f32 multiply-add makes. The sums are those of linear_avx512_bf16.cpp to the bit.
+#include "kernels/linear_job.h"
+
+#if defined(__x86_64__)
+#include <hwy/base.h>
+#include <immintrin.h>
+
+#include <utility>
+
+HWY_PUSH_ATTRIBUTES("avx2,fma")
+
+namespace dvlm {
+
+namespace {
+
+constexpr int kLanes = 8;
+constexpr int kMaxRows = 4;  // whose sums of 16 outputs fit the registers; a fifth gains nothing
+
+__m256 group_scales(const std::byte* line) {
+  const auto bits = _mm_load_si128(reinterpret_cast<const __m128i*>(line));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+// The sums of 8 outputs from `output` on become y: scales, bias, y itself; outputs that exist.
+void finish(__m256 sum, const LinearJob& job, int row, int output) {
+  sum = _mm256_mul_ps(_mm256_mul_ps(sum, _mm256_set1_ps(job.scales[row])),
+                      _mm256_loadu_ps(job.w->scales() + output));
+  if (job.w->bias()) sum = _mm256_add_ps(sum, _mm256_loadu_ps(job.w->bias() + output));
+  const __m256i exist = _mm256_cmpgt_epi32(_mm256_set1_epi32(job.w->outputs() - output),
+                                           _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  float* y = job.y.row(row) + output;
+  if (job.mode == LinearMode::add) sum = _mm256_add_ps(_mm256_maskload_ps(y, exist), sum);
+  _mm256_maskstore_ps(y, exist, sum);
+}
+
+// R rows times a panel, 8 of the first and 8 of the last 16 outputs at a time.
+template <int R>
+void tile(const LinearJob& job, const LinearVisit& visit, int panel_index) {
+  constexpr int kBytesPerInput = kPanel / 2, kWords = words_per_block(InputForm::summed_bytes);
+  constexpr int kBlocks = kInt4Group / kBlock, kLine = kBlocks * kWords, kStep = 64;  // bytes for 4 inputs
+  // Two blocks are 8 steps, whose sums fit 16 bits.
+  constexpr int kShortBlocks = 2;
+  static_assert(kShortBlocks * (kBlock / 4) * 2 * 15 * 127 < (1 << 15) && kBlocks % kShortBlocks == 0);
+  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
+  const std::byte* panel = job.w->data() + static_cast<size_t>(panel_index) * job.w->panel_bytes();
+  const std::byte* w = panel + static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16) +
+                       static_cast<size_t>(visit.first) * kBytesPerInput;
+  const std::byte* scales = panel + static_cast<size_t>(visit.first / kInt4Group) * kPanel * sizeof(bf16);
+  const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
+                  static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks * kWords) +
+                  static_cast<size_t>(visit.first / kInt4Group) * R * kLine;
+  const auto partial = [&](int r) {
+    return job.partial + (static_cast<size_t>(panel_index) * job.y.count + first_row + r) * kPanel;
+  };
+  const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  Ahead ahead(w, kBytesPerInput, job.w->panel_bytes(), visit);
+  alignas(32) float sums[R][kPanel];
+  for (int r = 0; r < R; ++r) {
+    if (visit.first == 0)
+      std::fill_n(sums[r], kPanel, 0.0f);
+    else
+      std::copy_n(partial(r), kPanel, sums[r]);
+  }
+  for (int first = visit.first; first < visit.last; first += kInt4Group, x += R * kLine,
+           w += kInt4Group * kBytesPerInput, scales += kPanel * sizeof(bf16)) {
+    for (int output = 0; output < 16; output += kLanes) {
+      __m256i codes[R][2];
+#pragma GCC unroll 32
+      for (int r = 0; r < R; ++r) codes[r][0] = codes[r][1] = _mm256_set1_epi32(x[r * kLine + kLine - 1]);
+      for (int from = 0; from < kBlocks; from += kShortBlocks) {
+        __m256i shorts[R][2] = {};
+#pragma GCC unroll 2
+        for (int b = from; b < from + kShortBlocks; ++b) {
+          if (output == 0) ahead.fetch();
+#pragma GCC unroll 4
+          for (int k = 0; k < 4; ++k) {
+            const __m256i halves = _mm256_load_si256(
+                reinterpret_cast<const __m256i*>(w + (b * 4 + k) * kStep + output * sizeof(int32_t)));
+            const __m256i words[] = {_mm256_and_si256(halves, low),
+                                     _mm256_and_si256(_mm256_srli_epi32(halves, 4), low)};
+#pragma GCC unroll 32
+            for (int r = 0; r < R; ++r) {
+              const __m256i input = _mm256_set1_epi32(x[r * kLine + b * kWords + k]);
+#pragma GCC unroll 2
+              for (int v = 0; v < 2; ++v) {
+                shorts[r][v] = _mm256_add_epi16(shorts[r][v], _mm256_maddubs_epi16(words[v], input));
+                asm("" : "+x"(shorts[r][v]));  // or the compiler adds later and spills what it has not added
+              }
+            }
+          }
+        }
+#pragma GCC unroll 32
+        for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+          for (int v = 0; v < 2; ++v)
+            codes[r][v] = _mm256_add_epi32(codes[r][v], _mm256_madd_epi16(shorts[r][v], ones));
+        }
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const int at = 16 * v + output;
+        const __m256 scale = group_scales(scales + static_cast<size_t>(at) * sizeof(bf16));
+#pragma GCC unroll 32
+        for (int r = 0; r < R; ++r) {
+          float* sum = sums[r] + at;
+          _mm256_store_ps(sum, _mm256_fmadd_ps(_mm256_cvtepi32_ps(codes[r][v]), scale, _mm256_load_ps(sum)));
+        }
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    if (visit.last != inputs) {
+      std::copy_n(sums[r], kPanel, partial(r));
+      continue;
+    }
+    for (int output = 0; output < kPanel; output += kLanes)
+      finish(_mm256_load_ps(sums[r] + output), job, first_row + r, panel_index * kPanel + output);
+  }
+}
+
+template <int R>
+void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
+  for (; panel < end; ++panel) tile<R>(job, visit, panel);
+}
+
+}  // namespace
+
+const LinearTiles* avx2_tiles(WeightFormat format) {
+  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
+    return LinearTiles{{some_panels<R + 1>...}, [](int) { return 1; }, kMaxRows, InputForm::summed_bytes};
+  }
+  (std::make_integer_sequence<int, kMaxRows>());
+  return format == WeightFormat::int4_panels ? &kTiles : nullptr;
+}
+
+}  // namespace dvlm
+
+HWY_POP_ATTRIBUTES
+#else
+namespace dvlm {
+const LinearTiles* avx2_tiles(WeightFormat) {
+  return nullptr;
+}
+}  // namespace dvlm
+#endif
