@@ -63,7 +63,7 @@ void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, floa
 }
 
 bool widens(const LinearJob& job, const LinearTiles& tiles) {
-  return tiles.widen && job.groups > 1;
+  return tiles.widened_by_rows[0] && job.groups > 1;
 }
 
 // A pass's groups over inputs [first, last) of one panel that is widened for all of them. Sums that no other
@@ -83,7 +83,6 @@ void run_widened(const LinearJob& job, const LinearTiles& tiles, int group, int 
           : own.data()};
   for (int k = first; k < last; k += kWidened) {
     const int end = std::min(k + kWidened, last);
-    tiles.widen(job, panel, k, end, weights);
     for (int g = 0; g < groups; ++g) {
       const LinearVisit visit{group + g, k, end, g, groups};
       tiles.widened_by_rows[static_cast<size_t>(job.rows(visit.group) - 1)](job, visit, panel, widened);
@@ -145,6 +144,7 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
                 .blocks_per_slice = 0,
                 .groups = groups,
                 .rows_per_group = ceil_div(x.count, groups),
+                .full_groups = (x.count - 1) % groups + 1,
                 .groups_per_pass = 0};
   // A lone group reads every weight once: slices would only cost it their partial sums.
   job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;

@@ -41,17 +41,20 @@ constexpr int panels_per_tile(int rows) {
   return std::clamp(registers / (rows * kVectors), 1, 4);
 }
 
+// The weights of one of a step's inputs for the outputs of `Count` vectors, beginning with vector `From`.
+template <int From, int Count>
 HWY_INLINE void load_weights(const float* p, int, Vec* w) {
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v) w[v] = hn::Load(F(), p + v * kLanes);
+  for (int v = 0; v < Count; ++v) w[v] = hn::Load(F(), p + (From + v) * kLanes);
 }
 
 // Two bf16 per word: the low halves belong to input 0 of a step, the high halves to input 1.
+template <int From, int Count>
 HWY_INLINE void load_weights(const uint32_t* p, int input, Vec* w) {
   const U u;
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v) {
-    const auto words = hn::Load(u, p + v * kLanes);
+  for (int v = 0; v < Count; ++v) {
+    const auto words = hn::Load(u, p + (From + v) * kLanes);
     w[v] = hn::BitCast(F(), input == 0 ? hn::ShiftLeft<16>(words) : hn::And(words, hn::Set(u, 0xFFFF0000u)));
   }
 }
@@ -72,12 +75,13 @@ HWY_INLINE void promote(D, hn::Vec<D> words, Vec* w) {
 
 // Two e4m3 per word, likewise. A byte in the upper part of a half-precision number, its exponent moved next
 // to the mantissa, is the e4m3 value over kFp8Scale, exactly.
+template <int From, int Count>
 HWY_INLINE void load_weights(const uint16_t* p, int input, Vec* w) {
   const hn::CappedTag<int16_t, 16> s;  // AVX-512 would pay for halving longer ones
   constexpr int kWords = static_cast<int>(hn::MaxLanes(s));
 #pragma GCC unroll 32
-  for (int at = 0; at < kPanel; at += kWords) {
-    auto words = hn::Load(s, reinterpret_cast<const int16_t*>(p) + at);
+  for (int at = 0; at < Count * kLanes; at += kWords) {
+    auto words = hn::Load(s, reinterpret_cast<const int16_t*>(p) + From * kLanes + at);
     if (input == 0) words = hn::ShiftLeft<8>(words);
     words = hn::And(hn::ShiftRight<1>(words), hn::Set(s, static_cast<int16_t>(0xBF80)));
     promote(s, words, w + at / kLanes);
@@ -85,11 +89,12 @@ HWY_INLINE void load_weights(const uint16_t* p, int input, Vec* w) {
 }
 
 // Four signed bytes per word, one of each of four inputs.
+template <int From, int Count>
 HWY_INLINE void load_weights(const int8_t* p, int input, Vec* w) {
   const hn::RebindToSigned<F> s;
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v) {
-    auto words = hn::Load(s, reinterpret_cast<const int32_t*>(p) + v * kLanes);
+  for (int v = 0; v < Count; ++v) {
+    auto words = hn::Load(s, reinterpret_cast<const int32_t*>(p) + (From + v) * kLanes);
     if (input == 0) words = hn::ShiftLeft<24>(words);
     if (input == 1) words = hn::ShiftLeft<16>(words);
     if (input == 2) words = hn::ShiftLeft<8>(words);
@@ -101,25 +106,28 @@ HWY_INLINE void load_weights(const int8_t* p, int input, Vec* w) {
 struct Halves {
   uint8_t bits;
 };
+template <int From, int Count>
 HWY_INLINE void load_weights(const Halves* p, int input, Vec* w) {
   const U u;
   const hn::RebindToSigned<F> s;
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v) {
-    const int output = v * kLanes;
+  for (int v = 0; v < Count; ++v) {
+    const int output = (From + v) * kLanes;
     const auto words = hn::Load(u, reinterpret_cast<const uint32_t*>(p) + output % 16);
     const auto code = hn::And(hn::ShiftRightSame(words, 8 * input + (output < 16 ? 0 : 4)), hn::Set(u, 15));
     w[v] = hn::Sub(hn::ConvertTo(F(), hn::BitCast(s, code)), hn::Set(F(), 8.0f));
   }
 }
 
-// The scales of a panel's outputs for one group of inputs.
+// The scales of those outputs for one group of inputs.
+template <int From, int Count>
 HWY_INLINE void load_scales(const bf16* scales, Vec* out) {
   const F f;
   const hn::Rebind<hwy::bfloat16_t, F> b;
 #pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v)
-    out[v] = hn::PromoteTo(f, hn::Load(b, reinterpret_cast<const hwy::bfloat16_t*>(scales) + v * kLanes));
+  for (int v = 0; v < Count; ++v)
+    out[v] =
+        hn::PromoteTo(f, hn::Load(b, reinterpret_cast<const hwy::bfloat16_t*>(scales) + (From + v) * kLanes));
 }
 
 // Brings the sums of an fp8 panel from the order of its places into that of its outputs.
@@ -209,11 +217,29 @@ const W* weights_from(const LinearJob& job, int panel, int first) {
                                     scales + static_cast<size_t>(first) * kBytesPerInput<W>);
 }
 
+// The sums of a row and a panel become y.
+template <class W>
+HWY_INLINE void finish_row(const LinearJob& job, Vec* sums, int row, int panel) {
+  constexpr bool kFp8 = std::is_same_v<W, uint16_t>;
+  constexpr bool kScaled = kFp8 || std::is_same_v<W, int8_t> || std::is_same_v<W, Halves>;
+  const int output = panel * kPanel;
+  if constexpr (kFp8) order_outputs(sums);
+  const Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
+                   .scales = kScaled ? job.w->scales() + output : nullptr,
+                   .row_scale = kScaled ? job.scales[row] * (kFp8 ? kFp8Scale : 1) : 1,
+                   .round = kFp8,
+                   .mode = job.mode};
+  finish(sums, end, job.w->outputs() - output, job.y.row(row) + output);
+}
+
 // R rows times P neighbouring panels in format W, which are read as S: as they are, or, one of them, widened
-// to floats that begin with the visit's first input.
-template <class W, class S, int R, int P>
+// to floats that begin with the visit's first input. Or a part of a panel, `Count` vectors of its outputs
+// beginning with vector `From`, which is kept widened, and whose sums are partial even when they are not.
+template <class W, class S, int R, int P, int From = 0, int Count = kVectors>
 HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel,
                        const WidenedPanel* widened) {
+  constexpr bool kWiden = Count < kVectors;
+  static_assert(!kWiden || (P == 1 && std::is_same_v<W, S>));
   const F f;
   constexpr int kStep = kInputsPerStep<S>;
   constexpr bool kInt4 = std::is_same_v<S, Halves>;
@@ -221,7 +247,12 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
   const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
   const size_t panel_words = job.w->panel_bytes() / sizeof(S);
   const W* source = weights_from<W>(job, first_panel, visit.first);
-  const S* w = widened ? reinterpret_cast<const S*>(widened->weights) : reinterpret_cast<const S*>(source);
+  const S* w;
+  if constexpr (std::is_same_v<W, S>)
+    w = source;
+  else
+    w = widened->weights;
+  [[maybe_unused]] float* kept = kWiden ? widened->weights + From * kLanes : nullptr;
   const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * job.w->panel_bytes();
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
                    static_cast<size_t>(visit.first) * R;
@@ -235,45 +266,50 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
   // A visit to widened weights fetches those that are widened next.
   Ahead ahead(source, kBytesPerInput<W>,
               widened ? size_t{kWidened} * kBytesPerInput<W> : panel_words * P * sizeof(S), visit);
-  Vec sums[P][R][kVectors];
+  Vec sums[P][R][Count];
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 32
-      for (int v = 0; v < kVectors; ++v) {
-        sums[p][r][v] = visit.first == 0 ? hn::Zero(f) : hn::Load(f, partial(p, r) + v * kLanes);
+      for (int v = 0; v < Count; ++v) {
+        sums[p][r][v] = visit.first == 0 ? hn::Zero(f) : hn::Load(f, partial(p, r) + (From + v) * kLanes);
       }
     }
   }
   for (int first = visit.first; first < visit.last; first += kBlock, x += R * kBlock) {
     const int count = HWY_MIN(kBlock, visit.last - first);
-    ahead.fetch();
+    if (From == 0) ahead.fetch();
     for (int k = 0; k < count; k += kStep, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
-        Vec scales[kVectors];
+        Vec scales[Count];
         if constexpr (kInt4)
-          load_scales(
+          load_scales<From, Count>(
               reinterpret_cast<const bf16*>(panel + p * job.w->panel_bytes()) + first / kInt4Group * kPanel,
               scales);
 #pragma GCC unroll 32
         for (int s = 0; s < kStep; ++s) {
-          Vec weights[kVectors];
-          load_weights(w + p * panel_words, s, weights);
-          if (P * R * kVectors + kVectors < 16) {
+          Vec weights[Count];
+          load_weights<From, Count>(w + p * panel_words, s, weights);
+          if (P * R * Count + Count < 16) {
 #pragma GCC unroll 32
-            for (int v = 0; v < kVectors; ++v) stay_in_register(weights[v]);
+            for (int v = 0; v < Count; ++v) stay_in_register(weights[v]);
           }
           if constexpr (kInt4) {
 #pragma GCC unroll 32
-            for (int v = 0; v < kVectors; ++v) weights[v] = hn::Mul(weights[v], scales[v]);
+            for (int v = 0; v < Count; ++v) weights[v] = hn::Mul(weights[v], scales[v]);
+          }
+          if constexpr (kWiden) {
+#pragma GCC unroll 32
+            for (int v = 0; v < Count; ++v) hn::Store(weights[v], f, kept + v * kLanes);
+            kept += kPanel;
           }
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r) {
             const Vec value = hn::Set(f, x[r * kBlock + k + s]);
 #pragma GCC unroll 32
-            for (int v = 0; v < kVectors; ++v) {
+            for (int v = 0; v < Count; ++v) {
               sums[p][r][v] = hn::MulAdd(weights[v], value, sums[p][r][v]);
             }
           }
@@ -283,23 +319,13 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
   }
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
-    const int output = (first_panel + p) * kPanel, outputs = job.w->outputs() - output;
-    constexpr bool kFp8 = std::is_same_v<W, uint16_t>;
-    constexpr bool kInt8 = std::is_same_v<W, int8_t> || std::is_same_v<W, Halves>;
-    Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
-               .scales = kFp8 || kInt8 ? job.w->scales() + output : nullptr,
-               .row_scale = 1,
-               .round = kFp8,
-               .mode = job.mode};
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
-      if (visit.last == inputs) {
-        if constexpr (kFp8) order_outputs(sums[p][r]);
-        if constexpr (kFp8 || kInt8) end.row_scale = job.scales[first_row + r] * (kFp8 ? kFp8Scale : 1);
-        finish(sums[p][r], end, outputs, job.y.row(first_row + r) + output);
+      if (visit.last == inputs && !kWiden) {
+        finish_row<W>(job, sums[p][r], first_row + r, first_panel + p);
       } else {
 #pragma GCC unroll 32
-        for (int v = 0; v < kVectors; ++v) hn::Store(sums[p][r][v], f, partial(p, r) + v * kLanes);
+        for (int v = 0; v < Count; ++v) hn::Store(sums[p][r][v], f, partial(p, r) + (From + v) * kLanes);
       }
     }
   }
@@ -312,34 +338,20 @@ void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int 
   for (; panel < end; ++panel) tile<W, W, R, 1>(job, visit, panel, nullptr);
 }
 
-// The weights of one panel for inputs [first, last) as tile() would multiply them.
-template <class W>
-void widen(const LinearJob& job, int panel, int first, int last, float* out) {
-  constexpr int kStep = kInputsPerStep<W>;
-  constexpr size_t kWords = kBytesPerInput<W> * kStep / sizeof(W);
-  const W* w = weights_from<W>(job, panel, first);
-  const auto* group_scales =
-      reinterpret_cast<const bf16*>(job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes());
-  for (int k = first; k < last; k += kStep, w += kWords) {
-    __builtin_prefetch(reinterpret_cast<const char*>(w) + Ahead::kDistance);
-    Vec scales[kVectors];
-    if constexpr (std::is_same_v<W, Halves>) load_scales(group_scales + k / kInt4Group * kPanel, scales);
-#pragma GCC unroll 32
-    for (int s = 0; s < kStep; ++s) {
-      Vec weights[kVectors];
-      load_weights(w, s, weights);
-#pragma GCC unroll 32
-      for (int v = 0; v < kVectors; ++v) {
-        if constexpr (std::is_same_v<W, Halves>) weights[v] = hn::Mul(weights[v], scales[v]);
-        hn::Store(weights[v], F(), out + (k - first + s) * kPanel + v * kLanes);
-      }
-    }
-  }
-}
-
 template <class W, int R>
 void widened_panel(const LinearJob& job, const LinearVisit& visit, int panel, const WidenedPanel& widened) {
-  tile<W, float, R, 1>(job, visit, panel, &widened);
+  if (visit.group_of_pass > 0) return tile<W, float, R, 1>(job, visit, panel, &widened);
+  // In two parts, whose sums leave registers to the widening.
+  constexpr int kPart = kVectors / 2;
+  tile<W, W, R, 1, 0, kPart>(job, visit, panel, &widened);
+  tile<W, W, R, 1, kPart, kPart>(job, visit, panel, &widened);
+  if (visit.last < job.w->inputs()) return;
+  for (int r = 0; r < R; ++r) {
+    Vec sums[kVectors];
+#pragma GCC unroll 32
+    for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(F(), widened.sums + r * kPanel + v * kLanes);
+    finish_row<W>(job, sums, job.first_row(visit.group) + r, panel);
+  }
 }
 
 int tiles_of(int rows) {
@@ -353,8 +365,8 @@ const LinearTiles* tiles_for() {
     if constexpr (std::is_same_v<W, float> || kMaxRows >= 12)
       return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats};
     else
-      return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows,
-                         InputForm::floats,          widen<W>, {widened_panel<W, R + 1>...}};
+      return LinearTiles{
+          {some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats, {widened_panel<W, R + 1>...}};
   }
   (std::make_integer_sequence<int, kMaxRows>());
   return &kTiles;

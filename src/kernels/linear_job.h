@@ -44,10 +44,11 @@ struct LinearJob {
   int blocks_per_slice;  // blocks that all groups of a pass work through before the next: their inputs stay
                          // in L2
   int groups;            // of rows
-  int rows_per_group;    // of all groups but the last, which may have fewer
+  int rows_per_group;    // of the first full_groups; the others have one fewer
+  int full_groups;
   int groups_per_pass;
-  int first_row(int group) const { return group * rows_per_group; }
-  int rows(int group) const { return std::min(rows_per_group, y.count - first_row(group)); }
+  int first_row(int group) const { return group * rows_per_group - std::max(0, group - full_groups); }
+  int rows(int group) const { return rows_per_group - (group >= full_groups); }
   int passes() const { return (groups + groups_per_pass - 1) / groups_per_pass; }
 };
 
@@ -107,8 +108,8 @@ struct LinearVisit {
 
 // A panel for several groups.
 struct WidenedPanel {
-  const float* weights;  // [inputs of the visit][32]
-  float* sums;           // [rows of the pass][32]: partial ones
+  float* weights;  // [inputs of the visit][32]
+  float* sums;     // [rows of the pass][32]: partial ones
 };
 
 // The tiles of one instruction set and one weight format.
@@ -118,9 +119,8 @@ struct LinearTiles {
   int (*panels_per_tile)(int rows);           // that one tile takes side by side
   int max_rows;                               // of a group
   InputForm form;
-  // Or null: where several groups read a panel, it is widened to floats once, kWidened inputs at a time,
-  // and each group's visit to those inputs multiplies the floats.
-  void (*widen)(const LinearJob&, int panel, int first, int last, float* out) = nullptr;
+  // Or null: where several groups read a panel, the first's visit to kWidened inputs keeps them widened to
+  // floats, which the visits of the others multiply.
   using Widened = void (*)(const LinearJob&, const LinearVisit&, int panel, const WidenedPanel&);
   std::array<Widened, kMaxGroup> widened_by_rows = {};
 };
