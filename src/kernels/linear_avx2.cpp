@@ -34,42 +34,67 @@ void finish(__m256 sum, const LinearJob& job, int row, int output) {
   _mm256_maskstore_ps(y, exist, sum);
 }
 
+// Sums in 16 bits of R rows and 16 outputs. Not an array, which this compiler would keep in memory.
+template <int R>
+struct Shorts {
+  __m256i low, high;
+  Shorts<R - 1> others;
+  HWY_INLINE void clear() {
+    low = high = _mm256_setzero_si256();
+    others.clear();
+  }
+  // `x`: the row's word of four inputs, others' a line further each.
+  HWY_INLINE void add(__m256i first, __m256i last, const int32_t* x, int line) {
+    const __m256i input = _mm256_set1_epi32(*x);
+    low = _mm256_add_epi16(low, _mm256_maddubs_epi16(first, input));
+    high = _mm256_add_epi16(high, _mm256_maddubs_epi16(last, input));
+    asm("" : "+x"(low), "+x"(high));  // or the compiler adds later and spills what it has not added
+    others.add(first, last, x + line, line);
+  }
+  HWY_INLINE void add_to(__m256i (*codes)[2]) const {
+    const __m256i ones = _mm256_set1_epi16(1);
+    codes[0][0] = _mm256_add_epi32(codes[0][0], _mm256_madd_epi16(low, ones));
+    codes[0][1] = _mm256_add_epi32(codes[0][1], _mm256_madd_epi16(high, ones));
+    others.add_to(codes + 1);
+  }
+};
+template <>
+struct Shorts<0> {
+  HWY_INLINE void clear() {}
+  HWY_INLINE void add(__m256i, __m256i, const int32_t*, int) {}
+  HWY_INLINE void add_to(__m256i (*)[2]) const {}
+};
+
 // R rows times a panel, 8 of the first and 8 of the last 16 outputs at a time.
 template <int R>
-void tile(const LinearJob& job, const LinearVisit& visit, int panel_index) {
-  constexpr int kBytesPerInput = kPanel / 2, kWords = words_per_block(InputForm::summed_bytes);
-  constexpr int kBlocks = kInt4Group / kBlock, kLine = kBlocks * kWords, kStep = 64;  // bytes for 4 inputs
+void tile(const LinearJob& job, const LinearVisit& visit, int panel) {
+  constexpr int kBlocks = Int4Visit::kBlocks, kWords = Int4Visit::kWords, kLine = Int4Visit::kLine;
+  constexpr int kStep = 4 * Int4Visit::kBytesPerInput;  // bytes for four inputs
   // Two blocks are 8 steps, whose sums fit 16 bits.
   constexpr int kShortBlocks = 2;
   static_assert(kShortBlocks * (kBlock / 4) * 2 * 15 * 127 < (1 << 15) && kBlocks % kShortBlocks == 0);
-  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
-  const std::byte* panel = job.w->data() + static_cast<size_t>(panel_index) * job.w->panel_bytes();
-  const std::byte* w = panel + static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16) +
-                       static_cast<size_t>(visit.first) * kBytesPerInput;
-  const std::byte* scales = panel + static_cast<size_t>(visit.first / kInt4Group) * kPanel * sizeof(bf16);
-  const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
-                  static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks * kWords) +
-                  static_cast<size_t>(visit.first / kInt4Group) * R * kLine;
-  const auto partial = [&](int r) {
-    return job.partial + (static_cast<size_t>(panel_index) * job.y.count + first_row + r) * kPanel;
-  };
-  const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-  Ahead ahead(w, kBytesPerInput, job.w->panel_bytes(), visit);
+  const Int4Visit begin(job, visit, panel);
+  const std::byte *w = begin.weights, *scales = begin.scales;
+  const int32_t* x = begin.x;
+  float* partial = begin.partial;
+  const __m256i low = _mm256_set1_epi8(15);
+  Ahead ahead(w, Int4Visit::kBytesPerInput, job.w->panel_bytes(), visit);
   alignas(32) float sums[R][kPanel];
   for (int r = 0; r < R; ++r) {
     if (visit.first == 0)
       std::fill_n(sums[r], kPanel, 0.0f);
     else
-      std::copy_n(partial(r), kPanel, sums[r]);
+      std::copy_n(partial + r * kPanel, kPanel, sums[r]);
   }
   for (int first = visit.first; first < visit.last; first += kInt4Group, x += R * kLine,
-           w += kInt4Group * kBytesPerInput, scales += kPanel * sizeof(bf16)) {
+           w += kInt4Group * Int4Visit::kBytesPerInput, scales += kPanel * sizeof(bf16)) {
     for (int output = 0; output < 16; output += kLanes) {
       __m256i codes[R][2];
 #pragma GCC unroll 32
       for (int r = 0; r < R; ++r) codes[r][0] = codes[r][1] = _mm256_set1_epi32(x[r * kLine + kLine - 1]);
       for (int from = 0; from < kBlocks; from += kShortBlocks) {
-        __m256i shorts[R][2] = {};
+        Shorts<R> shorts;
+        shorts.clear();
 #pragma GCC unroll 2
         for (int b = from; b < from + kShortBlocks; ++b) {
           if (output == 0) ahead.fetch();
@@ -77,25 +102,11 @@ void tile(const LinearJob& job, const LinearVisit& visit, int panel_index) {
           for (int k = 0; k < 4; ++k) {
             const __m256i halves = _mm256_load_si256(
                 reinterpret_cast<const __m256i*>(w + (b * 4 + k) * kStep + output * sizeof(int32_t)));
-            const __m256i words[] = {_mm256_and_si256(halves, low),
-                                     _mm256_and_si256(_mm256_srli_epi32(halves, 4), low)};
-#pragma GCC unroll 32
-            for (int r = 0; r < R; ++r) {
-              const __m256i input = _mm256_set1_epi32(x[r * kLine + b * kWords + k]);
-#pragma GCC unroll 2
-              for (int v = 0; v < 2; ++v) {
-                shorts[r][v] = _mm256_add_epi16(shorts[r][v], _mm256_maddubs_epi16(words[v], input));
-                asm("" : "+x"(shorts[r][v]));  // or the compiler adds later and spills what it has not added
-              }
-            }
+            shorts.add(_mm256_and_si256(halves, low), _mm256_and_si256(_mm256_srli_epi32(halves, 4), low),
+                       x + b * kWords + k, kLine);
           }
         }
-#pragma GCC unroll 32
-        for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-          for (int v = 0; v < 2; ++v)
-            codes[r][v] = _mm256_add_epi32(codes[r][v], _mm256_madd_epi16(shorts[r][v], ones));
-        }
+        shorts.add_to(codes);
       }
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
@@ -110,12 +121,12 @@ void tile(const LinearJob& job, const LinearVisit& visit, int panel_index) {
     }
   }
   for (int r = 0; r < R; ++r) {
-    if (visit.last != inputs) {
-      std::copy_n(sums[r], kPanel, partial(r));
+    if (visit.last != job.w->inputs()) {
+      std::copy_n(sums[r], kPanel, partial + r * kPanel);
       continue;
     }
     for (int output = 0; output < kPanel; output += kLanes)
-      finish(_mm256_load_ps(sums[r] + output), job, first_row + r, panel_index * kPanel + output);
+      finish(_mm256_load_ps(sums[r] + output), job, job.first_row(visit.group) + r, panel * kPanel + output);
   }
 }
 

@@ -139,23 +139,15 @@ __attribute__((noinline)) void tile(const LinearJob& job, const LinearVisit& vis
 // The same for weights of four bits: the sums of a group of inputs are integers until they meet its scales.
 template <int R, int P>
 __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit& visit, int first_panel) {
-  constexpr int kBytesPerInput = kPanel / 2, kWords = words_per_block(InputForm::summed_bytes);
-  constexpr int kBlocks = kInt4Group / kBlock, kLine = kBlocks * kWords;
-  static_assert(kBlocks == blocks_per_line(InputForm::summed_bytes));
-  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
+  constexpr int kBlocks = Int4Visit::kBlocks, kWords = Int4Visit::kWords, kLine = Int4Visit::kLine;
+  const int first_row = job.first_row(visit.group);
   const size_t panel_bytes = job.w->panel_bytes();
-  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
-  const std::byte* w = panel + static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16) +
-                       static_cast<size_t>(visit.first) * kBytesPerInput;
-  const std::byte* scales = panel + static_cast<size_t>(visit.first / kInt4Group) * kPanel * sizeof(bf16);
-  const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
-                  static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks * kWords) +
-                  static_cast<size_t>(visit.first / kInt4Group) * R * kLine;
-  const auto partial = [&](int p, int r) {
-    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
-  };
+  const Int4Visit begin(job, visit, first_panel);
+  const std::byte *w = begin.weights, *scales = begin.scales;
+  const int32_t* x = begin.x;
+  const auto partial = [&](int p, int r) { return begin.partial + (p * job.y.count + r) * kPanel; };
   const __m512i low = _mm512_set1_epi8(15);
-  Ahead ahead(w, kBytesPerInput, panel_bytes * P, visit);
+  Ahead ahead(w, Int4Visit::kBytesPerInput, panel_bytes * P, visit);
   alignas(64) float sums[P][R][kPanel];  // in memory: the integers need the registers
   for (int p = 0; p < P; ++p) {
     for (int r = 0; r < R; ++r) {
@@ -211,7 +203,7 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit
   }
   for (int p = 0; p < P; ++p) {
     for (int r = 0; r < R; ++r) {
-      if (visit.last != inputs) {
+      if (visit.last != job.w->inputs()) {
         std::copy_n(sums[p][r], kPanel, partial(p, r));
         continue;
       }

@@ -106,6 +106,30 @@ struct LinearVisit {
   int group_of_pass, groups_of_pass;
 };
 
+// Where a visit to a panel of four-bit weights begins; inputs are summed_bytes.
+struct Int4Visit {
+  static constexpr int kBytesPerInput = kPanel / 2, kBlocks = kInt4Group / kBlock;
+  static constexpr int kWords = words_per_block(InputForm::summed_bytes), kLine = kBlocks * kWords;
+  static_assert(kBlocks == blocks_per_line(InputForm::summed_bytes));
+  const std::byte *weights, *scales;  // of the panel
+  const int32_t* x;                   // [groups of inputs][rows][kLine]
+  float* partial;                     // [rows][32], of the next panel y.count * 32 floats later; or null
+
+  Int4Visit(const LinearJob& job, const LinearVisit& visit, int panel) {
+    const auto row = static_cast<size_t>(job.first_row(visit.group)),
+               rows = static_cast<size_t>(job.rows(visit.group));
+    const auto group = static_cast<size_t>(visit.first / kInt4Group);
+    const std::byte* begin = job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes();
+    scales = begin + group * kPanel * sizeof(bf16);
+    weights = begin + static_cast<size_t>(int4_groups(job.w->inputs())) * kPanel * sizeof(bf16) +
+              static_cast<size_t>(visit.first) * kBytesPerInput;
+    x = reinterpret_cast<const int32_t*>(job.inputs) + row * static_cast<size_t>(job.blocks * kWords) +
+        group * rows * kLine;
+    const size_t sums = (static_cast<size_t>(panel) * static_cast<size_t>(job.y.count) + row) * kPanel;
+    partial = job.partial ? job.partial + sums : nullptr;
+  }
+};
+
 // A panel for several groups.
 struct WidenedPanel {
   float* weights;  // [inputs of the visit][32]
