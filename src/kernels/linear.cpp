@@ -32,7 +32,6 @@ const LinearTiles& tiles_for(WeightFormat format) {
   const LinearTiles* special = nullptr;
   switch (dot_products()) {
     case DotProducts::none:
-      if (has_avx2()) special = avx2_tiles(format);
       break;
     case DotProducts::avx512_bf16:
       special = avx512_bf16_tiles(format);

@@ -137,21 +137,15 @@ void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int 
 
 }  // namespace
 
-const LinearTiles* avx2_tiles(WeightFormat format) {
+const LinearTiles* avx2_int4_tiles() {
   static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
     return LinearTiles{{some_panels<R + 1>...}, [](int) { return 1; }, kMaxRows, InputForm::summed_bytes};
   }
   (std::make_integer_sequence<int, kMaxRows>());
-  return format == WeightFormat::int4_panels ? &kTiles : nullptr;
+  return &kTiles;
 }
 
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#else
-namespace dvlm {
-const LinearTiles* avx2_tiles(WeightFormat) {
-  return nullptr;
-}
-}  // namespace dvlm
 #endif

@@ -383,7 +383,11 @@ const LinearTiles* tiles(WeightFormat format) {
     case WeightFormat::int8_panels:
       return tiles_for<int8_t>();
     case WeightFormat::int4_panels:
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+      return avx2_int4_tiles();
+#else
       return tiles_for<Halves>();
+#endif
   }
   return nullptr;
 }

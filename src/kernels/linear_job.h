@@ -185,9 +185,10 @@ const LinearTiles* highway_tiles(WeightFormat format);
 // row's sums need: 1 for f32 and bf16.
 float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to);
 
-// AVX2 and better, for formats whose products it can make of bytes; null for the others and on other
-// machines.
-const LinearTiles* avx2_tiles(WeightFormat format);
+#if defined(__x86_64__)
+// What highway_tiles gives for four-bit weights on AVX2 and AVX3: products of bytes.
+const LinearTiles* avx2_int4_tiles();
+#endif
 
 // AVX-512 with bf16 dot products and byte permutes (Zen 4, Sapphire Rapids); null for f32 and on other
 // machines.

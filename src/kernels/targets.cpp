@@ -95,14 +95,6 @@ DotProducts dot_products() {
   return static_cast<DotProducts>(chosen);
 }
 
-bool has_avx2() {
-#if defined(__x86_64__)
-  return (hwy::SupportedTargets() & kAll & (HWY_AVX2 | HWY_AVX3)) != 0;
-#else
-  return false;
-#endif
-}
-
 std::string supported_isas() {
   std::string names;
   const auto add = [&](std::string_view name) { names.append(names.empty() ? "" : ", ").append(name); };

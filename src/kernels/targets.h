@@ -20,9 +20,6 @@ std::string_view isa_name();
 enum class DotProducts { none, avx512_bf16, amx, emulated_amx };
 DotProducts dot_products();
 
-// Whether the instruction set in use has AVX2.
-bool has_avx2();
-
 // All that this machine can run, best first.
 std::string supported_isas();
 
