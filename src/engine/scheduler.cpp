@@ -67,6 +67,7 @@ Scheduler::~Scheduler() {
 }
 
 std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
+  forget_given_up();
   {
     const std::lock_guard lock(mutex_);
     if (waiting_.size() + loading_ >= options_.max_waiting) {
@@ -118,27 +119,36 @@ bool Scheduler::wait_for_work() {
   return !closing_ || !waiting_.empty() || !running_.empty();
 }
 
+void Scheduler::forget_given_up() {
+  std::vector<Entry> given_up;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto first = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                             [](const Entry& entry) { return !entry.ticket->cancelled_; });
+    given_up.assign(std::move_iterator(first), std::move_iterator(waiting_.end()));
+    waiting_.erase(first, waiting_.end());
+  }
+  for (Entry& entry : given_up) fail(entry, "the request was given up before its turn came", false);
+}
+
 // In the order of arrival: one that must wait holds up those behind it, or it might wait for ever.
 void Scheduler::admit() {
-  for (bool blocked = false;;) {
+  forget_given_up();
+  while (std::ssize(running_) < options_.max_batch) {
     std::unique_lock lock(mutex_);
-    const auto next = std::find_if(waiting_.begin(), waiting_.end(), [&](const Entry& entry) {
-      return entry.ticket->cancelled_ || (!blocked && std::ssize(running_) < options_.max_batch);
-    });
-    if (next == waiting_.end()) return;
-    Entry entry = std::move(*next);
-    const auto place = waiting_.erase(next) - waiting_.begin();
+    if (waiting_.empty()) return;
+    Entry entry = std::move(waiting_.front());
+    waiting_.pop_front();
     lock.unlock();
     if (begin(entry)) continue;
-    blocked = true;
     lock.lock();
-    waiting_.insert(waiting_.begin() + place, std::move(entry));
+    waiting_.push_front(std::move(entry));
+    return;
   }
 }
 
 bool Scheduler::begin(Entry& entry) {
   try {
-    if (entry.ticket->cancelled_) dvlm::fail("the request was given up before its turn came");
     if (!core_.begin(*entry.generation)) return false;
     running_.push_back(std::move(entry));
   } catch (...) {
@@ -216,16 +226,17 @@ void Scheduler::finish(Entry& entry, bool ours) {
 }
 
 void Scheduler::fail(Entry& entry, bool ours) {
-  std::string sentence;
   try {
     throw;
   } catch (const Error& error) {
-    sentence = printable(error.what(), 4096);
+    fail(entry, printable(error.what(), 4096), ours);
   } catch (const std::exception& error) {
-    ours = true;
-    sentence = "the server could not answer";
     log(LogLevel::error, fmt::format("a request failed: {}", printable(error.what(), 4096)));
+    fail(entry, "the server could not answer", true);
   }
+}
+
+void Scheduler::fail(Entry& entry, std::string sentence, bool ours) {
   {
     const std::lock_guard lock(mutex_);
     ++totals_.requests;

@@ -27,7 +27,7 @@ class Ticket {
   News wait(std::chrono::milliseconds patience);
   const Answer& answer() const { return answer_; }  // once done without an error
 
-  void cancel() { cancelled_ = true; }  // its work ends with the next pass
+  void cancel() { cancelled_ = true; }  // its work ends with the next pass, its place in the queue at once
 
  private:
   friend class Scheduler;
@@ -76,12 +76,14 @@ class Scheduler {
 
   void work();
   bool wait_for_work();
+  void forget_given_up();  // leaves the queue to those who still wait
   void admit();
   bool begin(Entry& entry);  // false: it must wait
   void advance();
   void settle();
   void finish(Entry& entry, bool ours);  // `ours`: whose fault a failure is
   void fail(Entry& entry, bool ours);    // with the exception being handled
+  void fail(Entry& entry, std::string sentence, bool ours);
 
   EngineCore& core_;
   const SchedulerOptions options_;

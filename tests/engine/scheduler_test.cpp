@@ -248,6 +248,21 @@ TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
               testing::HasSubstr("context"));
 }
 
+TEST_F(Scheduled, who_is_given_up_leaves_the_queue_at_once) {
+  Engine engine(options());
+  Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 1});
+  std::vector<std::shared_ptr<Ticket>> given_up;
+  for (int i = 0; i < 50; ++i) {  // many to a pass
+    given_up.push_back(scheduler.submit(question("How long?", 200)));
+    ASSERT_TRUE(given_up.back()) << "request " << i << " found the queue full";
+    given_up.back()->cancel();
+  }
+  const auto last = scheduler.submit(question("Still there?"));
+  ASSERT_TRUE(last);
+  EXPECT_EQ(receive(*last).error, "");
+  for (const auto& ticket : given_up) receive(*ticket);
+}
+
 TEST_F(Scheduled, its_end_ends_everybody) {
   std::vector<std::shared_ptr<Ticket>> tickets;
   {

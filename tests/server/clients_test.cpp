@@ -146,7 +146,6 @@ TEST_F(Clients, who_goes_before_the_first_token_is_given_up) {
   EXPECT_TRUE(becomes("dvlm_requests_running", 0));
 }
 
-// Until the queue forgets tickets that were given up.
 TEST_F(Clients, who_goes_leaves_a_place_in_the_queue) {
   ServerOptions options;
   options.scheduler.max_waiting = 1;
