@@ -4,27 +4,63 @@
 
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include "core/error.h"
 
 namespace dvlm {
 
-Pages::Pages(size_t bytes) : size_(bytes) {
-  if (bytes == 0) return;
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20, kSmallPage = 4096;
+constexpr size_t kRegion = size_t{1} << 30;
+
+std::byte* map(size_t bytes) {
   void* mapped =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) {
+  if (mapped == MAP_FAILED) return nullptr;
+  ::madvise(mapped, bytes, MADV_HUGEPAGE);  // a wish; refusal costs only speed
+  return static_cast<std::byte*>(mapped);
+}
+
+// Matrices lie side by side in regions of address space, because the first and last piece of a mapping that
+// do not fill a huge page get small ones: some 7 % of the weights if each matrix were mapped alone. Every
+// holder unmaps its own part.
+std::byte* take(size_t bytes) {
+  static std::mutex mutex;
+  static std::byte* region = nullptr;
+  static size_t left = 0;
+  const std::lock_guard lock(mutex);
+  if (bytes > left) {
+    if (bytes >= kRegion / 2) return map(bytes);
+    std::byte* fresh = map(kRegion);
+    if (!fresh) return map(bytes);  // address space may be limited
+    if (left > 0) ::munmap(region, left);
+    region = fresh;
+    left = kRegion;
+  }
+  left -= bytes;
+  return std::exchange(region, region + bytes);
+}
+
+size_t whole_pages(size_t bytes) {
+  return (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
+}
+
+}  // namespace
+
+Pages::Pages(size_t bytes) : size_(bytes) {
+  if (bytes == 0) return;
+  data_ = take(whole_pages(bytes));
+  if (!data_) {
     size_ = 0;
     fail("cannot allocate {:.1f} MiB of memory: {}", static_cast<double>(bytes) / (1 << 20),
          std::strerror(errno));
   }
-  data_ = static_cast<std::byte*>(mapped);
-  constexpr size_t kHugePage = size_t{2} << 20;
-  if (bytes >= kHugePage) ::madvise(mapped, bytes, MADV_HUGEPAGE);  // a wish; refusal costs only speed
 }
 
 Pages::~Pages() {
-  if (data_) ::munmap(data_, size_);
+  if (data_) ::munmap(data_, whole_pages(size_));
 }
 
 }  // namespace dvlm

@@ -85,7 +85,7 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
   const bool f32 = options.precision == Precision::f32 ||
                    (options.precision == Precision::automatic && holds_f32(checkpoint));
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
-  auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
+  const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
   budget->reserve(packed_bytes(checkpoint, format), "the model");
   if (options.draft != DraftPrecision::same)
     budget->reserve(draft_bytes(checkpoint, draft_format(options.draft)),
@@ -96,9 +96,15 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
                                              static_cast<int>(format), static_cast<int>(options.draft));
     packed = std::make_unique<PackedFile>(options.packed_file, identity);
   }
-  auto model = std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16,
-                                             std::move(budget), pool, options, packed.get());
-  if (packed) packed->commit();
+  const auto load = [&](PackedFile* from) {
+    return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16, budget,
+                                         pool, options, from);
+  };
+  auto model = load(packed.get());
+  if (packed && !packed->finish(pool)) {
+    model.reset();
+    model = load(nullptr);
+  }
   return model;
 }
 

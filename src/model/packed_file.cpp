@@ -122,27 +122,47 @@ PackedFile::Entry PackedFile::entry_of(const PackedMatrix& matrix, uint64_t offs
           offset};
 }
 
-bool PackedFile::read(const std::string& name, PackedMatrix& matrix, ThreadPool& pool) {
+bool PackedFile::read(const std::string& name, PackedMatrix& matrix) {
   const auto found = entries_.find(name);
   const Entry wanted = entry_of(matrix, 0);
-  std::atomic<bool> good{found != entries_.end() && found->second.outputs == wanted.outputs &&
-                         found->second.inputs == wanted.inputs && found->second.format == wanted.format &&
-                         found->second.bias == wanted.bias};
+  bool good = found != entries_.end() && found->second.outputs == wanted.outputs &&
+              found->second.inputs == wanted.inputs && found->second.format == wanted.format &&
+              found->second.bias == wanted.bias;
+  std::vector<Part> parts;
   uint64_t offset = good ? found->second.offset : 0;
   for (const std::span<std::byte> part : matrix.parts()) {
     if (!good || offset > end_ || part.size() > end_ - offset) {
       good = false;
       break;
     }
-    pool.parallel_for(static_cast<int64_t>(part.size()), [&](int64_t begin, int64_t end) {
-      if (!read_at(file_, part.data() + begin, static_cast<size_t>(end - begin),
-                   offset + static_cast<uint64_t>(begin)))
-        good = false;
-    });
+    parts.push_back({part, offset});
     offset += aligned(part.size());
   }
-  if (!good && !std::exchange(warned_, true))
+  if (good)
+    parts_.insert(parts_.end(), parts.begin(), parts.end());
+  else if (!std::exchange(warned_, true))
     log_warning("{} does not give {}: remove it, and it is made anew", path_.string(), name);
+  return good;
+}
+
+// All matrices at once: threads that meet after each would wait for each other's page faults.
+bool PackedFile::fill(ThreadPool& pool) {
+  size_t total = 0;
+  for (const Part& part : parts_) total += part.to.size();
+  std::atomic<bool> good{true};
+  pool.parallel_for(static_cast<int64_t>(total), [&](int64_t first, int64_t last) {
+    const auto begin = static_cast<size_t>(first), end = static_cast<size_t>(last);
+    size_t place = 0;  // of a part among all bytes
+    for (const Part& part : parts_) {
+      const size_t from = std::max(begin, place), to = std::min(end, place + part.to.size());
+      if (from < to &&
+          !read_at(file_, part.to.data() + (from - place), to - from, part.offset + (from - place)))
+        good = false;
+      place += part.to.size();
+    }
+  });
+  parts_.clear();
+  if (!good) log_warning("cannot read {}; going on without it", path_.string());
   return good;
 }
 
@@ -168,8 +188,13 @@ void PackedFile::pad() {
   written_ = aligned(written_);
 }
 
+bool PackedFile::finish(ThreadPool& pool) {
+  if (complete()) return fill(pool);
+  if (writer_) commit();
+  return true;
+}
+
 void PackedFile::commit() {
-  if (!writer_) return;
   nlohmann::json index = {{"identity", identity_}, {"matrices", nlohmann::json::object()}};
   for (const auto& [name, entry] : entries_)
     index["matrices"][name] = {{"outputs", entry.outputs},

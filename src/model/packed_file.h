@@ -3,7 +3,9 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "core/files.h"
 #include "core/thread_pool.h"
@@ -26,11 +28,12 @@ class PackedFile {
   // Whether the file holds this identity: then matrices are taken from it, else given to it.
   bool complete() const { return file_ >= 0; }
 
-  // Fills `matrix` with what was written under this name; false when the file does not hold one of its shape.
-  bool read(const std::string& name, PackedMatrix& matrix, ThreadPool& pool);
+  // Has `matrix` filled by finish() with what was written under this name, wherever it is moved until then;
+  // false when the file does not hold one of its shape.
+  bool read(const std::string& name, PackedMatrix& matrix);
   void write(const std::string& name, PackedMatrix& matrix);
-  // After the last write: the file appears under its name.
-  void commit();
+  // After the last matrix: those read are filled, or the file appears under its name. False: they are not.
+  bool finish(ThreadPool& pool);
 
  private:
   struct Entry {
@@ -39,9 +42,15 @@ class PackedFile {
     uint64_t offset;  // of its parts, each aligned to kAlignment
   };
   static Entry entry_of(const PackedMatrix& matrix, uint64_t offset);
+  struct Part {
+    std::span<std::byte> to;
+    uint64_t offset;
+  };
   enum class Found { nothing, stale, complete, unreadable };
   Found open_existing();
   bool read_index(uint64_t size);
+  bool fill(ThreadPool& pool);
+  void commit();
   void pad();
 
   std::filesystem::path path_;
@@ -50,6 +59,7 @@ class PackedFile {
   int file_ = -1;
   uint64_t end_ = 0;  // of the matrices in it
   bool warned_ = false;
+  std::vector<Part> parts_;  // to fill
   std::unique_ptr<FileWriter> writer_;
   uint64_t written_ = 0;
 };

@@ -98,7 +98,7 @@ class Loader {
     int64_t outputs = 0, elements = 0;
     for (const TensorView& weight : weights) outputs += weight.shape[0], elements += weight.elements();
     matrix = PackedMatrix(static_cast<int>(outputs), static_cast<int>(elements / outputs), format, bias);
-    return packed_->read(prefix_ + name, matrix, pool_);
+    return packed_->read(prefix_ + name, matrix);
   }
 
   const Checkpoint& checkpoint_;

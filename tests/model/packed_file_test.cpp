@@ -94,6 +94,23 @@ TEST_F(PackedFiles, cut_short_or_damaged_cost_time_and_nothing_else) {
   }
 }
 
+TEST_F(PackedFiles, shortened_while_they_are_read_say_so) {
+  const fs::path file = out_ / "a.packed";
+  load(file, DraftPrecision::same);
+  const std::string identity =
+      fmt::format("{}weights {}, drafts {}", Checkpoint(folder_.path()).identity(),
+                  static_cast<int>(WeightFormat::bf16_panels), static_cast<int>(DraftPrecision::same));
+  PackedFile packed(file, identity);
+  ASSERT_TRUE(packed.complete());
+  const TextConfig text = small_config().text;
+  PackedMatrix head(text.vocab_size, text.hidden_size, WeightFormat::bf16_panels, false);
+  EXPECT_TRUE(packed.read("lm_head.weight", head));
+  EXPECT_TRUE(packed.finish(pool_));
+  EXPECT_TRUE(packed.read("lm_head.weight", head));
+  fs::resize_file(file, 64);
+  EXPECT_FALSE(packed.finish(pool_));
+}
+
 TEST_F(PackedFiles, replace_nothing_else) {
   write_file(out_ / "letter.txt", "Dear reader");
   EXPECT_THROW(load(out_ / "letter.txt"), Error);
