@@ -218,7 +218,7 @@ void panels_of_group(const LinearJob& job, const LinearVisit& visit, int first_p
 
   Stream<Pieces> one(weights, inputs, first, last);
   Stream<Pieces> two(weights + panel_bytes, inputs, first, panels > 1 ? last : first);
-  Ahead ahead(weights + static_cast<size_t>(visit.first) * Pieces::kBytesPerInput, Pieces::kBytesPerInput,
+  Ahead ahead(weights + static_cast<size_t>(visit.first) * Pieces::kBytesPerInput, 1, Pieces::kBytesPerInput,
               panel_bytes * static_cast<size_t>(panels), visit);
   for (int i = first; i < last; ++i, x += line) {
     for (int b = 0; b < Pieces::kInputs / kBlock; ++b) ahead.fetch();

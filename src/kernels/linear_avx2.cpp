@@ -78,7 +78,7 @@ void tile(const LinearJob& job, const LinearVisit& visit, int panel) {
   const int32_t* x = begin.x;
   float* partial = begin.partial;
   const __m256i low = _mm256_set1_epi8(15);
-  Ahead ahead(w, Int4Visit::kBytesPerInput, job.w->panel_bytes(), visit);
+  Ahead ahead(w, R, Int4Visit::kBytesPerInput, job.w->panel_bytes(), visit);
   alignas(32) float sums[R][kPanel];
   for (int r = 0; r < R; ++r) {
     if (visit.first == 0)

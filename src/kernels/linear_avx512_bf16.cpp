@@ -91,7 +91,7 @@ __attribute__((noinline)) void tile(const LinearJob& job, const LinearVisit& vis
     return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
   };
   const Weights weights;
-  Ahead ahead(w, Weights::kBytesPerInput, panel_bytes * P, visit);
+  Ahead ahead(w, R, Weights::kBytesPerInput, panel_bytes * P, visit);
   Sum sums[P][R][kVectors];
 #pragma GCC unroll 32
   for (int p = 0; p < P; ++p) {
@@ -147,7 +147,7 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const LinearVisit
   const int32_t* x = begin.x;
   const auto partial = [&](int p, int r) { return begin.partial + (p * job.y.count + r) * kPanel; };
   const __m512i low = _mm512_set1_epi8(15);
-  Ahead ahead(w, Int4Visit::kBytesPerInput, panel_bytes * P, visit);
+  Ahead ahead(w, R, Int4Visit::kBytesPerInput, panel_bytes * P, visit);
   alignas(64) float sums[P][R][kPanel];  // in memory: the integers need the registers
   for (int p = 0; p < P; ++p) {
     for (int r = 0; r < R; ++r) {

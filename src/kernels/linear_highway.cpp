@@ -264,7 +264,7 @@ HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first
     return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
   };
   // A visit to widened weights fetches those that are widened next.
-  Ahead ahead(source, kBytesPerInput<W>,
+  Ahead ahead(source, R, kBytesPerInput<W>,
               widened ? size_t{kWidened} * kBytesPerInput<W> : panel_words * P * sizeof(S), visit);
   Vec sums[P][R][Count];
 #pragma GCC unroll 32

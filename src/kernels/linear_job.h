@@ -150,27 +150,37 @@ struct LinearTiles {
 };
 
 // Asks for weights that will be needed soon. A lone group reads each line once, so it looks a little ahead in
-// its own panel; several groups read a panel from L2 after the first, so all of them together fetch the next
-// panel meanwhile.
+// its own panel, and further ahead into L2 where it multiplies for longer than memory needs to bring a line;
+// several groups read a panel from L2 after the first, so all of them together fetch the next panel
+// meanwhile.
 struct Ahead {
   static constexpr int kLine = 64;
   static constexpr size_t kDistance = 40 * kLine;  // the latency of memory at its bandwidth, for one thread
+  static constexpr size_t kFurther = 60 * kLine;   // from there
+  static constexpr int kManyProducts = 8;          // with each byte
   const char* next;
   int lines;  // per block of inputs
-  bool near;
+  bool near, further;
 
-  Ahead(const void* w, int bytes_per_input, size_t bytes_to_next, const LinearVisit& visit) {
+  // `rows` are multiplied one by one with weights at `w`; the next ones lie `bytes_to_next` later.
+  Ahead(const void* w, int rows, int bytes_per_input, size_t bytes_to_next, const LinearVisit& visit) {
     const int groups = visit.groups_of_pass, per_block = kBlock * bytes_per_input / kLine;
     const size_t all = static_cast<size_t>(visit.last - visit.first) * static_cast<size_t>(bytes_per_input);
     lines = (per_block + groups - 1) / groups;
     near = groups == 1;
+    further = near && rows * kPanel >= kManyProducts * bytes_per_input;
     next = static_cast<const char*>(w) +
            (groups == 1 ? kDistance
                         : bytes_to_next + all / static_cast<size_t>(groups) / kLine * kLine *
                                               static_cast<size_t>(visit.group_of_pass));
   }
   void fetch() {
-    if (near) {
+    if (further) {
+      for (int i = 0; i < lines; ++i, next += kLine) {
+        __builtin_prefetch(next);
+        __builtin_prefetch(next + kFurther, 0, 2);
+      }
+    } else if (near) {
       for (int i = 0; i < lines; ++i, next += kLine) __builtin_prefetch(next);
     } else {
       for (int i = 0; i < lines; ++i, next += kLine) __builtin_prefetch(next, 0, 2);
