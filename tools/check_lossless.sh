@@ -6,6 +6,7 @@
 # ISAS, BLOCKS, DRAFTS, P_MINS, PARALLELS, PRECISIONS, THREADS, TEMPERATURES: lists that replace the defaults below.
 set -euo pipefail
 dvlm=$1 data=$2 count=${3:-500} model=${4:-}
+[ -f "$data" ] || { echo "$data is not a file: give the data.jsonl of dvlm synth" >&2; exit 2; }
 decoders=ar,spec,fused,auto
 differing=0 runs=0
 isas=$(DVLM_ISA=? "$dvlm" bench pass --shape tiny 2>&1 | sed -n 's/.*use one of //p' | tr -d , || true)
@@ -17,7 +18,7 @@ check() {  # isa precision draft threads temperature p_min block parallel
     --max-tokens 128 --precision "$2" --draft-precision "$3" --threads "$4" --temperature "$5" --seed 7 --draft-p-min "$6" \
     --block-size "$7" --parallel "$8" 2>/dev/null) || report=
   identical=$(grep -oE '"all":."examples":[0-9]+,"identical":[0-9]+' <<<"$report" | grep -oE '[0-9]+$' | sort -u) || identical=failed
-  digest=$(grep -oE '"digest":"[0-9a-f]+"' <<<"$report" | sort -u)
+  digest=$(grep -oE '"digest":"[0-9a-f]+"' <<<"$report" | sort -u) || digest=none
   : "${texts[$1 $2 $5]:=$digest}"
   [ "$digest" = "${texts[$1 $2 $5]}" ] || identical="$identical, AR not as before,"
   runs=$((runs + 1))
