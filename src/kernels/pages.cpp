@@ -12,7 +12,7 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20, kSmallPage = 4096;
+constexpr size_t kSmallPage = 4096;
 constexpr size_t kRegion = size_t{1} << 30;
 
 std::byte* map(size_t bytes) {
