@@ -12,7 +12,8 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kSmallPage = 4096;
+// Of common systems, huge pages aside: munmap cuts at a multiple of it.
+constexpr size_t kLargestPage = size_t{64} << 10;
 constexpr size_t kRegion = size_t{1} << 30;
 
 std::byte* map(size_t bytes) {
@@ -44,7 +45,7 @@ std::byte* take(size_t bytes) {
 }
 
 size_t whole_pages(size_t bytes) {
-  return (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
+  return (bytes + kLargestPage - 1) / kLargestPage * kLargestPage;
 }
 
 }  // namespace

@@ -1,0 +1,57 @@
+#include "kernels/pages.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+
+namespace dvlm {
+namespace {
+
+// Writes to every page, of which some are given back meanwhile.
+void take_and_give_back(int seed, std::vector<Pages>& kept) {
+  for (int i = 0; i < 200; ++i) {
+    const size_t bytes = static_cast<size_t>((seed + i) * 7919 % 3000000 + 1);
+    Pages pages(bytes);
+    ASSERT_EQ(pages.size(), bytes);
+    ASSERT_TRUE(
+        std::all_of(pages.data(), pages.data() + bytes, [](std::byte b) { return b == std::byte{0}; }));
+    std::memset(pages.data(), seed + i, bytes);
+    if (i % 3 == 0) kept.push_back(std::move(pages));
+  }
+}
+
+TEST(Pages, are_zero_and_nobody_else_s) {
+  std::vector<Pages> kept[3];
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) threads.emplace_back([&, t] { take_and_give_back(t, kept[t]); });
+  for (std::thread& thread : threads) thread.join();
+  kept[1].clear();
+  for (const int t : {0, 2}) {
+    for (size_t i = 0; i < kept[t].size(); ++i) {
+      const auto expected = static_cast<std::byte>(t + 3 * static_cast<int>(i));
+      const Pages& pages = kept[t][i];
+      EXPECT_TRUE(
+          std::all_of(pages.data(), pages.data() + pages.size(), [&](std::byte b) { return b == expected; }));
+    }
+  }
+}
+
+TEST(Pages, large_ones_cost_nothing_until_they_are_written) {
+  Pages pages(size_t{3} << 30);
+  pages.data()[pages.size() - 1] = std::byte{1};
+  EXPECT_EQ(pages.data()[0], std::byte{0});
+  const Pages moved = std::move(pages);
+  EXPECT_EQ(moved.data()[moved.size() - 1], std::byte{1});
+}
+
+TEST(Pages, too_many_are_refused_with_a_sentence) {
+  EXPECT_THROW(Pages(size_t{1} << 60), Error);
+}
+
+}  // namespace
+}  // namespace dvlm
