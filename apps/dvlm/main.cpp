@@ -48,5 +48,5 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "dvlm: error: %s\n", error.what());
   }
-  return kFailure;
+  return dvlm::interrupted() ? kInterrupted : kFailure;
 }

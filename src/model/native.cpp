@@ -20,15 +20,15 @@ WeightFormat draft_format(DraftPrecision precision) {
 class NativeModel : public Model {
  public:
   NativeModel(const Checkpoint& checkpoint, WeightFormat format, KeyFormat keys,
-              std::shared_ptr<MemoryBudget> budget, ThreadPool& pool, const NativeOptions& options,
-              PackedFile* packed)
+              std::shared_ptr<MemoryBudget> budget, const Loading& loading, const NativeOptions& options)
       : config_(checkpoint.config()),
         budget_(std::move(budget)),
-        text_(config_.text, load_text(checkpoint, format, pool, packed), keys, pool, options.observer),
-        vision_(config_.vision, load_vision(checkpoint, format, pool, packed), keys, pool, options.observer),
+        text_(config_.text, load_text(checkpoint, format, loading), keys, loading.pool, options.observer),
+        vision_(config_.vision, load_vision(checkpoint, format, loading), keys, loading.pool,
+                options.observer),
         keys_(std::make_shared<KeyPool>(text_.heads(), config_.text.layers, options.key_limit, budget_)) {
     if (options.draft != DraftPrecision::same)
-      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), pool, packed));
+      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), loading));
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -86,22 +86,24 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, ThreadPool& poo
                    (options.precision == Precision::automatic && holds_f32(checkpoint));
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
-  budget->reserve(packed_bytes(checkpoint, format), "the model");
-  if (options.draft != DraftPrecision::same)
-    budget->reserve(draft_bytes(checkpoint, draft_format(options.draft)),
-                    "the draft weights (--draft-precision)");
+  const bool draft = options.draft != DraftPrecision::same;
+  const size_t bytes = packed_bytes(checkpoint, format),
+               more = draft ? draft_bytes(checkpoint, draft_format(options.draft)) : 0;
+  budget->reserve(bytes, "the model");
+  budget->reserve(more, "the draft weights (--draft-precision)");
   std::unique_ptr<PackedFile> packed;
   if (!options.packed_file.empty() && !checkpoint.identity().empty()) {
     const std::string identity = fmt::format("{}weights {}, drafts {}", checkpoint.identity(),
                                              static_cast<int>(format), static_cast<int>(options.draft));
     packed = std::make_unique<PackedFile>(options.packed_file, identity);
   }
+  LoadProgress progress(bytes + more);
   const auto load = [&](PackedFile* from) {
     return std::make_unique<NativeModel>(checkpoint, format, f32 ? KeyFormat::f32 : KeyFormat::bf16, budget,
-                                         pool, options, from);
+                                         Loading{pool, progress, from}, options);
   };
   auto model = load(packed.get());
-  if (packed && !packed->finish(pool)) {
+  if (packed && !packed->finish(pool, progress)) {
     model.reset();
     model = load(nullptr);
   }

@@ -146,7 +146,7 @@ bool PackedFile::read(const std::string& name, PackedMatrix& matrix) {
 }
 
 // All matrices at once: threads that meet after each would wait for each other's page faults.
-bool PackedFile::fill(ThreadPool& pool) {
+bool PackedFile::fill(ThreadPool& pool, LoadProgress& progress) {
   size_t total = 0;
   for (const Part& part : parts_) total += part.to.size();
   std::atomic<bool> good{true};
@@ -155,13 +155,16 @@ bool PackedFile::fill(ThreadPool& pool) {
     size_t place = 0;  // of a part among all bytes
     for (const Part& part : parts_) {
       const size_t from = std::max(begin, place), to = std::min(end, place + part.to.size());
-      if (from < to &&
-          !read_at(file_, part.to.data() + (from - place), to - from, part.offset + (from - place)))
-        good = false;
+      if (from < to && !interrupted()) {
+        if (!read_at(file_, part.to.data() + (from - place), to - from, part.offset + (from - place)))
+          good = false;
+        if (begin == 0) progress.add((to - from) * static_cast<size_t>(pool.threads()));  // as the others do
+      }
       place += part.to.size();
     }
   });
   parts_.clear();
+  progress.check();
   if (!good) log_warning("cannot read {}; going on without it", path_.string());
   return good;
 }
@@ -188,8 +191,8 @@ void PackedFile::pad() {
   written_ = aligned(written_);
 }
 
-bool PackedFile::finish(ThreadPool& pool) {
-  if (complete()) return fill(pool);
+bool PackedFile::finish(ThreadPool& pool, LoadProgress& progress) {
+  if (complete()) return fill(pool, progress);
   if (writer_) commit();
   return true;
 }

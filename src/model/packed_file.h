@@ -10,6 +10,7 @@
 #include "core/files.h"
 #include "core/thread_pool.h"
 #include "kernels/matrix.h"
+#include "model/load_progress.h"
 
 namespace dvlm {
 
@@ -33,7 +34,8 @@ class PackedFile {
   bool read(const std::string& name, PackedMatrix& matrix);
   void write(const std::string& name, PackedMatrix& matrix);
   // After the last matrix: those read are filled, or the file appears under its name. False: they are not.
-  bool finish(ThreadPool& pool);
+  // Throws Error after Ctrl-C.
+  bool finish(ThreadPool& pool, LoadProgress& progress);
 
  private:
   struct Entry {
@@ -49,7 +51,7 @@ class PackedFile {
   enum class Found { nothing, stale, complete, unreadable };
   Found open_existing();
   bool read_index(uint64_t size);
-  bool fill(ThreadPool& pool);
+  bool fill(ThreadPool& pool, LoadProgress& progress);
   void commit();
   void pad();
 

@@ -22,13 +22,11 @@ void release(const TensorView& tensor) {
 
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool, PackedFile* packed,
-         std::string prefix = "")
+  Loader(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading, std::string prefix = "")
       : checkpoint_(checkpoint),
         shapes_(expected_tensors(checkpoint.config())),
         format_(format),
-        pool_(pool),
-        packed_(packed),
+        loading_(loading),
         prefix_(std::move(prefix)) {}
 
   std::vector<float> vector(const std::string& name) const {
@@ -84,9 +82,11 @@ class Loader {
     const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
     PackedMatrix packed;
     if (!from_file(name, weights, !biases.empty(), format, packed)) {
-      packed = PackedMatrix(weights, biases, format, pool_, scales);
+      loading_.progress.check();
+      packed = PackedMatrix(weights, biases, format, loading_.pool, scales);
       for (const TensorView& weight : weights) release(weight);
-      if (packed_ && !packed_->complete()) packed_->write(prefix_ + name, packed);
+      if (loading_.packed && !loading_.packed->complete()) loading_.packed->write(prefix_ + name, packed);
+      loading_.progress.add(packed.bytes());
     }
     packed.set_name(std::move(name));
     return packed;
@@ -94,18 +94,17 @@ class Loader {
 
   bool from_file(const std::string& name, std::span<const TensorView> weights, bool bias, WeightFormat format,
                  PackedMatrix& matrix) const {
-    if (!packed_ || !packed_->complete()) return false;
+    if (!loading_.packed || !loading_.packed->complete()) return false;
     int64_t outputs = 0, elements = 0;
     for (const TensorView& weight : weights) outputs += weight.shape[0], elements += weight.elements();
     matrix = PackedMatrix(static_cast<int>(outputs), static_cast<int>(elements / outputs), format, bias);
-    return packed_->read(prefix_ + name, matrix);
+    return loading_.packed->read(prefix_ + name, matrix);
   }
 
   const Checkpoint& checkpoint_;
   std::map<std::string, std::vector<int64_t>> shapes_;
   WeightFormat format_;
-  ThreadPool& pool_;
-  PackedFile* packed_;  // or null
+  const Loading& loading_;
   std::string prefix_;  // of names in that file
 };
 
@@ -148,17 +147,15 @@ TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
 
 }  // namespace
 
-TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
-                      PackedFile* packed) {
-  const Loader load(checkpoint, format, pool, packed);
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
+  const Loader load(checkpoint, format, loading);
   TextWeights text = load_layers(checkpoint, load);
   if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
   return text;
 }
 
-TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
-                       PackedFile* packed) {
-  return load_layers(checkpoint, Loader(checkpoint, format, pool, packed, "draft."));
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
+  return load_layers(checkpoint, Loader(checkpoint, format, loading, "draft."));
 }
 
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
@@ -170,9 +167,8 @@ size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
   return bytes;
 }
 
-VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
-                          PackedFile* packed) {
-  const Loader load(checkpoint, format, pool, packed);
+VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
+  const Loader load(checkpoint, format, loading);
   VisionWeights vision;
   vision.patches = load.wide("visual.patch_embed.proj.weight");
   for (int i = 0; i < checkpoint.config().vision.depth; ++i) {

@@ -46,18 +46,23 @@ struct VisionWeights {
 // Bytes that the packed weights will take.
 size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
+// What the weights of one model share while they load.
+struct Loading {
+  ThreadPool& pool;
+  LoadProgress& progress;
+  PackedFile* packed = nullptr;
+};
+
 // The linear layers and the head once more in int8_panels or int4_panels, for drafts; no embedding.
-TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
-                       PackedFile* packed = nullptr);
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
 // load_text and load_vision read the checkpoint once, front to back, and give each tensor's file pages back
 // after packing it. They and load_draft take matrices from `packed` when it is complete, else give it theirs.
 // Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They
-// throw Error when a tensor is missing, misshapen or of a type that the native model does not run.
-TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
-                      PackedFile* packed = nullptr);
-VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, ThreadPool& pool,
-                          PackedFile* packed = nullptr);
+// throw Error when a tensor is missing, misshapen or of a type that the native model does not run, and after
+// Ctrl-C.
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
+VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
 
 }  // namespace dvlm

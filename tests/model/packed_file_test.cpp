@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "model/native.h"
 #include "random_model.h"
 #include "temporary_folder.h"
@@ -101,14 +104,32 @@ TEST_F(PackedFiles, shortened_while_they_are_read_say_so) {
       fmt::format("{}weights {}, drafts {}", Checkpoint(folder_.path()).identity(),
                   static_cast<int>(WeightFormat::bf16_panels), static_cast<int>(DraftPrecision::same));
   PackedFile packed(file, identity);
+  LoadProgress progress(0);
   ASSERT_TRUE(packed.complete());
   const TextConfig text = small_config().text;
   PackedMatrix head(text.vocab_size, text.hidden_size, WeightFormat::bf16_panels, false);
   EXPECT_TRUE(packed.read("lm_head.weight", head));
-  EXPECT_TRUE(packed.finish(pool_));
+  EXPECT_TRUE(packed.finish(pool_, progress));
   EXPECT_TRUE(packed.read("lm_head.weight", head));
   fs::resize_file(file, 64);
-  EXPECT_FALSE(packed.finish(pool_));
+  EXPECT_FALSE(packed.finish(pool_, progress));
+}
+
+TEST_F(PackedFiles, stay_as_they_were_after_ctrl_c) {
+  install_interrupt_handler();
+  const auto interrupted_load = [&](const fs::path& file) {
+    std::raise(SIGINT);
+    EXPECT_THROW(load(file), Error) << file;
+    clear_interrupt();
+  };
+  interrupted_load({});
+  interrupted_load(out_ / "a.packed");
+  EXPECT_TRUE(fs::is_empty(out_.path()));
+  const std::vector<float> expected = load(out_ / "a.packed");
+  const std::string whole = read_file(out_ / "a.packed");
+  interrupted_load(out_ / "a.packed");
+  EXPECT_EQ(read_file(out_ / "a.packed"), whole);
+  EXPECT_EQ(load(out_ / "a.packed"), expected);
 }
 
 TEST_F(PackedFiles, replace_nothing_else) {
