@@ -130,7 +130,7 @@ BlockChooser::BlockChooser(PassCosts costs, int largest)
 double BlockChooser::rate(RoundPlan plan) const {
   const int block = plan.block;
   if (block == 1) return 1 / exact(1);
-  if (plan.branches == 0) return drafted_.tokens(block) / (draft(block) + exact(block));
+  if (plan.branches == 0) return drafted_.tokens(block) / (draft(block - 1) + exact(block));
   // An end without a branch costs a pass that verifies one token and drafts.
   const double missed = 1 - branched_.covered(block, plan.branches);
   const double tokens = branched_.tokens(block) + missed;

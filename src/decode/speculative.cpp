@@ -34,8 +34,10 @@ class Speculative final : public DecoderBase {
   void plan() override {
     if (!drafted_) begin_round();
     branches_.clear();
-    if (!drafted_) {  // row i drafts the token behind it, so the last row's logits are of no use
-      set_pass(PassKind::draft, block_, std::span<const int>(every_row_).first(block_.size() - 1));
+    if (!drafted_) {  // row i drafts the token behind it, so that the last mask would draft nothing
+      const size_t drafts = block_.size() - 1;
+      set_pass(PassKind::draft, std::span<const TokenId>(block_).first(drafts),
+               std::span<const int>(every_row_).first(drafts));
       return;
     }
     trim();

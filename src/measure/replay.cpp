@@ -53,9 +53,8 @@ class Recorder {
     RecordedAnswer out{.tokens = static_cast<int>(answer_.size())};
     for (size_t p = 1; p < answer_.size(); ++p) {
       for (const int block : blocks) {
-        std::vector<TokenId> tokens(static_cast<size_t>(block), mask_);
-        out.branched[block].push_back(
-            drafts_right(p, std::span(tokens).subspan(1), false, out.branched_odds[block]));
+        std::vector<TokenId> tokens(static_cast<size_t>(block - 1), mask_);
+        out.branched[block].push_back(drafts_right(p, tokens, false, out.branched_odds[block]));
         tokens[0] = answer_[p - 1];
         out.accepted[block].push_back(drafts_right(p, tokens, true, out.accepted_odds[block]));
       }
@@ -109,10 +108,10 @@ class Recorder {
     return model_.forward({&segment, 1});
   }
 
-  // Of the drafts for tokens p and on that a bidirectional pass over a block makes, which knows its first
-  // token or, as a branch, is masks alone. Adds the odds of all of them.
+  // Of the drafts for tokens p and on that a bidirectional pass over these tokens makes: masks behind a known
+  // token or, as a branch, masks alone. Adds the odds of all of them.
   int drafts_right(size_t p, std::span<const TokenId> tokens, bool known_first, std::vector<int8_t>& odds) {
-    std::vector<int> rows(tokens.size() - (known_first ? 1 : 0));
+    std::vector<int> rows(tokens.size());
     std::iota(rows.begin(), rows.end(), 0);
     const Logits logits = run(tokens, Visibility::bidirectional, known_first, rows);
     int right = 0;
@@ -243,7 +242,7 @@ ReplayModel::Drafts ReplayModel::recorded(const RecordedAnswer& answer, const Se
   const auto& right = branch ? answer.branched : answer.accepted;
   const auto& odds = branch ? answer.branched_odds : answer.accepted_odds;
   if (right.empty()) fail("the recording holds no drafts of branches: make it anew with dvlm bench record");
-  const int block = static_cast<int>(segment.tokens.size()) + (branch ? 1 : 0);
+  const int block = static_cast<int>(segment.tokens.size()) + 1;
   auto found = right.lower_bound(block);
   if (found == right.end()) --found;
   const auto at = static_cast<size_t>(next - 1), drafts = static_cast<size_t>(found->first - 1);

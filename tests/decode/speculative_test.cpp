@@ -225,6 +225,7 @@ TEST(Decoder, RecordsItsPassesForSpectators) {
     ASSERT_FALSE(pass.block.empty());
     EXPECT_EQ(pass.block[0], spec.tokens[at - 1]) << "begins with the newest token";
     if (pass.kind == PassKind::draft) {
+      EXPECT_EQ(pass.rows, std::ssize(pass.block) - 1) << "the last token is drafted by the one before it";
       EXPECT_EQ(pass.accepted, 1);
       EXPECT_EQ(pass.emitted, 0);
       continue;
