@@ -28,6 +28,7 @@ void take_and_give_back(int seed, std::vector<Pages>& kept) {
 TEST(Pages, are_zero_and_nobody_else_s) {
   std::vector<Pages> kept[3];
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int t = 0; t < 3; ++t) threads.emplace_back([&, t] { take_and_give_back(t, kept[t]); });
   for (std::thread& thread : threads) thread.join();
   kept[1].clear();
