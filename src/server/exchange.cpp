@@ -80,7 +80,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
   for (size_t i = 0; i < count; ++i) {
     Request request = i + 1 == count ? std::move(asked.request) : asked.request;
     request.decode.sampling.seed += i;
-    choices_.push_back({state_.scheduler.submit(std::move(request)), {}});
+    choices_.push_back({state_.scheduler.submit(request), {}});
     if (!choices_.back().ticket) {
       choices_.pop_back();
       throw Refused(429, "too many requests wait already: try again");

@@ -108,6 +108,7 @@ TEST_F(Clients, who_sends_no_request_makes_way_and_too_many_requests_are_turned_
   };
   {
     std::vector<std::unique_ptr<Raw>> open;
+    open.reserve(12);
     for (int i = 0; i < 12; ++i) open.push_back(std::make_unique<Raw>(port_));
     EXPECT_EQ(asked(), 200) << "in the place of one that sends nothing";
     EXPECT_GE(metric("dvlm_http_connections_cut_off_total"), 8);
