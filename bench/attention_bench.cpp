@@ -16,7 +16,7 @@ namespace {
 struct Cache {
   Buffer<float> space;
   std::byte* page;
-  KeyBlocks blocks;
+  KvBlocks blocks;
 
   Cache(const HeadShape& shape, int tokens)
       : space(shape.block_bytes() * static_cast<size_t>(blocks_for(tokens) * shape.kv_heads) / sizeof(float)),
@@ -27,11 +27,11 @@ struct Cache {
     std::vector<float> value(static_cast<size_t>(shape.head_dim));
     for (float& v : value) v = static_cast<float>(random.normal());
     for (int h = 0; h < shape.kv_heads; ++h)
-      for (int t = 0; t < tokens; ++t) store_key_value(shape, blocks, h, t, value.data(), value.data());
+      for (int t = 0; t < tokens; ++t) store_kv_row(shape, blocks, h, t, value.data(), value.data());
   }
 };
 
-void BM_Attention(benchmark::State& state, KeyFormat format) {
+void BM_Attention(benchmark::State& state, KvType format) {
   const int rows = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
   const HeadShape shape{.heads = 16, .kv_heads = 2, .head_dim = 128, .format = format};
   std::vector<std::unique_ptr<Cache>> layers;
@@ -56,9 +56,7 @@ void BM_Attention(benchmark::State& state, KeyFormat format) {
   report_rates(state, bytes, flop);
 }
 
-BENCHMARK_CAPTURE(BM_Attention, bf16, KeyFormat::bf16)
-    ->ArgsProduct({{1, 8, 32}, {1024, 8192}})
-    ->UseRealTime();
+BENCHMARK_CAPTURE(BM_Attention, bf16, KvType::bf16)->ArgsProduct({{1, 8, 32}, {1024, 8192}})->UseRealTime();
 
 }  // namespace
 }  // namespace dvlm

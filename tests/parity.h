@@ -186,7 +186,7 @@ class Checker {
   // Commits tokens [begin, end) of the prompt. Logits of the fixture's rows among them.
   std::vector<float> prompt(Sequence& sequence, const std::vector<float>& features, int begin, int end,
                             const std::vector<Segment>& neighbours = {}) {
-    const std::vector<int> rows = rows_between(begin, end);
+    const std::vector<Wanted> rows = rows_between(begin, end);
     std::vector<Segment> segments = {prompt_segment(sequence, features, begin, end, rows)};
     segments.insert(segments.end(), neighbours.begin(), neighbours.end());
     return first_rows(model_.forward(segments), rows.size());
@@ -215,13 +215,13 @@ class Checker {
     const std::vector<TokenId> tokens = {3, 1, 2, 5, 4, 7, 6};
     std::vector<Position> positions;
     for (int32_t i = 0; i < 7; ++i) positions.push_back({i, i, i});
-    const std::vector<int> rows = {0, 6};
+    const std::vector<Wanted> rows = {{.row = 0}, {.row = 6}};
     Segment other;
     other.sequence = neighbour.get();
     other.tokens = tokens;
     other.positions = positions;
     other.keep = true;
-    other.logit_rows = rows;
+    other.wanted = rows;
     expect_same(prompt(*sequence, features, 0, length(), {other}), whole,
                 "a pass shared with another sequence");
   }
@@ -280,7 +280,7 @@ class Checker {
   struct Block {
     std::vector<TokenId> tokens;
     std::vector<Position> positions;
-    std::vector<int> rows;
+    std::vector<Wanted> rows;
     Segment segment;
   };
 
@@ -290,16 +290,16 @@ class Checker {
     for (int i = 0; i < static_cast<int>(block.tokens.size()); ++i) {
       const int32_t position = begin + i + fixture_.delta;
       block.positions.push_back({position, position, position});
-      block.rows.push_back(i);
+      block.rows.push_back({.row = i, .choice = Choice::logits});
     }
     block.segment.tokens = block.tokens;  // moving the block keeps the vectors' storage
     block.segment.positions = block.positions;
-    block.segment.logit_rows = block.rows;
+    block.segment.wanted = block.rows;
     return block;
   }
 
   Segment prompt_segment(Sequence& sequence, const std::vector<float>& features, int begin, int end,
-                         const std::vector<int>& rows) const {
+                         const std::vector<Wanted>& rows) const {
     const auto count = static_cast<size_t>(end - begin), first = static_cast<size_t>(begin);
     const auto hidden = static_cast<size_t>(model_.config().text.hidden_size);
     Segment segment;
@@ -309,7 +309,7 @@ class Checker {
     segment.features = std::span(features).subspan(pads(0, begin) * hidden, pads(begin, end) * hidden);
     segment.context = begin;
     segment.keep = true;
-    segment.logit_rows = rows;
+    segment.wanted = rows;
     return segment;
   }
 
@@ -320,18 +320,21 @@ class Checker {
         [&](TokenId token) { return token == config.image_token || token == config.video_token; }));
   }
 
-  std::vector<int> rows_between(int begin, int end) const {
-    std::vector<int> rows;
+  std::vector<Wanted> rows_between(int begin, int end) const {
+    std::vector<Wanted> rows;
     for (int row : fixture_.logit_rows)
-      if (row >= begin && row < end) rows.push_back(row - begin);
+      if (row >= begin && row < end) rows.push_back({.row = row - begin, .choice = Choice::logits});
     return rows;
   }
 
-  std::vector<float> first_rows(const Logits& logits, size_t rows) const {
-    EXPECT_GE(static_cast<size_t>(logits.rows), rows);
-    EXPECT_EQ(logits.vocab, vocab_);
-    const auto values = logits.values.first(rows * static_cast<size_t>(vocab_));
-    return {values.begin(), values.end()};
+  // The logits of the first wanted rows.
+  std::vector<float> first_rows(std::span<const Chosen> chosen, size_t rows) const {
+    std::vector<float> out;
+    for (const Chosen& row : chosen.first(rows)) {
+      EXPECT_EQ(std::ssize(row.logits), vocab_);
+      out.insert(out.end(), row.logits.begin(), row.logits.end());
+    }
+    return out;
   }
 
   void expect_same(const std::vector<float>& found, const std::vector<float>& expected,

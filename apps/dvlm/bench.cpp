@@ -37,7 +37,7 @@ nlohmann::json to_json(const PassTiming& t) {
 void bench_pass(const BenchOptions& options) {
   install_interrupt_handler();
   apply_isa_variable();
-  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
+  ThreadPool pool(options.threads);
   const std::vector<PassTiming> timings = time_passes(options.passes, pool);
   if (options.json) {
     nlohmann::json out = {{"shape", options.passes.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
@@ -61,7 +61,6 @@ void bench_pass(const BenchOptions& options) {
 struct DecodeBench {
   DecodeBenchOptions decode;
   std::string acceptance, draft_precision = "same";
-  int threads = 0;
   bool json = false;
 };
 
@@ -84,12 +83,12 @@ void bench_decode(DecodeBench& options) {
   install_interrupt_handler();
   apply_isa_variable();
   const std::vector<RecordedAnswer> answers = read_acceptance(options.acceptance);
-  options.decode.draft = parse_draft_precision(options.draft_precision);
-  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
-  const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers, pool);
+  options.decode.model.draft = parse_draft_precision(options.draft_precision);
+  if (options.decode.model.threads == 0) options.decode.model.threads = ThreadPool::default_threads();
+  const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers);
   if (options.json) {
     nlohmann::json out = {{"shape", options.decode.shape},
-                          {"threads", pool.threads()},
+                          {"threads", options.decode.model.threads},
                           {"isa", isa_name()},
                           {"draft_precision", options.draft_precision}};
     for (const DecodeTiming& timing : timings) out["decode"].push_back(to_json(timing));
@@ -97,7 +96,7 @@ void bench_decode(DecodeBench& options) {
     return;
   }
   std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
-              options.decode.shape.c_str(), pool.threads(), std::string(isa_name()).c_str(),
+              options.decode.shape.c_str(), options.decode.model.threads, std::string(isa_name()).c_str(),
               options.draft_precision.c_str(), options.acceptance.c_str());
   std::printf(
       "| precision | decoder | block | tokens | passes | tokens/pass | tokens/s | speed-up | rounds |\n"
@@ -117,7 +116,7 @@ void bench_decode(DecodeBench& options) {
 }
 
 struct Recording {
-  ModelOptions model;
+  ModelFlags model;
   std::string data, output;
   std::vector<int> blocks = {2, 4, 8, 16, 32};
   size_t limit = 20;
@@ -167,7 +166,7 @@ void bench_image(ImageBench& options) {
   if (std::sscanf(options.size.c_str(), "%5dx%5d%n", &image.width, &image.height, &end) != 2 ||
       static_cast<size_t>(end) != options.size.size() || image.width < 1 || image.height < 1)
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
-  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
+  ThreadPool pool(options.threads);
   const std::vector<ImageTiming> timings = time_images(image, pool);
   if (options.json) {
     nlohmann::json out = {{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
@@ -226,7 +225,7 @@ nlohmann::json to_json(const LoadTiming& t) {
 
 void bench_load(const LoadBench& options) {
   install_interrupt_handler();
-  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
+  ThreadPool pool(options.threads);
   const std::vector<LoadTiming> timings = time_loading(options.load, pool);
   if (options.json) {
     nlohmann::json out = {
@@ -296,6 +295,7 @@ void add_bench_decode(CLI::App& bench) {
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   add_p_min_option(*command, options->decode.draft_p_min);
+  add_sampling_options(*command, options->decode.sampling);
   command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
@@ -305,7 +305,7 @@ void add_bench_decode(CLI::App& bench) {
   command->add_option("--answers", options->decode.answers, "Most answers")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
+  command->add_option("--threads", options->decode.model.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(

@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "core/interrupt.h"
+#include "core/thread_pool.h"
 #include "kernels/targets.h"
 #include "measure/batching.h"
 #include "options.h"
@@ -14,7 +15,6 @@ namespace {
 struct BatchBench {
   BatchBenchOptions batch;
   std::string acceptance, draft_precision = "same";
-  int threads = 0;
   bool json = false;
 };
 
@@ -27,9 +27,9 @@ double gain(const BatchTiming& timing, const std::vector<BatchTiming>& all) {
   return 0;
 }
 
-void print_json(const BatchBench& options, const std::vector<BatchTiming>& timings, int threads) {
+void print_json(const BatchBench& options, const std::vector<BatchTiming>& timings) {
   nlohmann::json out = {{"shape", options.batch.shape},
-                        {"threads", threads},
+                        {"threads", options.batch.model.threads},
                         {"isa", isa_name()},
                         {"draft_precision", options.draft_precision}};
   for (const BatchTiming& t : timings)
@@ -48,12 +48,12 @@ void bench_batch(BatchBench& options) {
   install_interrupt_handler();
   apply_isa_variable();
   const std::vector<RecordedAnswer> answers = read_acceptance(options.acceptance);
-  options.batch.draft = parse_draft_precision(options.draft_precision);
-  ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::default_threads());
-  const std::vector<BatchTiming> timings = time_batches(options.batch, answers, pool);
-  if (options.json) return print_json(options, timings, pool.threads());
+  options.batch.model.draft = parse_draft_precision(options.draft_precision);
+  if (options.batch.model.threads == 0) options.batch.model.threads = ThreadPool::default_threads();
+  const std::vector<BatchTiming> timings = time_batches(options.batch, answers);
+  if (options.json) return print_json(options, timings);
   std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
-              options.batch.shape.c_str(), pool.threads(), std::string(isa_name()).c_str(),
+              options.batch.shape.c_str(), options.batch.model.threads, std::string(isa_name()).c_str(),
               options.draft_precision.c_str(), options.acceptance.c_str());
   std::printf(
       "| precision | decoder | block | requests | tokens | passes | tokens/s | x the first |\n"
@@ -100,7 +100,7 @@ void add_bench_batch(CLI::App& bench) {
   command->add_option("--rounds", options->batch.rounds, "Times that every setting is measured, in turn")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
+  command->add_option("--threads", options->batch.model.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");
   command->footer("Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");

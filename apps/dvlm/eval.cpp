@@ -12,7 +12,7 @@ namespace dvlm {
 namespace {
 
 struct EvalOptions {
-  ModelOptions model;
+  ModelFlags model;
   DecodingOptions decoding;
   std::string data, card;
   std::vector<std::string> decoders = {"ar", "mdm", "spec"};

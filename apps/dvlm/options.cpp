@@ -78,7 +78,7 @@ fs::path default_model() {
   fail("dvlm-tiny was not found beside the program; name a Hugging Face folder with --model");
 }
 
-void add_model_options(CLI::App& command, ModelOptions& options) {
+void add_model_options(CLI::App& command, ModelFlags& options) {
   command.add_option("-m,--model", options.model,
                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
   command
@@ -111,7 +111,7 @@ void add_p_min_option(CLI::App& command, double& p_min) {
       .add_option(
           "--draft-p-min", p_min,
           "Verify no draft less probable than this to be right together with those before it (0: all)")
-      ->check(CLI::Range(0.0, kMostDraftPMin))
+      ->check(CLI::Range(0.0, kMaxDraftPMin))
       ->capture_default_str();
 }
 
@@ -133,14 +133,14 @@ size_t parse_bytes(const std::string& text, const char* option) {
   fail("{} \"{}\" is not a size; write for example 6GiB or 500MB", option, printable(text));
 }
 
-EngineOptions engine_options(const ModelOptions& options) {
+EngineOptions engine_options(const ModelFlags& options) {
   EngineOptions out;
   out.model = options.model.empty() ? default_model() : fs::path(options.model);
-  out.precision = parse_precision(options.precision);
-  out.draft = parse_draft_precision(options.draft_precision);
-  out.threads = options.threads;
-  out.packed_file = options.packed;
-  out.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
+  out.load.precision = parse_precision(options.precision);
+  out.load.draft = parse_draft_precision(options.draft_precision);
+  out.load.threads = options.threads;
+  out.load.packed_file = options.packed;
+  out.load.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");
   return out;
 }
 
@@ -170,14 +170,17 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
   command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
-  command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")
+  add_sampling_options(command, decode.sampling);
+}
+
+void add_sampling_options(CLI::App& command, SamplingOptions& sampling) {
+  command.add_option("-t,--temperature", sampling.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "Sample among the k likeliest tokens (0: all)")
       ->capture_default_str();
   command
-      .add_option("--top-p", decode.sampling.top_p,
-                  "Sample among the likeliest tokens that hold this probability")
+      .add_option("--top-p", sampling.top_p, "Sample among the likeliest tokens that hold this probability")
       ->capture_default_str();
-  command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")
+  command.add_option("--seed", sampling.seed, "One seed, one text, with ar and spec alike")
       ->check(kSeedRange)
       ->capture_default_str();
 }

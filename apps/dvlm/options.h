@@ -10,16 +10,16 @@
 namespace dvlm {
 
 // Which checkpoint, and how it is held.
-struct ModelOptions {
+struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
   std::string precision = "auto", draft_precision = "same", packed;
   int threads = 0;
   std::string memory_limit;
 };
-void add_model_options(CLI::App& command, ModelOptions& options);
+void add_model_options(CLI::App& command, ModelFlags& options);
 // "6GiB", "500MB", ...; 0 for an empty text. Throws Error naming `option`.
 size_t parse_bytes(const std::string& text, const char* option);
-EngineOptions engine_options(const ModelOptions& options);
+EngineOptions engine_options(const ModelFlags& options);
 void add_draft_option(CLI::App& command, std::string& precision);  // --draft-precision
 void add_p_min_option(CLI::App& command, double& p_min);           // --draft-p-min
 DraftPrecision parse_draft_precision(const std::string& name);
@@ -37,6 +37,7 @@ struct DecodingOptions {
 };
 void add_decoder_option(CLI::App& command, DecodingOptions& options);    // --decoder
 void add_decoding_options(CLI::App& command, DecodingOptions& options);  // the rest
+void add_sampling_options(CLI::App& command, SamplingOptions& sampling);
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
 
 // What is asked.

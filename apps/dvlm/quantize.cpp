@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 struct QuantizeCommand {
-  ModelOptions model;
+  ModelFlags model;
   std::string output;
   std::vector<std::string> sources;
   CalibrationOptions calibration;
@@ -85,7 +85,7 @@ void quantize_command(QuantizeCommand command) {
   const CalibrationInputs inputs = calibrate(engine, command.calibration);
   std::vector<LayerReport> layers;
   {
-    ThreadPool pool(engine.threads > 0 ? engine.threads : ThreadPool::default_threads());
+    ThreadPool pool(engine.load.threads);
     layers = quantize(Checkpoint(engine.model), inputs, command.quantize, output, pool);
   }
   write_file(output / "quantization.md", report_table(layers));

@@ -14,7 +14,7 @@ namespace dvlm {
 namespace {
 
 struct RunOptions {
-  ModelOptions model;
+  ModelFlags model;
   PromptOptions prompt;
   DecodingOptions decoding;
   std::vector<std::string> compare;

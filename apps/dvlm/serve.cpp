@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kPrefixes = 256;  // earlier answers to continue, as far as --kv-memory holds them
 
 struct ServeOptions {
-  ModelOptions model;
+  ModelFlags model;
   ServerOptions server;
   std::string api_key_file, kv_memory = "4GiB", log = "off";
 };
@@ -50,8 +50,8 @@ void serve(ServeOptions& options) {
   install_interrupt_handler();
   if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
   EngineOptions engine_given = engine_options(options.model);
-  engine_given.prefixes = kPrefixes;
-  engine_given.key_memory = parse_bytes(options.kv_memory, "--kv-memory");
+  engine_given.max_cached_prefixes = kPrefixes;
+  engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");
   if (options.server.model_name.empty()) options.server.model_name = engine_given.model.filename().string();
   Engine engine(engine_given);
   Server server(engine, options.server);
@@ -118,7 +118,7 @@ void add_serve(CLI::App& app) {
       ->check(CLI::Range(1, 86400))
       ->capture_default_str();
   command
-      ->add_option("--max-connections", server.most_connections,
+      ->add_option("--max-connections", server.max_connections,
                    "Connections at once; further ones are turned away (503)")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

@@ -50,9 +50,9 @@ EngineOptions parse_options(const char* folder, const char* options) {
   for (const auto& [key, unused] : json.items())
     if (key != "precision" && key != "threads" && key != "memory_limit")
       fail("options: the key \"{}\" is not known", printable(key));
-  out.precision = parse_precision(object.string("precision", "auto"));
-  out.threads = static_cast<int>(object.integer("threads", 0, 1024, 0));
-  out.memory_limit = static_cast<size_t>(object.integer("memory_limit", 0, int64_t{1} << 50, 0));
+  out.load.precision = parse_precision(object.string("precision", "auto"));
+  out.load.threads = static_cast<int>(object.integer("threads", 0, 1024, 0));
+  out.load.memory_limit = static_cast<size_t>(object.integer("memory_limit", 0, int64_t{1} << 50, 0));
   return out;
 }
 
@@ -76,7 +76,7 @@ char* generate(Engine& engine, const char* request_text, const dvlm_frame* frame
                dvlm_on_text on_text, void* user) {
   if (!request_text) fail("dvlm_generate: request is NULL");
   Request request = parse_request(parse_json(request_text, "request"), engine.config());
-  request.memory = copy_frames(frames, frame_count);
+  request.images_in_memory = copy_frames(frames, frame_count);
   bool stopped = false;
   const auto emit = [&](std::string_view text) {
     stopped = stopped || on_text(text.data(), text.size(), user) == 0;

@@ -22,6 +22,7 @@ void pause() {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
+  if (threads == 0) threads = default_threads();
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 

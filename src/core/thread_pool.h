@@ -13,7 +13,7 @@ namespace dvlm {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // at least 1; the calling thread is one of them
+  explicit ThreadPool(int threads);  // 0: default_threads(); the calling thread is one of them
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -11,10 +11,9 @@ class Autoregressive final : public DecoderBase {
  private:
   void plan() override { set_pass(PassKind::decode, {&last_, 1}, rows_); }
 
-  void absorb(const Logits& logits) override {
+  void absorb(std::span<const Chosen> chosen) override {
     ++stats_.rounds;
-    last_ = sampler_.pick(logits.row(0), committed());
-    emit(last_, logits.row(0));
+    emit(chosen[0]);
   }
 
   const std::vector<int> rows_ = {0};

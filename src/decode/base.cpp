@@ -3,11 +3,12 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/random.h"
+#include "model/choose.h"
 
 namespace dvlm {
 DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
     : options_(options),
-      sampler_(options.sampling),
       sequence_(sequence),
       prompt_(prompt),
       prompt_tokens_(static_cast<int>(prompt.tokens.size())),
@@ -38,23 +39,20 @@ std::span<const Segment> DecoderBase::next(int prefill_rows) {
   return segments_;
 }
 
-std::span<const TokenId> DecoderBase::take(const Logits& logits) {
+std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
   size_t rows = 0;
-  for (const Segment& segment : segments_) rows += segment.logit_rows.size();
-  DVLM_ASSERT(logits.rows == static_cast<int>(rows));
+  for (const Segment& segment : segments_) rows += segment.wanted.size();
+  DVLM_ASSERT(chosen.size() == rows);
   emitted_.clear();
-  chances_.clear();
+  logprobs_.clear();
   if (prefilled_) {
     ++stats_.nfe;
-    absorb(logits);
+    absorb(chosen);
   } else {
     ++stats_.prefill_passes;
     features_used_ += segments_[0].features.size();
     prefilled_ = committed() == prompt_tokens_;
-    if (prefilled_) {
-      last_ = sampler_.pick(logits.row(0), prompt_tokens_);
-      emit(last_, logits.row(0));
-    }
+    if (prefilled_) emit(chosen[0]);
   }
   // A decoder keeps no K/V of what it did not emit: the next turn may reuse all of it.
   DVLM_ASSERT(committed() <= prompt_tokens_ + stats_.tokens);
@@ -67,7 +65,7 @@ void DecoderBase::plan_prefill(int rows) {
   auto tokens = std::span(prompt_.tokens).subspan(held);
   tokens = tokens.first(std::min(tokens.size(), static_cast<size_t>(rows)));
   const bool last = held + tokens.size() == prompt_.tokens.size();
-  prefill_row_.assign(last ? 1 : 0, static_cast<int>(tokens.size()) - 1);
+  const int last_row = static_cast<int>(tokens.size()) - 1;
   const auto pads_before = [&](size_t end) {
     return std::lower_bound(prompt_.pads.begin(), prompt_.pads.end(), static_cast<int>(end)) -
            prompt_.pads.begin();
@@ -75,13 +73,14 @@ void DecoderBase::plan_prefill(int rows) {
   const auto pads = static_cast<size_t>(pads_before(held + tokens.size()) - pads_before(held));
   const size_t width = prompt_.pads.empty() ? 0 : prompt_.features.size() / prompt_.pads.size();
   record_ = {PassKind::prefill, static_cast<int>(tokens.size()), {}, 0, 0};
+  wanted_.clear();
   segments_.assign(1, {.sequence = &sequence_,
                        .tokens = tokens,
                        .positions = std::span(prompt_.rope.positions).subspan(held, tokens.size()),
                        .features = std::span(prompt_.features).subspan(features_used_, pads * width),
                        .context = committed(),
                        .keep = true,
-                       .logit_rows = prefill_row_});
+                       .wanted = wishes(PassKind::prefill, {&last_row, last ? size_t{1} : 0}, committed())});
 }
 
 // Of generated tokens from index `first` on, for the next segment.
@@ -94,10 +93,39 @@ std::span<const Position> DecoderBase::positions(int first, size_t count) {
   return out;
 }
 
+// A row predicts the token behind its own. A draft draws with the number that verification will use at the
+// same position: the likelier a match.
+Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
+  const SamplingOptions& sampling = options_.sampling;
+  const bool drafts = kind == PassKind::draft || kind == PassKind::denoise;
+  Wanted wanted{.row = row, .alternatives = options_.logprobs};
+  if (drafts) {
+    wanted.excluded = {options_.mask_token, options_.valid_tokens};
+    wanted.probability = kind == PassKind::denoise;
+    wanted.alternatives = kind == PassKind::draft && judged_drafts_ ? 0 : -1;
+  }
+  if (sampling.temperature == 0) return wanted;
+  wanted.choice = Choice::draw;
+  wanted.temperature = sampling.temperature;
+  wanted.top_k = sampling.top_k;
+  wanted.top_p = sampling.top_p;
+  wanted.u = uniform(sampling.seed, kind == PassKind::denoise ? denoise_stream_ : 0,
+                     static_cast<uint64_t>(position));
+  return wanted;
+}
+
+// Of rows of a segment whose first token stands at `first_position`, for the next segment.
+std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> rows, int first_position) {
+  std::vector<Wanted>& out = wanted_.emplace_back();
+  for (const int row : rows) out.push_back(wish(kind, row, first_position + row + 1));
+  return out;
+}
+
 void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows) {
   const bool causal = kind != PassKind::draft && kind != PassKind::denoise;
   record_ = {kind, static_cast<int>(tokens.size()), {}, 0, 0};
   positions_.clear();
+  wanted_.clear();
   segments_.assign(1, {.sequence = &sequence_,
                        .tokens = tokens,
                        .positions = positions(committed(), tokens.size()),
@@ -106,7 +134,7 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .context = committed(),
                        .keep = causal,
                        .approximate = kind == PassKind::draft,
-                       .logit_rows = rows});
+                       .wanted = wishes(kind, rows, committed())});
 }
 
 void DecoderBase::add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows) {
@@ -118,7 +146,7 @@ void DecoderBase::add_branch(std::span<const TokenId> masks, int accepted, std::
                        .context = committed(),
                        .parent = 0,
                        .parent_tokens = accepted,
-                       .logit_rows = rows});
+                       .wanted = wishes(PassKind::draft, rows, committed() + accepted)});
   record_.rows += static_cast<int>(masks.size());
 }
 
@@ -128,15 +156,20 @@ void DecoderBase::record_block(std::span<const TokenId> block, int accepted) {
   record_.accepted = accepted;
 }
 
-bool DecoderBase::emit(TokenId token, std::span<const float> logits) {
+bool DecoderBase::emit(TokenId token) {
   emitted_.push_back(token);
-  if (options_.logprobs >= 0) chances_.push_back(token_chance(logits, token, options_.logprobs));
   ++stats_.tokens;
   if (is_stop(token))
     finished_ = FinishReason::stop;
   else if (remaining() == 0)
     finished_ = FinishReason::length;
   return finished_ == FinishReason::none;
+}
+
+bool DecoderBase::emit(const Chosen& chosen) {
+  check_valid(chosen);
+  if (options_.logprobs >= 0) logprobs_.push_back({chosen.token, chosen.logprob, chosen.top});
+  return emit(last_ = chosen.token);
 }
 
 bool DecoderBase::is_stop(TokenId token) const {

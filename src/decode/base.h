@@ -4,22 +4,21 @@
 #include <vector>
 
 #include "decode/decoder.h"
-#include "decode/sampling.h"
 
 namespace dvlm {
 
-// A generated token's life: it is chosen from a row of logits and emitted at once; its K/V are written by the
+// A generated token's life: a row of a pass chooses it and it is emitted at once; its K/V are written by the
 // next causal pass. So between rounds the sequence holds everything but the newest token, last_.
 class DecoderBase : public Decoder {
  public:
   DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
   std::span<const Segment> next(int prefill_rows) final;
-  std::span<const TokenId> take(const Logits& logits) final;
+  std::span<const TokenId> take(std::span<const Chosen> chosen) final;
   bool prefilled() const final { return prefilled_; }
 
  protected:
-  virtual void plan() = 0;                        // calls set_pass() for the next pass after prefill
-  virtual void absorb(const Logits& logits) = 0;  // reads its rows, emits
+  virtual void plan() = 0;  // calls set_pass() for the next pass after prefill
+  virtual void absorb(std::span<const Chosen> chosen) = 0;  // reads its rows, emits
 
   // The next pass: `tokens` behind everything committed. Causal passes (decode, verify, commit) keep their
   // K/V, bidirectional ones (draft, denoise) do not. `tokens` and `rows` must live until take().
@@ -29,10 +28,11 @@ class DecoderBase : public Decoder {
   // those, seeing them and each other (spec 7.4).
   void add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows);
 
-  // Emits `token`, which was chosen from `logits`, and checks the stop rules; false when the text ends with
-  // it.
-  bool emit(TokenId token, std::span<const float> logits);
-  // For spectators: the block as it is now, and how many of its leading tokens are text.
+  // Emits a token and checks the stop rules; false when the text ends with it.
+  bool emit(TokenId token);
+  // Emits what a row chose, which becomes last_. Throws Error when it had nothing to choose.
+  bool emit(const Chosen& chosen);
+  // For observers: the block as it is now, and how many of its leading tokens are text.
   void record_block(std::span<const TokenId> block, int accepted);
 
   int committed() const { return sequence_.length(); }
@@ -41,16 +41,18 @@ class DecoderBase : public Decoder {
   int room() const {
     return options_.context_limit > 0 ? options_.context_limit - committed() : options_.block_size;
   }
-  Banned draft_ban() const { return {options_.mask_token, options_.valid_tokens}; }
 
   const DecodeOptions options_;
-  Sampler sampler_;
   Sequence& sequence_;
-  TokenId last_ = 0;  // emitted, its K/V not yet written
+  TokenId last_ = 0;             // emitted, its K/V not yet written
+  bool judged_drafts_ = false;   // drafts come with their log probability
+  uint64_t denoise_stream_ = 0;  // of random numbers: tells repeated draws for one position apart
 
  private:
   void plan_prefill(int rows);
   std::span<const Position> positions(int first, size_t count);
+  Wanted wish(PassKind kind, int row, int position) const;
+  std::span<const Wanted> wishes(PassKind kind, std::span<const int> rows, int first_position);
   bool is_stop(TokenId token) const;
 
   const Prompt& prompt_;
@@ -60,7 +62,7 @@ class DecoderBase : public Decoder {
   size_t features_used_ = 0;  // floats
   std::vector<Segment> segments_;
   std::vector<std::vector<Position>> positions_;  // of each segment
-  std::vector<int> prefill_row_;
+  std::vector<std::vector<Wanted>> wanted_;       // likewise
   std::vector<TokenId> emitted_;
 };
 

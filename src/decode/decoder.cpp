@@ -25,8 +25,8 @@ std::string DecodeOptions::problem() const {
   if (block_size < 1 || block_size > kMaxBlock)
     return fmt::format("block_size must be 1 to {}, not {}", kMaxBlock, block_size);
   if (branches < 1) return fmt::format("branches must be at least 1, not {}", branches);
-  if (!(draft_p_min >= 0 && draft_p_min <= kMostDraftPMin))
-    return fmt::format("draft_p_min must be 0 (verify every draft) to {}, not {}", kMostDraftPMin,
+  if (!(draft_p_min >= 0 && draft_p_min <= kMaxDraftPMin))
+    return fmt::format("draft_p_min must be 0 (verify every draft) to {}, not {}", kMaxDraftPMin,
                        draft_p_min);
   if (logprobs >= 0 && kind == DecoderKind::masked_diffusion)
     return "masked diffusion has no probabilities to report: its tokens are not chosen one after the other; "

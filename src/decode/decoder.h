@@ -1,5 +1,5 @@
 // Decoders: how text is written, as state machines without a model inside. A driver alternates
-//   forward(decoder.next()) -> decoder.take(logits)
+//   forward(decoder.next()) -> decoder.take(chosen)
 // until the decoder is finished; the segments of several decoders may share one forward().
 #pragma once
 #include <cstdint>
@@ -25,21 +25,20 @@ struct SamplingOptions {
   double temperature = 0;  // 0 = greedy
   int top_k = 0;           // 0 = all
   double top_p = 1;        // (0, 1]
-  uint64_t seed = 0;       // the text is a function of prompt, seed and these options, see Sampler
+  uint64_t seed = 0;       // the text is a function of prompt, seed and these options
 };
 
-// A token of the text and what the model thought of it: natural logarithms of the softmax over the whole row,
-// before temperature, top-k and top-p.
-struct TokenChance {
+// A token of the text and what the model thought of it, see Chosen.
+struct TokenLogprob {
   TokenId token = 0;
   float logprob = 0;
-  std::vector<std::pair<TokenId, float>> top = {};  // the most probable tokens, best first
-  bool operator==(const TokenChance&) const = default;
+  std::vector<std::pair<TokenId, float>> top = {};
+  bool operator==(const TokenLogprob&) const = default;
 };
 
 enum class PassKind : uint8_t { prefill, decode, draft, verify, denoise, commit };
 
-// One pass as a spectator sees it.
+// One pass as an observer sees it.
 struct PassRecord {
   PassKind kind = PassKind::prefill;
   int rows = 0;                // that this request had in the pass
@@ -48,7 +47,7 @@ struct PassRecord {
   int emitted = 0;             // tokens that the pass added to the text
 };
 
-constexpr double kMostDraftPMin = 0.999;
+constexpr double kMaxDraftPMin = 0.999;
 
 struct DecodeOptions {
   DecoderKind kind = DecoderKind::speculative;
@@ -57,7 +56,7 @@ struct DecodeOptions {
   int sub_block = 8;       // masked diffusion: tokens denoised together, left to right
   int branches = 4;        // fused: numbers of right drafts that a pass prepares for; block_size: all
   // Speculation verifies no draft that is less probable than this to be right together with all before it,
-  // going by the model's own probabilities. 0 (all) to kMostDraftPMin
+  // going by the model's own probabilities. 0 (all) to kMaxDraftPMin
   double draft_p_min = 0;
   int max_tokens = 512;
   SamplingOptions sampling = {};
@@ -104,20 +103,20 @@ class Decoder {
   // prompt that the sequence does not hold yet (its length() tells: a prefix may have been reused), at most
   // `prefill_rows` tokens in a pass.
   virtual std::span<const Segment> next(int prefill_rows = std::numeric_limits<int>::max()) = 0;
-  // The rows of next()'s segments. Truncates the sequence to what is committed and returns the tokens emitted
-  // now.
-  virtual std::span<const TokenId> take(const Logits& logits) = 0;
+  // What the wanted rows of next()'s segments gave. Truncates the sequence to what is committed and returns
+  // the tokens emitted now.
+  virtual std::span<const TokenId> take(std::span<const Chosen> chosen) = 0;
   virtual bool prefilled() const = 0;
   FinishReason finished() const { return finished_; }
   const DecodeStats& stats() const { return stats_; }
   // Of the last pass, when the options ask for them: one per token that take() returned; the pass itself.
-  const std::vector<TokenChance>& chances() const { return chances_; }
+  const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }
   const PassRecord& record() const { return record_; }
 
  protected:
   FinishReason finished_ = FinishReason::none;
   DecodeStats stats_;
-  std::vector<TokenChance> chances_;
+  std::vector<TokenLogprob> logprobs_;
   PassRecord record_;
 };
 

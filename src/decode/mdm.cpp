@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "decode/base.h"
+#include "model/choose.h"
 
 namespace dvlm {
 namespace {
@@ -26,6 +27,7 @@ class MaskedDiffusion final : public DecoderBase {
     const int first = final_ / options_.sub_block * options_.sub_block;
     for (int i = final_; i < std::min(first + options_.sub_block, size); ++i)
       if (masked_[i]) rows_.push_back(i - 1);
+    ++denoise_stream_;
     set_pass(PassKind::denoise, block_, rows_);
   }
 
@@ -38,42 +40,35 @@ class MaskedDiffusion final : public DecoderBase {
     masked_.assign(size, true);  // a map, not a comparison of ids: the text itself may hold the mask token
     masked_[0] = false;
     final_ = 1;
-    step_ = 0;
+    denoise_stream_ = 0;  // that of the causal pass
     ++stats_.rounds;
   }
 
-  void absorb(const Logits& logits) override {
+  void absorb(std::span<const Chosen> chosen) override {
     if (final_ < static_cast<int>(block_.size()))
-      denoise(logits);
+      denoise(chosen);
     else
-      commit(logits);
+      commit(chosen[0]);
   }
 
-  void denoise(const Logits& logits) {
-    ++step_;
+  void denoise(std::span<const Chosen> chosen) {
     const auto threshold = static_cast<float>(options_.threshold);
-    int surest = -1;
-    Choice surest_choice;
+    size_t surest = 0;
     bool unmasked = false;
-    for (size_t k = 0; k < rows_.size(); ++k) {
-      const int i = rows_[k] + 1;
-      const Choice choice =
-          sampler_.choose(logits.row(static_cast<int>(k)), committed() + i, draft_ban(), step_);
-      if (choice.probability > threshold) {
-        unmask(i, choice.token);
+    for (size_t k = 0; k < chosen.size(); ++k) {
+      check_valid(chosen[k]);
+      if (chosen[k].probability > threshold) {
+        unmask(rows_[k] + 1, chosen[k].token);
         unmasked = true;
       }
-      if (surest < 0 || choice.probability > surest_choice.probability) {
-        surest = i;
-        surest_choice = choice;
-      }
+      if (chosen[k].probability > chosen[surest].probability) surest = k;
     }
-    if (!unmasked) unmask(surest, surest_choice.token);
+    if (!unmasked) unmask(rows_[surest] + 1, chosen[surest].token);
     // A token is never masked again: what has no mask before it is text. A stop token there ends the text at
     // once.
     const int size = static_cast<int>(block_.size());
     while (final_ < size && !masked_[final_])
-      if (!emit(block_[final_++], {})) break;
+      if (!emit(block_[final_++])) break;
     record_block(block_, final_);
   }
 
@@ -82,9 +77,8 @@ class MaskedDiffusion final : public DecoderBase {
     masked_[i] = false;
   }
 
-  void commit(const Logits& logits) {
-    last_ = sampler_.pick(logits.row(0), committed());
-    emit(last_, {});
+  void commit(const Chosen& chosen) {
+    emit(chosen);
     record_block(block_, static_cast<int>(block_.size()));
     block_.clear();
   }
@@ -92,8 +86,6 @@ class MaskedDiffusion final : public DecoderBase {
   std::vector<TokenId> block_;  // empty between blocks
   std::vector<bool> masked_;
   int final_ = 0;  // leading positions without a mask
-  uint64_t step_ =
-      0;  // denoising passes of this block: the stream of its random numbers, 0 being the causal pass's
   std::vector<int> rows_;
 };
 

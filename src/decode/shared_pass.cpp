@@ -9,26 +9,18 @@ void SharedPass::clear() {
 
 int SharedPass::add(Decoder& decoder, int prefill_rows) {
   const bool prefill = !decoder.prefilled();
-  const int first_row = parts_.empty() ? 0 : parts_.back().first_row + parts_.back().rows;
+  const size_t first_row = parts_.empty() ? 0 : parts_.back().first_row + parts_.back().rows;
   Part part{segments_.size(), 0, first_row, 0};
   int read = 0;
   for (Segment segment : decoder.next(prefill_rows)) {
     if (segment.parent >= 0) segment.parent += static_cast<int>(part.first_segment);
-    part.rows += static_cast<int>(segment.logit_rows.size());
+    part.rows += segment.wanted.size();
     if (prefill) read += static_cast<int>(segment.tokens.size());
     segments_.push_back(segment);
   }
   part.segments = segments_.size() - part.first_segment;
   parts_.push_back(part);
   return read;
-}
-
-Logits SharedPass::rows_of(size_t i, const Logits& logits) const {
-  const Part& part = parts_[i];
-  const auto vocab = static_cast<size_t>(logits.vocab);
-  return {logits.values.subspan(static_cast<size_t>(part.first_row) * vocab,
-                                static_cast<size_t>(part.rows) * vocab),
-          part.rows, logits.vocab};
 }
 
 std::vector<Segment> SharedPass::alone(size_t i) const {

@@ -16,15 +16,17 @@ class SharedPass {
   size_t size() const { return parts_.size(); }  // decoders
 
   std::span<const Segment> segments() const { return segments_; }
-  // The rows of the i-th decoder in the logits of all segments.
-  Logits rows_of(size_t i, const Logits& logits) const;
+  // What the rows of the i-th decoder gave, among those of all segments.
+  std::span<const Chosen> rows_of(size_t i, std::span<const Chosen> chosen) const {
+    return chosen.subspan(parts_[i].first_row, parts_[i].rows);
+  }
   // The i-th decoder's segments as a pass of their own.
   std::vector<Segment> alone(size_t i) const;
 
  private:
   struct Part {
     size_t first_segment, segments;
-    int first_row, rows;  // of logits
+    size_t first_row, rows;  // wanted ones
   };
   std::vector<Segment> segments_;
   std::vector<Part> parts_;

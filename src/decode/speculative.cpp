@@ -3,26 +3,26 @@
 // that draft what would follow (fused, spec 7.4, pruned). Every emitted token is what the causal rows pick
 // behind an accepted prefix, so the text is AR's, however much of a draft is verified.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
-#include "core/error.h"
 #include "decode/base.h"
 
 namespace dvlm {
 namespace {
 
-constexpr int kMostRows = 1024;  // of a pass that verifies and drafts: branches beyond are left out
+constexpr int kMaxRows = 1024;  // of a pass that verifies and drafts: branches beyond are left out
 
 class Speculative final : public DecoderBase {
  public:
   Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
       : DecoderBase(prompt, sequence, options),
         chooser_(options.kind == DecoderKind::automatic ? options.chooser : nullptr),
-        judged_(chooser_ || options.kind == DecoderKind::fused || options.draft_p_min > 0),
         history_(options.block_size, kPriorBranchChance),
         masks_(static_cast<size_t>(options.block_size), options.mask_token),
         every_row_(masks_.size()) {
     std::iota(every_row_.begin(), every_row_.end(), 0);
+    judged_drafts_ = chooser_ || options.kind == DecoderKind::fused || options.draft_p_min > 0;
   }
 
  private:
@@ -55,7 +55,7 @@ class Speculative final : public DecoderBase {
     drafted_ = block_.size() > 1 || plan_.branches > 0 || plan_.block == 1;
     if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), options_.mask_token);
     block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
-    if (drafted_) confidences_.resize(judged_ ? block_.size() - 1 : 0);
+    if (drafted_) confidences_.resize(judged_drafts_ ? block_.size() - 1 : 0);
     ++stats_.rounds;
     if (chooser_) ++stats_.blocks[static_cast<int>(block_.size())];
   }
@@ -63,7 +63,7 @@ class Speculative final : public DecoderBase {
   // Leaves out drafts at the end of the block that are not worth a row.
   void trim() {
     left_out_ = kNothing;
-    if (!judged_) return;
+    if (!judged_drafts_) return;
     size_t inputs = 1;
     double reached = 1;
     for (const float confidence : confidences_) {
@@ -86,7 +86,7 @@ class Speculative final : public DecoderBase {
     int row = size;
     for (const int accepted : history().likely_ends(verified, plan_.branches)) {
       const int masks = std::min(plan_.block, remaining() - accepted) - 1;
-      if (masks < 1 || row + masks > kMostRows) continue;
+      if (masks < 1 || row + masks > kMaxRows) continue;
       add_branch(std::span<const TokenId>(masks_).first(static_cast<size_t>(masks)), accepted,
                  std::span<const int>(every_row_).first(static_cast<size_t>(masks)));
       branches_.push_back({accepted, row, masks});
@@ -94,42 +94,36 @@ class Speculative final : public DecoderBase {
     }
   }
 
-  void absorb(const Logits& logits) override {
+  void absorb(std::span<const Chosen> chosen) override {
     if (drafted_) {
-      verify(logits);
+      verify(chosen);
     } else {
-      draft(logits, 0, static_cast<int>(block_.size()) - 1);
+      draft(chosen);
       record_block(block_, 1);
       drafted_ = true;
     }
   }
 
-  // Fills the block behind its first token from `count` rows. A draft draws with the number that verification
-  // will use at the same position: the likelier a match.
-  void draft(const Logits& logits, int first_row, int count) {
+  // Fills the block behind its first token. What is no number only makes the draft shorter: drafts decide
+  // nothing.
+  void draft(std::span<const Chosen> chosen) {
     block_.resize(1);
     confidences_.clear();
-    for (int i = 1; i <= count; ++i) {
-      try {
-        const auto row = logits.row(first_row + i - 1);
-        const TokenId token = sampler_.pick(row, committed() + i, draft_ban());
-        if (judged_) confidences_.push_back(probability(row, token));
-        block_.push_back(token);
-      } catch (const Error&) {
-        break;  // NaN where nothing is decided only makes the draft shorter
-      }
+    for (const Chosen& choice : chosen) {
+      if (!choice.valid()) break;
+      if (judged_drafts_) confidences_.push_back(std::exp(choice.logprob));
+      block_.push_back(choice.token);
     }
   }
 
-  void verify(const Logits& logits) {
+  void verify(std::span<const Chosen> chosen) {
     const int size = static_cast<int>(block_.size()), start = committed() - size;
     int accepted = 0;  // inputs whose K/V are right
     bool going = true, matches = true;
     while (going && matches && accepted < size) {
-      last_ = sampler_.pick(logits.row(accepted), start + accepted + 1);
+      going = emit(chosen[static_cast<size_t>(accepted)]);
       ++accepted;
       matches = last_ == (accepted < size ? block_[static_cast<size_t>(accepted)] : left_out_);
-      going = emit(last_, logits.row(accepted - 1));
     }
     sequence_.truncate(start + accepted);
     // The last row also tells about the first draft that was left out. Where rows or the text ended with a
@@ -147,7 +141,8 @@ class Speculative final : public DecoderBase {
     const auto branch = std::find_if(branches_.begin(), branches_.end(),
                                      [&](const Branch& b) { return b.accepted == accepted; });
     branched_ = going && branch != branches_.end();
-    if (branched_) draft(logits, branch->first_row, branch->masks);
+    if (branched_)
+      draft(chosen.subspan(static_cast<size_t>(branch->first_row), static_cast<size_t>(branch->masks)));
     drafted_ = false;
   }
 
@@ -156,7 +151,6 @@ class Speculative final : public DecoderBase {
   static constexpr TokenId kNothing = -1;
 
   std::shared_ptr<BlockChooser> chooser_;  // or null: rounds of one kind
-  const bool judged_;                      // drafts, by their confidence
   DraftHistory history_;                   // without a chooser: of this text's branches
   RoundPlan plan_;
   std::vector<TokenId> block_;      // last_ and its draft, when there is one

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
+#include "backends/load_model.h"
 #include "core/error.h"
 #include "engine/pass_costs.h"
 
@@ -30,18 +30,10 @@ void check_length(const LoadedPrompt& prompt, int limit) {
 
 EngineCore::EngineCore(const EngineOptions& options, const Checkpoint& checkpoint)
     : tokenizer_(options.model),
-      pool_(options.threads > 0 ? options.threads : ThreadPool::default_threads()),
       folder_(options.model),
-      pictures_(options.picture_memory),
-      prefixes_(options.prefixes) {
-  model_ = load_native(checkpoint, pool_,
-                       {.precision = options.precision,
-                        .memory_limit = options.memory_limit,
-                        .key_limit = options.key_memory,
-                        .draft = options.draft,
-                        .packed_file = options.packed_file,
-                        .observer = options.observer});
-}
+      model_(load_model(checkpoint, options.load)),
+      pictures_(options.image_memory),
+      prefixes_(options.max_cached_prefixes) {}
 
 void EngineCore::check_template(const Request& request) {
   if (template_checked_ || !request.input_ids.empty()) return;
@@ -64,7 +56,7 @@ std::unique_ptr<Generation> EngineCore::load(const Request& request) {
   g.stops = StopStrings(request.stop);
   g.loaded = load_checked(request);
   g.identity = {g.loaded.tokens, pad_runs(g.loaded.tokens, config()), {}};
-  for (const Picture& picture : g.loaded.pictures) {
+  for (const Visual& picture : g.loaded.pictures) {
     g.identity.keys.push_back(picture.key);
     g.answer.images.push_back(picture.info);
   }
@@ -114,7 +106,7 @@ std::vector<TokenId> EngineCore::stop_tokens() const {
 RopeIndex EngineCore::positions_of(const LoadedPrompt& prompt) const {
   std::vector<Grid> grids;
   std::vector<double> seconds;
-  for (const Picture& picture : prompt.pictures) {
+  for (const Visual& picture : prompt.pictures) {
     grids.push_back(picture.grid);
     seconds.push_back(picture.second_per_grid);
   }
@@ -172,9 +164,9 @@ bool EngineCore::begin(Generation& g) {
   return true;
 }
 
-void EngineCore::encode_picture(Generation& g) {
+void EngineCore::encode_visual(Generation& g) {
   DVLM_ASSERT(!g.ready());
-  encode(g.loaded.pictures[g.pictures_done], g.pictures_done + 1);
+  encode(g.loaded.pictures[g.visuals_done], g.visuals_done + 1);
   start_when_encoded(g);
 }
 
@@ -184,11 +176,11 @@ void EngineCore::start_when_encoded(Generation& g) {
     const PadRun& run = g.identity.runs[i];
     return run.begin + run.count <= g.answer.reused_tokens || g.loaded.pictures[i].features;
   };
-  while (g.pictures_done < g.loaded.pictures.size() && done(g.pictures_done)) ++g.pictures_done;
-  if (g.pictures_done == g.loaded.pictures.size()) start(g);
+  while (g.visuals_done < g.loaded.pictures.size() && done(g.visuals_done)) ++g.visuals_done;
+  if (g.visuals_done == g.loaded.pictures.size()) start(g);
 }
 
-void EngineCore::encode(Picture& picture, size_t number) {
+void EngineCore::encode(Visual& picture, size_t number) {
   if (const auto known = pictures_.find(picture.key)) {  // twice in one prompt, or another's in the meantime
     picture.features = known->features;
     return;
@@ -229,13 +221,13 @@ void EngineCore::start(Generation& g) {
   g.answer.encode_ms = g.watch.lap();
 }
 
-Logits EngineCore::forward(std::span<const Segment> segments) {
+std::span<const Chosen> EngineCore::forward(std::span<const Segment> segments) {
   Stopwatch watch;
-  const Logits logits = model_->forward(segments);
+  const auto chosen = model_->forward(segments);
   ++passes_;
   pass_seconds_ += watch.lap() / 1000;
   for (const Segment& segment : segments) rows_ += segment.tokens.size();
-  return logits;
+  return chosen;
 }
 
 void EngineCore::step(std::span<Generation* const> together, int prefill_rows) {
@@ -250,14 +242,14 @@ void EngineCore::step(std::span<Generation* const> together, int prefill_rows) {
     prefill_rows -= pass_.add(*g->decoder, std::max(prefill_rows, 1));
     in_pass_.push_back(g);
   }
-  Logits logits;
+  std::span<const Chosen> chosen;
   try {
-    logits = forward(pass_.segments());
+    chosen = forward(pass_.segments());
   } catch (...) {  // whose fault it is shows when each goes alone; a refused pass has changed nothing
     for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);
     return;
   }
-  for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, logits));
+  for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
 }
 
 void EngineCore::step_alone(size_t i) {
@@ -268,23 +260,23 @@ void EngineCore::step_alone(size_t i) {
   }
 }
 
-void EngineCore::take(Generation& g, const Logits& logits) try {
+void EngineCore::take(Generation& g, std::span<const Chosen> chosen) try {
   const bool prefill = !g.prefilled();
-  const auto emitted = g.decoder->take(logits);
+  const auto emitted = g.decoder->take(chosen);
   if (prefill && g.prefilled()) g.answer.prefill_ms = g.watch.lap();
   g.answer.finish = g.decoder->finished();
-  if (g.options.record) g.news.passes.push_back(g.decoder->record());
+  if (g.options.record) g.update.passes.push_back(g.decoder->record());
   std::string text;
   for (size_t i = 0; i < emitted.size() && !g.stops.found(); ++i) {
     g.answer.tokens.push_back(emitted[i]);
     if (g.answer.finish == FinishReason::stop && i + 1 == emitted.size()) break;  // no text, special or not
     text += g.stops.push(g.stream.push(emitted.subspan(i, 1)));
     if (g.options.logprobs < 0) continue;
-    g.news.logprobs.push_back(g.decoder->chances()[i]);
-    g.answer.logprobs.push_back(g.decoder->chances()[i]);
+    g.update.logprobs.push_back(g.decoder->logprobs()[i]);
+    g.answer.logprobs.push_back(g.decoder->logprobs()[i]);
   }
   if (g.stops.found()) g.answer.finish = FinishReason::stop;
-  g.news.text += text;
+  g.update.text += text;
   g.answer.text += text;
 } catch (...) {
   g.failure = std::current_exception();
@@ -299,7 +291,7 @@ void EngineCore::end(Generation& g) {
     return;
   }
   const std::string rest = g.stops.push(g.stream.finish()) + g.stops.finish();
-  g.news.text += rest;
+  g.update.text += rest;
   g.answer.text += rest;
   if (!g.answer.tokens.empty()) g.answer.decode_ms = g.watch.lap();
   g.answer.stats = g.decoder->stats();
@@ -331,8 +323,8 @@ void EngineCore::score(const Request& request,
       return static_cast<size_t>(std::lower_bound(prompt.pads.begin(), prompt.pads.end(), end) -
                                  prompt.pads.begin());
     };
-    std::vector<int> rows(count);
-    std::iota(rows.begin(), rows.end(), 0);
+    std::vector<Wanted> rows;
+    for (size_t i = 0; i < count; ++i) rows.push_back({.row = static_cast<int>(i), .choice = Choice::logits});
     const Segment segment{
         .sequence = sequence.get(),
         .tokens = std::span(loaded.tokens).subspan(at, count),
@@ -342,9 +334,9 @@ void EngineCore::score(const Request& request,
                                  (pads(first + static_cast<int>(count)) - pads(first)) * hidden),
         .context = first,
         .keep = true,
-        .logit_rows = rows};
-    const Logits logits = forward({&segment, 1});
-    for (size_t i = 0; i < count; ++i) on_row(at + i, logits.row(static_cast<int>(i)));
+        .wanted = rows};
+    const auto chosen = forward({&segment, 1});
+    for (size_t i = 0; i < count; ++i) on_row(at + i, chosen[i].logits);
   }
 }
 
@@ -359,7 +351,7 @@ void EngineCore::clear() {
 }
 
 CoreTotals EngineCore::totals() const {
-  return {passes_, rows_, pass_seconds_, model_->key_memory(), prefixes_.size(), pictures_.totals()};
+  return {passes_, rows_, pass_seconds_, model_->kv_memory(), prefixes_.size(), pictures_.totals()};
 }
 
 }  // namespace dvlm

@@ -7,20 +7,19 @@
 #include <span>
 #include <vector>
 
-#include "core/thread_pool.h"
 #include "decode/shared_pass.h"
 #include "engine/generation.h"
-#include "engine/picture.h"
 #include "engine/prefix_cache.h"
+#include "engine/visual.h"
 
 namespace dvlm {
 
 struct CoreTotals {
   uint64_t passes = 0, rows = 0;  // over the model, of all answers together
   double pass_seconds = 0;
-  KeyMemory keys;       // now
+  KvMemory keys;        // now
   size_t prefixes = 0;  // now, kept for later prompts
-  PictureTotals pictures;
+  VisualTotals pictures;
 };
 
 // load() may be called from any thread; everything else from one thread at a time.
@@ -36,7 +35,7 @@ class EngineCore {
   // begin.
   bool begin(Generation& generation);
   // Encodes one picture that it still needs; without any left, Generation::ready().
-  void encode_picture(Generation& generation);
+  void encode_visual(Generation& generation);
   // One pass for all of them, which are ready and have not ended; of prompts it reads `prefill_rows` tokens
   // in all. What goes wrong for one of them is its `failure`.
   void step(std::span<Generation* const> together, int prefill_rows);
@@ -63,19 +62,18 @@ class EngineCore {
   PrefixMatch longest_prefix(const PromptIdentity& identity);
   bool worth_waiting(const Generation& generation, int held) const;
   std::unique_ptr<Sequence> sequence_for(const PromptIdentity& identity, int capacity);
-  void encode(Picture& picture, size_t number);
+  void encode(Visual& picture, size_t number);
   void add_features(Prompt& prompt, const LoadedPrompt& loaded, std::span<const PadRun> runs, int held) const;
   void start_when_encoded(Generation& generation);
   void start(Generation& generation);
-  Logits forward(std::span<const Segment> segments);
+  std::span<const Chosen> forward(std::span<const Segment> segments);
   void step_alone(size_t i);
-  void take(Generation& generation, const Logits& logits);
+  void take(Generation& generation, std::span<const Chosen> chosen);
 
   const Tokenizer tokenizer_;
-  ThreadPool pool_;
   const std::filesystem::path folder_;
   std::unique_ptr<Model> model_;
-  PictureCache pictures_;
+  VisualCache pictures_;
   PrefixCache prefixes_;
   std::vector<Generation*> live_;                          // begun and not ended
   std::map<int, std::shared_ptr<BlockChooser>> choosers_;  // by the largest block

@@ -32,13 +32,13 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
   };
   Ending ending{*core_, *generation};
   const auto publish = [&] {
-    if (on_text && !generation->news.text.empty()) on_text(generation->news.text);
-    generation->news = {};
+    if (on_text && !generation->update.text.empty()) on_text(generation->update.text);
+    generation->update = {};
   };
   bool stopped = false;
   const auto ask = [&] { return stopped = cancelled && cancelled(); };
   while (!generation->ready() && !stopped) {
-    core_->encode_picture(*generation);
+    core_->encode_visual(*generation);
     if (!generation->ready()) ask();
   }
   while (!stopped && !generation->ended() && !ask()) {

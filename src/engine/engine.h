@@ -8,34 +8,28 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "core/thread_pool.h"
 #include "decode/decoder.h"
 #include "image/video.h"
-#include "model/native.h"
+#include "model/options.h"
 #include "text/chat.h"
 
 namespace dvlm {
 
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
-  Precision precision = Precision::automatic;
-  int threads = 0;          // 0 = all cores
-  size_t memory_limit = 0;  // bytes; 0 = what the machine has free
-  DraftPrecision draft = DraftPrecision::same;
-  size_t key_memory = 0;                      // bytes of keys and values; 0 = what memory_limit leaves
-  size_t prefixes = 1;                        // earlier answers whose keys and values are kept
-  size_t picture_memory = size_t{256} << 20;  // bytes of features of earlier pictures
-  std::filesystem::path packed_file = {};     // keeps the repacked weights for the next start; empty: none
-  LinearObserver observer = {};               // sees the inputs of every linear layer; for calibration
+  ModelOptions load = {};
+  size_t max_cached_prefixes = 1;           // earlier answers whose keys and values are kept
+  size_t image_memory = size_t{256} << 20;  // bytes of features of earlier pictures
 };
 
 struct Request {
-  Conversation conversation;            // or `input_ids`, which skips template and tokenizer
-  std::map<std::string, Image> memory;  // pictures without a file, by the `source` that names them
-  std::vector<TokenId> input_ids;       // pads already expanded; pictures taken from `conversation` in order
+  Conversation conversation;                      // or `input_ids`, which skips template and tokenizer
+  std::map<std::string, Image> images_in_memory;  // pictures without a file, by the `source` that names them
+  std::vector<TokenId> input_ids;  // pads already expanded; pictures taken from `conversation` in order
   TemplateOptions chat_template;
   int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's
-  // Of one picture before it is resized; of all of them four times that. 0 = what src/image allows of each.
+  // Pixels of the largest picture before resizing; all pictures of a request together may have four times as
+  // many. 0 = what src/image allows of each.
   int64_t max_source_pixels = 0;
   std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
   DecodeOptions decode;           // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
@@ -47,15 +41,15 @@ struct ImageInfo {
 
 // What an answer has gained.
 struct AnswerPart {
-  std::string text;                   // complete UTF-8
-  std::vector<TokenChance> logprobs;  // with DecodeOptions.logprobs: of the tokens but the stop token
-  std::vector<PassRecord> passes;     // with DecodeOptions.record
+  std::string text;                    // complete UTF-8
+  std::vector<TokenLogprob> logprobs;  // with DecodeOptions.logprobs: of the tokens but the stop token
+  std::vector<PassRecord> passes;      // with DecodeOptions.record
 };
 
 struct Answer {
-  std::string text;                   // special tokens removed
-  std::vector<TokenId> tokens;        // stop token included
-  std::vector<TokenChance> logprobs;  // see AnswerPart
+  std::string text;                    // special tokens removed
+  std::vector<TokenId> tokens;         // stop token included
+  std::vector<TokenLogprob> logprobs;  // see AnswerPart
   FinishReason finish = FinishReason::none;
   int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
   std::vector<ImageInfo> images;

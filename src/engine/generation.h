@@ -20,7 +20,7 @@ struct Generation {
 
   // What whoever drives it reads.
   Answer answer;
-  AnswerPart news;             // since it was last taken
+  AnswerPart update;           // since it was last taken
   std::exception_ptr failure;  // why there is no answer
   bool ended() const { return failure || answer.finish != FinishReason::none; }
   bool ready() const { return decoder != nullptr; }  // for passes
@@ -34,7 +34,7 @@ struct Generation {
 
   // Once it has begun.
   std::unique_ptr<Sequence> sequence;
-  size_t pictures_done = 0;          // of loaded.pictures: those before have features or need none
+  size_t visuals_done = 0;           // of loaded.pictures: those before have features or need none
   std::unique_ptr<Decoder> decoder;  // when all are done
   StreamDecoder stream;
   StopStrings stops;

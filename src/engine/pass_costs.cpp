@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <numeric>
 
 namespace dvlm {
 
@@ -18,25 +17,25 @@ double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
   std::vector<Position> positions(tokens.size());
   for (int i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = {i, i, i};
-  std::vector<int> every(static_cast<size_t>(rows));
-  std::iota(every.begin(), every.end(), 0);
+  std::vector<Wanted> every;
+  for (int i = 0; i < rows; ++i) every.push_back({.row = i});
   const Segment segment{.sequence = &sequence,
                         .tokens = tokens,
                         .positions = positions,
                         .features = {},
                         .visibility = draft ? Visibility::bidirectional : Visibility::causal,
                         .approximate = draft,
-                        .logit_rows = every};
+                        .wanted = every};
   const auto start = std::chrono::steady_clock::now();
   model.forward({&segment, 1});
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
 double best_of(Model& model, Sequence& sequence, int rows, bool draft) {
-  constexpr int kMostPasses = 4;
+  constexpr int kMaxPasses = 4;
   constexpr double kEnoughMs = 100;
   double best = std::numeric_limits<double>::infinity(), spent = 0;
-  for (int i = 0; i < kMostPasses && spent < kEnoughMs; ++i) {
+  for (int i = 0; i < kMaxPasses && spent < kEnoughMs; ++i) {
     const double ms = timed_pass(model, sequence, rows, draft);
     best = std::min(best, ms);
     spent += ms;

@@ -32,7 +32,7 @@ void check_pads(const LoadedPrompt& prompt, const ModelConfig& config) {
         "disagree, or the given ids do not fit the pictures",
         runs.size(), prompt.pictures.size());
   for (size_t i = 0; i < runs.size(); ++i) {
-    const Picture& picture = prompt.pictures[i];
+    const Visual& picture = prompt.pictures[i];
     if (runs[i].count != picture.info.tokens ||
         (prompt.tokens[runs[i].begin] == config.video_token) != picture.video)
       fail("picture {} needs {} {} pads, but the prompt has {} at token {}", i + 1, picture.info.tokens,
@@ -43,12 +43,12 @@ void check_pads(const LoadedPrompt& prompt, const ModelConfig& config) {
 }  // namespace
 
 LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request,
-                         PictureCache* cache, int context_limit) {
+                         VisualCache* cache, int context_limit) {
   LoadedPrompt prompt;
   std::vector<int> image_tokens, video_tokens;
   int64_t total = 0, pixels = 0;
-  for (const ContentPart* part : pictures_of(request.conversation)) {
-    Picture picture = load_picture(*part, request, config, cache);
+  for (const ContentPart* part : visuals_of(request.conversation)) {
+    Visual picture = load_visual(*part, request, config, cache);
     total += picture.info.tokens;
     pixels += int64_t{picture.info.width} * picture.info.height;
     if (request.max_source_pixels > 0 && pixels > 4 * request.max_source_pixels)
@@ -79,7 +79,7 @@ PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokeni
   PreparedPrompt prepared;
   prepared.tokens = std::move(loaded.tokens);
   prepared.image_tokens = loaded.image_tokens;
-  for (const Picture& picture : loaded.pictures) prepared.images.push_back(picture.info);
+  for (const Visual& picture : loaded.pictures) prepared.images.push_back(picture.info);
   return prepared;
 }
 

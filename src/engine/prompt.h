@@ -2,20 +2,20 @@
 #pragma once
 #include <vector>
 
-#include "engine/picture.h"
+#include "engine/visual.h"
 
 namespace dvlm {
 
 struct LoadedPrompt {
   std::vector<TokenId> tokens;
-  std::vector<Picture> pictures;  // in order of appearance
+  std::vector<Visual> pictures;  // in order of appearance
   int image_tokens = 0;
 };
 
 // Reads the pictures and encodes the text. `context_limit` ends the reading as soon as the pictures alone
 // exceed it; 0 keeps no pixels and has no limit: for counting.
 LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request,
-                         PictureCache* cache, int context_limit);
+                         VisualCache* cache, int context_limit);
 
 // The runs of pad tokens, in order; the k-th belongs to the k-th picture.
 struct PadRun {

@@ -25,13 +25,13 @@ Precision parse_precision(const std::string& name) {
 }
 
 Request parse_request(const json& request_json, const ModelConfig& config) {
-  static const std::set<std::string> kKeys = {"messages",   "decoder",       "block_size", "branches",
-                                              "threshold",  "sub_block",     "max_tokens", "temperature",
-                                              "top_k",      "top_p",         "seed",       "min_pixels",
-                                              "max_pixels", "add_vision_id", "draft_p_min"};
+  static const std::set<std::string> kKvBlock = {"messages",   "decoder",       "block_size", "branches",
+                                                 "threshold",  "sub_block",     "max_tokens", "temperature",
+                                                 "top_k",      "top_p",         "seed",       "min_pixels",
+                                                 "max_pixels", "add_vision_id", "draft_p_min"};
   const JsonObject object(request_json, "request");
   for (const auto& [key, unused] : request_json.items())
-    if (!kKeys.count(key)) fail("request: the key \"{}\" is not known", printable(key));
+    if (!kKvBlock.count(key)) fail("request: the key \"{}\" is not known", printable(key));
   Request request;
   if (!object.has("messages")) fail("request: the key \"messages\" is missing");
   request.conversation = parse_messages(*object.find("messages"));
@@ -44,7 +44,7 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   decode.threshold = object.number("threshold", 0, 1, decode.threshold);
   decode.sub_block = static_cast<int>(object.integer("sub_block", 1, 256, decode.sub_block));
   decode.branches = static_cast<int>(object.integer("branches", 1, 256, decode.branches));
-  decode.draft_p_min = object.number("draft_p_min", 0, kMostDraftPMin, decode.draft_p_min);
+  decode.draft_p_min = object.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
   decode.max_tokens = static_cast<int>(object.integer("max_tokens", 1, 1 << 20, decode.max_tokens));
   decode.sampling.temperature = object.number("temperature", 0, 100, 0);
   decode.sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));

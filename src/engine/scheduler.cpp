@@ -18,39 +18,39 @@ void append(std::vector<T>& to, std::vector<T>& from) {
 
 }  // namespace
 
-Ticket::News Ticket::wait(std::chrono::milliseconds patience) {
+RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, patience, [&] {
-    return news_.done || !news_.text.empty() || !news_.passes.empty() || !news_.logprobs.empty();
+  changed_.wait_for(lock, timeout, [&] {
+    return update_.done || !update_.text.empty() || !update_.passes.empty() || !update_.logprobs.empty();
   });
-  News out = std::move(news_);
-  news_ = {};
-  news_.done = out.done;
-  news_.error = out.error;
-  news_.ours = out.ours;
+  Update out = std::move(update_);
+  update_ = {};
+  update_.done = out.done;
+  update_.error = out.error;
+  update_.server_fault = out.server_fault;
   return out;
 }
 
-void Ticket::publish(AnswerPart part) {
+void RequestHandle::publish(AnswerPart part) {
   const std::lock_guard lock(mutex_);
-  news_.text += part.text;
-  append(news_.logprobs, part.logprobs);
-  append(news_.passes, part.passes);
+  update_.text += part.text;
+  append(update_.logprobs, part.logprobs);
+  append(update_.passes, part.passes);
   changed_.notify_all();
 }
 
-void Ticket::finish(Answer answer) {
+void RequestHandle::finish(Answer answer) {
   const std::lock_guard lock(mutex_);
   answer_ = std::move(answer);
-  news_.done = true;
+  update_.done = true;
   changed_.notify_all();
 }
 
-void Ticket::fail(std::string error, bool ours) {
+void RequestHandle::fail(std::string error, bool server_fault) {
   const std::lock_guard lock(mutex_);
-  news_.error = std::move(error);
-  news_.ours = ours;
-  news_.done = true;
+  update_.error = std::move(error);
+  update_.server_fault = server_fault;
+  update_.done = true;
   changed_.notify_all();
 }
 
@@ -66,8 +66,8 @@ Scheduler::~Scheduler() {
   thread_.join();
 }
 
-std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
-  forget_given_up();
+std::shared_ptr<RequestHandle> Scheduler::submit(const Request& request) {
+  drop_cancelled();
   {
     const std::lock_guard lock(mutex_);
     if (waiting_.size() + loading_ >= options_.max_waiting) {
@@ -76,11 +76,11 @@ std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
     }
     ++loading_;
   }
-  Entry entry{std::make_shared<Ticket>(), nullptr};
-  std::shared_ptr<Ticket> ticket = entry.ticket;
+  Entry entry{std::make_shared<RequestHandle>(), nullptr};
+  std::shared_ptr<RequestHandle> handle = entry.handle;
   try {
     std::unique_lock lock(pictures_, std::defer_lock);
-    if (!pictures_of(request.conversation).empty()) lock.lock();
+    if (!visuals_of(request.conversation).empty()) lock.lock();
     entry.generation = core_.load(request);
   } catch (...) {
     fail(entry, false);
@@ -91,7 +91,7 @@ std::shared_ptr<Ticket> Scheduler::submit(const Request& request) {
     waiting_.push_back(std::move(entry));
     arrived_.notify_one();
   }
-  return ticket;
+  return handle;
 }
 
 SchedulerTotals Scheduler::totals() const {
@@ -105,7 +105,7 @@ void Scheduler::work() {
   while (wait_for_work()) {
     admit();
     advance();
-    settle();
+    publish();
   }
 }
 
@@ -113,18 +113,18 @@ bool Scheduler::wait_for_work() {
   std::unique_lock lock(mutex_);
   if (running_.empty()) arrived_.wait(lock, [&] { return closing_ || !waiting_.empty(); });
   if (closing_) {
-    for (const Entry& entry : waiting_) entry.ticket->cancel();
-    for (const Entry& entry : running_) entry.ticket->cancel();
+    for (const Entry& entry : waiting_) entry.handle->cancel();
+    for (const Entry& entry : running_) entry.handle->cancel();
   }
   return !closing_ || !waiting_.empty() || !running_.empty();
 }
 
-void Scheduler::forget_given_up() {
+void Scheduler::drop_cancelled() {
   std::vector<Entry> given_up;
   {
     const std::lock_guard lock(mutex_);
     const auto first = std::stable_partition(waiting_.begin(), waiting_.end(),
-                                             [](const Entry& entry) { return !entry.ticket->cancelled_; });
+                                             [](const Entry& entry) { return !entry.handle->cancelled_; });
     given_up.assign(std::move_iterator(first), std::move_iterator(waiting_.end()));
     waiting_.erase(first, waiting_.end());
   }
@@ -133,7 +133,7 @@ void Scheduler::forget_given_up() {
 
 // In the order of arrival: one that must wait holds up those behind it, or it might wait for ever.
 void Scheduler::admit() {
-  forget_given_up();
+  drop_cancelled();
   while (std::ssize(running_) < options_.max_batch) {
     std::unique_lock lock(mutex_);
     if (waiting_.empty()) return;
@@ -163,11 +163,11 @@ void Scheduler::advance() {
   std::vector<Generation*> ready;
   for (const Entry& entry : running_) {
     Generation& g = *entry.generation;
-    if (entry.ticket->cancelled_) continue;
+    if (entry.handle->cancelled_) continue;
     if (!g.ready() && !encoded) {
       encoded = true;
       try {
-        core_.encode_picture(g);
+        core_.encode_visual(g);
       } catch (...) {
         g.failure = std::current_exception();
       }
@@ -180,17 +180,17 @@ void Scheduler::advance() {
 }
 
 // The totals are right before anybody hears of an end.
-void Scheduler::settle() {
+void Scheduler::publish() {
   std::vector<Entry> going, ended;
-  std::vector<bool> ours;
+  std::vector<bool> server_fault;
   for (Entry& entry : running_) {
     Generation& g = *entry.generation;
-    if (!g.ended() && !entry.ticket->cancelled_) {
-      entry.ticket->publish(std::exchange(g.news, {}));
+    if (!g.ended() && !entry.handle->cancelled_) {
+      entry.handle->publish(std::exchange(g.update, {}));
       going.push_back(std::move(entry));
       continue;
     }
-    ours.push_back(g.ready());
+    server_fault.push_back(g.ready());
     core_.end(g);
     ended.push_back(std::move(entry));
   }
@@ -200,16 +200,16 @@ void Scheduler::settle() {
     totals_.running = running_.size();
     totals_.core = core_.totals();
   }
-  for (size_t i = 0; i < ended.size(); ++i) finish(ended[i], ours[i]);
+  for (size_t i = 0; i < ended.size(); ++i) finish(ended[i], server_fault[i]);
 }
 
-void Scheduler::finish(Entry& entry, bool ours) {
+void Scheduler::finish(Entry& entry, bool server_fault) {
   Generation& g = *entry.generation;
   if (g.failure) {
     try {
       std::rethrow_exception(g.failure);
     } catch (...) {
-      fail(entry, ours);
+      fail(entry, server_fault);
     }
     return;
   }
@@ -221,28 +221,28 @@ void Scheduler::finish(Entry& entry, bool ours) {
     totals_.reused_tokens += static_cast<uint64_t>(g.answer.reused_tokens);
     totals_.tokens += g.answer.tokens.size();
   }
-  entry.ticket->publish(std::move(g.news));
-  entry.ticket->finish(std::move(g.answer));
+  entry.handle->publish(std::move(g.update));
+  entry.handle->finish(std::move(g.answer));
 }
 
-void Scheduler::fail(Entry& entry, bool ours) {
+void Scheduler::fail(Entry& entry, bool server_fault) {
   try {
     throw;
   } catch (const Error& error) {
-    fail(entry, printable(error.what(), 4096), ours);
+    fail(entry, printable(error.what(), 4096), server_fault);
   } catch (const std::exception& error) {
     log(LogLevel::error, fmt::format("a request failed: {}", printable(error.what(), 4096)));
     fail(entry, "the server could not answer", true);
   }
 }
 
-void Scheduler::fail(Entry& entry, std::string sentence, bool ours) {
+void Scheduler::fail(Entry& entry, std::string sentence, bool server_fault) {
   {
     const std::lock_guard lock(mutex_);
     ++totals_.requests;
     ++totals_.failed;
   }
-  entry.ticket->fail(std::move(sentence), ours);
+  entry.handle->fail(std::move(sentence), server_fault);
 }
 
 }  // namespace dvlm

@@ -16,15 +16,15 @@
 namespace dvlm {
 
 // One request on its way. The scheduler writes, whoever submitted it reads.
-class Ticket {
+class RequestHandle {
  public:
-  struct News : AnswerPart {  // since the last call
+  struct Update : AnswerPart {  // since the last call
     bool done = false;
-    std::string error;  // done without an answer: a sentence
-    bool ours = false;  // the error is not the client's
+    std::string error;          // done without an answer: a sentence
+    bool server_fault = false;  // the error is not the client's
   };
-  // Waits until there is something new, at most `patience`.
-  News wait(std::chrono::milliseconds patience);
+  // Waits until there is something new, at most `timeout`.
+  Update wait(std::chrono::milliseconds timeout);
   const Answer& answer() const { return answer_; }  // once done without an error
 
   void cancel() { cancelled_ = true; }  // its work ends with the next pass, its place in the queue at once
@@ -33,12 +33,12 @@ class Ticket {
   friend class Scheduler;
   void publish(AnswerPart part);
   void finish(Answer answer);
-  void fail(std::string error, bool ours);
+  void fail(std::string error, bool server_fault);
 
   std::atomic<bool> cancelled_{false};
   std::mutex mutex_;
   std::condition_variable changed_;
-  News news_;
+  Update update_;
   Answer answer_;
 };
 
@@ -63,27 +63,27 @@ class Scheduler {
   Scheduler(Engine& engine, const SchedulerOptions& options);
   ~Scheduler();  // cancels what waits and what runs
 
-  // Reads the request's pictures in the caller's thread; what is wrong with it is the ticket's error. Null
+  // Reads the request's pictures in the caller's thread; what is wrong with it is the handle's error. Null
   // when as many requests wait as may.
-  std::shared_ptr<Ticket> submit(const Request& request);
+  std::shared_ptr<RequestHandle> submit(const Request& request);
   SchedulerTotals totals() const;
 
  private:
   struct Entry {
-    std::shared_ptr<Ticket> ticket;
+    std::shared_ptr<RequestHandle> handle;
     std::unique_ptr<Generation> generation;
   };
 
   void work();
   bool wait_for_work();
-  void forget_given_up();  // leaves the queue to those who still wait
+  void drop_cancelled();  // leaves the queue to those who still wait
   void admit();
   bool begin(Entry& entry);  // false: it must wait
   void advance();
-  void settle();
-  void finish(Entry& entry, bool ours);  // `ours`: whose fault a failure is
-  void fail(Entry& entry, bool ours);    // with the exception being handled
-  void fail(Entry& entry, std::string sentence, bool ours);
+  void publish();
+  void finish(Entry& entry, bool server_fault);  // `server_fault`: whose fault a failure is
+  void fail(Entry& entry, bool server_fault);    // with the exception being handled
+  void fail(Entry& entry, std::string sentence, bool server_fault);
 
   EngineCore& core_;
   const SchedulerOptions options_;

@@ -21,12 +21,12 @@ void answer_alone(Engine& engine, size_t count, const std::function<Request(size
 }
 
 // False when interrupted before its end.
-bool wait_for(Ticket& ticket) {
+bool wait_for(RequestHandle& handle) {
   using namespace std::chrono_literals;
   while (!interrupted()) {
-    const Ticket::News news = ticket.wait(100ms);
-    if (!news.error.empty()) fail("{}", news.error);
-    if (news.done) return true;
+    const RequestHandle::Update update = handle.wait(100ms);
+    if (!update.error.empty()) fail("{}", update.error);
+    if (update.done) return true;
   }
   return false;
 }
@@ -38,14 +38,14 @@ void answer_all(Engine& engine, size_t count, int parallel, const std::function<
   if (parallel <= 1) return answer_alone(engine, count, request_of, take);
   const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose pictures are read while others run
   Scheduler scheduler(engine, {.max_batch = parallel, .max_waiting = ahead});
-  std::deque<std::shared_ptr<Ticket>> tickets;
+  std::deque<std::shared_ptr<RequestHandle>> handles;
   size_t next = 0;
   for (size_t i = 0; i < count; ++i) {
-    for (; next < count && tickets.size() < ahead; ++next)
-      tickets.push_back(scheduler.submit(request_of(next)));
-    if (!wait_for(*tickets.front())) return;
-    take(i, tickets.front()->answer());
-    tickets.pop_front();
+    for (; next < count && handles.size() < ahead; ++next)
+      handles.push_back(scheduler.submit(request_of(next)));
+    if (!wait_for(*handles.front())) return;
+    take(i, handles.front()->answer());
+    handles.pop_front();
   }
 }
 

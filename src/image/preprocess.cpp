@@ -12,7 +12,7 @@ namespace dvlm {
 namespace {
 
 constexpr double kMaxRatio = 200;
-constexpr int64_t kMostPixels = int64_t{1} << 28;  // of a resized picture: a patch tensor of 6 GB
+constexpr int64_t kMaxPixels = int64_t{1} << 28;  // of a resized picture: a patch tensor of 6 GB
 
 void validate(const PreprocessOptions& options) {
   const auto small = [](int value) { return value >= 1 && value <= 1024; };
@@ -23,8 +23,8 @@ void validate(const PreprocessOptions& options) {
   if (options.min_pixels < 0 || options.min_pixels > options.max_pixels)
     fail("min_pixels must be between 0 and max_pixels, got {} and {}", options.min_pixels,
          options.max_pixels);
-  if (options.max_pixels > kMostPixels)
-    fail("max_pixels must be at most {}, got {}", kMostPixels, options.max_pixels);
+  if (options.max_pixels > kMaxPixels)
+    fail("max_pixels must be at most {}, got {}", kMaxPixels, options.max_pixels);
   if ((options.resized_height > 0) != (options.resized_width > 0) || options.resized_height < 0)
     fail("resized_height and resized_width must be given together, got {} and {}", options.resized_height,
          options.resized_width);

@@ -49,13 +49,14 @@ template <class T, int R>
 HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, float* scores,
                             Prefetch& ahead) {
   const F f;
-  for (int k = 0; k < kKeys; k += kLanes) {
+  for (int k = 0; k < kKvBlock; k += kLanes) {
     Vec sums[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) sums[r] = hn::Zero(f);
     for (int d = 0; d < head_dim; d += 2) {
       ahead.some();
-      const Vec even = load<0>(keys + d * kKeys, kKeys, k), odd = load<1>(keys + d * kKeys, kKeys, k);
+      const Vec even = load<0>(keys + d * kKvBlock, kKvBlock, k),
+                odd = load<1>(keys + d * kKvBlock, kKvBlock, k);
       const float* q = queries + d * kTile;
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) sums[r] = hn::MulAdd(hn::Set(f, q[r]), even, sums[r]);
@@ -145,8 +146,8 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
   const int padded = shape.padded(), end = std::min(start + kChunk, task.visible(first + count - 1));
   const float* queries = state.queries + static_cast<ptrdiff_t>(first / kTile) * kTile * shape.head_dim;
   Prefetch values_next = values_ahead(task, first, start), keys_next = keys_ahead(task, first, start);
-  for (int b = start; b < end; b += kKeys) {
-    const T* keys = reinterpret_cast<const T*>(task.block(b / kKeys));
+  for (int b = start; b < end; b += kKvBlock) {
+    const T* keys = reinterpret_cast<const T*>(task.block(b / kKvBlock));
     score_block<T, R>(queries, keys, shape.head_dim, state.scores + (b - start), values_next);
   }
   float* outputs = state.outputs + static_cast<ptrdiff_t>(first) * padded;
@@ -161,13 +162,13 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
     }
     if (r < count) common = std::min(common, valid[r]);
   }
-  for (int b = start; b < end; b += kKeys) {
-    const T* values = reinterpret_cast<const T*>(task.block(b / kKeys)) + kKeys * shape.head_dim;
+  for (int b = start; b < end; b += kKvBlock) {
+    const T* values = reinterpret_cast<const T*>(task.block(b / kKvBlock)) + kKvBlock * shape.head_dim;
     const float* weights = state.scores + (b - start);
-    const int shared = std::clamp(common - (b - start), 0, kKeys);
+    const int shared = std::clamp(common - (b - start), 0, kKvBlock);
     if (shared > 0) add_values<T, R>(weights, values, 0, shared, padded, outputs, keys_next);
     for (int r = 0; r < count; ++r) {  // tokens that not all rows of the tile see
-      const int last = std::clamp(valid[r] - (b - start), 0, kKeys);
+      const int last = std::clamp(valid[r] - (b - start), 0, kKvBlock);
       if (last > shared)
         add_values<T, 1>(weights + r * kChunk, values, shared, last, padded, outputs + r * padded, keys_next);
     }
@@ -204,7 +205,7 @@ void run_typed(const AttentionTask& task, AttentionState& state) {
 }
 
 void run_attention(const AttentionTask& task, AttentionState& state) {
-  if (task.shape->format == KeyFormat::f32)
+  if (task.shape->format == KvType::f32)
     run_typed<float>(task, state);
   else
     run_typed<uint16_t>(task, state);
@@ -246,9 +247,9 @@ struct Line {
 template <class T>
 void store_typed(const HeadShape& shape, std::byte* block, int slot, const float* key, const float* value) {
   T* keys = reinterpret_cast<T*>(block);
-  const Line<T> values(keys + kKeys * shape.head_dim, shape.padded(), slot);
+  const Line<T> values(keys + kKvBlock * shape.head_dim, shape.padded(), slot);
   for (int d = 0; d < shape.head_dim; ++d) {
-    Line<T>(keys, kKeys, d)[slot] = stored<T>(key[d]);
+    Line<T>(keys, kKvBlock, d)[slot] = stored<T>(key[d]);
     values[d] = stored<T>(value[d]);
   }
 }
@@ -260,8 +261,9 @@ void copy_typed(const HeadShape& shape, const std::byte* from, std::byte* to, in
   const auto copy = [](Line<const T> a, Line<T> b, int begin, int end) {
     for (int i = begin; i < end; ++i) b[i] = a[i];
   };
-  for (int d = 0; d < shape.head_dim; ++d) copy({source, kKeys, d}, {target, kKeys, d}, first, first + count);
-  const int values = kKeys * shape.head_dim, padded = shape.padded();
+  for (int d = 0; d < shape.head_dim; ++d)
+    copy({source, kKvBlock, d}, {target, kKvBlock, d}, first, first + count);
+  const int values = kKvBlock * shape.head_dim, padded = shape.padded();
   for (int slot = first; slot < first + count; ++slot)
     copy({source + values, padded, slot}, {target + values, padded, slot}, 0, padded);
 }
@@ -282,18 +284,18 @@ int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segm
 
 }  // namespace
 
-void store_key_value(const HeadShape& shape, const KeyBlocks& blocks, int head, int position,
-                     const float* key, const float* value) {
-  std::byte* block = blocks.block(shape, head, position / kKeys);
-  if (shape.format == KeyFormat::f32)
-    store_typed<float>(shape, block, position % kKeys, key, value);
+void store_kv_row(const HeadShape& shape, const KvBlocks& blocks, int head, int position, const float* key,
+                  const float* value) {
+  std::byte* block = blocks.block(shape, head, position / kKvBlock);
+  if (shape.format == KvType::f32)
+    store_typed<float>(shape, block, position % kKvBlock, key, value);
   else
-    store_typed<uint16_t>(shape, block, position % kKeys, key, value);
+    store_typed<uint16_t>(shape, block, position % kKvBlock, key, value);
 }
 
-void copy_keys(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
-  DVLM_ASSERT(first >= 0 && first + count <= kKeys);
-  if (shape.format == KeyFormat::f32)
+void copy_kv(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
+  DVLM_ASSERT(first >= 0 && first + count <= kKvBlock);
+  if (shape.format == KvType::f32)
     copy_typed<float>(shape, from, to, first, count);
   else
     copy_typed<uint16_t>(shape, from, to, first, count);
@@ -305,7 +307,7 @@ void attention(const HeadShape& shape, std::span<const AttentionSegment> segment
   if (scratch.floats.size() < per_thread * pool.threads())
     scratch.floats = Buffer<float>(per_thread * pool.threads());
   DVLM_ASSERT(shape.head_dim % 2 == 0);
-  const bool dots = shape.format == KeyFormat::bf16 && dot_products() != DotProducts::none;
+  const bool dots = shape.format == KvType::bf16 && dot_products() != DotProducts::none;
   const int rows = rows_per_task(shape, segments, pool.threads());
   std::atomic<int64_t> next{0};
   double work = 0;

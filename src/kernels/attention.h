@@ -11,29 +11,32 @@
 
 namespace dvlm {
 
-enum class KeyFormat : uint8_t { f32, bf16 };
+enum class KvType : uint8_t { f32, bf16 };
 
-// Keys and values of one head stand in blocks of kKeys tokens: keys transposed [head_dim][kKeys], then values
-// [kKeys][padded()]; in bf16 two neighbouring lines of either are woven into one of pairs, [head_dim /
-// 2][kKeys] and [kKeys / 2][padded()], as dot products want them. A head's blocks follow each other.
-constexpr int kKeys = 16;
+// Keys and values of one head stand in blocks of kKvBlock tokens: keys transposed [head_dim][kKvBlock], then
+// values [kKvBlock][padded()]; in bf16 two neighbouring lines of either are woven into one of pairs,
+// [head_dim / 2][kKvBlock] and [kKvBlock / 2][padded()], as dot products want them. A head's blocks follow
+// each other.
+constexpr int kKvBlock = 16;
 
 struct HeadShape {
   int heads = 0, kv_heads = 0, head_dim = 0;  // head_dim is even
-  KeyFormat format = KeyFormat::f32;
+  KvType format = KvType::f32;
   int group() const { return heads / kv_heads; }
   int padded() const { return (head_dim + 15) / 16 * 16; }
-  size_t element() const { return format == KeyFormat::f32 ? 4 : 2; }
-  ptrdiff_t key_bytes() const { return static_cast<ptrdiff_t>(element()) * kKeys * head_dim; }  // of a block
-  size_t block_bytes() const { return element() * kKeys * static_cast<size_t>(head_dim + padded()); }
+  size_t element() const { return format == KvType::f32 ? 4 : 2; }
+  ptrdiff_t key_bytes() const {
+    return static_cast<ptrdiff_t>(element()) * kKvBlock * head_dim;
+  }  // of a block
+  size_t block_bytes() const { return element() * kKvBlock * static_cast<size_t>(head_dim + padded()); }
 };
 
 inline int blocks_for(int tokens) {
-  return (tokens + kKeys - 1) / kKeys;
+  return (tokens + kKvBlock - 1) / kKvBlock;
 }
 
 // Blocks of all heads of one layer, which may lie in several pages.
-struct KeyBlocks {
+struct KvBlocks {
   std::byte* const* pages = nullptr;  // [blocks / page_blocks], not owned
   size_t offset = 0;                  // of head 0 in every page
   size_t head_stride = 0;
@@ -46,21 +49,21 @@ struct KeyBlocks {
 };
 
 // Writes the key and value of one token of one head at `position`. key, value: [head_dim].
-void store_key_value(const HeadShape& shape, const KeyBlocks& blocks, int head, int position,
-                     const float* key, const float* value);
+void store_kv_row(const HeadShape& shape, const KvBlocks& blocks, int head, int position, const float* key,
+                  const float* value);
 
 // Copies tokens [first, first + count) of one head, all inside one block, to the same places of another
 // block.
-void copy_keys(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count);
+void copy_kv(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count);
 
 // Rows of one segment. Visible tokens are numbered 0, 1, ... in the order in which rows see them: number v
-// stands in block v / kKeys, of `cache` when v / kKeys < cache_blocks, else of `own` (whose block 0 is number
-// cache_blocks).
+// stands in block v / kKvBlock, of `cache` when v / kKvBlock < cache_blocks, else of `own` (whose block 0 is
+// number cache_blocks).
 struct AttentionSegment {
   Rows rows;  // [rows, heads * head_dim] queries, rotated; replaced by the attention output
-  KeyBlocks cache;
+  KvBlocks cache;
   int cache_blocks = 0;
-  KeyBlocks own;
+  KvBlocks own;
   int visible = 0;       // tokens that row 0 sees
   int visible_step = 0;  // further tokens per row: 1 for causal rows, 0 when all see the same
 };

@@ -15,7 +15,7 @@ namespace dvlm {
 
 namespace {
 
-constexpr int kLanes = 16, kBlocks = kChunk / kKeys;  // blocks of a chunk
+constexpr int kLanes = 16, kBlocks = kChunk / kKvBlock;  // blocks of a chunk
 
 __m512 dot(__m512 sum, __m512i pairs, const uint32_t* word) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(pairs),
@@ -52,7 +52,7 @@ void score_blocks(const uint32_t* queries, const std::byte* const* keys, int pai
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-    for (int b = 0; b < B; ++b) _mm512_store_ps(scores + r * kChunk + b * kKeys, sums[r][b]);
+    for (int b = 0; b < B; ++b) _mm512_store_ps(scores + r * kChunk + b * kKvBlock, sums[r][b]);
   }
 }
 
@@ -68,8 +68,8 @@ void add_columns(const uint32_t* weights, const ChunkBlocks& blocks, int first, 
     for (int v = 0; v < V; ++v) sums[r][v] = _mm512_loadu_ps(outputs + r * padded + column + v * kLanes);
   }
   const auto add = [&](int pair, __m512i mask) {
-    const std::byte* line = blocks.keys[pair / (kKeys / 2)] + blocks.values +
-                            static_cast<ptrdiff_t>(pair % (kKeys / 2) * padded + column) * 4;
+    const std::byte* line = blocks.keys[pair / (kKvBlock / 2)] + blocks.values +
+                            static_cast<ptrdiff_t>(pair % (kKvBlock / 2) * padded + column) * 4;
     __m512i value[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) value[v] = _mm512_and_si512(_mm512_loadu_si512(line + v * 64), mask);
@@ -154,12 +154,12 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
                         static_cast<ptrdiff_t>(first / kTile) * kTile * pairs;
   const float factor = 1.44269504f / std::sqrt(static_cast<float>(shape.head_dim));
   ChunkBlocks chunk{{}, shape.key_bytes()};
-  for (int b = 0; b < blocks; ++b) chunk.keys[b] = task.block(start / kKeys + b);
+  for (int b = 0; b < blocks; ++b) chunk.keys[b] = task.block(start / kKvBlock + b);
   Prefetch values = values_ahead(task, first, start), keys = keys_ahead(task, first, start);
   int b = 0;
   for (; b + 2 <= blocks; b += 2)
-    score_blocks<R, 2>(queries, chunk.keys + b, pairs, state.scores + b * kKeys, values);
-  if (b < blocks) score_blocks<R, 1>(queries, chunk.keys + b, pairs, state.scores + b * kKeys, values);
+    score_blocks<R, 2>(queries, chunk.keys + b, pairs, state.scores + b * kKvBlock, values);
+  if (b < blocks) score_blocks<R, 1>(queries, chunk.keys + b, pairs, state.scores + b * kKvBlock, values);
 
   float* outputs = state.outputs + static_cast<ptrdiff_t>(first) * padded;
   const auto* weights = reinterpret_cast<const uint32_t*>(state.scores);

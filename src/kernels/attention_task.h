@@ -27,14 +27,14 @@ struct AttentionTask {
   }
   const std::byte* block(int b) const {
     const bool own = b >= segment->cache_blocks;
-    const KeyBlocks& blocks = own ? segment->own : segment->cache;
+    const KvBlocks& blocks = own ? segment->own : segment->cache;
     return blocks.block(*shape, kv_head, own ? b - segment->cache_blocks : b);
   }
 };
 
 // Asks for the lines of a few blocks, two at a time: pages are too short for the hardware to see a stream.
 struct Prefetch {
-  const std::byte* blocks[kChunk / kKeys] = {};
+  const std::byte* blocks[kChunk / kKvBlock] = {};
   int count = 0, block = 0;
   ptrdiff_t bytes = 0, at = 0;  // of each
 
@@ -52,15 +52,15 @@ struct Prefetch {
 inline Prefetch values_ahead(const AttentionTask& task, int first_query, int start) {
   const ptrdiff_t keys = task.shape->key_bytes();
   Prefetch out{.bytes = static_cast<ptrdiff_t>(task.shape->block_bytes()) - keys};
-  const int all = blocks_for(task.visible(task.queries() - 1)), first = start / kKeys;
-  for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKeys); ++b)
+  const int all = blocks_for(task.visible(task.queries() - 1)), first = start / kKvBlock;
+  for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKvBlock); ++b)
     out.blocks[out.count++] = task.block(b) + keys;
   return out;
 }
 inline Prefetch keys_ahead(const AttentionTask& task, int first_query, int start) {
   Prefetch out{.bytes = task.shape->key_bytes()};
-  const int all = blocks_for(task.visible(task.queries() - 1)), first = (start + kChunk) / kKeys;
-  for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKeys); ++b)
+  const int all = blocks_for(task.visible(task.queries() - 1)), first = (start + kChunk) / kKvBlock;
+  for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKvBlock); ++b)
     out.blocks[out.count++] = task.block(b);
   return out;
 }

@@ -85,24 +85,6 @@ void rotate_head(float* x, int half, const float* cos, const float* sin) {
   }
 }
 
-double sum_exponentials(const float* x, size_t n, float most) {
-  constexpr size_t kTile = 1024;  // a float loses little in so few terms
-  constexpr auto step = static_cast<size_t>(kLanes);
-  const F f;
-  const Vec top = hn::Set(f, most), least = hn::Set(f, -100.0f);  // far below what a float keeps beside 1
-  const auto term = [&](Vec v) { return hn::Exp(f, hn::Max(hn::Sub(v, top), least)); };
-  double sum = 0;
-  size_t i = 0;
-  while (i + step <= n) {
-    Vec part = hn::Zero(f);
-    for (const size_t end = std::min(n, i + kTile); i + step <= end; i += step)
-      part = hn::Add(part, term(hn::LoadU(f, x + i)));
-    sum += static_cast<double>(hn::GetLane(hn::SumOfLanes(f, part)));
-  }
-  for (; i < n; ++i) sum += static_cast<double>(std::exp(x[i] - most));
-  return sum;
-}
-
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace dvlm
@@ -114,7 +96,6 @@ namespace dvlm {
 HWY_EXPORT(rms_norm_row);
 HWY_EXPORT(swiglu_row);
 HWY_EXPORT(rotate_head);
-HWY_EXPORT(sum_exponentials);
 
 void rms_norm(Rows x, int columns, const float* weight, float eps, Rows y, ThreadPool& pool) {
   split(pool, x.count, 0.3 * columns, [&](int64_t begin, int64_t end) {
@@ -153,10 +134,6 @@ void rotary(Rows x, int heads, int head_dim, const float* cos, const float* sin,
       }
     }
   });
-}
-
-double exponential_sum(std::span<const float> x, float most) {
-  return HWY_DYNAMIC_DISPATCH(sum_exponentials)(x.data(), x.size(), most);
 }
 
 }  // namespace dvlm

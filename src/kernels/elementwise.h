@@ -1,7 +1,5 @@
 // Operators that touch each activation once. Every row is computed alone, so its bits depend on nothing else.
 #pragma once
-#include <span>
-
 #include "core/thread_pool.h"
 #include "kernels/linear.h"
 
@@ -19,8 +17,5 @@ void gelu(Rows x, int columns, ThreadPool& pool);
 // Rotary embedding of `heads` neighbouring heads of each row, in place: with halves [u, v] of a head,
 // [u cos - v sin, v cos + u sin]. cos, sin: [rows, head_dim / 2].
 void rotary(Rows x, int heads, int head_dim, const float* cos, const float* sin, ThreadPool& pool);
-
-// The sum of exp(x - most) over all x, `most` being at least the largest and finite.
-double exponential_sum(std::span<const float> x, float most);
 
 }  // namespace dvlm

@@ -91,10 +91,11 @@ void run_widened(const LinearJob& job, const LinearTiles& tiles, int group, int 
 
 // Items are (pass over rows, panel), pass-major.
 void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, int64_t end) {
-  const int panels = job.w->panels(), inputs = job.w->inputs(), slice = job.blocks_per_slice * kBlock;
+  const int panels = job.panels.count, inputs = job.w->inputs(), slice = job.blocks_per_slice * kBlock;
   while (begin < end) {
-    const int pass = static_cast<int>(begin / panels), first = static_cast<int>(begin % panels);
-    const int last = static_cast<int>(std::min(int64_t{panels}, first + (end - begin)));
+    const int pass = static_cast<int>(begin / panels),
+              first = job.panels.first + static_cast<int>(begin % panels);
+    const int last = static_cast<int>(std::min(int64_t{job.panels.first} + panels, first + (end - begin)));
     const int group = pass * job.groups_per_pass, groups = std::min(job.groups_per_pass, job.groups - group);
     const int step = tiles.panels_per_tile(job.rows(group));
     for (int k = 0; k < inputs; k += slice) {
@@ -125,8 +126,13 @@ size_t LinearScratch::floats(int rows, int inputs) {
 
 void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch,
             ThreadPool& pool) {
-  DVLM_ASSERT(x.count == y.count);
-  if (x.count == 0) return;
+  linear(w, {0, w.panels()}, x, y, mode, scratch, pool);
+}
+
+void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode mode, LinearScratch& scratch,
+            ThreadPool& pool) {
+  DVLM_ASSERT(x.count == y.count && panels.first >= 0 && panels.first + panels.count <= w.panels());
+  if (x.count == 0 || panels.count == 0) return;
   const LinearTiles& tiles = tiles_for(w.format());
   const bool scaled = w.scales() != nullptr;
   const size_t needed = LinearScratch::floats(x.count, w.inputs()), rows = static_cast<size_t>(x.count);
@@ -136,8 +142,9 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   LinearJob job{.w = &w,
                 .inputs = scratch.inputs.data(),
                 .scales = scratch.scales.data(),
+                .panels = panels,
                 .partial = nullptr,
-                .y = y,
+                .y = {y.data - static_cast<ptrdiff_t>(panels.first) * kPanel, y.stride, y.count},
                 .mode = mode,
                 .blocks = whole_lines(blocks_of(w.inputs()), tiles.form),
                 .blocks_per_slice = 0,
@@ -148,9 +155,10 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   // A lone group reads every weight once: slices would only cost it their partial sums.
   job.blocks_per_slice = job.groups == 1 || job.blocks <= kSliceBlocks * 3 / 2 ? job.blocks : kSliceBlocks;
   if (job.blocks_per_slice < job.blocks) {
-    const size_t sums = static_cast<size_t>(w.panels()) * rows * kPanel;
-    if (scratch.partial.size() < sums) scratch.partial = Buffer<float>(sums);
-    job.partial = scratch.partial.data();
+    const size_t sums = rows * kPanel;  // of a panel
+    if (scratch.partial.size() < sums * static_cast<size_t>(panels.count))
+      scratch.partial = Buffer<float>(sums * static_cast<size_t>(panels.count));
+    job.partial = scratch.partial.data() - sums * static_cast<size_t>(panels.first);
   }
   const int64_t group_bytes =
       int64_t{4} * job.blocks_per_slice * words_per_block(tiles.form) * tiles.max_rows;
@@ -161,7 +169,7 @@ void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratc
   const double panel_flop =
       2.0 * kPanel * w.inputs() * std::min(x.count, job.groups_per_pass * tiles.max_rows);
   const double panel_bytes = static_cast<double>(w.bytes()) / w.panels();
-  split(pool, int64_t{job.passes()} * w.panels(),
+  split(pool, int64_t{job.passes()} * panels.count,
         std::max(panel_bytes / kBytesPerNanosecond, panel_flop / kFlopPerNanosecond),
         [&](int64_t begin, int64_t end) { run_items(job, tiles, begin, end); });
 }

@@ -24,6 +24,11 @@ struct LinearScratch {
   static size_t floats(int rows, int inputs);
 };
 
+// Panels of a matrix: outputs [first * kPanel, (first + count) * kPanel).
+struct PanelRange {
+  int first = 0, count = 0;
+};
+
 enum class LinearMode : uint8_t {
   store,  // y = x W^T + bias
   add,    // y += x W^T + bias
@@ -37,5 +42,9 @@ enum class LinearMode : uint8_t {
 // the bias. A row with NaN or infinity gives NaN. With int8 and int4 weights x is scaled by max |x| / 127 and
 // rounded to integers likewise; results stay f32.
 void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch, ThreadPool& pool);
+
+// The same for some outputs: y [rows, as many as `panels` have].
+void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode mode, LinearScratch& scratch,
+            ThreadPool& pool);
 
 }  // namespace dvlm

@@ -37,7 +37,9 @@ struct LinearJob {
   const PackedMatrix* w;
   const float* inputs;  // [groups][lines of blocks][rows of the group][a line as InputForm says], zero-padded
   const float* scales;  // [rows], where the format rounds inputs
-  float* partial;       // [panels][rows][32] sums between slices, when there are several
+  PanelRange panels;
+  // Panel p's sums and outputs stand where they would if all panels had some: a range's pointers are moved.
+  float* partial;  // [panels][rows][32] sums between slices, when there are several
   Rows y;
   LinearMode mode;
   int blocks;            // of inputs, the last may be partial; whole lines

@@ -45,8 +45,8 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
       decode.chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
       for (Decoder* decoder : going) pass.add(*decoder, 1);
       if (going.empty() || interrupted()) return;
-      const Logits logits = replay.forward(pass.segments());
-      for (size_t i = 0; i < going.size(); ++i) going[i]->take(pass.rows_of(i, logits));
+      const auto chosen = replay.forward(pass.segments());
+      for (size_t i = 0; i < going.size(); ++i) going[i]->take(pass.rows_of(i, chosen));
       ++timing.passes;
     }
   });
@@ -56,7 +56,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
 }  // namespace
 
 std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
-                                      const std::vector<RecordedAnswer>& answers, ThreadPool& pool) {
+                                      const std::vector<RecordedAnswer>& answers) {
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // the prompts have no pictures
   config.vision.full_attention_blocks = {0};
@@ -65,8 +65,7 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
   Progress progress("batches", static_cast<int64_t>(options.precisions.size() * settings) * options.rounds);
   int64_t done = 0;
   for (const std::string& precision : options.precisions) {
-    const auto model = load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool,
-                                   {.draft = options.draft});
+    const auto model = load_random(config, precision, options.model);
     const auto chooser =
         std::make_shared<BlockChooser>(measure_pass_costs(*model, options.block_size), options.block_size);
     const size_t first = out.size();

@@ -16,9 +16,9 @@ struct BatchTiming {
 
 struct BatchBenchOptions {
   std::string shape = "3b";
+  ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec"};
   std::vector<size_t> concurrent = {1, 2, 4, 8};
-  DraftPrecision draft = DraftPrecision::same;
   int block_size = 8;
   int prompt = 64;      // tokens before each answer
   int max_tokens = 32;  // of each answer
@@ -27,6 +27,6 @@ struct BatchBenchOptions {
 
 // Shows a progress bar; stops early, with what was measured, when the user interrupts.
 std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
-                                      const std::vector<RecordedAnswer>& answers, ThreadPool& pool);
+                                      const std::vector<RecordedAnswer>& answers);
 
 }  // namespace dvlm

@@ -42,7 +42,7 @@ struct Contestant {
 }  // namespace
 
 std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
-                                        const std::vector<RecordedAnswer>& answers, ThreadPool& pool) {
+                                        const std::vector<RecordedAnswer>& answers) {
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // the prompt has no pictures
   config.vision.full_attention_blocks = {0};
@@ -50,8 +50,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   std::vector<std::unique_ptr<Model>> models;
   std::vector<Contestant> contestants;
   for (const std::string& precision : options.precisions) {
-    models.push_back(load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool,
-                                 {.draft = options.draft}));
+    models.push_back(load_random(config, precision, options.model));
     const auto chooser = std::make_shared<BlockChooser>(measure_pass_costs(*models.back(), largest), largest);
     for (const std::string& decoder : options.decoders) {
       const DecoderKind kind = decoder_kind(decoder);
@@ -62,6 +61,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                    .block_size = block,
                                    .branches = options.branches,
                                    .draft_p_min = options.draft_p_min,
+                                   .sampling = options.sampling,
                                    .mask_token = kReplayMask,
                                    .chooser = chooser};
         const int shown = kind == DecoderKind::autoregressive ? 1 : block;

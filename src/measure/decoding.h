@@ -17,19 +17,20 @@ struct DecodeTiming {
 
 struct DecodeBenchOptions {
   std::string shape = "3b";
+  ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "fused", "auto"};
-  DraftPrecision draft = DraftPrecision::same;
   std::vector<int> blocks = {8, 16, 32};  // of spec and fused; auto may take any up to the largest
   int prompt = 256;                       // tokens before the answer
   int branches = 4;                       // of fused
   double draft_p_min = 0;                 // see DecodeOptions
+  SamplingOptions sampling = {};          // draws are made, and then say what was recorded
   int max_tokens = 64;                    // of each answer
   size_t answers = 4;                     // at most
 };
 
-// Runs every decoder in every precision on one answer, then on the next, so that all see the same moods of
+// Runs every decoder in every precision on one answer, then on the next, so that all see the same states of
 // the machine. Shows a progress bar; stops early, with what was measured, when the user interrupts.
 std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
-                                        const std::vector<RecordedAnswer>& answers, ThreadPool& pool);
+                                        const std::vector<RecordedAnswer>& answers);
 
 }  // namespace dvlm

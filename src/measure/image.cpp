@@ -10,7 +10,6 @@
 #include "measure/passes.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
-#include "model/native.h"
 #include "model/preprocessing.h"
 
 namespace dvlm {
@@ -69,13 +68,13 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
     vision.push_back(milliseconds([&] { features = model.encode_image(patches); }));
     const Prompt prompt(config, patches.grid, features.tokens, options.text_tokens);
     const auto sequence = model.new_sequence(static_cast<int>(prompt.tokens.size()));
-    const int last = static_cast<int>(prompt.tokens.size()) - 1;
+    const Wanted last{.row = static_cast<int>(prompt.tokens.size()) - 1};
     const Segment segment{.sequence = sequence.get(),
                           .tokens = prompt.tokens,
                           .positions = prompt.rope.positions,
                           .features = features.values,
                           .keep = true,
-                          .logit_rows = {&last, 1}};
+                          .wanted = {&last, 1}};
     prefill.push_back(milliseconds([&] { model.forward({&segment, 1}); }));
     out.width = patches.resized.width, out.height = patches.resized.height;
     out.image_tokens = features.tokens, out.tokens = static_cast<int>(prompt.tokens.size());
@@ -99,12 +98,13 @@ std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPoo
          DecodeLimits{}.max_pixels);
   resized_size({options.height, options.width},
                checkpoint_preprocessing(config));  // refuses what models refuse
+  ModelOptions model = options.model;
+  model.threads = pool.threads();
   std::vector<ImageTiming> out;
   Progress progress("measuring pictures", std::ssize(options.precisions));
   for (const std::string& precision : options.precisions) {
     if (interrupted()) break;
-    const auto model = load_native(RandomCheckpoint(config, precision == "fp8").checkpoint(), pool);
-    out.push_back(time_one(*model, options, pool));
+    out.push_back(time_one(*load_random(config, precision, model), options, pool));
     out.back().precision = precision;
     progress.update(std::ssize(out));
   }

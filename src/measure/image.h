@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/thread_pool.h"
+#include "model/options.h"
 
 namespace dvlm {
 
@@ -23,6 +24,7 @@ struct ImageTiming {
 
 struct ImageBenchOptions {
   std::string shape = "3b";
+  ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"};
   int width = 644, height = 476;  // of the picture
   int text_tokens = 32;           // of the prompt beside it

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "backends/load_model.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/memory.h"
@@ -13,8 +14,7 @@
 #include "kernels/pages.h"
 #include "measure/clock.h"
 #include "measure/random_checkpoint.h"
-#include "model/native.h"
-#include "model/weights.h"
+#include "native/weights.h"  // how much memory to touch: packed files are the CPU's
 
 namespace dvlm {
 
@@ -81,8 +81,8 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
   const auto load_ms = [&](const fs::path& from) {
     touch_memory(weight_bytes, pool);
     std::unique_ptr<Model> model;
-    const double ms =
-        milliseconds([&] { model = load_native(Checkpoint(folder), pool, {.packed_file = from}); });
+    const double ms = milliseconds(
+        [&] { model = load_model(Checkpoint(folder), {.threads = pool.threads(), .packed_file = from}); });
     progress.update(++done);
     return ms;  // without the time to give the memory back
   };

@@ -1,7 +1,6 @@
 #include "measure/passes.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -9,7 +8,6 @@
 #include "measure/clock.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
-#include "model/native.h"
 
 namespace dvlm {
 
@@ -25,10 +23,11 @@ double head_weights(const TextConfig& t) {
 
 class Passes {
  public:
-  Passes(const ModelConfig& config, bool fp8, int capacity, ThreadPool& pool)
-      : config_(config), fp8_(fp8), model_(load_native(RandomCheckpoint(config, fp8).checkpoint(), pool)) {
-    sequence_ = model_->new_sequence(capacity);
-  }
+  Passes(const ModelConfig& config, const std::string& precision, int capacity, const ModelOptions& options)
+      : config_(config),
+        fp8_(precision == "fp8"),
+        model_(load_random(config, precision, options)),
+        sequence_(model_->new_sequence(capacity)) {}
 
   // Makes the sequence `length` tokens long.
   void commit(int length) {
@@ -46,27 +45,26 @@ class Passes {
     return linear_weights(t) * (fp8_ ? 1 : 2) + head_weights(t) * 2 + keys;
   }
   double flops(int rows, int context) const {
-    return text_flops(config_.text, rows, context, logit_rows(rows));
+    return text_flops(config_.text, rows, context, wanted_rows(rows));
   }
 
  private:
-  static int logit_rows(int rows) { return rows > kWidestBlock ? 1 : rows; }
+  static int wanted_rows(int rows) { return rows > kWidestBlock ? 1 : rows; }
 
   void pass(int rows, bool keep) {
     const int context = sequence_->length();
     const std::vector<TokenId> tokens(static_cast<size_t>(rows), 5);
     std::vector<Position> positions;
     for (int i = context; i < context + rows; ++i) positions.push_back({i, i, i});
-    const int logits = keep ? 0 : logit_rows(rows);
-    std::vector<int> wanted(static_cast<size_t>(logits));
-    std::iota(wanted.begin(), wanted.end(), rows - logits);
+    std::vector<Wanted> wanted;
+    for (int row = rows - (keep ? 0 : wanted_rows(rows)); row < rows; ++row) wanted.push_back({.row = row});
     const Segment segment{.sequence = sequence_.get(),
                           .tokens = tokens,
                           .positions = positions,
                           .features = {},
                           .context = context,
                           .keep = keep,
-                          .logit_rows = wanted};
+                          .wanted = wanted};
     model_->forward({&segment, 1});
   }
 
@@ -97,9 +95,9 @@ PassTiming time_one(Passes& passes, int rows, int context, int repeats, ThreadPo
 
 }  // namespace
 
-double text_flops(const TextConfig& t, double rows, double context, double logit_rows) {
+double text_flops(const TextConfig& t, double rows, double context, double head_rows) {
   const double attention = 4.0 * t.layers * t.heads * t.head_dim * rows * (context + rows / 2);
-  return 2 * (rows * linear_weights(t) + logit_rows * head_weights(t)) + attention;
+  return 2 * (rows * linear_weights(t) + head_rows * head_weights(t)) + attention;
 }
 
 double PassTiming::roofline_ms() const {
@@ -114,11 +112,13 @@ std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool
   config.vision.full_attention_blocks = {0};
   const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
   const int widest = *std::max_element(options.rows.begin(), options.rows.end());
+  ModelOptions model = options.model;
+  model.threads = pool.threads();
   std::vector<PassTiming> out;
   Progress progress("measuring passes",
                     std::ssize(options.precisions) * std::ssize(options.contexts) * std::ssize(options.rows));
   for (const std::string& precision : options.precisions) {
-    Passes passes(config, precision == "fp8", longest + widest, pool);
+    Passes passes(config, precision, longest + widest, model);
     for (const int context : options.contexts) {
       passes.commit(context);
       for (const int rows : options.rows) {

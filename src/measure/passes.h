@@ -5,6 +5,7 @@
 
 #include "checkpoint/config.h"
 #include "core/thread_pool.h"
+#include "model/options.h"
 
 namespace dvlm {
 
@@ -12,7 +13,7 @@ constexpr int kWidestBlock = 128;  // a wider pass is a prompt's
 
 struct PassTiming {
   std::string precision;  // "bf16" or "fp8"
-  int rows = 0;           // tokens that enter the pass; each has logits, beyond kWidestBlock only the last
+  int rows = 0;           // tokens that enter the pass; each chooses, beyond kWidestBlock only the last
   int context = 0;        // committed tokens that they see
   double ms = 0;          // median
   double bytes = 0;       // weights and keys that the pass reads
@@ -23,10 +24,11 @@ struct PassTiming {
 };
 
 // Multiplications and additions of linears, head and attention.
-double text_flops(const TextConfig& text, double rows, double context, double logit_rows);
+double text_flops(const TextConfig& text, double rows, double context, double head_rows);
 
 struct PassOptions {
   std::string shape = "3b";
+  ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"};
   std::vector<int> rows = {1, 4, 8, 16, 32, 64, 96}, contexts = {0, 1024, 8192};
   int repeats = 5;

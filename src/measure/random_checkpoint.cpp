@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "backends/load_model.h"
 #include "core/error.h"
 
 namespace dvlm {
@@ -124,5 +125,10 @@ RandomCheckpoint::RandomCheckpoint(const ModelConfig& config, bool fp8)
     : values_(make_values(config)),
       codes_(fp8 ? make_codes(config) : make_file(1, [](std::byte*, size_t) {})),
       checkpoint_(config, tensors_of(config, values_, codes_, fp8)) {}
+
+std::unique_ptr<Model> load_random(const ModelConfig& config, const std::string& precision,
+                                   const ModelOptions& options) {
+  return load_model(RandomCheckpoint(config, precision == "fp8").checkpoint(), options);
+}
 
 }  // namespace dvlm

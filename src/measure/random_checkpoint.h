@@ -1,6 +1,8 @@
 // Checkpoints without knowledge, for measuring speed: published shapes, random weights, nothing on the disk.
 #pragma once
 #include "checkpoint/checkpoint.h"
+#include "model/model.h"
+#include "model/options.h"
 
 namespace dvlm {
 
@@ -18,5 +20,9 @@ class RandomCheckpoint {
   MappedFile values_, codes_;
   Checkpoint checkpoint_;
 };
+
+// A model of such weights, "bf16" or "fp8".
+std::unique_ptr<Model> load_random(const ModelConfig& config, const std::string& precision,
+                                   const ModelOptions& options);
 
 }  // namespace dvlm

@@ -2,35 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
-#include "decode/sampling.h"
 #include "engine/prompt.h"
+#include "model/choose.h"
 
 namespace dvlm {
 
 namespace {
 
 // In files, odds are printable ASCII characters, from ' ' up.
-constexpr long kLeastOdds = -30, kMostOdds = kLeastOdds + ('~' - ' ');
-
-TokenId likeliest(std::span<const float> logits, TokenId banned, int valid) {
-  TokenId best = banned == 0 ? 1 : 0;
-  for (TokenId id = best; id < valid; ++id) {
-    if (id != banned && logits[id] > logits[best]) best = id;
-  }
-  return best;
-}
+constexpr long kLeastOdds = -30, kMaxOdds = kLeastOdds + ('~' - ' ');
 
 // Ten times the decimal logarithm of p / (1 - p), in the range that write_acceptance() has characters for.
 int8_t odds_of(float probability) {
   const double p = std::clamp(static_cast<double>(probability), 1e-12, 1 - 1e-12);
-  return static_cast<int8_t>(std::clamp(std::lround(10 * std::log10(p / (1 - p))), kLeastOdds, kMostOdds));
+  return static_cast<int8_t>(std::clamp(std::lround(10 * std::log10(p / (1 - p))), kLeastOdds, kMaxOdds));
 }
 
 // One example's prompt and answer in a sequence that grows token by token.
@@ -70,7 +61,7 @@ class Recorder {
     std::vector<float> features;
     std::vector<Grid> grids;
     std::vector<double> seconds;
-    for (Picture& picture : prompt.pictures) {
+    for (Visual& picture : prompt.pictures) {
       const ImageFeatures encoded = model_.encode_image(patches_of(picture, engine_.config()));
       features.insert(features.end(), encoded.values.begin(), encoded.values.end());
       grids.push_back(picture.grid);
@@ -84,13 +75,13 @@ class Recorder {
                           .positions = rope.positions,
                           .features = features,
                           .keep = true,
-                          .logit_rows = {}};
+                          .wanted = {}};
     model_.forward({&segment, 1});
   }
 
   // A pass behind what is committed, which a causal one joins.
-  Logits run(std::span<const TokenId> tokens, Visibility visibility, bool approximate,
-             std::span<const int> rows) {
+  std::span<const Chosen> run(std::span<const TokenId> tokens, Visibility visibility, bool approximate,
+                              std::span<const Wanted> rows) {
     positions_.clear();
     for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
       const int at = sequence_->length() + i + delta_;
@@ -104,24 +95,24 @@ class Recorder {
                           .context = sequence_->length(),
                           .keep = visibility == Visibility::causal,
                           .approximate = approximate,
-                          .logit_rows = rows};
+                          .wanted = rows};
     return model_.forward({&segment, 1});
   }
 
   // Of the drafts for tokens p and on that a bidirectional pass over these tokens makes: masks behind a known
   // token or, as a branch, masks alone. Adds the odds of all of them.
   int drafts_right(size_t p, std::span<const TokenId> tokens, bool known_first, std::vector<int8_t>& odds) {
-    std::vector<int> rows(tokens.size());
-    std::iota(rows.begin(), rows.end(), 0);
-    const Logits logits = run(tokens, Visibility::bidirectional, known_first, rows);
-    int right = 0;
-    for (int i = 0; i < logits.rows; ++i) {
-      const TokenId draft = likeliest(logits.row(i), mask_, valid_);
-      const size_t place = p + static_cast<size_t>(i);
-      if (right == i && place < answer_.size() && draft == answer_[place]) ++right;
-      odds.push_back(odds_of(probability(logits.row(i), draft)));
+    std::vector<Wanted> rows;
+    for (int i = 0; i < std::ssize(tokens); ++i)
+      rows.push_back({.row = i, .excluded = {mask_, valid_}, .probability = true});
+    const auto chosen = run(tokens, Visibility::bidirectional, known_first, rows);
+    size_t right = 0;
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      check_valid(chosen[i]);
+      if (right == i && p + i < answer_.size() && chosen[i].token == answer_[p + i]) ++right;
+      odds.push_back(odds_of(chosen[i].probability));
     }
-    return right;
+    return static_cast<int>(right);
   }
 
   Engine& engine_;
@@ -253,30 +244,25 @@ ReplayModel::Drafts ReplayModel::recorded(const RecordedAnswer& answer, const Se
                                : std::span(surety->second).subspan(at * drafts, drafts)};
 }
 
-Logits ReplayModel::forward(std::span<const Segment> segments) {
-  const Logits logits = inner_.forward(segments);
-  int at = 0;
+std::span<const Chosen> ReplayModel::forward(std::span<const Segment> segments) {
+  const auto real = inner_.forward(segments);
+  chosen_.assign(real.begin(), real.end());
+  size_t at = 0;
   for (const Segment& segment : segments) {
     const int next = segment.context + segment.parent_tokens + 1 - prompt_;  // place of what row 0 predicts
     const bool draft = segment.visibility == Visibility::bidirectional;
     const Drafts drafts = draft ? recorded(*answers_.at(segment.sequence), segment, next) : Drafts{};
-    for (const int row : segment.logit_rows) {
-      const std::span<const float> values = logits.row(at++);
-      // The inner model's buffer: it is ours until the next pass.
-      const std::span<float> ours(const_cast<float*>(values.data()), values.size());
-      const bool wrong = draft && row >= drafts.right;
-      float& said = ours[static_cast<size_t>(token(next + row + (wrong ? 1 : 0)))];
-      if (row >= std::ssize(drafts.odds)) {
-        said = 1e9f;
-        continue;
-      }
-      std::fill(ours.begin(), ours.end(), 0.0f);
+    for (const Wanted& wanted : segment.wanted) {
+      const int row = wanted.row;
+      Chosen& said = chosen_[at++];
+      said = {.token = token(next + row + (draft && row >= drafts.right ? 1 : 0)), .probability = 1};
+      if (row >= std::ssize(drafts.odds)) continue;
       const double odds = std::pow(10, drafts.odds[static_cast<size_t>(row)] / 10.0);
-      // At least what makes it the favourite.
-      said = std::max(1e-3f, static_cast<float>(std::log(odds * static_cast<double>(ours.size() - 1))));
+      said.probability = static_cast<float>(odds / (1 + odds));
+      said.logprob = std::log(said.probability);
     }
   }
-  return logits;
+  return chosen_;
 }
 
 }  // namespace dvlm

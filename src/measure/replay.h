@@ -43,7 +43,7 @@ Prompt replay_prompt(int length);
 
 // Wraps a model. Token 1 + n is the n-th of the answer's tokens; `prompt` tokens stand before the first.
 // Drafts of a size that was not recorded are taken from the next larger one. Where odds were recorded, the
-// softmax of a draft's row has them.
+// probabilities of drafts have them.
 class ReplayModel : public Model {
  public:
   ReplayModel(Model& inner, int prompt) : inner_(inner), prompt_(prompt) {}
@@ -54,7 +54,7 @@ class ReplayModel : public Model {
   const ModelConfig& config() const override { return inner_.config(); }
   ImageFeatures encode_image(const Patches& patches) override { return inner_.encode_image(patches); }
   std::unique_ptr<Sequence> new_sequence(int capacity) override { return inner_.new_sequence(capacity); }
-  Logits forward(std::span<const Segment> segments) override;
+  std::span<const Chosen> forward(std::span<const Segment> segments) override;
 
   static TokenId token(int n) { return 1 + n % 512; }
 
@@ -68,6 +68,7 @@ class ReplayModel : public Model {
   static Drafts recorded(const RecordedAnswer& answer, const Segment& segment, int next);
 
   Model& inner_;
+  std::vector<Chosen> chosen_;
   std::map<const Sequence*, const RecordedAnswer*> answers_;
   int prompt_;
 };

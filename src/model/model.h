@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/config.h"
@@ -26,9 +27,12 @@ struct ImageFeatures {
 // A growing run of committed tokens and their K/V, owned by the model that made it. Freed with the handle.
 class Sequence {
  public:
+  explicit Sequence(const void* owner = nullptr) : owner_(owner) {}
   virtual ~Sequence() = default;
-  virtual int length() const = 0;         // committed tokens
-  virtual void truncate(int length) = 0;  // forget everything from `length` on
+  const void* owner() const { return owner_; }  // the model that made it
+  virtual int length() const = 0;               // committed tokens
+  virtual int capacity() const = 0;             // that it has room for
+  virtual void truncate(int length) = 0;        // forget everything from `length` on
   // An independent copy of the first `length` tokens without room for more, see reserve(). It may share
   // memory with this one. Throws Error when memory for what cannot be shared is short.
   virtual std::unique_ptr<Sequence> fork(int length) const = 0;
@@ -36,11 +40,61 @@ class Sequence {
   // memory.
   virtual bool reserve(int capacity) = 0;
   virtual void trim() = 0;  // gives back the room beyond what is held
+
+ private:
+  const void* owner_;
 };
 
 // Memory of keys and values, in bytes.
-struct KeyMemory {
+struct KvMemory {
   size_t used = 0, limit = 0;  // limit 0: what the machine has
+};
+
+// Ids that a row must not choose: the mask token and the padding rows of the head. The default allows all.
+struct ExcludedTokens {
+  TokenId token = -1;  // never chosen; -1 = none
+  int limit = 0;       // ids at or above it are not chosen; 0 = all allowed
+};
+
+enum class Choice : uint8_t {
+  greedy,  // the largest logit, the lowest id among equals
+  draw,    // temperature, then top-k, then top-p (the crossing token included), then the inverse CDF at u,
+           // walked from the most probable token down, the lower id first among equals
+  logits,  // no token: the row itself, for scoring and tests
+};
+
+// What is asked of one row of a segment. The choice is made where the logits are: rows of the vocabulary do
+// not leave the device.
+struct Wanted {
+  int row = 0;
+  Choice choice = Choice::greedy;
+  double temperature = 1;  // above 0
+  int top_k = 0;           // 0 = all
+  double top_p = 1;        // (0, 1]
+  double u = 0;            // uniform in [0, 1): decides the draw
+  ExcludedTokens excluded = {};
+  std::span<const uint64_t> allowed = {};  // bit id % 64 of word id / 64; ids beyond are not; empty = all
+  bool probability = false;                // see Chosen
+  int alternatives = -1;                   // so many in Chosen::top, and the log probability; -1: neither
+};
+
+enum class RowFault : uint8_t {
+  none,
+  nan,    // a logit is not a number
+  empty,  // no id that may be chosen has a logit above minus infinity
+};
+
+struct Chosen {
+  TokenId token = -1;
+  RowFault fault = RowFault::none;
+  // Greedy: its softmax over the whole row. Drawn: its share of what temperature, top-k and top-p left.
+  float probability = 0;
+  // Natural logarithm of its softmax over the whole row, before anything was excluded; at least -9999.
+  float logprob = 0;
+  std::vector<std::pair<TokenId, float>> top = {};  // most probable ids and their logprobs, best first
+  std::span<const float> logits = {};               // [vocab], for Choice::logits
+
+  bool valid() const { return fault == RowFault::none; }
 };
 
 enum class Visibility : uint8_t { causal, bidirectional };  // inside the segment
@@ -65,14 +119,7 @@ struct Segment {
   // Its logits decide nothing (a draft that will be verified): cheaper arithmetic will do. Honoured when
   // every segment of a pass says so and keeps nothing.
   bool approximate = false;
-  std::span<const int> logit_rows;  // ascending rows of this segment whose logits are wanted
-};
-
-// Rows in the order of the segments and their logit_rows: [rows, vocab], valid until the next forward().
-struct Logits {
-  std::span<const float> values;
-  int rows = 0, vocab = 0;
-  std::span<const float> row(int i) const { return values.subspan(static_cast<size_t>(i) * vocab, vocab); }
+  std::span<const Wanted> wanted;  // in ascending order of their rows
 };
 
 class Model {
@@ -83,10 +130,11 @@ class Model {
   // `capacity`: the most committed tokens it will ever hold; throws Error when memory for the KV cache is
   // short.
   virtual std::unique_ptr<Sequence> new_sequence(int capacity) = 0;
-  virtual KeyMemory key_memory() const { return {}; }  // of all its sequences, room included
-  // ONE pass over the weights for all segments of all sequences. A row's bits do not depend on which other
-  // rows share the pass, nor on the number of threads.
-  virtual Logits forward(std::span<const Segment> segments) = 0;
+  virtual KvMemory kv_memory() const { return {}; }  // of all its sequences, room included
+  // ONE pass over the weights for all segments of all sequences; an answer for each wanted row, in the order
+  // of the segments, valid until the next forward(). What a row gives does not depend on which other rows
+  // share the pass, nor on the number of threads.
+  virtual std::span<const Chosen> forward(std::span<const Segment> segments) = 0;
 };
 
 // M-RoPE positions of a prompt (spec 5.3): pads of the k-th image or video run take `grids[k]` (patch grid,

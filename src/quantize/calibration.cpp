@@ -66,12 +66,12 @@ CalibrationSample read_sample(const Source& source) {
 
 }  // namespace
 
-void observe(CalibrationInputs& inputs, const PackedMatrix& w, Rows x) {
-  LayerInputs& layer = inputs[w.name()];
-  const auto width = static_cast<size_t>(w.inputs());
+void observe(CalibrationInputs& inputs, const std::string& name, const LinearInputs& x) {
+  LayerInputs& layer = inputs[name];
+  const auto width = static_cast<size_t>(x.inputs);
   layer.highest.resize(width);
-  for (int r = 0; r < x.count; ++r) {
-    const float* row = x.row(r);
+  for (int r = 0; r < x.rows; ++r) {
+    const float* row = x.row(r).data();
     for (size_t k = 0; k < width; ++k) layer.highest[k] = std::max(layer.highest[k], std::abs(row[k]));
     // Reservoir sampling; every layer of a tower keeps the same tokens.
     const int64_t seen = layer.tokens++;
@@ -123,7 +123,9 @@ CalibrationInputs calibrate(const EngineOptions& model, const CalibrationOptions
   const std::vector<CalibrationSample> samples = read_samples(options);
   CalibrationInputs inputs;
   EngineOptions observed = model;
-  observed.observer = [&](const PackedMatrix& w, Rows x) { observe(inputs, w, x); };
+  observed.load.observer = [&](const std::string& layer, const LinearInputs& x) {
+    observe(inputs, layer, x);
+  };
   Engine engine(observed);
   Progress progress("calibrating", std::ssize(samples));
   int used = 0;

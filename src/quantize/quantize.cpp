@@ -10,6 +10,7 @@
 #include "core/interrupt.h"
 #include "core/plot.h"
 #include "core/progress.h"
+#include "kernels/linear.h"
 #include "kernels/narrow.h"
 
 namespace dvlm {

@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 
+#include "core/thread_pool.h"
 #include "quantize/calibration.h"
 #include "quantize/smooth.h"
 

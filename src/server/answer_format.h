@@ -24,7 +24,7 @@ class AnswerFormat {
   virtual ~AnswerFormat() = default;
   // Events of a stream, for each choice in this order; null: there is none.
   virtual nlohmann::json begin(int choice) = 0;
-  virtual nlohmann::json piece(int choice, const Ticket::News& news) = 0;
+  virtual nlohmann::json piece(int choice, const RequestHandle::Update& update) = 0;
   virtual nlohmann::json end(int choice, const Answer& answer) = 0;
   // After the ends of all choices; null: there is none.
   virtual nlohmann::json last(Answers answers) = 0;

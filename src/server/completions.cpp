@@ -64,13 +64,13 @@ class CompletionFormat : public AnswerFormat {
     return options_.echo.empty() ? json() : chunk(choice, options_.echo, nullptr, nullptr);
   }
 
-  json piece(int choice, const Ticket::News& news) override {
-    if (news.text.empty() && news.logprobs.empty() && news.passes.empty()) return nullptr;
-    json out =
-        chunk(choice, news.text, nullptr,
-              news.logprobs.empty() ? json()
-                                    : completion_logprobs(news.logprobs, options_.tokens, offsets_[choice]));
-    if (!news.passes.empty()) out["dvlm"]["passes"] = passes_json(news.passes, options_.tokens);
+  json piece(int choice, const RequestHandle::Update& update) override {
+    if (update.text.empty() && update.logprobs.empty() && update.passes.empty()) return nullptr;
+    json out = chunk(choice, update.text, nullptr,
+                     update.logprobs.empty()
+                         ? json()
+                         : completion_logprobs(update.logprobs, options_.tokens, offsets_[choice]));
+    if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
     return out;
   }
 
@@ -164,9 +164,9 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
   read_sampling(body, decode.sampling);
   read_streaming(body, out);
   read_extensions(body, out);
-  if (body.has("logprobs")) ask_logprobs(decode, body.integer("logprobs", 0, kMostLogprobs));
+  if (body.has("logprobs")) ask_logprobs(decode, body.integer("logprobs", 0, kMaxLogprobs));
   out.request.stop = read_stop(body);
-  out.choices = static_cast<int>(body.integer("n", 1, kMostChoices, 1));
+  out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));
   check_neutral(body, "best_of", out.choices, "every answer is returned, so it must equal \"n\"");
   read_prompt(body, config, tokenizer, out.request, out.echo);
   if (!out.echo.empty() && decode.logprobs >= 0)

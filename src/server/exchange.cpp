@@ -81,7 +81,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
     Request request = i + 1 == count ? std::move(asked.request) : asked.request;
     request.decode.sampling.seed += i;
     choices_.push_back({state_.scheduler.submit(request), {}});
-    if (!choices_.back().ticket) {
+    if (!choices_.back().handle) {
       choices_.pop_back();
       throw Refused(429, "too many requests wait already: try again");
     }
@@ -89,7 +89,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
 }
 
 void Exchange::cancel() {
-  for (Choice& choice : choices_) choice.ticket->cancel();
+  for (Choice& choice : choices_) choice.handle->cancel();
 }
 
 bool Exchange::ended() const {
@@ -97,20 +97,20 @@ bool Exchange::ended() const {
 }
 
 // True: there is something new.
-bool Exchange::gather(Choice& choice, milliseconds patience) {
+bool Exchange::gather(Choice& choice, milliseconds timeout) {
   if (choice.ended) {
-    choice.news = {};
+    choice.update = {};
     return false;
   }
-  choice.news = choice.ticket->wait(patience);
-  const Ticket::News& news = choice.news;
-  choice.ended = news.done;
-  if (RequestRecord& record = connection_.record; !news.text.empty() && record.first_token_ms < 0) {
+  choice.update = choice.handle->wait(timeout);
+  const RequestHandle::Update& update = choice.update;
+  choice.ended = update.done;
+  if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {
     const double seconds = seconds_since(record.start);
     record.first_token_ms = seconds * 1000;
     state_.metrics.add_first_token(seconds);
   }
-  return news.done || !news.text.empty() || !news.logprobs.empty() || !news.passes.empty();
+  return update.done || !update.text.empty() || !update.logprobs.empty() || !update.passes.empty();
 }
 
 // Takes what is new of every choice; waits a while for something.
@@ -127,23 +127,23 @@ bool Exchange::gather() {
   return open != choices_.end() && gather(*open, kTurn);
 }
 
-int Exchange::error_status(const Ticket::News& news) const {
-  return timed_out_ ? 503 : news.ours ? 500 : 400;
+int Exchange::error_status(const RequestHandle::Update& update) const {
+  return timed_out_ ? 503 : update.server_fault ? 500 : 400;
 }
 
-std::string Exchange::error_message(const Ticket::News& news) const {
+std::string Exchange::error_message(const RequestHandle::Update& update) const {
   if (timed_out_)
     return fmt::format("the request took longer than the {} seconds that this server allows",
                        state_.options.timeout);
-  if (!news.ours) return hide_root(news.error, state_.options.images);
-  log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, news.error));
-  return fmt::format("{} (request {})", news.error, connection_.record.id);
+  if (!update.server_fault) return hide_root(update.error, state_.options.images);
+  log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, update.error));
+  return fmt::format("{} (request {})", update.error, connection_.record.id);
 }
 
 void Exchange::check_errors() {
   for (const Choice& choice : choices_)
-    if (choice.ended && !choice.news.error.empty())
-      throw Refused(error_status(choice.news), error_message(choice.news));
+    if (choice.ended && !choice.update.error.empty())
+      throw Refused(error_status(choice.update), error_message(choice.update));
 }
 
 void Exchange::wait_for_news() {
@@ -161,7 +161,7 @@ json Exchange::whole() {
 
 std::vector<const Answer*> Exchange::answers() const {
   std::vector<const Answer*> out;
-  for (const Choice& choice : choices_) out.push_back(&choice.ticket->answer());
+  for (const Choice& choice : choices_) out.push_back(&choice.handle->answer());
   return out;
 }
 
@@ -180,10 +180,10 @@ void Exchange::count_answers() {
 bool Exchange::send_news(httplib::DataSink& sink) {
   for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
     const Choice& choice = choices_[i];
-    if (!send_event(sink, format_->piece(i, choice.news))) return false;
-    // Once: after the end a choice has no more news.
-    if (choice.news.done && choice.news.error.empty() &&
-        !send_event(sink, format_->end(i, choice.ticket->answer())))
+    if (!send_event(sink, format_->piece(i, choice.update))) return false;
+    // Once: after the end a choice has nothing more to say.
+    if (choice.update.done && choice.update.error.empty() &&
+        !send_event(sink, format_->end(i, choice.handle->answer())))
       return false;
   }
   return true;
@@ -200,10 +200,10 @@ bool Exchange::stream(httplib::DataSink& sink) {
   for (;;) {
     if (!connection_.alive() || !send_news(sink)) return false;
     const auto failed = std::find_if(choices_.begin(), choices_.end(),
-                                     [](const Choice& choice) { return !choice.news.error.empty(); });
+                                     [](const Choice& choice) { return !choice.update.error.empty(); });
     if (failed != choices_.end()) {
       connection_.record.finish = "error";
-      const json error = error_json(error_status(failed->news), error_message(failed->news));
+      const json error = error_json(error_status(failed->update), error_message(failed->update));
       if (!send_event(sink, error) || !send_event(sink, std::string("[DONE]"))) return false;
       break;
     }

@@ -9,7 +9,7 @@
 
 namespace dvlm {
 
-// Gives its tickets up when it goes. Used by the connection's thread.
+// Gives its handles up when it goes. Used by the connection's thread.
 class Exchange {
  public:
   Exchange(ServerState& state, Connection& connection);
@@ -19,8 +19,8 @@ class Exchange {
 
   // Throws Refused when the server ends or the queue is full.
   void submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format);
-  // Waits for the first news: the status of a stream depends on it. Throws Refused for an error, and when the
-  // client has gone.
+  // Waits for the first update: the status of a stream depends on it. Throws Refused for an error, and when
+  // the client has gone.
   void wait_for_news();
   // Waits for the ends of all choices. Throws as wait_for_news.
   nlohmann::json whole();
@@ -29,18 +29,18 @@ class Exchange {
 
  private:
   struct Choice {
-    std::shared_ptr<Ticket> ticket;
-    Ticket::News news;  // read, not yet sent
+    std::shared_ptr<RequestHandle> handle;
+    RequestHandle::Update update;  // read, not yet sent
     bool ended = false;
   };
 
   bool gather();
-  bool gather(Choice& choice, std::chrono::milliseconds patience);
+  bool gather(Choice& choice, std::chrono::milliseconds timeout);
   bool ended() const;
   void cancel();
   void check_errors();
-  int error_status(const Ticket::News& news) const;
-  std::string error_message(const Ticket::News& news) const;
+  int error_status(const RequestHandle::Update& update) const;
+  std::string error_message(const RequestHandle::Update& update) const;
   std::vector<const Answer*> answers() const;
   void count_answers();
   bool send_news(httplib::DataSink& sink);
@@ -55,7 +55,7 @@ class Exchange {
   bool timed_out_ = false;
 };
 
-// Answers a request: whole, or as a stream once its first news has come. Throws as Exchange does.
+// Answers a request: whole, or as a stream once its first update has come. Throws as Exchange does.
 void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
             std::unique_ptr<AnswerFormat> format);
 

@@ -8,9 +8,9 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kMostHeaders = size_t{64} << 10;  // bytes
-constexpr long kSlow = 1000;                       // bytes per second
-constexpr long kSlowTime = 5;                      // seconds
+constexpr size_t kMaxHeaders = size_t{64} << 10;  // bytes
+constexpr long kSlow = 1000;                      // bytes per second
+constexpr long kSlowTime = 5;                     // seconds
 
 // What the callbacks of one transfer share. They must not throw.
 struct Transfer {
@@ -48,7 +48,7 @@ curl_socket_t open_socket(void* data, curlsocktype purpose, curl_sockaddr* to) {
 size_t take_header(char*, size_t size, size_t count, void* data) {
   auto& transfer = *static_cast<Transfer*>(data);
   transfer.headers += size * count;
-  return transfer.headers <= kMostHeaders ? size * count : 0;
+  return transfer.headers <= kMaxHeaders ? size * count : 0;
 }
 
 size_t take_body(char* bytes, size_t size, size_t count, void* data) {
@@ -116,8 +116,8 @@ void set_options(Transfer& transfer) {
     fail("{}: its server answers with a redirect ({}), which is not followed; give the address it leads to",
          name, status);
   if (status > 200) fail("{}: its server answers with status {} instead of a picture", name, status);
-  if (transfer.headers > kMostHeaders)
-    fail("{}: its server sends more than {} bytes of headers", name, kMostHeaders);
+  if (transfer.headers > kMaxHeaders)
+    fail("{}: its server sends more than {} bytes of headers", name, kMaxHeaders);
   if (code == CURLE_OPERATION_TIMEDOUT)
     fail("{}: its server is too slow; the picture must come within {:.1f} seconds", name,
          static_cast<double>(transfer.limits.time.count()) / 1000);

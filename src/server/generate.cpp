@@ -90,11 +90,11 @@ class GenerateFormat : public AnswerFormat {
   json begin(int) override { return nullptr; }
 
   // The whole text so far, every time.
-  json piece(int, const Ticket::News& news) override {
-    if (news.text.empty() && news.passes.empty()) return nullptr;
-    text_ += news.text;
+  json piece(int, const RequestHandle::Update& update) override {
+    if (update.text.empty() && update.passes.empty()) return nullptr;
+    text_ += update.text;
     json out = {{"text", text_}, {"meta_info", {{"id", options_.identity.id}, {"finish_reason", nullptr}}}};
-    if (!news.passes.empty()) out["dvlm"]["passes"] = passes_json(news.passes, options_.tokens);
+    if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
     return out;
   }
 
@@ -148,7 +148,7 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
   read_sampling_params(body, config, limits, out.request);
   out.stream = body.boolean("stream", false);
   read_extensions(body, out);
-  const int64_t top = body.integer("top_logprobs_num", 0, kMostLogprobs, 0);
+  const int64_t top = body.integer("top_logprobs_num", 0, kMaxLogprobs, 0);
   out.token_texts = body.boolean("return_text_in_logprobs", false);
   if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);
   read_pictures(body, out.request);
@@ -156,7 +156,7 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
   return out;
 }
 
-void place_pictures(Request& request, const ModelConfig& config, const Tokenizer& tokenizer) {
+void place_images(Request& request, const ModelConfig& config, const Tokenizer& tokenizer) {
   const auto pad = [&](TokenId id) { return id == config.image_token || id == config.video_token; };
   std::vector<TokenId> given = std::exchange(request.input_ids, {});
   std::vector<ImageInfo> pictures;

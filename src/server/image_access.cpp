@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "core/error.h"
-#include "engine/picture.h"
+#include "engine/visual.h"
 #include "server/fetch.h"
 #include "server/shared_folder.h"
 
@@ -52,14 +52,13 @@ class Admission {
 
  private:
   void count_one() {
-    if (++count_ > policy_.max_pictures)
-      fail("the conversation has more than {} pictures", policy_.max_pictures);
+    if (++count_ > policy_.max_images) fail("the conversation has more than {} pictures", policy_.max_images);
     if (cancelled_ && cancelled_()) fail("the request is no longer wanted");
   }
 
   void admit_picture(const std::string& source) {
     count_one();
-    if (is_data_url(source) || request_.memory.contains(source)) return;
+    if (is_data_url(source) || request_.images_in_memory.contains(source)) return;
     const std::string scheme = scheme_of(source);
     if ((scheme == "http" || scheme == "https") && !rules_.empty())
       keep(source, fetch_picture(source));
@@ -143,7 +142,7 @@ class Admission {
     if (pixels_left_ < 0)
       fail("{}: the pictures of the request have more than {} pixels in all; take fewer or smaller ones",
            printable(source), policy_.max_pixels);
-    request_.memory.emplace(source, std::move(image));
+    request_.images_in_memory.emplace(source, std::move(image));
   }
 
   Request& request_;
@@ -168,15 +167,15 @@ void check_policy(const ImagePolicy& policy) {
   if (!policy.root.empty() && !fs::is_directory(policy.root, error))
     fail("{} cannot be the picture folder: it is no folder that can be read", policy.root.string());
   for (const std::string& host : policy.hosts) parse_host_rule(host);
-  constexpr size_t kMost = size_t{1} << 40;
-  if (policy.max_bytes < 1 || policy.max_bytes > kMost || policy.max_pixels < 1)
-    fail("pictures must be allowed 1 to {} bytes and at least 1 pixel", kMost);
+  constexpr size_t kMax = size_t{1} << 40;
+  if (policy.max_bytes < 1 || policy.max_bytes > kMax || policy.max_pixels < 1)
+    fail("pictures must be allowed 1 to {} bytes and at least 1 pixel", kMax);
   if (policy.timeout < 1 || policy.timeout > 86400)
     fail("the time for fetching a picture must be 1 to 86400 seconds, not {}", policy.timeout);
 }
 
-bool names_pictures(const Request& request) {
-  for (const ContentPart* part : pictures_of(request.conversation)) {
+bool names_images(const Request& request) {
+  for (const ContentPart* part : visuals_of(request.conversation)) {
     if (part->frames.empty() && !is_data_url(part->source)) return true;
     for (const std::string& frame : part->frames)
       if (!is_data_url(frame)) return true;
@@ -184,7 +183,7 @@ bool names_pictures(const Request& request) {
   return false;
 }
 
-void admit_pictures(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled) {
+void admit_images(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled) {
   Admission admission(request, policy, cancelled);
   for (Message& message : request.conversation)
     for (ContentPart& part : message.content) admission.admit(part);

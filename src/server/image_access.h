@@ -20,20 +20,21 @@ struct ImagePolicy {
   int64_t max_pixels = int64_t{64} << 20;
   size_t max_video_bytes = size_t{1} << 30;  // of a video file
   int timeout = 10;                          // seconds for one address; for all of a request, 3 x
-  size_t max_pictures = 64;                  // of a request, frames of videos included
+  size_t max_images = 64;                    // of a request, frames of videos included
 };
 
 // Throws Error for the owner when the root is no folder or a host is none.
 void check_policy(const ImagePolicy& policy);
 
-// Whether admit_pictures() would have to fetch or read any.
-bool names_pictures(const Request& request);
+// Whether admit_images() would have to fetch or read any.
+bool names_images(const Request& request);
 
 // Checks every picture of `request.conversation`, reads and fetches those that are allowed, and puts them
-// into `request.memory`, so that the engine opens no picture itself. Video files below the root stay files:
-// their `source` becomes the canonical path. Stops when `cancelled` returns true. From any thread. Throws
-// Error with a sentence for the client, the same for files that are outside and that do not exist.
-void admit_pictures(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled = {});
+// into `request.images_in_memory`, so that the engine opens no picture itself. Video files below the root
+// stay files: their `source` becomes the canonical path. Stops when `cancelled` returns true. From any
+// thread. Throws Error with a sentence for the client, the same for files that are outside and that do not
+// exist.
+void admit_images(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled = {});
 
 // A message of the engine without the path of the root, which is none of the client's business.
 std::string hide_root(const std::string& message, const ImagePolicy& policy);

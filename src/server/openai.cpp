@@ -25,7 +25,7 @@ void check_neutral_fields(const JsonObject& body) {
 
 void read_logprobs(const JsonObject& body, DecodeOptions& decode) {
   const bool wanted = body.boolean("logprobs", false);
-  const int64_t top = body.integer("top_logprobs", 0, kMostLogprobs, 0);
+  const int64_t top = body.integer("top_logprobs", 0, kMaxLogprobs, 0);
   if (wanted)
     ask_logprobs(decode, top);
   else if (top > 0)
@@ -40,13 +40,13 @@ class ChatFormat : public AnswerFormat {
     return chunk(choice, {{"role", "assistant"}, {"content", ""}}, nullptr, nullptr);
   }
 
-  json piece(int choice, const Ticket::News& news) override {
-    if (news.text.empty() && news.logprobs.empty() && news.passes.empty()) return nullptr;
+  json piece(int choice, const RequestHandle::Update& update) override {
+    if (update.text.empty() && update.logprobs.empty() && update.passes.empty()) return nullptr;
     json delta = json::object();
-    if (!news.text.empty() || !news.logprobs.empty()) delta["content"] = news.text;
+    if (!update.text.empty() || !update.logprobs.empty()) delta["content"] = update.text;
     json out = chunk(choice, std::move(delta), nullptr,
-                     news.logprobs.empty() ? json() : chat_logprobs(news.logprobs, options_.tokens));
-    if (!news.passes.empty()) out["dvlm"]["passes"] = passes_json(news.passes, options_.tokens);
+                     update.logprobs.empty() ? json() : chat_logprobs(update.logprobs, options_.tokens));
+    if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
     return out;
   }
 
@@ -143,7 +143,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   read_extensions(body, out);
   read_logprobs(body, decode);
   out.request.stop = read_stop(body);
-  out.choices = static_cast<int>(body.integer("n", 1, kMostChoices, 1));
+  out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));
   return out;
 }
 

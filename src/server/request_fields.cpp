@@ -38,7 +38,7 @@ void read_sampling(const JsonObject& body, SamplingOptions& sampling) {
 }
 
 std::vector<std::string> read_stop(const JsonObject& body) {
-  constexpr size_t kMost = 16, kLongest = 1000;
+  constexpr size_t kMax = 16, kLongest = 1000;
   std::vector<std::string> out;
   const json* stop = body.find("stop");
   if (!stop) return out;
@@ -52,7 +52,7 @@ std::vector<std::string> read_stop(const JsonObject& body) {
     add(*stop);
     return out;
   }
-  if (stop->size() > kMost) fail("\"stop\" has {} strings, but at most {} are allowed", stop->size(), kMost);
+  if (stop->size() > kMax) fail("\"stop\" has {} strings, but at most {} are allowed", stop->size(), kMax);
   for (const json& text : *stop) add(text);
   return out;
 }
@@ -79,7 +79,7 @@ void read_extensions(const JsonObject& body, ApiRequest& out) {
   decode.kind = decoder_kind(fields.string("decoder", "spec"));
   decode.block_size = static_cast<int>(fields.integer("block_size", 2, 256, decode.block_size));
   decode.branches = static_cast<int>(fields.integer("branches", 1, 256, decode.branches));
-  decode.draft_p_min = fields.number("draft_p_min", 0, kMostDraftPMin, decode.draft_p_min);
+  decode.draft_p_min = fields.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
   decode.threshold = fields.number("threshold", 0, 1, decode.threshold);
   decode.sub_block = static_cast<int>(fields.integer("sub_block", 1, 256, decode.sub_block));
   if (fields.has("top_k") && body.has("top_k")) fail("\"top_k\" stands both under \"dvlm\" and beside it");

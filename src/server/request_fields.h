@@ -26,7 +26,7 @@ struct ApiRequest {
   bool token_texts = false;
 };
 
-inline constexpr int kMostChoices = 16, kMostLogprobs = 20;
+inline constexpr int kMaxChoices = 16, kMaxLogprobs = 20;
 
 // Fails for a key that is not `known`, unless it is null. `where` begins the sentence ("dvlm: ").
 void check_known(const nlohmann::json& body, std::initializer_list<std::string_view> known,
@@ -36,7 +36,7 @@ void check_known(const nlohmann::json& body, std::initializer_list<std::string_v
 // unasked.
 void check_neutral(const JsonObject& body, const char* key, const nlohmann::json& value, const char* why);
 
-// "messages". Nobody has looked at its pictures yet: admit_pictures() must.
+// "messages". Nobody has looked at its pictures yet: admit_images() must.
 Conversation read_conversation(const JsonObject& body, const ChatLimits& limits);
 
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".

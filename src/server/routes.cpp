@@ -14,12 +14,12 @@ namespace {
 using nlohmann::json;
 
 // A value takes many times the memory of its text.
-constexpr std::ptrdiff_t kMostValues = 1'000'000;
+constexpr std::ptrdiff_t kMaxValues = 1'000'000;
 
 void check_values(const std::string& text) {
   const auto values =
       std::count_if(text.begin(), text.end(), [](char c) { return c == ',' || c == '[' || c == '{'; });
-  if (values > kMostValues) fail("the request has more than {} JSON values", kMostValues);
+  if (values > kMaxValues) fail("the request has more than {} JSON values", kMaxValues);
 }
 
 std::string beginning(const std::string& path) {

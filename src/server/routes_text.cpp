@@ -26,15 +26,15 @@ void admit(ServerState& state, Request& request) {
   request.max_source_pixels = state.options.images.max_pixels;
   const Connection& connection = Connection::current();
   const auto gone = [&] { return state.stopping || !connection.alive(); };
-  if (!names_pictures(request)) return admit_pictures(request, state.options.images, gone);
-  const int patience = 3 * state.options.images.timeout;
-  if (!state.fetching.try_acquire_for(std::chrono::seconds(patience)))
+  if (!names_images(request)) return admit_images(request, state.options.images, gone);
+  const int timeout = 3 * state.options.images.timeout;
+  if (!state.fetching.try_acquire_for(std::chrono::seconds(timeout)))
     throw Refused(503, "other requests are fetching pictures: try again");
   const struct Release {
     std::counting_semaphore<>& slots;
     ~Release() { slots.release(); }
   } release{state.fetching};
-  admit_pictures(request, state.options.images, gone);
+  admit_images(request, state.options.images, gone);
 }
 
 }  // namespace
@@ -61,13 +61,13 @@ void add_others(Routes& routes, ServerState& state) {
     admit(state, asked.request);
     {
       const std::lock_guard lock(state.pictures);
-      place_pictures(asked.request, state.config, tokenizer);
+      place_images(asked.request, state.config, tokenizer);
     }
     auto format = generate_format(options_for(state, asked, Connection::current().record.id));
     answer(state, response, std::move(asked), std::move(format));
   });
   routes.post("/tokenize", [&state](const json& body, httplib::Response& response) {
-    const PictureAccess pictures{[&state](Request& request) { admit(state, request); }, state.pictures};
+    const ImageAccess pictures{[&state](Request& request) { admit(state, request); }, state.pictures};
     send_json(response, tokenize(body, state.config, state.tokens, state.options.chat, pictures));
   });
   routes.post("/detokenize", [&state](const json& body, httplib::Response& response) {

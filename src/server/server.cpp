@@ -27,7 +27,7 @@ bool same_secret(const std::string& a, const std::string& b) {
 
 ConnectionLimits limits_of(const ServerOptions& options) {
   ConnectionLimits limits;
-  limits.connections = options.most_connections;
+  limits.connections = options.max_connections;
   limits.body_memory = 4 * options.body_limit;
   limits.body_bytes = options.body_limit + options.body_limit / 8 + limits.head_bytes;
   limits.request = std::chrono::seconds(options.read_timeout);

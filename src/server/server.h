@@ -18,7 +18,7 @@ struct ServerOptions {
   std::vector<std::string> api_keys;     // none: everybody may
   SchedulerOptions scheduler;
   ImagePolicy images;                    // what requests may name beside data URLs
-  size_t most_connections = 256;         // further ones get a 503
+  size_t max_connections = 256;          // further ones get a 503
   size_t body_limit = size_t{64} << 20;  // bytes
   int timeout = 600;                     // seconds from arrival to the end of an answer
   int read_timeout = 60;                 // seconds for a request to arrive; a sixth of it for its headers

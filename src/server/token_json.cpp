@@ -59,28 +59,28 @@ double finite_logprob(float logprob) {
   return std::isfinite(logprob) ? static_cast<double>(logprob) : -9999.0;
 }
 
-json chat_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens) {
+json chat_logprobs(std::span<const TokenLogprob> answer, const TokenWriter& tokens) {
   json content = json::array();
-  for (const TokenChance& chance : chances) {
-    json entry = chat_entry(chance.token, chance.logprob, tokens);
-    json& top = entry["top_logprobs"] = json::array();
-    for (const auto& [id, logprob] : chance.top) top.push_back(chat_entry(id, logprob, tokens));
-    content.push_back(std::move(entry));
+  for (const TokenLogprob& entry : answer) {
+    json item = chat_entry(entry.token, entry.logprob, tokens);
+    json& top = item["top_logprobs"] = json::array();
+    for (const auto& [id, logprob] : entry.top) top.push_back(chat_entry(id, logprob, tokens));
+    content.push_back(std::move(item));
   }
   return {{"content", std::move(content)}, {"refusal", nullptr}};
 }
 
-json completion_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens, int64_t& offset) {
+json completion_logprobs(std::span<const TokenLogprob> answer, const TokenWriter& tokens, int64_t& offset) {
   json texts = json::array(), logprobs = json::array(), tops = json::array(), offsets = json::array();
-  for (const TokenChance& chance : chances) {
-    const std::string text = tokens.text(chance.token);
+  for (const TokenLogprob& entry : answer) {
+    const std::string text = tokens.text(entry.token);
     // Tokens of which several read alike have one entry, that of the likeliest. The chosen one is never
     // missing.
     json top = json::object();
-    for (const auto& [id, logprob] : chance.top)
+    for (const auto& [id, logprob] : entry.top)
       if (const std::string name = tokens.text(id); !top.contains(name)) top[name] = finite_logprob(logprob);
-    if (!top.contains(text)) top[text] = finite_logprob(chance.logprob);
-    logprobs.push_back(finite_logprob(chance.logprob));
+    if (!top.contains(text)) top[text] = finite_logprob(entry.logprob);
+    logprobs.push_back(finite_logprob(entry.logprob));
     tops.push_back(std::move(top));
     offsets.push_back(offset);
     offset += characters(text);
@@ -92,18 +92,18 @@ json completion_logprobs(std::span<const TokenChance> chances, const TokenWriter
           {"text_offset", std::move(offsets)}};
 }
 
-json sglang_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens, bool texts) {
+json sglang_logprobs(std::span<const TokenLogprob> answer, const TokenWriter& tokens, bool texts) {
   json out = json::array();
-  for (const TokenChance& chance : chances)
-    out.push_back(sglang_entry(chance.token, chance.logprob, tokens, texts));
+  for (const TokenLogprob& entry : answer)
+    out.push_back(sglang_entry(entry.token, entry.logprob, tokens, texts));
   return out;
 }
 
-json sglang_top_logprobs(std::span<const TokenChance> chances, const TokenWriter& tokens, bool texts) {
+json sglang_top_logprobs(std::span<const TokenLogprob> answer, const TokenWriter& tokens, bool texts) {
   json out = json::array();
-  for (const TokenChance& chance : chances) {
+  for (const TokenLogprob& entry : answer) {
     json top = json::array();
-    for (const auto& [id, logprob] : chance.top) top.push_back(sglang_entry(id, logprob, tokens, texts));
+    for (const auto& [id, logprob] : entry.top) top.push_back(sglang_entry(id, logprob, tokens, texts));
     out.push_back(std::move(top));
   }
   return out;

@@ -11,7 +11,7 @@ namespace {
 using nlohmann::json;
 
 std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
-                               const ChatLimits& limits, const PictureAccess& pictures) {
+                               const ChatLimits& limits, const ImageAccess& pictures) {
   const json* prompt = body.find("prompt");
   if ((prompt != nullptr) == body.has("messages")) fail("give either \"prompt\" or \"messages\"");
   if (!prompt) {
@@ -30,7 +30,7 @@ std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config
 }  // namespace
 
 json tokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens,
-              const ChatLimits& limits, const PictureAccess& pictures) {
+              const ChatLimits& limits, const ImageAccess& pictures) {
   const JsonObject body(given, "the request");
   check_known(
       given,

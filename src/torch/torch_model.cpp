@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "model/choose.h"
+#include "model/pass_plan.h"
 #include "torch/layers.h"
 #include "torch/network.h"
 #include "torch/plain.h"
@@ -28,9 +30,10 @@ KeysAndValues joined(const std::vector<KeysAndValues>& parts) {
 class TorchSequence : public Sequence {
  public:
   TorchSequence(const void* owner, std::vector<KeysAndValues> empty, int capacity)
-      : owner_(owner), layers_(std::move(empty)), capacity_(capacity) {}
+      : Sequence(owner), layers_(std::move(empty)), capacity_(capacity) {}
 
   int length() const override { return static_cast<int>(layers_[0].keys.size(0)); }
+  int capacity() const override { return capacity_; }
   void truncate(int length) override {
     if (length < 0 || length > this->length())
       fail("a sequence of {} tokens cannot be truncated to {}", this->length(), length);
@@ -49,12 +52,9 @@ class TorchSequence : public Sequence {
   }
   void trim() override { capacity_ = length(); }
 
-  const void* owner() const { return owner_; }
-  int capacity() const { return capacity_; }
   KeysAndValues& layer(size_t i) { return layers_[i]; }
 
  private:
-  const void* owner_;
   std::vector<KeysAndValues> layers_;
   int capacity_;
 };
@@ -89,68 +89,34 @@ class TorchModel : public Model {
     return std::make_unique<TorchSequence>(this, empty, capacity);
   }
 
-  Logits forward(std::span<const Segment> segments) override {
+  std::span<const Chosen> forward(std::span<const Segment> segments) override {
     const torch::NoGradGuard guard;
-    for (size_t i = 0; i < segments.size(); ++i) check(segments, i);
+    plan_.plan(segments, this, config_);
     std::vector<std::vector<KeysAndValues>> own(segments.size());  // [segment][layer], for children
     std::vector<Tensor> logits = {torch::empty({0, config_.text.vocab_size}, device_)};
     for (size_t i = 0; i < segments.size(); ++i) {
       const int parent = segments[i].parent;
       const Tensor hidden =
           run(segments[i], parent < 0 ? nullptr : &own[static_cast<size_t>(parent)], own[i]);
-      const auto& rows = segments[i].logit_rows;
-      if (rows.empty()) continue;
-      const Tensor index = torch::tensor(std::vector<int64_t>(rows.begin(), rows.end())).to(device_);
-      logits.push_back(network_->logits(hidden.index_select(0, index)));
+      if (segments[i].wanted.empty()) continue;
+      std::vector<int64_t> rows;
+      for (const Wanted& wanted : segments[i].wanted) rows.push_back(wanted.row);
+      logits.push_back(network_->logits(hidden.index_select(0, torch::tensor(rows).to(device_))));
     }
     for (size_t i = 0; i < segments.size(); ++i)
       if (segments[i].keep) commit(segments[i], own[i]);
     logits_ = torch::cat(logits).cpu().contiguous();
-    return {{logits_.const_data_ptr<float>(), static_cast<size_t>(logits_.numel())},
-            static_cast<int>(logits_.size(0)),
-            config_.text.vocab_size};
+    const auto vocab = static_cast<size_t>(config_.text.vocab_size);
+    const std::span values(logits_.const_data_ptr<float>(), static_cast<size_t>(logits_.numel()));
+    chosen_.clear();
+    for (size_t i = 0; i < plan_.wanted.size(); ++i)
+      chosen_.push_back(choose(values.subspan(i * vocab, vocab), plan_.wanted[i]));
+    return chosen_;
   }
 
  private:
-  TorchSequence& sequence_of(const Segment& segment) const {
-    auto* sequence = dynamic_cast<TorchSequence*>(segment.sequence);
-    if (!sequence || sequence->owner() != this) fail("a segment belongs to no sequence of this model");
-    return *sequence;
-  }
-
-  void check(std::span<const Segment> segments, size_t index) const {
-    const Segment& segment = segments[index];
-    const TorchSequence& sequence = sequence_of(segment);
-    const int count = static_cast<int>(segment.tokens.size());
-    if (count == 0 || segment.positions.size() != segment.tokens.size())
-      fail("segment {}: {} tokens with {} positions", index, count, segment.positions.size());
-    for (const TokenId token : segment.tokens)
-      if (token < 0 || token >= config_.text.vocab_size)
-        fail("segment {}: token {} lies outside the vocabulary of {}", index, token, config_.text.vocab_size);
-    for (size_t i = 0; i < segment.logit_rows.size(); ++i)
-      if (segment.logit_rows[i] < 0 || segment.logit_rows[i] >= count ||
-          (i > 0 && segment.logit_rows[i] <= segment.logit_rows[i - 1]))
-        fail("segment {}: logit rows must ascend inside its {} tokens", index, count);
-    if (segment.context < 0 || segment.context > sequence.length())
-      fail("segment {} sees {} committed tokens of a sequence of {}", index, segment.context,
-           sequence.length());
-    const bool has_parent = segment.parent >= 0;
-    if (has_parent && (static_cast<size_t>(segment.parent) >= index ||
-                       segments[static_cast<size_t>(segment.parent)].sequence != segment.sequence))
-      fail("segment {}: its parent must be an earlier segment of the same sequence", index);
-    const int parent_size =
-        has_parent ? static_cast<int>(segments[static_cast<size_t>(segment.parent)].tokens.size()) : 0;
-    if (segment.parent_tokens < 0 || segment.parent_tokens > parent_size)
-      fail("segment {} sees {} tokens of a parent of {}", index, segment.parent_tokens, parent_size);
-    if (!segment.keep) return;
-    if (segment.context != sequence.length() || has_parent || segment.visibility != Visibility::causal)
-      fail("segment {} cannot be kept: it must be causal, without parent, and continue its sequence", index);
-    if (count > sequence.capacity() - segment.context)
-      fail("the sequence is full: {} more tokens for {} in a capacity of {}", count, segment.context,
-           sequence.capacity());
-    for (size_t i = 0; i < index; ++i)
-      if (segments[i].keep && segments[i].sequence == segment.sequence)
-        fail("segments {} and {} cannot both be kept by one sequence", i, index);
+  static TorchSequence& sequence_of(const Segment& segment) {
+    return static_cast<TorchSequence&>(*segment.sequence);  // ours: the plan has checked
   }
 
   // f32 [tokens, hidden]
@@ -163,9 +129,6 @@ class TorchModel : public Model {
     Tensor x = network_->text()->embed(torch::tensor(tokens).to(device_));
     if (segment.features.empty()) return x;
     const int64_t hidden = config_.text.hidden_size, count = static_cast<int64_t>(pads.size());
-    if (static_cast<int64_t>(segment.features.size()) != count * hidden)
-      fail("{} image tokens expect {} feature values but got {}", count, count * hidden,
-           segment.features.size());
     const Tensor features = torch::from_blob(const_cast<float*>(segment.features.data()), {count, hidden});
     return x.index_copy(0, torch::tensor(pads).to(device_), features.to(device_));
   }
@@ -229,7 +192,9 @@ class TorchModel : public Model {
   ModelConfig config_;
   torch::Device device_;
   Network network_;
+  PassPlan plan_;
   Tensor logits_;
+  std::vector<Chosen> chosen_;  // views logits_
 };
 
 }  // namespace

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <functional>
 #include <vector>
 
 #include "core/random.h"
 #include "decode/decoder.h"
+#include "model/choose.h"
 
 namespace dvlm {
 
@@ -27,14 +29,15 @@ class FakeModel : public Model {
 
   struct Kv : Sequence {
     std::vector<TokenId> tokens;
-    int capacity = 0;
+    int room = 0;
     int length() const override { return static_cast<int>(tokens.size()); }
+    int capacity() const override { return room; }
     void truncate(int length) override {
       ASSERT_LE(length, static_cast<int>(tokens.size()));
       tokens.resize(length);
     }
     bool reserve(int wanted) override {
-      capacity = std::max(capacity, wanted);
+      room = std::max(room, wanted);
       return true;
     }
     std::unique_ptr<Sequence> fork(int length) const override {
@@ -42,20 +45,20 @@ class FakeModel : public Model {
       copy->truncate(length);
       return copy;
     }
-    void trim() override { capacity = length(); }
+    void trim() override { room = length(); }
   };
 
   const ModelConfig& config() const override { return config_; }
   ImageFeatures encode_image(const Patches&) override { return {}; }
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
     auto kv = std::make_unique<Kv>();
-    kv->capacity = capacity;
+    kv->room = capacity;
     return kv;
   }
 
-  Logits forward(std::span<const Segment> segments) override {
-    values_.clear();
-    int rows = 0;
+  std::span<const Chosen> forward(std::span<const Segment> segments) override {
+    rows_.clear();
+    chosen_.clear();
     for (const Segment& segment : segments) {
       check(segment, segments);
       auto& kv = dynamic_cast<Kv&>(*segment.sequence);
@@ -65,18 +68,19 @@ class FakeModel : public Model {
             static_cast<size_t>(segment.parent_tokens));
         prefix.insert(prefix.end(), parent.begin(), parent.end());
       }
-      for (const int row : segment.logit_rows) {
+      for (const Wanted& wanted : segment.wanted) {
+        const int row = wanted.row;
         auto visible = prefix;
         const bool causal = segment.visibility == Visibility::causal;
         if (causal) visible.insert(visible.end(), segment.tokens.begin(), segment.tokens.begin() + row + 1);
-        const Row logits = causal ? next_(visible) : draft_(prefix, segment.tokens, row);
-        values_.insert(values_.end(), logits.begin(), logits.end());
-        ++rows;
+        rows_.push_back(causal ? next_(visible) : draft_(prefix, segment.tokens, row));
+        EXPECT_EQ(std::ssize(rows_.back()), vocab_);
+        chosen_.push_back(choose(rows_.back(), wanted));
       }
       if (segment.keep) kv.tokens.insert(kv.tokens.end(), segment.tokens.begin(), segment.tokens.end());
     }
     ++passes;
-    return {values_, rows, vocab_};
+    return chosen_;
   }
 
   int passes = 0;
@@ -101,10 +105,10 @@ class FakeModel : public Model {
     } else {
       ASSERT_EQ(segment.context, kv.length());
     }
-    if (kv.capacity > 0) {
-      ASSERT_LE(segment.context + segment.parent_tokens + size, kv.capacity);
+    if (kv.room > 0) {
+      ASSERT_LE(segment.context + segment.parent_tokens + size, kv.room);
     }
-    for (const int row : segment.logit_rows) ASSERT_TRUE(row >= 0 && row < size);
+    for (const Wanted& wanted : segment.wanted) ASSERT_TRUE(wanted.row >= 0 && wanted.row < size);
     for (int i = 0; i < size; ++i) {
       const int index = segment.context + segment.parent_tokens + i;
       if (index < prompt_tokens) continue;
@@ -118,7 +122,8 @@ class FakeModel : public Model {
   Draft draft_;
   int vocab_;
   ModelConfig config_;
-  std::vector<float> values_;
+  std::deque<Row> rows_;
+  std::vector<Chosen> chosen_;
 };
 
 inline uint64_t hash(std::span<const TokenId> tokens, uint64_t salt) {
@@ -172,7 +177,7 @@ inline Prompt make_prompt(std::vector<TokenId> tokens, std::vector<TokenId> stop
 struct Decoded {
   std::vector<TokenId> tokens;
   std::vector<int> emitted_per_pass;
-  std::vector<TokenChance> chances;
+  std::vector<TokenLogprob> logprobs;
   std::vector<PassRecord> records;
   FinishReason finish = FinishReason::none;
   DecodeStats stats;
@@ -185,7 +190,7 @@ inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& o
   while (decoder->finished() == FinishReason::none) {
     const auto emitted = decoder->take(model.forward(decoder->next()));
     result.tokens.insert(result.tokens.end(), emitted.begin(), emitted.end());
-    result.chances.insert(result.chances.end(), decoder->chances().begin(), decoder->chances().end());
+    result.logprobs.insert(result.logprobs.end(), decoder->logprobs().begin(), decoder->logprobs().end());
     result.records.push_back(decoder->record());
     result.emitted_per_pass.push_back(static_cast<int>(emitted.size()));
   }

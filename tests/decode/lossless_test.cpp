@@ -3,11 +3,11 @@
 
 #include <set>
 
-#include "core/thread_pool.h"
 #include "decode/shared_pass.h"
 #include "fake_model.h"
-#include "model/native.h"
+#include "native/native.h"
 #include "random_model.h"
+#include "rows.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -73,7 +73,6 @@ Prompt prompt_of(uint64_t seed, Model& model) {
 class Lossless : public testing::TestWithParam<Precision> {};
 
 TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
-  ThreadPool one(1), two(2);
   std::set<int> sizes;
   int compared = 0, accepted = 0, rounds = 0, distinct = 0, fused_accepted = 0, left_out = 0;
   for (uint64_t seed = 0; seed < kModels; ++seed) {
@@ -81,9 +80,9 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
     const ModelConfig config = config_of(seed);
     make_random_model(config, seed, folder.path(), seed % 2 ? DType::bf16 : DType::f32);
     const Checkpoint checkpoint(folder.path());
-    const auto single = load_native(checkpoint, one, {.precision = GetParam()});
+    const auto single = load_native(checkpoint, {.precision = GetParam(), .threads = 1});
     const DraftPrecision draft = seed / 2 % 2 ? DraftPrecision::int8 : DraftPrecision::int4;
-    const auto pair = load_native(checkpoint, two, {.precision = GetParam(), .draft = draft});
+    const auto pair = load_native(checkpoint, {.precision = GetParam(), .threads = 2, .draft = draft});
     const Prompt prompt = prompt_of(seed, *single);
     for (const SamplingOptions& sampling :
          {SamplingOptions{}, SamplingOptions{1.0, 0, 0.95, seed}, SamplingOptions{3.0, 8, 1.0, seed + 100}}) {
@@ -104,7 +103,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
           ASSERT_EQ(got.tokens, expected.tokens)
               << "model " << seed << ", block " << block << ", T " << sampling.temperature;
           ASSERT_EQ(got.finish, expected.finish);
-          ASSERT_EQ(got.chances, expected.chances) << "probabilities too, to the bit";
+          ASSERT_EQ(got.logprobs, expected.logprobs) << "probabilities too, to the bit";
           ++compared;
           accepted += got.stats.tokens - 1 - got.stats.rounds;
           rounds += got.stats.rounds;
@@ -114,7 +113,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
         trimmed.draft_p_min = GetParam() == Precision::f32 ? 0.02 : 0.2;
         const Decoded got = decode(*model, prompt, trimmed);
         ASSERT_EQ(got.tokens, expected.tokens) << "p min, model " << seed << ", T " << sampling.temperature;
-        ASSERT_EQ(got.chances, expected.chances);
+        ASSERT_EQ(got.logprobs, expected.logprobs);
         left_out += 16 * got.stats.rounds - got.stats.verified;
         DecodeOptions fused = options;
         fused.kind = DecoderKind::fused;
@@ -156,11 +155,11 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
 // Several requests, each with a decoder of its own, in one pass: drafts of one beside verification of
 // another.
 TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {
-  ThreadPool pool(2);
   const TemporaryFolder folder;
   const ModelConfig config = config_of(7);
   const Checkpoint checkpoint(make_random_model(config, 7, folder.path(), DType::bf16));
-  const auto model = load_native(checkpoint, pool, {.precision = GetParam(), .draft = DraftPrecision::int4});
+  const auto model =
+      load_native(checkpoint, {.precision = GetParam(), .threads = 2, .draft = DraftPrecision::int4});
   std::vector<Prompt> prompts;
   for (uint64_t seed = 0; seed < 5; ++seed) {
     Prompt prompt = prompt_of(seed, *model);
@@ -193,9 +192,9 @@ TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {
     }
     if (parts.empty()) break;
     shared += parts.size() > 1;
-    const Logits logits = model->forward(pass.segments());
+    const auto chosen = model->forward(pass.segments());
     for (size_t k = 0; k < parts.size(); ++k) {
-      const auto emitted = decoders[parts[k]]->take(pass.rows_of(k, logits));
+      const auto emitted = decoders[parts[k]]->take(pass.rows_of(k, chosen));
       got[parts[k]].insert(got[parts[k]].end(), emitted.begin(), emitted.end());
     }
   }
@@ -206,11 +205,10 @@ TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {
 // After any decoder the sequence holds what a causal pass over the text would have written: the next turn's
 // logits have the same bits.
 TEST_P(Lossless, EveryDecoderLeavesTheKvOfACausalPass) {
-  ThreadPool pool(1);
   const TemporaryFolder folder;
   const ModelConfig config = config_of(5);
   const Checkpoint checkpoint(make_random_model(config, 5, folder.path()));
-  const auto model = load_native(checkpoint, pool, {.precision = GetParam()});
+  const auto model = load_native(checkpoint, {.precision = GetParam(), .threads = 1});
   Prompt prompt = prompt_of(5, *model);
   prompt.stop_tokens.clear();
   for (const auto kind :
@@ -233,8 +231,10 @@ TEST_P(Lossless, EveryDecoderLeavesTheKvOfACausalPass) {
             {i + prompt.rope.delta, i + prompt.rope.delta, i + prompt.rope.delta});
       if (length > 0) longer.features.clear(), longer.pads.clear();  // the picture is held
       const auto decoder = make_decoder(longer, held, options);
-      const Logits logits = model->forward(decoder->next());
-      return std::vector<float>(logits.values.begin(), logits.values.end());
+      Segment segment = decoder->next()[0];
+      const Wanted last{.row = segment.wanted[0].row, .choice = Choice::logits};
+      segment.wanted = {&last, 1};
+      return logits_of(model->forward({&segment, 1}));
     };
     const auto fresh = model->new_sequence(200);
     EXPECT_EQ(next_turn(*sequence, sequence->length()), next_turn(*fresh, 0));

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "decode/sampling.h"
 #include "scripted.h"
 
 namespace dvlm {
@@ -180,8 +179,8 @@ TEST(Decoder, PrefillsOnlyWhatTheSequenceDoesNotHold) {
   EXPECT_EQ(segments[0].positions[0], (Position{2, 2, 2}));
   EXPECT_EQ(segments[0].context, 2);
   EXPECT_TRUE(segments[0].keep);
-  ASSERT_EQ(segments[0].logit_rows.size(), 1u);
-  EXPECT_EQ(segments[0].logit_rows[0], 3);
+  ASSERT_EQ(segments[0].wanted.size(), 1u);
+  EXPECT_EQ(segments[0].wanted[0].row, 3);
 }
 
 TEST(Decoder, PrefillsInPieces) {
@@ -199,7 +198,7 @@ TEST(Decoder, PrefillsInPieces) {
     sizes.push_back(segments[0].tokens.size());
     features.emplace_back(segments[0].features.begin(), segments[0].features.end());
     const bool last = sizes.size() == 4;
-    EXPECT_EQ(segments[0].logit_rows.size(), last ? 1u : 0u);
+    EXPECT_EQ(segments[0].wanted.size(), last ? 1u : 0u);
     EXPECT_EQ(decoder->take(model.forward(segments)).size(), last ? 1u : 0u);
     EXPECT_EQ(decoder->record().kind, PassKind::prefill);
   }

@@ -31,8 +31,8 @@ ContentPart picture(const std::string& source) {
 
 Request question(int max_tokens = 24) {
   Request request;
-  request.memory["red"] = scene(84, 112, 1);
-  request.memory["blue"] = scene(84, 112, 2);
+  request.images_in_memory["red"] = scene(84, 112, 1);
+  request.images_in_memory["blue"] = scene(84, 112, 2);
   request.conversation = {{"user", {picture("red"), text("Where is the hammer?")}}};
   request.decode.kind = DecoderKind::autoregressive;
   request.min_pixels = 3136;
@@ -57,7 +57,7 @@ class EngineTest : public testing::Test {
     return folder;
   }
   static EngineOptions options() {
-    return {.model = folder().path(), .precision = Precision::f32, .threads = 1};
+    return {.model = folder().path(), .load = {.precision = Precision::f32, .threads = 1}};
   }
   Engine engine_{options()};
 };
@@ -117,7 +117,7 @@ TEST_F(EngineTest, ScoresEveryTokenOfAPromptAsTheAnswerIsChosen) {
   ids.input_ids.assign(120, 7);
   ids.input_ids.insert(ids.input_ids.end(), tokens.begin(), tokens.end());
   ids.conversation = request.conversation;
-  ids.memory = request.memory;
+  ids.images_in_memory = request.images_in_memory;
   ids.min_pixels = request.min_pixels;
   TokenId last = -1;
   engine_.score(ids, [&](size_t, std::span<const float> logits) {
@@ -183,7 +183,7 @@ TEST_F(EngineTest, StopsAtTheCheckpointsStopTokenAndDoesNotPrintIt) {
   const TokenId stop = tokens[6];
   const auto end = std::find(tokens.begin(), tokens.end(), stop) + 1;
   const RandomFolder stopping({stop});
-  Engine engine({.model = stopping.path(), .precision = Precision::f32, .threads = 1});
+  Engine engine({.model = stopping.path(), .load = {.precision = Precision::f32, .threads = 1}});
   for (const auto kind : {DecoderKind::autoregressive, DecoderKind::speculative}) {
     request.decode.kind = kind;
     const Answer answer = engine.generate(request);
@@ -231,7 +231,7 @@ TEST_F(EngineTest, RefusesWhatItCannotAnswerAndStaysUsable) {
   EXPECT_MENTIONS(message, "512 positions");
   EXPECT_MENTIONS(message, "tokens (12 of them pictures)");
   message = error([](Request& r) {
-    r.memory["red"] = scene(1000, 1000, 3);
+    r.images_in_memory["red"] = scene(1000, 1000, 3);
     r.min_pixels = 600 * 784;
   });
   EXPECT_MENTIONS(message, "512 positions");
@@ -265,7 +265,7 @@ TEST(EngineWithoutMask, OffersAutoregressiveDecodingOnly) {
       content.replace(at, 8, "|<OTHER>|");
     write_file(folder.path() / name, content);
   }
-  Engine engine({.model = folder.path(), .precision = Precision::f32, .threads = 1});
+  Engine engine({.model = folder.path(), .load = {.precision = Precision::f32, .threads = 1}});
   Request request = question(3);
   EXPECT_EQ(engine.generate(request).tokens.size(), 3u);
   for (const auto kind : {DecoderKind::masked_diffusion, DecoderKind::speculative}) {
@@ -277,8 +277,8 @@ TEST(EngineWithoutMask, OffersAutoregressiveDecodingOnly) {
 TEST(EngineMemory, NamesTheRemedyWhenTheBudgetIsTooSmall) {
   const RandomFolder folder;
   const auto options = [&](size_t limit) {
-    return EngineOptions{
-        .model = folder.path(), .precision = Precision::f32, .threads = 1, .memory_limit = limit};
+    return EngineOptions{.model = folder.path(),
+                         .load = {.precision = Precision::f32, .threads = 1, .memory_limit = limit}};
   };
   const auto load_error = [&](size_t limit) { return message_of([&] { Engine engine(options(limit)); }); };
   EXPECT_MENTIONS(load_error(1000), "memory");

@@ -38,7 +38,7 @@ Request picture_question(int grey, const std::string& words) {
   Request request = question(words);
   Image image{112, 84, std::vector<uint8_t>(112 * 84 * 3, static_cast<uint8_t>(grey))};
   for (size_t i = 0; i < image.pixels.size(); i += 7) image.pixels[i] ^= 0x55;
-  request.memory["picture"] = std::move(image);
+  request.images_in_memory["picture"] = std::move(image);
   request.conversation[0].content.insert(request.conversation[0].content.begin(), picture("picture"));
   request.min_pixels = 3136;
   return request;
@@ -64,25 +64,26 @@ std::vector<Request> mixture() {
 struct Received {
   AnswerPart whole;
   std::string error;
-  bool ours = false;
+  bool server_fault = false;
   Answer answer;
 };
 
-Received receive(Ticket& ticket) {
+Received receive(RequestHandle& handle) {
   Received received;
   const auto start = std::chrono::steady_clock::now();
   for (;;) {
-    Ticket::News news = ticket.wait(100ms);
-    received.whole.text += news.text;
-    received.whole.logprobs.insert(received.whole.logprobs.end(), news.logprobs.begin(), news.logprobs.end());
-    received.whole.passes.insert(received.whole.passes.end(), news.passes.begin(), news.passes.end());
-    if (!news.done) {
+    RequestHandle::Update update = handle.wait(100ms);
+    received.whole.text += update.text;
+    received.whole.logprobs.insert(received.whole.logprobs.end(), update.logprobs.begin(),
+                                   update.logprobs.end());
+    received.whole.passes.insert(received.whole.passes.end(), update.passes.begin(), update.passes.end());
+    if (!update.done) {
       if (std::chrono::steady_clock::now() - start > 60s) throw std::runtime_error("no answer in a minute");
       continue;
     }
-    received.error = news.error;
-    received.ours = news.ours;
-    if (news.error.empty()) received.answer = ticket.answer();
+    received.error = update.error;
+    received.server_fault = update.server_fault;
+    if (update.error.empty()) received.answer = handle.answer();
     return received;
   }
 }
@@ -93,12 +94,10 @@ class Scheduled : public testing::Test {
     static RandomFolder folder;
     return folder;
   }
-  static EngineOptions options(size_t key_memory = 0, size_t prefixes = 32) {
+  static EngineOptions options(size_t kv_limit = 0, size_t prefixes = 32) {
     return {.model = folder().path(),
-            .precision = Precision::f32,
-            .threads = 1,
-            .key_memory = key_memory,
-            .prefixes = prefixes};
+            .load = {.precision = Precision::f32, .threads = 1, .kv_limit = kv_limit},
+            .max_cached_prefixes = prefixes};
   }
   // The answer of an engine that has never heard of anybody else.
   static Answer alone(const Request& request) {
@@ -113,11 +112,11 @@ TEST_F(Scheduled, neighbours_change_no_text) {
   for (const int prefill_rows : {5, 64}) {
     Engine engine(options());
     Scheduler scheduler(engine, {.max_batch = 6, .prefill_rows = prefill_rows, .prefill_rows_alone = 19});
-    std::vector<std::shared_ptr<Ticket>> tickets;
-    tickets.reserve(requests.size());
-    for (const Request& request : requests) tickets.push_back(scheduler.submit(request));
+    std::vector<std::shared_ptr<RequestHandle>> handles;
+    handles.reserve(requests.size());
+    for (const Request& request : requests) handles.push_back(scheduler.submit(request));
     for (size_t i = 0; i < requests.size(); ++i) {
-      const Received got = receive(*tickets[i]);
+      const Received got = receive(*handles[i]);
       EXPECT_EQ(got.error, "");
       const Answer expected = alone(requests[i]);
       EXPECT_EQ(got.answer.tokens, expected.tokens) << "request " << i;
@@ -132,7 +131,7 @@ TEST_F(Scheduled, neighbours_change_no_text) {
     EXPECT_EQ(totals.failed + totals.cancelled + totals.refused + totals.waiting, 0u);
     uint64_t passes = 0;
     for (size_t i = 0; i < requests.size(); ++i)
-      passes += static_cast<uint64_t>(tickets[i]->answer().stats.nfe);
+      passes += static_cast<uint64_t>(handles[i]->answer().stats.nfe);
     EXPECT_LT(totals.core.passes, passes) << "passes must have been shared";
   }
 }
@@ -176,23 +175,23 @@ TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
   {
     Engine engine(options());
     const auto sequence = engine.model().new_sequence(1);
-    page = engine.model().key_memory().used;
+    page = engine.model().kv_memory().used;
   }
   Engine engine(options(5 * page));
   Scheduler scheduler(engine, {.max_batch = 8});
   std::vector<Request> requests;
-  std::vector<std::shared_ptr<Ticket>> tickets;
+  std::vector<std::shared_ptr<RequestHandle>> handles;
   for (int i = 0; i < 12; ++i) {
     requests.push_back(question("Question " + std::to_string(i * 7919) + "?", 100));  // two or three pages
-    tickets.push_back(scheduler.submit(requests.back()));
+    handles.push_back(scheduler.submit(requests.back()));
   }
   const auto impossible = scheduler.submit(question("What about this one?", 400));
-  for (size_t i = 0; i < tickets.size(); ++i)
-    EXPECT_EQ(receive(*tickets[i]).answer.tokens, alone(requests[i]).tokens) << i;
+  for (size_t i = 0; i < handles.size(); ++i)
+    EXPECT_EQ(receive(*handles[i]).answer.tokens, alone(requests[i]).tokens) << i;
   const Received refused = receive(*impossible);
   EXPECT_THAT(refused.error, testing::HasSubstr("keys and values need"));
   EXPECT_THAT(refused.error, testing::HasSubstr("max-tokens"));
-  EXPECT_FALSE(refused.ours);
+  EXPECT_FALSE(refused.server_fault);
   EXPECT_LE(scheduler.totals().core.keys.used, 5 * page);
   EXPECT_EQ(receive(*scheduler.submit(requests[0])).error, "");
 }
@@ -202,19 +201,19 @@ TEST_F(Scheduled, cancelling_frees_at_any_point) {
   Scheduler scheduler(engine, {.max_batch = 2});
   bool midway = false;
   for (int tries = 0; tries < 50 && !midway; ++tries) {  // one may have been written before it is cancelled
-    std::vector<std::shared_ptr<Ticket>> tickets;
+    std::vector<std::shared_ptr<RequestHandle>> handles;
     for (int i = 0; i < 6; ++i) {
       Request request = picture_question(i, "Tell me everything about it.");
       request.decode.max_tokens = 300;
-      tickets.push_back(scheduler.submit(request));
+      handles.push_back(scheduler.submit(request));
     }
-    tickets[5]->cancel();  // while it waits
-    EXPECT_THAT(receive(*tickets[5]).error, testing::HasSubstr("given up"));
-    while (tickets[0]->wait(10ms).text.empty()) {
+    handles[5]->cancel();  // while it waits
+    EXPECT_THAT(receive(*handles[5]).error, testing::HasSubstr("given up"));
+    while (handles[0]->wait(10ms).text.empty()) {
     }
-    for (const auto& ticket : tickets) ticket->cancel();
-    midway = receive(*tickets[0]).answer.finish == FinishReason::cancelled;
-    for (const auto& ticket : tickets) receive(*ticket);
+    for (const auto& handle : handles) handle->cancel();
+    midway = receive(*handles[0]).answer.finish == FinishReason::cancelled;
+    for (const auto& handle : handles) receive(*handle);
   }
   EXPECT_TRUE(midway);
   EXPECT_EQ(receive(*scheduler.submit(question("Still there?"))).error, "");
@@ -227,15 +226,15 @@ TEST_F(Scheduled, cancelling_frees_at_any_point) {
 TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
   Engine engine(options());
   Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 2});
-  std::vector<std::shared_ptr<Ticket>> tickets;
+  std::vector<std::shared_ptr<RequestHandle>> handles;
   size_t refused = 0;
   for (int i = 0; i < 10; ++i) {
-    tickets.push_back(scheduler.submit(question("How long?", 200)));
-    if (!tickets.back()) tickets.pop_back(), ++refused;
+    handles.push_back(scheduler.submit(question("How long?", 200)));
+    if (!handles.back()) handles.pop_back(), ++refused;
   }
   EXPECT_GE(refused, 6u);
   EXPECT_EQ(scheduler.totals().refused, refused);
-  for (const auto& ticket : tickets) EXPECT_EQ(receive(*ticket).error, "");
+  for (const auto& handle : handles) EXPECT_EQ(receive(*handle).error, "");
 
   Request missing = question("Where?");
   missing.conversation[0].content.push_back(picture("/nowhere.png"));
@@ -251,7 +250,7 @@ TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
 TEST_F(Scheduled, who_is_given_up_leaves_the_queue_at_once) {
   Engine engine(options());
   Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 1});
-  std::vector<std::shared_ptr<Ticket>> given_up;
+  std::vector<std::shared_ptr<RequestHandle>> given_up;
   for (int i = 0; i < 50; ++i) {  // many to a pass
     given_up.push_back(scheduler.submit(question("How long?", 200)));
     ASSERT_TRUE(given_up.back()) << "request " << i << " found the queue full";
@@ -260,19 +259,19 @@ TEST_F(Scheduled, who_is_given_up_leaves_the_queue_at_once) {
   const auto last = scheduler.submit(question("Still there?"));
   ASSERT_TRUE(last);
   EXPECT_EQ(receive(*last).error, "");
-  for (const auto& ticket : given_up) receive(*ticket);
+  for (const auto& handle : given_up) receive(*handle);
 }
 
 TEST_F(Scheduled, its_end_ends_everybody) {
-  std::vector<std::shared_ptr<Ticket>> tickets;
+  std::vector<std::shared_ptr<RequestHandle>> handles;
   {
     Engine engine(options());
     Scheduler scheduler(engine, {.max_batch = 2});
-    for (int i = 0; i < 5; ++i) tickets.push_back(scheduler.submit(question("For ever?", 400)));
-    while (tickets[0]->wait(10ms).text.empty()) {
+    for (int i = 0; i < 5; ++i) handles.push_back(scheduler.submit(question("For ever?", 400)));
+    while (handles[0]->wait(10ms).text.empty()) {
     }
   }
-  for (const auto& ticket : tickets) EXPECT_TRUE(ticket->wait(0ms).done);
+  for (const auto& handle : handles) EXPECT_TRUE(handle->wait(0ms).done);
 }
 
 TEST_F(Scheduled, stop_strings_end_where_autoregression_would) {

@@ -26,7 +26,7 @@ Request question(size_t i) {
 class Answers : public testing::Test {
  protected:
   const RandomFolder folder_;
-  Engine engine_{{.model = folder_.path(), .precision = Precision::f32, .threads = 1}};
+  Engine engine_{{.model = folder_.path(), .load = {.precision = Precision::f32, .threads = 1}}};
 
   std::vector<std::vector<TokenId>> tokens(int parallel) {
     std::vector<std::vector<TokenId>> out;

@@ -24,7 +24,7 @@ std::vector<float> random_values(size_t count, uint64_t seed) {
 struct Stored {
   std::vector<std::vector<std::byte>> pages;
   std::vector<std::byte*> table;
-  KeyBlocks blocks;
+  KvBlocks blocks;
 };
 
 // Tokens with random keys and values, and rows of queries over them.
@@ -42,9 +42,7 @@ struct Scene {
         queries(random_values(size_t(rows) * size_t(s.heads * s.head_dim), 3)) {}
 
   // Kernels with bf16 dot products round queries and softmax weights as well.
-  bool rounds_queries() const {
-    return shape.format == KeyFormat::bf16 && dot_products() != DotProducts::none;
-  }
+  bool rounds_queries() const { return shape.format == KvType::bf16 && dot_products() != DotProducts::none; }
 
   const float* key(int token, int head) const {
     return keys.data() + (token * shape.kv_heads + head) * shape.head_dim;
@@ -63,18 +61,17 @@ struct Scene {
     for (auto& page : out.pages) out.table.push_back(page.data());
     out.blocks = {.pages = out.table.data(), .offset = 0, .head_stride = stride, .page_blocks = page_blocks};
     for (int h = 0; h < shape.kv_heads; ++h)
-      for (int t = first; t < last; ++t)
-        store_key_value(shape, out.blocks, h, t - base, key(t, h), value(t, h));
+      for (int t = first; t < last; ++t) store_kv_row(shape, out.blocks, h, t - base, key(t, h), value(t, h));
     return out;
   }
 
   // Rows [first, first + count) with everything in one place, or with all but whole blocks of `context`
   // elsewhere, in small pages.
   std::vector<float> run(int first, int count, int visible, int step, int context, ThreadPool& pool) const {
-    const int width = shape.heads * shape.head_dim, split = context / kKeys;
+    const int width = shape.heads * shape.head_dim, split = context / kKvBlock;
     std::vector<float> q(queries.begin() + first * width, queries.begin() + (first + count) * width);
     const Stored cache = stored(0, context, 0, 2),
-                 own = stored(split * kKeys, tokens, split * kKeys, 1 << 20);
+                 own = stored(split * kKvBlock, tokens, split * kKvBlock, 1 << 20);
     const AttentionSegment segment{.rows = {q.data(), size_t(width), count},
                                    .cache = cache.blocks,
                                    .cache_blocks = split,
@@ -98,8 +95,8 @@ struct Scene {
         for (int t = 0; t < visible + r * step; ++t) {
           for (int d = 0; d < shape.head_dim; ++d) {
             const float a = key(t, h / shape.group())[d], b = value(t, h / shape.group())[d];
-            k.push_back(shape.format == KeyFormat::bf16 ? round_to_bf16(a) : a);
-            v.push_back(use(shape.format == KeyFormat::bf16 ? round_to_bf16(b) : b));
+            k.push_back(shape.format == KvType::bf16 ? round_to_bf16(a) : a);
+            v.push_back(use(shape.format == KvType::bf16 ? round_to_bf16(b) : b));
           }
         }
         const size_t at = size_t(r * shape.heads + h) * size_t(shape.head_dim), n = size_t(shape.head_dim);
@@ -110,10 +107,9 @@ struct Scene {
   }
 };
 
-const HeadShape kShapes[] = {{4, 2, 12, KeyFormat::f32},  {8, 1, 8, KeyFormat::bf16},
-                             {3, 3, 80, KeyFormat::f32},  {16, 2, 128, KeyFormat::bf16},
-                             {6, 2, 20, KeyFormat::bf16}, {2, 1, 256, KeyFormat::f32},
-                             {40, 1, 16, KeyFormat::f32}};
+const HeadShape kShapes[] = {{4, 2, 12, KvType::f32},    {8, 1, 8, KvType::bf16},  {3, 3, 80, KvType::f32},
+                             {16, 2, 128, KvType::bf16}, {6, 2, 20, KvType::bf16}, {2, 1, 256, KvType::f32},
+                             {40, 1, 16, KvType::f32}};
 
 class Attention : public testing::TestWithParam<std::string> {
  protected:
@@ -171,8 +167,8 @@ TEST_P(Attention, copied_keys_are_the_same_keys) {
     const Scene scene(shape, 16, 1);
     const Stored from = scene.stored(0, 16, 0, 1), direct = scene.stored(0, 16, 0, 1);
     std::vector<std::byte> all(shape.block_bytes());
-    copy_keys(shape, from.blocks.block(shape, 0, 0), all.data(), 0, 5);
-    copy_keys(shape, from.blocks.block(shape, 0, 0), all.data(), 5, 11);
+    copy_kv(shape, from.blocks.block(shape, 0, 0), all.data(), 0, 5);
+    copy_kv(shape, from.blocks.block(shape, 0, 0), all.data(), 5, 11);
     const std::byte* expected = direct.blocks.block(shape, 0, 0);
     const auto keys = shape.element() * size_t(16 * shape.head_dim);
     EXPECT_EQ(std::memcmp(all.data(), expected, keys), 0);

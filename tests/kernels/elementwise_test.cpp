@@ -7,6 +7,7 @@
 
 #include "core/random.h"
 #include "kernels/reference.h"
+#include "kernels/vocabulary.h"
 
 namespace dvlm {
 namespace {

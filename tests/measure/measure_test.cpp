@@ -5,7 +5,6 @@
 
 #include "core/error.h"
 #include "core/files.h"
-#include "decode/sampling.h"
 #include "measure/decoding.h"
 #include "measure/passes.h"
 #include "measure/random_checkpoint.h"
@@ -58,7 +57,6 @@ RecordedAnswer answer_with(int tokens, int block, int accepted) {
 }
 
 TEST(Replay, gives_a_random_model_the_recorded_rounds) {
-  ThreadPool pool(1);
   const std::vector<RecordedAnswer> answers = {answer_with(41, 8, 4)};
   const auto timings = time_decoders({.shape = "tiny",
                                       .precisions = {"bf16"},
@@ -67,7 +65,7 @@ TEST(Replay, gives_a_random_model_the_recorded_rounds) {
                                       .prompt = 20,
                                       .branches = 8,
                                       .answers = 1},
-                                     answers, pool);
+                                     answers);
   ASSERT_EQ(timings.size(), 3);
   EXPECT_EQ(timings[0].tokens, 40);
   EXPECT_EQ(timings[0].nfe, 40);
@@ -78,30 +76,26 @@ TEST(Replay, gives_a_random_model_the_recorded_rounds) {
 
 // Models are asked for the odds of what they draft; the text is the recorded one whatever they say.
 TEST(Replay, plants_the_recorded_odds) {
-  ThreadPool pool(1);
   RecordedAnswer answer = answer_with(6, 8, 4);
   for (int p = 1; p < 6; ++p)
     for (int i = 0; i < 7; ++i) answer.accepted_odds[8].push_back(static_cast<int8_t>(40 - 10 * i - p));
-  const auto model = load_native(RandomCheckpoint(shape_named("tiny"), false).checkpoint(), pool,
-                                 {.precision = Precision::bf16});
+  const auto model = load_random(shape_named("tiny"), "bf16", {.threads = 1});
   const auto sequence = model->new_sequence(40);
   ReplayModel replay(*model, 20);
   replay.assign(sequence.get(), answer);
   const Prompt prompt = replay_prompt(20);
   const auto decoder = make_decoder(prompt, *sequence, {.block_size = 8, .mask_token = kReplayMask});
   EXPECT_EQ(decoder->take(replay.forward(decoder->next()))[0], ReplayModel::token(0));
-  const Logits logits = replay.forward(decoder->next());
-  ASSERT_EQ(logits.rows, 7);
-  for (int i = 0; i < logits.rows; ++i) {
-    const TokenId drafted = argmax(logits.row(i));
-    EXPECT_EQ(drafted, ReplayModel::token(i < 4 ? i + 1 : i + 2));
-    const double p = static_cast<double>(probability(logits.row(i), drafted));
+  const auto chosen = replay.forward(decoder->next());
+  ASSERT_EQ(chosen.size(), 7);
+  for (int i = 0; i < std::ssize(chosen); ++i) {
+    EXPECT_EQ(chosen[static_cast<size_t>(i)].token, ReplayModel::token(i < 4 ? i + 1 : i + 2));
+    const double p = static_cast<double>(chosen[static_cast<size_t>(i)].probability);
     EXPECT_NEAR(10 * std::log10(p / (1 - p)), 39 - 10 * i, 0.05);
   }
 }
 
 TEST(Replay, lets_confidence_shorten_verification) {
-  ThreadPool pool(1);
   RecordedAnswer answer = answer_with(41, 8, 3);
   for (int p = 1; p < 41; ++p)
     for (int i = 0; i < 7; ++i) answer.accepted_odds[8].push_back(i < 3 ? 30 : -5);
@@ -112,16 +106,15 @@ TEST(Replay, lets_confidence_shorten_verification) {
                                    .prompt = 20,
                                    .draft_p_min = 0.5,
                                    .answers = 1};
-  const DecodeTiming trimmed = time_decoders(options, {answer}, pool)[0];
+  const DecodeTiming trimmed = time_decoders(options, {answer})[0];
   EXPECT_EQ(trimmed.tokens, 40);
   EXPECT_EQ(trimmed.rounds, 10);
   EXPECT_EQ(trimmed.verified, 40);  // one known and three that are sure
   answer.accepted_odds.clear();
-  EXPECT_GT(time_decoders(options, {answer}, pool)[0].verified, 60) << "without odds all seem certain";
+  EXPECT_GT(time_decoders(options, {answer})[0].verified, 60) << "without odds all seem certain";
 }
 
 TEST(Replay, lets_auto_choose_among_recorded_sizes) {
-  ThreadPool pool(1);
   RecordedAnswer answer = answer_with(200, 8, 7);
   answer.accepted[32] = std::vector<int>(199, 0);
   const auto timings = time_decoders({.shape = "tiny",
@@ -130,7 +123,7 @@ TEST(Replay, lets_auto_choose_among_recorded_sizes) {
                                       .prompt = 10,
                                       .max_tokens = 150,
                                       .answers = 1},
-                                     {answer}, pool);
+                                     {answer});
   ASSERT_EQ(timings.size(), 1);
   EXPECT_EQ(timings[0].tokens, 149);
   int rounds = 0;
@@ -145,13 +138,13 @@ TEST(Replay, records_what_drafts_are_worth) {
   words.text = "Where is the hammer?";
   example.conversation = {{"user", {words}}};
   const std::vector<RecordedAnswer> answers =
-      record_acceptance({.model = folder.path(), .threads = 1}, {example}, {2, 8}, 20);
+      record_acceptance({.model = folder.path(), .load = {.threads = 1}}, {example}, {2, 8}, 20);
   ASSERT_EQ(answers.size(), 1);
   EXPECT_EQ(answers[0].tokens, 20);
   ASSERT_EQ(answers[0].accepted.at(2).size(), 19);
   for (const int right : answers[0].accepted.at(8)) EXPECT_TRUE(right >= 0 && right < 8);
   // The rounds of speculation are those that the recording predicts.
-  Engine engine({.model = folder.path(), .threads = 1});
+  Engine engine({.model = folder.path(), .load = {.threads = 1}});
   Request request;
   request.conversation = example.conversation;
   request.decode.block_size = 8;

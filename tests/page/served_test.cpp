@@ -19,7 +19,7 @@ const std::string kPicture = std::string(DVLM_EXAMPLES) + "/desk.png";
 class ServedPage : public PageTest {
  protected:
   static Engine& engine() {
-    static Engine engine({.model = std::string(DVLM_MODELS) + "/dvlm-tiny", .threads = 2});
+    static Engine engine({.model = std::string(DVLM_MODELS) + "/dvlm-tiny", .load = {.threads = 2}});
     return engine;
   }
   void start(ServerOptions options = {}) {

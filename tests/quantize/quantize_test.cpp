@@ -46,7 +46,7 @@ struct Source {
     for (const char* name : {"q_proj", "k_proj", "v_proj"})
       scale(std::string("self_attn.") + name + ".weight", 64, 1 / kOutlier);
     calibration = {.sources = {write_samples(samples.path())}, .samples = 7, .length = 256};
-    inputs = calibrate({.model = model.path(), .threads = 2}, calibration);
+    inputs = calibrate({.model = model.path(), .load = {.threads = 2}}, calibration);
   }
 
   // Multiplies every `stride`-th value from the sixth on.
@@ -73,7 +73,7 @@ Source& source() {
 }
 
 std::vector<float> logits_of(const fs::path& folder) {
-  Engine engine({.model = folder, .threads = 1});
+  Engine engine({.model = folder, .load = {.threads = 1}});
   std::vector<float> out;
   for (const CalibrationSample& sample : read_samples(source().calibration)) {
     engine.score(request_of(sample, engine.tokenizer(), 256),
@@ -226,8 +226,9 @@ TEST(Quantize, refuses_what_it_cannot_do) {
 TEST(Divergence, is_zero_between_a_model_and_itself_and_small_after_quantizing) {
   const TemporaryFolder out;
   quantize(Checkpoint(source().model.path()), source().inputs, {}, out.path(), source().pool);
-  Engine original({.model = source().model.path(), .threads = 1}),
-      same({.model = source().model.path(), .threads = 1}), quantized({.model = out.path(), .threads = 1});
+  Engine original({.model = source().model.path(), .load = {.threads = 1}}),
+      same({.model = source().model.path(), .load = {.threads = 1}}),
+      quantized({.model = out.path(), .load = {.threads = 1}});
   const auto samples = read_samples(source().calibration);
   const Divergence none = compare(original, same, samples, 256),
                    some = compare(original, quantized, samples, 256);

@@ -98,7 +98,7 @@ TEST_F(Clients, large_heads_are_refused) {
 
 TEST_F(Clients, who_sends_no_request_makes_way_and_too_many_requests_are_turned_away) {
   ServerOptions options;
-  options.most_connections = 4;
+  options.max_connections = 4;
   start(options);
   const auto asked = [&] {
     Raw raw(port_);

@@ -39,7 +39,7 @@ class Formats : public testing::Test {
     asked.request.decode.logprobs = logprobs;
     return format_options({"id-1", "model", 5}, asked, TokenWriter(tokenizer()));
   }
-  static std::vector<TokenChance> chances() {
+  static std::vector<TokenLogprob> logprobs() {
     return {{.token = id_of("The"), .logprob = -0.5F, .top = {{id_of("The"), -0.5F}, {id_of("A"), -1.5F}}},
             {.token = half_character(),
              .logprob = -std::numeric_limits<float>::infinity(),
@@ -49,7 +49,7 @@ class Formats : public testing::Test {
     Answer out;
     out.text = "The";
     out.tokens = {id_of("The"), half_character(), id_of("<|im_end|>")};
-    out.logprobs = chances();
+    out.logprobs = logprobs();
     out.finish = FinishReason::stop;
     out.prompt_tokens = 7;
     out.reused_tokens = 2;
@@ -58,7 +58,7 @@ class Formats : public testing::Test {
 };
 
 TEST_F(Formats, chat_probabilities) {
-  const json content = chat_logprobs(chances(), TokenWriter(tokenizer()))["content"];
+  const json content = chat_logprobs(logprobs(), TokenWriter(tokenizer()))["content"];
   ASSERT_EQ(content.size(), 2);
   EXPECT_EQ(content[0]["token"], "The");
   EXPECT_EQ(content[0]["logprob"], -0.5);
@@ -71,7 +71,7 @@ TEST_F(Formats, chat_probabilities) {
 
 TEST_F(Formats, completion_probabilities) {
   int64_t offset = 10;
-  const json out = completion_logprobs(chances(), TokenWriter(tokenizer()), offset);
+  const json out = completion_logprobs(logprobs(), TokenWriter(tokenizer()), offset);
   EXPECT_EQ(out["tokens"], json({"The", "\xEF\xBF\xBD"}));
   EXPECT_EQ(out["token_logprobs"], json({-0.5, -9999.0}));
   EXPECT_EQ(out["top_logprobs"][0], json({{"The", -0.5}, {"A", -1.5}}));
@@ -101,14 +101,14 @@ TEST_F(Formats, chat_chunks) {
   EXPECT_EQ(format->begin(1)["choices"][0]["index"], 1);
   EXPECT_EQ(format->begin(1)["choices"][0]["delta"]["role"], "assistant");
   EXPECT_TRUE(format->piece(0, {}).is_null());
-  Ticket::News news;
-  news.logprobs = chances();
-  const json silent = format->piece(2, news);
+  RequestHandle::Update update;
+  update.logprobs = logprobs();
+  const json silent = format->piece(2, update);
   EXPECT_EQ(silent["choices"][0]["delta"], json({{"content", ""}})) << "a token may be half a character";
   EXPECT_EQ(silent["choices"][0]["logprobs"]["content"].size(), 2);
-  news = {};
-  news.passes.push_back({.kind = PassKind::verify, .rows = 8, .block = {}, .accepted = 3, .emitted = 3});
-  const json pass = format->piece(0, news);
+  update = {};
+  update.passes.push_back({.kind = PassKind::verify, .rows = 8, .block = {}, .accepted = 3, .emitted = 3});
+  const json pass = format->piece(0, update);
   EXPECT_EQ(pass["choices"][0]["delta"], json::object());
   EXPECT_EQ(pass["dvlm"]["passes"][0]["accepted"], 3);
   EXPECT_EQ(format->end(0, answer())["choices"][0]["finish_reason"], "stop");
@@ -125,11 +125,11 @@ TEST_F(Formats, chat_chunks) {
 
 TEST_F(Formats, completion_chunks_count_characters_of_each_choice) {
   const auto format = completion_format(options());
-  Ticket::News news;
-  news.logprobs = chances();
-  EXPECT_EQ(format->piece(0, news)["choices"][0]["logprobs"]["text_offset"][0], 0);
-  EXPECT_EQ(format->piece(1, news)["choices"][0]["logprobs"]["text_offset"][0], 0);
-  EXPECT_EQ(format->piece(0, news)["choices"][0]["logprobs"]["text_offset"][0], 4);
+  RequestHandle::Update update;
+  update.logprobs = logprobs();
+  EXPECT_EQ(format->piece(0, update)["choices"][0]["logprobs"]["text_offset"][0], 0);
+  EXPECT_EQ(format->piece(1, update)["choices"][0]["logprobs"]["text_offset"][0], 0);
+  EXPECT_EQ(format->piece(0, update)["choices"][0]["logprobs"]["text_offset"][0], 4);
 }
 
 TEST_F(Formats, sglang_probabilities) {

@@ -12,7 +12,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
-#include "engine/picture.h"
+#include "engine/visual.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -50,7 +50,7 @@ Request request_for_video(const std::string& source, const std::vector<std::stri
 
 std::string refusal(Request request, const ImagePolicy& policy, const std::function<bool()>& cancelled = {}) {
   try {
-    admit_pictures(request, policy, cancelled);
+    admit_images(request, policy, cancelled);
   } catch (const Error& error) {
     return error.what();
   }
@@ -59,9 +59,9 @@ std::string refusal(Request request, const ImagePolicy& policy, const std::funct
 
 void expect_admitted(const std::string& source, const ImagePolicy& policy) {
   Request request = request_for({source});
-  admit_pictures(request, policy);
-  ASSERT_EQ(request.memory.count(source), 1) << source;
-  EXPECT_EQ(request.memory.at(source).pixels, picture().pixels) << source;
+  admit_images(request, policy);
+  ASSERT_EQ(request.images_in_memory.count(source), 1) << source;
+  EXPECT_EQ(request.images_in_memory.at(source).pixels, picture().pixels) << source;
 }
 
 TEST(ImagePolicies, allow_data_urls_alone_unless_told) {
@@ -74,7 +74,7 @@ TEST(ImagePolicies, allow_data_urls_alone_unless_told) {
   EXPECT_THAT(refusal(request_for_video("", {"data:image/png;base64,AAAA", "/dev/zero"}), {}),
               HasSubstr("data URL"));
   EXPECT_EQ(refusal(request_for({"data:image/png;base64,AAAA"}), {}), "");
-  const ImagePolicy policy{.max_pictures = 2};
+  const ImagePolicy policy{.max_images = 2};
   const std::string data = "data:image/png;base64,AAAA";
   EXPECT_EQ(refusal(request_for({data, data}), policy), "");
   EXPECT_THAT(refusal(request_for({data, data, data}), policy), HasSubstr("more than 2 pictures"));
@@ -174,9 +174,9 @@ TEST_F(Folder, pixels_of_all_pictures_are_bounded) {
 
 TEST_F(Folder, videos_stay_files) {
   Request request = request_for_video("clip.mp4");
-  admit_pictures(request, policy_);
+  admit_images(request, policy_);
   EXPECT_EQ(request.conversation[0].content[0].source, fs::canonical(root() / "clip.mp4"));
-  EXPECT_TRUE(request.memory.empty());
+  EXPECT_TRUE(request.images_in_memory.empty());
   for (const char* source : {"../outside.png", "outside", "missing.mp4", "pipe", "/dev/zero"})
     EXPECT_THAT(refusal(request_for_video(source), policy_), HasSubstr("no such file")) << source;
   for (const char* source : {"http://example.org/a.mp4", "data:video/mp4;base64,AAAA", "concat://clip.mp4"})
@@ -184,18 +184,18 @@ TEST_F(Folder, videos_stay_files) {
   policy_.max_video_bytes = 3;
   EXPECT_THAT(refusal(request_for_video("clip.mp4"), policy_), HasSubstr("larger than the 3 bytes"));
   request = request_for_video("", {"desk.png", "sub/desk.png", "desk.png"});
-  admit_pictures(request, policy_);
-  EXPECT_EQ(request.memory.size(), 2);
+  admit_images(request, policy_);
+  EXPECT_EQ(request.images_in_memory.size(), 2);
 }
 
 TEST_F(Folder, the_engine_opens_nothing) {
   Request request = request_for({"desk.png"});
-  admit_pictures(request, policy_);
+  admit_images(request, policy_);
   fs::remove_all(root());
   ModelConfig config;
   config.vision.patch_size = 14;
   config.vision.spatial_merge_size = 2;
-  const Picture loaded = load_picture(request.conversation[0].content[0], request, config, nullptr);
+  const Visual loaded = load_visual(request.conversation[0].content[0], request, config, nullptr);
   EXPECT_EQ(loaded.info.width, picture().width);
 }
 

@@ -30,7 +30,7 @@ class Served : public testing::Test {
  protected:
   // One engine for all tests: it is what takes time.
   static Engine& engine() {
-    static Engine engine({.model = std::string(DVLM_MODELS) + "/dvlm-tiny", .threads = 2});
+    static Engine engine({.model = std::string(DVLM_MODELS) + "/dvlm-tiny", .load = {.threads = 2}});
     return engine;
   }
 

@@ -4,9 +4,9 @@
 #include <cstdio>
 
 #include "core/error.h"
-#include "core/thread_pool.h"
-#include "model/native.h"
+#include "native/native.h"
 #include "random_model.h"
+#include "rows.h"
 #include "temporary_folder.h"
 #include "torch/torch_model.h"
 
@@ -29,24 +29,22 @@ INSTANTIATE_TEST_SUITE_P(Models, TorchParity, testing::ValuesIn(parity::read_fix
 
 std::vector<float> prompt_logits(Model& model, const std::vector<TokenId>& tokens) {
   std::vector<Position> positions;
-  std::vector<int> rows;
-  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) positions.push_back({i, i, i}), rows.push_back(i);
+  const std::vector<Wanted> rows = want_logits(static_cast<int>(tokens.size()));
+  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) positions.push_back({i, i, i});
   const auto sequence = model.new_sequence(static_cast<int>(tokens.size()));
   Segment segment;
   segment.sequence = sequence.get();
   segment.tokens = tokens;
   segment.positions = positions;
   segment.keep = true;
-  segment.logit_rows = rows;
-  const Logits logits = model.forward({&segment, 1});
-  return {logits.values.begin(), logits.values.end()};
+  segment.wanted = rows;
+  return logits_of(model.forward({&segment, 1}));
 }
 
 TEST(TorchModel, agrees_with_the_native_model) {
   const TemporaryFolder folder;
   const Checkpoint checkpoint(make_random_model(small_config(), 7, folder.path()));
-  ThreadPool pool(2);
-  const auto native = load_native(checkpoint, pool, {.precision = Precision::f32});
+  const auto native = load_native(checkpoint, {.precision = Precision::f32, .threads = 2});
   const auto torch = load_torch_model(checkpoint);
   const std::vector<TokenId> tokens = {5, 17, 3, 3, 80, 41, 22, 9, 64, 1, 2};
   EXPECT_LE(parity::relative_error(prompt_logits(*torch, tokens), prompt_logits(*native, tokens)), 1e-5);

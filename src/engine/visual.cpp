@@ -1,0 +1,224 @@
+#include "engine/visual.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/interrupt.h"
+#include "model/preprocessing.h"
+
+namespace dvlm {
+namespace {
+
+constexpr size_t kMaxFile = size_t{256} << 20;  // of one picture
+
+size_t bytes_of(const Visual& picture) {
+  return picture.features->values.size() * sizeof(float);
+}
+
+bool is_data_url(const std::string& source) {
+  return source.starts_with("data:");
+}
+
+std::filesystem::path local_path(const std::string& source) {
+  if (source.starts_with("http://") || source.starts_with("https://"))
+    fail("{} is on the network, and only local files are read: download it first", printable(source));
+  constexpr std::string_view kFile = "file://";
+  return source.starts_with(kFile) ? source.substr(kFile.size()) : source;
+}
+
+// The bytes or pixels behind the source of one image.
+class ImageSource {
+ public:
+  ImageSource(const std::string& source, const Request& request, ContentHash& hash) : source_(source) {
+    if (request.max_source_pixels > 0) limits_.max_pixels = request.max_source_pixels;
+    if (const auto found = request.images_in_memory.find(source); found != request.images_in_memory.end()) {
+      pixels_ = &found->second;
+      const size_t expected = size_t{3} * std::max(pixels_->width, 0) * std::max(pixels_->height, 0);
+      if (expected == 0 || pixels_->pixels.size() != expected)
+        fail("picture {} in memory is {} x {} but holds {} bytes: expected width x height x 3",
+             printable(source), pixels_->width, pixels_->height, pixels_->pixels.size());
+      hash.add(pixels_->width);
+      hash.add(pixels_->height);
+      hash.add(std::as_bytes(std::span(pixels_->pixels)));
+    } else if (is_data_url(source)) {
+      hash.add(source);
+    } else {
+      bytes_ = read_file(local_path(source), kMaxFile);
+      hash.add(bytes_);
+    }
+  }
+
+  Image decode() const {
+    if (pixels_) return *pixels_;
+    if (is_data_url(source_)) return decode_data_url(source_, limits_);
+    return decode_image(std::as_bytes(std::span(bytes_)), local_path(source_).string(), limits_);
+  }
+
+ private:
+  const std::string& source_;
+  const Image* pixels_ = nullptr;
+  std::string bytes_;
+  DecodeLimits limits_;
+};
+
+// The item's limits, else the request's.
+int64_t low_limit(const ContentPart& part, const Request& request) {
+  return part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
+}
+int64_t high_limit(const ContentPart& part, const Request& request) {
+  return part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
+}
+
+PreprocessOptions options_for(const ContentPart& part, const Request& request, const ModelConfig& config) {
+  PreprocessOptions options = checkpoint_preprocessing(config);
+  limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
+  options.resized_height = part.resized_height;
+  options.resized_width = part.resized_width;
+  return options;
+}
+
+VideoOptions video_options_for(const ContentPart& part, const Request& request) {
+  VideoOptions options;
+  if (part.fps > 0) options.fps = part.fps;
+  options.nframes = part.nframes;
+  limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
+  return options;
+}
+
+void add_options(ContentHash& hash, const ContentPart& part, const Request& request) {
+  for (const int64_t value :
+       {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels,
+        int64_t{part.resized_height}, int64_t{part.resized_width}, int64_t{part.nframes}})
+    hash.add(value);
+  hash.add(std::as_bytes(std::span(&part.fps, 1)));
+}
+
+void add_file(ContentHash& hash, const std::filesystem::path& path) {
+  std::error_code error;
+  std::ifstream file;  // of a regular file only: a pipe or device might never end
+  if (std::filesystem::is_regular_file(path, error)) file.open(path, std::ios::binary);
+  if (!file.is_open()) fail("cannot open the video {}: it is not a file that can be read", path.string());
+  std::vector<std::byte> chunk(size_t{1} << 20);
+  while (file && !interrupted()) {
+    file.read(reinterpret_cast<char*>(chunk.data()), static_cast<std::streamsize>(chunk.size()));
+    hash.add(std::span(chunk).first(static_cast<size_t>(file.gcount())));
+  }
+}
+
+// `grid`, `original` and `resized` as the prompt and the answer report them.
+void describe(Visual& picture, Size original, Size resized, const ModelConfig& config) {
+  const int64_t merge = config.vision.spatial_merge_size;
+  picture.info = {original.width, original.height, resized.width, resized.height,
+                  static_cast<int>(picture.grid.patches() / (merge * merge))};
+}
+
+void load_image(Visual& picture, const ImageSource& source, const PreprocessOptions& options,
+                const ModelConfig& config) {
+  const Image image = source.decode();
+  const Size original{image.height, image.width};
+  const Size size = resized_size(original, options);
+  picture.image = resize_bicubic(image, size);
+  picture.grid = {1, size.height / options.patch_size, size.width / options.patch_size};
+  describe(picture, original, size, config);
+}
+
+void load_video(Visual& picture, Patches patches, const ModelConfig& config) {
+  picture.patches = std::move(patches);
+  picture.grid = picture.patches.grid;
+  picture.second_per_grid = picture.patches.second_per_grid;
+  describe(picture, picture.patches.original, picture.patches.resized, config);
+}
+
+}  // namespace
+
+std::optional<Visual> VisualCache::find(const ContentKey& key) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = index_.find(key);
+  if (entry == index_.end()) return std::nullopt;
+  ++found_;
+  pictures_.splice(pictures_.begin(), pictures_, entry->second);
+  return pictures_.front();
+}
+
+void VisualCache::insert(const Visual& picture) {
+  const std::lock_guard lock(mutex_);
+  ++encoded_;
+  const size_t size = bytes_of(picture);
+  if (size > limit_ || index_.count(picture.key)) return;
+  Visual kept = picture;
+  kept.image = {};
+  kept.patches = {};
+  pictures_.push_front(std::move(kept));
+  index_[picture.key] = pictures_.begin();
+  bytes_ += size;
+  while (bytes_ > limit_) {
+    bytes_ -= bytes_of(pictures_.back());
+    index_.erase(pictures_.back().key);
+    pictures_.pop_back();
+  }
+}
+
+void VisualCache::clear() {
+  const std::lock_guard lock(mutex_);
+  pictures_.clear();
+  index_.clear();
+  bytes_ = 0;
+}
+
+VisualTotals VisualCache::totals() const {
+  const std::lock_guard lock(mutex_);
+  return {bytes_, limit_, found_, encoded_};
+}
+
+std::vector<const ContentPart*> visuals_of(const Conversation& conversation) {
+  std::vector<const ContentPart*> parts;
+  for (const Message& message : conversation)
+    for (const ContentPart& part : message.content)
+      if (part.type != ContentPart::Type::text) parts.push_back(&part);
+  return parts;
+}
+
+Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
+                   VisualCache* cache) {
+  const PreprocessOptions options = options_for(part, request, config);
+  Visual picture;
+  picture.video = part.type == ContentPart::Type::video;
+  const bool file = picture.video && part.frames.empty();
+  ContentHash hash;
+  hash.add(file ? "video" : picture.video ? "frames" : "image");
+  add_options(hash, part, request);
+  std::vector<ImageSource> sources;
+  if (file && is_data_url(part.source))
+    fail("a video must be a local file or a list of frames, not a data URL");
+  if (file)
+    add_file(hash, local_path(part.source));
+  else if (picture.video)
+    for (const std::string& frame : part.frames) sources.emplace_back(frame, request, hash);
+  else
+    sources.emplace_back(part.source, request, hash);
+  picture.key = hash.key();
+  if (cache)
+    if (auto known = cache->find(picture.key)) return *std::move(known);
+
+  if (file) {
+    load_video(picture,
+               preprocess_video_file(local_path(part.source), video_options_for(part, request), options),
+               config);
+  } else if (picture.video) {
+    const auto frame = [&](size_t i) { return sources[i].decode(); };
+    const double fps = part.fps > 0 ? part.fps : VideoOptions{}.fps;
+    load_video(picture, preprocess_frames(sources.size(), frame, fps, options), config);
+  } else {
+    load_image(picture, sources.front(), options, config);
+  }
+  return picture;
+}
+
+Patches patches_of(Visual& picture, const ModelConfig& config) {
+  if (picture.video) return std::move(picture.patches);
+  return extract_patches({&picture.image, 1}, checkpoint_preprocessing(config));
+}
+
+}  // namespace dvlm

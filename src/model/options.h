@@ -1,0 +1,47 @@
+// What a user may ask of a model when it is loaded.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace dvlm {
+
+enum class Precision {
+  automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files
+  f32,        // weights and arithmetic in f32: tests and oracles
+  bf16,       // weights and linear inputs bf16, accumulation and residual stream f32
+};            // linears that the checkpoint holds as F8_E4M3 run W8A8 in any of them
+
+// What passes of nothing but `approximate` segments compute with.
+enum class DraftPrecision {
+  same,  // as every other pass
+  int8,  // weights and inputs of linear layers and the head in eight-bit integers
+  int4,  // the weights in four bits, the inputs in eight
+};       // beside the weights themselves
+
+// Called before a linear layer runs, with its name (see docs/quantization.md) and its inputs [rows, inputs],
+// which stand `stride` floats apart.
+struct LinearInputs {
+  const float* data;
+  size_t stride;
+  int rows, inputs;
+  std::span<const float> row(int i) const {
+    return {data + static_cast<size_t>(i) * stride, static_cast<size_t>(inputs)};
+  }
+};
+using LinearObserver = std::function<void(const std::string& layer, const LinearInputs& inputs)>;
+
+struct ModelOptions {
+  std::string device = "cpu";  // see backends/load_model.h
+  Precision precision = Precision::automatic;
+  int threads = 0;          // of the CPU; 0 = all cores
+  size_t memory_limit = 0;  // bytes of weights, buffers and keys and values; 0 = what the machine has free
+  size_t kv_limit = 0;      // bytes of keys and values; 0 = what memory_limit leaves
+  DraftPrecision draft = DraftPrecision::same;
+  std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start; empty: none
+  LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration
+};
+
+}  // namespace dvlm

@@ -1,0 +1,112 @@
+#include "native/native.h"
+
+#include <fmt/core.h>
+
+#include "core/error.h"
+#include "core/finally.h"
+#include "kernels/targets.h"
+#include "native/native_pass.h"
+#include "native/text_tower.h"
+#include "native/vision_tower.h"
+
+namespace dvlm {
+
+namespace {
+
+WeightFormat draft_format(DraftPrecision precision) {
+  return precision == DraftPrecision::int8 ? WeightFormat::int8_panels : WeightFormat::int4_panels;
+}
+
+class NativeModel : public Model {
+ public:
+  NativeModel(const Checkpoint& checkpoint, WeightFormat format, KvType keys,
+              std::shared_ptr<ThreadPool> pool, std::shared_ptr<MemoryBudget> budget, const Loading& loading,
+              const ModelOptions& options)
+      : config_(checkpoint.config()),
+        pool_(std::move(pool)),
+        budget_(std::move(budget)),
+        text_(config_.text, load_text(checkpoint, format, loading), keys, loading.pool, options.observer),
+        vision_(config_.vision, load_vision(checkpoint, format, loading), keys, loading.pool,
+                options.observer),
+        keys_(std::make_shared<KvPool>(text_.heads(), config_.text.layers, options.kv_limit, budget_)) {
+    if (options.draft != DraftPrecision::same)
+      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), loading));
+  }
+
+  const ModelConfig& config() const override { return config_; }
+
+  ImageFeatures encode_image(const Patches& patches) override {
+    const size_t bytes = vision_.activation_bytes(patches.grid.patches());
+    budget_->reserve(bytes, "encoding this image");
+    const Finally release([&] { budget_->release(bytes); });
+    return vision_.encode(patches);
+  }
+
+  std::unique_ptr<Sequence> new_sequence(int capacity) override {
+    return std::make_unique<NativeSequence>(this, keys_, capacity);
+  }
+  KvMemory kv_memory() const override { return {keys_->used(), keys_->limit()}; }
+
+  std::span<const Chosen> forward(std::span<const Segment> segments) override {
+    pass_.prepare(segments, this, config_);
+    reserve_buffers();
+    return text_.forward(pass_, config_);
+  }
+
+ private:
+  // Buffers grow to the largest pass: asks for what this one adds.
+  void reserve_buffers() {
+    const size_t bytes = text_.activation_bytes(pass_);
+    if (bytes <= buffers_) return;
+    budget_->reserve(bytes - buffers_, "a pass of this many tokens");
+    buffers_ = bytes;
+  }
+
+  ModelConfig config_;
+  std::shared_ptr<ThreadPool> pool_;
+  std::shared_ptr<MemoryBudget> budget_;
+  size_t buffers_ = 0;  // bytes reserved for the text tower's buffers
+  TextTower text_;
+  VisionTower vision_;
+  std::shared_ptr<KvPool> keys_;
+  NativePass pass_;
+};
+
+bool holds_f32(const Checkpoint& checkpoint) {
+  return checkpoint.head().type == DType::f32;
+}
+
+}  // namespace
+
+std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOptions& options) {
+  apply_isa_variable();
+  const auto pool = std::make_shared<ThreadPool>(options.threads);
+  const bool f32 = options.precision == Precision::f32 ||
+                   (options.precision == Precision::automatic && holds_f32(checkpoint));
+  const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
+  const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
+  const bool draft = options.draft != DraftPrecision::same;
+  const size_t bytes = packed_bytes(checkpoint, format),
+               more = draft ? draft_bytes(checkpoint, draft_format(options.draft)) : 0;
+  budget->reserve(bytes, "the model");
+  budget->reserve(more, "the draft weights (--draft-precision)");
+  std::unique_ptr<PackedFile> packed;
+  if (!options.packed_file.empty() && !checkpoint.identity().empty()) {
+    const std::string identity = fmt::format("{}weights {}, drafts {}", checkpoint.identity(),
+                                             static_cast<int>(format), static_cast<int>(options.draft));
+    packed = std::make_unique<PackedFile>(options.packed_file, identity);
+  }
+  LoadProgress progress(bytes + more);
+  const auto load = [&](PackedFile* from) {
+    return std::make_unique<NativeModel>(checkpoint, format, f32 ? KvType::f32 : KvType::bf16, pool, budget,
+                                         Loading{*pool, progress, from}, options);
+  };
+  auto model = load(packed.get());
+  if (packed && !packed->finish(*pool, progress)) {
+    model.reset();
+    model = load(nullptr);
+  }
+  return model;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,223 @@
+// Layout: 64 bytes that say what the file is, matrices, their index as JSON, and at the end where that
+// begins.
+#include "native/packed_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr uint64_t kAlignment = 4096;
+constexpr uint64_t kMaxIndex = uint64_t{64} << 20;
+constexpr char kMagic[64] = "dvlm repacked weights, safe to delete\n";
+
+struct Footer {
+  uint64_t index_offset = 0, index_bytes = 0, index_hash = 0, layout = kPackedLayout;
+  char magic[8] = {'d', 'v', 'l', 'm', 'p', 'a', 'c', 'k'};
+};
+
+uint64_t aligned(uint64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// FNV-1a: finds damage, not malice.
+uint64_t hash_of(std::string_view text) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3u;
+  return hash;
+}
+
+bool read_at(int file, void* to, size_t bytes, uint64_t offset) {
+  constexpr size_t kPiece = size_t{1}
+                            << 20;  // what passes through a cache on its way; larger ones are slower
+  for (size_t done = 0; done < bytes;) {
+    const ssize_t got = ::pread(file, static_cast<char*>(to) + done, std::min(kPiece, bytes - done),
+                                static_cast<off_t>(offset + done));
+    if (got <= 0) return false;
+    done += static_cast<size_t>(got);
+  }
+  return true;
+}
+
+}  // namespace
+
+PackedFile::PackedFile(std::filesystem::path path, std::string identity)
+    : path_(std::move(path)), identity_(std::move(identity)) {
+  const Found found = open_existing();
+  if (found == Found::complete) return;
+  if (file_ >= 0) ::close(std::exchange(file_, -1));
+  entries_.clear();
+  if (found == Found::unreadable) {
+    log_warning("cannot open {}: {}; going on without it", path_.string(), std::strerror(errno));
+    return;
+  }
+  try {
+    writer_ = std::make_unique<FileWriter>(path_);
+    writer_->append(kMagic, sizeof kMagic);
+    written_ = sizeof kMagic;
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+    writer_.reset();
+  }
+}
+
+PackedFile::~PackedFile() {
+  if (file_ >= 0) ::close(file_);
+}
+
+PackedFile::Found PackedFile::open_existing() {
+  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
+  if (file_ < 0) return errno == ENOENT || errno == ENOTDIR ? Found::nothing : Found::unreadable;
+  struct stat status = {};
+  char magic[sizeof kMagic] = {};
+  if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode) || !read_at(file_, magic, sizeof magic, 0) ||
+      std::memcmp(magic, kMagic, sizeof magic) != 0) {
+    ::close(std::exchange(file_, -1));
+    fail("{} is not a file of repacked weights: give --packed another name or remove it", path_.string());
+  }
+  return read_index(static_cast<uint64_t>(status.st_size)) ? Found::complete : Found::stale;
+}
+
+bool PackedFile::read_index(uint64_t size) {
+  Footer footer;
+  const Footer expected;
+  if (size < sizeof kMagic + sizeof footer || !read_at(file_, &footer, sizeof footer, size - sizeof footer) ||
+      std::memcmp(footer.magic, expected.magic, sizeof footer.magic) != 0 || footer.layout != kPackedLayout ||
+      footer.index_bytes > kMaxIndex || footer.index_offset > size ||
+      footer.index_bytes + sizeof footer != size - footer.index_offset)
+    return false;
+  std::string text(footer.index_bytes, '\0');
+  if (!read_at(file_, text.data(), text.size(), footer.index_offset) || hash_of(text) != footer.index_hash)
+    return false;
+  end_ = footer.index_offset;
+  const auto index = nlohmann::json::parse(text, nullptr, false);
+  try {
+    if (!index.is_object() || index.at("identity").get<std::string>() != identity_) return false;
+    for (const auto& [name, m] : index.at("matrices").items()) {
+      const Entry entry{m.at("outputs").get<int64_t>(), m.at("inputs").get<int64_t>(),
+                        m.at("format").get<int64_t>(), m.at("bias").get<bool>(),
+                        m.at("offset").get<uint64_t>()};
+      entries_.emplace(name, entry);
+    }
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+  return true;
+}
+
+PackedFile::Entry PackedFile::entry_of(const PackedMatrix& matrix, uint64_t offset) {
+  return {matrix.outputs(), matrix.inputs(), static_cast<int64_t>(matrix.format()), matrix.bias() != nullptr,
+          offset};
+}
+
+bool PackedFile::read(const std::string& name, PackedMatrix& matrix) {
+  const auto found = entries_.find(name);
+  const Entry wanted = entry_of(matrix, 0);
+  bool good = found != entries_.end() && found->second.outputs == wanted.outputs &&
+              found->second.inputs == wanted.inputs && found->second.format == wanted.format &&
+              found->second.bias == wanted.bias;
+  std::vector<Part> parts;
+  uint64_t offset = good ? found->second.offset : 0;
+  for (const std::span<std::byte> part : matrix.parts()) {
+    if (!good || offset > end_ || part.size() > end_ - offset) {
+      good = false;
+      break;
+    }
+    parts.push_back({part, offset});
+    offset += aligned(part.size());
+  }
+  if (good)
+    parts_.insert(parts_.end(), parts.begin(), parts.end());
+  else if (!std::exchange(warned_, true))
+    log_warning("{} does not give {}: remove it, and it is made anew", path_.string(), name);
+  return good;
+}
+
+// All matrices at once: threads that meet after each would wait for each other's page faults.
+bool PackedFile::fill(ThreadPool& pool, LoadProgress& progress) {
+  size_t total = 0;
+  for (const Part& part : parts_) total += part.to.size();
+  std::atomic<bool> good{true};
+  pool.parallel_for(static_cast<int64_t>(total), [&](int64_t first, int64_t last) {
+    const auto begin = static_cast<size_t>(first), end = static_cast<size_t>(last);
+    size_t place = 0;  // of a part among all bytes
+    for (const Part& part : parts_) {
+      const size_t from = std::max(begin, place), to = std::min(end, place + part.to.size());
+      if (from < to && !interrupted()) {
+        if (!read_at(file_, part.to.data() + (from - place), to - from, part.offset + (from - place)))
+          good = false;
+        if (begin == 0) progress.add((to - from) * static_cast<size_t>(pool.threads()));  // as the others do
+      }
+      place += part.to.size();
+    }
+  });
+  parts_.clear();
+  progress.check();
+  if (!good) log_warning("cannot read {}; going on without it", path_.string());
+  return good;
+}
+
+void PackedFile::write(const std::string& name, PackedMatrix& matrix) {
+  if (!writer_) return;
+  try {
+    pad();
+    entries_[name] = entry_of(matrix, written_);
+    for (const std::span<std::byte> part : matrix.parts()) {
+      writer_->append(part.data(), part.size());
+      written_ += part.size();
+      pad();
+    }
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+    writer_.reset();
+  }
+}
+
+void PackedFile::pad() {
+  static constexpr char kZeros[kAlignment] = {};
+  writer_->append(kZeros, aligned(written_) - written_);
+  written_ = aligned(written_);
+}
+
+bool PackedFile::finish(ThreadPool& pool, LoadProgress& progress) {
+  if (complete()) return fill(pool, progress);
+  if (writer_) commit();
+  return true;
+}
+
+void PackedFile::commit() {
+  nlohmann::json index = {{"identity", identity_}, {"matrices", nlohmann::json::object()}};
+  for (const auto& [name, entry] : entries_)
+    index["matrices"][name] = {{"outputs", entry.outputs},
+                               {"inputs", entry.inputs},
+                               {"format", entry.format},
+                               {"bias", entry.bias},
+                               {"offset", entry.offset}};
+  const std::string text = index.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  Footer footer;
+  footer.index_offset = written_;
+  footer.index_bytes = text.size();
+  footer.index_hash = hash_of(text);
+  try {
+    writer_->append(text);
+    writer_->append(&footer, sizeof footer);
+    writer_->commit();
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+  }
+  writer_.reset();
+}
+
+}  // namespace dvlm

@@ -1,0 +1,218 @@
+#include "native/text_tower.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+#include "kernels/elementwise.h"
+#include "kernels/parallel.h"
+
+namespace dvlm {
+
+namespace {
+
+template <class T>
+void grow(Buffer<T>& buffer, size_t size) {
+  if (buffer.size() < size) buffer = Buffer<T>(size);
+}
+
+size_t product(int64_t a, int64_t b) {
+  return static_cast<size_t>(a) * static_cast<size_t>(b);
+}
+
+}  // namespace
+
+TextTower::TextTower(const TextConfig& config, TextWeights weights, KvType keys, ThreadPool& pool,
+                     LinearObserver observer)
+    : config_(config),
+      weights_(std::move(weights)),
+      heads_{config.heads, config.kv_heads, config.head_dim, keys},
+      rotary_(text_rotary(config.rope_theta, config.head_dim, config.mrope_section)),
+      pool_(pool),
+      linear_{pool, std::move(observer)},
+      chooser_(pool) {}
+
+// B rows; H hidden, Q = heads * head_dim, I intermediate, V vocabulary.
+std::span<const Chosen> TextTower::forward(const NativePass& pass, const ModelConfig& config) {
+  const TextWeights& weights = draft_ && pass.plan.approximate ? *draft_ : weights_;
+  reserve(pass);
+  set_rotary(pass);
+  embed(pass, config);  // hidden [B, H]
+  const auto chunks = [&](auto&& step) {
+    for (int first = 0; first < pass.plan.rows; first += kChunkRows)
+      step(first, std::min(kChunkRows, pass.plan.rows - first));
+  };
+  for (int i = 0; i < config_.layers; ++i) {
+    const TextLayer& layer = weights.layers[i];
+    chunks([&](int first, int rows) { project_qkv(layer, first, rows); });  // qkv [B, Q + 2 KV], rotated
+    store_kv(pass, i);                                                      // into the cache or scratch space
+    attend(pass, i);                                                        // q -> attention output [B, Q]
+    chunks([&](int first, int rows) {
+      project_output(layer, first, rows);  // hidden += [B, Q] x [Q, H]
+      mlp(layer, first, rows);             // hidden += [B, I] x [I, H]
+    });
+  }
+  for (const NativeSegment& s : pass.segments) {
+    if (s.segment->keep) s.sequence->extend_to(s.segment->context + s.rows);
+  }
+  return head(weights, pass.plan);  // a choice for each wanted row
+}
+
+int TextTower::logit_columns(const PassPlan& plan) const {
+  return Chooser::streams(plan.wanted) ? std::min(Chooser::kPiece, config_.vocab_size) : config_.vocab_size;
+}
+
+// Floats of each buffer, in the order of TextActivations.
+std::array<size_t, 5> TextTower::buffer_sizes(const PassPlan& plan) const {
+  const int64_t chunk = std::min(plan.rows, kChunkRows), wanted = std::ssize(plan.wanted);
+  return {product(plan.rows, config_.hidden_size), product(plan.rows, qkv_width()),
+          product(std::max(chunk, wanted), config_.hidden_size),
+          product(chunk, int64_t{2} * config_.intermediate_size), product(wanted, logit_columns(plan))};
+}
+
+size_t TextTower::kv_bytes(const NativePass& pass) const {
+  return heads_.block_bytes() * product(pass.own_blocks, heads_.kv_heads);
+}
+
+size_t TextTower::activation_bytes(const NativePass& pass) const {
+  const std::array<size_t, 5> sizes = buffer_sizes(pass.plan);
+  const int64_t widest =
+      std::max({config_.hidden_size, config_.intermediate_size, heads_.heads * heads_.head_dim});
+  const size_t inputs = product(std::min(pass.plan.rows, kChunkRows), widest + config_.hidden_size),
+               rotary = product(pass.plan.rows, heads_.head_dim);
+  return sizeof(float) * std::accumulate(sizes.begin(), sizes.end(), inputs + rotary) + kv_bytes(pass);
+}
+
+void TextTower::reserve(const NativePass& pass) {
+  const auto [hidden, qkv, normed, wide, logits] = buffer_sizes(pass.plan);
+  grow(a_.hidden, hidden);
+  grow(a_.qkv, qkv);
+  grow(a_.normed, normed);
+  grow(a_.wide, wide);
+  grow(a_.logits, logits);
+  grow(a_.keys, kv_bytes(pass));
+  a_.own_kv_page = a_.keys.data();
+  rotary_.reserve(pass.plan.rows);
+}
+
+void TextTower::set_rotary(const NativePass& pass) {
+  for (const NativeSegment& s : pass.segments) {
+    split(pool_, s.rows, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
+      for (int i = static_cast<int>(begin); i < end; ++i) {
+        const Position& p = s.segment->positions[i];
+        rotary_.set(s.first_row + i, {p.t, p.h, p.w});
+      }
+    });
+  }
+}
+
+void TextTower::embed(const NativePass& pass, const ModelConfig& config) {
+  for (const NativeSegment& s : pass.segments) {
+    const float* feature = s.segment->features.empty() ? nullptr : s.segment->features.data();
+    for (int i = 0; i < s.rows; ++i) {
+      const TokenId token = s.segment->tokens[i];
+      float* row = hidden(s.first_row + i, 1).data;
+      if (feature && (token == config.image_token || token == config.video_token)) {
+        std::copy_n(feature, config_.hidden_size, row);
+        feature += config_.hidden_size;
+      } else {
+        weights_.table().unpack_row(token, row);
+      }
+    }
+  }
+}
+
+void TextTower::project_qkv(const TextLayer& layer, int first, int rows) {
+  const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
+  rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps,
+           normed, pool_);
+  linear_(layer.qkv, normed, out, LinearMode::store);
+  rotary(out, heads_.heads + heads_.kv_heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
+}
+
+KvBlocks TextTower::own_kv(const NativePass& pass, const NativeSegment& s) {
+  return {.pages = &a_.own_kv_page,
+          .offset = heads_.block_bytes() * static_cast<size_t>(s.first_own_block),
+          .head_stride = heads_.block_bytes() * static_cast<size_t>(pass.own_blocks)};
+}
+
+void TextTower::store_rows(const NativeSegment& from, int rows, const KvBlocks& to, int position) {
+  const int kv = heads_.kv_heads, dim = heads_.head_dim;
+  split(pool_, int64_t{rows} * kv, 3.0 * dim, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int row = static_cast<int>(item / kv), head = static_cast<int>(item % kv);
+      const float* key = qkv(from.first_row + row, 1).data + (heads_.heads + head) * dim;
+      store_kv_row(heads_, to, head, position + row, key, key + kv * dim);
+    }
+  });
+}
+
+void TextTower::store_kv(const NativePass& pass, int layer) {
+  for (const NativeSegment& s : pass.segments) {
+    const KvBlocks cache = s.sequence->layer(layer);
+    if (s.segment->keep) {
+      store_rows(s, s.rows, cache, s.segment->context);
+      continue;
+    }
+    const KvBlocks own = own_kv(pass, s);
+    const int first = s.cache_blocks * kKvBlock;
+    for (int h = 0; h < heads_.kv_heads && s.segment->context > first; ++h) {
+      copy_kv(heads_, cache.block(heads_, h, s.cache_blocks), own.block(heads_, h, 0), 0,
+              s.segment->context - first);
+    }
+    if (s.segment->parent_tokens > 0) {
+      store_rows(pass.segments[static_cast<size_t>(s.segment->parent)], s.segment->parent_tokens, own,
+                 s.segment->context - first);
+    }
+    store_rows(s, s.rows, own, s.own_position() - first);
+  }
+}
+
+void TextTower::attend(const NativePass& pass, int layer) {
+  a_.segments.clear();
+  for (const NativeSegment& s : pass.segments) {
+    const bool causal = s.segment->visibility == Visibility::causal;
+    a_.segments.push_back({.rows = qkv(s.first_row, s.rows),
+                           .cache = s.sequence->layer(layer),
+                           .cache_blocks = s.cache_blocks,
+                           .own = own_kv(pass, s),
+                           .visible = s.own_position() + (causal ? 1 : s.rows),
+                           .visible_step = causal ? 1 : 0});
+  }
+  attention(heads_, a_.segments, a_.attention, pool_);
+}
+
+void TextTower::project_output(const TextLayer& layer, int first, int rows) {
+  linear_(layer.output, qkv(first, rows), hidden(first, rows), LinearMode::add);
+}
+
+void TextTower::mlp(const TextLayer& layer, int first, int rows) {
+  const Rows residual = hidden(first, rows), normed = view(a_.normed, config_.hidden_size, 0, rows),
+             wide = view(a_.wide, 2 * config_.intermediate_size, 0, rows);
+  rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), config_.rms_norm_eps, normed, pool_);
+  linear_(layer.gate_up, normed, wide, LinearMode::store);
+  swiglu(wide, config_.intermediate_size, pool_);
+  linear_(layer.down, wide, residual, LinearMode::add);
+}
+
+// Logits stay in the buffer: rows that are greedy see them a piece of the vocabulary at a time.
+std::span<const Chosen> TextTower::head(const TextWeights& weights, const PassPlan& plan) {
+  const int rows = static_cast<int>(plan.wanted.size()), width = config_.hidden_size;
+  for (int i = 0; i < rows; ++i) {
+    rms_norm(hidden(plan.wanted[static_cast<size_t>(i)].row, 1), width, weights.norm.data(),
+             config_.rms_norm_eps, view(a_.normed, width, i, 1), pool_);
+  }
+  const int vocab = config_.vocab_size, columns = logit_columns(plan);
+  const bool whole = columns == vocab;
+  const Rows normed = view(a_.normed, width, 0, rows), logits = view(a_.logits, columns, 0, rows);
+  if (whole) linear_(weights.head, normed, logits, LinearMode::store);
+  chooser_.begin(plan.wanted);
+  for (int first = 0; first < vocab; first += Chooser::kPiece) {
+    const int ids = std::min(Chooser::kPiece, vocab - first);
+    if (!whole) linear_.panels(weights.head, {first / kPanel, (ids + kPanel - 1) / kPanel}, normed, logits);
+    chooser_.look({logits.data + (whole ? first : 0), logits.stride, rows}, first, ids);
+  }
+  return chooser_.finish(whole ? logits : Rows{}, vocab);
+}
+
+}  // namespace dvlm

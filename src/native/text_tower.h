@@ -1,0 +1,78 @@
+// The language model: embeddings, decoder layers with M-RoPE and grouped keys, head (spec section 5).
+#pragma once
+#include <array>
+
+#include "core/memory.h"
+#include "kernels/attention.h"
+#include "native/chooser.h"
+#include "native/linears.h"
+#include "native/native_pass.h"
+#include "native/rotary_table.h"
+#include "native/weights.h"
+
+namespace dvlm {
+
+// Every buffer of a pass. Grows to the largest pass, so that steady decoding allocates nothing.
+struct TextActivations {
+  Buffer<float> hidden;              // [rows, hidden], the residual stream
+  Buffer<float> qkv;                 // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
+  Buffer<float> normed;              // [chunk or wanted rows, hidden]
+  Buffer<float> wide;                // [chunk, 2 * intermediate]
+  Buffer<float> logits;              // [wanted rows, vocab], or a piece of the vocabulary
+  Buffer<std::byte> keys;            // [kv_heads][own blocks]: keys of this layer that are not kept
+  std::byte* own_kv_page = nullptr;  // its data
+  AttentionScratch attention;
+  std::vector<AttentionSegment> segments;
+};
+
+class TextTower {
+ public:
+  TextTower(const TextConfig& config, TextWeights weights, KvType keys, ThreadPool& pool,
+            LinearObserver observer);
+
+  // Weights for approximate passes; without an embedding, which is the main one's.
+  void set_draft(TextWeights draft) { draft_ = std::move(draft); }
+
+  const HeadShape& heads() const { return heads_; }
+  std::span<const Chosen> forward(const NativePass& pass, const ModelConfig& config);
+
+  // Rows that pass through the wide linears together: enough for full speed, few enough to bound memory.
+  static constexpr int kChunkRows = 256;
+  // Bytes of the buffers that a pass needs.
+  size_t activation_bytes(const NativePass& pass) const;
+
+ private:
+  std::array<size_t, 5> buffer_sizes(const PassPlan& plan) const;
+  size_t kv_bytes(const NativePass& pass) const;  // of what is not kept
+  void reserve(const NativePass& pass);
+  void embed(const NativePass& pass, const ModelConfig& config);
+  void set_rotary(const NativePass& pass);
+  void project_qkv(const TextLayer& layer, int first, int rows);
+  void store_kv(const NativePass& pass, int layer);
+  void store_rows(const NativeSegment& from, int rows, const KvBlocks& to, int position);
+  void attend(const NativePass& pass, int layer);
+  void project_output(const TextLayer& layer, int first, int rows);
+  void mlp(const TextLayer& layer, int first, int rows);
+  std::span<const Chosen> head(const TextWeights& weights, const PassPlan& plan);
+  int logit_columns(const PassPlan& plan) const;  // that are held at once
+
+  KvBlocks own_kv(const NativePass& pass, const NativeSegment& segment);
+  int qkv_width() const { return (heads_.heads + 2 * heads_.kv_heads) * heads_.head_dim; }
+  Rows hidden(int first, int rows) { return view(a_.hidden, config_.hidden_size, first, rows); }
+  Rows qkv(int first, int rows) { return view(a_.qkv, qkv_width(), first, rows); }
+  static Rows view(Buffer<float>& buffer, int width, int first, int rows) {
+    return Rows{buffer.data(), static_cast<size_t>(width), first + rows}.part(first, rows);
+  }
+
+  TextConfig config_;
+  TextWeights weights_;
+  std::optional<TextWeights> draft_;
+  HeadShape heads_;
+  RotaryTable rotary_;
+  TextActivations a_;
+  ThreadPool& pool_;
+  Linears linear_;
+  Chooser chooser_;
+};
+
+}  // namespace dvlm

@@ -1,0 +1,200 @@
+#include "native/vision_tower.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "kernels/elementwise.h"
+#include "kernels/parallel.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr float kNormEps = 1e-6f;  // a constant of the architecture
+constexpr int kChunkRows = 256;    // patches that pass through the wide linears together
+
+// Cumulative lengths in 16-token key blocks of the segments between boundaries.
+int total_blocks(std::span<const int> boundaries) {
+  int blocks = 0;
+  for (size_t i = 1; i < boundaries.size(); ++i) blocks += blocks_for(boundaries[i] - boundaries[i - 1]);
+  return blocks;
+}
+
+}  // namespace
+
+// Rows stand in window order throughout: groups of merge^2 patches, group g being merged token
+// windows.index[g].
+struct VisionTower::VisionActivations {
+  int patches = 0, group = 0;  // group: patches per merged token
+  WindowIndex windows;
+  std::vector<int> slices;           // cumulative patches of the temporal slices
+  Buffer<float> hidden;              // [patches, width]
+  Buffer<float> qkv;                 // [patches, 3 width]; attention output replaces q
+  Buffer<float> normed;              // [chunk, max(width, patch elements)]
+  Buffer<float> wide;                // [chunk, 2 intermediate]
+  Buffer<std::byte> keys;            // [heads][blocks]
+  std::byte* own_kv_page = nullptr;  // its data
+  std::vector<AttentionSegment> segments;
+
+  static Rows view(Buffer<float>& buffer, int width, int first, int rows) {
+    return Rows{buffer.data(), static_cast<size_t>(width), first + rows}.part(first, rows);
+  }
+};
+
+VisionTower::VisionTower(const VisionConfig& config, VisionWeights weights, KvType keys, ThreadPool& pool,
+                         LinearObserver observer)
+    : config_(config),
+      weights_(std::move(weights)),
+      heads_{config.heads, config.heads, config.head_dim(), keys},
+      rotary_(vision_rotary(config.head_dim())),
+      pool_(pool),
+      linear_{pool, std::move(observer)} {}
+
+size_t VisionTower::activation_bytes(int64_t patches) const {
+  const size_t n = static_cast<size_t>(patches), width = static_cast<size_t>(config_.hidden_size);
+  const size_t keys = (n / kKvBlock + 1) * heads_.block_bytes() * static_cast<size_t>(heads_.heads);
+  const size_t chunk = std::min<size_t>(n, kChunkRows) * static_cast<size_t>(4 * config_.intermediate_size);
+  return sizeof(float) * (n * (4 * width + static_cast<size_t>(heads_.head_dim)) + chunk) + 2 * keys;
+}
+
+// N patches, W width.
+ImageFeatures VisionTower::encode(const Patches& patches) {
+  const Grid& grid = patches.grid;
+  VisionActivations p;
+  p.windows = window_index({&grid, 1}, config_);  // refuses grids that do not split into merged tokens
+  if (patches.values.size() !=
+      static_cast<size_t>(grid.patches()) * static_cast<size_t>(config_.patch_elements())) {
+    fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
+         grid.patches() * config_.patch_elements(), patches.values.size());
+  }
+  p.patches = static_cast<int>(grid.patches());
+  p.group = config_.spatial_merge_size * config_.spatial_merge_size;
+  for (int t = 0; t <= grid.t; ++t) p.slices.push_back(t * grid.h * grid.w);
+  embed_patches(patches, p);  // hidden [N, W] in window order
+  set_rotary(grid, p);
+  for (int i = 0; i < config_.depth; ++i) {
+    const auto& full = config_.full_attention_blocks;
+    const bool whole = std::find(full.begin(), full.end(), i) != full.end();
+    block(weights_.blocks[i], whole ? p.slices : p.windows.cumulative, p);
+  }
+  return merge(p);  // [N / 4, text hidden] in the picture's order
+}
+
+void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
+  const int width = config_.hidden_size, elements = config_.patch_elements(),
+            chunk = std::min(p.patches, kChunkRows);
+  const size_t n = static_cast<size_t>(p.patches);
+  p.hidden = Buffer<float>(n * static_cast<size_t>(width));
+  p.qkv = Buffer<float>(n * static_cast<size_t>(width) * 3);
+  p.normed = Buffer<float>(static_cast<size_t>(chunk) * static_cast<size_t>(std::max(width, elements)));
+  p.wide = Buffer<float>(static_cast<size_t>(chunk) * static_cast<size_t>(2 * config_.intermediate_size));
+  const int blocks = std::max(total_blocks(p.slices), total_blocks(p.windows.cumulative));
+  p.keys = Buffer<std::byte>(heads_.block_bytes() * static_cast<size_t>(blocks) *
+                             static_cast<size_t>(heads_.heads));
+  p.own_kv_page = p.keys.data();
+  for (int first = 0; first < p.patches; first += kChunkRows) {
+    const int rows = std::min(kChunkRows, p.patches - first);
+    const Rows input = VisionActivations::view(p.normed, elements, 0, rows);
+    for (int i = 0; i < rows; ++i) {
+      const int row = first + i;
+      const int64_t source = int64_t{p.windows.index[row / p.group]} * p.group + row % p.group;
+      std::copy_n(patches.values.data() + source * elements, elements, input.row(i));
+    }
+    linear_(weights_.patches, input, VisionActivations::view(p.hidden, width, first, rows),
+            LinearMode::store);
+  }
+}
+
+void VisionTower::set_rotary(const Grid& grid, VisionActivations& p) {
+  const int merge = config_.spatial_merge_size, columns = grid.w / merge;
+  rotary_.reserve(p.patches);
+  split(pool_, p.patches, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
+    for (int row = static_cast<int>(begin); row < end; ++row) {
+      const int merged = p.windows.index[row / p.group] % (grid.h / merge * columns), cell = row % p.group;
+      rotary_.set(row, {0, merged / columns * merge + cell / merge, merged % columns * merge + cell % merge});
+    }
+  });
+}
+
+void VisionTower::block(const VisionBlock& weights, std::span<const int> boundaries, VisionActivations& p) {
+  const int width = config_.hidden_size;
+  const auto chunks = [&](auto&& step) {
+    for (int first = 0; first < p.patches; first += kChunkRows) {
+      const int rows = std::min(kChunkRows, p.patches - first);
+      step(first, rows, VisionActivations::view(p.hidden, width, first, rows),
+           VisionActivations::view(p.normed, width, 0, rows));
+    }
+  };
+  chunks([&](int first, int rows, Rows hidden, Rows normed) {
+    const Rows qkv = VisionActivations::view(p.qkv, 3 * width, first, rows);
+    rms_norm(hidden, width, weights.attention_norm.data(), kNormEps, normed, pool_);
+    linear_(weights.qkv, normed, qkv, LinearMode::store);  // [N, 3 W]
+    rotary(qkv, 2 * heads_.heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
+  });
+  store_kv(boundaries, p);
+  attend(boundaries, p);  // [N, W]
+  chunks([&](int first, int rows, Rows hidden, Rows normed) {
+    const Rows wide = VisionActivations::view(p.wide, 2 * config_.intermediate_size, 0, rows);
+    linear_(weights.output, VisionActivations::view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add);
+    rms_norm(hidden, width, weights.mlp_norm.data(), kNormEps, normed, pool_);
+    linear_(weights.gate_up, normed, wide, LinearMode::store);  // [N, 2 I]
+    swiglu(wide, config_.intermediate_size, pool_);
+    linear_(weights.down, wide, hidden, LinearMode::add);
+  });
+}
+
+// Lays out this block's attention segments and fills their keys.
+void VisionTower::store_kv(std::span<const int> boundaries, VisionActivations& p) {
+  const size_t head_stride = heads_.block_bytes() * static_cast<size_t>(total_blocks(boundaries));
+  const int width = config_.hidden_size, dim = heads_.head_dim;
+  p.segments.clear();
+  size_t offset = 0;
+  for (size_t i = 1; i < boundaries.size(); ++i) {
+    const int first = boundaries[i - 1], rows = boundaries[i] - first;
+    p.segments.push_back({.rows = VisionActivations::view(p.qkv, 3 * width, first, rows),
+                          .cache = {},
+                          .own = {.pages = &p.own_kv_page, .offset = offset, .head_stride = head_stride},
+                          .visible = rows});
+    offset += heads_.block_bytes() * static_cast<size_t>(blocks_for(rows));
+  }
+  split(pool_, p.patches, 3.0 * width, [&](int64_t begin, int64_t end) {
+    size_t at = 1;
+    for (int row = static_cast<int>(begin); row < end; ++row) {
+      while (row >= boundaries[at]) ++at;
+      const KvBlocks& own = p.segments[at - 1].own;
+      const float* key = VisionActivations::view(p.qkv, 3 * width, row, 1).data + width;
+      for (int h = 0; h < heads_.heads; ++h, key += dim) {
+        store_kv_row(heads_, own, h, row - boundaries[at - 1], key, key + width);
+      }
+    }
+  });
+}
+
+void VisionTower::attend(std::span<const int>, VisionActivations& p) {
+  attention(heads_, p.segments, attention_, pool_);
+}
+
+ImageFeatures VisionTower::merge(VisionActivations& p) {
+  const int width = config_.hidden_size, merged = width * p.group, out = config_.out_hidden_size;
+  const int tokens = p.patches / p.group, chunk = std::max(1, std::min(tokens, kChunkRows / p.group));
+  ImageFeatures features{std::vector<float>(static_cast<size_t>(tokens) * static_cast<size_t>(out)), tokens};
+  Buffer<float> inner(static_cast<size_t>(chunk) * static_cast<size_t>(merged));
+  Buffer<float> result(static_cast<size_t>(chunk) * static_cast<size_t>(out));
+  for (int first = 0; first < tokens; first += chunk) {
+    const int rows = std::min(chunk, tokens - first);
+    const Rows patches = VisionActivations::view(p.hidden, width, first * p.group, rows * p.group);
+    const Rows in = VisionActivations::view(inner, merged, 0, rows),
+               y = VisionActivations::view(result, out, 0, rows);
+    rms_norm(patches, width, weights_.merger_norm.data(), kNormEps, patches, pool_);
+    linear_(weights_.merger_in, VisionActivations::view(p.hidden, merged, first, rows), in,
+            LinearMode::store);
+    gelu(in, merged, pool_);
+    linear_(weights_.merger_out, in, y, LinearMode::store);  // [N / 4, text hidden]
+    for (int i = 0; i < rows; ++i) {
+      std::copy_n(y.row(i), out, features.values.begin() + int64_t{p.windows.index[first + i]} * out);
+    }
+  }
+  return features;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,191 @@
+#include "native/weights.h"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+// Lets the mapped pages behind a tensor go, so that the file and its packed copy are never both resident.
+void release(const TensorView& tensor) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(tensor.data);
+  const uintptr_t begin = (address + page - 1) / page * page, end = (address + tensor.bytes()) / page * page;
+  // A checkpoint's tensors are read-only file mappings: dropped pages come back from the file when touched.
+  std::byte* first = const_cast<std::byte*>(tensor.data) + (begin - address);
+  if (begin < end) ::madvise(first, end - begin, MADV_DONTNEED);
+}
+
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading, std::string prefix = "")
+      : checkpoint_(checkpoint),
+        shapes_(expected_tensors(checkpoint.config())),
+        format_(format),
+        loading_(loading),
+        prefix_(std::move(prefix)) {}
+
+  std::vector<float> vector(const std::string& name) const {
+    const TensorView& view = tensor(name);
+    std::vector<float> values(static_cast<size_t>(view.elements()));
+    copy_to_float(view, 0, view.elements(), values.data());
+    return values;
+  }
+
+  // The matrices `prefix + parts[i]` stacked, with their biases where the architecture has them.
+  PackedMatrix linear(const std::string& prefix, std::initializer_list<const char*> parts) const {
+    std::vector<TensorView> weights, biases, scales;
+    for (const char* part : parts) {
+      const std::string name = prefix + part;
+      const TensorView& weight = checkpoint_.get(name + ".weight", shapes_.at(name + ".weight"));
+      if (weight.type == DType::f8_e4m3)
+        scales.push_back(checkpoint_.scale(name));
+      else
+        checked(name + ".weight", weight);
+      weights.push_back(weight);
+      if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
+    }
+    if (!scales.empty() && scales.size() != weights.size()) {
+      fail("{}: {}{} is F8_E4M3 but another of the layers that share its input is not",
+           checkpoint_.folder().string(), prefix, *parts.begin());
+    }
+    return pack(prefix + *parts.begin(), weights, biases, scales);
+  }
+
+  // A matrix that is never F8_E4M3: embedding, head, patches.
+  PackedMatrix wide(std::string_view name, const TensorView& weight) const {
+    return pack(std::string(name), {&checked(name, weight), 1}, {}, {});
+  }
+  PackedMatrix wide(const std::string& name) const { return wide(name, tensor(name)); }
+
+  const TensorView& tensor(const std::string& name) const {
+    return checked(name, checkpoint_.get(name, shapes_.at(name)));
+  }
+
+  const TensorView& checked(std::string_view name, const TensorView& view) const {
+    if (view.type != DType::f32 && view.type != DType::f16 && view.type != DType::bf16) {
+      fail("{}: tensor {} is {}; expected F32, F16 or BF16", checkpoint_.folder().string(), name,
+           name_of(view.type));
+    }
+    return view;
+  }
+
+ private:
+  PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
+                    std::span<const TensorView> scales) const {
+    const bool draft = format_ == WeightFormat::int8_panels || format_ == WeightFormat::int4_panels;
+    const bool fp8 = !scales.empty() && !draft;
+    const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
+    PackedMatrix packed;
+    if (!from_file(name, weights, !biases.empty(), format, packed)) {
+      loading_.progress.check();
+      packed = PackedMatrix(weights, biases, format, loading_.pool, scales);
+      for (const TensorView& weight : weights) release(weight);
+      if (loading_.packed && !loading_.packed->complete()) loading_.packed->write(prefix_ + name, packed);
+      loading_.progress.add(packed.bytes());
+    }
+    packed.set_name(std::move(name));
+    return packed;
+  }
+
+  bool from_file(const std::string& name, std::span<const TensorView> weights, bool bias, WeightFormat format,
+                 PackedMatrix& matrix) const {
+    if (!loading_.packed || !loading_.packed->complete()) return false;
+    int64_t outputs = 0, elements = 0;
+    for (const TensorView& weight : weights) outputs += weight.shape[0], elements += weight.elements();
+    matrix = PackedMatrix(static_cast<int>(outputs), static_cast<int>(elements / outputs), format, bias);
+    return loading_.packed->read(prefix_ + name, matrix);
+  }
+
+  const Checkpoint& checkpoint_;
+  std::map<std::string, std::vector<int64_t>> shapes_;
+  WeightFormat format_;
+  const Loading& loading_;
+  std::string prefix_;  // of names in that file
+};
+
+}  // namespace
+
+size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format) {
+  size_t bytes = 0;
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    const auto found = checkpoint.tensors().find(name);
+    const bool fp8 = found != checkpoint.tensors().end() && found->second.type == DType::f8_e4m3;
+    int64_t inputs = 1;
+    for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
+    bytes += shape.size() > 1
+                 ? PackedMatrix::packed_bytes(shape[0], inputs, fp8 ? WeightFormat::fp8_panels : format)
+                 : static_cast<size_t>(shape[0]) * sizeof(float);
+  }
+  return bytes;
+}
+
+namespace {
+
+// All but the embedding.
+TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
+  TextWeights text;
+  text.head = load.wide("lm_head.weight", checkpoint.head());
+  for (int i = 0; i < checkpoint.config().text.layers; ++i) {
+    const std::string layer = fmt::format("model.layers.{}.", i);
+    text.layers.push_back({
+        .attention_norm = load.vector(layer + "input_layernorm.weight"),
+        .qkv = load.linear(layer + "self_attn.", {"q_proj", "k_proj", "v_proj"}),
+        .output = load.linear(layer + "self_attn.", {"o_proj"}),
+        .mlp_norm = load.vector(layer + "post_attention_layernorm.weight"),
+        .gate_up = load.linear(layer + "mlp.", {"gate_proj", "up_proj"}),
+        .down = load.linear(layer + "mlp.", {"down_proj"}),
+    });
+  }
+  text.norm = load.vector("model.norm.weight");
+  return text;
+}
+
+}  // namespace
+
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
+  const Loader load(checkpoint, format, loading);
+  TextWeights text = load_layers(checkpoint, load);
+  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
+  return text;
+}
+
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
+  return load_layers(checkpoint, Loader(checkpoint, format, loading, "draft."));
+}
+
+size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
+  size_t bytes = 0;
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    const bool text = name.starts_with("model.layers.") || name == "model.embed_tokens.weight";
+    if (text && shape.size() == 2) bytes += PackedMatrix::packed_bytes(shape[0], shape[1], format);
+  }
+  return bytes;
+}
+
+VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
+  const Loader load(checkpoint, format, loading);
+  VisionWeights vision;
+  vision.patches = load.wide("visual.patch_embed.proj.weight");
+  for (int i = 0; i < checkpoint.config().vision.depth; ++i) {
+    const std::string block = fmt::format("visual.blocks.{}.", i);
+    vision.blocks.push_back({
+        .attention_norm = load.vector(block + "norm1.weight"),
+        .qkv = load.linear(block + "attn.", {"qkv"}),
+        .output = load.linear(block + "attn.", {"proj"}),
+        .mlp_norm = load.vector(block + "norm2.weight"),
+        .gate_up = load.linear(block + "mlp.", {"gate_proj", "up_proj"}),
+        .down = load.linear(block + "mlp.", {"down_proj"}),
+    });
+  }
+  vision.merger_norm = load.vector("visual.merger.ln_q.weight");
+  vision.merger_in = load.linear("visual.merger.mlp.", {"0"});
+  vision.merger_out = load.linear("visual.merger.mlp.", {"2"});
+  return vision;
+}
+
+}  // namespace dvlm

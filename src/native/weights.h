@@ -1,0 +1,68 @@
+// Every weight of the network, repacked for the kernels.
+#pragma once
+#include <optional>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "core/thread_pool.h"
+#include "kernels/matrix.h"
+#include "native/packed_file.h"
+
+namespace dvlm {
+
+struct TextLayer {
+  std::vector<float> attention_norm;  // [hidden]
+  PackedMatrix qkv;                   // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v
+  PackedMatrix output;                // [hidden, heads * head_dim]
+  std::vector<float> mlp_norm;        // [hidden]
+  PackedMatrix gate_up;               // [2 * intermediate, hidden]: gate, up
+  PackedMatrix down;                  // [hidden, intermediate]
+};
+
+struct TextWeights {
+  std::vector<TextLayer> layers;
+  std::vector<float> norm;                // [hidden]
+  PackedMatrix head;                      // [vocab, hidden]
+  std::optional<PackedMatrix> embedding;  // [vocab, hidden]; none when the head serves as the table
+  const PackedMatrix& table() const { return embedding ? *embedding : head; }
+};
+
+struct VisionBlock {
+  std::vector<float> attention_norm;  // [width]
+  PackedMatrix qkv;                   // [3 * width, width]
+  PackedMatrix output;                // [width, width]
+  std::vector<float> mlp_norm;        // [width]
+  PackedMatrix gate_up;               // [2 * intermediate, width]
+  PackedMatrix down;                  // [width, intermediate]
+};
+
+struct VisionWeights {
+  PackedMatrix patches;  // [width, patch_elements]
+  std::vector<VisionBlock> blocks;
+  std::vector<float> merger_norm;      // [width]
+  PackedMatrix merger_in, merger_out;  // [4 width, 4 width], [text hidden, 4 width]
+};
+
+// Bytes that the packed weights will take.
+size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format);
+
+// What the weights of one model share while they load.
+struct Loading {
+  ThreadPool& pool;
+  LoadProgress& progress;
+  PackedFile* packed = nullptr;
+};
+
+// The linear layers and the head once more in int8_panels or int4_panels, for drafts; no embedding.
+TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
+size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format);
+
+// load_text and load_vision read the checkpoint once, front to back, and give each tensor's file pages back
+// after packing it. They and load_draft take matrices from `packed` when it is complete, else give it theirs.
+// Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They
+// throw Error when a tensor is missing, misshapen or of a type that the native model does not run, and after
+// Ctrl-C.
+TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
+VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
+
+}  // namespace dvlm

@@ -1,0 +1,58 @@
+// Rows of logits and settings of draws, for both choosers.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <vector>
+
+#include "checkpoint/json.h"
+#include "core/random.h"
+#include "model/model.h"
+
+namespace dvlm {
+
+// What tests/fixtures/choose/sampled_tokens.json was drawn from.
+struct GoldenDraws {
+  static constexpr int kVocab = 4000, kTokens = 25, kSeeds = 200;
+
+  static std::vector<float> row(int seed, int token) {
+    std::vector<float> out;
+    for (uint64_t i = 0; i < kVocab; ++i) {
+      const double x = uniform(static_cast<uint64_t>(seed / 8), static_cast<uint64_t>(token), i);
+      out.push_back(static_cast<float>(12 * x * x * x * x * x * x));
+    }
+    return out;
+  }
+
+  static Wanted wanted(int seed, int token) {
+    struct Setting {
+      double temperature;
+      int top_k;
+      double top_p;
+    };
+    constexpr Setting kSettings[] = {{0.8, 0, 0.95}, {1, 0, 1},   {0.3, 0, 1},      {1.5, 50, 1},
+                                     {0.7, 20, 0.9}, {2, 0, 0.5}, {1, 1000, 0.999}, {0.8, 0, 1}};
+    const Setting& setting = kSettings[seed % 8];
+    return {.choice = Choice::draw,
+            .temperature = setting.temperature,
+            .top_k = setting.top_k,
+            .top_p = setting.top_p,
+            .u = uniform(static_cast<uint64_t>(seed), 0, static_cast<uint64_t>(100 + token)),
+            .excluded = seed % 2 ? ExcludedTokens{17, 3900} : ExcludedTokens{}};
+  }
+
+  // Calls choose(row, wanted) for all of them and compares.
+  template <class Choose>
+  static void expect(const Choose& choose) {
+    const nlohmann::json golden = read_json(DVLM_FIXTURES "/choose/sampled_tokens.json");
+    ASSERT_EQ(golden.size(), kSeeds);
+    for (int seed = 0; seed < kSeeds; ++seed) {
+      std::vector<TokenId> tokens;
+      for (int token = 0; token < kTokens; ++token)
+        tokens.push_back(choose(row(seed, token), wanted(seed, token)).token);
+      ASSERT_EQ(tokens, golden[static_cast<size_t>(seed)].get<std::vector<TokenId>>()) << "seed " << seed;
+    }
+  }
+};
+
+}  // namespace dvlm

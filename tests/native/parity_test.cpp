@@ -1,0 +1,62 @@
+// The native model against transformers' results for small random checkpoints.
+#include "parity.h"
+
+#include <cstdio>
+
+#include "native/native.h"
+
+namespace dvlm {
+namespace {
+
+const std::filesystem::path kRoot = std::filesystem::path(DVLM_FIXTURES) / "model";
+
+class Parity : public testing::TestWithParam<parity::Fixture> {};
+
+TEST_P(Parity, positions_and_windows_are_those_of_transformers) {
+  parity::expect_index_parity(GetParam(), read_config(GetParam().folder));
+}
+
+TEST_P(Parity, the_checkpoint_is_complete) {
+  EXPECT_EQ(Checkpoint(GetParam().folder).problems(), std::vector<std::string>{});
+}
+
+TEST_P(Parity, f32_results_are_those_of_transformers) {
+  const Checkpoint checkpoint(GetParam().folder);
+  const auto model = load_native(checkpoint, {.precision = Precision::f32, .threads = 2});
+  const parity::Report report = parity::expect_parity(*model, GetParam());
+  std::printf("relative errors: features %.1e, logits %.1e, draft %.1e\n", report.features, report.logits,
+              report.draft);
+}
+
+TEST(ParityInBf16, is_as_close_to_f32_as_transformers_in_bf16) {
+  int recorded = 0;
+  for (const parity::Fixture& fixture : parity::read_fixtures(kRoot)) {
+    if (fixture.bf16_logits.empty()) continue;
+    const Checkpoint checkpoint(fixture.folder);
+    const auto model = load_native(checkpoint, {.precision = Precision::bf16, .threads = 2});
+    const parity::Bf16Report report = parity::expect_bf16_parity(*model, fixture);
+    std::printf("relative rms errors: %.3g, transformers' %.3g\n", report.found, report.reference);
+    ++recorded;
+  }
+  EXPECT_GT(recorded, 0) << "no fixture records bfloat16 logits";
+}
+
+// An e4m3 input may round the other way after sums in another order, by 1/16 of itself: single values move by
+// that much over the root of their number.
+TEST(ParityInFp8, results_are_those_of_an_emulation_in_pytorch) {
+  const auto fixtures = parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) / "model-fp8");
+  EXPECT_FALSE(fixtures.empty());
+  for (const parity::Fixture& fixture : fixtures) {
+    const Checkpoint checkpoint(fixture.folder);
+    EXPECT_EQ(checkpoint.problems(), std::vector<std::string>{});
+    const auto model = load_native(checkpoint, {.precision = Precision::f32, .threads = 2});
+    const parity::Report report = parity::expect_parity(*model, fixture, {.tolerance = 0.02});
+    std::printf("%s: relative errors: features %.1e, logits %.1e, draft %.1e\n", fixture.name.c_str(),
+                report.features, report.logits, report.draft);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Parity, testing::ValuesIn(parity::read_fixtures(kRoot)), parity::test_name);
+
+}  // namespace
+}  // namespace dvlm

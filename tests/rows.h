@@ -1,0 +1,29 @@
+// Whole rows of logits, for tests that compare models.
+#pragma once
+#include <vector>
+
+#include "model/model.h"
+
+namespace dvlm {
+
+inline std::vector<Wanted> want_logits(std::span<const int> rows) {
+  std::vector<Wanted> out;
+  for (const int row : rows) out.push_back({.row = row, .choice = Choice::logits});
+  return out;
+}
+
+// Of every row of a segment.
+inline std::vector<Wanted> want_logits(int rows) {
+  std::vector<Wanted> out;
+  for (int row = 0; row < rows; ++row) out.push_back({.row = row, .choice = Choice::logits});
+  return out;
+}
+
+// Row after row.
+inline std::vector<float> logits_of(std::span<const Chosen> chosen) {
+  std::vector<float> out;
+  for (const Chosen& row : chosen) out.insert(out.end(), row.logits.begin(), row.logits.end());
+  return out;
+}
+
+}  // namespace dvlm
