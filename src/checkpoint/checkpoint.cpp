@@ -117,7 +117,7 @@ bool per_row(const TensorView& scale, int64_t rows) {
          (shape.size() == 1 || (shape.size() == 2 && shape[1] == 1));
 }
 
-// Everything but linear layers stays wide in W8A8 (spec 1.5).
+// Everything but linear layers stays wide in W8A8 (docs/reference.md, FP8 checkpoint).
 bool may_be_fp8(std::string_view name) {
   return name.ends_with(".weight") && name.find("norm") == name.npos && name.find("ln_q") == name.npos &&
          !name.ends_with("embed_tokens.weight") && name != "lm_head.weight" &&

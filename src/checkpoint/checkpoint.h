@@ -33,10 +33,11 @@ class Checkpoint {
   bool has(std::string_view name) const;
   // The tensor, checked: throws Error naming tensor, expected and found shape.
   const TensorView& get(std::string_view name, const std::vector<int64_t>& shape) const;
-  // The scales of a linear layer stored as F8_E4M3: F32, F16 or BF16, [outputs] or [outputs, 1] (spec 1.5).
+  // The scales of a linear layer stored as F8_E4M3: F32, F16 or BF16, [outputs] or [outputs, 1]
+  // (docs/reference.md, FP8 checkpoint).
   const TensorView& scale(std::string_view linear) const;
   // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight
-  // (spec 1.4).
+  // (docs/reference.md, Tied head).
   const TensorView& head() const;
 
   // Every expected tensor that is missing or misshapen and every tensor nobody reads, as sentences; empty

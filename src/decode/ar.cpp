@@ -1,4 +1,4 @@
-// Autoregressive decoding (spec 7.1): one pass per token.
+// One pass per token (docs/reference.md, Autoregressive decoding).
 #include "decode/base.h"
 
 namespace dvlm {

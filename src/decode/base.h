@@ -25,7 +25,7 @@ class DecoderBase : public Decoder {
   void set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows);
 
   // Adds to a causal pass a draft for the case that its first `accepted` tokens are right: `masks` behind
-  // those, seeing them and each other (spec 7.4).
+  // those, seeing them and each other (docs/reference.md, Quadratic speculation).
   void add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows);
 
   // Emits a token and checks the stop rules; false when the text ends with it.

@@ -1,6 +1,6 @@
-// Masked diffusion with a confidence threshold (spec 7.2): sub-block by sub-block, left to right,
-// bidirectional passes over the whole block unmask what the model is sure of; a causal pass commits the block
-// and gives the next first token.
+// Masked diffusion with a confidence threshold (docs/reference.md, Masked diffusion): sub-block by sub-block,
+// left to right, bidirectional passes over the whole block unmask what the model is sure of; a causal pass
+// commits the block and gives the next first token.
 #include <algorithm>
 
 #include "decode/base.h"

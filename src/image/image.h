@@ -21,7 +21,8 @@ struct DecodeLimits {
 };
 
 // JPEG, PNG, WebP (and PNM, BMP). Colour handling is Pillow's and qwen-vl-utils': RGBA is pasted on white,
-// any other mode is convert("RGB"); EXIF orientation is ignored (spec 3.2). `name` is used in errors.
+// any other mode is convert("RGB"); EXIF orientation is ignored (docs/reference.md, Colour). `name` is used
+// in errors.
 Image decode_image(std::span<const std::byte> file, const std::string& name, const DecodeLimits& limits = {});
 Image read_image(const std::filesystem::path& path, const DecodeLimits& limits = {});
 // "data:image/png;base64,...".

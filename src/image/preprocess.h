@@ -1,5 +1,5 @@
 // From a picture to the patches that the vision tower reads, bit for bit as qwen-vl-utils + Pillow + the slow
-// Qwen2VLImageProcessor do it (spec section 3).
+// Qwen2VLImageProcessor do it (docs/reference.md, Preprocessing).
 #pragma once
 #include <cstdint>
 #include <span>
@@ -19,7 +19,8 @@ struct PreprocessOptions {
   int temporal_patch_size = 2;
   int64_t min_pixels = 3136;
   int64_t max_pixels = 12845056;
-  int resized_height = 0, resized_width = 0;  // both set: used instead of the picture's own size (spec 3.1)
+  // Both set: used instead of the picture's own size (docs/reference.md, Sizes).
+  int resized_height = 0, resized_width = 0;
   double mean[3] = {0.48145466, 0.4578275, 0.40821073};
   double std[3] = {0.26862954, 0.26130258, 0.27577711};
 };
@@ -44,8 +45,8 @@ struct Grid {
 
 // What the model reads of one image or video.
 struct Patches {
-  std::vector<float>
-      values;  // [grid.patches(), channels * temporal_patch_size * patch_size^2], spec 3.5's order
+  // [grid.patches(), channels * temporal_patch_size * patch_size^2] (docs/reference.md, Patch order)
+  std::vector<float> values;
   Grid grid;
   double second_per_grid = 0;  // videos: seconds per temporal patch; 0 for images
   Size original, resized;

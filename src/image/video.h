@@ -1,4 +1,4 @@
-// Videos: frame selection, reading and resizing (spec 3.6).
+// Videos: frame selection, reading and resizing (docs/reference.md, Videos).
 #pragma once
 #include <filesystem>
 #include <functional>

@@ -37,10 +37,10 @@ enum class LinearMode : uint8_t {
 // x [rows, w.inputs()], y [rows, w.outputs()]; they must not overlap. With bf16 weights x is rounded to bf16
 // first. Each output accumulates its products in ascending order of inputs (docs/model.md), then bias,
 // then y: its bits depend on its own row alone, not on rows.count or threads.
-// With fp8 weights (spec 8.4, 8.5) x is rounded to bf16, scaled by s = max |x| / 448 of its row and rounded
-// to e4m3; the sum of exact products times s, times the output's scale, is rounded to bf16, and again after
-// the bias. A row with NaN or infinity gives NaN. With int8 and int4 weights x is scaled by max |x| / 127 and
-// rounded to integers likewise; results stay f32.
+// With fp8 weights (docs/reference.md, FP8 products) x is rounded to bf16, scaled by s = max |x| / 448 of its
+// row and rounded to e4m3; the sum of exact products times s, times the output's scale, is rounded to bf16,
+// and again after the bias. A row with NaN or infinity gives NaN. With int8 and int4 weights x is scaled by
+// max |x| / 127 and rounded to integers likewise; results stay f32.
 void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch, ThreadPool& pool);
 
 // The same for some outputs: y [rows, as many as `panels` have].

@@ -7,8 +7,8 @@
 
 namespace dvlm {
 
-// W8A8's e4m3 (spec section 8): symmetric, scale = max |w| / 448, codes = e4m3(w / scale). A row of zeros
-// gets the scale 1e-10 / 448. Returns the scale.
+// W8A8's e4m3 (docs/reference.md, FP8 weights): symmetric, scale = max |w| / 448, codes = e4m3(w / scale).
+// A row of zeros gets the scale 1e-10 / 448. Returns the scale.
 float quantize_e4m3(std::span<const float> row, e4m3* codes);
 
 // scale = max |w| / 127 (1 for a row of zeros), codes = w / scale rounded to nearest even. Returns the scale.

@@ -10,8 +10,8 @@ namespace dvlm::reference {
 void linear(std::span<const float> x, std::span<const float> w, std::span<const float> bias, int rows,
             int inputs, int outputs, std::span<float> y);
 
-// The same in W8A8 (spec 8.4, 8.5): codes [outputs, inputs] with scales [outputs]; x is rounded to bf16,
-// scaled by row and rounded to e4m3; outputs are rounded to bf16 before and after the bias.
+// The same in W8A8 (docs/reference.md, FP8 products): codes [outputs, inputs] with scales [outputs]; x is
+// rounded to bf16, scaled by row and rounded to e4m3; outputs are rounded to bf16 before and after the bias.
 void linear_fp8(std::span<const float> x, std::span<const e4m3> codes, std::span<const float> scales,
                 std::span<const float> bias, int rows, int inputs, int outputs, std::span<float> y);
 

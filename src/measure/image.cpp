@@ -26,7 +26,7 @@ Image noise(int width, int height) {
   return image;
 }
 
-// Spec 4.1: patches through the blocks, then four at a time through the merger.
+// Patches go through the blocks, then four at a time through the merger (docs/reference.md, Vision tower).
 double vision_flops(const VisionConfig& v, const Grid& grid) {
   const double patches = static_cast<double>(grid.patches()), hidden = v.hidden_size;
   const double layer = patches * hidden * (4 * hidden + 3.0 * v.intermediate_size);

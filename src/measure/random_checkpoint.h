@@ -6,7 +6,8 @@
 
 namespace dvlm {
 
-// Fast_dVLM_3B (spec section 1); "tiny" is the shape of dvlm-tiny. Throws Error for other names.
+// "3b" is the shape of Fast_dVLM_3B (docs/reference.md, Configuration), "tiny" that of dvlm-tiny. Throws
+// Error for other names.
 ModelConfig shape_named(const std::string& name);
 
 // Every weight of a configuration in BF16, or with linear layers in F8_E4M3. All tensors of a type view the

@@ -137,8 +137,9 @@ class Model {
   virtual std::span<const Chosen> forward(std::span<const Segment> segments) = 0;
 };
 
-// M-RoPE positions of a prompt (spec 5.3): pads of the k-th image or video run take `grids[k]` (patch grid,
-// in order of appearance, `second_per_grid[k]` 0 for images). Generated token n gets n + delta on all axes.
+// M-RoPE positions of a prompt (docs/reference.md, Token positions): pads of the k-th image or video run take
+// `grids[k]` (patch grid, in order of appearance, `second_per_grid[k]` 0 for images). Generated token n gets
+// n + delta on all axes.
 struct RopeIndex {
   std::vector<Position> positions;
   int delta = 0;
@@ -146,8 +147,8 @@ struct RopeIndex {
 RopeIndex rope_index(std::span<const TokenId> tokens, std::span<const Grid> grids,
                      std::span<const double> second_per_grid, const ModelConfig& config);
 
-// Windows of the vision tower (spec 4.2): a permutation of merged tokens and the cumulative window lengths in
-// patches.
+// Windows of the vision tower (docs/reference.md, Window order): a permutation of merged tokens and the
+// cumulative window lengths in patches.
 struct WindowIndex {
   std::vector<int> index;  // new merged token g is old merged token index[g]
   std::vector<int> cumulative;

@@ -24,10 +24,11 @@ class RotaryTable {
   Buffer<float> cos_, sin_;
 };
 
-// M-RoPE (spec 5.2): sections of the half head turn by time, height and width in turn.
+// Sections of the half head turn by time, height and width in turn (docs/reference.md, M-RoPE).
 RotaryTable text_rotary(double theta, int head_dim, const std::vector<int>& sections);
 
-// The vision tower's 2-D rotary (spec 4.4): the first quarter of a head turns by row, the second by column.
+// The vision tower's 2-D rotary (docs/reference.md, Vision rotary): the first quarter of a head turns by row,
+// the second by column.
 RotaryTable vision_rotary(int head_dim);
 
 }  // namespace dvlm

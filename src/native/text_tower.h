@@ -1,4 +1,5 @@
-// The language model: embeddings, decoder layers with M-RoPE and grouped keys, head (spec section 5).
+// The language model: embeddings, decoder layers with M-RoPE and grouped keys, head
+// (docs/reference.md, Text tower).
 #pragma once
 #include <array>
 

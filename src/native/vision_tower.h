@@ -1,4 +1,4 @@
-// The vision tower: patches to language-model embeddings (spec section 4).
+// The vision tower: patches to language-model embeddings (docs/reference.md, Vision tower).
 #pragma once
 #include "kernels/attention.h"
 #include "model/model.h"

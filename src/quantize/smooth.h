@@ -1,5 +1,5 @@
 // SmoothQuant (Xiao et al., ICML 2023): moves the spread of activations into the weights before both are
-// rounded, by factors that the norm in front of a linear layer absorbs (spec 8.1).
+// rounded, by factors that the norm in front of a linear layer absorbs (docs/reference.md, SmoothQuant).
 #pragma once
 #include <map>
 #include <span>

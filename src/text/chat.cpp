@@ -19,7 +19,8 @@ class Sink {
   virtual void pad(ContentPart::Type type) = 0;      // the place of one image or video
 };
 
-// The template, spec section 2.3: the one description that the text and the tokens both come from.
+// The template (docs/reference.md, Chat template): the one description that the text and the tokens both
+// come from.
 void render(const Conversation& conversation, const TemplateOptions& options, Sink& sink) {
   int images = 0, videos = 0;
   const auto begin_message = [&](std::string_view role) {

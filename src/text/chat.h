@@ -1,4 +1,4 @@
-// Conversations and the Qwen2.5-VL chat template, rendered natively (spec section 2.3).
+// Conversations and the Qwen2.5-VL chat template, rendered natively (docs/reference.md, Chat template).
 #pragma once
 #include <filesystem>
 #include <nlohmann/json.hpp>

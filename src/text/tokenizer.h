@@ -17,7 +17,7 @@ enum class ControlTokens {
   as_text,  // it stays text: for text that users type
 };
 
-// What block diffusion writes in place of a hidden token (spec 2.2).
+// What block diffusion writes in place of a hidden token (docs/reference.md, Mask token).
 inline constexpr const char* kMaskToken = "|<MASK>|";
 
 struct AddedToken {

@@ -52,7 +52,8 @@ class TextTowerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(TextTower);
 
-// Cosine and sine of M-RoPE (spec 5.2): positions int64 [3, rows] -> f32 [rows, head_dim / 2] each.
+// Cosine and sine of M-RoPE (docs/reference.md, M-RoPE): positions int64 [3, rows] -> f32
+// [rows, head_dim / 2] each.
 std::pair<torch::Tensor, torch::Tensor> text_rotary(const torch::Tensor& positions, const TextConfig& config);
 
 class VisionBlockImpl : public torch::nn::Module {
@@ -84,8 +85,8 @@ class VisionTowerImpl : public torch::nn::Module {
 };
 TORCH_MODULE(VisionTower);
 
-// Cosine and sine of the 2-D rotary embedding (spec 4.4) in the order of the patches: f32 [patches, head_dim
-// / 2] each.
+// Cosine and sine of the 2-D rotary embedding (docs/reference.md, Vision rotary) in the order of the patches:
+// f32 [patches, head_dim / 2] each.
 std::pair<torch::Tensor, torch::Tensor> vision_rotary(const std::vector<Grid>& grids,
                                                       const VisionConfig& config);
 

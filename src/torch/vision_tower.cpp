@@ -14,7 +14,7 @@ using torch::Tensor;
 
 constexpr double kEps = 1e-6;
 
-// Attention inside windows, and inside whole temporal slices (spec 4.3).
+// Temporal slices end here; blocks with full attention attend inside them (docs/reference.md, Vision tower).
 std::vector<int64_t> slice_ends(const std::vector<Grid>& grids) {
   std::vector<int64_t> ends = {0};
   for (const Grid& grid : grids)

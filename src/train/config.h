@@ -7,13 +7,14 @@
 
 namespace dvlm {
 
-// How much each half of the dual stream counts (spec 9.6).
+// How much each half of the dual stream counts (docs/reference.md, Training loss).
 struct LossWeights {
   double noisy = 0.5, clean = 0.5;
 };
 
 struct TrainConfig {
-  std::string stage = "ar";  // "ar": next-token training; "convert": AR to block diffusion (spec section 9)
+  // "ar": next-token training; "convert": AR to block diffusion (docs/training.md)
+  std::string stage = "ar";
   std::string
       model;  // folder with config.json and tokenizer; weights in it are continued, else drawn at random
   std::vector<std::string>
@@ -49,8 +50,9 @@ struct TrainConfig {
 
   // Conversion only.
   int block_size = 32;
-  std::string annealing = "paper";  // "paper" | "code" | "none": block size over progress (spec 9.7)
-  LossWeights loss_weights;         // "paper" = [0.5, 0.5], "code" = [0.5, 1.0], or [noisy, clean]
+  // "paper" | "code" | "none": block size over progress (docs/reference.md, Block-size annealing)
+  std::string annealing = "paper";
+  LossWeights loss_weights;  // "paper" = [0.5, 0.5], "code" = [0.5, 1.0], or [noisy, clean]
   std::string normalization =
       "mean";  // "mean": each cross entropy over its own tokens; "num_items": see docs/training.md
   double minimum_noise_level = 1e-3;

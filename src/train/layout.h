@@ -1,4 +1,5 @@
-// Which tokens of a conversation are answers, and how answers fall into blocks and turns (spec 9.1, 9.2).
+// Which tokens of a conversation are answers, and how answers fall into blocks and turns
+// (docs/reference.md, Blocks and turns).
 #pragma once
 #include <span>
 #include <vector>

@@ -1,4 +1,4 @@
-// The training loss (spec 9.6).
+// The loss of a training step (docs/reference.md, Training loss).
 #pragma once
 #include <torch/torch.h>
 

@@ -1,4 +1,4 @@
-// Who sees whom in the dual stream (spec 9.5).
+// Who sees whom in the dual stream (docs/reference.md, Dual stream).
 #pragma once
 #include <cstdint>
 #include <span>

@@ -1,4 +1,4 @@
-// Which answer tokens a noised copy hides (spec 9.3).
+// Which answer tokens a noised copy hides (docs/reference.md, Noising).
 #pragma once
 #include <cstdint>
 #include <span>

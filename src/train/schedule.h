@@ -12,8 +12,9 @@ double run_progress(int64_t step, int64_t steps, double seconds, double max_minu
 // Linear warm-up from 0 over warmup_ratio, then cosine to min_lr_ratio or constant.
 double learning_rate_at(double progress, const TrainConfig& config);
 
-// Spec 9.7. "paper": candidates {2, 4, ..., B}, index floor(u |S|). "code": {4, 8, ..., B}, index int(sqrt(u)
-// |S|), which is the released {4, 8, 16, 32} for B = 32. "none": always B.
+// The block size at progress u (docs/reference.md, Block-size annealing). "paper": candidates S =
+// {2, 4, ..., B}, index floor(u |S|). "code": {4, 8, ..., B}, index int(sqrt(u) |S|), which is the released
+// {4, 8, 16, 32} for B = 32. "none": always B.
 int block_size_at(double progress, const std::string& annealing, int block_size);
 
 }  // namespace dvlm

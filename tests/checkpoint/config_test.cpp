@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-// The published 3B values (spec 1.2), nested.
+// The published 3B values (docs/reference.md, Configuration), nested.
 json published() {
   return json::parse(
       R"({"architectures":["Fast_dVLMForConditionalGeneration"],"model_type":"fast_dvlm","bd_size":32,
@@ -54,7 +54,7 @@ TEST(Config, ReadsThePublishedValues) {
   const auto tensors = expected_tensors(config);
   int64_t parameters = 0;
   for (const auto& [name, shape] : tensors) parameters += TensorView{DType::f32, shape, nullptr}.elements();
-  EXPECT_EQ(tensors.size(), 824u);  // spec 1.3
+  EXPECT_EQ(tensors.size(), 824u);  // docs/reference.md, Tensors
   EXPECT_EQ(parameters, 3754622976);
 }
 

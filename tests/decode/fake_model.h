@@ -15,7 +15,7 @@
 
 namespace dvlm {
 
-// Checks the discipline of segments (spec 6) on every pass.
+// Checks the discipline of segments (docs/reference.md, Passes and the KV cache) on every pass.
 class FakeModel : public Model {
  public:
   using Row = std::vector<float>;

@@ -111,7 +111,8 @@ TEST(Golden, FrameIndicesEqualTheReference) {
   }
 }
 
-// Four frames whose pixel values name their place, cut by the library and by spec 3.5's reshape and permute.
+// Four frames whose pixel values name their place, cut by the library and by the reference's reshape and
+// permute (docs/reference.md, Patch order).
 TEST(Golden, IndexPictureGivesTheReferencePatchOrder) {
   for (std::istringstream& line : golden("index")) {
     int width, height, count;

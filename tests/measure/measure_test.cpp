@@ -22,7 +22,7 @@ TEST(RandomCheckpoint, is_sound_in_both_precisions) {
   }
 }
 
-TEST(RandomCheckpoint, has_the_published_number_of_weights) {  // spec 1.3
+TEST(RandomCheckpoint, has_the_published_number_of_weights) {  // docs/reference.md, Tensors
   int64_t count = 0, tensors = 0;
   for (const auto& [name, shape] : expected_tensors(shape_named("3b"))) {
     count += TensorView{DType::bf16, shape, nullptr}.elements();
