@@ -9,7 +9,7 @@
 #include "image/image.h"
 #include "synth/scene.h"
 
-typedef struct _cairo_surface cairo_surface_t;
+typedef struct _cairo_surface cairo_surface_t;  // NOLINT(bugprone-reserved-identifier): its name in cairo.h
 
 namespace dvlm {
 
