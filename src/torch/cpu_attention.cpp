@@ -169,7 +169,7 @@ class HeadPass {
       const auto count = static_cast<size_t>(range.to - range.from);
       if (count == 0) continue;
       uint8_t* target = b_.visible.data() + r * block.keys + (range.from - block.k0);
-      if (a_.mask)
+      if (a_.mask != nullptr)
         std::memcpy(target, mask_row(q0 + r) + range.from, count);
       else
         std::memset(target, 1, count);
