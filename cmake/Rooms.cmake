@@ -1,6 +1,7 @@
 # dvlm_room(NAME ROOMS r... EXTERNAL t... OPTIONAL t... [TORCH])
-#   One static library from src/NAME/*.cpp. Headers are included as "NAME/file.h". A room's include path holds itself,
-#   the rooms that it lists and, transitively, theirs. Rooms stand in the order in which they may see each other.
+#   One static library from src/NAME/*.cpp. Headers are included as "NAME/file.h". A room's include path holds itself
+#   and the rooms that it lists, not theirs: it lists every room whose headers its compiler meets, also those that a
+#   header of another room includes. Rooms stand in the order in which they may see each other.
 #   OPTIONAL targets are linked when found and announced as DVLM_HAVE_<TARGET>.
 function(dvlm_room NAME)
   cmake_parse_arguments(R "TORCH" "" "ROOMS;EXTERNAL;OPTIONAL" ${ARGN})
@@ -16,7 +17,8 @@ function(dvlm_room NAME)
     if(NOT TARGET dvlm_${room})
       message(FATAL_ERROR "The room ${NAME} lists ${room}, which does not stand above it")
     endif()
-    target_link_libraries(dvlm_${NAME} PUBLIC dvlm_${room})
+    # PRIVATE: whoever links this room links `room` too, but does not get its include path.
+    target_link_libraries(dvlm_${NAME} PRIVATE dvlm_${room})
   endforeach()
   target_link_libraries(dvlm_${NAME} PUBLIC ${R_EXTERNAL})
   foreach(target ${R_OPTIONAL})
