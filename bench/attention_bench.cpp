@@ -35,8 +35,9 @@ void BM_Attention(benchmark::State& state, KvType format) {
   const int rows = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
   const HeadShape shape{.heads = 16, .kv_heads = 2, .head_dim = 128, .format = format};
   std::vector<std::unique_ptr<Cache>> layers;
+  layers.reserve(36);
   for (int i = 0; i < 36; ++i) layers.push_back(std::make_unique<Cache>(shape, context + rows));
-  const size_t width = static_cast<size_t>(shape.heads * shape.head_dim);
+  const size_t width = static_cast<size_t>(shape.heads) * static_cast<size_t>(shape.head_dim);
   std::vector<float> q(static_cast<size_t>(rows) * width, 0.5f);
   AttentionScratch scratch;
   size_t at = 0;

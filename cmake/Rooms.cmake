@@ -1,6 +1,7 @@
 # dvlm_room(NAME ROOMS r... EXTERNAL t... OPTIONAL t... [TORCH])
-#   One static library from src/NAME/*.cpp. Headers are included as "NAME/file.h"; a room's
-#   include path holds only itself and the rooms it names (and, transitively, theirs).
+#   One static library from src/NAME/*.cpp. Headers are included as "NAME/file.h". A room's include path holds itself
+#   and the rooms that it lists, not theirs: it lists every room whose headers its compiler meets, also those that a
+#   header of another room includes. Rooms stand in the order in which they may see each other.
 #   OPTIONAL targets are linked when found and announced as DVLM_HAVE_<TARGET>.
 function(dvlm_room NAME)
   cmake_parse_arguments(R "TORCH" "" "ROOMS;EXTERNAL;OPTIONAL" ${ARGN})
@@ -11,8 +12,13 @@ function(dvlm_room NAME)
   add_library(dvlm_${NAME} STATIC ${sources})
   target_include_directories(dvlm_${NAME} PUBLIC ${view})
   target_link_libraries(dvlm_${NAME} PRIVATE dvlm_flags)
+  set_target_properties(dvlm_${NAME} PROPERTIES DVLM_ROOMS "${R_ROOMS}")
   foreach(room ${R_ROOMS})
-    target_link_libraries(dvlm_${NAME} PUBLIC dvlm_${room})
+    if(NOT TARGET dvlm_${room})
+      message(FATAL_ERROR "The room ${NAME} lists ${room}, which does not stand above it")
+    endif()
+    # PRIVATE: whoever links this room links `room` too, but does not get its include path.
+    target_link_libraries(dvlm_${NAME} PRIVATE dvlm_${room})
   endforeach()
   target_link_libraries(dvlm_${NAME} PUBLIC ${R_EXTERNAL})
   foreach(target ${R_OPTIONAL})
@@ -27,7 +33,16 @@ function(dvlm_room NAME)
   endif()
 endfunction()
 
-# dvlm_test(ROOM): tests/ROOM/*_test.cpp as one GoogleTest program, one ctest entry per program.
+# dvlm_link_rooms(TARGET ROOM...): for programs, which see each ROOM and what it lists.
+function(dvlm_link_rooms TARGET)
+  foreach(room ${ARGN})
+    get_target_property(listed dvlm_${room} DVLM_ROOMS)
+    list(TRANSFORM listed PREPEND dvlm_)
+    target_link_libraries(${TARGET} PRIVATE dvlm_${room} ${listed})
+  endforeach()
+endfunction()
+
+# dvlm_test(ROOM [LINK target...]): tests/ROOM/*_test.cpp as one GoogleTest program, one ctest entry per program.
 function(dvlm_test ROOM)
   cmake_parse_arguments(T "" "" "LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${ROOM}/*.cpp)
@@ -35,7 +50,8 @@ function(dvlm_test ROOM)
     return()
   endif()
   add_executable(test_${ROOM} ${sources})
-  target_link_libraries(test_${ROOM} PRIVATE dvlm_flags dvlm_${ROOM} ${T_LINK} GTest::gmock GTest::gtest_main)
+  target_link_libraries(test_${ROOM} PRIVATE dvlm_flags ${T_LINK} GTest::gmock GTest::gtest_main)
+  dvlm_link_rooms(test_${ROOM} ${ROOM})
   target_include_directories(test_${ROOM} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(test_${ROOM} PRIVATE DVLM_FIXTURES="${CMAKE_SOURCE_DIR}/tests/fixtures"
                                                   DVLM_MODELS="${CMAKE_SOURCE_DIR}/models")

@@ -1,4 +1,4 @@
-# AArch64 Linux from another machine: Debian's cross compiler, the libraries that tools/test_arm.sh unpacks, QEMU.
+# AArch64 Linux from another machine: Debian's cross compiler, the libraries that tools/machines/test_arm.sh unpacks, QEMU.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)

@@ -1,6 +1,6 @@
 // Any Model against tests/fixtures/model/: what Hugging Face transformers computes for small random
-// checkpoints (tools/make_model_fixtures.py). Errors are relative: the largest absolute difference over the
-// largest magnitude.
+// checkpoints (tools/fixtures/make_model_fixtures.py). Errors are relative: the largest absolute difference
+// over the largest magnitude.
 #pragma once
 #include <gtest/gtest.h>
 

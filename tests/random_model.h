@@ -49,7 +49,7 @@ inline std::vector<float> values(const std::string& name, const std::vector<int6
                        : shape.size() == 1 ? 0.1
                        : name.find("embed_tokens") != name.npos
                            ? 1.0
-                           : 1 / std::sqrt(static_cast<double>(count / shape[0]));
+                           : 1 / std::sqrt(static_cast<double>(count) / static_cast<double>(shape[0]));
   std::vector<float> out(static_cast<size_t>(count));
   for (float& value : out) value = static_cast<float>((norm ? 1.0 : 0.0) + scale * random.normal());
   return out;

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Builds fuzz/*.cpp with libFuzzer (clang) and runs each, or the one named, for a minute.
+# What ./dev fuzz does: builds fuzz/*.cpp with libFuzzer (clang) and runs each, or the one named, for a minute.
+#   tools/fuzz.sh [NAME]      fuzz/NAME_fuzz.cpp alone
+# Stops at the first one that finds something, with its exit status; 2 when there is no such fuzzer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-command -v clang++ >/dev/null || { echo "./dev fuzz needs clang: apt-get install clang libclang-rt-14-dev" >&2; exit 1; }
-CC=clang CXX=clang++ cmake -S . -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DDVLM_FUZZ=ON \
-  -DDVLM_TESTS=OFF -DDVLM_WERROR=OFF -DDVLM_SANITIZE=address,undefined >/dev/null
-cmake --build build/fuzz --target fuzzers
+[ $# -eq 0 ] || [ -f "fuzz/$1_fuzz.cpp" ] || { echo "there is no fuzz/$1_fuzz.cpp" >&2; exit 2; }
+cmake --preset fuzz >/dev/null
+cmake --build build/fuzz --target "${1:-fuzzers}${1:+_fuzz}"
 for program in build/fuzz/fuzz/*_fuzz; do
   name=$(basename "$program" _fuzz)
   [ $# -eq 0 ] || [ "$1" = "$name" ] || continue

@@ -40,11 +40,11 @@ double vision_flops(const VisionConfig& v, const Grid& grid) {
 }
 
 // Picture, then text.
-struct Prompt {
+struct ImagePrompt {
   std::vector<TokenId> tokens;
   RopeIndex rope;
 
-  Prompt(const ModelConfig& config, const Grid& grid, int image_tokens, int text_tokens) {
+  ImagePrompt(const ModelConfig& config, const Grid& grid, int image_tokens, int text_tokens) {
     tokens.assign(1, config.vision_start_token);
     tokens.insert(tokens.end(), static_cast<size_t>(image_tokens), config.image_token);
     tokens.push_back(config.vision_end_token);
@@ -66,7 +66,7 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
     preprocess.push_back(milliseconds([&] { patches = preprocess_image(picture, preprocessing); }));
     ImageFeatures features;
     vision.push_back(milliseconds([&] { features = model.encode_image(patches); }));
-    const Prompt prompt(config, patches.grid, features.tokens, options.text_tokens);
+    const ImagePrompt prompt(config, patches.grid, features.tokens, options.text_tokens);
     const auto sequence = model.new_sequence(static_cast<int>(prompt.tokens.size()));
     const Wanted last{.row = static_cast<int>(prompt.tokens.size()) - 1};
     const Segment segment{.sequence = sequence.get(),

@@ -196,16 +196,16 @@ void write_contact_sheet(const SynthOptions& options, const fs::path& path, int 
   constexpr int kCell = 260, kPicture = 252;
   constexpr uint8_t kGrey = 96;
   Painter painter;
-  Picture sheet{columns * kCell, rows * kCell, {}};
-  sheet.rgb.assign(static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height) * 3, kGrey);
+  Image sheet{columns * kCell, rows * kCell, {}};
+  sheet.pixels.assign(static_cast<size_t>(sheet.width) * static_cast<size_t>(sheet.height) * 3, kGrey);
   for (int i = 0; i < columns * rows; ++i) {
     const Scene scene = make_scene(painter, options.seed, options.split, options.first + i, 0, options.scene);
-    const Picture picture = painter.paint(scene);
+    const Image picture = painter.paint(scene);
     const int left = i % columns * kCell + (kCell - kPicture) / 2 + (kPicture - picture.width) / 2;
     const int top = i / columns * kCell + (kCell - kPicture) / 2 + (kPicture - picture.height) / 2;
     for (int y = 0; y < picture.height; ++y)
-      std::copy_n(picture.rgb.begin() + static_cast<ptrdiff_t>(y) * picture.width * 3, picture.width * 3,
-                  sheet.rgb.begin() + (static_cast<ptrdiff_t>(top + y) * sheet.width + left) * 3);
+      std::copy_n(picture.pixels.begin() + static_cast<ptrdiff_t>(y) * picture.width * 3, picture.width * 3,
+                  sheet.pixels.begin() + (static_cast<ptrdiff_t>(top + y) * sheet.width + left) * 3);
   }
   write_png(path, sheet, Compression::small);
 }

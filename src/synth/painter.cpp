@@ -166,16 +166,16 @@ void draw_sign(cairo_t* context, const Object& object, const Surface& text) {
   draw_centred(context, text, 1.0 / kTextScale);
 }
 
-Picture to_picture(const Surface& surface) {
+Image to_picture(const Surface& surface) {
   cairo_surface_flush(surface.get());
-  Picture picture;
+  Image picture;
   picture.width = cairo_image_surface_get_width(surface.get());
   picture.height = cairo_image_surface_get_height(surface.get());
-  picture.rgb.reserve(static_cast<size_t>(picture.width) * static_cast<size_t>(picture.height) * 3);
+  picture.pixels.reserve(static_cast<size_t>(picture.width) * static_cast<size_t>(picture.height) * 3);
   for (int y = 0; y < picture.height; ++y) {
     const uint32_t* pixels = row_pixels(surface.get(), y);
     for (int x = 0; x < picture.width; ++x)
-      for (const int shift : {16, 8, 0}) picture.rgb.push_back(static_cast<uint8_t>(pixels[x] >> shift));
+      for (const int shift : {16, 8, 0}) picture.pixels.push_back(static_cast<uint8_t>(pixels[x] >> shift));
   }
   return picture;
 }
@@ -222,7 +222,7 @@ PixelSize Painter::measure(const Object& object) {
   return {ink.x2 - ink.x1, ink.y2 - ink.y1};
 }
 
-Picture Painter::paint(const Scene& scene) {
+Image Painter::paint(const Scene& scene) {
   const Surface surface = new_surface(scene.width, scene.height);
   paint_background(surface.get(), scene.background);
   const Context context = draw_on(surface);
@@ -238,7 +238,7 @@ Picture Painter::paint(const Scene& scene) {
   return to_picture(surface);
 }
 
-Picture Painter::paint_catalog() {
+Image Painter::paint_catalog() {
   constexpr int kColumns = 6, kCell = 72;
   const int rows = (static_cast<int>(kThings.size()) + kColumns - 1) / kColumns;
   const Surface surface = new_surface(kColumns * kCell, rows * kCell);

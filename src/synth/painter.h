@@ -1,26 +1,20 @@
 // Draws scenes with Cairo. All text and emoji are set by Pango once, at construction: drawing only copies
 // and transforms those rasters.
 #pragma once
-#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "image/image.h"
 #include "synth/scene.h"
 
-typedef struct _cairo_surface cairo_surface_t;
+typedef struct _cairo_surface cairo_surface_t;  // NOLINT(bugprone-reserved-identifier): its name in cairo.h
 
 namespace dvlm {
 
 struct PixelSize {
   int width = 0, height = 0;
-};
-
-// 8-bit RGB, rows top to bottom without padding: [height, width, 3].
-struct Picture {
-  int width = 0, height = 0;
-  std::vector<uint8_t> rgb;
 };
 
 struct SurfaceDeleter {
@@ -37,10 +31,10 @@ class Painter {
   // The size of the object's tight box, as drawn with its size and angle.
   PixelSize measure(const Object& object);
 
-  Picture paint(const Scene& scene);
+  Image paint(const Scene& scene);
 
   // Every noun of kThings as it is drawn, in rows of six on white: for people to look at.
-  Picture paint_catalog();
+  Image paint_catalog();
 
  private:
   // The object alone on a transparent ground, and where its visible pixels lie on it.

@@ -18,7 +18,7 @@ void append(png_structp png, png_bytep data, png_size_t size) {
 }
 
 // No object with a destructor may live between setjmp and a libpng error: the buffer belongs to the caller.
-bool encode(const Picture& picture, Compression compression, std::string& bytes) {
+bool encode(const Image& picture, Compression compression, std::string& bytes) {
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
   png_infop info = png ? png_create_info_struct(png) : nullptr;
   if (!info || setjmp(png_jmpbuf(png))) {
@@ -33,7 +33,7 @@ bool encode(const Picture& picture, Compression compression, std::string& bytes)
   png_set_filter(png, 0, compression == Compression::fast ? PNG_FILTER_SUB : PNG_ALL_FILTERS);
   png_write_info(png, info);
   for (int y = 0; y < picture.height; ++y)
-    png_write_row(png, picture.rgb.data() + static_cast<ptrdiff_t>(y) * picture.width * 3);
+    png_write_row(png, picture.pixels.data() + static_cast<ptrdiff_t>(y) * picture.width * 3);
   png_write_end(png, nullptr);
   png_destroy_write_struct(&png, &info);
   return true;
@@ -41,7 +41,7 @@ bool encode(const Picture& picture, Compression compression, std::string& bytes)
 
 }  // namespace
 
-void write_png(const std::filesystem::path& path, const Picture& picture, Compression compression) {
+void write_png(const std::filesystem::path& path, const Image& picture, Compression compression) {
   std::string bytes;
   if (!encode(picture, compression, bytes)) fail("cannot encode the picture {} as PNG", path.string());
   write_file(path, bytes);

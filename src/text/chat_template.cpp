@@ -16,8 +16,9 @@ using nlohmann::json;
 
 constexpr size_t kMaxTemplateBytes = size_t{64} << 20;
 
-// FNV-1a of templates known to render as render_chat does; tools/make_text_fixtures.py compares them through
-// Jinja. Every character outside the tags is output, so a template is known by its exact text or not at all.
+// FNV-1a of templates known to render as render_chat does; tools/fixtures/make_text_fixtures.py compares them
+// through Jinja. Every character outside the tags is output, so a template is known by its exact text or not
+// at all.
 constexpr std::array<uint64_t, 2> kKnownTemplates = {
     0x71242F76359E71E8,  // Qwen2-VL, Qwen2.5-VL and the Fast-dVLM checkpoints made from them
     0x7573C197E14B42B5,  // examples/tiny/model/chat_template.jinja

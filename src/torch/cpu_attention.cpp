@@ -60,9 +60,9 @@ struct Buffers {
 };
 
 // The work on one key/value head of one segment.
-class Pass {
+class HeadPass {
  public:
-  Pass(const CpuAttention& a, Buffers& buffers, int64_t segment, int kv_head)
+  HeadPass(const CpuAttention& a, Buffers& buffers, int64_t segment, int kv_head)
       : a_(a),
         b_(buffers),
         segment_(segment),
@@ -169,7 +169,7 @@ class Pass {
       const auto count = static_cast<size_t>(range.to - range.from);
       if (count == 0) continue;
       uint8_t* target = b_.visible.data() + r * block.keys + (range.from - block.k0);
-      if (a_.mask)
+      if (a_.mask != nullptr)
         std::memcpy(target, mask_row(q0 + r) + range.from, count);
       else
         std::memset(target, 1, count);
@@ -275,7 +275,7 @@ void each_pass(const CpuAttention& attention, const Work& work) {
   at::parallel_for(0, segments * attention.kv_heads, 1, [&](int64_t begin, int64_t end) {
     Buffers buffers;
     for (int64_t i = begin; i < end; ++i) {
-      Pass pass(attention, buffers, i / attention.kv_heads, static_cast<int>(i % attention.kv_heads));
+      HeadPass pass(attention, buffers, i / attention.kv_heads, static_cast<int>(i % attention.kv_heads));
       work(pass);
     }
     release_pair_products();
@@ -289,11 +289,11 @@ bool cpu_attention_available() {
 }
 
 void CpuAttention::forward(bf16* out, float* log_sums) const {
-  each_pass(*this, [&](Pass& pass) { pass.forward(out, log_sums); });
+  each_pass(*this, [&](HeadPass& pass) { pass.forward(out, log_sums); });
 }
 
 void CpuAttention::backward(const bf16* out, const float* log_sums, const bf16* d_out, bf16* d_qkv) const {
-  each_pass(*this, [&](Pass& pass) { pass.backward(out, log_sums, d_out, d_qkv); });
+  each_pass(*this, [&](HeadPass& pass) { pass.backward(out, log_sums, d_out, d_qkv); });
 }
 
 }  // namespace dvlm

@@ -56,6 +56,7 @@ class NetworkImpl : public torch::nn::Module {
   NamedTensors named_weights() const;
   // Throws Error as Checkpoint::get, and for quantized checkpoints.
   void load(const Checkpoint& checkpoint);
+  using torch::nn::Module::load;  // from an archive, which the one above would hide
 
  private:
   ModelConfig config_;

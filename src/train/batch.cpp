@@ -121,7 +121,7 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
       positions[(1 * count + b) * length + l] = position.h;
       positions[(2 * count + b) * length + l] = position.w;
     }
-    if (mask) {
+    if (mask != nullptr) {
       bool* own = mask + b * length * length;
       fill_visibility(row.stream, length, own);
       // A query that saw nothing would give NaN.

@@ -148,7 +148,7 @@ inline FakeModel::Next hashed_next(int vocab, uint64_t salt, float sharpness = 4
 }
 
 // Drafts that look through the masks at the true continuation and are right with probability `accuracy`.
-inline FakeModel::Draft hashed_draft(int vocab, FakeModel::Next next, TokenId mask, double accuracy) {
+inline FakeModel::Draft hashed_draft(int vocab, const FakeModel::Next& next, TokenId mask, double accuracy) {
   return [=](std::span<const TokenId> prefix, std::span<const TokenId> block, int i) {
     std::vector<TokenId> text(prefix.begin(), prefix.end());
     FakeModel::Row row;

@@ -1,5 +1,5 @@
 // Equality with Pillow, torch and the slow Qwen2VLImageProcessor: golden.txt, made by
-// tools/make_image_fixtures.py.
+// tools/fixtures/make_image_fixtures.py.
 #include <fstream>
 #include <sstream>
 

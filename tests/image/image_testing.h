@@ -17,7 +17,7 @@ inline std::filesystem::path image_fixture(const std::string& name) {
   return std::filesystem::path(DVLM_FIXTURES) / "image" / name;
 }
 
-// The fingerprint of tools/make_image_fixtures.py.
+// The fingerprint of tools/fixtures/make_image_fixtures.py.
 template <class T>
 std::string fingerprint(std::span<const T> values) {
   const size_t size = values.size_bytes();

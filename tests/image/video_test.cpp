@@ -1,5 +1,5 @@
 // Frame choice, and the test clip: 24 frames at 8 per second, 64 x 48; frame i is grey 20 + 9 i with a red
-// square whose left side is at x = 2 i. Made by tools/make_image_fixtures.py.
+// square whose left side is at x = 2 i. Made by tools/fixtures/make_image_fixtures.py.
 #include "image/video.h"
 
 #include <gmock/gmock.h>

@@ -28,12 +28,12 @@ struct Stored {
 };
 
 // Tokens with random keys and values, and rows of queries over them.
-struct Scene {
+struct AttentionCase {
   HeadShape shape;
   int tokens, rows;
   std::vector<float> keys, values, queries;  // [tokens, kv_heads, dim] twice, [rows, heads, dim]
 
-  Scene(HeadShape s, int token_count, int row_count)
+  AttentionCase(HeadShape s, int token_count, int row_count)
       : shape(s),
         tokens(token_count),
         rows(row_count),
@@ -125,14 +125,14 @@ TEST_P(Attention, agrees_with_the_reference) {
   for (const HeadShape& shape : kShapes) {
     for (int rows : {1, 2, 9, 33}) {
       for (int before : {0, 1, 15, 63, 64, 130}) {
-        const Scene scene(shape, before + rows, rows);
+        const AttentionCase given(shape, before + rows, rows);
         for (int step : {0, 1}) {
           const int visible = step ? before + 1 : before + rows;
-          const std::vector<float> y = scene.run(0, rows, visible, step, before, pool),
-                                   e = scene.expected(visible, step, [](float v) { return v; }),
-                                   size = scene.expected(visible, step, [](float v) { return std::abs(v); });
+          const std::vector<float> y = given.run(0, rows, visible, step, before, pool),
+                                   e = given.expected(visible, step, [](float v) { return v; }),
+                                   size = given.expected(visible, step, [](float v) { return std::abs(v); });
           // A rounded weight is at most 2^-9 of itself away, and so is the sum of all of them.
-          const float rounding = scene.rounds_queries() ? 0x1p-8f : 0;
+          const float rounding = given.rounds_queries() ? 0x1p-8f : 0;
           for (size_t i = 0; i < y.size(); ++i) {
             ASSERT_NEAR(y[i], e[i], 2e-5f + rounding * size[i])
                 << shape.head_dim << " wide, " << rows << " rows after " << before;
@@ -147,14 +147,14 @@ TEST_P(Attention, bits_do_not_depend_on_where_keys_stand_or_on_other_rows_or_thr
   ThreadPool one(1), two(2);
   for (const HeadShape& shape : kShapes) {
     const int rows = 37, before = 90, width = shape.heads * shape.head_dim;
-    const Scene scene(shape, before + rows, rows);
-    const std::vector<float> together = scene.run(0, rows, before + 1, 1, before, one);
-    EXPECT_EQ(scene.run(0, rows, before + 1, 1, before, two), together);
+    const AttentionCase given(shape, before + rows, rows);
+    const std::vector<float> together = given.run(0, rows, before + 1, 1, before, one);
+    EXPECT_EQ(given.run(0, rows, before + 1, 1, before, two), together);
     for (int context : {0, 1, 16, 64, 89, 90})
-      EXPECT_EQ(scene.run(0, rows, before + 1, 1, context, two), together);
+      EXPECT_EQ(given.run(0, rows, before + 1, 1, context, two), together);
     for (int count : {1, 2, 3, 5, 8}) {
       for (int first : {0, 3, rows - count}) {
-        const std::vector<float> some = scene.run(first, count, before + 1, 1, before, two);
+        const std::vector<float> some = given.run(first, count, before + 1, 1, before, two);
         ASSERT_EQ(std::memcmp(some.data(), together.data() + first * width, some.size() * 4), 0)
             << shape.head_dim << " wide, rows " << first << " + " << count;
       }
@@ -164,8 +164,8 @@ TEST_P(Attention, bits_do_not_depend_on_where_keys_stand_or_on_other_rows_or_thr
 
 TEST_P(Attention, copied_keys_are_the_same_keys) {
   for (const HeadShape& shape : kShapes) {
-    const Scene scene(shape, 16, 1);
-    const Stored from = scene.stored(0, 16, 0, 1), direct = scene.stored(0, 16, 0, 1);
+    const AttentionCase given(shape, 16, 1);
+    const Stored from = given.stored(0, 16, 0, 1), direct = given.stored(0, 16, 0, 1);
     std::vector<std::byte> all(shape.block_bytes());
     copy_kv(shape, from.blocks.block(shape, 0, 0), all.data(), 0, 5);
     copy_kv(shape, from.blocks.block(shape, 0, 0), all.data(), 5, 11);

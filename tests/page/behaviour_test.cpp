@@ -1,7 +1,7 @@
-// What the page makes of passes, keys, themes and narrow screens, with a model that never was.
+// What the page makes of passes, keys, themes and narrow screens, with a server that has no model.
 #include <gmock/gmock.h>
 
-#include "fake_model.h"
+#include "fake_server.h"
 #include "page_fixture.h"
 
 namespace dvlm {
@@ -27,8 +27,8 @@ class Page : public PageTest {
 };
 
 TEST_F(Page, shows_which_drafts_were_right) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   ask("What is there?");
   ASSERT_TRUE(answered()) << text_of("#problem");
   EXPECT_EQ(text_of(".answer .text"), kText);
@@ -60,8 +60,8 @@ TEST_F(Page, shows_which_drafts_were_right) {
 }
 
 TEST_F(Page, shows_masks_becoming_text) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   choose("decoder", "mdm");
   ask("What is there?");
   ASSERT_TRUE(answered()) << text_of("#problem");
@@ -76,22 +76,22 @@ TEST_F(Page, shows_masks_becoming_text) {
 }
 
 TEST_F(Page, does_without_passes_where_the_server_has_none) {
-  FakeModel model({.tokens = kWords, .knows_passes = false});
-  open(model.url());
+  FakeServer server({.tokens = kWords, .knows_passes = false});
+  open(server.url());
   ask("What is there?");
   ASSERT_TRUE(answered()) << text_of("#problem");
   EXPECT_EQ(text_of(".answer .text"), kText);
   EXPECT_THAT(text_of("#view-caption"), HasSubstr("does not tell"));
   ask("And there?");
   ASSERT_TRUE(answered(2));
-  ASSERT_EQ(model.questions().size(), 3) << "it is told once";
-  EXPECT_FALSE(model.questions()[2]["dvlm"].contains("passes"));
-  EXPECT_EQ(model.questions()[2]["messages"].size(), 3) << "question, answer, question";
+  ASSERT_EQ(server.questions().size(), 3) << "it is told once";
+  EXPECT_FALSE(server.questions()[2]["dvlm"].contains("passes"));
+  EXPECT_EQ(server.questions()[2]["messages"].size(), 3) << "question, answer, question";
 }
 
 TEST_F(Page, plays_slowly_what_was_too_fast) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   choose("view-pace", "1");
   ask("What is there?");
   ASSERT_TRUE(answered());
@@ -104,12 +104,12 @@ TEST_F(Page, plays_slowly_what_was_too_fast) {
 }
 
 TEST_F(Page, is_used_by_keyboard) {
-  FakeModel model({.tokens = kWords, .pass_ms = 500});
-  open(model.url());
+  FakeServer server({.tokens = kWords, .pass_ms = 500});
+  open(server.url());
   choose("decoder", "ar");
   browser().type("#question", std::string("first") + kShift + kEnter + kShift + "second");
   EXPECT_EQ(browser().run("return document.getElementById('question').value"), "first\nsecond");
-  EXPECT_THAT(model.questions(), IsEmpty());
+  EXPECT_THAT(server.questions(), IsEmpty());
   browser().type("#question", kEnter);
   ASSERT_TRUE(browser().wait("document.querySelector('.answer .text')?.textContent.length > 5"));
   EXPECT_EQ(browser().run("return document.getElementById('send').hidden"), true);
@@ -118,14 +118,14 @@ TEST_F(Page, is_used_by_keyboard) {
   EXPECT_THAT(text_of(".answer .notes"), HasSubstr("stopped"));
   EXPECT_LT(text_of(".answer .text").size(), std::string(kText).size());
   EXPECT_EQ(browser().run("return document.activeElement.id"), "question");
-  EXPECT_EQ(model.questions()[0]["messages"][0]["content"], "first\nsecond");
+  EXPECT_EQ(server.questions()[0]["messages"][0]["content"], "first\nsecond");
   browser().click("#new-chat");
   EXPECT_EQ(browser().run("return document.querySelectorAll('.turn').length"), 0);
 }
 
 TEST_F(Page, sends_what_the_settings_say_and_remembers_them) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   for (const auto& [id, value] : {std::pair{"decoder", "fused"},
                                   {"block_size", "16"},
                                   {"branches", "2"},
@@ -135,10 +135,10 @@ TEST_F(Page, sends_what_the_settings_say_and_remembers_them) {
                                   {"max_tokens", "99"},
                                   {"system", "Be brief."}})
     choose(id, value);
-  open(model.url());
+  open(server.url());
   ask("What is there?");
   ASSERT_TRUE(answered()) << text_of("#problem");
-  const json question = model.questions().at(0);
+  const json question = server.questions().at(0);
   EXPECT_EQ(question["dvlm"],
             (json{{"decoder", "fused"}, {"block_size", 16}, {"branches", 2}, {"passes", true}}));
   EXPECT_EQ(question["temperature"], 0.75);
@@ -150,12 +150,12 @@ TEST_F(Page, sends_what_the_settings_say_and_remembers_them) {
   ask("What is there?");
   ASSERT_TRUE(browser().wait("!document.getElementById('problem').hidden"));
   EXPECT_THAT(text_of("#problem"), HasSubstr("Temperature"));
-  EXPECT_EQ(model.questions().size(), 1);
+  EXPECT_EQ(server.questions().size(), 1);
 }
 
 TEST_F(Page, takes_text_for_text) {
-  FakeModel model({.tokens = {"<img src=x onerror=alert(1)>", "<b>", "&amp;"}});
-  open(model.url());
+  FakeServer server({.tokens = {"<img src=x onerror=alert(1)>", "<b>", "&amp;"}});
+  open(server.url());
   ask("<script>alert(2)</script>");
   ASSERT_TRUE(answered());
   EXPECT_EQ(text_of(".answer .text"), "<img src=x onerror=alert(1)><b>&amp;");
@@ -165,8 +165,8 @@ TEST_F(Page, takes_text_for_text) {
 }
 
 TEST_F(Page, scales_large_pictures_and_turns_lying_ones) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   choose("picture_side", "800");
   // Two files at once: a wide PNG, and a JPEG whose EXIF header says that it lies on its side.
   browser().run(R"(
@@ -196,15 +196,15 @@ TEST_F(Page, scales_large_pictures_and_turns_lying_ones) {
   browser().click("#thumbs li:first-child button");
   ask("What is there?");
   ASSERT_TRUE(answered()) << text_of("#problem");
-  const json content = model.questions().at(0)["messages"][0]["content"];
+  const json content = server.questions().at(0)["messages"][0]["content"];
   ASSERT_EQ(content.size(), 2);
   EXPECT_TRUE(content[0]["image_url"]["url"].get<std::string>().starts_with("data:image/jpeg;base64,"));
   EXPECT_EQ(content[1]["text"], "What is there?");
 }
 
 TEST_F(Page, changes_its_colours_and_keeps_the_choice) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   const auto ground = [&] { return browser().run("return getComputedStyle(document.body).backgroundColor"); };
   browser().emulate("prefers-color-scheme", "light");
   const json light = ground();
@@ -213,7 +213,7 @@ TEST_F(Page, changes_its_colours_and_keeps_the_choice) {
   EXPECT_NE(light, dark);
   browser().click("#theme");  // light, whatever the system has
   EXPECT_EQ(ground(), light);
-  open(model.url());
+  open(server.url());
   EXPECT_EQ(ground(), light);
   browser().click("#theme");
   browser().emulate("prefers-color-scheme", "light");
@@ -221,9 +221,9 @@ TEST_F(Page, changes_its_colours_and_keeps_the_choice) {
 }
 
 TEST_F(Page, fits_a_narrow_screen) {
-  FakeModel model({.tokens = {"A", " word", std::string(300, 'w'), " that", " is", " long"}});
+  FakeServer server({.tokens = {"A", " word", std::string(300, 'w'), " that", " is", " long"}});
   browser().resize(360, 740);
-  open(model.url());
+  open(server.url());
   EXPECT_LE(width_beyond_view(), 0);
   ask(std::string(200, 'q'));
   ASSERT_TRUE(answered());
@@ -235,8 +235,8 @@ TEST_F(Page, fits_a_narrow_screen) {
 }
 
 TEST_F(Page, names_every_control) {
-  FakeModel model({.tokens = kWords});
-  open(model.url());
+  FakeServer server({.tokens = kWords});
+  open(server.url());
   EXPECT_EQ(
       browser().run("return [...document.querySelectorAll('input, select, textarea')].filter((field) => "
                     "!field.labels?.length).map((field) => field.id)"),

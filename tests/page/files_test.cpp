@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "fake_model.h"
+#include "fake_server.h"
 #include "server/page.h"
 
 namespace dvlm {
@@ -13,9 +13,9 @@ using testing::Not;
 
 class PageFiles : public testing::Test {
  protected:
-  PageFiles() : client_(model_.url().substr(0, model_.url().size() - 1)) {}
+  PageFiles() : client_(server_.url().substr(0, server_.url().size() - 1)) {}
 
-  FakeModel model_{{.tokens = {"Hello"}}};
+  FakeServer server_{{.tokens = {"Hello"}}};
   httplib::Client client_;
 };
 

@@ -20,14 +20,14 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class Dataset : public testing::Test {
+class SynthDataset : public testing::Test {
  protected:
-  Dataset() {
+  SynthDataset() {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
     folder_ = fs::temp_directory_path() / (std::string("dvlm_synth_") + info->name());
     fs::remove_all(folder_);
   }
-  ~Dataset() override { fs::remove_all(folder_); }
+  ~SynthDataset() override { fs::remove_all(folder_); }
 
   SynthOptions options(const char* name, Split split, int64_t count) const {
     SynthOptions options;
@@ -46,7 +46,7 @@ class Dataset : public testing::Test {
   fs::path folder_;
 };
 
-TEST_F(Dataset, SameSeedSameBytesWhateverTheThreadsAndTheCount) {
+TEST_F(SynthDataset, SameSeedSameBytesWhateverTheThreadsAndTheCount) {
   SynthOptions one = options("one", Split::train, 12), two = options("two", Split::train, 30);
   two.threads = 3;
   EXPECT_EQ(write_dataset(one), 12);
@@ -57,7 +57,7 @@ TEST_F(Dataset, SameSeedSameBytesWhateverTheThreadsAndTheCount) {
     EXPECT_EQ(read_file(entry.path()), read_file(two.output / "images" / entry.path().filename()));
 }
 
-TEST_F(Dataset, FirstContinuesASet) {
+TEST_F(SynthDataset, FirstContinuesASet) {
   SynthOptions all = options("all", Split::train, 10), rest = options("rest", Split::train, 4);
   all.images = rest.images = false, rest.first = 6;
   write_dataset(all), write_dataset(rest);
@@ -65,7 +65,7 @@ TEST_F(Dataset, FirstContinuesASet) {
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(got[i], expected[i + 6]);
 }
 
-TEST_F(Dataset, TrainLinesAreConversationsAboutOnePicture) {
+TEST_F(SynthDataset, TrainLinesAreConversationsAboutOnePicture) {
   const SynthOptions train = options("train", Split::train, 40);
   write_dataset(train);
   for (const json& line : lines(train)) {
@@ -82,7 +82,7 @@ TEST_F(Dataset, TrainLinesAreConversationsAboutOnePicture) {
   }
 }
 
-TEST_F(Dataset, TestLinesAreSingleQuestionsOfEveryTypeEquallyOften) {
+TEST_F(SynthDataset, TestLinesAreSingleQuestionsOfEveryTypeEquallyOften) {
   SynthOptions test = options("test", Split::test, 10 * kQuestionTypes);
   test.images = false;
   write_dataset(test);
@@ -96,14 +96,14 @@ TEST_F(Dataset, TestLinesAreSingleQuestionsOfEveryTypeEquallyOften) {
   for (const auto& [type, count] : types) EXPECT_EQ(count, 10) << type;
 }
 
-TEST_F(Dataset, TypesCanBeChosen) {
+TEST_F(SynthDataset, TypesCanBeChosen) {
   SynthOptions test = options("test", Split::test, 8);
   test.images = false, test.types = {QuestionType::read, QuestionType::plan};
   write_dataset(test);
   for (const json& line : lines(test)) EXPECT_THAT(line["type"], testing::AnyOf("read", "plan"));
 }
 
-TEST_F(Dataset, TrainAndTestShareNoScene) {
+TEST_F(SynthDataset, TrainAndTestShareNoScene) {
   SynthOptions train = options("train", Split::train, 400), test = options("test", Split::test, 400);
   train.images = test.images = false, test.conversations = true;
   write_dataset(train), write_dataset(test);
@@ -113,7 +113,7 @@ TEST_F(Dataset, TrainAndTestShareNoScene) {
   for (const json& line : lines(test)) EXPECT_FALSE(seen.count(line["scene"].dump())) << line["id"];
 }
 
-TEST_F(Dataset, PicturesAreReadablePng) {
+TEST_F(SynthDataset, PicturesAreReadablePng) {
   const SynthOptions train = options("train", Split::train, 3);
   write_dataset(train);
   for (const json& line : lines(train)) {
@@ -128,7 +128,7 @@ TEST_F(Dataset, PicturesAreReadablePng) {
   }
 }
 
-TEST_F(Dataset, RefusesToReplaceASetUnlessTold) {
+TEST_F(SynthDataset, RefusesToReplaceASetUnlessTold) {
   SynthOptions train = options("train", Split::train, 1);
   train.images = false;
   write_dataset(train);
@@ -137,7 +137,7 @@ TEST_F(Dataset, RefusesToReplaceASetUnlessTold) {
   EXPECT_EQ(write_dataset(train), 1);
 }
 
-TEST_F(Dataset, AnInterruptLeavesACompleteSetOfFewerLines) {
+TEST_F(SynthDataset, AnInterruptLeavesACompleteSetOfFewerLines) {
   SynthOptions train = options("train", Split::train, 1'000'000);
   train.images = false;
   install_interrupt_handler();
@@ -151,7 +151,7 @@ TEST_F(Dataset, AnInterruptLeavesACompleteSetOfFewerLines) {
   EXPECT_EQ(static_cast<int64_t>(lines(train).size()), written);
 }
 
-TEST_F(Dataset, OptionsOutOfRangeAreNamed) {
+TEST_F(SynthDataset, OptionsOutOfRangeAreNamed) {
   const auto problem = [&](auto change) {
     SynthOptions broken = options("bad", Split::train, 1);
     change(broken);
@@ -169,7 +169,7 @@ TEST_F(Dataset, OptionsOutOfRangeAreNamed) {
   EXPECT_THAT(problem([](SynthOptions& o) { o.output = "/dev/null/x"; }), testing::HasSubstr("/dev/null/x"));
 }
 
-TEST_F(Dataset, ContactSheetIsWritten) {
+TEST_F(SynthDataset, ContactSheetIsWritten) {
   SynthOptions train = options("train", Split::train, 1);
   fs::create_directories(folder_);
   write_contact_sheet(train, folder_ / "sheet.png", 2, 1);

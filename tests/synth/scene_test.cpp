@@ -22,15 +22,15 @@ Scene scene_at(int64_t index) {
   return make_scene(painter(), 7, Split::train, index);
 }
 
-const uint8_t* pixel(const Picture& picture, int x, int y) {
-  return picture.rgb.data() + (static_cast<ptrdiff_t>(y) * picture.width + x) * 3;
+const uint8_t* pixel(const Image& picture, int x, int y) {
+  return picture.pixels.data() + (static_cast<ptrdiff_t>(y) * picture.width + x) * 3;
 }
 
 TEST(Scene, SameSeedSamePixels) {
   Painter other;
   for (int64_t i = 0; i < 20; ++i) {
     const Scene scene = make_scene(other, 7, Split::train, i);
-    EXPECT_EQ(painter().paint(scene_at(i)).rgb, other.paint(scene).rgb) << i;
+    EXPECT_EQ(painter().paint(scene_at(i)).pixels, other.paint(scene).pixels) << i;
   }
 }
 
@@ -40,7 +40,7 @@ TEST(Scene, SeedIndexAttemptAndSplitAllChangeThePicture) {
     for (const Split split : {Split::train, Split::test})
       for (const int index : {0, 1})
         for (const int attempt : {0, 1})
-          pictures.insert(painter().paint(make_scene(painter(), seed, split, index, attempt)).rgb);
+          pictures.insert(painter().paint(make_scene(painter(), seed, split, index, attempt)).pixels);
   EXPECT_EQ(pictures.size(), 16u);
 }
 
@@ -112,10 +112,10 @@ TEST(Scene, BoxesAreTightAroundTheDrawnPixels) {
   for (int64_t i = 0; i < 60; ++i) {
     Scene scene = scene_at(i);
     scene.background = {Pattern::plain, 4, false, 1};  // a green that no object has
-    const Picture full = painter().paint(scene);
+    const Image full = painter().paint(scene);
     const Object removed = scene.objects[static_cast<size_t>(i) % scene.objects.size()];
     std::erase_if(scene.objects, [&](const Object& object) { return object.place == removed.place; });
-    const Picture without = painter().paint(scene);
+    const Image without = painter().paint(scene);
     Box changed = {scene.width, scene.height, 0, 0};
     for (int y = 0; y < full.height; ++y)
       for (int x = 0; x < full.width; ++x)
@@ -142,7 +142,7 @@ TEST(Scene, EveryThingShapeColourAndSignWordAppears) {
 }
 
 TEST(Painter, EveryEmojiIsDrawnInColour) {
-  const Picture catalog = painter().paint_catalog();
+  const Image catalog = painter().paint_catalog();
   constexpr int kCell = 72, kColumns = 6;
   for (int i = 0; i < static_cast<int>(kThings.size()); ++i) {
     int drawn = 0, black = 0;

@@ -1,4 +1,4 @@
-// The generated lines of the golden files: the same generator as in tools/make_text_fixtures.py.
+// The generated lines of the golden files: the same generator as in tools/fixtures/make_text_fixtures.py.
 #pragma once
 #include <array>
 #include <cstdint>

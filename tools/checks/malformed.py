@@ -8,7 +8,7 @@ import struct
 import threading
 import zlib
 
-from served import CHAT, PICTURE, connect, data_url, user
+from server_process import CHAT, PICTURE, connect, data_url, user
 
 JUNK = [None, True, False, 0, -1, 1, 2**31, 2**63, -2**63, 2**64, 10**400, 1e308, -0.0, 0.5, "", "x", "\x00", "\ud800",
         "\uffff" * 10, "a" * 5000, [], [[]], {}, {"": {}}, [None] * 100, {"a": [{"b": [{}]}]}]
@@ -118,7 +118,7 @@ def mutated_http(rng: random.Random) -> bytes:
     return mutated_bytes(request, rng) if kind == 4 else request
 
 
-def malformed(rng: random.Random) -> bytes:
+def request(rng: random.Random) -> bytes:
     return mutated_http(rng) if rng.random() < 0.5 else with_head(mutated_json(rng))
 
 
@@ -157,7 +157,7 @@ def webp_header(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(inner) + 4) + b"WEBP" + inner
 
 
-def hostile_pictures() -> list[tuple[str, str]]:
+def pictures() -> list[tuple[str, str]]:
     """Names and the URLs that a request carries."""
     real = PICTURE.read_bytes()
     files = {"empty": b"", "no magic": b"hello" * 100, "PNG magic alone": real[:8], "PNG of two headers": real[:33] * 2,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that what comments and documents cite exists.
 
-    tools/check_references.py [ROOT]
+    tools/lint/references.py [ROOT]
 
 A citation is the path of the reference page, a comma and a heading of that page, which ends at punctuation or
 the end of the line; it may continue on the next comment line. The sections of a specification, cited by

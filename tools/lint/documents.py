@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that the documents fit the sources: python3 tools/check_docs.py
+"""Checks that the documents fit the sources: python3 tools/lint/documents.py
 
   - lines have at most 110 columns, outside tables and code
   - links between documents lead to files and headings that exist
@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 WIDTH = 110
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = set("src tests tools docs apps web bench examples cmake packaging fuzz models include".split())
 
 # What begins with one of these is a command of another program: its flags are not ours.
@@ -29,7 +29,7 @@ FOREIGN_NAMES = {
 FOREIGN_FILES = {"bench/peers/.venv/bin/python"}  # made by bench/peers/setup.sh
 
 # This file is no source, or its own lists would count as found.
-NOT_SOURCES = ("docs/", "tests/fixtures/", "models/", "tools/check_docs.py")
+NOT_SOURCES = ("docs/", "tests/fixtures/", "models/", "tools/lint/documents.py")
 SOURCE = re.compile(r"\.(cpp|h|hpp|py|sh|js|css|html|cmake|txt|json|yaml|service|conf)$|^dev$|Containerfile$")
 FLAGS_FROM = ("src/", "apps/", "tools/", "bench/", "dev")
 SPAN = re.compile(r"`((?:[^`\n]|\n(?!\s*\n))+)`")  # may go on in the next line, not in the next paragraph

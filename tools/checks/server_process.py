@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A `dvlm serve` process, and clients of it: what check_load.py, check_faults.py and check_replicas.sh share.
 
-  tools/served.py URL [--requests 40 | --seconds 10] [--clients 4] [--stream]
+  tools/checks/server_process.py URL [--requests 40 | --seconds 10] [--clients 4] [--stream]
 
 sends one question about examples/desk.png and prints how many answers were right, wrong, refused (with which
 status) and broken off, as JSON. Exit status 0 when every answer was right.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-PICTURE = Path(__file__).resolve().parent.parent / "examples" / "desk.png"
+PICTURE = Path(__file__).resolve().parents[2] / "examples" / "desk.png"
 CHAT = "/v1/chat/completions"
 QUESTION = "Where is the hammer?"
 EXPECTED = "The hammer is at the top left."  # what dvlm-tiny says about desk.png
@@ -151,7 +151,7 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-class Served:
+class ServerProcess:
     """`dvlm serve` on loopback. Leaving the `with` block kills what still runs."""
 
     def __init__(self, dvlm: str, *flags: str, port: int = 0):

@@ -2,7 +2,7 @@
 # Every decoder that speculates against AR on N prompts of a model: block sizes, weights of drafts, how probable drafts
 # must seem to be verified, precisions, instruction sets, numbers of threads, answers that share passes, greedy and
 # sampled. AR's own answers must be the same whatever the block, the drafts, the threads and the neighbours.
-#   tools/check_lossless.sh <dvlm> <data.jsonl> [N = 500] [model folder]
+#   tools/checks/check_lossless.sh <dvlm> <data.jsonl> [N = 500] [model folder]
 # ISAS, BLOCKS, DRAFTS, P_MINS, PARALLELS, PRECISIONS, THREADS, TEMPERATURES: lists that replace the defaults below.
 set -euo pipefail
 dvlm=$1 data=$2 count=${3:-500} model=${4:-}

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Many clients at once on one `dvlm serve`, for minutes: wrong answers, errors, memory that grows, places that stay taken.
 
-  tools/check_load.py <dvlm> [--minutes 5] [--clients 8] [--model FOLDER] [--json]
-  tools/check_load.py <dvlm> --scaling        tokens per second of one client against four
+  tools/checks/check_load.py <dvlm> [--minutes 5] [--clients 8] [--model FOLDER] [--json]
+  tools/checks/check_load.py <dvlm> --scaling        tokens per second of one client against four
 
 Every question is first asked alone; each later answer must be that text, whatever runs beside it, sampled ones (with
 a seed) too. Clients ask, stream, continue conversations, go away before or within an answer, and ask wrongly, in an
@@ -19,8 +19,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-import hostile
-from served import PICTURE, Outcome, Served, ask, connect, data_url, in_threads, metrics, percentile, user
+import malformed
+from server_process import PICTURE, Outcome, ServerProcess, ask, connect, data_url, in_threads, metrics, percentile, user
 
 DECODERS = ("ar", "spec", "fused", "auto", "mdm")
 GROWTH = 2.0  # per cent of memory after the warm-up that count as a leak
@@ -37,21 +37,21 @@ class Question:
 def picture_urls() -> list[str]:
     """Few, always the same: every new picture would rightly take memory, until the server's cache is full."""
     desk = data_url(PICTURE.read_bytes())
-    return [desk, data_url(hostile.png(96, 64)), data_url(hostile.png(300, 200, depth=8))]
+    return [desk, data_url(malformed.png(96, 64)), data_url(malformed.png(300, 200, depth=8))]
 
 
-def conversation(served: Served, picture: str) -> list[Question]:
+def conversation(server: ServerProcess, picture: str) -> list[Question]:
     """Turns that share what came before."""
     messages, out = [], []
     for number, text in enumerate(("Where is the hammer?", "How many objects are there?", "Describe the picture.")):
         messages = [*messages, user(text, picture if number == 0 else None)]
         out.append(Question(f"turn {number + 1}", {"messages": messages, "max_tokens": 60}))
-        answer = ask(served.address, out[-1].body)
+        answer = ask(server.address, out[-1].body)
         messages = [*messages, {"role": "assistant", "content": answer.text}]
     return out
 
 
-def questions(served: Served) -> list[Question]:
+def questions(server: ServerProcess) -> list[Question]:
     out = []
     for decoder in DECODERS:
         extra = {"dvlm": {"decoder": decoder, "block_size": 16}}
@@ -65,14 +65,14 @@ def questions(served: Served) -> list[Question]:
             body = {"messages": [user("Describe the picture.", picture_urls()[0])], "max_tokens": 60, "temperature": 1.3, "seed": seed}
             out.append(Question(f"{decoder}, seed {seed}", body | {"dvlm": {"decoder": decoder}}))
     out.append(Question("stop", {"messages": [user("Describe the picture.", picture_urls()[0])], "stop": ". There", "max_tokens": 80}))
-    return out + conversation(served, picture_urls()[0])
+    return out + conversation(server, picture_urls()[0])
 
 
-def fill_table(served: Served, table: list[Question]) -> list[str]:
+def fill_table(server: ServerProcess, table: list[Question]) -> list[str]:
     """Asks each question alone. Returns what was not answered, or not alike by decoders that must agree."""
     problems, texts = [], {}
     for question in table:
-        answer = ask(served.address, question.body)
+        answer = ask(server.address, question.body)
         if answer.status != 200 or not answer.done or answer.error:
             problems.append(f"{question.name}: {answer.status} {answer.error}")
         question.expected, question.tokens = answer.text, answer.tokens
@@ -97,8 +97,8 @@ def wrong_requests() -> list[tuple[dict | bytes, int]]:
 class Load:
     """The clients and what they saw."""
 
-    def __init__(self, served: Served, table: list[Question], seed: int):
-        self.served, self.table, self.seed = served, table, seed
+    def __init__(self, server: ServerProcess, table: list[Question], seed: int):
+        self.server, self.table, self.seed = server, table, seed
         self.counts, self.problems, self.lock = Counter(), [], threading.Lock()
         self.first, self.total, self.tokens = [], [], 0
         self.over = threading.Event()
@@ -128,7 +128,7 @@ class Load:
 
     def ask(self, question: Question, stream: bool) -> None:
         body = question.body | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
-        answer = ask(self.served.address, body, 120)
+        answer = ask(self.server.address, body, 120)
         kind = "streamed" if stream else "whole"
         if answer.status == 429 and "Retry-After" in answer.headers:
             self.count("429")
@@ -149,20 +149,20 @@ class Load:
                 self.first.append(answer.first)
 
     def leave_before(self, question: Question, seconds: float) -> None:
-        with connect(self.served.address) as sock:
-            sock.sendall(hostile.with_head(json.dumps(question.body).encode()))
+        with connect(self.server.address) as sock:
+            sock.sendall(malformed.with_head(json.dumps(question.body).encode()))
             time.sleep(seconds)
         self.count("left before the answer")
 
     def leave_within(self, question: Question, events: int) -> None:
-        answer = ask(self.served.address, question.body | {"stream": True}, 120, leave_after=events)
+        answer = ask(self.server.address, question.body | {"stream": True}, 120, leave_after=events)
         if answer.status in (200, 429):
             self.count("left within a stream")
         else:
             self.count("error", f"{question.name}, left: {answer.status} {answer.error}")
 
     def ask_wrongly(self, body: dict | bytes, status: int) -> None:
-        answer = ask(self.served.address, body, 120)
+        answer = ask(self.server.address, body, 120)
         if answer.status == status and answer.error:
             self.count(f"{status} as documented")
         elif answer.status == 429:
@@ -177,8 +177,8 @@ def run_load(load: Load, clients: int, seconds: float) -> list[float]:
     threads = threading.Thread(target=in_threads, args=(clients, load.client, seconds + 180))
     threads.start()
     end = time.monotonic() + seconds
-    while time.monotonic() < end and load.served.process.poll() is None:
-        memory.append(load.served.status("VmRSS") / 1024)
+    while time.monotonic() < end and load.server.process.poll() is None:
+        memory.append(load.server.status("VmRSS") / 1024)
         time.sleep(1)
     load.over.set()
     threads.join()
@@ -194,26 +194,26 @@ def growth(memory: list[float]) -> tuple[float, float, float]:
     return steady[0], steady[-1], 100 * slope * (len(steady) - 1) / at
 
 
-def settled(served: Served, patience: float = 30) -> dict[str, float]:
+def settled(server: ServerProcess, patience: float = 30) -> dict[str, float]:
     end = time.monotonic() + patience
     while True:
-        now = metrics(served.address)
+        now = metrics(server.address)
         if now.get("dvlm_requests_running") == now.get("dvlm_requests_waiting") == 0 or time.monotonic() > end:
             return now
         time.sleep(0.2)
 
 
 def load_check(given, flags: list[str]) -> dict:
-    with Served(given.dvlm, *flags) as served:
-        table = questions(served)
-        problems = fill_table(served, table)
-        before, load = settled(served), Load(served, table, given.seed)
+    with ServerProcess(given.dvlm, *flags) as server:
+        table = questions(server)
+        problems = fill_table(server, table)
+        before, load = settled(server), Load(server, table, given.seed)
         start = time.monotonic()
         memory = run_load(load, given.clients, given.minutes * 60)
         seconds = time.monotonic() - start
-        alive = served.process.poll() is None
-        after = settled(served) if alive else {}
-        status = served.end() if alive else served.process.returncode
+        alive = server.process.poll() is None
+        after = settled(server) if alive else {}
+        status = server.end() if alive else server.process.returncode
     warm, last, rise = growth(memory)
     checks = {"every question is answered alone, alike by lossless decoders": not problems,
               "every answer is the one given alone": load.counts["wrong text"] == 0,
@@ -231,7 +231,7 @@ def load_check(given, flags: list[str]) -> dict:
             "exit_status": status, "metrics_before": before, "metrics_after": after}
 
 
-def speed(served: Served, body: dict, clients: int, each: int) -> float:
+def speed(server: ServerProcess, body: dict, clients: int, each: int) -> float:
     """Tokens per second of `clients` that ask together `each` times four questions."""
     tokens, lock, left = [0], threading.Lock(), [4 * each]
 
@@ -241,7 +241,7 @@ def speed(served: Served, body: dict, clients: int, each: int) -> float:
                 left[0] -= 1
                 if left[0] < 0:
                     return
-            answer = ask(served.address, body)
+            answer = ask(server.address, body)
             with lock:
                 tokens[0] += answer.tokens
 
@@ -252,16 +252,16 @@ def speed(served: Served, body: dict, clients: int, each: int) -> float:
 
 def scaling_check(given, flags: list[str]) -> dict:
     out = {}
-    with Served(given.dvlm, *flags) as served:
+    with ServerProcess(given.dvlm, *flags) as server:
         for decoder in given.decoders.split(","):
             body = {"messages": [user("Describe the picture.", picture_urls()[0] if given.model is None else None)], "max_tokens": given.tokens, "dvlm": {"decoder": decoder}}
-            ask(served.address, body)
-            rounds = [(speed(served, body, 1, given.answers), speed(served, body, 4, given.answers)) for _ in range(given.rounds)]
+            ask(server.address, body)
+            rounds = [(speed(server, body, 1, given.answers), speed(server, body, 4, given.answers)) for _ in range(given.rounds)]
             ratios = sorted(four / one for one, four in rounds)
             out[decoder] = {"one_client": round(statistics.median(r[0] for r in rounds), 1),
                             "four_clients": round(statistics.median(r[1] for r in rounds), 1),
                             "ratio": round(statistics.median(ratios), 3), "ratios": [round(r, 3) for r in ratios]}
-        status = served.end()
+        status = server.end()
     return {"pass": status == 0, "rounds": given.rounds, "tokens_per_s": out}
 
 
@@ -293,7 +293,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     # Little memory for prefixes: what is kept for later must be full before a leak is looked for.
-    flags = ["--model-name", "served", "--kv-memory", "4GiB" if given.scaling else "64MiB"] + (["--model", given.model] if given.model else [])
+    flags = ["--model-name", "server", "--kv-memory", "4GiB" if given.scaling else "64MiB"] + (["--model", given.model] if given.model else [])
     result = scaling_check(given, flags) if given.scaling else load_check(given, flags)
     print(json.dumps(result)) if given.json else show(result)
     return 0 if result["pass"] else 1

@@ -12,7 +12,7 @@
 
 namespace dvlm {
 
-class FakeModel {
+class FakeServer {
  public:
   struct Options {
     std::vector<std::string> tokens;        // the answer
@@ -22,8 +22,8 @@ class FakeModel {
     bool knows_passes = true;  // else it refuses the field
   };
 
-  explicit FakeModel(Options options);
-  ~FakeModel();
+  explicit FakeServer(Options options);
+  ~FakeServer();
 
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/"; }
   // The bodies of all questions so far.

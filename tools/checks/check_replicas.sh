@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Two `dvlm serve` behind nginx with packaging/nginx.conf: spread, streams, large requests, a replica that dies, one that is
 # told to end, one that comes back, full queues. Prints what came of each; exit status 1 when something failed. Takes a minute.
-#   tools/check_replicas.sh <dvlm>          needs nginx-light, curl, jq and python3
+#   tools/checks/check_replicas.sh <dvlm>          needs nginx-light, curl, jq and python3
 set -euo pipefail
 dvlm=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -54,10 +54,10 @@ counted() { jq -r --arg kind "$2" '.[$kind] // 0' "$work/$1.json"; }
 others() { # NAME: kinds of answers that are neither right nor broken off
   jq '[keys[] | select(. != "right" and . != "broken")] | length' "$work/$1.json"
 }
-burst() { # burst NAME [options of served.py]: into NAME.json
+burst() { # burst NAME [options of server_process.py]: into NAME.json
   local name=$1
   shift
-  python3 "$here/served.py" "$url" "$@" >"$work/$name.json" || true
+  python3 "$here/server_process.py" "$url" "$@" >"$work/$name.json" || true
 }
 
 configure() {
@@ -65,13 +65,13 @@ configure() {
     -e "s#client_body_temp_path [^;]*#client_body_temp_path $work/body#" -e "s#proxy_temp_path [^;]*#proxy_temp_path $work/proxy#" \
     -e "s#access_log /[^ ]*#access_log $work/access.log#" -e "s#listen 80;#listen 127.0.0.1:$front;#" \
     -e "s#127.0.0.1:8081#127.0.0.1:${ports[1]}#" -e "s#127.0.0.1:8082#127.0.0.1:${ports[2]}#" \
-    "$here/../packaging/nginx.conf" >"$work/nginx.conf"
+    "$here/../../packaging/nginx.conf" >"$work/nginx.conf"
   local paths="fastcgi_temp_path $work/f; uwsgi_temp_path $work/u; scgi_temp_path $work/s;"
   sed -i "s#^http {#http {\n    $paths#" "$work/nginx.conf"
 }
 
 question() { # question STREAM: about the picture, as JSON
-  jq -n --arg url "data:image/png;base64,$(base64 -w0 "$here/../examples/desk.png")" --argjson stream "$1" '{stream: $stream,
+  jq -n --arg url "data:image/png;base64,$(base64 -w0 "$here/../../examples/desk.png")" --argjson stream "$1" '{stream: $stream,
     max_tokens: 120, messages: [{role: "user", content: [{type: "image_url", image_url: {url: $url}},
     {type: "text", text: "Describe the picture."}]}]}' --indent 0
 }
@@ -89,7 +89,7 @@ same_answers() {
   check "a stream is the direct answer" "${#streamed} characters" [ "$streamed" = "$direct" ]
   local times
   times=$(PYTHONPATH=$here python3 -c "
-from served import *
+from server_process import *
 body = {'messages': [user('Tell me everything.')], 'temperature': 2, 'seed': 4, 'max_tokens': 200, 'stream': True}
 outcome = ask(('127.0.0.1', $front), body)
 print(f'{outcome.first * 1000:.0f} of {outcome.total * 1000:.0f}')")
@@ -179,11 +179,11 @@ slow() {
   sleep 4
   local result
   result=$(PYTHONPATH=$here python3 -c "
-import json, hostile
-from served import *
-address, request = ('127.0.0.1', $front), hostile.with_head(json.dumps(question()).encode())
-crowds = [hostile.Slow(address, 200, request, begin) for begin in (1, request.index(b'{'))]
-crowds.append(hostile.Slow(address, 300, b'x', 0))
+import json, malformed
+from server_process import *
+address, request = ('127.0.0.1', $front), malformed.with_head(json.dumps(question()).encode())
+crowds = [malformed.Slow(address, 200, request, begin) for begin in (1, request.index(b'{'))]
+crowds.append(malformed.Slow(address, 300, b'x', 0))
 print(json.dumps(dict(burst(address, 40, 0, 4, False))))")
   check "700 slow and silent clients: others are answered" "$result" [ "$result" = '{"right": 40}' ]
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares `dvlm run --decoder ar --precision f32` with Hugging Face transformers, token by token.
 
-    python tools/check_tiny.py --model models/dvlm-tiny --data test/data.jsonl --dvlm build/apps/dvlm/dvlm
+    python tools/checks/check_tiny.py --model models/dvlm-tiny --data test/data.jsonl --dvlm build/apps/dvlm/dvlm
 
 Builds transformers' own Qwen2_5_VLForConditionalGeneration from the values of the folder's config.json, loads the
 folder's weights in f32, and decodes greedily the first --scenes lines of a JSONL file. A line holds

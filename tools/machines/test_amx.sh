@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # What ./dev test-amx does: runs the tests that use AMX on a machine that has it, emulated instruction by instruction:
 # Debian's Linux in Bochs as an Intel Xeon of the fourth generation. Right answers only: its times mean nothing.
-#   tools/test_amx.sh [test and its filter...]
+#   tools/machines/test_amx.sh [test and its filter...]
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 machine=build/amx-machine
 tests=("test_kernels --gtest_filter='Linear*AMX*:TileUnit.*:-*EMULATED*'" test_model
        "test_decode --gtest_filter='*Lossless*:-*RandomModels*'")
@@ -40,7 +40,7 @@ fetch() {
 }
 
 build_bochs() {
-  patch -s -d "$machine/bochs" -p1 <tools/amx/bochs.patch
+  patch -s -d "$machine/bochs" -p1 <tools/machines/amx/bochs.patch
   (cd "$machine/bochs" && ./configure --with-nogui --enable-x86-64 --enable-avx --enable-evex --enable-amx --enable-pci \
     --enable-all-optimizations --disable-docbook && make -j "$(nproc)") >"$machine/build.log" 2>&1 ||
     { tail -20 "$machine/build.log" >&2; return 1; }
@@ -51,7 +51,7 @@ make_disc() {
   local root=$machine/root disc=$machine/disc program library
   rm -rf "$root" "$disc"
   mkdir -p "$root"/{bin,dev,proc,tmp} "$disc/isolinux" "$root$PWD/tests"
-  cp /bin/busybox tools/amx/init "$root/bin"
+  cp /bin/busybox tools/machines/amx/init "$root/bin"
   mv "$root/bin/init" "$root/init"
   cp -r tests/fixtures "$root$PWD/tests"
   printf '%s\n' "${tests[@]}" >"$root/tests"
@@ -85,7 +85,7 @@ if [ ! -x "$machine/bochs/bochs" ]; then
 fi
 make_disc
 say "testing (AMX, in Bochs)"
-cp tools/amx/bochsrc "$machine"
+cp tools/machines/amx/bochsrc "$machine"
 cd "$machine"
 : >serial.txt
 bochs/bochs -q -f bochsrc >bochs.out 2>&1 &

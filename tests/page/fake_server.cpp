@@ -1,4 +1,4 @@
-#include "fake_model.h"
+#include "fake_server.h"
 
 #include <algorithm>
 
@@ -25,7 +25,7 @@ json event(json passes, const std::string& content) {
 
 }  // namespace
 
-FakeModel::FakeModel(Options options) : options_(std::move(options)) {
+FakeServer::FakeServer(Options options) : options_(std::move(options)) {
   http_.set_keep_alive_max_count(1);  // as the real one; it also ends at once
   add_page(http_);
   http_.Get("/v1/models", [](const auto&, auto& response) {
@@ -38,17 +38,17 @@ FakeModel::FakeModel(Options options) : options_(std::move(options)) {
   while (!http_.is_running()) std::this_thread::yield();
 }
 
-FakeModel::~FakeModel() {
+FakeServer::~FakeServer() {
   http_.stop();
   thread_.join();
 }
 
-std::vector<json> FakeModel::questions() const {
+std::vector<json> FakeServer::questions() const {
   const std::lock_guard lock(mutex_);
   return questions_;
 }
 
-void FakeModel::chat(const httplib::Request& request, httplib::Response& response) {
+void FakeServer::chat(const httplib::Request& request, httplib::Response& response) {
   const json body = json::parse(request.body, nullptr, false);
   {
     const std::lock_guard lock(mutex_);
@@ -81,7 +81,7 @@ void FakeModel::chat(const httplib::Request& request, httplib::Response& respons
       });
 }
 
-FakeModel::Events FakeModel::autoregressive() const {
+FakeServer::Events FakeServer::autoregressive() const {
   Events out;
   for (const std::string& token : options_.tokens)
     out.push_back(event({record(out.empty() ? "prefill" : "decode", 1, json::array(), 0, 1)}, token));
@@ -89,7 +89,7 @@ FakeModel::Events FakeModel::autoregressive() const {
 }
 
 // Draft and verification in one event, as when both came since the last one.
-FakeModel::Events FakeModel::speculative() const {
+FakeServer::Events FakeServer::speculative() const {
   const auto& tokens = options_.tokens;
   Events out = {event({record("prefill", 70, json::array(), 0, 1)}, tokens[0])};
   size_t at = 0;  // of the last token that is text
@@ -109,7 +109,7 @@ FakeModel::Events FakeModel::speculative() const {
 }
 
 // Unmasks the last tokens of a block first, then all others.
-FakeModel::Events FakeModel::masked_diffusion() const {
+FakeServer::Events FakeServer::masked_diffusion() const {
   const auto& tokens = options_.tokens;
   Events out = {event({record("prefill", 70, json::array(), 0, 1)}, tokens[0])};
   for (size_t at = 0; at + 1 < tokens.size();) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mistreats `dvlm serve` and looks after each group whether it still answers rightly.
 
-  tools/check_faults.py <dvlm> [--requests 10000] [--seed 1] [--groups malformed,pictures,...] [--json]
+  tools/checks/check_faults.py <dvlm> [--requests 10000] [--seed 1] [--groups malformed,pictures,...] [--json]
 
 A group's rows say what was done and what came of it. An answer of 2xx or 4xx and a closed connection are fine;
 an answer of 5xx, one that is not HTTP, a 4xx without a sentence, silence for ten seconds and wrong text are
@@ -20,8 +20,8 @@ import time
 import zlib
 from collections import Counter
 
-import hostile
-from served import CHAT, EXPECTED, Served, ask, connect, data_url, get, in_threads, metrics, question, user
+import malformed
+from server_process import CHAT, EXPECTED, ServerProcess, ask, connect, data_url, get, in_threads, metrics, question, user
 
 PATIENCE = 10.0  # seconds of silence that count as hanging
 
@@ -83,15 +83,15 @@ def judged(answer: bytes | None) -> tuple[bool, str]:
     return True, str(status)
 
 
-def malformed(served: Served, report: Report, given) -> None:
+def mutated(server: ServerProcess, report: Report, given) -> None:
     counts, bad, lock, threads = Counter(), [], threading.Lock(), 8
 
     def client(number: int) -> None:
         rng = random.Random(given.seed * 1000 + number)
         for _ in range(given.requests // threads):
-            request = hostile.malformed(rng)
+            request = malformed.request(rng)
             try:
-                fine, kind = judged(exchange(served.address, request)[0])
+                fine, kind = judged(exchange(server.address, request)[0])
             except OSError as error:
                 fine, kind = False, f"no connection ({type(error).__name__})"
             with lock:
@@ -106,19 +106,19 @@ def malformed(served: Served, report: Report, given) -> None:
         report.row("malformed", kind, False, repr(request[:600]))
 
 
-def post(served: Served, body: bytes, *headers: str, patience: float = PATIENCE) -> tuple[str, float]:
-    answer, seconds = exchange(served.address, hostile.with_head(body, *headers), patience, half=False)
+def post(server: ServerProcess, body: bytes, *headers: str, patience: float = PATIENCE) -> tuple[str, float]:
+    answer, seconds = exchange(server.address, malformed.with_head(body, *headers), patience, half=False)
     return judged(answer)[1], seconds
 
 
-def expect(served: Served, report: Report, group: str, name: str, body: bytes | dict, wanted: set[str], *headers: str) -> None:
+def expect(server: ServerProcess, report: Report, group: str, name: str, body: bytes | dict, wanted: set[str], *headers: str) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    kind, seconds = post(served, data, *headers, patience=60)
+    kind, seconds = post(server, data, *headers, patience=60)
     if kind not in wanted or seconds > PATIENCE:
         report.row(group, name, False, f"{kind} after {seconds:.1f} s, expected {' or '.join(sorted(wanted))}")
 
 
-def fields(served: Served, report: Report, given) -> None:
+def fields(server: ServerProcess, report: Report, given) -> None:
     wrong = {"messages": [0, "x", {}, [], [0], [[]], True, [{}], [{"role": "user"}], [{"role": 1, "content": "x"}],
                           [{"role": "user", "content": 1}], [{"role": "user", "content": [1]}],
                           [{"role": "user", "content": [{"type": "text", "text": 5}]}],
@@ -139,13 +139,13 @@ def fields(served: Served, report: Report, given) -> None:
         values += [(f"dvlm.{name}", {"dvlm": {name: value}}) for value in ("x", [], {}, True, -1, 2**63, 10**400)]
     for name, extra in values:
         body = {"messages": [user("Hello")], "max_tokens": 2} | extra
-        expect(served, report, "fields", f"{name} = {json.dumps(extra)[:60]}", body, {"400"})
-    expect(served, report, "fields", "model = 5", {"messages": [user("Hello")], "model": 5}, {"400", "404"})
+        expect(server, report, "fields", f"{name} = {json.dumps(extra)[:60]}", body, {"400"})
+    expect(server, report, "fields", "model = 5", {"messages": [user("Hello")], "model": 5}, {"400", "404"})
     failed = sum(not row["pass"] for row in report.rows if row["group"] == "fields")
     report.row("fields", f"{len(values) + 1} wrong values of documented fields", failed == 0, f"{failed} not refused with 400")
 
 
-def json_bodies(served: Served, report: Report, given) -> None:
+def json_bodies(server: ServerProcess, report: Report, given) -> None:
     hello = b'{"messages": [{"role": "user", "content": "%s"}], "max_tokens": 2}'
     refused, either, answered = {"400"}, {"200", "400"}, {"200"}
     cases = {"empty": (b"", refused), "[ x 1,000,000": (b"[" * 1_000_000, refused),
@@ -162,40 +162,40 @@ def json_bodies(served: Served, report: Report, given) -> None:
              "text of 3 MB": (hello % (b"word " * 600_000), refused),
              "100,000 unknown keys": (json.dumps({f"k{i}": i for i in range(100_000)}).encode(), refused),
              "100,000 parts": (json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 100_000}]}).encode(), refused),
-             "65 pictures": (json.dumps({"messages": [user("x", hostile.tiny_picture())] * 65}).encode(), refused)}
+             "65 pictures": (json.dumps({"messages": [user("x", malformed.tiny_picture())] * 65}).encode(), refused)}
     for name, (body, wanted) in cases.items():
-        expect(served, report, "json", name, body, wanted)
+        expect(server, report, "json", name, body, wanted)
     failed = sum(not row["pass"] for row in report.rows if row["group"] == "json")
     report.row("json", f"{len(cases)} hostile JSON texts", failed == 0, f"{failed} not answered as they should be")
 
 
-def pictures(served: Served, report: Report, given) -> None:
-    counts, slowest, before = Counter(), (0.0, ""), served.reset_peak()
-    for name, url in hostile.hostile_pictures():
+def pictures(server: ServerProcess, report: Report, given) -> None:
+    counts, slowest, before = Counter(), (0.0, ""), server.reset_peak()
+    for name, url in malformed.pictures():
         body = json.dumps({"messages": [user("What?", url)], "max_tokens": 2, "dvlm": {"max_pixels": 100_000}}).encode()
-        kind, seconds = post(served, body, patience=60)
+        kind, seconds = post(server, body, patience=60)
         counts[kind] += 1
         slowest = max(slowest, (seconds, name))
         if kind not in ("200", "400") or seconds > PATIENCE:
             report.row("pictures", name, False, f"{kind} after {seconds:.1f} s")
     failed = sum(not row["pass"] for row in report.rows if row["group"] == "pictures")
-    grown = (served.status("VmHWM") - before) // 1024
+    grown = (server.status("VmHWM") - before) // 1024
     report.row("pictures", f"{sum(counts.values())} hostile pictures", failed == 0,
                f"{dict(counts)}, slowest {slowest[0]:.1f} s ({slowest[1]}), peak memory + {grown} MB")
-    vast = data_url(hostile.png(16000, 16000))
+    vast = data_url(malformed.png(16000, 16000))
     body = json.dumps({"messages": [user("What?", vast)] * 8, "max_tokens": 2}).encode()
-    late = threading.Thread(target=exchange, args=(served.address, hostile.with_head(body), 90, False), daemon=True)
+    late = threading.Thread(target=exchange, args=(server.address, malformed.with_head(body), 90, False), daemon=True)
     late.start()
     time.sleep(0.5)
-    fine, result = still_served(served, 10)
+    fine, result = still_served(server, 10)
     late.join()
     report.row("pictures", f"8 of 16000 x 16000 in {len(body) >> 20} MiB: others meanwhile", fine, result)
 
 
-def endless(served: Served, head: bytes, piece: bytes, most: int = 200 << 20) -> tuple[str, int]:
+def endless(server: ServerProcess, head: bytes, piece: bytes, most: int = 200 << 20) -> tuple[str, int]:
     """Sends `piece` until the server closes or answers; the kind and the bytes that went out."""
     sent = 0
-    with connect(served.address) as sock:
+    with connect(server.address) as sock:
         try:
             sock.sendall(head)
             while sent < most:
@@ -208,7 +208,7 @@ def endless(served: Served, head: bytes, piece: bytes, most: int = 200 << 20) ->
     return "taken", sent
 
 
-def bodies(served: Served, report: Report, given) -> None:
+def bodies(server: ServerProcess, report: Report, given) -> None:
     def packed(size: int) -> bytes:
         packer, piece = zlib.compressobj(9, wbits=31), b" " * (1 << 20)
         return b"".join(packer.compress(piece) for _ in range(size >> 20)) + packer.flush()
@@ -217,31 +217,31 @@ def bodies(served: Served, report: Report, given) -> None:
     chunked = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     refused = {"400", "413", "closed"}
     text = json.dumps({"messages": [user("word " * (12 << 20))]}).encode()
-    late = threading.Thread(target=expect, args=(served, report, "bodies", "60 MiB of text", text, {"400"}))
+    late = threading.Thread(target=expect, args=(server, report, "bodies", "60 MiB of text", text, {"400"}))
     late.start()
-    fine, result = still_served(served, 5)
+    fine, result = still_served(server, 5)
     late.join()
     report.row("bodies", "60 MiB of text: others meanwhile", fine, result)
-    before = served.reset_peak()
-    expect(served, report, "bodies", "64 MiB of [],[],", b'{"messages":[' + b"[]," * (21 << 20) + b"[]]}", {"400"})
-    grown = (served.status("VmHWM") - before) // 1024
+    before = server.reset_peak()
+    expect(server, report, "bodies", "64 MiB of [],[],", b'{"messages":[' + b"[]," * (21 << 20) + b"[]]}", {"400"})
+    grown = (server.status("VmHWM") - before) // 1024
     report.row("bodies", "64 MiB of empty JSON lists", grown < 1024, f"peak memory + {grown} MB (fails from 1024)")
-    expect(served, report, "bodies", "64 MiB + 1", b" " * big, {"413", "closed"})
-    expect(served, report, "bodies", "64 MiB of spaces and a request", json.dumps(question()).encode().rjust(64 << 20), {"200"})
-    expect(served, report, "bodies", "a gigabyte in gzip", packed(1 << 30), {"413"}, "Content-Encoding: gzip")
+    expect(server, report, "bodies", "64 MiB + 1", b" " * big, {"413", "closed"})
+    expect(server, report, "bodies", "64 MiB of spaces and a request", json.dumps(question()).encode().rjust(64 << 20), {"200"})
+    expect(server, report, "bodies", "a gigabyte in gzip", packed(1 << 30), {"413"}, "Content-Encoding: gzip")
     for coding in ("gzip", "deflate", "br", "zstd", "gzip, gzip"):
-        expect(served, report, "bodies", f"garbage said to be {coding}", b"\x1f\x8b" + bytes(range(256)), refused | {"415"}, f"Content-Encoding: {coding}")
-    heads = {"Content-Length 10^18": hostile.with_head(b"{", length=10**18), "Content-Length 2^64 + 1": hostile.with_head(b"{", length=2**64 + 1),
-             "Content-Length -1": hostile.with_head(b"{}", length=-1), "two Content-Lengths": hostile.with_head(b"{}", "Content-Length: 40"),
+        expect(server, report, "bodies", f"garbage said to be {coding}", b"\x1f\x8b" + bytes(range(256)), refused | {"415"}, f"Content-Encoding: {coding}")
+    heads = {"Content-Length 10^18": malformed.with_head(b"{", length=10**18), "Content-Length 2^64 + 1": malformed.with_head(b"{", length=2**64 + 1),
+             "Content-Length -1": malformed.with_head(b"{}", length=-1), "two Content-Lengths": malformed.with_head(b"{}", "Content-Length: 40"),
              "a chunk of 2^64 - 1": chunked + b"ffffffffffffffff\r\n{}", "a chunk of -1": chunked + b"-1\r\n{}\r\n0\r\n\r\n",
              "a chunk of xyz": chunked + b"xyz\r\n{}\r\n0\r\n\r\n", "no length at all": f"POST {CHAT} HTTP/1.1\r\nHost: x\r\n\r\n".encode()}
     for name, request in heads.items():
-        kind = judged(exchange(served.address, request)[0])[1]
+        kind = judged(exchange(server.address, request)[0])[1]
         if kind not in refused:
             report.row("bodies", name, False, kind)
-    both = hostile.with_head(b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "Transfer-Encoding: chunked")
+    both = malformed.with_head(b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "Transfer-Encoding: chunked")
     for name, request in (("a request hidden in a body", both), ("two requests at once", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 2)):
-        answers = len(re.findall(rb"HTTP/1\.1 \d{3}", exchange(served.address, request)[0] or b""))
+        answers = len(re.findall(rb"HTTP/1\.1 \d{3}", exchange(server.address, request)[0] or b""))
         if answers > 1:
             report.row("bodies", name, False, f"{answers} answers")
     unended = {"chunks": (chunked, b"100000\r\n" + b" " * (1 << 20) + b"\r\n"), "a chunk's size line": (chunked, b"0" * (1 << 20)),
@@ -249,19 +249,19 @@ def bodies(served: Served, report: Report, given) -> None:
                "a header line": (b"GET /health HTTP/1.1\r\nX: ", b"x" * (1 << 20)),
                "header lines": (b"GET /health HTTP/1.1\r\n", b"A: b\r\n" * 100_000), "a request line": (b"GET /", b"x" * (1 << 20))}
     for name, (head, piece) in unended.items():
-        before = served.reset_peak()
-        kind, sent = endless(served, head, piece)
-        grown = (served.status("VmHWM") - before) // 1024
+        before = server.reset_peak()
+        kind, sent = endless(server, head, piece)
+        grown = (server.status("VmHWM") - before) // 1024
         report.row("bodies", f"endless {name}", kind == "closed", f"{kind} after {sent >> 20} MiB, memory + {grown} MB")
 
 
-def still_served(served: Served, seconds: float) -> tuple[bool, str]:
+def still_served(server: ServerProcess, seconds: float) -> tuple[bool, str]:
     """Asks for `seconds` while something else goes on. Fine: every answer right within PATIENCE."""
     end, worst, failed, count = time.monotonic() + seconds, 0.0, 0, 0
     while time.monotonic() < end and failed < 2:
         start = time.monotonic()
-        healthy = get(served.address, "/health", PATIENCE)[0] == 200
-        right = healthy and ask(served.address, question(), PATIENCE).text == EXPECTED
+        healthy = get(server.address, "/health", PATIENCE)[0] == 200
+        right = healthy and ask(server.address, question(), PATIENCE).text == EXPECTED
         failed += not right
         count += 1
         worst = max(worst, time.monotonic() - start)
@@ -269,61 +269,61 @@ def still_served(served: Served, seconds: float) -> tuple[bool, str]:
     return failed == 0, f"others: {count - failed} of {count} answered, slowest {worst:.1f} s"
 
 
-def slow(served: Served, report: Report, given) -> None:
+def slow(server: ServerProcess, report: Report, given) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n".encode() + b"X-Padding: " + b"x" * 300
-    body = hostile.with_head(json.dumps(question()).encode())
+    body = malformed.with_head(json.dumps(question()).encode())
     begin = body.index(b"\r\n\r\n") + 4
     for name, count, data, first in (("200 heads, a byte per second", 200, head, 1), ("200 bodies, a byte per second", 200, body, begin),
                                      ("300 connections that send nothing", 300, b"\r\n", 0)):
-        crowd = hostile.Slow(served.address, count, data, first)
-        fine, result = still_served(served, 15)
+        crowd = malformed.Slow(server.address, count, data, first)
+        fine, result = still_served(server, 15)
         crowd.end()
         report.row("slow", name, fine, f"{len(crowd.sockets)} connected; {result}")
 
 
-def longest(served: Served) -> dict:
+def longest(server: ServerProcess) -> dict:
     """The request, of a few, with the longest answer: the model that comes with dvlm soon stops of itself."""
     bodies = [{"messages": [user("Tell me everything.")], "temperature": 2, "seed": seed, "max_tokens": 2000} for seed in range(16)]
-    return max(bodies, key=lambda body: ask(served.address, body | {"dvlm": {"decoder": "ar"}}).tokens) | {"stream": True}
+    return max(bodies, key=lambda body: ask(server.address, body | {"dvlm": {"decoder": "ar"}}).tokens) | {"stream": True}
 
 
 def unread(dvlm: str, report: Report, flags: list[str]) -> None:
     # Every event of a stream names the model: a long name makes streams that no socket's buffers hold.
-    with Served(dvlm, "--model-name", "m" * 60000, *flags) as served:
-        request = hostile.with_head(json.dumps(longest(served) | {"dvlm": {"decoder": "ar"}}).encode())
-        crowd, descriptors = [], served.descriptors()
+    with ServerProcess(dvlm, "--model-name", "m" * 60000, *flags) as server:
+        request = malformed.with_head(json.dumps(longest(server) | {"dvlm": {"decoder": "ar"}}).encode())
+        crowd, descriptors = [], server.descriptors()
         for _ in range(8):
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            sock.connect(served.address)
+            sock.connect(server.address)
             sock.sendall(request)
             crowd.append(sock)
-        fine, result = still_served(served, 15)
+        fine, result = still_served(server, 15)
         report.row("unread", "8 streams that nobody reads", fine, result)
-        report.row("unread", "the server waits for them", served.descriptors() > descriptors, f"{served.descriptors() - descriptors} connections")
+        report.row("unread", "the server waits for them", server.descriptors() > descriptors, f"{server.descriptors() - descriptors} connections")
         start = time.monotonic()
-        while served.descriptors() > descriptors and time.monotonic() - start < 60:
+        while server.descriptors() > descriptors and time.monotonic() - start < 60:
             time.sleep(1)
-        held = served.descriptors() - descriptors
+        held = server.descriptors() - descriptors
         report.row("unread", "their places are free again", held <= 0, f"{max(held, 0)} held after {time.monotonic() - start:.0f} s more")
-        recovered(served, report, "unread")
+        recovered(server, report, "unread")
         for sock in crowd:
             sock.close()
 
 
-def flood(served: Served, report: Report, given) -> None:
-    counts, descriptors, end = Counter(), served.descriptors(), time.monotonic() + 30
-    request, start = hostile.with_head(json.dumps(question()).encode()), time.monotonic()
+def flood(server: ServerProcess, report: Report, given) -> None:
+    counts, descriptors, end = Counter(), server.descriptors(), time.monotonic() + 30
+    request, start = malformed.with_head(json.dumps(question()).encode()), time.monotonic()
 
     def client(number: int) -> None:
         for i in range(2500):
             if time.monotonic() > end:
                 return
             try:
-                sock = connect(served.address, 5)
+                sock = connect(server.address, 5)
                 if i % 25 == 0:
                     sock.sendall(request)
-                hostile.reset(sock) if i % 2 else sock.close()
+                malformed.reset(sock) if i % 2 else sock.close()
                 counts["dropped"] += 1
             except OSError as error:
                 counts[type(error).__name__] += 1
@@ -332,31 +332,31 @@ def flood(served: Served, report: Report, given) -> None:
     # Below that, connections are dropped before the server sees them, and tried again a second later.
     rate = counts["dropped"] / (time.monotonic() - start)
     report.row("flood", "connections opened and dropped", rate > 200, f"{dict(counts)}, {rate:.0f} per second (fails up to 200)")
-    fine, result = still_served(served, 2)
+    fine, result = still_served(server, 2)
     report.row("flood", "others afterwards", fine, result)
     wait = time.monotonic() + 30
     while time.monotonic() < wait:
-        now = metrics(served.address)
-        if served.descriptors() <= descriptors + 2 and now.get("dvlm_requests_waiting") == 0:
+        now = metrics(server.address)
+        if server.descriptors() <= descriptors + 2 and now.get("dvlm_requests_waiting") == 0:
             break
         time.sleep(0.5)
-    left = served.descriptors() - descriptors
+    left = server.descriptors() - descriptors
     report.row("flood", "descriptors and queue are as before", left <= 2 and now.get("dvlm_requests_waiting") == 0,
                f"{left} descriptors more, {now.get('dvlm_requests_waiting')} waiting")
 
 
-def full(served: Served, report: Report, given) -> None:
+def full(server: ServerProcess, report: Report, given) -> None:
     body = {"messages": [user("Tell me everything.")], "temperature": 2, "max_tokens": 1500}
     outcomes, ready = [], Counter()
     watching = threading.Event()
 
     def watch() -> None:
         while not watching.wait(0.1):
-            ready[get(served.address, "/ready")[0]] += 1
+            ready[get(server.address, "/ready")[0]] += 1
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    finished = in_threads(80, lambda i: outcomes.append(ask(served.address, body | {"seed": i}, 120)), 150)
+    finished = in_threads(80, lambda i: outcomes.append(ask(server.address, body | {"seed": i}, 120)), 150)
     watching.set()
     watcher.join()
     counts = Counter(outcome.status for outcome in outcomes)
@@ -366,47 +366,47 @@ def full(served: Served, report: Report, given) -> None:
 
 
 def restart(dvlm: str, report: Report, flags: list[str]) -> None:
-    with Served(dvlm, *flags) as served:
-        port = served.address[1]
+    with ServerProcess(dvlm, *flags) as server:
+        port = server.address[1]
         try:
-            with Served(dvlm, *flags, port=port):
+            with ServerProcess(dvlm, *flags, port=port):
                 report.row("restart", "a second server on the same port", False, "it started: clients would get either of them")
         except RuntimeError as error:
             report.row("restart", "a second server on the same port", True, str(error)[:80])
-        threading.Thread(target=in_threads, args=(4, lambda _: ask(served.address, question()), 10), daemon=True).start()
-        served.end(signal.SIGKILL)
+        threading.Thread(target=in_threads, args=(4, lambda _: ask(server.address, question()), 10), daemon=True).start()
+        server.end(signal.SIGKILL)
     start = time.monotonic()
     try:
-        with Served(dvlm, *flags, port=port) as served:
-            right = ask(served.address, question()).text == EXPECTED
+        with ServerProcess(dvlm, *flags, port=port) as server:
+            right = ask(server.address, question()).text == EXPECTED
             report.row("restart", "on the same port after kill -9", right, f"answers after {time.monotonic() - start:.1f} s")
     except RuntimeError as error:
         report.row("restart", "on the same port after kill -9", False, str(error)[:80])
 
 
 def end(dvlm: str, report: Report, flags: list[str]) -> None:
-    with Served(dvlm, *flags) as served:
-        body = longest(served)
-        expected = ask(served.address, body).text
+    with ServerProcess(dvlm, *flags) as server:
+        body = longest(server)
+        expected = ask(server.address, body).text
         inside, late = [], Counter()
         ending = threading.Event()
 
         def newcomer() -> None:
             while not ending.wait(0.05):
-                outcome = ask(served.address, question(), 20)
+                outcome = ask(server.address, question(), 20)
                 late[outcome.status or outcome.error.split(":")[0]] += 1
 
-        asking = threading.Thread(target=in_threads, args=(8, lambda _: inside.append(ask(served.address, body, 60)), 60))
+        asking = threading.Thread(target=in_threads, args=(8, lambda _: inside.append(ask(server.address, body, 60)), 60))
         asking.start()
         wait = time.monotonic() + 10
-        while sum(metrics(served.address).get(f"dvlm_requests_{k}", 0) for k in ("running", "waiting")) < 8 and time.monotonic() < wait:
+        while sum(metrics(server.address).get(f"dvlm_requests_{k}", 0) for k in ("running", "waiting")) < 8 and time.monotonic() < wait:
             time.sleep(0.02)
-        served.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGTERM)
         start = time.monotonic()
         time.sleep(0.2)  # the program looks for signals every 50 ms
         threading.Thread(target=newcomer, daemon=True).start()
         asking.join()
-        status = served.end(0, 60)
+        status = server.end(0, 60)
         took = time.monotonic() - start
         ending.set()
         right = sum(outcome.done and outcome.text == expected for outcome in inside)
@@ -414,28 +414,28 @@ def end(dvlm: str, report: Report, flags: list[str]) -> None:
         fine = set(late) <= {503, "ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected"}
         report.row("end", "SIGTERM: new requests are refused", fine and late, str(dict(late)))
         report.row("end", "SIGTERM: exit status", status == 0, f"{status} after {took:.1f} s")
-    body = hostile.with_head(json.dumps(question()).encode())
+    body = malformed.with_head(json.dumps(question()).encode())
     for name, data, begin in (("heads", body, 1), ("bodies", body, body.index(b"\r\n\r\n") + 4)):
-        with Served(dvlm, *flags) as served:
-            crowd = hostile.Slow(served.address, 10, data, begin)
+        with ServerProcess(dvlm, *flags) as server:
+            crowd = malformed.Slow(server.address, 10, data, begin)
             start = time.monotonic()
-            status = served.end(signal.SIGTERM, 60)
+            status = server.end(signal.SIGTERM, 60)
             crowd.end()
             report.row("end", f"SIGTERM with 10 slow {name}", status == 0, f"exit status {status} after {time.monotonic() - start:.1f} s")
 
 
-def recovered(served: Served, report: Report, group: str) -> None:
+def recovered(server: ServerProcess, report: Report, group: str) -> None:
     """Whether the server is itself again; a restart is a failure of the group."""
-    if served.process.poll() is not None:
-        return report.row(group, "afterwards: the server", False, f"gone, exit status {served.process.returncode}")
-    healthy, begun = get(served.address, "/health", 60), time.monotonic()
-    outcome = ask(served.address, question(), 60)
+    if server.process.poll() is not None:
+        return report.row(group, "afterwards: the server", False, f"gone, exit status {server.process.returncode}")
+    healthy, begun = get(server.address, "/health", 60), time.monotonic()
+    outcome = ask(server.address, question(), 60)
     fine = healthy[0] == 200 and outcome.text == EXPECTED and time.monotonic() - begun < PATIENCE
     report.row(group, "afterwards: /health and a question", fine,
-               f"{healthy[0]}, {outcome.text or outcome.error}, {served.status('VmRSS') // 1024} MB, {served.status('Threads')} threads")
+               f"{healthy[0]}, {outcome.text or outcome.error}, {server.status('VmRSS') // 1024} MB, {server.status('Threads')} threads")
 
 
-SHORT = {"malformed": malformed, "fields": fields, "json": json_bodies, "pictures": pictures, "bodies": bodies}
+SHORT = {"malformed": mutated, "fields": fields, "json": json_bodies, "pictures": pictures, "bodies": bodies}
 LONG = {"slow": slow, "flood": flood, "full": full}
 OWN = {"unread": unread, "restart": restart, "end": end}
 
@@ -455,18 +455,18 @@ def main() -> int:
     # Short answers for the first ones: a mutated request may ask for the longest.
     for groups, flags in ((SHORT, ["--max-answer", "32"]), (LONG, ["--timeout", "60"])):
         names = [name for name in groups if name in chosen]
-        served = None
+        server = None
         for name in names:
-            served = served if served and served.process.poll() is None else Served(given.dvlm, *flags)
+            server = server if server and server.process.poll() is None else ServerProcess(given.dvlm, *flags)
             try:
-                groups[name](served, report, given)
+                groups[name](server, report, given)
             except (OSError, AttributeError) as error:  # as when the server died on the way
                 report.row(name, "the group", False, f"broke off: {type(error).__name__}: {error}")
-            recovered(served, report, name)
-        if served and served.process.poll() is None:
-            status = served.end()
+            recovered(server, report, name)
+        if server and server.process.poll() is None:
+            status = server.end()
             report.row(names[-1], "afterwards: SIGTERM", status == 0, f"exit status {status}")
-            served.__exit__()
+            server.__exit__()
     for name in OWN:
         if name in chosen:
             OWN[name](given.dvlm, report, ["--timeout", "60"])

@@ -2,7 +2,7 @@
 # What ./dev test-arm does: compiles the rooms for AArch64 and runs their tests under QEMU. The libraries are
 # Debian's for arm64, unpacked into build/arm-sysroot: the packages of this machine stay as they are.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 list=packaging/arm-sysroot-packages.txt
 sysroot=build/arm-sysroot
 

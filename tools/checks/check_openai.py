@@ -2,7 +2,7 @@
 """Calls `dvlm serve` with OpenAI's own client and compares every answer with `dvlm run`.
 
   pip install openai
-  tools/check_openai.py <dvlm> [folder of pictures = examples]
+  tools/checks/check_openai.py <dvlm> [folder of pictures = examples]
 
 Prints what failed and how many calls were made; exit status 1 when something failed.
 """
