@@ -38,7 +38,7 @@ def faults_in(text, heading):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent)
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2])
     names = headings(root / PAGE)
     twice = sorted({name for name in names if names.count(name) > 1})
     faults = [f"{PAGE}: the heading \"{name}\" occurs twice" for name in twice]
