@@ -68,6 +68,7 @@ nlohmann::json to_json(const DecodeTiming& t) {
   nlohmann::json out = {{"precision", t.precision},
                         {"decoder", t.decoder},
                         {"block_size", t.block_size},
+                        {"temperature", t.temperature},
                         {"tokens", t.tokens},
                         {"nfe", t.nfe},
                         {"ms", t.ms},
@@ -99,8 +100,9 @@ void bench_decode(DecodeBench& options) {
               options.decode.shape.c_str(), options.decode.model.threads, std::string(isa_name()).c_str(),
               options.draft_precision.c_str(), options.acceptance.c_str());
   std::printf(
-      "| precision | decoder | block | tokens | passes | tokens/pass | tokens/s | speed-up | rounds |\n"
-      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
+      "| precision | decoder | block | temperature | tokens | passes | tokens/pass | tokens/s | speed-up | "
+      "rounds |\n"
+      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n");
   for (const DecodeTiming& t : timings) {
     std::string rounds =
         t.fused > 0 ? std::to_string(t.fused) + " of " + std::to_string(t.rounds) + " fused" : "";
@@ -108,8 +110,9 @@ void bench_decode(DecodeBench& options) {
       rounds += (rounds.empty() ? "" : ", ") + std::to_string(count) + " of " + std::to_string(block);
     if (t.verified > 0)
       rounds += fmt::format("{}{:.1f} verified", rounds.empty() ? "" : "; ", 1.0 * t.verified / t.rounds);
-    std::printf("| %s | %s | %d | %d | %d | %.2f | %.2f | %.2fx | %s |\n", t.precision.c_str(),
-                t.decoder.c_str(), t.block_size, t.tokens, t.nfe, t.tokens_per_nfe(), t.tokens_per_s(),
+    std::printf("| %s | %s | %d | %g | %d | %d | %.2f | %.2f | %.2fx | %s |\n", t.precision.c_str(),
+                t.decoder.c_str(), t.block_size, t.temperature, t.tokens, t.nfe, t.tokens_per_nfe(),
+                t.tokens_per_s(),
                 timings.front().tokens_per_s() > 0 ? t.tokens_per_s() / timings.front().tokens_per_s() : 0.0,
                 rounds.c_str());
   }
@@ -295,7 +298,15 @@ void add_bench_decode(CLI::App& bench) {
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   add_p_min_option(*command, options->decode.draft_p_min);
-  add_sampling_options(*command, options->decode.sampling);
+  command
+      ->add_option("--temperatures", options->decode.temperatures,
+                   "Which temperatures; draws are made as always and then say what was recorded")
+      ->check(CLI::NonNegativeNumber)
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--top-p", options->decode.top_p, "Of draws, see dvlm run")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();

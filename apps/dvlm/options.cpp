@@ -170,17 +170,14 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
   command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  add_sampling_options(command, decode.sampling);
-}
-
-void add_sampling_options(CLI::App& command, SamplingOptions& sampling) {
-  command.add_option("-t,--temperature", sampling.temperature, "0 is greedy")->capture_default_str();
-  command.add_option("--top-k", sampling.top_k, "Sample among the k likeliest tokens (0: all)")
+  command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
+  command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")
       ->capture_default_str();
   command
-      .add_option("--top-p", sampling.top_p, "Sample among the likeliest tokens that hold this probability")
+      .add_option("--top-p", decode.sampling.top_p,
+                  "Sample among the likeliest tokens that hold this probability")
       ->capture_default_str();
-  command.add_option("--seed", sampling.seed, "One seed, one text, with ar and spec alike")
+  command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")
       ->check(kSeedRange)
       ->capture_default_str();
 }

@@ -37,7 +37,6 @@ struct DecodingOptions {
 };
 void add_decoder_option(CLI::App& command, DecodingOptions& options);    // --decoder
 void add_decoding_options(CLI::App& command, DecodingOptions& options);  // the rest
-void add_sampling_options(CLI::App& command, SamplingOptions& sampling);
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
 
 // What is asked.

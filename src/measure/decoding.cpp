@@ -57,18 +57,22 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
       std::vector<int> blocks = options.blocks;
       if (kind == DecoderKind::autoregressive || kind == DecoderKind::automatic) blocks = {largest};
       for (const int block : blocks) {
-        const DecodeOptions decode{.kind = kind,
-                                   .block_size = block,
-                                   .branches = options.branches,
-                                   .draft_p_min = options.draft_p_min,
-                                   .sampling = options.sampling,
-                                   .mask_token = kReplayMask,
-                                   .chooser = chooser};
-        const int shown = kind == DecoderKind::autoregressive ? 1 : block;
-        contestants.push_back(
-            {models.back().get(),
-             decode,
-             {.precision = precision, .decoder = decoder, .block_size = shown, .blocks = {}}});
+        for (const double temperature : options.temperatures) {
+          const DecodeOptions decode{.kind = kind,
+                                     .block_size = block,
+                                     .branches = options.branches,
+                                     .draft_p_min = options.draft_p_min,
+                                     .sampling = {.temperature = temperature, .top_p = options.top_p},
+                                     .mask_token = kReplayMask,
+                                     .chooser = chooser};
+          contestants.push_back({models.back().get(),
+                                 decode,
+                                 {.precision = precision,
+                                  .decoder = decoder,
+                                  .block_size = kind == DecoderKind::autoregressive ? 1 : block,
+                                  .temperature = temperature,
+                                  .blocks = {}}});
+        }
       }
     }
   }

@@ -8,6 +8,7 @@ struct DecodeTiming {
   std::string precision;  // "bf16" or "fp8"
   std::string decoder;    // "ar", "spec", "fused" or "auto"
   int block_size = 1;     // automatic: the most it may take
+  double temperature = 0;
   int tokens = 0, nfe = 0, rounds = 0, fused = 0, verified = 0;
   double ms = 0;              // decoding alone, without prefill
   std::map<int, int> blocks;  // automatic: rounds by block size
@@ -19,13 +20,14 @@ struct DecodeBenchOptions {
   std::string shape = "3b";
   ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"}, decoders = {"ar", "spec", "fused", "auto"};
-  std::vector<int> blocks = {8, 16, 32};  // of spec and fused; auto may take any up to the largest
-  int prompt = 256;                       // tokens before the answer
-  int branches = 4;                       // of fused
-  double draft_p_min = 0;                 // see DecodeOptions
-  SamplingOptions sampling = {};          // draws are made, and then say what was recorded
-  int max_tokens = 64;                    // of each answer
-  size_t answers = 4;                     // at most
+  std::vector<int> blocks = {8, 16, 32};   // of spec and fused; auto may take any up to the largest
+  int prompt = 256;                        // tokens before the answer
+  int branches = 4;                        // of fused
+  double draft_p_min = 0;                  // see DecodeOptions
+  std::vector<double> temperatures = {0};  // draws are made, and then say what was recorded
+  double top_p = 1;
+  int max_tokens = 64;  // of each answer
+  size_t answers = 4;   // at most
 };
 
 // Runs every decoder in every precision on one answer, then on the next, so that all see the same states of

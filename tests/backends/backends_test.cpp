@@ -1,0 +1,99 @@
+// Engine, server and measurements run on a backend that they have never heard of.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <thread>
+
+#include "core/error.h"
+#include "measure/decoding.h"
+#include "measure/passes.h"
+#include "scripted_backend.h"
+#include "server/server.h"
+
+namespace dvlm {
+namespace {
+
+constexpr const char* kText = "There is a hammer at the top left.";
+
+class Scripted : public testing::Test {
+ protected:
+  Scripted() {
+    add_scripted_backend();
+    const Tokenizer tokenizer(folder());
+    ScriptedModel::script() = tokenizer.encode(kText, ControlTokens::as_text);
+    ScriptedModel::script().push_back(*tokenizer.find("<|im_end|>"));
+  }
+  static std::string folder() { return std::string(DVLM_MODELS) + "/dvlm-tiny"; }
+  static EngineOptions options() { return {.model = folder(), .load = {.device = "scripted"}}; }
+};
+
+TEST_F(Scripted, an_unknown_device_is_named_beside_those_there_are) {
+  try {
+    load_model(Checkpoint(folder()), {.device = "abacus"});
+    ADD_FAILURE() << "loaded";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("abacus"), testing::HasSubstr("cpu, scripted")));
+  }
+}
+
+TEST_F(Scripted, the_engine_answers_with_every_decoder) {
+  Engine engine(options());
+  for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
+                                 DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic}) {
+    Request request;
+    ContentPart question;
+    question.text = "Where?";
+    request.conversation = {{"user", {question}}};
+    request.decode.kind = kind;
+    request.decode.block_size = 8;
+    const Answer answer = engine.generate(request);
+    EXPECT_EQ(answer.text, kText) << name_of(kind);
+    EXPECT_EQ(answer.finish, FinishReason::stop);
+  }
+}
+
+TEST_F(Scripted, the_server_serves_it) {
+  Engine engine(Scripted::options());
+  ServerOptions options;
+  options.port = 0;
+  Server server(engine, options);
+  httplib::Client client("127.0.0.1", server.bind());
+  std::thread thread([&] { server.run(); });
+  const auto result = client.Post(
+      "/v1/chat/completions", R"({"messages": [{"role": "user", "content": "Where?"}]})", "application/json");
+  server.stop();
+  thread.join();
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->status, 200);
+  EXPECT_THAT(result->body, testing::HasSubstr(kText));
+}
+
+TEST_F(Scripted, measurements_time_it) {
+  ThreadPool pool(1);
+  const int before = ScriptedModel::loaded();
+  const auto passes = time_passes({.shape = "tiny",
+                                   .model = {.device = "scripted"},
+                                   .precisions = {"bf16"},
+                                   .rows = {1, 8},
+                                   .contexts = {0, 40},
+                                   .repeats = 1},
+                                  pool);
+  EXPECT_EQ(passes.size(), 4);
+  const RecordedAnswer answer{.tokens = 41, .accepted = {{8, std::vector<int>(40, 4)}}};
+  const auto decoded = time_decoders({.shape = "tiny",
+                                      .model = {.device = "scripted"},
+                                      .precisions = {"bf16"},
+                                      .decoders = {"ar", "spec"},
+                                      .blocks = {8},
+                                      .answers = 1},
+                                     {answer});
+  ASSERT_EQ(decoded.size(), 2);
+  EXPECT_EQ(decoded[0].nfe, 40);
+  EXPECT_EQ(decoded[1].nfe, 16);
+  EXPECT_EQ(ScriptedModel::loaded() - before, 2);
+}
+
+}  // namespace
+}  // namespace dvlm
