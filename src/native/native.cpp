@@ -43,12 +43,12 @@ class NativeModel : public Model {
   }
 
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
-    return std::make_unique<NativeSequence>(this, keys_, capacity);
+    return std::make_unique<PagedSequence>(this, keys_, capacity);
   }
   KvMemory kv_memory() const override { return {keys_->used(), keys_->limit()}; }
 
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
-    pass_.prepare(segments, this, config_);
+    pass_.prepare(segments, this, config_, *keys_);
     reserve_buffers();
     return text_.forward(pass_, config_);
   }

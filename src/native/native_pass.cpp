@@ -2,13 +2,16 @@
 
 namespace dvlm {
 
-void NativePass::prepare(std::span<const Segment> given, const void* owner, const ModelConfig& config) {
+void NativePass::prepare(std::span<const Segment> given, const void* owner, const ModelConfig& config,
+                         const KvPool& kv) {
   plan.plan(given, owner, config);
   segments.clear();
+  table.clear();
+  pool = &kv;
   own_blocks = 0;
   for (const PlannedSegment& planned : plan.segments) {
     const Segment& segment = *planned.segment;
-    NativeSegment own{planned, static_cast<NativeSequence*>(segment.sequence)};
+    NativeSegment own{planned, static_cast<PagedSequence*>(segment.sequence)};
     if (segment.keep) {
       own.cache_blocks = blocks_for(segment.context + own.rows);
     } else {
@@ -21,6 +24,10 @@ void NativePass::prepare(std::span<const Segment> given, const void* owner, cons
   }
   for (const NativeSegment& segment : segments)
     if (segment.segment->keep) segment.sequence->prepare(segment.segment->context + segment.rows);
+  for (NativeSegment& segment : segments) {
+    segment.first_page = table.size();
+    for (const int page : segment.sequence->pages()) table.push_back(kv.data(page));
+  }
 }
 
 }  // namespace dvlm

@@ -1,12 +1,13 @@
 // Where the keys and values of a planned pass stand.
 #pragma once
 #include "model/pass_plan.h"
-#include "native/native_sequence.h"
+#include "native/kv_pool.h"
 
 namespace dvlm {
 
 struct NativeSegment : PlannedSegment {
-  NativeSequence* sequence = nullptr;
+  PagedSequence* sequence = nullptr;
+  size_t first_page = 0;  // of the sequence's, in NativePass::table
   // Keys that are not kept stand in scratch space: block 0 there is the sequence's block `cache_blocks`, and
   // begins with copies of the committed tokens of a partial block and of the parent's tokens.
   int cache_blocks = 0;
@@ -16,11 +17,18 @@ struct NativeSegment : PlannedSegment {
 struct NativePass {
   PassPlan plan;
   std::vector<NativeSegment> segments;
+  std::vector<std::byte*> table;  // addresses of all sequences' pages
+  const KvPool* pool = nullptr;
   int own_blocks = 0;
 
   // Plans the pass and gives kept tokens pages of their own. Throws Error as PassPlan does, and when memory
   // for a page is short; nothing has changed then.
-  void prepare(std::span<const Segment> given, const void* owner, const ModelConfig& config);
+  void prepare(std::span<const Segment> given, const void* owner, const ModelConfig& config,
+               const KvPool& kv);
+  // The committed keys and values that a segment sees, in one layer.
+  KvBlocks cache(const NativeSegment& segment, int layer) const {
+    return pool->blocks(table.data() + segment.first_page, layer);
+  }
 };
 
 }  // namespace dvlm

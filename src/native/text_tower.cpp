@@ -149,7 +149,7 @@ void TextTower::store_rows(const NativeSegment& from, int rows, const KvBlocks& 
 
 void TextTower::store_kv(const NativePass& pass, int layer) {
   for (const NativeSegment& s : pass.segments) {
-    const KvBlocks cache = s.sequence->layer(layer);
+    const KvBlocks cache = pass.cache(s, layer);
     if (s.segment->keep) {
       store_rows(s, s.rows, cache, s.segment->context);
       continue;
@@ -173,7 +173,7 @@ void TextTower::attend(const NativePass& pass, int layer) {
   for (const NativeSegment& s : pass.segments) {
     const bool causal = s.segment->visibility == Visibility::causal;
     a_.segments.push_back({.rows = qkv(s.first_row, s.rows),
-                           .cache = s.sequence->layer(layer),
+                           .cache = pass.cache(s, layer),
                            .cache_blocks = s.cache_blocks,
                            .own = own_kv(pass, s),
                            .visible = s.own_position() + (causal ? 1 : s.rows),
