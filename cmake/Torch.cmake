@@ -1,5 +1,5 @@
-# LibTorch from the PyTorch wheel. DVLM_TORCH_PYTHON names the interpreter that has it. Neither find_package(Torch) nor
-# `import torch` works with a CUDA build of the wheel that stands without CUDA's libraries, and only its CPU half is linked.
+# LibTorch from the PyTorch wheel. DVLM_TORCH_PYTHON names the interpreter that has it. Without CUDA's gigabytes neither
+# find_package(Torch) nor `import torch` works with a CUDA build of the wheel; its CPU half, which alone is linked here, does.
 set(DVLM_TORCH_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python with torch installed")
 execute_process(COMMAND ${DVLM_TORCH_PYTHON} -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
                 OUTPUT_VARIABLE torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -9,8 +9,8 @@ if(NOT EXISTS "${torch}/lib/libtorch_cpu.so")
 endif()
 execute_process(COMMAND ldd ${torch}/lib/libtorch_cpu.so OUTPUT_VARIABLE needed)
 if(needed MATCHES "([^ \t\n]+) => not found")
-  message(FATAL_ERROR "LibTorch in ${torch} needs ${CMAKE_MATCH_1}, which is missing; run './dev setup' or "
-                      "'${DVLM_TORCH_PYTHON} -m pip install nvidia-cuda-runtime nvidia-cuda-cupti'")
+  message(FATAL_ERROR "LibTorch in ${torch} needs ${CMAKE_MATCH_1}, which is missing; run './dev setup' or install "
+                      "the versions of nvidia-cuda-runtime and nvidia-cuda-cupti that this wheel was built for")
 endif()
 
 # The wheel carries its own fmt beside its headers; the rooms must see the one that they are linked with.
