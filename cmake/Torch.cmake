@@ -1,13 +1,17 @@
-# LibTorch from the PyTorch wheel. DVLM_TORCH_PYTHON names the interpreter that has it.
+# LibTorch from the PyTorch wheel. DVLM_TORCH_PYTHON names the interpreter that has it. Without CUDA's gigabytes neither
+# find_package(Torch) nor `import torch` works with a CUDA build of the wheel; its CPU half, which alone is linked here, does.
 set(DVLM_TORCH_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python with torch installed")
-execute_process(COMMAND ${DVLM_TORCH_PYTHON} -c "import torch;print(torch.utils.cmake_prefix_path)"
-                OUTPUT_VARIABLE torch_prefix OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed ERROR_QUIET)
-if(failed)
-  message(FATAL_ERROR "DVLM_TORCH is ON but ${DVLM_TORCH_PYTHON} cannot import torch; "
+execute_process(COMMAND ${DVLM_TORCH_PYTHON} -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
+                OUTPUT_VARIABLE torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT EXISTS "${torch}/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "DVLM_TORCH is ON but ${DVLM_TORCH_PYTHON} has no PyTorch wheel; "
                       "run './dev setup' or set -DDVLM_TORCH_PYTHON=<python with torch==2.13.0>")
 endif()
-list(APPEND CMAKE_PREFIX_PATH ${torch_prefix})
-find_package(Torch REQUIRED)
+execute_process(COMMAND ldd ${torch}/lib/libtorch_cpu.so OUTPUT_VARIABLE needed)
+if(needed MATCHES "([^ \t\n]+) => not found")
+  message(FATAL_ERROR "LibTorch in ${torch} needs ${CMAKE_MATCH_1}, which is missing; run './dev setup' or install "
+                      "the versions of nvidia-cuda-runtime and nvidia-cuda-cupti that this wheel was built for")
+endif()
 
 # The wheel carries its own fmt beside its headers; the rooms must see the one that they are linked with.
 get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
@@ -18,6 +22,14 @@ file(CREATE_LINK ${DVLM_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/own_fmt/fmt SYMBOLI
 # at::parallel_for is a template: without OpenMP its body would run on one thread here.
 find_package(OpenMP REQUIRED)
 
+add_library(dvlm_libtorch INTERFACE)
+target_include_directories(dvlm_libtorch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/own_fmt ${torch}/include
+                                                          ${torch}/include/torch/csrc/api/include)
+# The wheel is compiled with it, and the size of a class in its headers depends on it.
+target_compile_definitions(dvlm_libtorch INTERFACE USE_DISTRIBUTED)
+target_link_libraries(dvlm_libtorch INTERFACE ${torch}/lib/libtorch_cpu.so ${torch}/lib/libc10.so OpenMP::OpenMP_CXX
+                                              ${CMAKE_DL_LIBS})
+
 # ccache keeps what is compiled against a precompiled header only when told that defines and __TIME__ in it do not matter.
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
@@ -26,12 +38,10 @@ endif()
 # One precompiled <torch/torch.h> for every target that uses it. The warning flags of dvlm_flags may differ
 # between it and its users, code generation flags may not.
 add_library(dvlm_torch_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cpp)
-target_link_libraries(dvlm_torch_pch PUBLIC torch OpenMP::OpenMP_CXX)
-target_include_directories(dvlm_torch_pch SYSTEM BEFORE PUBLIC ${CMAKE_BINARY_DIR}/own_fmt)
+target_link_libraries(dvlm_torch_pch PRIVATE dvlm_libtorch)
 target_precompile_headers(dvlm_torch_pch PRIVATE <torch/torch.h>)
 
 function(dvlm_use_torch TARGET)
-  target_link_libraries(${TARGET} PUBLIC torch OpenMP::OpenMP_CXX)
-  target_include_directories(${TARGET} SYSTEM BEFORE PUBLIC ${CMAKE_BINARY_DIR}/own_fmt)
+  target_link_libraries(${TARGET} PUBLIC dvlm_libtorch)
   target_precompile_headers(${TARGET} REUSE_FROM dvlm_torch_pch)
 endfunction()

@@ -1,5 +1,7 @@
 #include "torch/torch_model.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -59,12 +61,17 @@ class TorchSequence : public Sequence {
   int capacity_;
 };
 
+// The GPU half of LibTorch registers itself when loaded. Nothing links it, because it needs gigabytes of
+// CUDA's libraries: where it or they are missing, loading fails and the CPU remains.
+torch::Device first_device() {
+  dlopen("libtorch_cuda.so", RTLD_NOW);
+  return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
+}
+
 class TorchModel : public Model {
  public:
   explicit TorchModel(const Checkpoint& checkpoint)
-      : config_(checkpoint.config()),
-        device_(torch::cuda::is_available() ? torch::kCUDA : torch::kCPU),
-        network_(checkpoint.config()) {
+      : config_(checkpoint.config()), device_(first_device()), network_(checkpoint.config()) {
     network_->load(checkpoint);
     network_->to(device_);
   }
