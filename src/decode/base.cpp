@@ -7,8 +7,10 @@
 #include "model/choose.h"
 
 namespace dvlm {
-DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
+DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                         const DecodeContext& context)
     : options_(options),
+      context_(context),
       sequence_(sequence),
       prompt_(prompt),
       prompt_tokens_(static_cast<int>(prompt.tokens.size())),
@@ -18,14 +20,14 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
   DVLM_ASSERT(sequence.length() < prompt_tokens_);
   DVLM_ASSERT(prompt.pads.empty() ? prompt.features.empty()
                                   : prompt.features.size() % prompt.pads.size() == 0);
-  if (options.context_limit > 0) {
-    const int free = options.context_limit - prompt_tokens_;
+  if (context.context_limit > 0) {
+    const int free = context.context_limit - prompt_tokens_;
     if (free < 1)
       fail(
           "the prompt has {} tokens, but the model's context has {} positions and the answer needs at least "
           "one: "
           "shorten the prompt or lower --max-pixels",
-          prompt_tokens_, options.context_limit);
+          prompt_tokens_, context.context_limit);
     max_tokens_ = std::min(max_tokens_, free);
   }
 }
@@ -100,7 +102,7 @@ Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
   const bool drafts = kind == PassKind::draft || kind == PassKind::denoise;
   Wanted wanted{.row = row, .alternatives = options_.logprobs};
   if (drafts) {
-    wanted.excluded = {options_.mask_token, options_.valid_tokens};
+    wanted.excluded = {context_.mask_token, context_.valid_tokens};
     wanted.probability = kind == PassKind::denoise;
     wanted.alternatives = kind == PassKind::draft && judged_drafts_ ? 0 : -1;
   }

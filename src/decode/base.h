@@ -11,7 +11,8 @@ namespace dvlm {
 // next causal pass. So between rounds the sequence holds everything but the newest token, last_.
 class DecoderBase : public Decoder {
  public:
-  DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
+  DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+              const DecodeContext& context);
   std::span<const Segment> next(int prefill_rows) final;
   std::span<const TokenId> take(std::span<const Chosen> chosen) final;
   bool prefilled() const final { return prefilled_; }
@@ -39,10 +40,11 @@ class DecoderBase : public Decoder {
   int remaining() const { return max_tokens_ - stats_.tokens; }
   // Positions that the model still has behind the committed tokens.
   int room() const {
-    return options_.context_limit > 0 ? options_.context_limit - committed() : options_.block_size;
+    return context_.context_limit > 0 ? context_.context_limit - committed() : options_.block_size;
   }
 
   const DecodeOptions options_;
+  const DecodeContext context_;
   Sequence& sequence_;
   TokenId last_ = 0;             // emitted, its K/V not yet written
   bool judged_drafts_ = false;   // drafts come with their log probability
@@ -67,10 +69,10 @@ class DecoderBase : public Decoder {
 };
 
 std::unique_ptr<Decoder> make_autoregressive(const Prompt& prompt, Sequence& sequence,
-                                             const DecodeOptions& options);
+                                             const DecodeOptions& options, const DecodeContext& context);
 std::unique_ptr<Decoder> make_masked_diffusion(const Prompt& prompt, Sequence& sequence,
-                                               const DecodeOptions& options);
+                                               const DecodeOptions& options, const DecodeContext& context);
 std::unique_ptr<Decoder> make_speculative(const Prompt& prompt, Sequence& sequence,
-                                          const DecodeOptions& options);
+                                          const DecodeOptions& options, const DecodeContext& context);
 
 }  // namespace dvlm

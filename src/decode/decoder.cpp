@@ -38,6 +38,10 @@ std::string DecodeOptions::problem() const {
   if (sampling.top_k < 0) return fmt::format("top_k must be 0 (all tokens) or more, not {}", sampling.top_k);
   if (!(sampling.top_p > 0 && sampling.top_p <= 1))
     return fmt::format("top_p must be above 0 and at most 1, not {}", sampling.top_p);
+  return "";
+}
+
+std::string DecodeContext::problem(DecoderKind kind) const {
   if (valid_tokens < 0)
     return fmt::format("valid_tokens must be 0 (the vocabulary) or more, not {}", valid_tokens);
   if (context_limit < 0) return fmt::format("context_limit must be 0 (none) or more, not {}", context_limit);
@@ -47,18 +51,19 @@ std::string DecodeOptions::problem() const {
   return "";
 }
 
-std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence,
-                                      const DecodeOptions& options) {
-  if (const std::string problem = options.problem(); !problem.empty()) fail("{}", problem);
+std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                                      const DecodeContext& context) {
+  for (const std::string& problem : {options.problem(), context.problem(options.kind)})
+    if (!problem.empty()) fail("{}", problem);
   switch (options.kind) {
     case DecoderKind::autoregressive:
-      return make_autoregressive(prompt, sequence, options);
+      return make_autoregressive(prompt, sequence, options, context);
     case DecoderKind::masked_diffusion:
-      return make_masked_diffusion(prompt, sequence, options);
+      return make_masked_diffusion(prompt, sequence, options, context);
     case DecoderKind::speculative:
     case DecoderKind::fused:
     case DecoderKind::automatic:
-      return make_speculative(prompt, sequence, options);
+      return make_speculative(prompt, sequence, options, context);
   }
   fail("unknown decoder");
 }

@@ -60,16 +60,21 @@ struct DecodeOptions {
   double draft_p_min = 0;
   int max_tokens = 512;
   SamplingOptions sampling = {};
-  int logprobs = -1;        // alternatives reported with every token; -1: no probabilities at all
-  bool record = false;      // keep PassRecords
-  TokenId mask_token = -1;  // required by masked diffusion and speculation
-  int valid_tokens =
-      0;  // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size
-  int context_limit = 0;                       // positions that the model has; 0 = no limit
-  std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
+  int logprobs = -1;    // alternatives reported with every token; -1: no probabilities at all
+  bool record = false;  // keep PassRecords
 
   // The first field that is out of range, as a sentence, or "".
   std::string problem() const;
+};
+
+// What a decoder must know of the model, and what outlives one answer.
+struct DecodeContext {
+  TokenId mask_token = -1;  // required by every decoder but ar
+  int valid_tokens = 0;     // drafts choose no id at or above it (padding rows of the head); 0 = vocab size
+  int context_limit = 0;    // positions that the model has; 0 = no limit
+  std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
+
+  std::string problem(DecoderKind kind) const;  // likewise
 };
 
 // The encoded prompt. Owned by the request; must outlive its decoder.
@@ -120,9 +125,11 @@ class Decoder {
   PassRecord record_;
 };
 
-// Throws Error when options.problem() is not empty or the prompt leaves no position for an answer. `sequence`
-// may hold a prefix of the prompt, at most all but its last token; when the decoder has finished it holds a
-// prefix of the prompt and the emitted tokens. It must have room for the prompt, max_tokens and one block.
-std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
+// Throws Error when options or context have a problem() or the prompt leaves no position for an answer.
+// `sequence` may hold a prefix of the prompt, at most all but its last token; when the decoder has finished
+// it holds a prefix of the prompt and the emitted tokens. It must have room for the prompt, max_tokens and
+// one block.
+std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                                      const DecodeContext& context);
 
 }  // namespace dvlm

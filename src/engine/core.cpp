@@ -65,27 +65,23 @@ std::unique_ptr<Generation> EngineCore::load(const Request& request) {
   return generation;
 }
 
-// The fields that the checkpoint decides.
-DecodeOptions EngineCore::completed(const DecodeOptions& given) {
-  DecodeOptions options = given;
+// What the checkpoint decides.
+DecodeContext EngineCore::context_of(const DecodeOptions& options) {
   const int vocab = config().text.vocab_size;
-  options.valid_tokens = std::min(tokenizer_.size(), vocab);
-  options.context_limit = config().text.max_positions;
-  if (options.kind != DecoderKind::autoregressive && options.mask_token < 0) {
-    const auto mask = tokenizer_.find(kMaskToken);
-    if (!mask)
-      fail(
-          "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "
-          "diffusion; use --decoder ar",
-          folder_.string(), kMaskToken, name_of(options.kind));
-    options.mask_token = *mask;
-  }
-  if (options.mask_token >= vocab)
-    fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", options.mask_token,
-         vocab - 1);
-  if (options.kind == DecoderKind::automatic) options.chooser = chooser(options.block_size);
-  if (const std::string problem = options.problem(); !problem.empty()) fail("{}", problem);
-  return options;
+  DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), vocab),
+                        .context_limit = config().text.max_positions};
+  if (options.kind == DecoderKind::autoregressive) return context;
+  const auto mask = tokenizer_.find(kMaskToken);
+  if (!mask)
+    fail(
+        "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "
+        "diffusion; use --decoder ar",
+        folder_.string(), kMaskToken, name_of(options.kind));
+  if (*mask >= vocab)
+    fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", *mask, vocab - 1);
+  context.mask_token = *mask;
+  if (options.kind == DecoderKind::automatic) context.chooser = chooser(options.block_size);
+  return context;
 }
 
 // Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
@@ -152,10 +148,11 @@ std::unique_ptr<Sequence> EngineCore::sequence_for(const PromptIdentity& identit
 }
 
 bool EngineCore::begin(Generation& g) {
-  g.options = completed(g.options);
+  if (const std::string problem = g.options.problem(); !problem.empty()) fail("{}", problem);
+  g.context = context_of(g.options);
   if (worth_waiting(g, longest_prefix(g.identity).length)) return false;
   const int64_t wanted = int64_t{g.options.max_tokens} + g.options.block_size + g.answer.prompt_tokens;
-  const int capacity = static_cast<int>(std::min<int64_t>(wanted, g.options.context_limit));
+  const int capacity = static_cast<int>(std::min<int64_t>(wanted, g.context.context_limit));
   g.sequence = sequence_for(g.identity, capacity);
   if (!g.sequence) return false;
   g.answer.reused_tokens = g.sequence->length();
@@ -217,7 +214,7 @@ void EngineCore::start(Generation& g) {
   add_features(g.prompt, g.loaded, g.identity.runs, g.answer.reused_tokens);
   g.prompt.tokens = std::move(g.loaded.tokens);
   g.loaded.pictures.clear();
-  g.decoder = make_decoder(g.prompt, *g.sequence, g.options);
+  g.decoder = make_decoder(g.prompt, *g.sequence, g.options, g.context);
   g.answer.encode_ms = g.watch.lap();
 }
 

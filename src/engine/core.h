@@ -55,7 +55,7 @@ class EngineCore {
  private:
   void check_template(const Request& request);
   LoadedPrompt load_checked(const Request& request);
-  DecodeOptions completed(const DecodeOptions& given);
+  DecodeContext context_of(const DecodeOptions& options);
   std::shared_ptr<BlockChooser> chooser(int largest);
   std::vector<TokenId> stop_tokens() const;
   RopeIndex positions_of(const LoadedPrompt& prompt) const;

@@ -32,7 +32,7 @@ struct Request {
   // many. 0 = what src/image allows of each.
   int64_t max_source_pixels = 0;
   std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
-  DecodeOptions decode;           // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
+  DecodeOptions decode;
 };
 
 struct ImageInfo {

@@ -28,6 +28,7 @@ struct Generation {
 
   // From the request.
   DecodeOptions options;
+  DecodeContext context;
   LoadedPrompt loaded;
   PromptIdentity identity;
   Prompt prompt;

@@ -15,12 +15,12 @@ namespace {
 
 // Adds one answer to a timing.
 void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptions& options,
-                   int prompt_tokens, DecodeTiming& timing) {
+                   const DecodeContext& context, int prompt_tokens, DecodeTiming& timing) {
   ReplayModel replay(model, prompt_tokens);
   const Prompt prompt = replay_prompt(prompt_tokens);
   const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
   replay.assign(sequence.get(), answer);
-  const auto decoder = make_decoder(prompt, *sequence, options);
+  const auto decoder = make_decoder(prompt, *sequence, options, context);
   decoder->take(replay.forward(decoder->next()));  // prefill
   timing.ms += milliseconds([&] {
     while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
@@ -36,6 +36,7 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
 struct Contestant {
   Model* model;
   DecodeOptions options;
+  DecodeContext context;
   DecodeTiming timing;
 };
 
@@ -61,13 +62,12 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                    .block_size = block,
                                    .branches = options.branches,
                                    .draft_p_min = options.draft_p_min,
-                                   .sampling = options.sampling,
-                                   .mask_token = kReplayMask,
-                                   .chooser = chooser};
+                                   .sampling = options.sampling};
         const int shown = kind == DecoderKind::autoregressive ? 1 : block;
         contestants.push_back(
             {models.back().get(),
              decode,
+             {.mask_token = kReplayMask, .chooser = chooser},
              {.precision = precision, .decoder = decoder, .block_size = shown, .blocks = {}}});
       }
     }
@@ -79,7 +79,8 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
     for (Contestant& contestant : contestants) {
       if (interrupted()) break;
       contestant.options.max_tokens = std::min(options.max_tokens, answers[i].tokens);
-      decode_answer(*contestant.model, answers[i], contestant.options, options.prompt, contestant.timing);
+      decode_answer(*contestant.model, answers[i], contestant.options, contestant.context, options.prompt,
+                    contestant.timing);
       progress.update(++done);
     }
   }
