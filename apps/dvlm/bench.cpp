@@ -281,7 +281,7 @@ void add_bench_decode(CLI::App& bench) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--decoders", options->decode.decoders, "Which decoders; the first is the base")
-      ->check(CLI::IsMember({"ar", "spec", "fused", "auto"}))
+      ->check(CLI::IsMember(decoder_names(true)))
       ->delimiter(',')
       ->capture_default_str();
   add_draft_option(*command, options->draft_precision);

@@ -80,7 +80,7 @@ void add_bench_batch(CLI::App& bench) {
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--decoders", options->batch.decoders, "Which decoders")
-      ->check(CLI::IsMember({"ar", "spec", "fused", "auto"}))
+      ->check(CLI::IsMember(decoder_names(true)))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--concurrent", options->batch.concurrent, "Requests at once; the first is the base")

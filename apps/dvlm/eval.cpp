@@ -58,7 +58,7 @@ void add_eval(CLI::App& app) {
   command
       ->add_option("--decoders", options->decoders,
                    "Which decoders, in this order; the first is the base of comparison")
-      ->check(CLI::IsMember(kDecoders))
+      ->check(CLI::IsMember(decoder_names()))
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--limit", options->limit, "Use only the first N examples")

@@ -145,13 +145,11 @@ EngineOptions engine_options(const ModelFlags& options) {
 }
 
 void add_decoder_option(CLI::App& command, DecodingOptions& options) {
-  command
-      .add_option(
-          "-d,--decoder", options.decoder,
-          "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation; "
-          "fused: spec whose passes verify and draft at once; auto: spec or fused with block sizes chosen "
-          "by measured costs")
-      ->check(CLI::IsMember(kDecoders))
+  std::string help;
+  for (const DecoderInfo& info : decoders())
+    help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", info.name, info.help);
+  command.add_option("-d,--decoder", options.decoder, help)
+      ->check(CLI::IsMember(decoder_names()))
       ->capture_default_str();
 }
 

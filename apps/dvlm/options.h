@@ -27,8 +27,6 @@ DraftPrecision parse_draft_precision(const std::string& name);
 // Exact in JSON numbers too. Checked as text: CLI11 would wrap -1 around.
 inline const CLI::Range kSeedRange{int64_t{0}, int64_t{1} << 53};
 
-inline const std::vector<std::string> kDecoders = {"ar", "mdm", "spec", "fused", "auto"};
-
 // How the answer is decoded.
 struct DecodingOptions {
   std::string decoder = "spec";

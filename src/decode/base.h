@@ -68,11 +68,7 @@ class DecoderBase : public Decoder {
   std::vector<TokenId> emitted_;
 };
 
-std::unique_ptr<Decoder> make_autoregressive(const Prompt& prompt, Sequence& sequence,
-                                             const DecodeOptions& options, const DecodeContext& context);
-std::unique_ptr<Decoder> make_masked_diffusion(const Prompt& prompt, Sequence& sequence,
-                                               const DecodeOptions& options, const DecodeContext& context);
-std::unique_ptr<Decoder> make_speculative(const Prompt& prompt, Sequence& sequence,
-                                          const DecodeOptions& options, const DecodeContext& context);
+// One of these for each file of a decoder; decoders() names them.
+MakeDecoder make_autoregressive, make_masked_diffusion, make_speculative;
 
 }  // namespace dvlm

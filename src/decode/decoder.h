@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -124,6 +125,28 @@ class Decoder {
   std::vector<TokenLogprob> logprobs_;
   PassRecord record_;
 };
+
+using MakeDecoder = std::unique_ptr<Decoder>(const Prompt& prompt, Sequence& sequence,
+                                             const DecodeOptions& options, const DecodeContext& context);
+
+// A way of writing text. The command line, JSON, the server and the tests of the page and of openapi.yaml
+// take their lists from decoders().
+struct DecoderInfo {
+  DecoderKind kind;
+  std::string_view name;  // that users give
+  bool needs_mask;        // else a model that was never converted will do
+  bool lossless;          // writes what ar writes
+  MakeDecoder* make;
+  std::string_view help;
+};
+std::span<const DecoderInfo> decoders();
+const DecoderInfo& info_of(DecoderKind kind);
+inline std::string_view name_of(DecoderKind kind) {
+  return info_of(kind).name;
+}
+DecoderKind decoder_kind(std::string_view name);  // throws Error listing the names there are
+std::vector<std::string> decoder_names(bool lossless_only = false);
+std::string decoder_choice(bool lossless_only = false);  // "ar, mdm, ... or auto"
 
 // Throws Error when options or context have a problem() or the prompt leaves no position for an answer.
 // `sequence` may hold a prefix of the prompt, at most all but its last token; when the decoder has finished

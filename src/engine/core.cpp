@@ -70,7 +70,7 @@ DecodeContext EngineCore::context_of(const DecodeOptions& options) {
   const int vocab = config().text.vocab_size;
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), vocab),
                         .context_limit = config().text.max_positions};
-  if (options.kind == DecoderKind::autoregressive) return context;
+  if (!info_of(options.kind).needs_mask) return context;
   const auto mask = tokenizer_.find(kMaskToken);
   if (!mask)
     fail(

@@ -79,22 +79,6 @@ double Answer::tokens_per_s() const {
   return decode_ms > 0 && tokens.size() > 1 ? static_cast<double>(tokens.size() - 1) / (decode_ms / 1000) : 0;
 }
 
-std::string_view name_of(DecoderKind kind) {
-  switch (kind) {
-    case DecoderKind::autoregressive:
-      return "ar";
-    case DecoderKind::masked_diffusion:
-      return "mdm";
-    case DecoderKind::speculative:
-      return "spec";
-    case DecoderKind::fused:
-      return "fused";
-    case DecoderKind::automatic:
-      return "auto";
-  }
-  return "?";
-}
-
 std::string_view name_of(FinishReason reason) {
   switch (reason) {
     case FinishReason::none:

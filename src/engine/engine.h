@@ -101,7 +101,6 @@ class Engine {
   std::unique_ptr<EngineCore> core_;
 };
 
-std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec", "fused", "auto"
 std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"
 
 }  // namespace dvlm

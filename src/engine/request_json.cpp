@@ -10,13 +10,6 @@ namespace dvlm {
 
 using nlohmann::json;
 
-DecoderKind decoder_kind(const std::string& name) {
-  for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
-                                 DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic})
-    if (name_of(kind) == name) return kind;
-  fail("there is no decoder \"{}\"; choose ar, mdm, spec, fused or auto", printable(name));
-}
-
 Precision parse_precision(const std::string& name) {
   if (name == "auto") return Precision::automatic;
   if (name == "f32") return Precision::f32;

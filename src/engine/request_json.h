@@ -10,7 +10,6 @@ namespace dvlm {
 // Error naming the key that is unknown or out of range.
 Request parse_request(const nlohmann::json& json, const ModelConfig& config);
 
-DecoderKind decoder_kind(const std::string& name);   // "ar", "mdm", "spec", "fused", "auto"; or throws Error
 Precision parse_precision(const std::string& name);  // "auto", "f32", "bf16"; throws Error for another
 
 nlohmann::json images_json(const std::vector<ImageInfo>& images);

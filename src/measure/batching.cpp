@@ -4,7 +4,6 @@
 #include "core/progress.h"
 #include "decode/shared_pass.h"
 #include "engine/pass_costs.h"
-#include "engine/request_json.h"
 #include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 

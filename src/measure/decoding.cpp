@@ -5,7 +5,6 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "engine/pass_costs.h"
-#include "engine/request_json.h"
 #include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "engine/request_json.h"
 
 namespace dvlm {
 
@@ -91,10 +90,11 @@ void read_extensions(const JsonObject& body, ApiRequest& out) {
 }
 
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives) {
-  if (decode.kind == DecoderKind::masked_diffusion)
+  if (const DecoderInfo& info = info_of(decode.kind); !info.lossless)
     fail(
-        "log probabilities are not supported with the decoder \"mdm\": its text does not come from one "
-        "causal distribution; choose ar, spec, fused or auto");
+        "log probabilities are not supported with the decoder \"{}\": its text does not come from one causal "
+        "distribution; choose {}",
+        info.name, decoder_choice(true));
   decode.logprobs = static_cast<int>(alternatives);
 }
 
