@@ -52,7 +52,6 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
     absorb(chosen);
   } else {
     ++stats_.prefill_passes;
-    features_used_ += segments_[0].features.size();
     prefilled_ = committed() == prompt_tokens_;
     if (prefilled_) emit(chosen[0]);
   }
@@ -63,36 +62,16 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
 }
 
 void DecoderBase::plan_prefill(int rows) {
-  const auto held = static_cast<size_t>(committed());
-  auto tokens = std::span(prompt_.tokens).subspan(held);
-  tokens = tokens.first(std::min(tokens.size(), static_cast<size_t>(rows)));
-  const bool last = held + tokens.size() == prompt_.tokens.size();
-  const int last_row = static_cast<int>(tokens.size()) - 1;
-  const auto pads_before = [&](size_t end) {
-    return std::lower_bound(prompt_.pads.begin(), prompt_.pads.end(), static_cast<int>(end)) -
-           prompt_.pads.begin();
-  };
-  const auto pads = static_cast<size_t>(pads_before(held + tokens.size()) - pads_before(held));
-  const size_t width = prompt_.pads.empty() ? 0 : prompt_.features.size() / prompt_.pads.size();
-  record_ = {PassKind::prefill, static_cast<int>(tokens.size()), {}, 0, 0};
+  const int left = prompt_tokens_ - committed(), count = std::min(left, rows), last_row = count - 1;
+  record_ = {PassKind::prefill, count, {}, 0, 0};
   wanted_.clear();
-  segments_.assign(1, {.sequence = &sequence_,
-                       .tokens = tokens,
-                       .positions = std::span(prompt_.rope.positions).subspan(held, tokens.size()),
-                       .features = std::span(prompt_.features).subspan(features_used_, pads * width),
-                       .context = committed(),
-                       .keep = true,
-                       .wanted = wishes(PassKind::prefill, {&last_row, last ? size_t{1} : 0}, committed())});
+  segments_.assign(1, prompt_segment(prompt_, sequence_, committed(), count));
+  if (count == left) segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
 }
 
 // Of generated tokens from index `first` on, for the next segment.
 std::span<const Position> DecoderBase::positions(int first, size_t count) {
-  std::vector<Position>& out = positions_.emplace_back();
-  for (int i = first; i < first + static_cast<int>(count); ++i) {
-    const int position = i + prompt_.rope.delta;
-    out.push_back({position, position, position});
-  }
-  return out;
+  return positions_.emplace_back(text_positions(first, static_cast<int>(count), prompt_.rope.delta));
 }
 
 // A row predicts the token behind its own. A draft draws with the number that verification will use at the

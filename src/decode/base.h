@@ -61,7 +61,6 @@ class DecoderBase : public Decoder {
   const int prompt_tokens_;
   int max_tokens_;
   bool prefilled_ = false;
-  size_t features_used_ = 0;  // floats
   std::vector<Segment> segments_;
   std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<std::vector<Wanted>> wanted_;       // likewise

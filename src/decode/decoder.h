@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "decode/block_chooser.h"
-#include "model/model.h"
+#include "model/prompt.h"
 
 namespace dvlm {
 
@@ -78,17 +78,6 @@ struct DecodeContext {
   std::string problem(DecoderKind kind) const;  // likewise
 };
 
-// The encoded prompt. Owned by the request; must outlive its decoder.
-struct Prompt {
-  std::vector<TokenId> tokens;
-  RopeIndex rope;
-  // Rows that stand for the pads behind the part that the sequence already holds: [pads, hidden], and where
-  // those pads are in `tokens`, ascending.
-  std::vector<float> features;
-  std::vector<int> pads;
-  std::vector<TokenId> stop_tokens;
-};
-
 struct DecodeStats {
   int prefill_passes = 0;
   int nfe = 0;       // passes after prefill
@@ -149,9 +138,9 @@ std::vector<std::string> decoder_names(bool lossless_only = false);
 std::string decoder_choice(bool lossless_only = false);  // "ar, mdm, ... or auto"
 
 // Throws Error when options or context have a problem() or the prompt leaves no position for an answer.
-// `sequence` may hold a prefix of the prompt, at most all but its last token; when the decoder has finished
-// it holds a prefix of the prompt and the emitted tokens. It must have room for the prompt, max_tokens and
-// one block.
+// The prompt must outlive the decoder. `sequence` may hold a prefix of the prompt, at most all but its last
+// token; when the decoder has finished it holds a prefix of the prompt and the emitted tokens. It must have
+// room for the prompt, max_tokens and one block.
 std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
                                       const DecodeContext& context);
 

@@ -1,8 +1,10 @@
 #include "engine/pass_costs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
+
+#include "core/stopwatch.h"
+#include "model/prompt.h"
 
 namespace dvlm {
 
@@ -15,8 +17,7 @@ int widest(int largest) {
 
 double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
-  std::vector<Position> positions(tokens.size());
-  for (int i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = {i, i, i};
+  const std::vector<Position> positions = text_positions(0, rows);
   std::vector<Wanted> every;
   for (int i = 0; i < rows; ++i) every.push_back({.row = i});
   const Segment segment{.sequence = &sequence,
@@ -26,9 +27,9 @@ double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
                         .visibility = draft ? Visibility::bidirectional : Visibility::causal,
                         .approximate = draft,
                         .wanted = every};
-  const auto start = std::chrono::steady_clock::now();
+  Stopwatch watch;
   model.forward({&segment, 1});
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return watch.lap();
 }
 
 double best_of(Model& model, Sequence& sequence, int rows, bool draft) {
