@@ -69,7 +69,8 @@ struct PreparedPrompt {
 // length.
 PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request);
 
-class EngineCore;
+class Generator;
+class PromptReader;
 
 // One checkpoint, ready to answer. It keeps the K/V of the last conversation and the features of recent
 // pictures, so that a further turn computes only what is new. One call at a time.
@@ -92,13 +93,19 @@ class Engine {
   // Forgets conversations and pictures: the next answer is computed from nothing.
   void clear();
 
-  const ModelConfig& config() const;
-  const Tokenizer& tokenizer() const;
-  Model& model();
-  EngineCore& core() { return *core_; }  // for Scheduler
+  const ModelConfig& config() const { return model_->config(); }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  Model& model() { return *model_; }
+  PromptReader& reader() { return *reader_; }
+  Generator& generator() { return *generator_; }  // for Scheduler
 
  private:
-  std::unique_ptr<EngineCore> core_;
+  Engine(const EngineOptions& options, const Checkpoint& checkpoint);
+
+  const Tokenizer tokenizer_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<PromptReader> reader_;
+  std::unique_ptr<Generator> generator_;
 };
 
 std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"

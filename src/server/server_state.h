@@ -20,7 +20,7 @@ struct ServerState {
         started(std::chrono::duration_cast<std::chrono::seconds>(
                     std::chrono::system_clock::now().time_since_epoch())
                     .count()),
-        scheduler(engine, given.scheduler) {
+        scheduler(engine.generator(), given.scheduler) {
     check_policy(given.images);
   }
 

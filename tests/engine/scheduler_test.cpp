@@ -111,7 +111,8 @@ TEST_F(Scheduled, neighbours_change_no_text) {
   const std::vector<Request> requests = mixture();
   for (const int prefill_rows : {5, 64}) {
     Engine engine(options());
-    Scheduler scheduler(engine, {.max_batch = 6, .prefill_rows = prefill_rows, .prefill_rows_alone = 19});
+    Scheduler scheduler(engine.generator(),
+                        {.max_batch = 6, .prefill_rows = prefill_rows, .prefill_rows_alone = 19});
     std::vector<std::shared_ptr<RequestHandle>> handles;
     handles.reserve(requests.size());
     for (const Request& request : requests) handles.push_back(scheduler.submit(request));
@@ -132,13 +133,13 @@ TEST_F(Scheduled, neighbours_change_no_text) {
     uint64_t passes = 0;
     for (size_t i = 0; i < requests.size(); ++i)
       passes += static_cast<uint64_t>(handles[i]->answer().stats.nfe);
-    EXPECT_LT(totals.core.passes, passes) << "passes must have been shared";
+    EXPECT_LT(totals.generator.passes, passes) << "passes must have been shared";
   }
 }
 
 TEST_F(Scheduled, a_prefix_is_computed_once) {
   Engine engine(options());
-  Scheduler scheduler(engine, {});
+  Scheduler scheduler(engine.generator(), {});
   const std::string rules(200, 'x');
   const auto asked = [&](const std::string& words) {
     Request request = question(words);
@@ -167,7 +168,7 @@ TEST_F(Scheduled, a_prefix_is_computed_once) {
   EXPECT_EQ(saw_red.answer.tokens, alone(red).tokens);
   EXPECT_EQ(saw_blue.answer.tokens, alone(blue).tokens);
   receive(*scheduler.submit(red));
-  EXPECT_EQ(scheduler.totals().core.pictures.encoded, 2u);
+  EXPECT_EQ(scheduler.totals().generator.visuals.encoded, 2u);
 }
 
 TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
@@ -178,7 +179,7 @@ TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
     page = engine.model().kv_memory().used;
   }
   Engine engine(options(5 * page));
-  Scheduler scheduler(engine, {.max_batch = 8});
+  Scheduler scheduler(engine.generator(), {.max_batch = 8});
   std::vector<Request> requests;
   std::vector<std::shared_ptr<RequestHandle>> handles;
   for (int i = 0; i < 12; ++i) {
@@ -192,13 +193,13 @@ TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
   EXPECT_THAT(refused.error, testing::HasSubstr("keys and values need"));
   EXPECT_THAT(refused.error, testing::HasSubstr("max-tokens"));
   EXPECT_FALSE(refused.server_fault);
-  EXPECT_LE(scheduler.totals().core.keys.used, 5 * page);
+  EXPECT_LE(scheduler.totals().generator.kv.used, 5 * page);
   EXPECT_EQ(receive(*scheduler.submit(requests[0])).error, "");
 }
 
 TEST_F(Scheduled, cancelling_frees_at_any_point) {
   Engine engine(options(0, 0));  // keeps nothing
-  Scheduler scheduler(engine, {.max_batch = 2});
+  Scheduler scheduler(engine.generator(), {.max_batch = 2});
   bool midway = false;
   for (int tries = 0; tries < 50 && !midway; ++tries) {  // one may have been written before it is cancelled
     std::vector<std::shared_ptr<RequestHandle>> handles;
@@ -219,13 +220,13 @@ TEST_F(Scheduled, cancelling_frees_at_any_point) {
   EXPECT_EQ(receive(*scheduler.submit(question("Still there?"))).error, "");
   const SchedulerTotals totals = scheduler.totals();
   EXPECT_EQ(totals.running + totals.waiting, 0u);
-  EXPECT_EQ(totals.core.keys.used, 0u);
-  EXPECT_EQ(totals.core.prefixes, 0u);
+  EXPECT_EQ(totals.generator.kv.used, 0u);
+  EXPECT_EQ(totals.generator.prefixes, 0u);
 }
 
 TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
   Engine engine(options());
-  Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 2});
+  Scheduler scheduler(engine.generator(), {.max_batch = 1, .max_waiting = 2});
   std::vector<std::shared_ptr<RequestHandle>> handles;
   size_t refused = 0;
   for (int i = 0; i < 10; ++i) {
@@ -249,7 +250,7 @@ TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
 
 TEST_F(Scheduled, who_is_given_up_leaves_the_queue_at_once) {
   Engine engine(options());
-  Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 1});
+  Scheduler scheduler(engine.generator(), {.max_batch = 1, .max_waiting = 1});
   std::vector<std::shared_ptr<RequestHandle>> given_up;
   for (int i = 0; i < 50; ++i) {  // many to a pass
     given_up.push_back(scheduler.submit(question("How long?", 200)));
@@ -266,7 +267,7 @@ TEST_F(Scheduled, its_end_ends_everybody) {
   std::vector<std::shared_ptr<RequestHandle>> handles;
   {
     Engine engine(options());
-    Scheduler scheduler(engine, {.max_batch = 2});
+    Scheduler scheduler(engine.generator(), {.max_batch = 2});
     for (int i = 0; i < 5; ++i) handles.push_back(scheduler.submit(question("For ever?", 400)));
     while (handles[0]->wait(10ms).text.empty()) {
     }
@@ -283,7 +284,7 @@ TEST_F(Scheduled, stop_strings_end_where_autoregression_would) {
   EXPECT_EQ(ar.text, whole.text.substr(0, whole.text.find(stop)));
   EXPECT_EQ(ar.finish, FinishReason::stop);
   Engine engine(options());
-  Scheduler scheduler(engine, {});
+  Scheduler scheduler(engine.generator(), {});
   for (const DecoderKind kind : {DecoderKind::speculative, DecoderKind::fused}) {
     request.decode.kind = kind;
     const Received got = receive(*scheduler.submit(request));

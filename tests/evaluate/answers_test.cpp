@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "engine/core.h"
+#include "engine/generator.h"
 #include "evaluate/report.h"
 #include "random_folder.h"
 
@@ -41,9 +41,9 @@ class Answers : public testing::Test {
 TEST_F(Answers, ComeInOrderAndAreTheSameBesideOthers) {
   const auto alone = tokens(1);
   ASSERT_EQ(alone.size(), 11u);
-  const uint64_t passes = engine_.core().totals().passes;
+  const uint64_t passes = engine_.generator().totals().passes;
   EXPECT_EQ(tokens(4), alone);
-  EXPECT_LT(engine_.core().totals().passes - passes, passes / 2) << "passes are shared";
+  EXPECT_LT(engine_.generator().totals().passes - passes, passes / 2) << "passes are shared";
 }
 
 TEST_F(Answers, ARequestThatCannotBeAnsweredEndsThem) {
