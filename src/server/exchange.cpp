@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/stopwatch.h"
 #include "server/errors.h"
 
 namespace dvlm {
@@ -26,10 +27,6 @@ bool send_event(httplib::DataSink& sink, const std::string& event) {
 
 bool send_event(httplib::DataSink& sink, const json& event) {
   return event.is_null() || send_event(sink, dump(event));
-}
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 // The texts of a prompt, with marks where pictures are.

@@ -1,4 +1,5 @@
 // The addresses that write text or count tokens.
+#include "core/finally.h"
 #include "server/completions.h"
 #include "server/errors.h"
 #include "server/exchange.h"
@@ -30,10 +31,7 @@ void admit(ServerState& state, Request& request) {
   const int timeout = 3 * state.options.images.timeout;
   if (!state.fetching.try_acquire_for(std::chrono::seconds(timeout)))
     throw Refused(503, "other requests are fetching pictures: try again");
-  const struct Release {
-    std::counting_semaphore<>& slots;
-    ~Release() { slots.release(); }
-  } release{state.fetching};
+  const Finally release([&] { state.fetching.release(); });
   admit_images(request, state.options.images, gone);
 }
 
