@@ -84,16 +84,12 @@ class Chat {
       std::printf("%s\n", error.what());
       return;
     }
-    ContentPart part;
-    part.type = ContentPart::Type::image;
-    part.source = path;
-    pending_.content.push_back(part);
+    pending_.content.push_back(image_part(path));
   }
 
   void answer(const std::string& line) {
     const Message kept = pending_;
-    pending_.content.emplace_back();
-    pending_.content.back().text = line;
+    pending_.content.push_back(text_part(line));
     request_.conversation.push_back(std::move(pending_));
     pending_ = {"user", {}};
     clear_interrupt();
@@ -107,9 +103,7 @@ class Chat {
           interrupted);
       std::puts(answer.finish == FinishReason::cancelled ? " (stopped)" : "");
       if (stats_) std::fprintf(stderr, "%s\n", stats_text(answer, request_.decode).c_str());
-      ContentPart text;
-      text.text = answer.text;
-      request_.conversation.push_back({"assistant", {text}});
+      request_.conversation.push_back({"assistant", {text_part(answer.text)}});
     } catch (const Error& error) {  // e.g. the context is full: the conversation stays as it was
       if (!terminal_) throw;
       std::fprintf(stderr, "%s\n", error.what());

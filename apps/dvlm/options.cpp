@@ -50,14 +50,7 @@ std::string read_standard_input() {
   return text;
 }
 
-ContentPart part(ContentPart::Type type, const std::string& source) {
-  ContentPart out;
-  out.type = type;
-  out.source = source;
-  return out;
-}
-
-std::vector<std::string> pictures_in(const fs::path& folder) {
+std::vector<std::string> images_in(const fs::path& folder) {
   if (!fs::is_directory(folder)) fail("--frames: there is no folder {}", folder.string());
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder))
@@ -241,26 +234,14 @@ Request make_request(const PromptOptions& options) {
     resolve_paths(request.conversation, path.parent_path());
     return request;
   }
-  if (!options.system.empty()) {
-    ContentPart text;
-    text.text = options.system;
-    request.conversation.push_back({"system", {text}});
-  }
+  if (!options.system.empty()) request.conversation.push_back({"system", {text_part(options.system)}});
   Message user{"user", {}};
-  for (const std::string& image : options.images)
-    user.content.push_back(part(ContentPart::Type::image, image));
-  for (const std::string& video : options.videos)
-    user.content.push_back(part(ContentPart::Type::video, video));
-  if (!options.frames.empty()) {
-    user.content.push_back(part(ContentPart::Type::video, ""));
-    user.content.back().frames = pictures_in(options.frames);
-  }
+  for (const std::string& image : options.images) user.content.push_back(image_part(image));
+  for (const std::string& video : options.videos) user.content.push_back(video_part(video));
+  if (!options.frames.empty()) user.content.push_back(video_part("", images_in(options.frames)));
   for (ContentPart& item : user.content)
     if (item.type == ContentPart::Type::video) item.fps = options.fps;
-  if (!options.prompt.empty()) {
-    user.content.emplace_back();
-    user.content.back().text = options.prompt;
-  }
+  if (!options.prompt.empty()) user.content.push_back(text_part(options.prompt));
   request.conversation.push_back(std::move(user));
   return request;
 }

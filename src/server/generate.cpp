@@ -62,10 +62,7 @@ void read_pictures(const JsonObject& body, Request& request) {
   Message message{"user", {}};
   const auto add = [&](const json& source) {
     if (!source.is_string()) fail("\"image_data\" must be a picture or a list of pictures, each a string");
-    ContentPart part;
-    part.type = ContentPart::Type::image;
-    part.source = source.get<std::string>();
-    message.content.push_back(std::move(part));
+    message.content.push_back(image_part(source.get<std::string>()));
   };
   if (data->is_array())
     for (const json& source : *data) add(source);

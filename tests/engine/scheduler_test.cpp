@@ -12,22 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-ContentPart text(const std::string& words) {
-  ContentPart part;
-  part.text = words;
-  return part;
-}
-
-ContentPart picture(const std::string& name) {
-  ContentPart part;
-  part.type = ContentPart::Type::image;
-  part.source = name;
-  return part;
-}
-
 Request question(const std::string& words, int max_tokens = 24) {
   Request request;
-  request.conversation = {{"user", {text(words)}}};
+  request.conversation = {{"user", {text_part(words)}}};
   request.decode.kind = DecoderKind::autoregressive;
   request.decode.block_size = 8;
   request.decode.max_tokens = max_tokens;
@@ -39,7 +26,7 @@ Request picture_question(int grey, const std::string& words) {
   Image image{112, 84, std::vector<uint8_t>(112 * 84 * 3, static_cast<uint8_t>(grey))};
   for (size_t i = 0; i < image.pixels.size(); i += 7) image.pixels[i] ^= 0x55;
   request.images_in_memory["picture"] = std::move(image);
-  request.conversation[0].content.insert(request.conversation[0].content.begin(), picture("picture"));
+  request.conversation[0].content.insert(request.conversation[0].content.begin(), image_part("picture"));
   request.min_pixels = 3136;
   return request;
 }
@@ -143,7 +130,7 @@ TEST_F(Scheduled, a_prefix_is_computed_once) {
   const std::string rules(200, 'x');
   const auto asked = [&](const std::string& words) {
     Request request = question(words);
-    request.conversation.insert(request.conversation.begin(), {"system", {text(rules)}});
+    request.conversation.insert(request.conversation.begin(), {"system", {text_part(rules)}});
     return request;
   };
   // At once: the second waits for what the first computes.
@@ -157,8 +144,8 @@ TEST_F(Scheduled, a_prefix_is_computed_once) {
   // Later, and after somebody else: a further turn.
   receive(*scheduler.submit(question("Something else entirely")));
   Request further = asked("One?");
-  further.conversation.push_back({"assistant", {text(first->answer().text)}});
-  further.conversation.push_back({"user", {text("And then?")}});
+  further.conversation.push_back({"assistant", {text_part(first->answer().text)}});
+  further.conversation.push_back({"user", {text_part("And then?")}});
   const Received turn = receive(*scheduler.submit(further));
   EXPECT_GE(turn.answer.reused_tokens, first->answer().prompt_tokens - 1);
   EXPECT_EQ(turn.answer.tokens, alone(further).tokens);
@@ -238,7 +225,7 @@ TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
   for (const auto& handle : handles) EXPECT_EQ(receive(*handle).error, "");
 
   Request missing = question("Where?");
-  missing.conversation[0].content.push_back(picture("/nowhere.png"));
+  missing.conversation[0].content.push_back(image_part("/nowhere.png"));
   EXPECT_THAT(receive(*scheduler.submit(missing)).error, testing::HasSubstr("/nowhere.png"));
   Request impossible = question("How sure?");
   impossible.decode.kind = DecoderKind::masked_diffusion;

@@ -13,10 +13,9 @@ namespace {
 Request question(size_t i) {
   constexpr DecoderKind kKinds[] = {DecoderKind::autoregressive, DecoderKind::speculative,
                                     DecoderKind::fused};
-  ContentPart part;
-  part.text = "Question number " + std::to_string(i * i * 31) + ": what is there to see?";
   Request request;
-  request.conversation = {{"user", {part}}};
+  request.conversation = {
+      {"user", {text_part("Question number " + std::to_string(i * i * 31) + ": what is there to see?")}}};
   request.decode.kind = kKinds[i % 3];
   request.decode.block_size = 8;
   request.decode.max_tokens = 4 + static_cast<int>(i % 5) * 6;
