@@ -191,19 +191,14 @@ void add_bench_image(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "image", "Time a picture's way to the first token with random weights of a published shape");
   command->add_option("--size", options->size, "Width x height of the picture")->capture_default_str();
-  command->add_option("--shape", options->image.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->image.precisions, "Which precisions")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--text-tokens", options->image.text_tokens, "Tokens of the question")
-      ->check(CLI::Range(1, 8192))
-      ->capture_default_str();
-  command->add_option("--repeats", options->image.repeats, "Rounds, of which the median is shown")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  add_checked(*command, "--shape", options->image.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
+  add_checked(*command, "--precision", options->image.precisions, CLI::IsMember({"bf16", "fp8"}),
+              "Which precisions")
+      ->delimiter(',');
+  add_checked(*command, "--text-tokens", options->image.text_tokens, CLI::Range(1, 8192),
+              "Tokens of the question");
+  add_checked(*command, "--repeats", options->image.repeats, CLI::Range(1, 1000),
+              "Rounds, of which the median is shown");
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");
@@ -252,12 +247,9 @@ void add_bench_load(CLI::App& bench) {
       ->add_option("--folder", options->load.folder,
                    "Where it is written, and found the next time (up to 13 GB)")
       ->required();
-  command->add_option("--shape", options->load.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->load.precision, "Which precision")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->capture_default_str();
+  add_checked(*command, "--shape", options->load.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
+  add_checked(*command, "--precision", options->load.precision, CLI::IsMember({"bf16", "fp8"}),
+              "Which precision");
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");
@@ -273,38 +265,27 @@ void add_bench_decode(CLI::App& bench) {
   command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  command->add_option("--shape", options->decode.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->decode.precisions, "Which precisions; the first is the base")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--decoders", options->decode.decoders, "Which decoders; the first is the base")
-      ->check(CLI::IsMember(decoder_names(true)))
-      ->delimiter(',')
-      ->capture_default_str();
+  add_checked(*command, "--shape", options->decode.shape, CLI::IsMember({"3b", "tiny"}),
+              "Shape of the model");
+  add_checked(*command, "--precision", options->decode.precisions, CLI::IsMember({"bf16", "fp8"}),
+              "Which precisions; the first is the base")
+      ->delimiter(',');
+  add_checked(*command, "--decoders", options->decode.decoders, CLI::IsMember(decoder_names(true)),
+              "Which decoders; the first is the base")
+      ->delimiter(',');
   add_draft_option(*command, options->draft_precision);
-  command
-      ->add_option("--blocks", options->decode.blocks,
-                   "Block sizes of spec and fused; auto takes any up to the largest")
-      ->check(CLI::Range(2, 256))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--branches", options->decode.branches, "Outcomes that a pass of fused drafts for")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
+  add_checked(*command, "--blocks", options->decode.blocks, CLI::Range(2, 256),
+              "Block sizes of spec and fused; auto takes any up to the largest")
+      ->delimiter(',');
+  add_checked(*command, "--branches", options->decode.branches, CLI::Range(1, 256),
+              "Outcomes that a pass of fused drafts for");
   add_p_min_option(*command, options->decode.draft_p_min);
   add_sampling_options(*command, options->decode.sampling);
-  command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("-n,--max-tokens", options->decode.max_tokens, "Most tokens of each answer")
-      ->check(CLI::Range(2, 4096))
-      ->capture_default_str();
-  command->add_option("--answers", options->decode.answers, "Most answers")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
+  add_checked(*command, "--prompt-tokens", options->decode.prompt, CLI::Range(1, 100'000),
+              "Tokens before the answer");
+  add_checked(*command, "-n,--max-tokens", options->decode.max_tokens, CLI::Range(2, 4096),
+              "Most tokens of each answer");
+  add_checked(*command, "--answers", options->decode.answers, CLI::Range(1, 100'000), "Most answers");
   command->add_option("--threads", options->decode.model.threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");
@@ -322,16 +303,10 @@ void add_bench_record(CLI::App& bench) {
   add_model_options(*command, options->model);
   command->add_option("--data", options->data, "Test file (dvlm synth --split test)")->required();
   command->add_option("-o,--output", options->output, "File to write")->required();
-  command->add_option("--blocks", options->blocks, "Block sizes")
-      ->check(CLI::Range(2, 256))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--limit", options->limit, "Most answers")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("-n,--max-tokens", options->max_tokens, "Most tokens of each answer")
-      ->check(CLI::Range(2, 4096))
-      ->capture_default_str();
+  add_checked(*command, "--blocks", options->blocks, CLI::Range(2, 256), "Block sizes")->delimiter(',');
+  add_checked(*command, "--limit", options->limit, CLI::Range(1, 100'000), "Most answers");
+  add_checked(*command, "-n,--max-tokens", options->max_tokens, CLI::Range(2, 4096),
+              "Most tokens of each answer");
   command->footer(
       "Example:\n  dvlm bench record --data data/tiny/test/data.jsonl -o bench/acceptance-tiny.json");
   command->callback([options] { bench_record(*options); });
@@ -345,24 +320,18 @@ void add_bench(CLI::App& app) {
   bench->require_subcommand(1);
   CLI::App* command =
       bench->add_subcommand("pass", "Time single passes with random weights of a published shape");
-  command->add_option("--shape", options->passes.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->passes.precisions, "Which precisions")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--rows", options->passes.rows, "Tokens per pass")
-      ->check(CLI::Range(1, 4096))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--context", options->passes.contexts, "Committed tokens before them")
-      ->check(CLI::Range(0, 100'000))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--repeats", options->passes.repeats, "Passes per line, of which the median is shown")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str();
+  add_checked(*command, "--shape", options->passes.shape, CLI::IsMember({"3b", "tiny"}),
+              "Shape of the model");
+  add_checked(*command, "--precision", options->passes.precisions, CLI::IsMember({"bf16", "fp8"}),
+              "Which precisions")
+      ->delimiter(',');
+  add_checked(*command, "--rows", options->passes.rows, CLI::Range(1, 4096), "Tokens per pass")
+      ->delimiter(',');
+  add_checked(*command, "--context", options->passes.contexts, CLI::Range(0, 100'000),
+              "Committed tokens before them")
+      ->delimiter(',');
+  add_checked(*command, "--repeats", options->passes.repeats, CLI::Range(1, 10'000),
+              "Passes per line, of which the median is shown");
   command->add_option("--threads", options->threads, "Threads (default: all cores)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "Print JSON");

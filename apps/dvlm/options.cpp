@@ -74,10 +74,8 @@ fs::path default_model() {
 void add_model_options(CLI::App& command, ModelFlags& options) {
   command.add_option("-m,--model", options.model,
                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  command
-      .add_option("--precision", options.precision, "Arithmetic of the model; auto follows the checkpoint")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
-      ->capture_default_str();
+  add_checked(command, "--precision", options.precision, CLI::IsMember({"auto", "f32", "bf16"}),
+              "Arithmetic of the model; auto follows the checkpoint");
   add_draft_option(command, options.draft_precision);
   command.add_option(
       "--packed", options.packed,
@@ -90,22 +88,14 @@ void add_model_options(CLI::App& command, ModelFlags& options) {
 }
 
 void add_draft_option(CLI::App& command, std::string& precision) {
-  command
-      .add_option(
-          "--draft-precision", precision,
-          "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
-          "much) memory again as an FP8 model")
-      ->check(CLI::IsMember({"same", "int8", "int4"}))
-      ->capture_default_str();
+  add_checked(command, "--draft-precision", precision, CLI::IsMember({"same", "int8", "int4"}),
+              "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
+              "much) memory again as an FP8 model");
 }
 
 void add_p_min_option(CLI::App& command, double& p_min) {
-  command
-      .add_option(
-          "--draft-p-min", p_min,
-          "Verify no draft less probable than this to be right together with those before it (0: all)")
-      ->check(CLI::Range(0.0, kMaxDraftPMin))
-      ->capture_default_str();
+  add_checked(command, "--draft-p-min", p_min, CLI::Range(0.0, kMaxDraftPMin),
+              "Verify no draft less probable than this to be right together with those before it (0: all)");
 }
 
 DraftPrecision parse_draft_precision(const std::string& name) {
@@ -141,26 +131,20 @@ void add_decoder_option(CLI::App& command, DecodingOptions& options) {
   std::string help;
   for (const DecoderInfo& info : decoders())
     help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", info.name, info.help);
-  command.add_option("-d,--decoder", options.decoder, help)
-      ->check(CLI::IsMember(decoder_names()))
-      ->capture_default_str();
+  add_checked(command, "-d,--decoder", options.decoder, CLI::IsMember(decoder_names()), help);
 }
 
 void add_decoding_options(CLI::App& command, DecodingOptions& options) {
   DecodeOptions& decode = options.decode;
   command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")
       ->check(CLI::Range(2, 256));
-  command
-      .add_option("--branches", decode.branches, "fused: how many outcomes of verification a pass drafts for")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
+  add_checked(command, "--branches", decode.branches, CLI::Range(1, 256),
+              "fused: how many outcomes of verification a pass drafts for");
   add_p_min_option(command, decode.draft_p_min);
   command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
       ->capture_default_str();
   command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();
-  command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  add_checked(command, "-n,--max-tokens", decode.max_tokens, CLI::Range(1, 1 << 20), "Most tokens to write");
   add_sampling_options(command, decode.sampling);
 }
 
@@ -171,9 +155,7 @@ void add_sampling_options(CLI::App& command, SamplingOptions& sampling) {
   command
       .add_option("--top-p", sampling.top_p, "Sample among the likeliest tokens that hold this probability")
       ->capture_default_str();
-  command.add_option("--seed", sampling.seed, "One seed, one text, with ar and spec alike")
-      ->check(kSeedRange)
-      ->capture_default_str();
+  add_checked(command, "--seed", sampling.seed, kSeedRange, "One seed, one text, with ar and spec alike");
 }
 
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config) {

@@ -9,6 +9,13 @@
 
 namespace dvlm {
 
+// An option whose values are checked and whose default is shown.
+template <class T>
+CLI::Option* add_checked(CLI::App& command, const char* flag, T& value, const CLI::Validator& valid,
+                         const std::string& help) {
+  return command.add_option(flag, value, help)->check(valid)->capture_default_str();
+}
+
 // Which checkpoint, and how it is held.
 struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
