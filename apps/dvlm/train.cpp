@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -47,22 +48,17 @@ struct Arguments {
 };
 
 void run_train(const Arguments& arguments) {
-  std::vector<std::string> list = {"--config", arguments.config};
-  for (const std::string& value : arguments.overrides) list.insert(list.end(), {"--set", value});
-  if (!arguments.output.empty()) list.insert(list.end(), {"--output", arguments.output});
-  if (arguments.resume) list.emplace_back("--resume");
-  std::vector<const char*> argv;
-  argv.reserve(list.size());
-  for (const std::string& value : list) argv.push_back(value.c_str());
-
   const fs::path path = find_plugin();
   void* plugin = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!plugin) fail("cannot load {}: {}; build it again with ./dev setup", path.string(), dlerror());
-  using Entry = int (*)(int, const char* const*);
-  const auto entry = reinterpret_cast<Entry>(dlsym(plugin, "dvlm_plugin_train"));
-  if (!entry) fail("{} is not dvlm's plugin or is of another version; build it again", path.string());
+  const auto train = reinterpret_cast<int (*)(const char*)>(dlsym(plugin, "dvlm_train"));
+  if (!train) fail("{} is not dvlm's plugin or is of another version; build it again", path.string());
   // The plugin has told what went wrong; LibTorch is not unloaded, its threads may still run.
-  if (const int status = entry(static_cast<int>(argv.size()), argv.data())) throw CLI::RuntimeError(status);
+  const nlohmann::json request = {{"config", arguments.config},
+                                  {"set", arguments.overrides},
+                                  {"output", arguments.output},
+                                  {"resume", arguments.resume}};
+  if (const int status = train(request.dump().c_str())) throw CLI::RuntimeError(status);
 }
 
 }  // namespace
