@@ -39,7 +39,7 @@ class Chat {
  public:
   Chat(Engine& engine, const Request& first, bool stats, bool terminal)
       : engine_(engine), request_(first), stats_(stats), terminal_(terminal) {
-    pending_ = std::move(request_.conversation.back());  // the pictures of the first turn
+    pending_ = std::move(request_.conversation.back());  // the images of the first turn
     request_.conversation.pop_back();
     opening_ = request_.conversation;
   }
@@ -69,7 +69,7 @@ class Chat {
   void add_image(std::string path) {
     path.erase(0, path.find_first_not_of(' '));
     path.erase(path.find_last_not_of(' ') + 1);
-    // As terminals paste and shells expand them.
+    // Paths come as terminals paste and as shells expand them.
     if (path.size() > 2 && path.front() == path.back() && (path.front() == '"' || path.front() == '\''))
       path = path.substr(1, path.size() - 2);
     if (const char* home = std::getenv("HOME"); home && path.starts_with("~/")) path = home + path.substr(1);

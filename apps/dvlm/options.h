@@ -48,14 +48,14 @@ DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& 
 // What is asked.
 struct PromptOptions {
   std::vector<std::string> images, videos;
-  std::string frames;  // a folder of pictures, one video
+  std::string frames;  // a folder of images, one video
   std::string prompt, system, messages, input_ids;
   int64_t min_pixels = 0, max_pixels = 0;
   double fps = 0;
   bool add_vision_id = false;
 };
 void add_prompt_options(CLI::App& command, PromptOptions& options);
-// The conversation so far: --messages, or system + one user turn with pictures, videos and the prompt.
+// The conversation so far: --messages, or system + one user turn with images, videos and the prompt.
 Request make_request(const PromptOptions& options);
 
 // dvlm-tiny beside the program: in share/dvlm/models of an installation or models/ of a source tree.

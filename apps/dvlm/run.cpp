@@ -1,4 +1,4 @@
-// dvlm run: a picture and a question in, an answer out; without a question, a chat.
+// dvlm run: an image and a question in, an answer out; without a question, a chat.
 #include <cstdio>
 
 #include "chat.h"

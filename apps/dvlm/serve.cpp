@@ -41,7 +41,7 @@ void set_log(ServeOptions& options) {
     if (options.server.log_prompts) fail("--log-prompts needs --log requests");
     return;
   }
-  // In one piece: lines of requests at once do not mix.
+  // Each line is written in one piece, so that lines of requests at once do not mix.
   options.server.log = [](const std::string& line) { std::fwrite(line.data(), 1, line.size(), stderr); };
 }
 

@@ -29,7 +29,7 @@ Examples:
 
 Ctrl-C saves a checkpoint and ends; --resume continues from it. docs/training.md explains every key.)";
 
-// Beside the program in a build folder, or in the library folder of an installation.
+// The plugin stands beside the program in a build folder, or in the library folder of an installation.
 fs::path find_plugin() {
   std::error_code error;
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();

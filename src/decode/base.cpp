@@ -69,7 +69,7 @@ void DecoderBase::plan_prefill(int rows) {
   if (count == left) segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
 }
 
-// Of generated tokens from index `first` on, for the next segment.
+// Keeps the positions of `count` generated tokens from index `first` on until take().
 std::span<const Position> DecoderBase::positions(int first, size_t count) {
   return positions_.emplace_back(text_positions(first, static_cast<int>(count), prompt_.rope.delta));
 }
@@ -95,7 +95,8 @@ Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
   return wanted;
 }
 
-// Of rows of a segment whose first token stands at `first_position`, for the next segment.
+// Keeps, until take(), what is wanted of these rows of a segment whose first token stands at
+// `first_position`.
 std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> rows, int first_position) {
   std::vector<Wanted>& out = wanted_.emplace_back();
   for (const int row : rows) out.push_back(wish(kind, row, first_position + row + 1));

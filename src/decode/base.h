@@ -33,7 +33,7 @@ class DecoderBase : public Decoder {
   bool emit(TokenId token);
   // Emits what a row chose, which becomes last_. Throws Error when it had nothing to choose.
   bool emit(const Chosen& chosen);
-  // For observers: the block as it is now, and how many of its leading tokens are text.
+  // Tells observers the block as it is now, and how many of its leading tokens are text.
   void record_block(std::span<const TokenId> block, int accepted);
 
   int committed() const { return sequence_.length(); }

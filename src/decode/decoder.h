@@ -17,8 +17,9 @@
 
 namespace dvlm {
 
-// speculative: a pass drafts, a pass verifies; fused: a pass verifies and drafts; automatic: either, with a
-// block size for every round (1: no draft), from what drafts and passes are worth.
+// speculative: a pass drafts, a pass verifies; fused: a pass verifies and drafts (the paper's quadratic
+// decoding, pruned); automatic: either, with a block size for every round (1: no draft), from what drafts and
+// passes are worth.
 enum class DecoderKind { autoregressive, masked_diffusion, speculative, fused, automatic };
 enum class FinishReason { none, stop, length, cancelled };
 
@@ -104,7 +105,7 @@ class Decoder {
   virtual bool prefilled() const = 0;
   FinishReason finished() const { return finished_; }
   const DecodeStats& stats() const { return stats_; }
-  // Of the last pass, when the options ask for them: one per token that take() returned; the pass itself.
+  // When the options ask for them: the probabilities of the tokens that take() returned last, and its pass.
   const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }
   const PassRecord& record() const { return record_; }
 

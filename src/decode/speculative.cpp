@@ -1,7 +1,7 @@
 // Self-speculation. A bidirectional pass drafts a block and a causal pass over the same tokens verifies it
-// (docs/reference.md, Linear speculation); or the verifying pass carries, for the most probable numbers of
-// right drafts, masks that draft what would follow (docs/reference.md, Quadratic speculation; fused here,
-// and pruned). Every emitted token is what the causal rows pick behind an accepted prefix, so the text is
+// (docs/reference.md, Linear speculation); or, quadratic and pruned, the verifying pass carries masks that
+// draft what would follow the most probable numbers of right drafts (docs/reference.md, Quadratic
+// speculation). Every emitted token is what the causal rows pick behind an accepted prefix, so the text is
 // AR's, however much of a draft is verified.
 #include <algorithm>
 #include <cmath>

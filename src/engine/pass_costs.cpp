@@ -52,7 +52,8 @@ CostCurve measure(Model& model, int largest, bool draft) {
     curve.points.emplace_back(rows, best_of(model, *sequence, rows, draft));
     if (rows >= 16 && curve.points.back().second > kProportional * curve.of(rows / 2)) break;
   }
-  // Once more: buffers have grown, and a bad moment of the machine has passed.
+  // Every width is timed a second time: buffers have grown by then, and a bad moment of the machine has
+  // passed.
   double before = 0;
   for (auto& [rows, ms] : curve.points) {
     // A wider pass never costs less: what looks so is noise.

@@ -131,7 +131,8 @@ void Scheduler::drop_cancelled() {
   for (Entry& entry : given_up) fail(entry, "the request was given up before its turn came", false);
 }
 
-// In the order of arrival: one that must wait holds up those behind it, or it might wait for ever.
+// Requests begin in the order of arrival: one that must wait holds up those behind it, or it might wait for
+// ever.
 void Scheduler::admit() {
   drop_cancelled();
   while (std::ssize(running_) < options_.max_batch) {

@@ -57,7 +57,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
 std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
                                       const std::vector<RecordedAnswer>& answers) {
   ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // the prompts have no pictures
+  config.vision.depth = 1;  // the prompts have no images
   config.vision.full_attention_blocks = {0};
   std::vector<BatchTiming> out;
   const size_t settings = options.decoders.size() * options.concurrent.size();

@@ -44,7 +44,7 @@ struct Contestant {
 std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                         const std::vector<RecordedAnswer>& answers) {
   ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // the prompt has no pictures
+  config.vision.depth = 1;  // the prompt has no images
   config.vision.full_attention_blocks = {0};
   const int largest = *std::max_element(options.blocks.begin(), options.blocks.end());
   std::vector<std::unique_ptr<Model>> models;

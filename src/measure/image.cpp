@@ -39,7 +39,7 @@ double vision_flops(const VisionConfig& v, const Grid& grid) {
   return 2 * (patches * v.patch_elements() * hidden + v.depth * layer + 2 * pairs * hidden + merger);
 }
 
-// Picture, then text.
+// Image, then text.
 struct ImagePrompt {
   std::vector<TokenId> tokens;
   RopeIndex rope;

@@ -108,7 +108,7 @@ double PassTiming::roofline_ms() const {
 
 std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool) {
   ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // no pass here looks at pictures
+  config.vision.depth = 1;  // no pass here looks at images
   config.vision.full_attention_blocks = {0};
   const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
   const int widest = *std::max_element(options.rows.begin(), options.rows.end());

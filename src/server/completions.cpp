@@ -34,7 +34,7 @@ const json& one_prompt(const JsonObject& body) {
   return prompt->front();
 }
 
-// Text names special tokens as in Hugging Face's tokenizers: whoever writes raw prompts writes the template
+// Text names special tokens as in Hugging Face's tokenizers: who writes raw prompts writes the template
 // too.
 void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
                  Request& request, std::string& echo) {

@@ -29,7 +29,7 @@ bool send_event(httplib::DataSink& sink, const json& event) {
   return event.is_null() || send_event(sink, dump(event));
 }
 
-// The texts of a prompt, with marks where pictures are.
+// The texts of a prompt, with marks where images are.
 std::string prompt_text(const Request& request, const Tokenizer& tokenizer) {
   std::string out;
   if (!request.input_ids.empty())
@@ -64,7 +64,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
   if (count > options.scheduler.max_waiting)
     throw Refused(400, fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
                                    options.scheduler.max_waiting));
-  // Each choice holds the prompt with its pictures.
+  // Each choice holds the prompt with its images.
   if (count * connection_.body_bytes() > options.body_limit)
     throw Refused(413, fmt::format("the request is too large for {} choices: ask for fewer", count));
   format_ = std::move(format);
@@ -178,7 +178,7 @@ bool Exchange::send_news(httplib::DataSink& sink) {
   for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
     const Choice& choice = choices_[i];
     if (!send_event(sink, format_->piece(i, choice.update))) return false;
-    // Once: after the end a choice has nothing more to say.
+    // Only once: after the end a choice has nothing more to say.
     if (choice.update.done && choice.update.error.empty() &&
         !send_event(sink, format_->end(i, choice.handle->answer())))
       return false;

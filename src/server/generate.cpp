@@ -56,7 +56,7 @@ void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokeni
   if (request.input_ids.empty()) fail("the prompt is empty");
 }
 
-void read_pictures(const JsonObject& body, Request& request) {
+void read_images(const JsonObject& body, Request& request) {
   const json* data = body.find("image_data");
   if (!data) return;
   Message message{"user", {}};
@@ -148,7 +148,7 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
   const int64_t top = body.integer("top_logprobs_num", 0, kMaxLogprobs, 0);
   out.token_texts = body.boolean("return_text_in_logprobs", false);
   if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);
-  read_pictures(body, out.request);
+  read_images(body, out.request);
   read_prompt(body, config, tokenizer, out.request);
   return out;
 }
@@ -156,21 +156,21 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
 void place_images(Request& request, const ModelConfig& config, const Tokenizer& tokenizer) {
   const auto pad = [&](TokenId id) { return id == config.image_token || id == config.video_token; };
   std::vector<TokenId> given = std::exchange(request.input_ids, {});
-  std::vector<ImageInfo> pictures;
-  if (!request.conversation.empty()) pictures = prepare_prompt(config, tokenizer, request).images;
+  std::vector<ImageInfo> images;
+  if (!request.conversation.empty()) images = prepare_prompt(config, tokenizer, request).images;
   size_t runs = 0;
   for (size_t i = 0; i < given.size(); ++i) {
     if (!pad(given[i])) {
       request.input_ids.push_back(given[i]);
     } else if (i == 0 || given[i - 1] != given[i]) {
-      const auto length = runs < pictures.size() ? static_cast<size_t>(pictures[runs].tokens) : 0;
+      const auto length = runs < images.size() ? static_cast<size_t>(images[runs].tokens) : 0;
       request.input_ids.insert(request.input_ids.end(), length, given[i]);
       ++runs;
     }
   }
-  if (runs != pictures.size())
+  if (runs != images.size())
     fail("the prompt has places for {} pictures, but \"image_data\" has {}: write <|image_pad|> for each",
-         runs, pictures.size());
+         runs, images.size());
 }
 
 std::unique_ptr<AnswerFormat> generate_format(FormatOptions options) {

@@ -36,7 +36,7 @@ void check_known(const nlohmann::json& body, std::initializer_list<std::string_v
 // unasked.
 void check_neutral(const JsonObject& body, const char* key, const nlohmann::json& value, const char* why);
 
-// "messages". Nobody has looked at its pictures yet: admit_images() must.
+// "messages". Nobody has looked at its images yet: admit_images() must.
 Conversation read_conversation(const JsonObject& body, const ChatLimits& limits);
 
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".

@@ -11,15 +11,15 @@ namespace {
 using nlohmann::json;
 
 std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
-                               const ChatLimits& limits, const ImageAccess& pictures) {
+                               const ChatLimits& limits, const ImageAccess& images) {
   const json* prompt = body.find("prompt");
   if ((prompt != nullptr) == body.has("messages")) fail("give either \"prompt\" or \"messages\"");
   if (!prompt) {
     Request request;
     request.conversation = read_conversation(body, limits);
     request.chat_template.add_generation_prompt = body.boolean("add_generation_prompt", true);
-    pictures.admit(request);
-    const std::lock_guard lock(pictures.decoding);
+    images.admit(request);
+    const std::lock_guard lock(images.decoding);
     return prepare_prompt(config, tokenizer, request).tokens;
   }
   if (!prompt->is_string()) fail("\"prompt\" must be a string");
@@ -30,7 +30,7 @@ std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config
 }  // namespace
 
 json tokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens,
-              const ChatLimits& limits, const ImageAccess& pictures) {
+              const ChatLimits& limits, const ImageAccess& images) {
   const JsonObject body(given, "the request");
   check_known(
       given,
@@ -38,7 +38,7 @@ json tokenize(const json& given, const ModelConfig& config, const TokenWriter& t
       "");
   static_cast<void>(body.boolean("add_special_tokens", true));  // these tokenizers have none to add
   const bool texts = body.boolean("return_token_strs", false);
-  const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits, pictures);
+  const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits, images);
   json out = {{"count", ids.size()},
               {"max_model_len", config.text.max_positions},
               {"tokens", ids},

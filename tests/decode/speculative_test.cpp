@@ -205,7 +205,7 @@ TEST(Decoder, PrefillsInPieces) {
   EXPECT_EQ(decoder->stats().prefill_passes, 4);
 }
 
-TEST(Decoder, RecordsItsPassesForSpectators) {
+TEST(Decoder, RecordsItsPassesForObservers) {
   const auto next = hashed_next(kVocab, 3);
   FakeModel model(kVocab, next, hashed_draft(kVocab, next, kMask, 0.6));
   auto options = speculative(4, 12);
