@@ -22,6 +22,13 @@ struct BenchOptions {
   bool json = false;
 };
 
+template <class Timing>
+void print_json(nlohmann::json out, const char* key, const std::vector<Timing>& timings,
+                nlohmann::json (*as_json)(const Timing&)) {
+  for (const Timing& timing : timings) out[key].push_back(as_json(timing));
+  std::printf("%s\n", out.dump().c_str());
+}
+
 nlohmann::json to_json(const PassTiming& t) {
   return {{"precision", t.precision},
           {"rows", t.rows},
@@ -39,12 +46,9 @@ void bench_pass(const BenchOptions& options) {
   apply_isa_variable();
   ThreadPool pool(options.threads);
   const std::vector<PassTiming> timings = time_passes(options.passes, pool);
-  if (options.json) {
-    nlohmann::json out = {{"shape", options.passes.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
-    for (const PassTiming& timing : timings) out["passes"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json({{"shape", options.passes.shape}, {"threads", pool.threads()}, {"isa", isa_name()}},
+                      "passes", timings, to_json);
   std::printf(
       "shape %s, %d threads, %s; roofline: the larger of bytes over read bandwidth and work over the "
       "multiply rate, both measured in turn with the passes\n\n",
@@ -86,15 +90,12 @@ void bench_decode(DecodeBench& options) {
   options.decode.model.draft = parse_draft_precision(options.draft_precision);
   if (options.decode.model.threads == 0) options.decode.model.threads = ThreadPool::default_threads();
   const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers);
-  if (options.json) {
-    nlohmann::json out = {{"shape", options.decode.shape},
-                          {"threads", options.decode.model.threads},
-                          {"isa", isa_name()},
-                          {"draft_precision", options.draft_precision}};
-    for (const DecodeTiming& timing : timings) out["decode"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json({{"shape", options.decode.shape},
+                       {"threads", options.decode.model.threads},
+                       {"isa", isa_name()},
+                       {"draft_precision", options.draft_precision}},
+                      "decode", timings, to_json);
   std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
               options.decode.shape.c_str(), options.decode.model.threads, std::string(isa_name()).c_str(),
               options.draft_precision.c_str(), options.acceptance.c_str());
@@ -168,12 +169,9 @@ void bench_image(ImageBench& options) {
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
   ThreadPool pool(options.threads);
   const std::vector<ImageTiming> timings = time_images(image, pool);
-  if (options.json) {
-    nlohmann::json out = {{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
-    for (const ImageTiming& timing : timings) out["image"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json({{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}}, "image",
+                      timings, to_json);
   std::printf("shape %s, %d threads, %s; roofline: work over the multiply rate, measured in turn\n\n",
               image.shape.c_str(), pool.threads(), std::string(isa_name()).c_str());
   std::printf(
@@ -191,17 +189,12 @@ void add_bench_image(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "image", "Time a picture's way to the first token with random weights of a published shape");
   command->add_option("--size", options->size, "Width x height of the picture")->capture_default_str();
-  add_checked(*command, "--shape", options->image.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
-  add_checked(*command, "--precision", options->image.precisions, CLI::IsMember({"bf16", "fp8"}),
-              "Which precisions")
-      ->delimiter(',');
+  add_shape_options(*command, options->image.shape, options->image.precisions);
   add_checked(*command, "--text-tokens", options->image.text_tokens, CLI::Range(1, 8192),
               "Tokens of the question");
   add_checked(*command, "--repeats", options->image.repeats, CLI::Range(1, 1000),
               "Rounds, of which the median is shown");
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_output_options(*command, options->threads, options->json);
   command->footer("Example:\n  dvlm bench image --size 644x476 --precision bf16");
   command->callback([options] { bench_image(*options); });
 }
@@ -222,13 +215,10 @@ void bench_load(const LoadBench& options) {
   install_interrupt_handler();
   ThreadPool pool(options.threads);
   const std::vector<LoadTiming> timings = time_loading(options.load, pool);
-  if (options.json) {
-    nlohmann::json out = {
-        {"shape", options.load.shape}, {"precision", options.load.precision}, {"threads", pool.threads()}};
-    for (const LoadTiming& timing : timings) out["load"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json(
+        {{"shape", options.load.shape}, {"precision", options.load.precision}, {"threads", pool.threads()}},
+        "load", timings, to_json);
   std::printf("shape %s, %s, %d threads\n\n", options.load.shape.c_str(), options.load.precision.c_str(),
               pool.threads());
   std::printf(
@@ -250,9 +240,7 @@ void add_bench_load(CLI::App& bench) {
   add_checked(*command, "--shape", options->load.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
   add_checked(*command, "--precision", options->load.precision, CLI::IsMember({"bf16", "fp8"}),
               "Which precision");
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_output_options(*command, options->threads, options->json);
   command->footer("Example:\n  dvlm bench load --folder bench-load");
   command->callback([options] { bench_load(*options); });
 }
@@ -265,11 +253,8 @@ void add_bench_decode(CLI::App& bench) {
   command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  add_checked(*command, "--shape", options->decode.shape, CLI::IsMember({"3b", "tiny"}),
-              "Shape of the model");
-  add_checked(*command, "--precision", options->decode.precisions, CLI::IsMember({"bf16", "fp8"}),
-              "Which precisions; the first is the base")
-      ->delimiter(',');
+  add_shape_options(*command, options->decode.shape, options->decode.precisions,
+                    "Which precisions; the first is the base");
   add_checked(*command, "--decoders", options->decode.decoders, CLI::IsMember(decoder_names(true)),
               "Which decoders; the first is the base")
       ->delimiter(',');
@@ -286,9 +271,7 @@ void add_bench_decode(CLI::App& bench) {
   add_checked(*command, "-n,--max-tokens", options->decode.max_tokens, CLI::Range(2, 4096),
               "Most tokens of each answer");
   add_checked(*command, "--answers", options->decode.answers, CLI::Range(1, 100'000), "Most answers");
-  command->add_option("--threads", options->decode.model.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_output_options(*command, options->decode.model.threads, options->json);
   command->footer(
       "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
   command->callback([options] { bench_decode(*options); });
@@ -320,11 +303,7 @@ void add_bench(CLI::App& app) {
   bench->require_subcommand(1);
   CLI::App* command =
       bench->add_subcommand("pass", "Time single passes with random weights of a published shape");
-  add_checked(*command, "--shape", options->passes.shape, CLI::IsMember({"3b", "tiny"}),
-              "Shape of the model");
-  add_checked(*command, "--precision", options->passes.precisions, CLI::IsMember({"bf16", "fp8"}),
-              "Which precisions")
-      ->delimiter(',');
+  add_shape_options(*command, options->passes.shape, options->passes.precisions);
   add_checked(*command, "--rows", options->passes.rows, CLI::Range(1, 4096), "Tokens per pass")
       ->delimiter(',');
   add_checked(*command, "--context", options->passes.contexts, CLI::Range(0, 100'000),
@@ -332,9 +311,7 @@ void add_bench(CLI::App& app) {
       ->delimiter(',');
   add_checked(*command, "--repeats", options->passes.repeats, CLI::Range(1, 10'000),
               "Passes per line, of which the median is shown");
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_output_options(*command, options->threads, options->json);
   command->footer(
       "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
   command->callback([options] { bench_pass(*options); });

@@ -72,10 +72,7 @@ void add_bench_batch(CLI::App& bench) {
   command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  add_checked(*command, "--shape", options->batch.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
-  add_checked(*command, "--precision", options->batch.precisions, CLI::IsMember({"bf16", "fp8"}),
-              "Which precisions")
-      ->delimiter(',');
+  add_shape_options(*command, options->batch.shape, options->batch.precisions);
   add_checked(*command, "--decoders", options->batch.decoders, CLI::IsMember(decoder_names(true)),
               "Which decoders")
       ->delimiter(',');
@@ -91,9 +88,7 @@ void add_bench_batch(CLI::App& bench) {
               "Most tokens of each answer");
   add_checked(*command, "--rounds", options->batch.rounds, CLI::Range(1, 1000),
               "Times that every setting is measured, in turn");
-  command->add_option("--threads", options->batch.model.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_output_options(*command, options->batch.model.threads, options->json);
   command->footer("Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");
   command->callback([options] { bench_batch(*options); });
 }

@@ -60,6 +60,10 @@ std::vector<std::string> images_in(const fs::path& folder) {
   return files;
 }
 
+void add_threads_option(CLI::App& command, int& threads) {
+  command.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+}
+
 }  // namespace
 
 fs::path default_model() {
@@ -81,10 +85,20 @@ void add_model_options(CLI::App& command, ModelFlags& options) {
       "--packed", options.packed,
       "A file that keeps the weights as the kernels want them: made when it is not there or the "
       "model has changed, read by later starts");
-  command.add_option("--threads", options.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
+  add_threads_option(command, options.threads);
   command.add_option("--memory-limit", options.memory_limit,
                      "Most memory for weights and KV cache, e.g. 6GiB");
+}
+
+void add_shape_options(CLI::App& command, std::string& shape, std::vector<std::string>& precisions,
+                       const char* which) {
+  add_checked(command, "--shape", shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
+  add_checked(command, "--precision", precisions, CLI::IsMember({"bf16", "fp8"}), which)->delimiter(',');
+}
+
+void add_output_options(CLI::App& command, int& threads, bool& json) {
+  add_threads_option(command, threads);
+  command.add_flag("--json", json, "Print JSON");
 }
 
 void add_draft_option(CLI::App& command, std::string& precision) {

@@ -27,6 +27,10 @@ void add_model_options(CLI::App& command, ModelFlags& options);
 // "6GiB", "500MB", ...; 0 for an empty text. Throws Error naming `option`.
 size_t parse_bytes(const std::string& text, const char* option);
 EngineOptions engine_options(const ModelFlags& options);
+// What the commands of `dvlm bench` share: --shape and --precision; --threads and --json.
+void add_shape_options(CLI::App& command, std::string& shape, std::vector<std::string>& precisions,
+                       const char* which = "Which precisions");
+void add_output_options(CLI::App& command, int& threads, bool& json);
 void add_draft_option(CLI::App& command, std::string& precision);  // --draft-precision
 void add_p_min_option(CLI::App& command, double& p_min);           // --draft-p-min
 DraftPrecision parse_draft_precision(const std::string& name);
