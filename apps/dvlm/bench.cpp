@@ -176,8 +176,7 @@ void bench_image(ImageBench& options) {
               image.shape.c_str(), pool.threads(), std::string(isa_name()).c_str());
   std::printf(
       "| precision | picture | prompt tokens | preprocess ms | vision ms | x roofline | prefill ms | x "
-      "roofline | "
-      "first token ms |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+      "roofline | first token ms |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (const ImageTiming& t : timings)
     std::printf("| %s | %dx%d | %d (%d of the picture) | %.1f | %.1f | %.2f | %.1f | %.2f | %.1f |\n",
                 t.precision.c_str(), t.width, t.height, t.tokens, t.image_tokens, t.preprocess_ms,
@@ -281,8 +280,7 @@ void add_bench_record(CLI::App& bench) {
   auto options = std::make_shared<Recording>();
   CLI::App* command = bench.add_subcommand("record",
                                            "Record how many drafts are right at every token of a model's "
-                                           "long answers, and how probable they seem, "
-                                           "for bench decode");
+                                           "long answers, and how probable they seem, for bench decode");
   add_model_options(*command, options->model);
   command->add_option("--data", options->data, "Test file (dvlm synth --split test)")->required();
   command->add_option("-o,--output", options->output, "File to write")->required();

@@ -35,10 +35,8 @@ fs::path find_plugin() {
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (const fs::path& candidate : {folder / kPlugin, folder / ".." / DVLM_LIBRARY_FOLDER / kPlugin})
     if (fs::exists(candidate, error)) return candidate;
-  fail(
-      "training needs LibTorch: run ./dev setup and build with -DDVLM_TORCH=ON, so that {} stands "
-      "beside {}",
-      kPlugin, (folder / "dvlm").string());
+  fail("training needs LibTorch: run ./dev setup and build with -DDVLM_TORCH=ON, so that {} stands beside {}",
+       kPlugin, (folder / "dvlm").string());
 }
 
 struct Arguments {

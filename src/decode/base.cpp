@@ -25,8 +25,7 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
     if (free < 1)
       fail(
           "the prompt has {} tokens, but the model's context has {} positions and the answer needs at least "
-          "one: "
-          "shorten the prompt or lower --max-pixels",
+          "one: shorten the prompt or lower --max-pixels",
           prompt_tokens_, context.context_limit);
     max_tokens_ = std::min(max_tokens_, free);
   }

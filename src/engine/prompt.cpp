@@ -16,8 +16,7 @@ void check_ids(std::span<const TokenId> tokens, const ModelConfig& config) {
     if (tokens[i] < 0 || tokens[i] >= config.text.vocab_size)
       fail(
           "token {} of the prompt has the id {}, but the model has ids 0 to {}: tokenizer and model do not "
-          "belong "
-          "together",
+          "belong together",
           i, tokens[i], config.text.vocab_size - 1);
 }
 
@@ -28,8 +27,7 @@ void check_pads(const LoadedPrompt& prompt, const ModelConfig& config) {
   if (runs.size() != prompt.visuals.size())
     fail(
         "the prompt has {} runs of picture pads for {} pictures: the token ids of config.json and of the "
-        "tokenizer "
-        "disagree, or the given ids do not fit the pictures",
+        "tokenizer disagree, or the given ids do not fit the pictures",
         runs.size(), prompt.visuals.size());
   for (size_t i = 0; i < runs.size(); ++i) {
     const Visual& visual = prompt.visuals[i];
@@ -57,8 +55,7 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
     if (total > (context_limit > 0 ? context_limit : 1 << 30))
       fail(
           "the pictures of the prompt need at least {} tokens, but the model's context has {} positions: "
-          "lower "
-          "--max-pixels or send fewer",
+          "lower --max-pixels or send fewer",
           total, context_limit);
     if (context_limit == 0) visual.image = {}, visual.patches = {};
     (visual.video ? video_tokens : image_tokens).push_back(visual.info.tokens);

@@ -2,6 +2,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/json.h"
 #include "engine/engine.h"
 
 namespace dvlm {
@@ -9,6 +10,10 @@ namespace dvlm {
 // {"messages": [...], "decoder": "spec", "block_size": ..., ...} (include/dvlm/dvlm.h lists the keys). Throws
 // Error naming the key that is unknown or out of range.
 Request parse_request(const nlohmann::json& json, const ModelConfig& config);
+
+// What both this and the server's "dvlm" hold: decoder, block_size, branches, draft_p_min, threshold,
+// sub_block, min_pixels, max_pixels. Without block_size the one in `request` stays.
+void read_decoding(const JsonObject& object, Request& request);
 
 Precision parse_precision(const std::string& name);  // "auto", "f32", "bf16"; throws Error for another
 

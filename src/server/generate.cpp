@@ -13,12 +13,9 @@ using nlohmann::json;
 
 constexpr int kUsualTokens = 128;  // SGLang's default
 
-void check_neutral_sampling(const JsonObject& sampling) {
+void check_neutral_fields(const JsonObject& sampling) {
+  check_neutral_sampling(sampling);
   check_neutral(sampling, "n", 1, "one answer per request");
-  check_neutral(sampling, "min_p", 0, "leave it out or 0");
-  check_neutral(sampling, "frequency_penalty", 0, "leave it out or 0");
-  check_neutral(sampling, "presence_penalty", 0, "leave it out or 0");
-  check_neutral(sampling, "repetition_penalty", 1, "leave it out or 1");
   check_neutral(sampling, "min_new_tokens", 0, "leave it out or 0");
   check_neutral(sampling, "stop_token_ids", json::array(), "give \"stop\" strings");
   check_neutral(sampling, "ignore_eos", false, "an answer ends with its end token");
@@ -32,13 +29,12 @@ void read_sampling_params(const JsonObject& body, const ModelConfig& config, con
   static const json kNone = json::object();
   const json* given = body.find("sampling_params");
   const JsonObject sampling(given ? *given : kNone, "sampling_params");
-  check_known(
-      given ? *given : kNone,
-      {"max_new_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "min_p", "frequency_penalty",
-       "presence_penalty", "repetition_penalty", "min_new_tokens", "stop_token_ids", "ignore_eos",
-       "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim"},
-      "sampling_params: ");
-  check_neutral_sampling(sampling);
+  check_known(given ? *given : kNone,
+              "max_new_tokens temperature top_p top_k stop seed n min_p frequency_penalty "
+              "presence_penalty repetition_penalty min_new_tokens stop_token_ids ignore_eos "
+              "skip_special_tokens spaces_between_special_tokens no_stop_trim",
+              "sampling_params: ");
+  check_neutral_fields(sampling);
   request.decode.max_tokens = static_cast<int>(
       sampling.integer("max_new_tokens", 1, limits.max_tokens, std::min(kUsualTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
@@ -137,8 +133,8 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
                                   const ChatLimits& limits) {
   const JsonObject body(given, "the request");
   check_known(given,
-              {"text", "input_ids", "image_data", "sampling_params", "return_logprob", "logprob_start_len",
-               "top_logprobs_num", "return_text_in_logprobs", "stream", "rid", "dvlm"},
+              "text input_ids image_data sampling_params return_logprob logprob_start_len "
+              "top_logprobs_num return_text_in_logprobs stream rid dvlm",
               "");
   check_neutral(body, "logprob_start_len", -1, "only answers have log probabilities");
   ApiRequest out;

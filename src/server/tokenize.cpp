@@ -32,10 +32,7 @@ std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config
 json tokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens,
               const ChatLimits& limits, const ImageAccess& images) {
   const JsonObject body(given, "the request");
-  check_known(
-      given,
-      {"model", "prompt", "messages", "add_special_tokens", "add_generation_prompt", "return_token_strs"},
-      "");
+  check_known(given, "model prompt messages add_special_tokens add_generation_prompt return_token_strs", "");
   static_cast<void>(body.boolean("add_special_tokens", true));  // these tokenizers have none to add
   const bool texts = body.boolean("return_token_strs", false);
   const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits, images);
@@ -52,7 +49,7 @@ json tokenize(const json& given, const ModelConfig& config, const TokenWriter& t
 
 json detokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens) {
   const JsonObject body(given, "the request");
-  check_known(given, {"model", "tokens"}, "");
+  check_known(given, "model tokens", "");
   const json* list = body.find("tokens");
   if (!list) fail("the field \"tokens\" is missing");
   return {{"prompt", tokens.tokenizer().decode(read_token_ids(*list, "tokens", config), false)}};
