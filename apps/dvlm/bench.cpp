@@ -22,6 +22,13 @@ struct BenchOptions {
   bool json = false;
 };
 
+template <class Timing>
+void print_json(nlohmann::json out, const char* key, const std::vector<Timing>& timings,
+                nlohmann::json (*as_json)(const Timing&)) {
+  for (const Timing& timing : timings) out[key].push_back(as_json(timing));
+  std::printf("%s\n", out.dump().c_str());
+}
+
 nlohmann::json to_json(const PassTiming& t) {
   return {{"precision", t.precision},
           {"rows", t.rows},
@@ -39,12 +46,9 @@ void bench_pass(const BenchOptions& options) {
   apply_isa_variable();
   ThreadPool pool(options.threads);
   const std::vector<PassTiming> timings = time_passes(options.passes, pool);
-  if (options.json) {
-    nlohmann::json out = {{"shape", options.passes.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
-    for (const PassTiming& timing : timings) out["passes"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json({{"shape", options.passes.shape}, {"threads", pool.threads()}, {"isa", isa_name()}},
+                      "passes", timings, to_json);
   std::printf(
       "shape %s, %d threads, %s; roofline: the larger of bytes over read bandwidth and work over the "
       "multiply rate, both measured in turn with the passes\n\n",
@@ -87,15 +91,12 @@ void bench_decode(DecodeBench& options) {
   options.decode.model.draft = parse_draft_precision(options.draft_precision);
   if (options.decode.model.threads == 0) options.decode.model.threads = ThreadPool::default_threads();
   const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers);
-  if (options.json) {
-    nlohmann::json out = {{"shape", options.decode.shape},
-                          {"threads", options.decode.model.threads},
-                          {"isa", isa_name()},
-                          {"draft_precision", options.draft_precision}};
-    for (const DecodeTiming& timing : timings) out["decode"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json({{"shape", options.decode.shape},
+                       {"threads", options.decode.model.threads},
+                       {"isa", isa_name()},
+                       {"draft_precision", options.draft_precision}},
+                      "decode", timings, to_json);
   std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
               options.decode.shape.c_str(), options.decode.model.threads, std::string(isa_name()).c_str(),
               options.draft_precision.c_str(), options.acceptance.c_str());
@@ -171,18 +172,14 @@ void bench_image(ImageBench& options) {
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
   ThreadPool pool(options.threads);
   const std::vector<ImageTiming> timings = time_images(image, pool);
-  if (options.json) {
-    nlohmann::json out = {{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}};
-    for (const ImageTiming& timing : timings) out["image"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json({{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}}, "image",
+                      timings, to_json);
   std::printf("shape %s, %d threads, %s; roofline: work over the multiply rate, measured in turn\n\n",
               image.shape.c_str(), pool.threads(), std::string(isa_name()).c_str());
   std::printf(
       "| precision | picture | prompt tokens | preprocess ms | vision ms | x roofline | prefill ms | x "
-      "roofline | "
-      "first token ms |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+      "roofline | first token ms |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (const ImageTiming& t : timings)
     std::printf("| %s | %dx%d | %d (%d of the picture) | %.1f | %.1f | %.2f | %.1f | %.2f | %.1f |\n",
                 t.precision.c_str(), t.width, t.height, t.tokens, t.image_tokens, t.preprocess_ms,
@@ -194,22 +191,12 @@ void add_bench_image(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "image", "Time a picture's way to the first token with random weights of a published shape");
   command->add_option("--size", options->size, "Width x height of the picture")->capture_default_str();
-  command->add_option("--shape", options->image.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->image.precisions, "Which precisions")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--text-tokens", options->image.text_tokens, "Tokens of the question")
-      ->check(CLI::Range(1, 8192))
-      ->capture_default_str();
-  command->add_option("--repeats", options->image.repeats, "Rounds, of which the median is shown")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_shape_options(*command, options->image.shape, options->image.precisions);
+  add_checked(*command, "--text-tokens", options->image.text_tokens, CLI::Range(1, 8192),
+              "Tokens of the question");
+  add_checked(*command, "--repeats", options->image.repeats, CLI::Range(1, 1000),
+              "Rounds, of which the median is shown");
+  add_output_options(*command, options->threads, options->json);
   command->footer("Example:\n  dvlm bench image --size 644x476 --precision bf16");
   command->callback([options] { bench_image(*options); });
 }
@@ -230,13 +217,10 @@ void bench_load(const LoadBench& options) {
   install_interrupt_handler();
   ThreadPool pool(options.threads);
   const std::vector<LoadTiming> timings = time_loading(options.load, pool);
-  if (options.json) {
-    nlohmann::json out = {
-        {"shape", options.load.shape}, {"precision", options.load.precision}, {"threads", pool.threads()}};
-    for (const LoadTiming& timing : timings) out["load"].push_back(to_json(timing));
-    std::printf("%s\n", out.dump().c_str());
-    return;
-  }
+  if (options.json)
+    return print_json(
+        {{"shape", options.load.shape}, {"precision", options.load.precision}, {"threads", pool.threads()}},
+        "load", timings, to_json);
   std::printf("shape %s, %s, %d threads\n\n", options.load.shape.c_str(), options.load.precision.c_str(),
               pool.threads());
   std::printf(
@@ -255,15 +239,10 @@ void add_bench_load(CLI::App& bench) {
       ->add_option("--folder", options->load.folder,
                    "Where it is written, and found the next time (up to 13 GB)")
       ->required();
-  command->add_option("--shape", options->load.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->load.precision, "Which precision")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_checked(*command, "--shape", options->load.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
+  add_checked(*command, "--precision", options->load.precision, CLI::IsMember({"bf16", "fp8"}),
+              "Which precision");
+  add_output_options(*command, options->threads, options->json);
   command->footer("Example:\n  dvlm bench load --folder bench-load");
   command->callback([options] { bench_load(*options); });
 }
@@ -276,49 +255,28 @@ void add_bench_decode(CLI::App& bench) {
   command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  command->add_option("--shape", options->decode.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->decode.precisions, "Which precisions; the first is the base")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--decoders", options->decode.decoders, "Which decoders; the first is the base")
-      ->check(CLI::IsMember({"ar", "spec", "fused", "auto"}))
-      ->delimiter(',')
-      ->capture_default_str();
+  add_shape_options(*command, options->decode.shape, options->decode.precisions,
+                    "Which precisions; the first is the base");
+  add_checked(*command, "--decoders", options->decode.decoders, CLI::IsMember(decoder_names(true)),
+              "Which decoders; the first is the base")
+      ->delimiter(',');
   add_draft_option(*command, options->draft_precision);
-  command
-      ->add_option("--blocks", options->decode.blocks,
-                   "Block sizes of spec and fused; auto takes any up to the largest")
-      ->check(CLI::Range(2, 256))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--branches", options->decode.branches, "Outcomes that a pass of fused drafts for")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
+  add_checked(*command, "--blocks", options->decode.blocks, CLI::Range(2, 256),
+              "Block sizes of spec and fused; auto takes any up to the largest")
+      ->delimiter(',');
+  add_checked(*command, "--branches", options->decode.branches, CLI::Range(1, 256),
+              "Outcomes that a pass of fused drafts for");
   add_p_min_option(*command, options->decode.draft_p_min);
-  command
-      ->add_option("--temperatures", options->decode.temperatures,
-                   "Which temperatures; draws are made as always and then say what was recorded")
-      ->check(CLI::NonNegativeNumber)
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--top-p", options->decode.top_p, "Of draws, see dvlm run")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->add_option("--prompt-tokens", options->decode.prompt, "Tokens before the answer")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("-n,--max-tokens", options->decode.max_tokens, "Most tokens of each answer")
-      ->check(CLI::Range(2, 4096))
-      ->capture_default_str();
-  command->add_option("--answers", options->decode.answers, "Most answers")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("--threads", options->decode.model.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_checked(*command, "--temperatures", options->decode.temperatures, CLI::NonNegativeNumber,
+              "Which temperatures; draws are made as always and then say what was recorded")
+      ->delimiter(',');
+  add_checked(*command, "--top-p", options->decode.top_p, CLI::Range(0.0, 1.0), "Of draws, see dvlm run");
+  add_checked(*command, "--prompt-tokens", options->decode.prompt, CLI::Range(1, 100'000),
+              "Tokens before the answer");
+  add_checked(*command, "-n,--max-tokens", options->decode.max_tokens, CLI::Range(2, 4096),
+              "Most tokens of each answer");
+  add_checked(*command, "--answers", options->decode.answers, CLI::Range(1, 100'000), "Most answers");
+  add_output_options(*command, options->decode.model.threads, options->json);
   command->footer(
       "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
   command->callback([options] { bench_decode(*options); });
@@ -328,21 +286,14 @@ void add_bench_record(CLI::App& bench) {
   auto options = std::make_shared<Recording>();
   CLI::App* command = bench.add_subcommand("record",
                                            "Record how many drafts are right at every token of a model's "
-                                           "long answers, and how probable they seem, "
-                                           "for bench decode");
+                                           "long answers, and how probable they seem, for bench decode");
   add_model_options(*command, options->model);
   command->add_option("--data", options->data, "Test file (dvlm synth --split test)")->required();
   command->add_option("-o,--output", options->output, "File to write")->required();
-  command->add_option("--blocks", options->blocks, "Block sizes")
-      ->check(CLI::Range(2, 256))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--limit", options->limit, "Most answers")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("-n,--max-tokens", options->max_tokens, "Most tokens of each answer")
-      ->check(CLI::Range(2, 4096))
-      ->capture_default_str();
+  add_checked(*command, "--blocks", options->blocks, CLI::Range(2, 256), "Block sizes")->delimiter(',');
+  add_checked(*command, "--limit", options->limit, CLI::Range(1, 100'000), "Most answers");
+  add_checked(*command, "-n,--max-tokens", options->max_tokens, CLI::Range(2, 4096),
+              "Most tokens of each answer");
   command->footer(
       "Example:\n  dvlm bench record --data data/tiny/test/data.jsonl -o bench/acceptance-tiny.json");
   command->callback([options] { bench_record(*options); });
@@ -356,27 +307,15 @@ void add_bench(CLI::App& app) {
   bench->require_subcommand(1);
   CLI::App* command =
       bench->add_subcommand("pass", "Time single passes with random weights of a published shape");
-  command->add_option("--shape", options->passes.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->passes.precisions, "Which precisions")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--rows", options->passes.rows, "Tokens per pass")
-      ->check(CLI::Range(1, 4096))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--context", options->passes.contexts, "Committed tokens before them")
-      ->check(CLI::Range(0, 100'000))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--repeats", options->passes.repeats, "Passes per line, of which the median is shown")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_shape_options(*command, options->passes.shape, options->passes.precisions);
+  add_checked(*command, "--rows", options->passes.rows, CLI::Range(1, 4096), "Tokens per pass")
+      ->delimiter(',');
+  add_checked(*command, "--context", options->passes.contexts, CLI::Range(0, 100'000),
+              "Committed tokens before them")
+      ->delimiter(',');
+  add_checked(*command, "--repeats", options->passes.repeats, CLI::Range(1, 10'000),
+              "Passes per line, of which the median is shown");
+  add_output_options(*command, options->threads, options->json);
   command->footer(
       "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
   command->callback([options] { bench_pass(*options); });

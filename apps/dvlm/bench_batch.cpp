@@ -72,37 +72,23 @@ void add_bench_batch(CLI::App& bench) {
   command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
       ->required()
       ->check(CLI::ExistingFile);
-  command->add_option("--shape", options->batch.shape, "Shape of the model")
-      ->check(CLI::IsMember({"3b", "tiny"}))
-      ->capture_default_str();
-  command->add_option("--precision", options->batch.precisions, "Which precisions")
-      ->check(CLI::IsMember({"bf16", "fp8"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--decoders", options->batch.decoders, "Which decoders")
-      ->check(CLI::IsMember({"ar", "spec", "fused", "auto"}))
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--concurrent", options->batch.concurrent, "Requests at once; the first is the base")
-      ->check(CLI::Range(1, 64))
-      ->delimiter(',')
-      ->capture_default_str();
+  add_shape_options(*command, options->batch.shape, options->batch.precisions);
+  add_checked(*command, "--decoders", options->batch.decoders, CLI::IsMember(decoder_names(true)),
+              "Which decoders")
+      ->delimiter(',');
+  add_checked(*command, "--concurrent", options->batch.concurrent, CLI::Range(1, 64),
+              "Requests at once; the first is the base")
+      ->delimiter(',');
   add_draft_option(*command, options->draft_precision);
-  command->add_option("--block-size", options->batch.block_size, "Of drafts; auto takes any up to it")
-      ->check(CLI::Range(2, 256))
-      ->capture_default_str();
-  command->add_option("--prompt-tokens", options->batch.prompt, "Tokens before each answer")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str();
-  command->add_option("-n,--max-tokens", options->batch.max_tokens, "Most tokens of each answer")
-      ->check(CLI::Range(2, 4096))
-      ->capture_default_str();
-  command->add_option("--rounds", options->batch.rounds, "Times that every setting is measured, in turn")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_option("--threads", options->batch.model.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
-  command->add_flag("--json", options->json, "Print JSON");
+  add_checked(*command, "--block-size", options->batch.block_size, CLI::Range(2, 256),
+              "Of drafts; auto takes any up to it");
+  add_checked(*command, "--prompt-tokens", options->batch.prompt, CLI::Range(1, 100'000),
+              "Tokens before each answer");
+  add_checked(*command, "-n,--max-tokens", options->batch.max_tokens, CLI::Range(2, 4096),
+              "Most tokens of each answer");
+  add_checked(*command, "--rounds", options->batch.rounds, CLI::Range(1, 1000),
+              "Times that every setting is measured, in turn");
+  add_output_options(*command, options->batch.model.threads, options->json);
   command->footer("Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");
   command->callback([options] { bench_batch(*options); });
 }

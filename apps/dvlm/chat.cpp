@@ -39,7 +39,7 @@ class Chat {
  public:
   Chat(Engine& engine, const Request& first, bool stats, bool terminal)
       : engine_(engine), request_(first), stats_(stats), terminal_(terminal) {
-    pending_ = std::move(request_.conversation.back());  // the pictures of the first turn
+    pending_ = std::move(request_.conversation.back());  // the images of the first turn
     request_.conversation.pop_back();
     opening_ = request_.conversation;
   }
@@ -69,7 +69,7 @@ class Chat {
   void add_image(std::string path) {
     path.erase(0, path.find_first_not_of(' '));
     path.erase(path.find_last_not_of(' ') + 1);
-    // As terminals paste and shells expand them.
+    // Paths come as terminals paste and as shells expand them.
     if (path.size() > 2 && path.front() == path.back() && (path.front() == '"' || path.front() == '\''))
       path = path.substr(1, path.size() - 2);
     if (const char* home = std::getenv("HOME"); home && path.starts_with("~/")) path = home + path.substr(1);
@@ -84,16 +84,12 @@ class Chat {
       std::printf("%s\n", error.what());
       return;
     }
-    ContentPart part;
-    part.type = ContentPart::Type::image;
-    part.source = path;
-    pending_.content.push_back(part);
+    pending_.content.push_back(image_part(path));
   }
 
   void answer(const std::string& line) {
     const Message kept = pending_;
-    pending_.content.emplace_back();
-    pending_.content.back().text = line;
+    pending_.content.push_back(text_part(line));
     request_.conversation.push_back(std::move(pending_));
     pending_ = {"user", {}};
     clear_interrupt();
@@ -107,9 +103,7 @@ class Chat {
           interrupted);
       std::puts(answer.finish == FinishReason::cancelled ? " (stopped)" : "");
       if (stats_) std::fprintf(stderr, "%s\n", stats_text(answer, request_.decode).c_str());
-      ContentPart text;
-      text.text = answer.text;
-      request_.conversation.push_back({"assistant", {text}});
+      request_.conversation.push_back({"assistant", {text_part(answer.text)}});
     } catch (const Error& error) {  // e.g. the context is full: the conversation stays as it was
       if (!terminal_) throw;
       std::fprintf(stderr, "%s\n", error.what());

@@ -55,21 +55,14 @@ void add_eval(CLI::App& app) {
       ->add_option("--data", options->data,
                    "JSON lines with messages, answer and type (see dvlm synth --split test)")
       ->required();
-  command
-      ->add_option("--decoders", options->decoders,
-                   "Which decoders, in this order; the first is the base of comparison")
-      ->check(CLI::IsMember(kDecoders))
-      ->delimiter(',')
-      ->capture_default_str();
+  add_checked(*command, "--decoders", options->decoders, CLI::IsMember(decoder_names()),
+              "Which decoders, in this order; the first is the base of comparison")
+      ->delimiter(',');
   command->add_option("--limit", options->limit, "Use only the first N examples")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 53));
-  command
-      ->add_option(
-          "--parallel", options->parallel,
-          "How many answers share passes; texts stay the same, tokens per second are those of answers "
-          "beside others")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
+  add_checked(*command, "--parallel", options->parallel, CLI::Range(1, 64),
+              "How many answers share passes; texts stay the same, tokens per second are those of answers "
+              "beside others");
   add_model_options(*command, options->model);
   add_decoding_options(*command, options->decoding);
   command->add_option("--card", options->card,

@@ -56,6 +56,30 @@ json describe_tokenizer(const std::filesystem::path& folder, std::vector<std::st
   return out;
 }
 
+json text_json(const TextConfig& text) {
+  return {{"layers", text.layers},
+          {"hidden", text.hidden_size},
+          {"intermediate", text.intermediate_size},
+          {"heads", text.heads},
+          {"kv_heads", text.kv_heads},
+          {"head_dim", text.head_dim},
+          {"vocab", text.vocab_size},
+          {"positions", text.max_positions},
+          {"rope_theta", text.rope_theta},
+          {"mrope_section", text.mrope_section},
+          {"tied_head", text.tie_word_embeddings}};
+}
+
+json vision_json(const VisionConfig& vision) {
+  return {{"layers", vision.depth},
+          {"hidden", vision.hidden_size},
+          {"intermediate", vision.intermediate_size},
+          {"heads", vision.heads},
+          {"patch", vision.patch_size},
+          {"window", vision.window_size},
+          {"full_attention_blocks", vision.full_attention_blocks}};
+}
+
 json inspect_folder(const std::filesystem::path& folder, bool tensors) {
   const Checkpoint checkpoint(folder);
   const ModelConfig& config = checkpoint.config();
@@ -71,30 +95,10 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
   }
   std::vector<std::string> problems = checkpoint.problems();
   const json tokenizer = describe_tokenizer(folder, problems);
-  const TextConfig& text = config.text;
-  const VisionConfig& vision = config.vision;
   json out = {{"folder", folder.string()},
               {"architecture", config.architecture},
-              {"text",
-               {{"layers", text.layers},
-                {"hidden", text.hidden_size},
-                {"intermediate", text.intermediate_size},
-                {"heads", text.heads},
-                {"kv_heads", text.kv_heads},
-                {"head_dim", text.head_dim},
-                {"vocab", text.vocab_size},
-                {"positions", text.max_positions},
-                {"rope_theta", text.rope_theta},
-                {"mrope_section", text.mrope_section},
-                {"tied_head", text.tie_word_embeddings}}},
-              {"vision",
-               {{"layers", vision.depth},
-                {"hidden", vision.hidden_size},
-                {"intermediate", vision.intermediate_size},
-                {"heads", vision.heads},
-                {"patch", vision.patch_size},
-                {"window", vision.window_size},
-                {"full_attention_blocks", vision.full_attention_blocks}}},
+              {"text", text_json(config.text)},
+              {"vision", vision_json(config.vision)},
               {"block_size", config.block_size},
               {"stop_tokens", config.stop_tokens},
               {"min_pixels", config.preprocessor.min_pixels},

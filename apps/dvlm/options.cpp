@@ -50,14 +50,7 @@ std::string read_standard_input() {
   return text;
 }
 
-ContentPart part(ContentPart::Type type, const std::string& source) {
-  ContentPart out;
-  out.type = type;
-  out.source = source;
-  return out;
-}
-
-std::vector<std::string> pictures_in(const fs::path& folder) {
+std::vector<std::string> images_in(const fs::path& folder) {
   if (!fs::is_directory(folder)) fail("--frames: there is no folder {}", folder.string());
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder))
@@ -65,6 +58,10 @@ std::vector<std::string> pictures_in(const fs::path& folder) {
   std::sort(files.begin(), files.end());
   if (files.empty()) fail("--frames: the folder {} is empty", folder.string());
   return files;
+}
+
+void add_threads_option(CLI::App& command, int& threads) {
+  command.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
 }
 
 }  // namespace
@@ -81,38 +78,38 @@ fs::path default_model() {
 void add_model_options(CLI::App& command, ModelFlags& options) {
   command.add_option("-m,--model", options.model,
                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  command
-      .add_option("--precision", options.precision, "Arithmetic of the model; auto follows the checkpoint")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}))
-      ->capture_default_str();
+  add_checked(command, "--precision", options.precision, CLI::IsMember({"auto", "f32", "bf16"}),
+              "Arithmetic of the model; auto follows the checkpoint");
   add_draft_option(command, options.draft_precision);
   command.add_option(
       "--packed", options.packed,
       "A file that keeps the weights as the kernels want them: made when it is not there or the "
       "model has changed, read by later starts");
-  command.add_option("--threads", options.threads, "Threads (default: all cores)")
-      ->check(CLI::Range(1, 1024));
+  add_threads_option(command, options.threads);
   command.add_option("--memory-limit", options.memory_limit,
                      "Most memory for weights and KV cache, e.g. 6GiB");
 }
 
+void add_shape_options(CLI::App& command, std::string& shape, std::vector<std::string>& precisions,
+                       const char* which) {
+  add_checked(command, "--shape", shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
+  add_checked(command, "--precision", precisions, CLI::IsMember({"bf16", "fp8"}), which)->delimiter(',');
+}
+
+void add_output_options(CLI::App& command, int& threads, bool& json) {
+  add_threads_option(command, threads);
+  command.add_flag("--json", json, "Print JSON");
+}
+
 void add_draft_option(CLI::App& command, std::string& precision) {
-  command
-      .add_option(
-          "--draft-precision", precision,
-          "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
-          "much) memory again as an FP8 model")
-      ->check(CLI::IsMember({"same", "int8", "int4"}))
-      ->capture_default_str();
+  add_checked(command, "--draft-precision", precision, CLI::IsMember({"same", "int8", "int4"}),
+              "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
+              "much) memory again as an FP8 model");
 }
 
 void add_p_min_option(CLI::App& command, double& p_min) {
-  command
-      .add_option(
-          "--draft-p-min", p_min,
-          "Verify no draft less probable than this to be right together with those before it (0: all)")
-      ->check(CLI::Range(0.0, kMaxDraftPMin))
-      ->capture_default_str();
+  add_checked(command, "--draft-p-min", p_min, CLI::Range(0.0, kMaxDraftPMin),
+              "Verify no draft less probable than this to be right together with those before it (0: all)");
 }
 
 DraftPrecision parse_draft_precision(const std::string& name) {
@@ -145,31 +142,23 @@ EngineOptions engine_options(const ModelFlags& options) {
 }
 
 void add_decoder_option(CLI::App& command, DecodingOptions& options) {
-  command
-      .add_option(
-          "-d,--decoder", options.decoder,
-          "ar: one token per pass; mdm: masked diffusion; spec: lossless self-speculation; "
-          "fused: spec whose passes verify and draft at once; auto: spec or fused with block sizes chosen "
-          "by measured costs")
-      ->check(CLI::IsMember(kDecoders))
-      ->capture_default_str();
+  std::string help;
+  for (const DecoderInfo& info : decoders())
+    help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", info.name, info.help);
+  add_checked(command, "-d,--decoder", options.decoder, CLI::IsMember(decoder_names()), help);
 }
 
 void add_decoding_options(CLI::App& command, DecodingOptions& options) {
   DecodeOptions& decode = options.decode;
   command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")
       ->check(CLI::Range(2, 256));
-  command
-      .add_option("--branches", decode.branches, "fused: how many outcomes of verification a pass drafts for")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
+  add_checked(command, "--branches", decode.branches, CLI::Range(1, 256),
+              "fused: how many outcomes of verification a pass drafts for");
   add_p_min_option(command, decode.draft_p_min);
   command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
       ->capture_default_str();
   command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();
-  command.add_option("-n,--max-tokens", decode.max_tokens, "Most tokens to write")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+  add_checked(command, "-n,--max-tokens", decode.max_tokens, CLI::Range(1, 1 << 20), "Most tokens to write");
   command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
   command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")
       ->capture_default_str();
@@ -177,9 +166,8 @@ void add_decoding_options(CLI::App& command, DecodingOptions& options) {
       .add_option("--top-p", decode.sampling.top_p,
                   "Sample among the likeliest tokens that hold this probability")
       ->capture_default_str();
-  command.add_option("--seed", decode.sampling.seed, "One seed, one text, with ar and spec alike")
-      ->check(kSeedRange)
-      ->capture_default_str();
+  add_checked(command, "--seed", decode.sampling.seed, kSeedRange,
+              "One seed, one text, with ar and spec alike");
 }
 
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config) {
@@ -240,26 +228,14 @@ Request make_request(const PromptOptions& options) {
     resolve_paths(request.conversation, path.parent_path());
     return request;
   }
-  if (!options.system.empty()) {
-    ContentPart text;
-    text.text = options.system;
-    request.conversation.push_back({"system", {text}});
-  }
+  if (!options.system.empty()) request.conversation.push_back({"system", {text_part(options.system)}});
   Message user{"user", {}};
-  for (const std::string& image : options.images)
-    user.content.push_back(part(ContentPart::Type::image, image));
-  for (const std::string& video : options.videos)
-    user.content.push_back(part(ContentPart::Type::video, video));
-  if (!options.frames.empty()) {
-    user.content.push_back(part(ContentPart::Type::video, ""));
-    user.content.back().frames = pictures_in(options.frames);
-  }
+  for (const std::string& image : options.images) user.content.push_back(image_part(image));
+  for (const std::string& video : options.videos) user.content.push_back(video_part(video));
+  if (!options.frames.empty()) user.content.push_back(video_part("", images_in(options.frames)));
   for (ContentPart& item : user.content)
     if (item.type == ContentPart::Type::video) item.fps = options.fps;
-  if (!options.prompt.empty()) {
-    user.content.emplace_back();
-    user.content.back().text = options.prompt;
-  }
+  if (!options.prompt.empty()) user.content.push_back(text_part(options.prompt));
   request.conversation.push_back(std::move(user));
   return request;
 }

@@ -125,20 +125,16 @@ void add_quantize(CLI::App& app) {
                    "JSON lines with \"text\" or \"messages\", and folders of pictures; several may be given")
       ->required()
       ->check(CLI::ExistingPath);
-  command->add_option("--alpha", options->quantize.alpha, "Share of the spread that moves into the weights")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->add_option("--samples", options->calibration.samples, "Calibration samples, drawn at random")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  command->add_option("--length", options->calibration.length, "Tokens per sample")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
+  add_checked(*command, "--alpha", options->quantize.alpha, CLI::Range(0.0, 1.0),
+              "Share of the spread that moves into the weights");
+  add_checked(*command, "--samples", options->calibration.samples, CLI::Range(1, 1'000'000),
+              "Calibration samples, drawn at random");
+  add_checked(*command, "--length", options->calibration.length, CLI::Range(1, 1'000'000),
+              "Tokens per sample");
   command->add_option("--seed", options->calibration.seed, "Order of the samples")->check(kSeedRange);
   command->add_flag("--keep-vision", options->keep_vision, "Leave the vision tower as it is");
-  command->add_option("--compare", options->compare, "Samples to compare both models on; 0: none")
-      ->check(CLI::Range(0, 1'000'000))
-      ->capture_default_str();
+  add_checked(*command, "--compare", options->compare, CLI::Range(0, 1'000'000),
+              "Samples to compare both models on; 0: none");
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
       "Examples:\n"

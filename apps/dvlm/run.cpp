@@ -1,4 +1,4 @@
-// dvlm run: a picture and a question in, an answer out; without a question, a chat.
+// dvlm run: an image and a question in, an answer out; without a question, a chat.
 #include <cstdio>
 
 #include "chat.h"
@@ -89,7 +89,7 @@ void add_run(CLI::App& app) {
   command
       ->add_option("--compare", options->compare,
                    "Answer again with these decoders and show them side by side")
-      ->check(CLI::IsMember(kDecoders))
+      ->check(CLI::IsMember(decoder_names()))
       ->delimiter(',');
   command->add_flag("--stream", options->stream,
                     "With --json: one {\"delta\": ...} line per piece of text, then the object");

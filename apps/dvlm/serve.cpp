@@ -41,7 +41,7 @@ void set_log(ServeOptions& options) {
     if (options.server.log_prompts) fail("--log-prompts needs --log requests");
     return;
   }
-  // In one piece: lines of requests at once do not mix.
+  // Each line is written in one piece, so that lines of requests at once do not mix.
   options.server.log = [](const std::string& line) { std::fwrite(line.data(), 1, line.size(), stderr); };
 }
 
@@ -79,57 +79,38 @@ void add_serve(CLI::App& app) {
   ServerOptions& server = options->server;
   command->add_option("--host", server.host, "Address to listen on; 0.0.0.0 for every one of this machine")
       ->capture_default_str();
-  command->add_option("--port", server.port, "Port, 0 for any that is free")
-      ->check(CLI::Range(0, 65535))
-      ->capture_default_str();
+  add_checked(*command, "--port", server.port, CLI::Range(0, 65535), "Port, 0 for any that is free");
   command->add_option("--model-name", server.model_name, "What clients call the model (default: its folder)");
   command->add_option("--api-key-file", options->api_key_file,
                       "Keys of which clients must show one, one per line");
-  command->add_option("--max-batch", server.scheduler.max_batch, "Requests that share passes over the model")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
-  command
-      ->add_option("--max-waiting", server.scheduler.max_waiting,
-                   "Requests that may wait; further ones are refused (429)")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
+  add_checked(*command, "--max-batch", server.scheduler.max_batch, CLI::Range(1, 256),
+              "Requests that share passes over the model");
+  add_checked(*command, "--max-waiting", server.scheduler.max_waiting, CLI::Range(1, 1024),
+              "Requests that may wait; further ones are refused (429)");
   command
       ->add_option("--kv-memory", options->kv_memory,
                    "Most memory for keys and values, of requests and of what is kept for later ones")
       ->capture_default_str();
-  command
-      ->add_option("--prefill-rows", server.scheduler.prefill_rows,
-                   "Tokens of prompts in a pass that also writes for others: more answers new requests "
-                   "sooner, fewer keeps the others going")
-      ->check(CLI::Range(1, 65536))
-      ->capture_default_str();
+  add_checked(*command, "--prefill-rows", server.scheduler.prefill_rows, CLI::Range(1, 65536),
+              "Tokens of prompts in a pass that also writes for others: more answers new requests "
+              "sooner, fewer keeps the others going");
   command->add_option("--image-root", server.images.root,
                       "Folder of pictures and videos that clients may name by relative path");
   command->add_option("--allow-image-host", server.images.hosts,
                       "Host whose http(s) pictures clients may name: example.org, *.example.org, "
                       "example.org:8443, 127.0.0.1:9000; may be repeated");
-  command->add_option("--image-timeout", server.images.timeout, "Seconds that fetching one picture may take")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str();
-  command->add_option("--max-answer", server.chat.max_tokens, "Most tokens of an answer")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_option("--timeout", server.timeout, "Seconds that a request may take, waiting included")
-      ->check(CLI::Range(1, 86400))
-      ->capture_default_str();
-  command
-      ->add_option("--max-connections", server.max_connections,
-                   "Connections at once; further ones are turned away (503)")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  command
-      ->add_option("--read-timeout", server.read_timeout,
-                   "Seconds in which a request must arrive, its headers in a sixth of them")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str();
-  command->add_option("--log", options->log, "requests: one line of JSON for each on standard error")
-      ->check(CLI::IsMember({"off", "requests"}))
-      ->capture_default_str();
+  add_checked(*command, "--image-timeout", server.images.timeout, CLI::Range(1, 3600),
+              "Seconds that fetching one picture may take");
+  add_checked(*command, "--max-answer", server.chat.max_tokens, CLI::Range(1, 1 << 20),
+              "Most tokens of an answer");
+  add_checked(*command, "--timeout", server.timeout, CLI::Range(1, 86400),
+              "Seconds that a request may take, waiting included");
+  add_checked(*command, "--max-connections", server.max_connections, CLI::Range(1, 4096),
+              "Connections at once; further ones are turned away (503)");
+  add_checked(*command, "--read-timeout", server.read_timeout, CLI::Range(1, 3600),
+              "Seconds in which a request must arrive, its headers in a sixth of them");
+  add_checked(*command, "--log", options->log, CLI::IsMember({"off", "requests"}),
+              "requests: one line of JSON for each on standard error");
   command->add_flag("--log-prompts", server.log_prompts, "Those lines hold the prompts' texts, too");
   command->footer(
       "Examples:\n"

@@ -65,12 +65,9 @@ void add_synth(CLI::App& app) {
   command->add_option("--out", options.output, "folder for images/ and data.jsonl");
   command->add_option("--count", options.count, "number of scenes")->capture_default_str();
   command->add_option("--first", options.first, "index of the first scene")->capture_default_str();
-  command->add_option("--seed", options.seed, "seed of everything random")
-      ->check(kSeedRange)
-      ->capture_default_str();
-  command->add_option("--split", arguments->split, "train or test: two disjoint worlds of one seed")
-      ->check(CLI::IsMember({"train", "test"}))
-      ->capture_default_str();
+  add_checked(*command, "--seed", options.seed, kSeedRange, "seed of everything random");
+  add_checked(*command, "--split", arguments->split, CLI::IsMember({"train", "test"}),
+              "train or test: two disjoint worlds of one seed");
   command
       ->add_option("--mode", arguments->mode,
                    "conversation (default for train) or question (default for test)")

@@ -1,4 +1,4 @@
-// dvlm tokenize: what a prompt costs, pictures included, without running the model.
+// dvlm tokenize: what a prompt costs, images included, without running the model.
 #include <cstdio>
 
 #include "commands.h"
@@ -39,7 +39,7 @@ void tokenize(const TokenizeOptions& options) {
     std::printf("%s\n", out.dump().c_str());
     return;
   }
-  for (size_t i = 0; i < ids.size(); ++i) {  // a run of picture pads is one line
+  for (size_t i = 0; i < ids.size(); ++i) {  // a run of image pads is one line
     size_t run = i;
     while (run + 1 < ids.size() && ids[run + 1] == ids[i]) ++run;
     const std::string text = nlohmann::json(replace_invalid_utf8(tokenizer.bytes_of(ids[i]))).dump();

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -28,16 +29,14 @@ Examples:
 
 Ctrl-C saves a checkpoint and ends; --resume continues from it. docs/training.md explains every key.)";
 
-// Beside the program in a build folder, or in the library folder of an installation.
+// The plugin stands beside the program in a build folder, or in the library folder of an installation.
 fs::path find_plugin() {
   std::error_code error;
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (const fs::path& candidate : {folder / kPlugin, folder / ".." / DVLM_LIBRARY_FOLDER / kPlugin})
     if (fs::exists(candidate, error)) return candidate;
-  fail(
-      "training needs LibTorch: run ./dev setup and build with -DDVLM_TORCH=ON, so that {} stands "
-      "beside {}",
-      kPlugin, (folder / "dvlm").string());
+  fail("training needs LibTorch: run ./dev setup and build with -DDVLM_TORCH=ON, so that {} stands beside {}",
+       kPlugin, (folder / "dvlm").string());
 }
 
 struct Arguments {
@@ -47,22 +46,17 @@ struct Arguments {
 };
 
 void run_train(const Arguments& arguments) {
-  std::vector<std::string> list = {"--config", arguments.config};
-  for (const std::string& value : arguments.overrides) list.insert(list.end(), {"--set", value});
-  if (!arguments.output.empty()) list.insert(list.end(), {"--output", arguments.output});
-  if (arguments.resume) list.emplace_back("--resume");
-  std::vector<const char*> argv;
-  argv.reserve(list.size());
-  for (const std::string& value : list) argv.push_back(value.c_str());
-
   const fs::path path = find_plugin();
   void* plugin = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!plugin) fail("cannot load {}: {}; build it again with ./dev setup", path.string(), dlerror());
-  using Entry = int (*)(int, const char* const*);
-  const auto entry = reinterpret_cast<Entry>(dlsym(plugin, "dvlm_plugin_train"));
-  if (!entry) fail("{} is not dvlm's plugin or is of another version; build it again", path.string());
+  const auto train = reinterpret_cast<int (*)(const char*)>(dlsym(plugin, "dvlm_train"));
+  if (!train) fail("{} is not dvlm's plugin or is of another version; build it again", path.string());
   // The plugin has told what went wrong; LibTorch is not unloaded, its threads may still run.
-  if (const int status = entry(static_cast<int>(argv.size()), argv.data())) throw CLI::RuntimeError(status);
+  const nlohmann::json request = {{"config", arguments.config},
+                                  {"set", arguments.overrides},
+                                  {"output", arguments.output},
+                                  {"resume", arguments.resume}};
+  if (const int status = train(request.dump().c_str())) throw CLI::RuntimeError(status);
 }
 
 }  // namespace

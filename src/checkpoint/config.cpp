@@ -212,13 +212,65 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   return config;
 }
 
+namespace {
+
+json text_json(const TextConfig& text) {
+  return {{"model_type", "fast_dvlm_for_causal_lm"},
+          {"vocab_size", text.vocab_size},
+          {"hidden_size", text.hidden_size},
+          {"intermediate_size", text.intermediate_size},
+          {"num_hidden_layers", text.layers},
+          {"num_attention_heads", text.heads},
+          {"num_key_value_heads", text.kv_heads},
+          {"head_dim", text.head_dim},
+          {"hidden_act", "silu"},
+          {"rms_norm_eps", text.rms_norm_eps},
+          {"rope_theta", text.rope_theta},
+          {"rope_scaling", {{"type", "mrope"}, {"mrope_section", text.mrope_section}}},
+          {"max_position_embeddings", text.max_positions},
+          {"tie_word_embeddings", text.tie_word_embeddings},
+          {"initializer_range", text.initializer_range}};
+}
+
+json vision_json(const VisionConfig& vision) {
+  return {{"model_type", "fast_dvlm"},
+          {"depth", vision.depth},
+          {"hidden_size", vision.hidden_size},
+          {"intermediate_size", vision.intermediate_size},
+          {"num_heads", vision.heads},
+          {"out_hidden_size", vision.out_hidden_size},
+          {"in_channels", vision.in_channels},
+          {"in_chans", vision.in_channels},
+          {"patch_size", vision.patch_size},
+          {"spatial_patch_size", vision.patch_size},
+          {"temporal_patch_size", vision.temporal_patch_size},
+          {"spatial_merge_size", vision.spatial_merge_size},
+          {"window_size", vision.window_size},
+          {"fullatt_block_indexes", vision.full_attention_blocks},
+          {"tokens_per_second", vision.tokens_per_second},
+          {"initializer_range", vision.initializer_range},
+          {"hidden_act", "silu"}};
+}
+
+json preprocessor_json(const PreprocessorConfig& images, const VisionConfig& vision) {
+  return {{"image_processor_type", "Qwen2VLImageProcessor"},
+          {"processor_class", "Qwen2_5_VLProcessor"},
+          {"min_pixels", images.min_pixels},
+          {"max_pixels", images.max_pixels},
+          {"patch_size", vision.patch_size},
+          {"temporal_patch_size", vision.temporal_patch_size},
+          {"merge_size", vision.spatial_merge_size},
+          {"image_mean", images.image_mean},
+          {"image_std", images.image_std}};
+}
+
+}  // namespace
+
 void write_config(const std::filesystem::path& folder, const ModelConfig& config) {
-  const TextConfig& text = config.text;
-  const VisionConfig& vision = config.vision;
   json file = {{"architectures",
                 {config.architecture.empty() ? "Fast_dVLMForConditionalGeneration" : config.architecture}},
                {"model_type", "fast_dvlm"},
-               {"tie_word_embeddings", text.tie_word_embeddings},
+               {"tie_word_embeddings", config.text.tie_word_embeddings},
                {"image_token_id", config.image_token},
                {"video_token_id", config.video_token},
                {"vision_start_token_id", config.vision_start_token},
@@ -226,54 +278,13 @@ void write_config(const std::filesystem::path& folder, const ModelConfig& config
                {"bd_size", config.block_size},
                {"minimum_noise_level", config.minimum_noise_level},
                {"torch_dtype", "bfloat16"},
-               {"text_config",
-                {{"model_type", "fast_dvlm_for_causal_lm"},
-                 {"vocab_size", text.vocab_size},
-                 {"hidden_size", text.hidden_size},
-                 {"intermediate_size", text.intermediate_size},
-                 {"num_hidden_layers", text.layers},
-                 {"num_attention_heads", text.heads},
-                 {"num_key_value_heads", text.kv_heads},
-                 {"head_dim", text.head_dim},
-                 {"hidden_act", "silu"},
-                 {"rms_norm_eps", text.rms_norm_eps},
-                 {"rope_theta", text.rope_theta},
-                 {"rope_scaling", {{"type", "mrope"}, {"mrope_section", text.mrope_section}}},
-                 {"max_position_embeddings", text.max_positions},
-                 {"tie_word_embeddings", text.tie_word_embeddings},
-                 {"initializer_range", text.initializer_range}}},
-               {"vision_config",
-                {{"model_type", "fast_dvlm"},
-                 {"depth", vision.depth},
-                 {"hidden_size", vision.hidden_size},
-                 {"intermediate_size", vision.intermediate_size},
-                 {"num_heads", vision.heads},
-                 {"out_hidden_size", vision.out_hidden_size},
-                 {"in_channels", vision.in_channels},
-                 {"in_chans", vision.in_channels},
-                 {"patch_size", vision.patch_size},
-                 {"spatial_patch_size", vision.patch_size},
-                 {"temporal_patch_size", vision.temporal_patch_size},
-                 {"spatial_merge_size", vision.spatial_merge_size},
-                 {"window_size", vision.window_size},
-                 {"fullatt_block_indexes", vision.full_attention_blocks},
-                 {"tokens_per_second", vision.tokens_per_second},
-                 {"initializer_range", vision.initializer_range},
-                 {"hidden_act", "silu"}}}};
+               {"text_config", text_json(config.text)},
+               {"vision_config", vision_json(config.vision)}};
   if (!config.stop_tokens.empty()) file["eos_token_id"] = config.stop_tokens.front();
   if (config.quantization) file["quantization_config"] = *config.quantization;
-  const PreprocessorConfig& images = config.preprocessor;
-  const json preprocessor = {{"image_processor_type", "Qwen2VLImageProcessor"},
-                             {"processor_class", "Qwen2_5_VLProcessor"},
-                             {"min_pixels", images.min_pixels},
-                             {"max_pixels", images.max_pixels},
-                             {"patch_size", vision.patch_size},
-                             {"temporal_patch_size", vision.temporal_patch_size},
-                             {"merge_size", vision.spatial_merge_size},
-                             {"image_mean", images.image_mean},
-                             {"image_std", images.image_std}};
   write_file(folder / "config.json", file.dump(2) + "\n");
-  write_file(folder / "preprocessor_config.json", preprocessor.dump(2) + "\n");
+  write_file(folder / "preprocessor_config.json",
+             preprocessor_json(config.preprocessor, config.vision).dump(2) + "\n");
   write_file(folder / "generation_config.json", json{{"eos_token_id", config.stop_tokens}}.dump(2) + "\n");
 }
 

@@ -1,3 +1,4 @@
+// Time that passes.
 #pragma once
 #include <chrono>
 
@@ -17,5 +18,16 @@ class Stopwatch {
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
 };
+
+template <class Call>
+double milliseconds(const Call& call) {
+  Stopwatch watch;
+  call();
+  return watch.lap();
+}
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 }  // namespace dvlm

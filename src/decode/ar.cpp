@@ -22,8 +22,8 @@ class Autoregressive final : public DecoderBase {
 }  // namespace
 
 std::unique_ptr<Decoder> make_autoregressive(const Prompt& prompt, Sequence& sequence,
-                                             const DecodeOptions& options) {
-  return std::make_unique<Autoregressive>(prompt, sequence, options);
+                                             const DecodeOptions& options, const DecodeContext& context) {
+  return std::make_unique<Autoregressive>(prompt, sequence, options, context);
 }
 
 }  // namespace dvlm

@@ -7,8 +7,10 @@
 #include "model/choose.h"
 
 namespace dvlm {
-DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
+DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                         const DecodeContext& context)
     : options_(options),
+      context_(context),
       sequence_(sequence),
       prompt_(prompt),
       prompt_tokens_(static_cast<int>(prompt.tokens.size())),
@@ -18,14 +20,13 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
   DVLM_ASSERT(sequence.length() < prompt_tokens_);
   DVLM_ASSERT(prompt.pads.empty() ? prompt.features.empty()
                                   : prompt.features.size() % prompt.pads.size() == 0);
-  if (options.context_limit > 0) {
-    const int free = options.context_limit - prompt_tokens_;
+  if (context.context_limit > 0) {
+    const int free = context.context_limit - prompt_tokens_;
     if (free < 1)
       fail(
           "the prompt has {} tokens, but the model's context has {} positions and the answer needs at least "
-          "one: "
-          "shorten the prompt or lower --max-pixels",
-          prompt_tokens_, options.context_limit);
+          "one: shorten the prompt or lower --max-pixels",
+          prompt_tokens_, context.context_limit);
     max_tokens_ = std::min(max_tokens_, free);
   }
 }
@@ -50,7 +51,6 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
     absorb(chosen);
   } else {
     ++stats_.prefill_passes;
-    features_used_ += segments_[0].features.size();
     prefilled_ = committed() == prompt_tokens_;
     if (prefilled_) emit(chosen[0]);
   }
@@ -61,36 +61,16 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
 }
 
 void DecoderBase::plan_prefill(int rows) {
-  const auto held = static_cast<size_t>(committed());
-  auto tokens = std::span(prompt_.tokens).subspan(held);
-  tokens = tokens.first(std::min(tokens.size(), static_cast<size_t>(rows)));
-  const bool last = held + tokens.size() == prompt_.tokens.size();
-  const int last_row = static_cast<int>(tokens.size()) - 1;
-  const auto pads_before = [&](size_t end) {
-    return std::lower_bound(prompt_.pads.begin(), prompt_.pads.end(), static_cast<int>(end)) -
-           prompt_.pads.begin();
-  };
-  const auto pads = static_cast<size_t>(pads_before(held + tokens.size()) - pads_before(held));
-  const size_t width = prompt_.pads.empty() ? 0 : prompt_.features.size() / prompt_.pads.size();
-  record_ = {PassKind::prefill, static_cast<int>(tokens.size()), {}, 0, 0};
+  const int left = prompt_tokens_ - committed(), count = std::min(left, rows), last_row = count - 1;
+  record_ = {PassKind::prefill, count, {}, 0, 0};
   wanted_.clear();
-  segments_.assign(1, {.sequence = &sequence_,
-                       .tokens = tokens,
-                       .positions = std::span(prompt_.rope.positions).subspan(held, tokens.size()),
-                       .features = std::span(prompt_.features).subspan(features_used_, pads * width),
-                       .context = committed(),
-                       .keep = true,
-                       .wanted = wishes(PassKind::prefill, {&last_row, last ? size_t{1} : 0}, committed())});
+  segments_.assign(1, prompt_segment(prompt_, sequence_, committed(), count));
+  if (count == left) segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
 }
 
-// Of generated tokens from index `first` on, for the next segment.
+// Keeps the positions of `count` generated tokens from index `first` on until take().
 std::span<const Position> DecoderBase::positions(int first, size_t count) {
-  std::vector<Position>& out = positions_.emplace_back();
-  for (int i = first; i < first + static_cast<int>(count); ++i) {
-    const int position = i + prompt_.rope.delta;
-    out.push_back({position, position, position});
-  }
-  return out;
+  return positions_.emplace_back(text_positions(first, static_cast<int>(count), prompt_.rope.delta));
 }
 
 // A row predicts the token behind its own. A draft draws with the number that verification will use at the
@@ -100,7 +80,7 @@ Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
   const bool drafts = kind == PassKind::draft || kind == PassKind::denoise;
   Wanted wanted{.row = row, .alternatives = options_.logprobs};
   if (drafts) {
-    wanted.excluded = {options_.mask_token, options_.valid_tokens};
+    wanted.excluded = {context_.mask_token, context_.valid_tokens};
     wanted.probability = kind == PassKind::denoise;
     wanted.alternatives = kind == PassKind::draft && judged_drafts_ ? 0 : -1;
   }
@@ -114,7 +94,8 @@ Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
   return wanted;
 }
 
-// Of rows of a segment whose first token stands at `first_position`, for the next segment.
+// Keeps, until take(), what is wanted of these rows of a segment whose first token stands at
+// `first_position`.
 std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> rows, int first_position) {
   std::vector<Wanted>& out = wanted_.emplace_back();
   for (const int row : rows) out.push_back(wish(kind, row, first_position + row + 1));

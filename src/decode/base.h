@@ -11,7 +11,8 @@ namespace dvlm {
 // next causal pass. So between rounds the sequence holds everything but the newest token, last_.
 class DecoderBase : public Decoder {
  public:
-  DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
+  DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+              const DecodeContext& context);
   std::span<const Segment> next(int prefill_rows) final;
   std::span<const TokenId> take(std::span<const Chosen> chosen) final;
   bool prefilled() const final { return prefilled_; }
@@ -32,17 +33,18 @@ class DecoderBase : public Decoder {
   bool emit(TokenId token);
   // Emits what a row chose, which becomes last_. Throws Error when it had nothing to choose.
   bool emit(const Chosen& chosen);
-  // For observers: the block as it is now, and how many of its leading tokens are text.
+  // Tells observers the block as it is now, and how many of its leading tokens are text.
   void record_block(std::span<const TokenId> block, int accepted);
 
   int committed() const { return sequence_.length(); }
   int remaining() const { return max_tokens_ - stats_.tokens; }
   // Positions that the model still has behind the committed tokens.
   int room() const {
-    return options_.context_limit > 0 ? options_.context_limit - committed() : options_.block_size;
+    return context_.context_limit > 0 ? context_.context_limit - committed() : options_.block_size;
   }
 
   const DecodeOptions options_;
+  const DecodeContext context_;
   Sequence& sequence_;
   TokenId last_ = 0;             // emitted, its K/V not yet written
   bool judged_drafts_ = false;   // drafts come with their log probability
@@ -59,18 +61,13 @@ class DecoderBase : public Decoder {
   const int prompt_tokens_;
   int max_tokens_;
   bool prefilled_ = false;
-  size_t features_used_ = 0;  // floats
   std::vector<Segment> segments_;
   std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<std::vector<Wanted>> wanted_;       // likewise
   std::vector<TokenId> emitted_;
 };
 
-std::unique_ptr<Decoder> make_autoregressive(const Prompt& prompt, Sequence& sequence,
-                                             const DecodeOptions& options);
-std::unique_ptr<Decoder> make_masked_diffusion(const Prompt& prompt, Sequence& sequence,
-                                               const DecodeOptions& options);
-std::unique_ptr<Decoder> make_speculative(const Prompt& prompt, Sequence& sequence,
-                                          const DecodeOptions& options);
+// One of these for each file of a decoder; decoders() names them.
+MakeDecoder make_autoregressive, make_masked_diffusion, make_speculative;
 
 }  // namespace dvlm

@@ -26,7 +26,7 @@ double believed(const auto& evidence, double prior) {
   return (evidence.right + kPriorSeen * prior) / (evidence.seen + kPriorSeen);
 }
 
-// Of the 11 that DraftHistory has.
+// Index into DraftHistory::sure_: 5 decibels of the odds share a place.
 size_t bucket(float confidence) {
   const double p = std::clamp(static_cast<double>(confidence), 1e-9, 1 - 1e-9);
   const double decibels = 10 * std::log10(p / (1 - p));
@@ -56,7 +56,7 @@ std::vector<int> likeliest(const std::vector<double>& ends, int count) {
   return places;
 }
 
-// What `count` places leave out at best.
+// The probability of all ends but the `count` likeliest.
 double uncovered(const std::vector<double>& ends, int count) {
   double sum = 1;
   for (const int place : likeliest(ends, count)) sum -= ends[static_cast<size_t>(place - 1)];

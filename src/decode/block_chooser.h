@@ -13,7 +13,8 @@ namespace dvlm {
 // The time of a pass by the number of its rows, in any unit.
 struct CostCurve {
   std::vector<std::pair<int, double>> points;  // ascending rows, at least one
-  // Between points linear; beyond the last one as from the one before it; before the first one as there.
+  // Time is linear between points and beyond the last one, as from the one before it; fewer rows than the
+  // first point's cost as much as those.
   double of(int rows) const;
   int most() const { return points.back().first; }
 };
@@ -31,8 +32,8 @@ class DraftHistory {
   // `prior`: the chance of a draft without evidence.
   DraftHistory(int largest, double prior) : prior_(prior), places_(static_cast<size_t>(largest)) {}
 
-  // Of a block with these confidences in its drafts, the first `right` were right; `cut`: nobody knows about
-  // the next one, else it was wrong.
+  // A block with these confidences in its drafts was verified; the first `right` were right; `cut`: nobody
+  // knows about the next one, else it was wrong.
   void record(std::span<const float> confidences, int right, bool cut);
 
   // Tokens that verifying a block of `block` gives: the drafts that are right and one more.
@@ -40,7 +41,7 @@ class DraftHistory {
   // The probability that verification ends at one of the `count` places that likely_ends() will tell.
   double covered(int block, int count) const;
 
-  // Of a draft, when those before it are right.
+  // The probability that a draft is right when those before it are.
   double chance(float confidence) const;
   // Places, 1 to one more than there are drafts, at which verification most probably ends (that many inputs
   // are right), at most `count`, ascending.
@@ -63,7 +64,8 @@ class DraftHistory {
   Evidence left_out_;
 };
 
-// Without evidence: of drafts that know the token before them, and of drafts made beside its verification.
+// The chance of a draft without evidence: of one that knows the token before it, and of one made beside its
+// verification.
 constexpr double kPriorChance = 0.8, kPriorBranchChance = 0.7;
 
 struct RoundPlan {
@@ -94,7 +96,7 @@ class BlockChooser {
  private:
   double rate(RoundPlan plan) const;  // tokens per unit of time
   double exact(int rows) const { return costs_.exact.of(rows * sharing_); }
-  // Beside passes that decide, drafts cannot be cheaper than they.
+  // A draft that shares its pass with rows that decide is computed as exactly as they.
   double draft(int rows) const { return sharing_ > 1 ? exact(rows) : costs_.draft.of(rows); }
 
   PassCosts costs_;

@@ -1,5 +1,7 @@
 #include "decode/decoder.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "core/error.h"
@@ -28,7 +30,7 @@ std::string DecodeOptions::problem() const {
   if (!(draft_p_min >= 0 && draft_p_min <= kMaxDraftPMin))
     return fmt::format("draft_p_min must be 0 (verify every draft) to {}, not {}", kMaxDraftPMin,
                        draft_p_min);
-  if (logprobs >= 0 && kind == DecoderKind::masked_diffusion)
+  if (logprobs >= 0 && !info_of(kind).lossless)
     return "masked diffusion has no probabilities to report: its tokens are not chosen one after the other; "
            "use another decoder or leave logprobs out";
   if (sub_block < 1) return fmt::format("sub_block must be at least 1, not {}", sub_block);
@@ -38,29 +40,61 @@ std::string DecodeOptions::problem() const {
   if (sampling.top_k < 0) return fmt::format("top_k must be 0 (all tokens) or more, not {}", sampling.top_k);
   if (!(sampling.top_p > 0 && sampling.top_p <= 1))
     return fmt::format("top_p must be above 0 and at most 1, not {}", sampling.top_p);
+  return "";
+}
+
+std::string DecodeContext::problem(DecoderKind kind) const {
   if (valid_tokens < 0)
     return fmt::format("valid_tokens must be 0 (the vocabulary) or more, not {}", valid_tokens);
   if (context_limit < 0) return fmt::format("context_limit must be 0 (none) or more, not {}", context_limit);
-  if (kind != DecoderKind::autoregressive && mask_token < 0)
+  if (info_of(kind).needs_mask && mask_token < 0)
     return "masked diffusion and speculation need a mask token; decode autoregressively without one";
   if (kind == DecoderKind::automatic && !chooser) return "automatic decoding needs a chooser of block sizes";
   return "";
 }
 
-std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence,
-                                      const DecodeOptions& options) {
-  if (const std::string problem = options.problem(); !problem.empty()) fail("{}", problem);
-  switch (options.kind) {
-    case DecoderKind::autoregressive:
-      return make_autoregressive(prompt, sequence, options);
-    case DecoderKind::masked_diffusion:
-      return make_masked_diffusion(prompt, sequence, options);
-    case DecoderKind::speculative:
-    case DecoderKind::fused:
-    case DecoderKind::automatic:
-      return make_speculative(prompt, sequence, options);
-  }
+std::span<const DecoderInfo> decoders() {
+  static constexpr DecoderInfo kDecoders[] = {
+      {DecoderKind::autoregressive, "ar", false, true, make_autoregressive, "one token per pass"},
+      {DecoderKind::masked_diffusion, "mdm", true, false, make_masked_diffusion, "masked diffusion"},
+      {DecoderKind::speculative, "spec", true, true, make_speculative, "lossless self-speculation"},
+      {DecoderKind::fused, "fused", true, true, make_speculative,
+       "spec whose passes verify and draft at once"},
+      {DecoderKind::automatic, "auto", true, true, make_speculative,
+       "spec or fused with block sizes chosen by measured costs"},
+  };
+  return kDecoders;
+}
+
+const DecoderInfo& info_of(DecoderKind kind) {
+  for (const DecoderInfo& info : decoders())
+    if (info.kind == kind) return info;
   fail("unknown decoder");
+}
+
+DecoderKind decoder_kind(std::string_view name) {
+  for (const DecoderInfo& info : decoders())
+    if (info.name == name) return info.kind;
+  fail("there is no decoder \"{}\"; choose {}", printable(name), decoder_choice());
+}
+
+std::vector<std::string> decoder_names(bool lossless_only) {
+  std::vector<std::string> names;
+  for (const DecoderInfo& info : decoders())
+    if (info.lossless || !lossless_only) names.emplace_back(info.name);
+  return names;
+}
+
+std::string decoder_choice(bool lossless_only) {
+  const std::vector<std::string> names = decoder_names(lossless_only);
+  return fmt::format("{} or {}", fmt::join(names.begin(), names.end() - 1, ", "), names.back());
+}
+
+std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                                      const DecodeContext& context) {
+  for (const std::string& problem : {options.problem(), context.problem(options.kind)})
+    if (!problem.empty()) fail("{}", problem);
+  return info_of(options.kind).make(prompt, sequence, options, context);
 }
 
 }  // namespace dvlm

@@ -8,16 +8,18 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "decode/block_chooser.h"
-#include "model/model.h"
+#include "model/prompt.h"
 
 namespace dvlm {
 
-// speculative: a pass drafts, a pass verifies; fused: a pass verifies and drafts; automatic: either, with a
-// block size for every round (1: no draft), from what drafts and passes are worth.
+// speculative: a pass drafts, a pass verifies; fused: a pass verifies and drafts (the paper's quadratic
+// decoding, pruned); automatic: either, with a block size for every round (1: no draft), from what drafts and
+// passes are worth.
 enum class DecoderKind { autoregressive, masked_diffusion, speculative, fused, automatic };
 enum class FinishReason { none, stop, length, cancelled };
 
@@ -60,27 +62,21 @@ struct DecodeOptions {
   double draft_p_min = 0;
   int max_tokens = 512;
   SamplingOptions sampling = {};
-  int logprobs = -1;        // alternatives reported with every token; -1: no probabilities at all
-  bool record = false;      // keep PassRecords
-  TokenId mask_token = -1;  // required by masked diffusion and speculation
-  int valid_tokens =
-      0;  // drafts never choose an id at or above it (padding rows of the head); 0 = vocab size
-  int context_limit = 0;                       // positions that the model has; 0 = no limit
-  std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
+  int logprobs = -1;    // alternatives reported with every token; -1: no probabilities at all
+  bool record = false;  // keep PassRecords
 
   // The first field that is out of range, as a sentence, or "".
   std::string problem() const;
 };
 
-// The encoded prompt. Owned by the request; must outlive its decoder.
-struct Prompt {
-  std::vector<TokenId> tokens;
-  RopeIndex rope;
-  // Rows that stand for the pads behind the part that the sequence already holds: [pads, hidden], and where
-  // those pads are in `tokens`, ascending.
-  std::vector<float> features;
-  std::vector<int> pads;
-  std::vector<TokenId> stop_tokens;
+// What a decoder must know of the model, and what outlives one answer.
+struct DecodeContext {
+  TokenId mask_token = -1;  // required by every decoder but ar
+  int valid_tokens = 0;     // drafts choose no id at or above it (padding rows of the head); 0 = vocab size
+  int context_limit = 0;    // positions that the model has; 0 = no limit
+  std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
+
+  std::string problem(DecoderKind kind) const;  // likewise
 };
 
 struct DecodeStats {
@@ -109,7 +105,7 @@ class Decoder {
   virtual bool prefilled() const = 0;
   FinishReason finished() const { return finished_; }
   const DecodeStats& stats() const { return stats_; }
-  // Of the last pass, when the options ask for them: one per token that take() returned; the pass itself.
+  // When the options ask for them: the probabilities of the tokens that take() returned last, and its pass.
   const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }
   const PassRecord& record() const { return record_; }
 
@@ -120,9 +116,33 @@ class Decoder {
   PassRecord record_;
 };
 
-// Throws Error when options.problem() is not empty or the prompt leaves no position for an answer. `sequence`
-// may hold a prefix of the prompt, at most all but its last token; when the decoder has finished it holds a
-// prefix of the prompt and the emitted tokens. It must have room for the prompt, max_tokens and one block.
-std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options);
+using MakeDecoder = std::unique_ptr<Decoder>(const Prompt& prompt, Sequence& sequence,
+                                             const DecodeOptions& options, const DecodeContext& context);
+
+// A way of writing text. The command line, JSON, the server and the tests of the page and of openapi.yaml
+// take their lists from decoders().
+struct DecoderInfo {
+  DecoderKind kind;
+  std::string_view name;  // that users give
+  bool needs_mask;        // else a model that was never converted will do
+  bool lossless;          // writes what ar writes
+  MakeDecoder* make;
+  std::string_view help;
+};
+std::span<const DecoderInfo> decoders();
+const DecoderInfo& info_of(DecoderKind kind);
+inline std::string_view name_of(DecoderKind kind) {
+  return info_of(kind).name;
+}
+DecoderKind decoder_kind(std::string_view name);  // throws Error listing the names there are
+std::vector<std::string> decoder_names(bool lossless_only = false);
+std::string decoder_choice(bool lossless_only = false);  // "ar, mdm, ... or auto"
+
+// Throws Error when options or context have a problem() or the prompt leaves no position for an answer.
+// The prompt must outlive the decoder. `sequence` may hold a prefix of the prompt, at most all but its last
+// token; when the decoder has finished it holds a prefix of the prompt and the emitted tokens. It must have
+// room for the prompt, max_tokens and one block.
+std::unique_ptr<Decoder> make_decoder(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+                                      const DecodeContext& context);
 
 }  // namespace dvlm

@@ -35,7 +35,7 @@ class MaskedDiffusion final : public DecoderBase {
     // Every row of a block is seen by the others, so the text depends on its size: it shrinks where the model
     // has no positions left, never because of max_tokens (a larger max_tokens must only continue the text).
     const auto size = static_cast<size_t>(std::min(options_.block_size, room()));
-    block_.assign(size, options_.mask_token);
+    block_.assign(size, context_.mask_token);
     block_[0] = last_;
     masked_.assign(size, true);  // a map, not a comparison of ids: the text itself may hold the mask token
     masked_[0] = false;
@@ -92,8 +92,8 @@ class MaskedDiffusion final : public DecoderBase {
 }  // namespace
 
 std::unique_ptr<Decoder> make_masked_diffusion(const Prompt& prompt, Sequence& sequence,
-                                               const DecodeOptions& options) {
-  return std::make_unique<MaskedDiffusion>(prompt, sequence, options);
+                                               const DecodeOptions& options, const DecodeContext& context) {
+  return std::make_unique<MaskedDiffusion>(prompt, sequence, options, context);
 }
 
 }  // namespace dvlm

@@ -1,7 +1,7 @@
 // Self-speculation. A bidirectional pass drafts a block and a causal pass over the same tokens verifies it
-// (docs/reference.md, Linear speculation); or the verifying pass carries, for the most probable numbers of
-// right drafts, masks that draft what would follow (docs/reference.md, Quadratic speculation; fused here,
-// and pruned). Every emitted token is what the causal rows pick behind an accepted prefix, so the text is
+// (docs/reference.md, Linear speculation); or, quadratic and pruned, the verifying pass carries masks that
+// draft what would follow the most probable numbers of right drafts (docs/reference.md, Quadratic
+// speculation). Every emitted token is what the causal rows pick behind an accepted prefix, so the text is
 // AR's, however much of a draft is verified.
 #include <algorithm>
 #include <cmath>
@@ -16,11 +16,12 @@ constexpr int kMaxRows = 1024;  // of a pass that verifies and drafts: branches 
 
 class Speculative final : public DecoderBase {
  public:
-  Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options)
-      : DecoderBase(prompt, sequence, options),
-        chooser_(options.kind == DecoderKind::automatic ? options.chooser : nullptr),
+  Speculative(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
+              const DecodeContext& context)
+      : DecoderBase(prompt, sequence, options, context),
+        chooser_(options.kind == DecoderKind::automatic ? context.chooser : nullptr),
         history_(options.block_size, kPriorBranchChance),
-        masks_(static_cast<size_t>(options.block_size), options.mask_token),
+        masks_(static_cast<size_t>(options.block_size), context.mask_token),
         every_row_(masks_.size()) {
     std::iota(every_row_.begin(), every_row_.end(), 0);
     judged_drafts_ = chooser_ || options.kind == DecoderKind::fused || options.draft_p_min > 0;
@@ -54,7 +55,7 @@ class Speculative final : public DecoderBase {
     if (block_.empty()) block_.assign(1, last_);
     // A draft that a branch made is there for nothing.
     drafted_ = block_.size() > 1 || plan_.branches > 0 || plan_.block == 1;
-    if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), options_.mask_token);
+    if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), context_.mask_token);
     block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
     if (drafted_) confidences_.resize(judged_drafts_ ? block_.size() - 1 : 0);
     ++stats_.rounds;
@@ -167,8 +168,8 @@ class Speculative final : public DecoderBase {
 }  // namespace
 
 std::unique_ptr<Decoder> make_speculative(const Prompt& prompt, Sequence& sequence,
-                                          const DecodeOptions& options) {
-  return std::make_unique<Speculative>(prompt, sequence, options);
+                                          const DecodeOptions& options, const DecodeContext& context) {
+  return std::make_unique<Speculative>(prompt, sequence, options, context);
 }
 
 }  // namespace dvlm

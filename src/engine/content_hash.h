@@ -1,4 +1,4 @@
-// Identity of pictures by content.
+// Identity of images by content.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace dvlm {
 using ContentKey = std::array<uint64_t, 2>;
 
 // 128 bits of chained SipHash-2-4 (Aumasson and Bernstein, 2012). Its keys are random per process: nobody who
-// sends pictures can prepare two that share a key, so one client's picture never stands for another's.
+// sends images can prepare two that share a key, so one client's image never stands for another's.
 class ContentHash {
  public:
   ContentHash();

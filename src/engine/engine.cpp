@@ -1,98 +1,77 @@
 #include "engine/engine.h"
 
-#include "engine/core.h"
+#include <algorithm>
+
+#include "backends/load_model.h"
+#include "core/finally.h"
+#include "engine/generator.h"
 
 namespace dvlm {
 
-namespace {
-
-constexpr int kPrefillRows = 1024;  // in one pass: enough for full speed, and Ctrl-C is heard between them
-
-}  // namespace
-
-Engine::Engine(const EngineOptions& options)
-    : core_(std::make_unique<EngineCore>(options, Checkpoint(options.model))) {}
+Engine::Engine(const EngineOptions& options) : Engine(options, Checkpoint(options.model)) {}
+Engine::Engine(const EngineOptions& options, const Checkpoint& checkpoint)
+    : tokenizer_(options.model),
+      model_(load_model(checkpoint, options.load)),
+      reader_(std::make_unique<PromptReader>(options.model, tokenizer_, *model_, options.image_memory)),
+      generator_(std::make_unique<Generator>(options, tokenizer_, *model_, *reader_)) {}
 Engine::~Engine() = default;
 
 Answer Engine::generate(const Request& request, const std::function<void(std::string_view)>& on_text,
                         const std::function<bool()>& cancelled) {
-  const auto generation = core_->load(request);
-  core_->begin(*generation);  // nothing to wait for: it is alone
-  struct Ending {
-    EngineCore& core;
-    Generation& generation;
-    bool done = false;
-    ~Ending() {
-      if (!done) core.end(generation);
-    }
-    void now() {
-      done = true;
-      core.end(generation);
-    }
-  };
-  Ending ending{*core_, *generation};
+  constexpr int kPrefillRows = 1024;  // in one pass: enough for full speed, and Ctrl-C is heard between them
+  const auto generation = generator_->load(request);
+  generator_->begin(*generation);  // nothing to wait for: it is alone
   const auto publish = [&] {
-    if (on_text && !generation->update.text.empty()) on_text(generation->update.text);
-    generation->update = {};
+    const AnswerPart part = generation->take_update();
+    if (on_text && !part.text.empty()) on_text(part.text);
   };
-  bool stopped = false;
-  const auto ask = [&] { return stopped = cancelled && cancelled(); };
-  while (!generation->ready() && !stopped) {
-    core_->encode_visual(*generation);
-    if (!generation->ready()) ask();
-  }
-  while (!stopped && !generation->ended() && !ask()) {
+  {
+    const Finally ending([&] { generator_->end(*generation); });
+    const auto encoding = [&] { return generation->phase() == Generation::Phase::encoding; };
+    const auto stop = [&] { return cancelled && cancelled(); };
+    while (encoding()) {
+      generator_->encode_visual(*generation);
+      if (encoding() && stop()) break;
+    }
     Generation* const alone[] = {generation.get()};
-    core_->step(alone, kPrefillRows);
-    publish();
+    while (generation->in_passes() && !stop()) {
+      generator_->step(alone, kPrefillRows);
+      publish();
+    }
   }
-  ending.now();
-  if (generation->failure) std::rethrow_exception(generation->failure);
+  if (generation->failure()) std::rethrow_exception(generation->failure());
   publish();
-  return std::move(generation->answer);
+  return generation->take_answer();
 }
 
 void Engine::score(const Request& request,
                    const std::function<void(size_t, std::span<const float>)>& on_row) {
-  core_->score(request, on_row);
+  constexpr int kRows = 128;  // per pass: each row has logits
+  const Prompt prompt = reader_->read(request);
+  const int size = static_cast<int>(prompt.tokens.size());
+  const auto sequence = model_->new_sequence(size);
+  std::vector<Wanted> rows;
+  for (int row = 0; row < kRows; ++row) rows.push_back({.row = row, .choice = Choice::logits});
+  for (int first = 0; first < size; first += kRows) {
+    Segment segment = prompt_segment(prompt, *sequence, first, std::min(kRows, size - first));
+    segment.wanted = std::span(rows).first(segment.tokens.size());
+    size_t at = static_cast<size_t>(first);
+    for (const Chosen& row : model_->forward({&segment, 1})) on_row(at++, row.logits);
+  }
 }
 
 PreparedPrompt Engine::prepare(const Request& request) const {
-  return core_->prepare(request);
+  reader_->check_template(request);
+  return prepare_prompt(config(), tokenizer_, request);
 }
 
 void Engine::clear() {
-  core_->clear();
-}
-
-const ModelConfig& Engine::config() const {
-  return core_->config();
-}
-const Tokenizer& Engine::tokenizer() const {
-  return core_->tokenizer();
-}
-Model& Engine::model() {
-  return core_->model();
+  generator_->clear();
+  reader_->visuals().clear();
 }
 
 double Answer::tokens_per_s() const {
   return decode_ms > 0 && tokens.size() > 1 ? static_cast<double>(tokens.size() - 1) / (decode_ms / 1000) : 0;
-}
-
-std::string_view name_of(DecoderKind kind) {
-  switch (kind) {
-    case DecoderKind::autoregressive:
-      return "ar";
-    case DecoderKind::masked_diffusion:
-      return "mdm";
-    case DecoderKind::speculative:
-      return "spec";
-    case DecoderKind::fused:
-      return "fused";
-    case DecoderKind::automatic:
-      return "auto";
-  }
-  return "?";
 }
 
 std::string_view name_of(FinishReason reason) {

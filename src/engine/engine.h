@@ -19,20 +19,20 @@ struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
   ModelOptions load = {};
   size_t max_cached_prefixes = 1;           // earlier answers whose keys and values are kept
-  size_t image_memory = size_t{256} << 20;  // bytes of features of earlier pictures
+  size_t image_memory = size_t{256} << 20;  // bytes of features of earlier images
 };
 
 struct Request {
   Conversation conversation;                      // or `input_ids`, which skips template and tokenizer
-  std::map<std::string, Image> images_in_memory;  // pictures without a file, by the `source` that names them
-  std::vector<TokenId> input_ids;  // pads already expanded; pictures taken from `conversation` in order
+  std::map<std::string, Image> images_in_memory;  // images without a file, by the `source` that names them
+  std::vector<TokenId> input_ids;  // pads already expanded; images taken from `conversation` in order
   TemplateOptions chat_template;
   int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's
-  // Pixels of the largest picture before resizing; all pictures of a request together may have four times as
+  // Pixels of the largest image before resizing; all images of a request together may have four times as
   // many. 0 = what src/image allows of each.
   int64_t max_source_pixels = 0;
   std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
-  DecodeOptions decode;           // mask_token (when -1), valid_tokens, context_limit: from the checkpoint
+  DecodeOptions decode;
 };
 
 struct ImageInfo {
@@ -69,10 +69,11 @@ struct PreparedPrompt {
 // length.
 PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokenizer, const Request& request);
 
-class EngineCore;
+class Generator;
+class PromptReader;
 
 // One checkpoint, ready to answer. It keeps the K/V of the last conversation and the features of recent
-// pictures, so that a further turn computes only what is new. One call at a time.
+// images, so that a further turn computes only what is new. One call at a time.
 class Engine {
  public:
   explicit Engine(const EngineOptions& options);
@@ -80,7 +81,7 @@ class Engine {
 
   // `on_text` receives text as it is committed (complete UTF-8); it may be empty. Stops early, with
   // FinishReason::cancelled, when `cancelled` returns true; it is asked before every pass.
-  // Throws Error for options, pictures and prompts that cannot be answered; the engine stays usable.
+  // Throws Error for options, images and prompts that cannot be answered; the engine stays usable.
   Answer generate(const Request& request, const std::function<void(std::string_view)>& on_text = {},
                   const std::function<bool()>& cancelled = {});
 
@@ -89,19 +90,24 @@ class Engine {
   void score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row);
 
   PreparedPrompt prepare(const Request& request) const;
-  // Forgets conversations and pictures: the next answer is computed from nothing.
+  // Forgets conversations and images: the next answer is computed from nothing.
   void clear();
 
-  const ModelConfig& config() const;
-  const Tokenizer& tokenizer() const;
-  Model& model();
-  EngineCore& core() { return *core_; }  // for Scheduler
+  const ModelConfig& config() const { return model_->config(); }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
+  Model& model() { return *model_; }
+  PromptReader& reader() { return *reader_; }
+  Generator& generator() { return *generator_; }  // for Scheduler
 
  private:
-  std::unique_ptr<EngineCore> core_;
+  Engine(const EngineOptions& options, const Checkpoint& checkpoint);
+
+  const Tokenizer tokenizer_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<PromptReader> reader_;
+  std::unique_ptr<Generator> generator_;
 };
 
-std::string_view name_of(DecoderKind kind);     // "ar", "mdm", "spec", "fused", "auto"
 std::string_view name_of(FinishReason reason);  // "stop", "length", "cancelled"
 
 }  // namespace dvlm

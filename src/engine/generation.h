@@ -2,7 +2,7 @@
 #pragma once
 #include <exception>
 #include <memory>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/stopwatch.h"
@@ -13,32 +13,61 @@
 
 namespace dvlm {
 
-// What EngineCore keeps of an answer between its steps.
-struct Generation {
-  explicit Generation(const Tokenizer& tokenizer)
-      : stream(tokenizer, tokenizer.find(kMaskToken).value_or(-1)), stops({}) {}
+// Generator moves it on; who drives it reads.
+class Generation {
+ public:
+  enum class Phase {
+    loaded,    // prompt and images are read
+    encoding,  // it has a sequence; images still need features
+    prefill,   // takes part in passes, and reads its prompt there
+    writing,   // takes part in passes
+    ended,     // has its answer or a failure
+  };
+  Phase phase() const { return phase_; }
+  bool in_passes() const { return phase_ == Phase::prefill || phase_ == Phase::writing; }
 
-  // What whoever drives it reads.
-  Answer answer;
-  AnswerPart update;           // since it was last taken
-  std::exception_ptr failure;  // why there is no answer
-  bool ended() const { return failure || answer.finish != FinishReason::none; }
-  bool ready() const { return decoder != nullptr; }  // for passes
-  bool prefilled() const { return decoder && decoder->prefilled(); }
+  AnswerPart take_update() { return std::exchange(update_, {}); }  // what came since the last call
+  // Once Generator::end() was called. A failure in a pass is not the request's fault.
+  const std::exception_ptr& failure() const { return failure_; }
+  bool failed_in_pass() const { return failed_in_pass_; }
+  const Answer& answer() const { return answer_; }
+  Answer take_answer() { return std::move(answer_); }
 
-  // From the request.
-  DecodeOptions options;
-  LoadedPrompt loaded;
-  PromptIdentity identity;
-  Prompt prompt;
+  const PromptIdentity& identity() const { return identity_; }
+  const Sequence* sequence() const { return sequence_.get(); }  // null: it has not begun
 
-  // Once it has begun.
-  std::unique_ptr<Sequence> sequence;
-  size_t visuals_done = 0;           // of loaded.pictures: those before have features or need none
-  std::unique_ptr<Decoder> decoder;  // when all are done
-  StreamDecoder stream;
-  StopStrings stops;
-  Stopwatch watch;
+ private:
+  friend class Generator;
+
+  Generation(const Tokenizer& tokenizer, const Request& request, LoadedPrompt loaded, PromptIdentity identity)
+      : options_(request.decode),
+        loaded_(std::move(loaded)),
+        identity_(std::move(identity)),
+        stream_(tokenizer, tokenizer.find(kMaskToken).value_or(-1)),
+        stops_(request.stop) {}
+  void end_with(std::exception_ptr failure) {
+    failed_in_pass_ = in_passes();
+    failure_ = std::move(failure);
+    phase_ = Phase::ended;
+  }
+
+  Phase phase_ = Phase::loaded;
+  Answer answer_;
+  AnswerPart update_;
+  std::exception_ptr failure_;
+  bool failed_in_pass_ = false;
+
+  const DecodeOptions options_;
+  LoadedPrompt loaded_;
+  PromptIdentity identity_;
+  size_t visuals_done_ = 0;  // of loaded_: those before have features or need none
+  DecodeContext context_;
+  Prompt prompt_;
+  std::unique_ptr<Sequence> sequence_;
+  std::unique_ptr<Decoder> decoder_;  // from prefill on
+  StreamDecoder stream_;
+  StopStrings stops_;
+  Stopwatch watch_;
 };
 
 }  // namespace dvlm

@@ -1,8 +1,10 @@
 #include "engine/pass_costs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
+
+#include "core/stopwatch.h"
+#include "model/prompt.h"
 
 namespace dvlm {
 
@@ -15,8 +17,7 @@ int widest(int largest) {
 
 double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
-  std::vector<Position> positions(tokens.size());
-  for (int i = 0; i < rows; ++i) positions[static_cast<size_t>(i)] = {i, i, i};
+  const std::vector<Position> positions = text_positions(0, rows);
   std::vector<Wanted> every;
   for (int i = 0; i < rows; ++i) every.push_back({.row = i});
   const Segment segment{.sequence = &sequence,
@@ -26,9 +27,7 @@ double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
                         .visibility = draft ? Visibility::bidirectional : Visibility::causal,
                         .approximate = draft,
                         .wanted = every};
-  const auto start = std::chrono::steady_clock::now();
-  model.forward({&segment, 1});
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return milliseconds([&] { model.forward({&segment, 1}); });
 }
 
 double best_of(Model& model, Sequence& sequence, int rows, bool draft) {
@@ -53,7 +52,8 @@ CostCurve measure(Model& model, int largest, bool draft) {
     curve.points.emplace_back(rows, best_of(model, *sequence, rows, draft));
     if (rows >= 16 && curve.points.back().second > kProportional * curve.of(rows / 2)) break;
   }
-  // Once more: buffers have grown, and a bad moment of the machine has passed.
+  // Every width is timed a second time: buffers have grown by then, and a bad moment of the machine has
+  // passed.
   double before = 0;
   for (auto& [rows, ms] : curve.points) {
     // A wider pass never costs less: what looks so is noise.

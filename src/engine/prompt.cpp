@@ -16,8 +16,7 @@ void check_ids(std::span<const TokenId> tokens, const ModelConfig& config) {
     if (tokens[i] < 0 || tokens[i] >= config.text.vocab_size)
       fail(
           "token {} of the prompt has the id {}, but the model has ids 0 to {}: tokenizer and model do not "
-          "belong "
-          "together",
+          "belong together",
           i, tokens[i], config.text.vocab_size - 1);
 }
 
@@ -25,18 +24,17 @@ void check_ids(std::span<const TokenId> tokens, const ModelConfig& config) {
 // them.
 void check_pads(const LoadedPrompt& prompt, const ModelConfig& config) {
   const auto runs = pad_runs(prompt.tokens, config);
-  if (runs.size() != prompt.pictures.size())
+  if (runs.size() != prompt.visuals.size())
     fail(
         "the prompt has {} runs of picture pads for {} pictures: the token ids of config.json and of the "
-        "tokenizer "
-        "disagree, or the given ids do not fit the pictures",
-        runs.size(), prompt.pictures.size());
+        "tokenizer disagree, or the given ids do not fit the pictures",
+        runs.size(), prompt.visuals.size());
   for (size_t i = 0; i < runs.size(); ++i) {
-    const Visual& picture = prompt.pictures[i];
-    if (runs[i].count != picture.info.tokens ||
-        (prompt.tokens[runs[i].begin] == config.video_token) != picture.video)
-      fail("picture {} needs {} {} pads, but the prompt has {} at token {}", i + 1, picture.info.tokens,
-           picture.video ? "video" : "image", runs[i].count, runs[i].begin);
+    const Visual& visual = prompt.visuals[i];
+    if (runs[i].count != visual.info.tokens ||
+        (prompt.tokens[runs[i].begin] == config.video_token) != visual.video)
+      fail("picture {} needs {} {} pads, but the prompt has {} at token {}", i + 1, visual.info.tokens,
+           visual.video ? "video" : "image", runs[i].count, runs[i].begin);
   }
 }
 
@@ -48,21 +46,20 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
   std::vector<int> image_tokens, video_tokens;
   int64_t total = 0, pixels = 0;
   for (const ContentPart* part : visuals_of(request.conversation)) {
-    Visual picture = load_visual(*part, request, config, cache);
-    total += picture.info.tokens;
-    pixels += int64_t{picture.info.width} * picture.info.height;
+    Visual visual = load_visual(*part, request, config, cache);
+    total += visual.info.tokens;
+    pixels += int64_t{visual.info.width} * visual.info.height;
     if (request.max_source_pixels > 0 && pixels > 4 * request.max_source_pixels)
       fail("the pictures of the prompt have more than {} pixels in all: send fewer or smaller ones",
            4 * request.max_source_pixels);
     if (total > (context_limit > 0 ? context_limit : 1 << 30))
       fail(
           "the pictures of the prompt need at least {} tokens, but the model's context has {} positions: "
-          "lower "
-          "--max-pixels or send fewer",
+          "lower --max-pixels or send fewer",
           total, context_limit);
-    if (context_limit == 0) picture.image = {}, picture.patches = {};
-    (picture.video ? video_tokens : image_tokens).push_back(picture.info.tokens);
-    prompt.pictures.push_back(std::move(picture));
+    if (context_limit == 0) visual.image = {}, visual.patches = {};
+    (visual.video ? video_tokens : image_tokens).push_back(visual.info.tokens);
+    prompt.visuals.push_back(std::move(visual));
   }
   prompt.image_tokens = static_cast<int>(total);
   prompt.tokens = !request.input_ids.empty() ? request.input_ids
@@ -79,7 +76,7 @@ PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokeni
   PreparedPrompt prepared;
   prepared.tokens = std::move(loaded.tokens);
   prepared.image_tokens = loaded.image_tokens;
-  for (const Visual& picture : loaded.pictures) prepared.images.push_back(picture.info);
+  for (const Visual& visual : loaded.visuals) prepared.images.push_back(visual.info);
   return prepared;
 }
 
@@ -95,11 +92,17 @@ std::vector<PadRun> pad_runs(std::span<const TokenId> tokens, const ModelConfig&
   return runs;
 }
 
+PromptIdentity identity_of(const LoadedPrompt& prompt, const ModelConfig& config) {
+  PromptIdentity identity{prompt.tokens, pad_runs(prompt.tokens, config), {}};
+  for (const Visual& visual : prompt.visuals) identity.keys.push_back(visual.key);
+  return identity;
+}
+
 int common_prefix(const PromptIdentity& a, const PromptIdentity& b) {
   const auto [end, ignored] =
       std::mismatch(a.tokens.begin(), a.tokens.end(), b.tokens.begin(), b.tokens.end());
   int length = static_cast<int>(end - a.tokens.begin());
-  // A run without a counterpart can only stand against pads that a model wrote, which no picture is behind.
+  // A run without a counterpart can only stand against pads that a model wrote, which no image is behind.
   for (size_t i = 0; i < std::max(a.keys.size(), b.keys.size()); ++i)
     if (i >= a.keys.size() || i >= b.keys.size() || a.keys[i] != b.keys[i])
       length = std::min(length, (i < a.keys.size() ? a : b).runs[i].begin);

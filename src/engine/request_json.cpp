@@ -2,20 +2,12 @@
 
 #include <set>
 
-#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/memory.h"
 
 namespace dvlm {
 
 using nlohmann::json;
-
-DecoderKind decoder_kind(const std::string& name) {
-  for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
-                                 DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic})
-    if (name_of(kind) == name) return kind;
-  fail("there is no decoder \"{}\"; choose ar, mdm, spec, fused or auto", printable(name));
-}
 
 Precision parse_precision(const std::string& name) {
   if (name == "auto") return Precision::automatic;
@@ -24,27 +16,33 @@ Precision parse_precision(const std::string& name) {
   fail("there is no precision \"{}\"; choose auto, f32 or bf16", printable(name));
 }
 
+void read_decoding(const JsonObject& object, Request& request) {
+  DecodeOptions& decode = request.decode;
+  decode.kind = decoder_kind(object.string("decoder", "spec"));
+  decode.block_size = static_cast<int>(object.integer("block_size", 2, 256, decode.block_size));
+  decode.branches = static_cast<int>(object.integer("branches", 1, 256, decode.branches));
+  decode.draft_p_min = object.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
+  decode.threshold = object.number("threshold", 0, 1, decode.threshold);
+  decode.sub_block = static_cast<int>(object.integer("sub_block", 1, 256, decode.sub_block));
+  request.min_pixels = object.integer("min_pixels", 0, int64_t{1} << 40, 0);
+  request.max_pixels = object.integer("max_pixels", 0, int64_t{1} << 40, 0);
+}
+
 Request parse_request(const json& request_json, const ModelConfig& config) {
-  static const std::set<std::string> kKvBlock = {"messages",   "decoder",       "block_size", "branches",
-                                                 "threshold",  "sub_block",     "max_tokens", "temperature",
-                                                 "top_k",      "top_p",         "seed",       "min_pixels",
-                                                 "max_pixels", "add_vision_id", "draft_p_min"};
+  static const std::set<std::string> kKnown = {"messages",   "decoder",       "block_size", "branches",
+                                               "threshold",  "sub_block",     "max_tokens", "temperature",
+                                               "top_k",      "top_p",         "seed",       "min_pixels",
+                                               "max_pixels", "add_vision_id", "draft_p_min"};
   const JsonObject object(request_json, "request");
   for (const auto& [key, unused] : request_json.items())
-    if (!kKvBlock.count(key)) fail("request: the key \"{}\" is not known", printable(key));
+    if (!kKnown.count(key)) fail("request: the key \"{}\" is not known", printable(key));
   Request request;
   if (!object.has("messages")) fail("request: the key \"messages\" is missing");
   request.conversation = parse_messages(*object.find("messages"));
-  request.min_pixels = object.integer("min_pixels", 0, int64_t{1} << 40, 0);
-  request.max_pixels = object.integer("max_pixels", 0, int64_t{1} << 40, 0);
   request.chat_template.add_vision_id = object.boolean("add_vision_id", false);
   DecodeOptions& decode = request.decode;
-  decode.kind = decoder_kind(object.string("decoder", "spec"));
-  decode.block_size = static_cast<int>(object.integer("block_size", 2, 256, config.block_size));
-  decode.threshold = object.number("threshold", 0, 1, decode.threshold);
-  decode.sub_block = static_cast<int>(object.integer("sub_block", 1, 256, decode.sub_block));
-  decode.branches = static_cast<int>(object.integer("branches", 1, 256, decode.branches));
-  decode.draft_p_min = object.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
+  decode.block_size = config.block_size;
+  read_decoding(object, request);
   decode.max_tokens = static_cast<int>(object.integer("max_tokens", 1, 1 << 20, decode.max_tokens));
   decode.sampling.temperature = object.number("temperature", 0, 100, 0);
   decode.sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));

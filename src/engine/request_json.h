@@ -2,6 +2,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/json.h"
 #include "engine/engine.h"
 
 namespace dvlm {
@@ -10,7 +11,10 @@ namespace dvlm {
 // Error naming the key that is unknown or out of range.
 Request parse_request(const nlohmann::json& json, const ModelConfig& config);
 
-DecoderKind decoder_kind(const std::string& name);   // "ar", "mdm", "spec", "fused", "auto"; or throws Error
+// What both this and the server's "dvlm" hold: decoder, block_size, branches, draft_p_min, threshold,
+// sub_block, min_pixels, max_pixels. Without block_size the one in `request` stays.
+void read_decoding(const JsonObject& object, Request& request);
+
 Precision parse_precision(const std::string& name);  // "auto", "f32", "bf16"; throws Error for another
 
 nlohmann::json images_json(const std::vector<ImageInfo>& images);

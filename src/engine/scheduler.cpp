@@ -54,8 +54,8 @@ void RequestHandle::fail(std::string error, bool server_fault) {
   changed_.notify_all();
 }
 
-Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
-    : core_(engine.core()), options_(options), thread_([this] { work(); }) {}
+Scheduler::Scheduler(Generator& generator, const SchedulerOptions& options)
+    : generator_(generator), options_(options), thread_([this] { work(); }) {}
 
 Scheduler::~Scheduler() {
   {
@@ -79,9 +79,9 @@ std::shared_ptr<RequestHandle> Scheduler::submit(const Request& request) {
   Entry entry{std::make_shared<RequestHandle>(), nullptr};
   std::shared_ptr<RequestHandle> handle = entry.handle;
   try {
-    std::unique_lock lock(pictures_, std::defer_lock);
+    std::unique_lock lock(images_, std::defer_lock);
     if (!visuals_of(request.conversation).empty()) lock.lock();
-    entry.generation = core_.load(request);
+    entry.generation = generator_.load(request);
   } catch (...) {
     fail(entry, false);
   }
@@ -131,7 +131,8 @@ void Scheduler::drop_cancelled() {
   for (Entry& entry : given_up) fail(entry, "the request was given up before its turn came", false);
 }
 
-// In the order of arrival: one that must wait holds up those behind it, or it might wait for ever.
+// Requests begin in the order of arrival: one that must wait holds up those behind it, or it might wait for
+// ever.
 void Scheduler::admit() {
   drop_cancelled();
   while (std::ssize(running_) < options_.max_batch) {
@@ -149,7 +150,7 @@ void Scheduler::admit() {
 
 bool Scheduler::begin(Entry& entry) {
   try {
-    if (!core_.begin(*entry.generation)) return false;
+    if (!generator_.begin(*entry.generation)) return false;
     running_.push_back(std::move(entry));
   } catch (...) {
     fail(entry, false);
@@ -157,72 +158,69 @@ bool Scheduler::begin(Entry& entry) {
   return true;
 }
 
-// A picture at most, and a pass.
+// Encodes at most one image, then makes one pass.
 void Scheduler::advance() {
+  using Phase = Generation::Phase;
   bool encoded = false, writing = false;
-  std::vector<Generation*> ready;
+  std::vector<Generation*> together;
   for (const Entry& entry : running_) {
     Generation& g = *entry.generation;
     if (entry.handle->cancelled_) continue;
-    if (!g.ready() && !encoded) {
+    if (g.phase() == Phase::encoding && !encoded) {
       encoded = true;
-      try {
-        core_.encode_visual(g);
-      } catch (...) {
-        g.failure = std::current_exception();
-      }
+      generator_.encode_visual(g);
     }
-    if (!g.ready()) continue;
-    ready.push_back(&g);
-    writing |= g.prefilled();
+    if (!g.in_passes()) continue;
+    together.push_back(&g);
+    writing |= g.phase() == Phase::writing;
   }
-  if (!ready.empty()) core_.step(ready, writing ? options_.prefill_rows : options_.prefill_rows_alone);
+  if (!together.empty())
+    generator_.step(together, writing ? options_.prefill_rows : options_.prefill_rows_alone);
 }
 
 // The totals are right before anybody hears of an end.
 void Scheduler::publish() {
   std::vector<Entry> going, ended;
-  std::vector<bool> server_fault;
   for (Entry& entry : running_) {
     Generation& g = *entry.generation;
-    if (!g.ended() && !entry.handle->cancelled_) {
-      entry.handle->publish(std::exchange(g.update, {}));
+    if (g.phase() != Generation::Phase::ended && !entry.handle->cancelled_) {
+      entry.handle->publish(g.take_update());
       going.push_back(std::move(entry));
       continue;
     }
-    server_fault.push_back(g.ready());
-    core_.end(g);
+    generator_.end(g);
     ended.push_back(std::move(entry));
   }
   running_ = std::move(going);
   {
     const std::lock_guard lock(mutex_);
     totals_.running = running_.size();
-    totals_.core = core_.totals();
+    totals_.generator = generator_.totals();
   }
-  for (size_t i = 0; i < ended.size(); ++i) finish(ended[i], server_fault[i]);
+  for (Entry& entry : ended) finish(entry);
 }
 
-void Scheduler::finish(Entry& entry, bool server_fault) {
+void Scheduler::finish(Entry& entry) {
   Generation& g = *entry.generation;
-  if (g.failure) {
+  if (g.failure()) {
     try {
-      std::rethrow_exception(g.failure);
+      std::rethrow_exception(g.failure());
     } catch (...) {
-      fail(entry, server_fault);
+      fail(entry, g.failed_in_pass());
     }
     return;
   }
+  const Answer& answer = g.answer();
   {
     const std::lock_guard lock(mutex_);
     ++totals_.requests;
-    totals_.cancelled += g.answer.finish == FinishReason::cancelled;
-    totals_.prompt_tokens += static_cast<uint64_t>(g.answer.prompt_tokens);
-    totals_.reused_tokens += static_cast<uint64_t>(g.answer.reused_tokens);
-    totals_.tokens += g.answer.tokens.size();
+    totals_.cancelled += answer.finish == FinishReason::cancelled;
+    totals_.prompt_tokens += static_cast<uint64_t>(answer.prompt_tokens);
+    totals_.reused_tokens += static_cast<uint64_t>(answer.reused_tokens);
+    totals_.tokens += answer.tokens.size();
   }
-  entry.handle->publish(std::move(g.update));
-  entry.handle->finish(std::move(g.answer));
+  entry.handle->publish(g.take_update());
+  entry.handle->finish(g.take_answer());
 }
 
 void Scheduler::fail(Entry& entry, bool server_fault) {

@@ -1,4 +1,4 @@
-// Requests of many clients on one engine: a bounded queue and a thread that gathers what all requests under
+// Requests of many clients on one model: a bounded queue and a thread that gathers what all requests under
 // way need next into one pass.
 #pragma once
 #include <atomic>
@@ -11,11 +11,11 @@
 #include <thread>
 #include <vector>
 
-#include "engine/core.h"
+#include "engine/generator.h"
 
 namespace dvlm {
 
-// One request on its way. The scheduler writes, whoever submitted it reads.
+// One request on its way. The scheduler writes, its client reads.
 class RequestHandle {
  public:
   struct Update : AnswerPart {  // since the last call
@@ -53,17 +53,17 @@ struct SchedulerTotals {
   uint64_t requests = 0, failed = 0, cancelled = 0, refused = 0;  // ended; of these; of these; never begun
   uint64_t prompt_tokens = 0, reused_tokens = 0, tokens = 0;
   size_t waiting = 0, running = 0;  // now
-  CoreTotals core;
+  GeneratorTotals generator;
 };
 
 // Requests begin in the order in which they came. Each pass carries what every request under way needs next,
 // and of prompts, the oldest first, as much as fits; the text of a request does not depend on its neighbours.
 class Scheduler {
  public:
-  Scheduler(Engine& engine, const SchedulerOptions& options);
+  Scheduler(Generator& generator, const SchedulerOptions& options);
   ~Scheduler();  // cancels what waits and what runs
 
-  // Reads the request's pictures in the caller's thread; what is wrong with it is the handle's error. Null
+  // Reads the request's images in the caller's thread; what is wrong with it is the handle's error. Null
   // when as many requests wait as may.
   std::shared_ptr<RequestHandle> submit(const Request& request);
   SchedulerTotals totals() const;
@@ -81,17 +81,17 @@ class Scheduler {
   bool begin(Entry& entry);  // false: it must wait
   void advance();
   void publish();
-  void finish(Entry& entry, bool server_fault);  // `server_fault`: whose fault a failure is
-  void fail(Entry& entry, bool server_fault);    // with the exception being handled
+  void finish(Entry& entry);
+  void fail(Entry& entry, bool server_fault);  // with the exception being handled
   void fail(Entry& entry, std::string sentence, bool server_fault);
 
-  EngineCore& core_;
+  Generator& generator_;
   const SchedulerOptions options_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<Entry> waiting_;
   size_t loading_ = 0;          // of those that wait: not in the queue yet
-  std::mutex pictures_;         // of one request at a time are decoded: each may take much memory
+  std::mutex images_;           // of one request at a time are decoded: each may take much memory
   std::vector<Entry> running_;  // the thread's own; the oldest first
   SchedulerTotals totals_;
   bool closing_ = false;

@@ -11,10 +11,10 @@
 namespace dvlm {
 namespace {
 
-constexpr size_t kMaxFile = size_t{256} << 20;  // of one picture
+constexpr size_t kMaxFile = size_t{256} << 20;  // of one image
 
-size_t bytes_of(const Visual& picture) {
-  return picture.features->values.size() * sizeof(float);
+size_t bytes_of(const Visual& visual) {
+  return visual.features->values.size() * sizeof(float);
 }
 
 bool is_data_url(const std::string& source) {
@@ -108,27 +108,27 @@ void add_file(ContentHash& hash, const std::filesystem::path& path) {
 }
 
 // `grid`, `original` and `resized` as the prompt and the answer report them.
-void describe(Visual& picture, Size original, Size resized, const ModelConfig& config) {
+void describe(Visual& visual, Size original, Size resized, const ModelConfig& config) {
   const int64_t merge = config.vision.spatial_merge_size;
-  picture.info = {original.width, original.height, resized.width, resized.height,
-                  static_cast<int>(picture.grid.patches() / (merge * merge))};
+  visual.info = {original.width, original.height, resized.width, resized.height,
+                 static_cast<int>(visual.grid.patches() / (merge * merge))};
 }
 
-void load_image(Visual& picture, const ImageSource& source, const PreprocessOptions& options,
+void load_image(Visual& visual, const ImageSource& source, const PreprocessOptions& options,
                 const ModelConfig& config) {
   const Image image = source.decode();
   const Size original{image.height, image.width};
   const Size size = resized_size(original, options);
-  picture.image = resize_bicubic(image, size);
-  picture.grid = {1, size.height / options.patch_size, size.width / options.patch_size};
-  describe(picture, original, size, config);
+  visual.image = resize_bicubic(image, size);
+  visual.grid = {1, size.height / options.patch_size, size.width / options.patch_size};
+  describe(visual, original, size, config);
 }
 
-void load_video(Visual& picture, Patches patches, const ModelConfig& config) {
-  picture.patches = std::move(patches);
-  picture.grid = picture.patches.grid;
-  picture.second_per_grid = picture.patches.second_per_grid;
-  describe(picture, picture.patches.original, picture.patches.resized, config);
+void load_video(Visual& visual, Patches patches, const ModelConfig& config) {
+  visual.patches = std::move(patches);
+  visual.grid = visual.patches.grid;
+  visual.second_per_grid = visual.patches.second_per_grid;
+  describe(visual, visual.patches.original, visual.patches.resized, config);
 }
 
 }  // namespace
@@ -138,31 +138,31 @@ std::optional<Visual> VisualCache::find(const ContentKey& key) {
   const auto entry = index_.find(key);
   if (entry == index_.end()) return std::nullopt;
   ++found_;
-  pictures_.splice(pictures_.begin(), pictures_, entry->second);
-  return pictures_.front();
+  visuals_.splice(visuals_.begin(), visuals_, entry->second);
+  return visuals_.front();
 }
 
-void VisualCache::insert(const Visual& picture) {
+void VisualCache::insert(const Visual& visual) {
   const std::lock_guard lock(mutex_);
   ++encoded_;
-  const size_t size = bytes_of(picture);
-  if (size > limit_ || index_.count(picture.key)) return;
-  Visual kept = picture;
+  const size_t size = bytes_of(visual);
+  if (size > limit_ || index_.count(visual.key)) return;
+  Visual kept = visual;
   kept.image = {};
   kept.patches = {};
-  pictures_.push_front(std::move(kept));
-  index_[picture.key] = pictures_.begin();
+  visuals_.push_front(std::move(kept));
+  index_[visual.key] = visuals_.begin();
   bytes_ += size;
   while (bytes_ > limit_) {
-    bytes_ -= bytes_of(pictures_.back());
-    index_.erase(pictures_.back().key);
-    pictures_.pop_back();
+    bytes_ -= bytes_of(visuals_.back());
+    index_.erase(visuals_.back().key);
+    visuals_.pop_back();
   }
 }
 
 void VisualCache::clear() {
   const std::lock_guard lock(mutex_);
-  pictures_.clear();
+  visuals_.clear();
   index_.clear();
   bytes_ = 0;
 }
@@ -183,42 +183,42 @@ std::vector<const ContentPart*> visuals_of(const Conversation& conversation) {
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
                    VisualCache* cache) {
   const PreprocessOptions options = options_for(part, request, config);
-  Visual picture;
-  picture.video = part.type == ContentPart::Type::video;
-  const bool file = picture.video && part.frames.empty();
+  Visual visual;
+  visual.video = part.type == ContentPart::Type::video;
+  const bool file = visual.video && part.frames.empty();
   ContentHash hash;
-  hash.add(file ? "video" : picture.video ? "frames" : "image");
+  hash.add(file ? "video" : visual.video ? "frames" : "image");
   add_options(hash, part, request);
   std::vector<ImageSource> sources;
   if (file && is_data_url(part.source))
     fail("a video must be a local file or a list of frames, not a data URL");
   if (file)
     add_file(hash, local_path(part.source));
-  else if (picture.video)
+  else if (visual.video)
     for (const std::string& frame : part.frames) sources.emplace_back(frame, request, hash);
   else
     sources.emplace_back(part.source, request, hash);
-  picture.key = hash.key();
+  visual.key = hash.key();
   if (cache)
-    if (auto known = cache->find(picture.key)) return *std::move(known);
+    if (auto known = cache->find(visual.key)) return *std::move(known);
 
   if (file) {
-    load_video(picture,
+    load_video(visual,
                preprocess_video_file(local_path(part.source), video_options_for(part, request), options),
                config);
-  } else if (picture.video) {
+  } else if (visual.video) {
     const auto frame = [&](size_t i) { return sources[i].decode(); };
     const double fps = part.fps > 0 ? part.fps : VideoOptions{}.fps;
-    load_video(picture, preprocess_frames(sources.size(), frame, fps, options), config);
+    load_video(visual, preprocess_frames(sources.size(), frame, fps, options), config);
   } else {
-    load_image(picture, sources.front(), options, config);
+    load_image(visual, sources.front(), options, config);
   }
-  return picture;
+  return visual;
 }
 
-Patches patches_of(Visual& picture, const ModelConfig& config) {
-  if (picture.video) return std::move(picture.patches);
-  return extract_patches({&picture.image, 1}, checkpoint_preprocessing(config));
+Patches patches_of(Visual& visual, const ModelConfig& config) {
+  if (visual.video) return std::move(visual.patches);
+  return extract_patches({&visual.image, 1}, checkpoint_preprocessing(config));
 }
 
 }  // namespace dvlm

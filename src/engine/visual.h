@@ -29,12 +29,12 @@ struct VisualTotals {
   uint64_t found = 0, encoded = 0;
 };
 
-// Encoded pictures by content, the least recently used leaving first. Safe to use from several threads.
+// Encoded images by content, the least recently used leaving first. Safe to use from several threads.
 class VisualCache {
  public:
   explicit VisualCache(size_t limit) : limit_(limit) {}  // bytes of features
   std::optional<Visual> find(const ContentKey& key);
-  void insert(const Visual& picture);  // with features; not kept when it alone exceeds the limit
+  void insert(const Visual& visual);  // with features; not kept when it alone exceeds the limit
   void clear();
   VisualTotals totals() const;
 
@@ -43,7 +43,7 @@ class VisualCache {
   const size_t limit_;
   size_t bytes_ = 0;
   uint64_t found_ = 0, encoded_ = 0;
-  std::list<Visual> pictures_;  // the most recently used first
+  std::list<Visual> visuals_;  // the most recently used first
   std::map<ContentKey, std::list<Visual>::iterator> index_;
 };
 
@@ -55,7 +55,7 @@ std::vector<const ContentPart*> visuals_of(const Conversation& conversation);
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
                    VisualCache* cache);
 
-// Patches of a picture that load_visual returned without features.
-Patches patches_of(Visual& picture, const ModelConfig& config);
+// Patches of an image that load_visual returned without features.
+Patches patches_of(Visual& visual, const ModelConfig& config);
 
 }  // namespace dvlm

@@ -36,8 +36,8 @@ bool wait_for(RequestHandle& handle) {
 void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
                 const std::function<void(size_t, const Answer&)>& take) {
   if (parallel <= 1) return answer_alone(engine, count, request_of, take);
-  const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose pictures are read while others run
-  Scheduler scheduler(engine, {.max_batch = parallel, .max_waiting = ahead});
+  const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose images are read while others run
+  Scheduler scheduler(engine.generator(), {.max_batch = parallel, .max_waiting = ahead});
   std::deque<std::shared_ptr<RequestHandle>> handles;
   size_t next = 0;
   for (size_t i = 0; i < count; ++i) {

@@ -11,7 +11,7 @@ namespace dvlm {
 struct Example {
   std::string id, type, answer;
   Conversation
-      conversation;  // pictures with paths that exist, relative ones resolved against the file's folder
+      conversation;  // images with paths that exist, relative ones resolved against the file's folder
 };
 
 // Throws Error naming file and line. `limit` 0 reads all.

@@ -27,8 +27,8 @@ double box_f1(const std::vector<LabelledBox>& expected, const std::vector<Labell
 // is right.
 double sentence_f1(const std::string& expected, const std::string& found);
 
-// In [0, 1], by question type: "box" and "boxes" by box_f1, "describe", "plan" and "grid" by sentence_f1,
-// others 1 for equal normalised text.
+// The score of an answer in [0, 1], by question type: "box" and "boxes" by box_f1, "describe", "plan" and
+// "grid" by sentence_f1, others 1 for equal normalised text.
 double score(const std::string& type, const std::string& expected, const std::string& found);
 
 // Types whose answers are long: where tokens per pass are measured.

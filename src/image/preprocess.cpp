@@ -72,8 +72,7 @@ Size smart_resize_within(Size size, int side, double minimum, double maximum) {
   if (ratio > kMaxRatio)
     fail(
         "the picture is {} x {} pixels: its longer side is {:.1f} times the shorter one and at most {} is "
-        "allowed; "
-        "cut it into parts",
+        "allowed; cut it into parts",
         size.width, size.height, ratio, kMaxRatio);
   // nearbyint is Python's round: half to even.
   double h = std::max(factor, std::nearbyint(height / factor) * factor);

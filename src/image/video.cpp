@@ -100,8 +100,7 @@ Patches preprocess_frames(size_t count, const std::function<Image(size_t)>& fram
     } else if (size.width != resized[0].width || size.height != resized[0].height) {
       fail(
           "frame {} is {} x {} pixels, which becomes {} x {}, but the first frame becomes {} x {}; all "
-          "frames of a "
-          "video must become one size",
+          "frames of a video must become one size",
           i, image.width, image.height, size.width, size.height, resized[0].width, resized[0].height);
     }
     resized.push_back(resize_bicubic(image, size));

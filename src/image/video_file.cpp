@@ -199,8 +199,7 @@ Patches preprocess_video_file(const std::filesystem::path& path, const VideoOpti
                               const PreprocessOptions&) {
   fail(
       "{}: this build of dvlm reads no video files; build it with FFmpeg's libraries (libavformat, "
-      "libavcodec, "
-      "libswscale), or give the frames as pictures",
+      "libavcodec, libswscale), or give the frames as pictures",
       printable(path.string()));
 }
 

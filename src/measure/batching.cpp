@@ -4,7 +4,6 @@
 #include "core/progress.h"
 #include "decode/shared_pass.h"
 #include "engine/pass_costs.h"
-#include "engine/request_json.h"
 #include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 
@@ -20,7 +19,7 @@ struct Answering {
 
 // Reads the prompts, uncounted, then writes all answers together.
 void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const BatchBenchOptions& options,
-               const DecodeOptions& decode, BatchTiming& timing) {
+               const DecodeOptions& decode, const DecodeContext& context, BatchTiming& timing) {
   ReplayModel replay(model, options.prompt);
   const Prompt prompt = replay_prompt(options.prompt);
   std::vector<Answering> batch;
@@ -31,7 +30,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
     own.max_tokens = std::min(options.max_tokens, answer.tokens);
     one.sequence = model.new_sequence(options.prompt + own.max_tokens + own.block_size);
     replay.assign(one.sequence.get(), answer);
-    one.decoder = make_decoder(prompt, *one.sequence, own);
+    one.decoder = make_decoder(prompt, *one.sequence, own, context);
     one.decoder->take(replay.forward(one.decoder->next()));
   }
   SharedPass pass;
@@ -42,7 +41,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
       going.clear();
       for (const Answering& one : batch)
         if (one.decoder->finished() == FinishReason::none) going.push_back(one.decoder.get());
-      decode.chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
+      context.chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
       for (Decoder* decoder : going) pass.add(*decoder, 1);
       if (going.empty() || interrupted()) return;
       const auto chosen = replay.forward(pass.segments());
@@ -58,7 +57,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
 std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
                                       const std::vector<RecordedAnswer>& answers) {
   ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // the prompts have no pictures
+  config.vision.depth = 1;  // the prompts have no images
   config.vision.full_attention_blocks = {0};
   std::vector<BatchTiming> out;
   const size_t settings = options.decoders.size() * options.concurrent.size();
@@ -66,8 +65,9 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
   int64_t done = 0;
   for (const std::string& precision : options.precisions) {
     const auto model = load_random(config, precision, options.model);
-    const auto chooser =
-        std::make_shared<BlockChooser>(measure_pass_costs(*model, options.block_size), options.block_size);
+    const DecodeContext context{.mask_token = kReplayMask,
+                                .chooser = std::make_shared<BlockChooser>(
+                                    measure_pass_costs(*model, options.block_size), options.block_size)};
     const size_t first = out.size();
     for (const std::string& decoder : options.decoders)
       for (const size_t concurrent : options.concurrent)
@@ -77,11 +77,8 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
                        .concurrent = concurrent});
     for (int round = 0; round < options.rounds; ++round) {
       for (size_t i = first; i < out.size() && !interrupted(); ++i) {
-        const DecodeOptions decode{.kind = decoder_kind(out[i].decoder),
-                                   .block_size = options.block_size,
-                                   .mask_token = kReplayMask,
-                                   .chooser = chooser};
-        run_batch(*model, answers, options, decode, out[i]);
+        const DecodeOptions decode{.kind = decoder_kind(out[i].decoder), .block_size = options.block_size};
+        run_batch(*model, answers, options, decode, context, out[i]);
         progress.update(++done);
       }
     }

@@ -1,17 +1,11 @@
-// Timing one call, and medians of several.
+// Timing calls, and medians of their times.
 #pragma once
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
-namespace dvlm {
+#include "core/stopwatch.h"
 
-template <class Call>
-double milliseconds(const Call& call) {
-  const auto start = std::chrono::steady_clock::now();
-  call();
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
+namespace dvlm {
 
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

@@ -5,7 +5,6 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "engine/pass_costs.h"
-#include "engine/request_json.h"
 #include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 
@@ -15,12 +14,12 @@ namespace {
 
 // Adds one answer to a timing.
 void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptions& options,
-                   int prompt_tokens, DecodeTiming& timing) {
+                   const DecodeContext& context, int prompt_tokens, DecodeTiming& timing) {
   ReplayModel replay(model, prompt_tokens);
   const Prompt prompt = replay_prompt(prompt_tokens);
   const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
   replay.assign(sequence.get(), answer);
-  const auto decoder = make_decoder(prompt, *sequence, options);
+  const auto decoder = make_decoder(prompt, *sequence, options, context);
   decoder->take(replay.forward(decoder->next()));  // prefill
   timing.ms += milliseconds([&] {
     while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
@@ -36,6 +35,7 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
 struct Contestant {
   Model* model;
   DecodeOptions options;
+  DecodeContext context;
   DecodeTiming timing;
 };
 
@@ -44,7 +44,7 @@ struct Contestant {
 std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                         const std::vector<RecordedAnswer>& answers) {
   ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // the prompt has no pictures
+  config.vision.depth = 1;  // the prompt has no images
   config.vision.full_attention_blocks = {0};
   const int largest = *std::max_element(options.blocks.begin(), options.blocks.end());
   std::vector<std::unique_ptr<Model>> models;
@@ -62,11 +62,10 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                      .block_size = block,
                                      .branches = options.branches,
                                      .draft_p_min = options.draft_p_min,
-                                     .sampling = {.temperature = temperature, .top_p = options.top_p},
-                                     .mask_token = kReplayMask,
-                                     .chooser = chooser};
+                                     .sampling = {.temperature = temperature, .top_p = options.top_p}};
           contestants.push_back({models.back().get(),
                                  decode,
+                                 {.mask_token = kReplayMask, .chooser = chooser},
                                  {.precision = precision,
                                   .decoder = decoder,
                                   .block_size = kind == DecoderKind::autoregressive ? 1 : block,
@@ -83,7 +82,8 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
     for (Contestant& contestant : contestants) {
       if (interrupted()) break;
       contestant.options.max_tokens = std::min(options.max_tokens, answers[i].tokens);
-      decode_answer(*contestant.model, answers[i], contestant.options, options.prompt, contestant.timing);
+      decode_answer(*contestant.model, answers[i], contestant.options, contestant.context, options.prompt,
+                    contestant.timing);
       progress.update(++done);
     }
   }

@@ -11,6 +11,7 @@
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/preprocessing.h"
+#include "model/prompt.h"
 
 namespace dvlm {
 
@@ -39,45 +40,38 @@ double vision_flops(const VisionConfig& v, const Grid& grid) {
   return 2 * (patches * v.patch_elements() * hidden + v.depth * layer + 2 * pairs * hidden + merger);
 }
 
-// Picture, then text.
-struct ImagePrompt {
-  std::vector<TokenId> tokens;
-  RopeIndex rope;
-
-  ImagePrompt(const ModelConfig& config, const Grid& grid, int image_tokens, int text_tokens) {
-    tokens.assign(1, config.vision_start_token);
-    tokens.insert(tokens.end(), static_cast<size_t>(image_tokens), config.image_token);
-    tokens.push_back(config.vision_end_token);
-    tokens.insert(tokens.end(), static_cast<size_t>(text_tokens), 5);
-    const double still = 0;
-    rope = rope_index(tokens, {&grid, 1}, {&still, 1}, config);
-  }
-};
+Prompt image_prompt(const ModelConfig& config, const Grid& grid, ImageFeatures features, int text_tokens) {
+  Prompt prompt{.tokens = {config.vision_start_token}, .rope = {}, .features = std::move(features.values)};
+  for (int i = 0; i < features.tokens; ++i) prompt.pads.push_back(1 + i);
+  prompt.tokens.insert(prompt.tokens.end(), prompt.pads.size(), config.image_token);
+  prompt.tokens.push_back(config.vision_end_token);
+  prompt.tokens.insert(prompt.tokens.end(), static_cast<size_t>(text_tokens), 5);
+  const double still = 0;
+  prompt.rope = rope_index(prompt.tokens, {&grid, 1}, {&still, 1}, config);
+  return prompt;
+}
 
 ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool& pool) {
   const ModelConfig& config = model.config();
-  const Image picture = noise(options.width, options.height);
+  const Image image = noise(options.width, options.height);
   const PreprocessOptions preprocessing = checkpoint_preprocessing(config);
   std::vector<double> preprocess, vision, prefill, rate;
   ImageTiming out;
   for (int i = 0; i <= options.repeats; ++i) {  // in the first round buffers grow
     rate.push_back(probes::multiply_rate(pool, 1) / 1e9);
     Patches patches;
-    preprocess.push_back(milliseconds([&] { patches = preprocess_image(picture, preprocessing); }));
+    preprocess.push_back(milliseconds([&] { patches = preprocess_image(image, preprocessing); }));
     ImageFeatures features;
     vision.push_back(milliseconds([&] { features = model.encode_image(patches); }));
-    const ImagePrompt prompt(config, patches.grid, features.tokens, options.text_tokens);
-    const auto sequence = model.new_sequence(static_cast<int>(prompt.tokens.size()));
-    const Wanted last{.row = static_cast<int>(prompt.tokens.size()) - 1};
-    const Segment segment{.sequence = sequence.get(),
-                          .tokens = prompt.tokens,
-                          .positions = prompt.rope.positions,
-                          .features = features.values,
-                          .keep = true,
-                          .wanted = {&last, 1}};
+    out.image_tokens = features.tokens;
+    const Prompt prompt = image_prompt(config, patches.grid, std::move(features), options.text_tokens);
+    out.tokens = static_cast<int>(prompt.tokens.size());
+    const auto sequence = model.new_sequence(out.tokens);
+    const Wanted last{.row = out.tokens - 1};
+    Segment segment = prompt_segment(prompt, *sequence, 0, out.tokens);
+    segment.wanted = {&last, 1};
     prefill.push_back(milliseconds([&] { model.forward({&segment, 1}); }));
     out.width = patches.resized.width, out.height = patches.resized.height;
-    out.image_tokens = features.tokens, out.tokens = static_cast<int>(prompt.tokens.size());
     out.vision_flops = vision_flops(config.vision, patches.grid);
     if (interrupted()) break;
   }

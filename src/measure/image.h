@@ -1,4 +1,4 @@
-// The time from a picture to the first token: preprocessing, vision tower, prefill.
+// The time from an image to the first token: preprocessing, vision tower, prefill.
 #pragma once
 #include <string>
 #include <vector>
@@ -10,7 +10,7 @@ namespace dvlm {
 
 struct ImageTiming {
   std::string precision;                                    // "bf16" or "fp8"
-  int width = 0, height = 0;                                // of the picture as the model sees it
+  int width = 0, height = 0;                                // of the image as the model sees it
   int image_tokens = 0, tokens = 0;                         // of the prompt
   double preprocess_ms = 0, vision_ms = 0, prefill_ms = 0;  // medians
   double vision_flops = 0, prefill_flops = 0;               // multiplications and additions
@@ -26,12 +26,12 @@ struct ImageBenchOptions {
   std::string shape = "3b";
   ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"};
-  int width = 644, height = 476;  // of the picture
+  int width = 644, height = 476;  // of the image
   int text_tokens = 32;           // of the prompt beside it
   int repeats = 3;
 };
 
-// Random weights, a picture of noise. Shows a progress bar; stops early, with what was measured, when the
+// Random weights, an image of noise. Shows a progress bar; stops early, with what was measured, when the
 // user interrupts. Throws Error for sizes that the model would refuse.
 std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPool& pool);
 

@@ -8,6 +8,7 @@
 #include "measure/clock.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
+#include "model/prompt.h"
 
 namespace dvlm {
 
@@ -54,8 +55,7 @@ class Passes {
   void pass(int rows, bool keep) {
     const int context = sequence_->length();
     const std::vector<TokenId> tokens(static_cast<size_t>(rows), 5);
-    std::vector<Position> positions;
-    for (int i = context; i < context + rows; ++i) positions.push_back({i, i, i});
+    const std::vector<Position> positions = text_positions(context, rows);
     std::vector<Wanted> wanted;
     for (int row = rows - (keep ? 0 : wanted_rows(rows)); row < rows; ++row) wanted.push_back({.row = row});
     const Segment segment{.sequence = sequence_.get(),
@@ -108,7 +108,7 @@ double PassTiming::roofline_ms() const {
 
 std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool) {
   ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // no pass here looks at pictures
+  config.vision.depth = 1;  // no pass here looks at images
   config.vision.full_attention_blocks = {0};
   const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
   const int widest = *std::max_element(options.rows.begin(), options.rows.end());

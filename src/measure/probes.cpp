@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/stopwatch.h"
 #include "kernels/pages.h"
 #include "kernels/targets.h"
 #include "kernels/tile_unit.h"
@@ -18,10 +19,6 @@
 namespace dvlm::probes {
 
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 #if defined(__x86_64__)
 __attribute__((target("avx512f"))) float fused_multiply_adds(int64_t rounds) {

@@ -8,7 +8,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
-#include "engine/prompt.h"
+#include "engine/prompt_reader.h"
 #include "model/choose.h"
 
 namespace dvlm {
@@ -27,7 +27,7 @@ int8_t odds_of(float probability) {
 // One example's prompt and answer in a sequence that grows token by token.
 class Recorder {
  public:
-  Recorder(Engine& engine, const Example& example, int max_tokens) : engine_(engine), model_(engine.model()) {
+  Recorder(Engine& engine, const Example& example, int max_tokens) : model_(engine.model()) {
     Request request;
     request.conversation = example.conversation;
     request.decode.kind = DecoderKind::autoregressive;
@@ -37,7 +37,11 @@ class Recorder {
     if (!mask) fail("the model has no mask token: it was not converted to block diffusion");
     mask_ = *mask;
     valid_ = std::min(engine.tokenizer().size(), engine.config().text.vocab_size);
-    read_prompt(request);
+    prompt_ = engine.reader().read(request);
+    const int size = static_cast<int>(prompt_.tokens.size());
+    sequence_ = model_.new_sequence(size + static_cast<int>(answer_.size()));
+    const Segment segment = prompt_segment(prompt_, *sequence_, 0, size);
+    model_.forward({&segment, 1});
   }
 
   RecordedAnswer record(const std::vector<int>& blocks) {
@@ -55,38 +59,10 @@ class Recorder {
   }
 
  private:
-  void read_prompt(const Request& request) {
-    LoadedPrompt prompt = load_prompt(engine_.config(), engine_.tokenizer(), request, nullptr,
-                                      engine_.config().text.max_positions);
-    std::vector<float> features;
-    std::vector<Grid> grids;
-    std::vector<double> seconds;
-    for (Visual& picture : prompt.pictures) {
-      const ImageFeatures encoded = model_.encode_image(patches_of(picture, engine_.config()));
-      features.insert(features.end(), encoded.values.begin(), encoded.values.end());
-      grids.push_back(picture.grid);
-      seconds.push_back(picture.second_per_grid);
-    }
-    const RopeIndex rope = rope_index(prompt.tokens, grids, seconds, engine_.config());
-    delta_ = rope.delta;
-    sequence_ = model_.new_sequence(static_cast<int>(prompt.tokens.size() + answer_.size()));
-    const Segment segment{.sequence = sequence_.get(),
-                          .tokens = prompt.tokens,
-                          .positions = rope.positions,
-                          .features = features,
-                          .keep = true,
-                          .wanted = {}};
-    model_.forward({&segment, 1});
-  }
-
   // A pass behind what is committed, which a causal one joins.
   std::span<const Chosen> run(std::span<const TokenId> tokens, Visibility visibility, bool approximate,
                               std::span<const Wanted> rows) {
-    positions_.clear();
-    for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
-      const int at = sequence_->length() + i + delta_;
-      positions_.push_back({at, at, at});
-    }
+    positions_ = text_positions(sequence_->length(), static_cast<int>(tokens.size()), prompt_.rope.delta);
     const Segment segment{.sequence = sequence_.get(),
                           .tokens = tokens,
                           .positions = positions_,
@@ -115,11 +91,11 @@ class Recorder {
     return static_cast<int>(right);
   }
 
-  Engine& engine_;
   Model& model_;
   std::vector<TokenId> answer_;
   TokenId mask_ = 0;
-  int valid_ = 0, delta_ = 0;
+  int valid_ = 0;
+  Prompt prompt_;
   std::unique_ptr<Sequence> sequence_;
   std::vector<Position> positions_;
 };
@@ -224,7 +200,7 @@ std::vector<RecordedAnswer> read_acceptance(const std::filesystem::path& file) {
 Prompt replay_prompt(int length) {
   Prompt prompt;
   prompt.tokens.assign(static_cast<size_t>(length), kReplayPromptToken);
-  for (int i = 0; i < length; ++i) prompt.rope.positions.push_back({i, i, i});
+  prompt.rope.positions = text_positions(0, length);
   return prompt;
 }
 

@@ -121,8 +121,7 @@ void check_valid(const Chosen& chosen) {
     case RowFault::empty:
       fail(
           "the model gives no token that may be chosen a finite chance (every logit is minus infinity): "
-          "check "
-          "the checkpoint with `dvlm inspect`");
+          "check the checkpoint with `dvlm inspect`");
   }
 }
 

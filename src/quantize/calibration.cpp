@@ -44,11 +44,7 @@ void list_pictures(const fs::path& folder, std::vector<Source>& out) {
 CalibrationSample read_sample(const Source& source) {
   CalibrationSample sample;
   if (source.line.empty()) {
-    ContentPart image, text;
-    image.type = ContentPart::Type::image;
-    image.source = source.file.string();
-    text.text = "Describe this image.";
-    sample.conversation = {{"user", {image, text}}};
+    sample.conversation = {{"user", {image_part(source.file.string()), text_part("Describe this image.")}}};
     return sample;
   }
   const std::string where = fmt::format("{}, line {}", source.file.string(), source.number);

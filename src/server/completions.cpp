@@ -16,10 +16,7 @@ constexpr int kUsualTokens = 16;  // OpenAI's default
 
 void check_neutral_fields(const JsonObject& body) {
   check_neutral(body, "suffix", "", "text cannot be inserted");
-  check_neutral(body, "frequency_penalty", 0, "leave it out or 0");
-  check_neutral(body, "presence_penalty", 0, "leave it out or 0");
-  check_neutral(body, "repetition_penalty", 1, "leave it out or 1");
-  check_neutral(body, "min_p", 0, "leave it out or 0");
+  check_neutral_sampling(body);
   check_neutral(body, "logit_bias", json::object(), "leave it out");
   check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
 }
@@ -34,7 +31,7 @@ const json& one_prompt(const JsonObject& body) {
   return prompt->front();
 }
 
-// Text names special tokens as in Hugging Face's tokenizers: whoever writes raw prompts writes the template
+// Text names special tokens as in Hugging Face's tokenizers: who writes raw prompts writes the template
 // too.
 void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
                  Request& request, std::string& echo) {
@@ -131,29 +128,9 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
                                     const ChatLimits& limits) {
   const JsonObject body(given, "the request");
   check_known(given,
-              {"prompt",
-               "model",
-               "max_tokens",
-               "temperature",
-               "top_p",
-               "top_k",
-               "seed",
-               "stop",
-               "n",
-               "best_of",
-               "logprobs",
-               "echo",
-               "stream",
-               "stream_options",
-               "suffix",
-               "user",
-               "dvlm",
-               "frequency_penalty",
-               "presence_penalty",
-               "repetition_penalty",
-               "min_p",
-               "logit_bias",
-               "response_format"},
+              "prompt model max_tokens temperature top_p top_k seed stop n best_of logprobs echo "
+              "stream stream_options suffix user dvlm frequency_penalty presence_penalty "
+              "repetition_penalty min_p logit_bias response_format",
               "");
   check_neutral_fields(body);
   ApiRequest out;

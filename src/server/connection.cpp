@@ -25,7 +25,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kGlance{200};   // how long a server that ends may go unnoticed
+constexpr milliseconds kPollInterval{200};  // how long a server that ends may go unnoticed
 constexpr milliseconds kLinger{1000};  // for a client that has its answer, or that an ending server waits for
 constexpr milliseconds kBeginning{10};
 constexpr size_t kLingerBytes = size_t{80} << 20;
@@ -151,7 +151,7 @@ bool Connection::wait(short events, Clock::time_point deadline, bool reading) co
     const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
     if (left.count() <= 0) return false;
     pollfd watched{socket_, events, 0};
-    const int ready = poll(&watched, 1, static_cast<int>(std::min(left, kGlance).count()));
+    const int ready = poll(&watched, 1, static_cast<int>(std::min(left, kPollInterval).count()));
     if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // an error shows with the next call
   }
 }

@@ -25,7 +25,7 @@ struct ConnectionLimits {
   std::chrono::milliseconds pause{30'000};    // without a byte taken or given
 };
 
-// Of all connections of a server.
+// What all connections of a server share.
 struct ConnectionTotals {
   std::atomic<size_t> open{0}, refused{0}, cut_off{0}, body_memory{0};
   std::atomic<bool> closing{false};  // slow requests are no longer waited for

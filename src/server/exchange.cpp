@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/log.h"
+#include "core/stopwatch.h"
 #include "server/errors.h"
 
 namespace dvlm {
@@ -13,8 +14,8 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPatience{200};  // between looks at whether the client is still there
-constexpr milliseconds kTurn{10};       // the same where several choices are watched in turn
+constexpr milliseconds kClientPoll{200};  // between looks at whether the client is still there
+constexpr milliseconds kTurn{10};         // the same where several choices are watched in turn
 constexpr std::chrono::seconds kLastWrite{30};
 constexpr int kClientGone = 499;  // nobody reads it; the log does
 constexpr size_t kLoggedPrompt = 4096;
@@ -28,11 +29,7 @@ bool send_event(httplib::DataSink& sink, const json& event) {
   return event.is_null() || send_event(sink, dump(event));
 }
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// The texts of a prompt, with marks where pictures are.
+// The texts of a prompt, with marks where images are.
 std::string prompt_text(const Request& request, const Tokenizer& tokenizer) {
   std::string out;
   if (!request.input_ids.empty())
@@ -67,7 +64,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
   if (count > options.scheduler.max_waiting)
     throw Refused(400, fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
                                    options.scheduler.max_waiting));
-  // Each choice holds the prompt with its pictures.
+  // Each choice holds the prompt with its images.
   if (count * connection_.body_bytes() > options.body_limit)
     throw Refused(413, fmt::format("the request is too large for {} choices: ask for fewer", count));
   format_ = std::move(format);
@@ -121,7 +118,7 @@ bool Exchange::gather() {
   }
   const bool alone = choices_.size() == 1;
   bool any = false;
-  for (Choice& choice : choices_) any |= gather(choice, alone ? kPatience : milliseconds(0));
+  for (Choice& choice : choices_) any |= gather(choice, alone ? kClientPoll : milliseconds(0));
   if (any || alone) return any;
   const auto open = std::find_if(choices_.begin(), choices_.end(), [](const Choice& c) { return !c.ended; });
   return open != choices_.end() && gather(*open, kTurn);
@@ -146,7 +143,7 @@ void Exchange::check_errors() {
       throw Refused(error_status(choice.update), error_message(choice.update));
 }
 
-void Exchange::wait_for_news() {
+void Exchange::wait_for_update() {
   do {
     if (!connection_.alive()) throw Refused(kClientGone, "the client is gone");
   } while (!gather());
@@ -154,7 +151,7 @@ void Exchange::wait_for_news() {
 }
 
 json Exchange::whole() {
-  while (!ended()) wait_for_news();
+  while (!ended()) wait_for_update();
   count_answers();
   return format_->whole(answers());
 }
@@ -177,11 +174,11 @@ void Exchange::count_answers() {
   }
 }
 
-bool Exchange::send_news(httplib::DataSink& sink) {
+bool Exchange::send_updates(httplib::DataSink& sink) {
   for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
     const Choice& choice = choices_[i];
     if (!send_event(sink, format_->piece(i, choice.update))) return false;
-    // Once: after the end a choice has nothing more to say.
+    // Only once: after the end a choice has nothing more to say.
     if (choice.update.done && choice.update.error.empty() &&
         !send_event(sink, format_->end(i, choice.handle->answer())))
       return false;
@@ -198,7 +195,7 @@ bool Exchange::stream(httplib::DataSink& sink) {
   for (int i = 0; i < static_cast<int>(choices_.size()); ++i)
     if (!send_event(sink, format_->begin(i))) return false;
   for (;;) {
-    if (!connection_.alive() || !send_news(sink)) return false;
+    if (!connection_.alive() || !send_updates(sink)) return false;
     const auto failed = std::find_if(choices_.begin(), choices_.end(),
                                      [](const Choice& choice) { return !choice.update.error.empty(); });
     if (failed != choices_.end()) {
@@ -224,7 +221,7 @@ void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
   const auto exchange = std::make_shared<Exchange>(state, connection);
   exchange->submit(std::move(asked), std::move(format));
   if (!streamed) return send_json(response, exchange->whole());
-  exchange->wait_for_news();
+  exchange->wait_for_update();
   response.set_header("Cache-Control", "no-cache");
   response.set_chunked_content_provider(
       "text/event-stream", [exchange, &connection](size_t, httplib::DataSink& sink) {

@@ -21,8 +21,8 @@ class Exchange {
   void submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format);
   // Waits for the first update: the status of a stream depends on it. Throws Refused for an error, and when
   // the client has gone.
-  void wait_for_news();
-  // Waits for the ends of all choices. Throws as wait_for_news.
+  void wait_for_update();
+  // Waits for the ends of all choices. Throws as wait_for_update.
   nlohmann::json whole();
   // Writes server-sent events to the end. False: the client is gone.
   bool stream(httplib::DataSink& sink);
@@ -43,7 +43,7 @@ class Exchange {
   std::string error_message(const RequestHandle::Update& update) const;
   std::vector<const Answer*> answers() const;
   void count_answers();
-  bool send_news(httplib::DataSink& sink);
+  bool send_updates(httplib::DataSink& sink);
   bool send_end(httplib::DataSink& sink);
 
   ServerState& state_;

@@ -13,12 +13,9 @@ using nlohmann::json;
 
 constexpr int kUsualTokens = 128;  // SGLang's default
 
-void check_neutral_sampling(const JsonObject& sampling) {
+void check_neutral_fields(const JsonObject& sampling) {
+  check_neutral_sampling(sampling);
   check_neutral(sampling, "n", 1, "one answer per request");
-  check_neutral(sampling, "min_p", 0, "leave it out or 0");
-  check_neutral(sampling, "frequency_penalty", 0, "leave it out or 0");
-  check_neutral(sampling, "presence_penalty", 0, "leave it out or 0");
-  check_neutral(sampling, "repetition_penalty", 1, "leave it out or 1");
   check_neutral(sampling, "min_new_tokens", 0, "leave it out or 0");
   check_neutral(sampling, "stop_token_ids", json::array(), "give \"stop\" strings");
   check_neutral(sampling, "ignore_eos", false, "an answer ends with its end token");
@@ -32,13 +29,12 @@ void read_sampling_params(const JsonObject& body, const ModelConfig& config, con
   static const json kNone = json::object();
   const json* given = body.find("sampling_params");
   const JsonObject sampling(given ? *given : kNone, "sampling_params");
-  check_known(
-      given ? *given : kNone,
-      {"max_new_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "min_p", "frequency_penalty",
-       "presence_penalty", "repetition_penalty", "min_new_tokens", "stop_token_ids", "ignore_eos",
-       "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim"},
-      "sampling_params: ");
-  check_neutral_sampling(sampling);
+  check_known(given ? *given : kNone,
+              "max_new_tokens temperature top_p top_k stop seed n min_p frequency_penalty "
+              "presence_penalty repetition_penalty min_new_tokens stop_token_ids ignore_eos "
+              "skip_special_tokens spaces_between_special_tokens no_stop_trim",
+              "sampling_params: ");
+  check_neutral_fields(sampling);
   request.decode.max_tokens = static_cast<int>(
       sampling.integer("max_new_tokens", 1, limits.max_tokens, std::min(kUsualTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
@@ -56,16 +52,13 @@ void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokeni
   if (request.input_ids.empty()) fail("the prompt is empty");
 }
 
-void read_pictures(const JsonObject& body, Request& request) {
+void read_images(const JsonObject& body, Request& request) {
   const json* data = body.find("image_data");
   if (!data) return;
   Message message{"user", {}};
   const auto add = [&](const json& source) {
     if (!source.is_string()) fail("\"image_data\" must be a picture or a list of pictures, each a string");
-    ContentPart part;
-    part.type = ContentPart::Type::image;
-    part.source = source.get<std::string>();
-    message.content.push_back(std::move(part));
+    message.content.push_back(image_part(source.get<std::string>()));
   };
   if (data->is_array())
     for (const json& source : *data) add(source);
@@ -140,8 +133,8 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
                                   const ChatLimits& limits) {
   const JsonObject body(given, "the request");
   check_known(given,
-              {"text", "input_ids", "image_data", "sampling_params", "return_logprob", "logprob_start_len",
-               "top_logprobs_num", "return_text_in_logprobs", "stream", "rid", "dvlm"},
+              "text input_ids image_data sampling_params return_logprob logprob_start_len "
+              "top_logprobs_num return_text_in_logprobs stream rid dvlm",
               "");
   check_neutral(body, "logprob_start_len", -1, "only answers have log probabilities");
   ApiRequest out;
@@ -151,7 +144,7 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
   const int64_t top = body.integer("top_logprobs_num", 0, kMaxLogprobs, 0);
   out.token_texts = body.boolean("return_text_in_logprobs", false);
   if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);
-  read_pictures(body, out.request);
+  read_images(body, out.request);
   read_prompt(body, config, tokenizer, out.request);
   return out;
 }
@@ -159,21 +152,21 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
 void place_images(Request& request, const ModelConfig& config, const Tokenizer& tokenizer) {
   const auto pad = [&](TokenId id) { return id == config.image_token || id == config.video_token; };
   std::vector<TokenId> given = std::exchange(request.input_ids, {});
-  std::vector<ImageInfo> pictures;
-  if (!request.conversation.empty()) pictures = prepare_prompt(config, tokenizer, request).images;
+  std::vector<ImageInfo> images;
+  if (!request.conversation.empty()) images = prepare_prompt(config, tokenizer, request).images;
   size_t runs = 0;
   for (size_t i = 0; i < given.size(); ++i) {
     if (!pad(given[i])) {
       request.input_ids.push_back(given[i]);
     } else if (i == 0 || given[i - 1] != given[i]) {
-      const auto length = runs < pictures.size() ? static_cast<size_t>(pictures[runs].tokens) : 0;
+      const auto length = runs < images.size() ? static_cast<size_t>(images[runs].tokens) : 0;
       request.input_ids.insert(request.input_ids.end(), length, given[i]);
       ++runs;
     }
   }
-  if (runs != pictures.size())
+  if (runs != images.size())
     fail("the prompt has places for {} pictures, but \"image_data\" has {}: write <|image_pad|> for each",
-         runs, pictures.size());
+         runs, images.size());
 }
 
 std::unique_ptr<AnswerFormat> generate_format(FormatOptions options) {

@@ -8,13 +8,13 @@
 
 namespace dvlm {
 
-// A request for /generate. Its text or ids become Request::input_ids, with one run of pads for each picture
+// A request for /generate. Its text or ids become Request::input_ids, with one run of pads for each image
 // of "image_data" that place_images() then stretches. Throws Error with a sentence for the client.
 ApiRequest parse_generate_request(const nlohmann::json& body, const ModelConfig& config,
                                   const Tokenizer& tokenizer, const ChatLimits& limits);
 
-// Makes each run of pads as long as its picture has tokens; decodes the pictures for that. Throws Error when
-// runs and pictures disagree.
+// Makes each run of pads as long as its image has tokens; decodes the images for that. Throws Error when
+// runs and images disagree.
 void place_images(Request& request, const ModelConfig& config, const Tokenizer& tokenizer);
 
 std::unique_ptr<AnswerFormat> generate_format(FormatOptions options);

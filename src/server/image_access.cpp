@@ -18,11 +18,11 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr size_t kTotalBytes = 4;  // times those of one picture
+constexpr size_t kTotalBytes = 4;  // times those of one image
 constexpr int kTotalTime = 3;      // times that of one address
 constexpr std::string_view kSchemeEnd = "://";
 
-// In lower case; empty for a path.
+// The scheme of a source in lower case; empty for a path.
 std::string scheme_of(const std::string& source) {
   const size_t end = source.find(kSchemeEnd);
   std::string scheme = end == std::string::npos ? "" : source.substr(0, end);
@@ -35,7 +35,7 @@ bool is_data_url(const std::string& source) {
   return source.starts_with("data:");
 }
 
-// Takes the pictures of one request, one after the other, out of one purse of bytes, pixels and time.
+// Takes the images of one request, one after the other, out of one purse of bytes, pixels and time.
 class Admission {
  public:
   Admission(Request& request, const ImagePolicy& policy, const std::function<bool()>& cancelled)
@@ -44,10 +44,10 @@ class Admission {
   }
 
   void admit(ContentPart& part) {
-    if (part.type == ContentPart::Type::image) admit_picture(part.source);
+    if (part.type == ContentPart::Type::image) admit_image(part.source);
     if (part.type != ContentPart::Type::video) return;
     if (part.frames.empty()) admit_video(part);
-    for (const std::string& frame : part.frames) admit_picture(frame);
+    for (const std::string& frame : part.frames) admit_image(frame);
   }
 
  private:
@@ -56,16 +56,16 @@ class Admission {
     if (cancelled_ && cancelled_()) fail("the request is no longer wanted");
   }
 
-  void admit_picture(const std::string& source) {
+  void admit_image(const std::string& source) {
     count_one();
     if (is_data_url(source) || request_.images_in_memory.contains(source)) return;
     const std::string scheme = scheme_of(source);
     if ((scheme == "http" || scheme == "https") && !rules_.empty())
-      keep(source, fetch_picture(source));
+      keep(source, fetch_image(source));
     else if (names_a_file(source))
-      keep(source, read_picture(source));
+      keep(source, read_local(source));
     else
-      refuse_picture(source);
+      refuse_image(source);
   }
 
   void admit_video(ContentPart& part) {
@@ -86,7 +86,7 @@ class Admission {
     return !policy_.root.empty() && (scheme.empty() || scheme == "file");
   }
 
-  [[noreturn]] void refuse_picture(const std::string& source) const {
+  [[noreturn]] void refuse_image(const std::string& source) const {
     std::string allowed;
     if (!policy_.root.empty())
       allowed += ", or a file below this server's picture folder, by its relative path";
@@ -95,7 +95,7 @@ class Admission {
     fail("{}: a picture must be a data URL (data:image/png;base64,...){}", printable(source), allowed);
   }
 
-  std::string fetch_picture(const std::string& source) {
+  std::string fetch_image(const std::string& source) {
     const WebAddress address(source);
     if (std::none_of(rules_.begin(), rules_.end(),
                      [&](const HostRule& rule) { return allows(rule, address); }))
@@ -117,7 +117,7 @@ class Admission {
     return std::move(*file);
   }
 
-  std::string read_picture(const std::string& source) const {
+  std::string read_local(const std::string& source) const {
     const size_t limit = bytes_for_one(source);
     auto bytes = open(source).read(limit);
     if (!bytes)

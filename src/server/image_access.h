@@ -1,4 +1,4 @@
-// The pictures that clients name instead of sending them: which of them the server's owner allows, and
+// The images that clients name instead of sending them: which of them the server's owner allows, and
 // getting those.
 #pragma once
 #include <filesystem>
@@ -14,8 +14,8 @@ namespace dvlm {
 struct ImagePolicy {
   std::filesystem::path root = {};  // files below it, by relative path, absolute path or file://; empty: none
   std::vector<std::string> hosts = {};  // of http(s) addresses (parse_host_rule); none: no addresses
-  size_t max_bytes = size_t{32} << 20;  // of one picture as it is encoded; of all of a request, 4 x
-  // Decoded: of all pictures of a request that are read or fetched; of one data URL, and of all four times
+  size_t max_bytes = size_t{32} << 20;  // of one image as it is encoded; of all of a request, 4 x
+  // Decoded: of all images of a request that are read or fetched; of one data URL, and of all four times
   // that.
   int64_t max_pixels = int64_t{64} << 20;
   size_t max_video_bytes = size_t{1} << 30;  // of a video file
@@ -29,8 +29,8 @@ void check_policy(const ImagePolicy& policy);
 // Whether admit_images() would have to fetch or read any.
 bool names_images(const Request& request);
 
-// Checks every picture of `request.conversation`, reads and fetches those that are allowed, and puts them
-// into `request.images_in_memory`, so that the engine opens no picture itself. Video files below the root
+// Checks every image of `request.conversation`, reads and fetches those that are allowed, and puts them
+// into `request.images_in_memory`, so that the engine opens no image itself. Video files below the root
 // stay files: their `source` becomes the canonical path. Stops when `cancelled` returns true. From any
 // thread. Throws Error with a sentence for the client, the same for files that are outside and that do not
 // exist.

@@ -111,17 +111,18 @@ void write_totals(PrometheusText& out, const SchedulerTotals& totals) {
   add("prompt_tokens_reused_total", "counter", "Of these, tokens whose keys and values were held",
       totals.reused_tokens);
   add("tokens_total", "counter", "Tokens written", totals.tokens);
-  const CoreTotals& core = totals.core;
-  add("passes_total", "counter", "Passes over the model, each for all requests under way", core.passes);
-  add("pass_rows_total", "counter", "Rows of these passes: by passes, how many a pass carries", core.rows);
-  add("pass_seconds_total", "counter", "Time spent in passes", core.pass_seconds);
-  add("key_bytes", "gauge", "Memory of keys and values, room that requests have claimed included",
-      core.keys.used);
-  add("key_bytes_limit", "gauge", "Its limit; 0: what the machine has", core.keys.limit);
-  add("prefixes_kept", "gauge", "Earlier answers whose keys and values are kept", core.prefixes);
-  add("pictures_encoded_total", "counter", "Pictures and videos encoded", core.pictures.encoded);
-  add("pictures_found_total", "counter", "Those whose features were kept", core.pictures.found);
-  add("picture_bytes", "gauge", "Memory of kept features", core.pictures.bytes);
+  const GeneratorTotals& model = totals.generator;
+  add("passes_total", "counter", "Passes over the model, each for all requests under way", model.passes);
+  add("pass_rows_total", "counter", "Rows of these passes: by passes, how many a pass carries", model.rows);
+  add("pass_seconds_total", "counter", "Time spent in passes", model.pass_seconds);
+  for (const char* name : {"kv_bytes", "key_bytes"})  // the second is the name of version 0.1
+    add(name, "gauge", "Memory of keys and values, room that requests have claimed included", model.kv.used);
+  for (const char* name : {"kv_bytes_limit", "key_bytes_limit"})
+    add(name, "gauge", "Its limit; 0: what the machine has", model.kv.limit);
+  add("prefixes_kept", "gauge", "Earlier answers whose keys and values are kept", model.prefixes);
+  add("pictures_encoded_total", "counter", "Pictures and videos encoded", model.visuals.encoded);
+  add("pictures_found_total", "counter", "Those whose features were kept", model.visuals.found);
+  add("picture_bytes", "gauge", "Memory of kept features", model.visuals.bytes);
 }
 
 }  // namespace dvlm

@@ -11,10 +11,7 @@ namespace {
 using nlohmann::json;
 
 void check_neutral_fields(const JsonObject& body) {
-  check_neutral(body, "frequency_penalty", 0, "leave it out or 0");
-  check_neutral(body, "presence_penalty", 0, "leave it out or 0");
-  check_neutral(body, "repetition_penalty", 1, "leave it out or 1");
-  check_neutral(body, "min_p", 0, "leave it out or 0");
+  check_neutral_sampling(body);
   check_neutral(body, "logit_bias", json::object(), "leave it out");
   check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
   check_neutral(body, "tools", json::array(), "there are no tools");
@@ -103,33 +100,10 @@ class ChatFormat : public AnswerFormat {
 ApiRequest parse_chat_request(const json& given, const ModelConfig& config, const ChatLimits& limits) {
   const JsonObject body(given, "the request");
   check_known(given,
-              {"messages",
-               "model",
-               "max_tokens",
-               "max_completion_tokens",
-               "temperature",
-               "top_p",
-               "top_k",
-               "seed",
-               "stop",
-               "stream",
-               "stream_options",
-               "user",
-               "metadata",
-               "dvlm",
-               "n",
-               "frequency_penalty",
-               "presence_penalty",
-               "repetition_penalty",
-               "min_p",
-               "logit_bias",
-               "logprobs",
-               "top_logprobs",
-               "response_format",
-               "tools",
-               "tool_choice",
-               "service_tier",
-               "store"},
+              "messages model max_tokens max_completion_tokens temperature top_p top_k seed stop "
+              "stream stream_options user metadata dvlm n frequency_penalty presence_penalty "
+              "repetition_penalty min_p logit_bias logprobs top_logprobs response_format tools "
+              "tool_choice service_tier store",
               "");
   check_neutral_fields(body);
   ApiRequest out;

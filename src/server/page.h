@@ -19,7 +19,7 @@ struct PageFile {
 std::span<const PageFile> page_files();
 
 // Answers GET / with index.html and GET /page/NAME with the file of that name, with a Content-Security-Policy
-// that allows this server's own scripts, styles, pictures and API, and nothing else.
+// that allows this server's own scripts, styles, images and API, and nothing else.
 void add_page(httplib::Server& server);
 
 // Whether `path` is of the page. It holds no secrets: it must be there before somebody can give a key.

@@ -10,15 +10,25 @@ namespace dvlm {
 
 using nlohmann::json;
 
-void check_known(const json& body, std::initializer_list<std::string_view> known, const char* where) {
+void check_known(const json& body, const std::string& known, const char* where) {
+  const auto is_known = [&](const std::string& key) {
+    return key.find(' ') == std::string::npos &&
+           (" " + known + " ").find(" " + key + " ") != std::string::npos;
+  };
   for (const auto& [key, value] : body.items())
-    if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end())
-      fail("{}the field \"{}\" is not known", where, printable(key));
+    if (!value.is_null() && !is_known(key)) fail("{}the field \"{}\" is not known", where, printable(key));
 }
 
 void check_neutral(const JsonObject& body, const char* key, const json& value, const char* why) {
   if (const json* found = body.find(key); found && *found != value)
     fail("\"{}\" is not supported: {}", key, why);
+}
+
+void check_neutral_sampling(const JsonObject& fields) {
+  check_neutral(fields, "frequency_penalty", 0, "leave it out or 0");
+  check_neutral(fields, "presence_penalty", 0, "leave it out or 0");
+  check_neutral(fields, "repetition_penalty", 1, "leave it out or 1");
+  check_neutral(fields, "min_p", 0, "leave it out or 0");
 }
 
 Conversation read_conversation(const JsonObject& body, const ChatLimits& limits) {
@@ -63,7 +73,7 @@ void read_streaming(const JsonObject& body, ApiRequest& out) {
   if (!given) return;
   if (!out.stream) fail("\"stream_options\" needs \"stream\": true");
   const JsonObject options(*given, "stream_options");
-  check_known(*given, {"include_usage"}, "stream_options: ");
+  check_known(*given, "include_usage", "stream_options: ");
   out.include_usage = options.boolean("include_usage", false);
 }
 
@@ -72,29 +82,23 @@ void read_extensions(const JsonObject& body, ApiRequest& out) {
   if (!given) return;
   const JsonObject fields(*given, "dvlm");
   check_known(*given,
-              {"decoder", "block_size", "branches", "draft_p_min", "threshold", "sub_block", "top_k",
-               "min_pixels", "max_pixels", "passes"},
+              "decoder block_size branches draft_p_min threshold sub_block top_k min_pixels max_pixels "
+              "passes",
               "dvlm: ");
   DecodeOptions& decode = out.request.decode;
-  decode.kind = decoder_kind(fields.string("decoder", "spec"));
-  decode.block_size = static_cast<int>(fields.integer("block_size", 2, 256, decode.block_size));
-  decode.branches = static_cast<int>(fields.integer("branches", 1, 256, decode.branches));
-  decode.draft_p_min = fields.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
-  decode.threshold = fields.number("threshold", 0, 1, decode.threshold);
-  decode.sub_block = static_cast<int>(fields.integer("sub_block", 1, 256, decode.sub_block));
+  read_decoding(fields, out.request);
   if (fields.has("top_k") && body.has("top_k")) fail("\"top_k\" stands both under \"dvlm\" and beside it");
   decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, decode.sampling.top_k));
-  out.request.min_pixels = fields.integer("min_pixels", 0, int64_t{1} << 40, 0);
-  out.request.max_pixels = fields.integer("max_pixels", 0, int64_t{1} << 40, 0);
   decode.record = fields.boolean("passes", false);
   if (decode.record && !out.stream) fail("dvlm: \"passes\" needs \"stream\": true");
 }
 
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives) {
-  if (decode.kind == DecoderKind::masked_diffusion)
+  if (const DecoderInfo& info = info_of(decode.kind); !info.lossless)
     fail(
-        "log probabilities are not supported with the decoder \"mdm\": its text does not come from one "
-        "causal distribution; choose ar, spec, fused or auto");
+        "log probabilities are not supported with the decoder \"{}\": its text does not come from one causal "
+        "distribution; choose {}",
+        info.name, decoder_choice(true));
   decode.logprobs = static_cast<int>(alternatives);
 }
 

@@ -1,9 +1,7 @@
 // What the fields of all APIs have in common: read strictly, with a sentence for whatever would be ignored.
 #pragma once
-#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "checkpoint/json.h"
@@ -28,15 +26,18 @@ struct ApiRequest {
 
 inline constexpr int kMaxChoices = 16, kMaxLogprobs = 20;
 
-// Fails for a key that is not `known`, unless it is null. `where` begins the sentence ("dvlm: ").
-void check_known(const nlohmann::json& body, std::initializer_list<std::string_view> known,
-                 const char* where);
+// Fails for a key that is not among the `known`, which spaces separate, unless it is null. `where` begins the
+// sentence ("dvlm: ").
+void check_known(const nlohmann::json& body, const std::string& known, const char* where);
 
 // Fails for a field that is there with a value other than the one that changes nothing: clients send those
 // unasked.
 void check_neutral(const JsonObject& body, const char* key, const nlohmann::json& value, const char* why);
 
-// "messages". Nobody has looked at its pictures yet: admit_images() must.
+// Fails for penalties and min_p that would change something.
+void check_neutral_sampling(const JsonObject& fields);
+
+// "messages". Nobody has looked at its images yet: admit_images() must.
 Conversation read_conversation(const JsonObject& body, const ChatLimits& limits);
 
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".

@@ -1,4 +1,5 @@
 // The addresses that write text or count tokens.
+#include "core/finally.h"
 #include "server/completions.h"
 #include "server/errors.h"
 #include "server/exchange.h"
@@ -21,7 +22,7 @@ FormatOptions options_for(const ServerState& state, const ApiRequest& asked, con
       state.tokens);
 }
 
-// A few at a time fetch or read pictures, which then stay decoded until the request is answered.
+// A few at a time fetch or read images, which then stay decoded until the request is answered.
 void admit(ServerState& state, Request& request) {
   request.max_source_pixels = state.options.images.max_pixels;
   const Connection& connection = Connection::current();
@@ -30,10 +31,7 @@ void admit(ServerState& state, Request& request) {
   const int timeout = 3 * state.options.images.timeout;
   if (!state.fetching.try_acquire_for(std::chrono::seconds(timeout)))
     throw Refused(503, "other requests are fetching pictures: try again");
-  const struct Release {
-    std::counting_semaphore<>& slots;
-    ~Release() { slots.release(); }
-  } release{state.fetching};
+  const Finally release([&] { state.fetching.release(); });
   admit_images(request, state.options.images, gone);
 }
 
@@ -60,15 +58,15 @@ void add_others(Routes& routes, ServerState& state) {
     ApiRequest asked = parse_generate_request(body, state.config, tokenizer, state.options.chat);
     admit(state, asked.request);
     {
-      const std::lock_guard lock(state.pictures);
+      const std::lock_guard lock(state.images);
       place_images(asked.request, state.config, tokenizer);
     }
     auto format = generate_format(options_for(state, asked, Connection::current().record.id));
     answer(state, response, std::move(asked), std::move(format));
   });
   routes.post("/tokenize", [&state](const json& body, httplib::Response& response) {
-    const ImageAccess pictures{[&state](Request& request) { admit(state, request); }, state.pictures};
-    send_json(response, tokenize(body, state.config, state.tokens, state.options.chat, pictures));
+    const ImageAccess images{[&state](Request& request) { admit(state, request); }, state.images};
+    send_json(response, tokenize(body, state.config, state.tokens, state.options.chat, images));
   });
   routes.post("/detokenize", [&state](const json& body, httplib::Response& response) {
     send_json(response, detokenize(body, state.config, state.tokens));

@@ -16,7 +16,7 @@ namespace {
 
 using HandlerResponse = httplib::Server::HandlerResponse;
 
-// In a time that depends on the lengths alone.
+// Compares in a time that depends on the lengths alone, so that nobody can guess a key piece by piece.
 bool same_secret(const std::string& a, const std::string& b) {
   if (a.size() != b.size()) return false;
   unsigned difference = 0;
@@ -108,7 +108,7 @@ struct Server::Impl {
     return known;
   }
 
-  // Just before an answer is written, whoever made it.
+  // The library calls this just before it writes an answer, also one that it made itself.
   static void complete(httplib::Response& response) {
     RequestRecord& record = Connection::current().record;
     if (record.id.empty()) record.id = request_id("");
@@ -153,7 +153,7 @@ void Server::stop() {
   Impl& self = *impl_;
   self.state.stopping = true;
   self.http.stop_reading();
-  // Once it stops, the library writes no further pieces of an answer.
+  // A library that has stopped writes no further pieces of an answer.
   while (self.state.exchanges > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   self.http.stop();
 }

@@ -20,7 +20,7 @@ struct ServerState {
         started(std::chrono::duration_cast<std::chrono::seconds>(
                     std::chrono::system_clock::now().time_since_epoch())
                     .count()),
-        scheduler(engine, given.scheduler) {
+        scheduler(engine.generator(), given.scheduler) {
     check_policy(given.images);
   }
 
@@ -30,8 +30,8 @@ struct ServerState {
   const int64_t started;  // seconds since 1970
   std::atomic<bool> stopping{false};
   std::atomic<int> exchanges{0};          // requests for text that are not answered to the end
-  std::counting_semaphore<> fetching{4};  // requests that fetch or read pictures at once
-  std::mutex pictures;  // outside the engine the pictures of one request at a time are decoded
+  std::counting_semaphore<> fetching{4};  // requests that fetch or read images at once
+  std::mutex images;  // outside the engine the images of one request at a time are decoded
   Metrics metrics;
   Scheduler scheduler;
 };

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kFolder = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-// Not to wait for a pipe or a terminal that has taken the file's place.
+// O_NONBLOCK: opening must not wait for a pipe or a terminal that has taken the file's place.
 constexpr int kFile = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
 
 // `relative` goes down from `top`, both canonical. Follows no symbolic link: one that appears after the paths

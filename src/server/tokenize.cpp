@@ -11,15 +11,15 @@ namespace {
 using nlohmann::json;
 
 std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
-                               const ChatLimits& limits, const ImageAccess& pictures) {
+                               const ChatLimits& limits, const ImageAccess& images) {
   const json* prompt = body.find("prompt");
   if ((prompt != nullptr) == body.has("messages")) fail("give either \"prompt\" or \"messages\"");
   if (!prompt) {
     Request request;
     request.conversation = read_conversation(body, limits);
     request.chat_template.add_generation_prompt = body.boolean("add_generation_prompt", true);
-    pictures.admit(request);
-    const std::lock_guard lock(pictures.decoding);
+    images.admit(request);
+    const std::lock_guard lock(images.decoding);
     return prepare_prompt(config, tokenizer, request).tokens;
   }
   if (!prompt->is_string()) fail("\"prompt\" must be a string");
@@ -30,15 +30,12 @@ std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config
 }  // namespace
 
 json tokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens,
-              const ChatLimits& limits, const ImageAccess& pictures) {
+              const ChatLimits& limits, const ImageAccess& images) {
   const JsonObject body(given, "the request");
-  check_known(
-      given,
-      {"model", "prompt", "messages", "add_special_tokens", "add_generation_prompt", "return_token_strs"},
-      "");
+  check_known(given, "model prompt messages add_special_tokens add_generation_prompt return_token_strs", "");
   static_cast<void>(body.boolean("add_special_tokens", true));  // these tokenizers have none to add
   const bool texts = body.boolean("return_token_strs", false);
-  const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits, pictures);
+  const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits, images);
   json out = {{"count", ids.size()},
               {"max_model_len", config.text.max_positions},
               {"tokens", ids},
@@ -52,7 +49,7 @@ json tokenize(const json& given, const ModelConfig& config, const TokenWriter& t
 
 json detokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens) {
   const JsonObject body(given, "the request");
-  check_known(given, {"model", "tokens"}, "");
+  check_known(given, "model tokens", "");
   const json* list = body.find("tokens");
   if (!list) fail("the field \"tokens\" is missing");
   return {{"prompt", tokens.tokenizer().decode(read_token_ids(*list, "tokens", config), false)}};

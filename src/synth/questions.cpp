@@ -329,8 +329,7 @@ QuestionType type_from_name(std::string_view name) {
     if (kTypeNames[i] == name) return static_cast<QuestionType>(i);
   fail(
       "unknown question type '{}'; the types are what, where, colour, count, relation, exists, read, box, "
-      "boxes, "
-      "describe, plan, grid",
+      "boxes, describe, plan, grid",
       printable(name, 40));
 }
 

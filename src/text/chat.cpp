@@ -157,6 +157,26 @@ void check_pads(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, con
 
 }  // namespace
 
+ContentPart text_part(std::string text) {
+  ContentPart part;
+  part.text = std::move(text);
+  return part;
+}
+
+ContentPart image_part(std::string source) {
+  ContentPart part;
+  part.type = ContentPart::Type::image;
+  part.source = std::move(source);
+  return part;
+}
+
+ContentPart video_part(std::string source, std::vector<std::string> frames) {
+  ContentPart part = image_part(std::move(source));
+  part.type = ContentPart::Type::video;
+  part.frames = std::move(frames);
+  return part;
+}
+
 std::string render_chat(const Conversation& conversation, const TemplateOptions& options) {
   TextSink sink;
   render(conversation, options, sink);

@@ -21,6 +21,9 @@ struct ContentPart {
   double fps = 0;
   int nframes = 0;
 };
+ContentPart text_part(std::string text);
+ContentPart image_part(std::string source);
+ContentPart video_part(std::string source, std::vector<std::string> frames = {});  // a file, or frames
 
 struct Message {
   std::string role;  // "system", "user", "assistant"

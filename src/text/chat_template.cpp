@@ -29,8 +29,7 @@ void check_text(const fs::path& path, std::string_view text) {
   if (!is_known_template(fingerprint))
     fail(
         "{} holds a chat template other than Qwen2.5-VL's (fingerprint {:016x}), which would be rendered "
-        "wrongly; "
-        "use the chat_template.jinja of the vision-language model",
+        "wrongly; use the chat_template.jinja of the vision-language model",
         path.string(), fingerprint);
 }
 

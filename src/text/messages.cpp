@@ -78,8 +78,7 @@ void read_overrides(const Fields& fields, ContentPart& part) {
 ContentPart read_image(const Fields& fields) {
   fields.check_known(
       {"type", "image", "image_url", "min_pixels", "max_pixels", "resized_height", "resized_width"});
-  ContentPart part;
-  part.type = ContentPart::Type::image;
+  ContentPart part = image_part("");
   const json* url = fields.find("image_url");
   if (fields.find("image") && url) fields.refuse("has both \"image\" and \"image_url\"; give one");
   if (url && url->is_object()) {
@@ -99,8 +98,7 @@ ContentPart read_image(const Fields& fields) {
 ContentPart read_video(const Fields& fields) {
   fields.check_known(
       {"type", "video", "min_pixels", "max_pixels", "resized_height", "resized_width", "fps", "nframes"});
-  ContentPart part;
-  part.type = ContentPart::Type::video;
+  ContentPart part = video_part("");
   const json* video = fields.find("video");
   if (video && video->is_array()) {
     for (const json& frame : *video) {
@@ -128,9 +126,7 @@ ContentPart read_part(const json& value, const std::string& where) {
   if (type != "text" && !(type.empty() && fields.find("text")))
     fields.refuse("has the type \"{}\"; expected text, image, image_url or video", printable(type));
   fields.check_known({"type", "text"});
-  ContentPart part;
-  part.text = fields.text("text");
-  return part;
+  return text_part(fields.text("text"));
 }
 
 Message read_message(const json& value, const std::string& where) {
@@ -142,9 +138,7 @@ Message read_message(const json& value, const std::string& where) {
     fields.refuse("has the role \"{}\"; expected system, user or assistant", printable(message.role));
   const json* content = fields.find("content");
   if (content && content->is_string()) {
-    ContentPart part;
-    part.text = content->get<std::string>();
-    message.content.push_back(std::move(part));
+    message.content.push_back(text_part(content->get<std::string>()));
   } else if (content && content->is_array()) {
     for (size_t i = 0; i < content->size(); ++i)
       message.content.push_back(read_part((*content)[i], fmt::format("{}, content item {},", where, i + 1)));

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <fstream>
 
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
 #include "torch/allocator.h"
@@ -28,10 +30,6 @@ namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 bool has_weights(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
@@ -305,28 +303,17 @@ TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after) {
   return Run(config, resume).train(stop_after);
 }
 
-int train_command(int argc, const char* const* argv) {
-  std::string config_path, output;
-  std::vector<std::string> overrides;
-  bool resume = false;
-  for (int i = 0; i < argc; ++i) {
-    const std::string_view option = argv[i];
-    const auto value = [&]() -> std::string {
-      if (i + 1 >= argc) fail("{} needs a value", option);
-      return argv[++i];
-    };
-    if (option == "--config")
-      config_path = value();
-    else if (option == "--set")
-      overrides.push_back(value());
-    else if (option == "--output")
-      output = value();
-    else if (option == "--resume")
-      resume = true;
-    else
-      fail("dvlm train knows no option {}", printable(option));
-  }
+int train_command(std::string_view request) {
+  const nlohmann::json json = parse_json(request, "dvlm train");
+  const JsonObject object(json, "dvlm train");
+  for (const auto& [key, value] : json.items())
+    if (key != "config" && key != "set" && key != "output" && key != "resume")
+      fail("dvlm train knows no option {}", printable(key));
+  const std::string config_path = object.string("config", ""), output = object.string("output", "");
   if (config_path.empty()) fail("dvlm train needs --config FILE; examples/tiny/ar.json is one to start from");
+  std::vector<std::string> overrides;
+  if (const nlohmann::json* set = object.find("set")) overrides = set->get<std::vector<std::string>>();
+  const bool resume = object.boolean("resume", false);
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "train/config.h"
 
@@ -18,8 +19,9 @@ struct TrainResult {
 // checkpoint, when interrupted() or after `stop_after` more steps (0 = no such limit). Throws Error.
 TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after = 0);
 
-// The body of `dvlm train`: --config FILE [--set KEY=VALUE]... [--resume] [--output FOLDER]. Returns the exit
-// status: 130 when Ctrl-C stopped the run, so that a script does not go on with half a model. Throws Error.
-int train_command(int argc, const char* const* argv);
+// The body of `dvlm train`; `request` is {"config": FILE, "set": ["KEY=VALUE", ...], "output": FOLDER,
+// "resume": BOOLEAN} in JSON, of which only config is needed. Returns the exit status: 130 when Ctrl-C
+// stopped the run, so that a script does not go on with half a model. Throws Error.
+int train_command(std::string_view request);
 
 }  // namespace dvlm

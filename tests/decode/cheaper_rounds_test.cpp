@@ -82,14 +82,16 @@ TEST(Automatic, LeavesOutDoubtfulDraftsWhereRowsAreDear) {
   options.kind = DecoderKind::automatic;
   options.record = true;
   const CostCurve rows{{{1, 10}, {8, 17}}}, drafts{{{1, 1}}}, flat{{{1, 10}}};
-  options.chooser = std::make_shared<BlockChooser>(PassCosts{rows, drafts}, 8);
-  const Decoded dear = decode(model, make_prompt({7}), options);
+  const DecodeContext dear_rows{.mask_token = kMask,
+                                .chooser = std::make_shared<BlockChooser>(PassCosts{rows, drafts}, 8)};
+  const Decoded dear = decode(model, make_prompt({7}), options, dear_rows);
   EXPECT_EQ(dear.tokens, count_to(200));
   for (const int verified : verified_rows(dear)) EXPECT_LE(verified, 4);
   EXPECT_NEAR(dear.stats.verified_per_round(), 4, 0.3);
   EXPECT_NEAR(dear.stats.accepted_per_round(), 4, 0.3);
-  options.chooser = std::make_shared<BlockChooser>(PassCosts{flat, drafts}, 8);
-  const Decoded cheap = decode(model, make_prompt({7}), options);
+  const DecodeContext cheap_rows{.mask_token = kMask,
+                                 .chooser = std::make_shared<BlockChooser>(PassCosts{flat, drafts}, 8)};
+  const Decoded cheap = decode(model, make_prompt({7}), options, cheap_rows);
   EXPECT_EQ(cheap.tokens, count_to(200));
   const std::vector<int> all = verified_rows(cheap);
   EXPECT_EQ(std::count(all.begin(), all.end(), 8), std::ssize(all) - 2) << "all but the last two blocks";
@@ -102,8 +104,9 @@ TEST(Automatic, LearnsFromTheFirstDraftThatItLeftOut) {
   options.kind = DecoderKind::automatic;
   options.record = true;
   const CostCurve rows{{{1, 10}, {8, 17}}}, drafts{{{1, 1}}};
-  options.chooser = std::make_shared<BlockChooser>(PassCosts{rows, drafts}, 8);
-  const Decoded result = decode(model, make_prompt({7}), options);
+  const DecodeContext context{.mask_token = kMask,
+                              .chooser = std::make_shared<BlockChooser>(PassCosts{rows, drafts}, 8)};
+  const Decoded result = decode(model, make_prompt({7}), options, context);
   EXPECT_EQ(result.tokens, count_to(300));
   const std::vector<int> all = verified_rows(result);
   EXPECT_LT(all.front(), 8);

@@ -15,6 +15,9 @@
 
 namespace dvlm {
 
+constexpr int kVocab = 40;
+constexpr TokenId kMask = 39, kEos = 38;
+
 // Checks the discipline of segments (docs/reference.md, Passes and the KV cache) on every pass.
 class FakeModel : public Model {
  public:
@@ -184,8 +187,9 @@ struct Decoded {
   int committed = 0;
 };
 
-inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& options, Sequence& sequence) {
-  const auto decoder = make_decoder(prompt, sequence, options);
+inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& options,
+                      const DecodeContext& context, Sequence& sequence) {
+  const auto decoder = make_decoder(prompt, sequence, options, context);
   Decoded result;
   while (decoder->finished() == FinishReason::none) {
     const auto emitted = decoder->take(model.forward(decoder->next()));
@@ -200,10 +204,11 @@ inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& o
   return result;
 }
 
-inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& options) {
+inline Decoded decode(Model& model, const Prompt& prompt, const DecodeOptions& options,
+                      const DecodeContext& context = {.mask_token = kMask}) {
   const auto sequence =
       model.new_sequence(static_cast<int>(prompt.tokens.size()) + options.max_tokens + options.block_size);
-  return decode(model, prompt, options, *sequence);
+  return decode(model, prompt, options, context, *sequence);
 }
 
 }  // namespace dvlm

@@ -84,22 +84,21 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
     const DraftPrecision draft = seed / 2 % 2 ? DraftPrecision::int8 : DraftPrecision::int4;
     const auto pair = load_native(checkpoint, {.precision = GetParam(), .threads = 2, .draft = draft});
     const Prompt prompt = prompt_of(seed, *single);
+    const DecodeContext context{.mask_token = config.text.vocab_size - 1,
+                                .context_limit = config.text.max_positions};
     for (const SamplingOptions& sampling :
          {SamplingOptions{}, SamplingOptions{1.0, 0, 0.95, seed}, SamplingOptions{3.0, 8, 1.0, seed + 100}}) {
-      DecodeOptions options{.kind = DecoderKind::autoregressive,
-                            .max_tokens = kTokens,
-                            .sampling = sampling,
-                            .logprobs = 2,
-                            .mask_token = config.text.vocab_size - 1,
-                            .context_limit = config.text.max_positions};
-      const Decoded expected = decode(*single, prompt, options);
+      DecodeOptions options{
+          .kind = DecoderKind::autoregressive, .max_tokens = kTokens, .sampling = sampling, .logprobs = 2};
+      const Decoded expected = decode(*single, prompt, options, context);
       distinct += static_cast<int>(std::set<TokenId>(expected.tokens.begin(), expected.tokens.end()).size());
-      ASSERT_EQ(decode(*pair, prompt, options).tokens, expected.tokens) << "two threads, model " << seed;
+      ASSERT_EQ(decode(*pair, prompt, options, context).tokens, expected.tokens)
+          << "two threads, model " << seed;
       options.kind = DecoderKind::speculative;
       for (Model* model : {single.get(), pair.get()}) {
         for (const int block : {2, 4, 8, 16, 32, 64}) {
           options.block_size = block;
-          const Decoded got = decode(*model, prompt, options);
+          const Decoded got = decode(*model, prompt, options, context);
           ASSERT_EQ(got.tokens, expected.tokens)
               << "model " << seed << ", block " << block << ", T " << sampling.temperature;
           ASSERT_EQ(got.finish, expected.finish);
@@ -111,7 +110,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
         DecodeOptions trimmed = options;
         trimmed.block_size = 16;
         trimmed.draft_p_min = GetParam() == Precision::f32 ? 0.02 : 0.2;
-        const Decoded got = decode(*model, prompt, trimmed);
+        const Decoded got = decode(*model, prompt, trimmed, context);
         ASSERT_EQ(got.tokens, expected.tokens) << "p min, model " << seed << ", T " << sampling.temperature;
         ASSERT_EQ(got.logprobs, expected.logprobs);
         left_out += 16 * got.stats.rounds - got.stats.verified;
@@ -121,7 +120,7 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
           fused.block_size = block;
           fused.branches = 1 + static_cast<int>(seed % 5);
           fused.draft_p_min = block == 16 ? 0.05 : 0;
-          const Decoded text = decode(*model, prompt, fused);
+          const Decoded text = decode(*model, prompt, fused, context);
           ASSERT_EQ(text.tokens, expected.tokens) << "fused, model " << seed << ", block " << block;
           fused_accepted += text.stats.tokens - 1 - text.stats.rounds;
         }
@@ -130,8 +129,9 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
         automatic.kind = DecoderKind::automatic;
         for (const double slope : {0.0, 0.05, 1.0}) {
           const CostCurve curve{{{1, 1.0}, {64, 1 + 63 * slope}}};
-          automatic.chooser = std::make_shared<BlockChooser>(PassCosts{curve, curve}, automatic.block_size);
-          const Decoded text = decode(*model, prompt, automatic);
+          DecodeContext learning = context;
+          learning.chooser = std::make_shared<BlockChooser>(PassCosts{curve, curve}, automatic.block_size);
+          const Decoded text = decode(*model, prompt, automatic, learning);
           ASSERT_EQ(text.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
           int chosen = 0;
           for (const auto& [block, count] : text.stats.blocks) chosen += count, sizes.insert(block);
@@ -168,18 +168,18 @@ TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {
   std::vector<std::vector<TokenId>> expected, got(prompts.size());
   std::vector<std::unique_ptr<Sequence>> sequences;
   std::vector<std::unique_ptr<Decoder>> decoders;
+  const DecodeContext context{.mask_token = config.text.vocab_size - 1};
   constexpr DecoderKind kKinds[] = {DecoderKind::autoregressive, DecoderKind::speculative,
                                     DecoderKind::fused};
   for (size_t i = 0; i < prompts.size(); ++i) {
     DecodeOptions options{.kind = DecoderKind::autoregressive,
                           .block_size = 4 << i % 3,
                           .max_tokens = 20 + 5 * static_cast<int>(i),
-                          .sampling = {i % 2 ? 1.0 : 0.0, 0, 0.95, i},
-                          .mask_token = config.text.vocab_size - 1};
-    expected.push_back(decode(*model, prompts[i], options).tokens);
+                          .sampling = {i % 2 ? 1.0 : 0.0, 0, 0.95, i}};
+    expected.push_back(decode(*model, prompts[i], options, context).tokens);
     options.kind = kKinds[i % 3];
     sequences.push_back(model->new_sequence(200));
-    decoders.push_back(make_decoder(prompts[i], *sequences.back(), options));
+    decoders.push_back(make_decoder(prompts[i], *sequences.back(), options, context));
   }
   int shared = 0;
   for (;;) {
@@ -211,15 +211,12 @@ TEST_P(Lossless, EveryDecoderLeavesTheKvOfACausalPass) {
   const auto model = load_native(checkpoint, {.precision = GetParam(), .threads = 1});
   Prompt prompt = prompt_of(5, *model);
   prompt.stop_tokens.clear();
+  const DecodeContext context{.mask_token = config.text.vocab_size - 1};
   for (const auto kind :
        {DecoderKind::autoregressive, DecoderKind::masked_diffusion, DecoderKind::speculative}) {
-    const DecodeOptions options{.kind = kind,
-                                .block_size = 8,
-                                .threshold = 0.3,
-                                .max_tokens = 21,
-                                .mask_token = config.text.vocab_size - 1};
+    const DecodeOptions options{.kind = kind, .block_size = 8, .threshold = 0.3, .max_tokens = 21};
     const auto sequence = model->new_sequence(200);
-    const Decoded text = decode(*model, prompt, options, *sequence);
+    const Decoded text = decode(*model, prompt, options, context, *sequence);
     ASSERT_GT(sequence->length(), static_cast<int>(prompt.tokens.size()));
 
     auto next_turn = [&](Sequence& held, int length) {
@@ -230,7 +227,7 @@ TEST_P(Lossless, EveryDecoderLeavesTheKvOfACausalPass) {
         longer.rope.positions.push_back(
             {i + prompt.rope.delta, i + prompt.rope.delta, i + prompt.rope.delta});
       if (length > 0) longer.features.clear(), longer.pads.clear();  // the picture is held
-      const auto decoder = make_decoder(longer, held, options);
+      const auto decoder = make_decoder(longer, held, options, context);
       Segment segment = decoder->next()[0];
       const Wanted last{.row = segment.wanted[0].row, .choice = Choice::logits};
       segment.wanted = {&last, 1};

@@ -9,9 +9,6 @@
 namespace dvlm {
 namespace {
 
-constexpr int kVocab = 40;
-constexpr TokenId kMask = 39, kEos = 38;
-
 // Logits that give `token` the probability `p` (up to rounding), the rest being shared equally.
 FakeModel::Row confident(TokenId token, double p) {
   FakeModel::Row row(kVocab, 0.0f);
@@ -45,8 +42,7 @@ DecodeOptions diffusion(int block, int sub_block, int max_tokens, double thresho
           .block_size = block,
           .threshold = threshold,
           .sub_block = sub_block,
-          .max_tokens = max_tokens,
-          .mask_token = kMask};
+          .max_tokens = max_tokens};
 }
 
 TEST(MaskedDiffusion, UnmasksWhatIsAboveTheThresholdElseTheSurest) {

@@ -8,9 +8,6 @@
 
 namespace dvlm {
 
-constexpr int kVocab = 40;
-constexpr TokenId kMask = 39, kEos = 38;
-
 // A model that follows `script` (prompt included) and then counts 0, 1, 2...; drafts are right for the first
 // `right` drafted tokens of a block and wrong (kVocab - 3) behind them, and less sure there.
 inline FakeModel scripted(const std::vector<TokenId>& script, int right) {
@@ -48,8 +45,7 @@ inline FakeModel confident(int right, const std::vector<double>& probabilities) 
 }
 
 inline DecodeOptions speculative(int block, int max_tokens) {
-  return {
-      .kind = DecoderKind::speculative, .block_size = block, .max_tokens = max_tokens, .mask_token = kMask};
+  return {.kind = DecoderKind::speculative, .block_size = block, .max_tokens = max_tokens};
 }
 
 inline std::vector<TokenId> count_to(int n) {

@@ -92,12 +92,10 @@ TEST(Speculative, NeverDraftsTheMaskOrPaddingIds) {
         row[3] = 1, row[30] = 5, row[31] = 9, row[kMask] = 10;
         return row;
       });
-  auto options = speculative(4, 9);
-  options.mask_token = 29;
-  options.valid_tokens = 30;
   auto prompt = make_prompt({7});
   const auto sequence = model.new_sequence(30);
-  const auto decoder = make_decoder(prompt, *sequence, options);
+  const auto decoder =
+      make_decoder(prompt, *sequence, speculative(4, 9), {.mask_token = 29, .valid_tokens = 30});
   bool saw_draft = false;
   while (decoder->finished() == FinishReason::none) {
     const auto segments = decoder->next();
@@ -147,18 +145,18 @@ TEST(Speculative, EndsAtTheContextLimit) {
       auto model = scripted({7, 7, 7}, 100);
       auto options = speculative(4, 100);
       options.kind = kind;
-      options.context_limit = limit;
+      const DecodeContext context{.mask_token = kMask, .context_limit = limit};
       auto prompt = make_prompt({7, 7, 7});
       const auto sequence = model.new_sequence(limit);
-      const auto result = decode(model, prompt, options, *sequence);
+      const auto result = decode(model, prompt, options, context, *sequence);
       EXPECT_EQ(result.tokens, count_to(limit - 3));
       EXPECT_EQ(result.finish, FinishReason::length);
     }
     auto model = scripted({7, 7, 7}, 100);
     auto options = speculative(4, 100);
     options.kind = kind;
-    options.context_limit = 3;
-    EXPECT_THROW(decode(model, make_prompt({7, 7, 7}), options), Error);
+    const DecodeContext context{.mask_token = kMask, .context_limit = 3};
+    EXPECT_THROW(decode(model, make_prompt({7, 7, 7}), options, context), Error);
   }
 }
 
@@ -169,7 +167,7 @@ TEST(Decoder, PrefillsOnlyWhatTheSequenceDoesNotHold) {
   prompt.pads = {2, 4};
   const auto sequence = model.new_sequence(30);
   dynamic_cast<FakeModel::Kv&>(*sequence).tokens = {1, 36};
-  const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3));
+  const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3), {.mask_token = kMask});
   const auto segments = decoder->next();
   ASSERT_EQ(segments.size(), 1u);
   EXPECT_EQ(std::vector<TokenId>(segments[0].tokens.begin(), segments[0].tokens.end()),
@@ -189,7 +187,7 @@ TEST(Decoder, PrefillsInPieces) {
   prompt.features = {2, 2, 3, 3, 4, 4};
   prompt.pads = {1, 2, 4};
   const auto sequence = model.new_sequence(30);
-  const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3));
+  const auto decoder = make_decoder(prompt, *sequence, speculative(4, 3), {.mask_token = kMask});
   std::vector<std::vector<float>> features;
   std::vector<size_t> sizes;
   while (!decoder->prefilled()) {
@@ -207,7 +205,7 @@ TEST(Decoder, PrefillsInPieces) {
   EXPECT_EQ(decoder->stats().prefill_passes, 4);
 }
 
-TEST(Decoder, RecordsItsPassesForSpectators) {
+TEST(Decoder, RecordsItsPassesForObservers) {
   const auto next = hashed_next(kVocab, 3);
   FakeModel model(kVocab, next, hashed_draft(kVocab, next, kMask, 0.6));
   auto options = speculative(4, 12);
@@ -273,14 +271,15 @@ TEST(Speculative, TextIsAutoregressiveTextOnScriptedModels) {
     for (const double temperature : {0.0, 0.7, 1.5}) {
       DecodeOptions options = speculative(1, 50);
       options.sampling = {temperature, seed % 2 ? 12 : 0, seed % 3 ? 0.9 : 1.0, seed};
-      options.valid_tokens = kVocab - static_cast<int>(seed % 2);
+      DecodeContext context{.mask_token = kMask};
+      context.valid_tokens = kVocab - static_cast<int>(seed % 2);
       const auto run = [&](DecoderKind kind, int block) {
         FakeModel model(kVocab, next, hashed_draft(kVocab, next, kMask, accuracy));
         model.prompt_tokens = static_cast<int>(tokens.size());
         model.delta = prompt.rope.delta;
         options.kind = kind;
         options.block_size = block;
-        return decode(model, prompt, options);
+        return decode(model, prompt, options, context);
       };
       const Decoded expected = run(DecoderKind::autoregressive, 1);
       EXPECT_EQ(expected.stats.nfe, expected.stats.tokens - 1);
@@ -299,7 +298,7 @@ TEST(Speculative, TextIsAutoregressiveTextOnScriptedModels) {
         ASSERT_EQ(trimmed.finish, expected.finish);
         fewer_rows += trimmed.stats.verified < got.stats.verified;
         const CostCurve costs{{{1, 1.0}, {64, 1 + 6 * uniform(seed, 11, static_cast<uint64_t>(block))}}};
-        options.chooser = std::make_shared<BlockChooser>(PassCosts{costs, costs}, block);
+        context.chooser = std::make_shared<BlockChooser>(PassCosts{costs, costs}, block);
         const Decoded automatic = run(DecoderKind::automatic, block);
         ASSERT_EQ(automatic.tokens, expected.tokens) << "auto, seed " << seed << ", block " << block;
         ASSERT_EQ(automatic.finish, expected.finish);
@@ -339,7 +338,6 @@ TEST(Speculative, SampledDraftsFromTheSameDistributionAreAlwaysAccepted) {
 TEST(DecodeOptions, NameTheFirstProblem) {
   const auto problem = [](auto change) {
     DecodeOptions options;
-    options.mask_token = 5;
     change(options);
     return options.problem();
   };
@@ -359,14 +357,15 @@ TEST(DecodeOptions, NameTheFirstProblem) {
   names(problem([](auto& o) { o.sampling.temperature = std::nan(""); }), "temperature");
   names(problem([](auto& o) { o.sampling.top_k = -1; }), "top_k");
   names(problem([](auto& o) { o.sampling.top_p = 0; }), "top_p");
-  names(problem([](auto& o) { o.valid_tokens = -1; }), "valid_tokens");
-  names(problem([](auto& o) { o.context_limit = -1; }), "context_limit");
-  EXPECT_NE(problem([](auto& o) { o.mask_token = -1; }), "");
-  EXPECT_EQ(problem([](auto& o) {
-              o.mask_token = -1;
-              o.kind = DecoderKind::autoregressive;
-            }),
-            "");
+  const auto context_problem = [](const DecodeContext& context, DecoderKind kind = DecoderKind::speculative) {
+    return context.problem(kind);
+  };
+  EXPECT_EQ(context_problem({.mask_token = 5}), "");
+  names(context_problem({.mask_token = 5, .valid_tokens = -1}), "valid_tokens");
+  names(context_problem({.mask_token = 5, .context_limit = -1}), "context_limit");
+  EXPECT_NE(context_problem({}), "");
+  EXPECT_EQ(context_problem({}, DecoderKind::autoregressive), "");
+  EXPECT_NE(context_problem({.mask_token = 5}, DecoderKind::automatic), "") << "it needs a chooser";
 }
 
 }  // namespace

@@ -16,24 +16,11 @@ Image scene(int width, int height, uint64_t seed) {
   return image;
 }
 
-ContentPart text(const std::string& words) {
-  ContentPart part;
-  part.text = words;
-  return part;
-}
-
-ContentPart picture(const std::string& source) {
-  ContentPart part;
-  part.type = ContentPart::Type::image;
-  part.source = source;
-  return part;
-}
-
 Request question(int max_tokens = 24) {
   Request request;
   request.images_in_memory["red"] = scene(84, 112, 1);
   request.images_in_memory["blue"] = scene(84, 112, 2);
-  request.conversation = {{"user", {picture("red"), text("Where is the hammer?")}}};
+  request.conversation = {{"user", {image_part("red"), text_part("Where is the hammer?")}}};
   request.decode.kind = DecoderKind::autoregressive;
   request.min_pixels = 3136;
   request.decode.block_size = 8;
@@ -145,12 +132,12 @@ TEST_F(EngineTest, AFurtherTurnReusesThePrefixAndWritesTheSame) {
   request.decode.kind = DecoderKind::speculative;
   const Answer first = engine_.generate(request);
   EXPECT_EQ(first.reused_tokens, 0);
-  request.conversation.push_back({"assistant", {text(first.text)}});
-  request.conversation.push_back({"user", {picture("blue"), text("And here?")}});
+  request.conversation.push_back({"assistant", {text_part(first.text)}});
+  request.conversation.push_back({"user", {image_part("blue"), text_part("And here?")}});
   const Answer second = engine_.generate(request);
   EXPECT_GE(second.reused_tokens, first.prompt_tokens - 1);
-  request.conversation.push_back({"assistant", {text(second.text)}});
-  request.conversation.push_back({"user", {text("Which one is larger?")}});
+  request.conversation.push_back({"assistant", {text_part(second.text)}});
+  request.conversation.push_back({"user", {text_part("Which one is larger?")}});
   const Answer third = engine_.generate(request);
   EXPECT_GE(third.reused_tokens, second.prompt_tokens - 1);
   EXPECT_EQ(third.images.size(), 2u);
@@ -226,7 +213,7 @@ TEST_F(EngineTest, RefusesWhatItCannotAnswerAndStaysUsable) {
   std::string message = error([](Request& r) {
     std::string words;
     for (int i = 0; i < 600; ++i) words += " hammer";
-    r.conversation[0].content.push_back(text(words));
+    r.conversation[0].content.push_back(text_part(words));
   });
   EXPECT_MENTIONS(message, "512 positions");
   EXPECT_MENTIONS(message, "tokens (12 of them pictures)");
@@ -251,7 +238,7 @@ TEST_F(EngineTest, EndsWithTheContext) {
   Request request = question(100000);
   request.decode.kind = DecoderKind::speculative;
   while (engine_.prepare(request).tokens.size() < 500)
-    request.conversation[0].content.push_back(text(" hammer"));
+    request.conversation[0].content.push_back(text_part(" hammer"));
   const Answer answer = engine_.generate(request);
   EXPECT_EQ(answer.finish, FinishReason::length);
   EXPECT_EQ(answer.prompt_tokens + static_cast<int>(answer.tokens.size()), 512);

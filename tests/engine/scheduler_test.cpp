@@ -12,22 +12,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-ContentPart text(const std::string& words) {
-  ContentPart part;
-  part.text = words;
-  return part;
-}
-
-ContentPart picture(const std::string& name) {
-  ContentPart part;
-  part.type = ContentPart::Type::image;
-  part.source = name;
-  return part;
-}
-
 Request question(const std::string& words, int max_tokens = 24) {
   Request request;
-  request.conversation = {{"user", {text(words)}}};
+  request.conversation = {{"user", {text_part(words)}}};
   request.decode.kind = DecoderKind::autoregressive;
   request.decode.block_size = 8;
   request.decode.max_tokens = max_tokens;
@@ -39,7 +26,7 @@ Request picture_question(int grey, const std::string& words) {
   Image image{112, 84, std::vector<uint8_t>(112 * 84 * 3, static_cast<uint8_t>(grey))};
   for (size_t i = 0; i < image.pixels.size(); i += 7) image.pixels[i] ^= 0x55;
   request.images_in_memory["picture"] = std::move(image);
-  request.conversation[0].content.insert(request.conversation[0].content.begin(), picture("picture"));
+  request.conversation[0].content.insert(request.conversation[0].content.begin(), image_part("picture"));
   request.min_pixels = 3136;
   return request;
 }
@@ -111,7 +98,8 @@ TEST_F(Scheduled, neighbours_change_no_text) {
   const std::vector<Request> requests = mixture();
   for (const int prefill_rows : {5, 64}) {
     Engine engine(options());
-    Scheduler scheduler(engine, {.max_batch = 6, .prefill_rows = prefill_rows, .prefill_rows_alone = 19});
+    Scheduler scheduler(engine.generator(),
+                        {.max_batch = 6, .prefill_rows = prefill_rows, .prefill_rows_alone = 19});
     std::vector<std::shared_ptr<RequestHandle>> handles;
     handles.reserve(requests.size());
     for (const Request& request : requests) handles.push_back(scheduler.submit(request));
@@ -132,17 +120,17 @@ TEST_F(Scheduled, neighbours_change_no_text) {
     uint64_t passes = 0;
     for (size_t i = 0; i < requests.size(); ++i)
       passes += static_cast<uint64_t>(handles[i]->answer().stats.nfe);
-    EXPECT_LT(totals.core.passes, passes) << "passes must have been shared";
+    EXPECT_LT(totals.generator.passes, passes) << "passes must have been shared";
   }
 }
 
 TEST_F(Scheduled, a_prefix_is_computed_once) {
   Engine engine(options());
-  Scheduler scheduler(engine, {});
+  Scheduler scheduler(engine.generator(), {});
   const std::string rules(200, 'x');
   const auto asked = [&](const std::string& words) {
     Request request = question(words);
-    request.conversation.insert(request.conversation.begin(), {"system", {text(rules)}});
+    request.conversation.insert(request.conversation.begin(), {"system", {text_part(rules)}});
     return request;
   };
   // At once: the second waits for what the first computes.
@@ -156,8 +144,8 @@ TEST_F(Scheduled, a_prefix_is_computed_once) {
   // Later, and after somebody else: a further turn.
   receive(*scheduler.submit(question("Something else entirely")));
   Request further = asked("One?");
-  further.conversation.push_back({"assistant", {text(first->answer().text)}});
-  further.conversation.push_back({"user", {text("And then?")}});
+  further.conversation.push_back({"assistant", {text_part(first->answer().text)}});
+  further.conversation.push_back({"user", {text_part("And then?")}});
   const Received turn = receive(*scheduler.submit(further));
   EXPECT_GE(turn.answer.reused_tokens, first->answer().prompt_tokens - 1);
   EXPECT_EQ(turn.answer.tokens, alone(further).tokens);
@@ -167,7 +155,7 @@ TEST_F(Scheduled, a_prefix_is_computed_once) {
   EXPECT_EQ(saw_red.answer.tokens, alone(red).tokens);
   EXPECT_EQ(saw_blue.answer.tokens, alone(blue).tokens);
   receive(*scheduler.submit(red));
-  EXPECT_EQ(scheduler.totals().core.pictures.encoded, 2u);
+  EXPECT_EQ(scheduler.totals().generator.visuals.encoded, 2u);
 }
 
 TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
@@ -178,7 +166,7 @@ TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
     page = engine.model().kv_memory().used;
   }
   Engine engine(options(5 * page));
-  Scheduler scheduler(engine, {.max_batch = 8});
+  Scheduler scheduler(engine.generator(), {.max_batch = 8});
   std::vector<Request> requests;
   std::vector<std::shared_ptr<RequestHandle>> handles;
   for (int i = 0; i < 12; ++i) {
@@ -192,13 +180,13 @@ TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
   EXPECT_THAT(refused.error, testing::HasSubstr("keys and values need"));
   EXPECT_THAT(refused.error, testing::HasSubstr("max-tokens"));
   EXPECT_FALSE(refused.server_fault);
-  EXPECT_LE(scheduler.totals().core.keys.used, 5 * page);
+  EXPECT_LE(scheduler.totals().generator.kv.used, 5 * page);
   EXPECT_EQ(receive(*scheduler.submit(requests[0])).error, "");
 }
 
 TEST_F(Scheduled, cancelling_frees_at_any_point) {
   Engine engine(options(0, 0));  // keeps nothing
-  Scheduler scheduler(engine, {.max_batch = 2});
+  Scheduler scheduler(engine.generator(), {.max_batch = 2});
   bool midway = false;
   for (int tries = 0; tries < 50 && !midway; ++tries) {  // one may have been written before it is cancelled
     std::vector<std::shared_ptr<RequestHandle>> handles;
@@ -219,13 +207,13 @@ TEST_F(Scheduled, cancelling_frees_at_any_point) {
   EXPECT_EQ(receive(*scheduler.submit(question("Still there?"))).error, "");
   const SchedulerTotals totals = scheduler.totals();
   EXPECT_EQ(totals.running + totals.waiting, 0u);
-  EXPECT_EQ(totals.core.keys.used, 0u);
-  EXPECT_EQ(totals.core.prefixes, 0u);
+  EXPECT_EQ(totals.generator.kv.used, 0u);
+  EXPECT_EQ(totals.generator.prefixes, 0u);
 }
 
 TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
   Engine engine(options());
-  Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 2});
+  Scheduler scheduler(engine.generator(), {.max_batch = 1, .max_waiting = 2});
   std::vector<std::shared_ptr<RequestHandle>> handles;
   size_t refused = 0;
   for (int i = 0; i < 10; ++i) {
@@ -237,7 +225,7 @@ TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
   for (const auto& handle : handles) EXPECT_EQ(receive(*handle).error, "");
 
   Request missing = question("Where?");
-  missing.conversation[0].content.push_back(picture("/nowhere.png"));
+  missing.conversation[0].content.push_back(image_part("/nowhere.png"));
   EXPECT_THAT(receive(*scheduler.submit(missing)).error, testing::HasSubstr("/nowhere.png"));
   Request impossible = question("How sure?");
   impossible.decode.kind = DecoderKind::masked_diffusion;
@@ -249,7 +237,7 @@ TEST_F(Scheduled, a_full_queue_refuses_and_wrong_requests_fail_alone) {
 
 TEST_F(Scheduled, who_is_given_up_leaves_the_queue_at_once) {
   Engine engine(options());
-  Scheduler scheduler(engine, {.max_batch = 1, .max_waiting = 1});
+  Scheduler scheduler(engine.generator(), {.max_batch = 1, .max_waiting = 1});
   std::vector<std::shared_ptr<RequestHandle>> given_up;
   for (int i = 0; i < 50; ++i) {  // many to a pass
     given_up.push_back(scheduler.submit(question("How long?", 200)));
@@ -266,7 +254,7 @@ TEST_F(Scheduled, its_end_ends_everybody) {
   std::vector<std::shared_ptr<RequestHandle>> handles;
   {
     Engine engine(options());
-    Scheduler scheduler(engine, {.max_batch = 2});
+    Scheduler scheduler(engine.generator(), {.max_batch = 2});
     for (int i = 0; i < 5; ++i) handles.push_back(scheduler.submit(question("For ever?", 400)));
     while (handles[0]->wait(10ms).text.empty()) {
     }
@@ -283,7 +271,7 @@ TEST_F(Scheduled, stop_strings_end_where_autoregression_would) {
   EXPECT_EQ(ar.text, whole.text.substr(0, whole.text.find(stop)));
   EXPECT_EQ(ar.finish, FinishReason::stop);
   Engine engine(options());
-  Scheduler scheduler(engine, {});
+  Scheduler scheduler(engine.generator(), {});
   for (const DecoderKind kind : {DecoderKind::speculative, DecoderKind::fused}) {
     request.decode.kind = kind;
     const Received got = receive(*scheduler.submit(request));

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "engine/core.h"
+#include "engine/generator.h"
 #include "evaluate/report.h"
 #include "random_folder.h"
 
@@ -13,10 +13,9 @@ namespace {
 Request question(size_t i) {
   constexpr DecoderKind kKinds[] = {DecoderKind::autoregressive, DecoderKind::speculative,
                                     DecoderKind::fused};
-  ContentPart part;
-  part.text = "Question number " + std::to_string(i * i * 31) + ": what is there to see?";
   Request request;
-  request.conversation = {{"user", {part}}};
+  request.conversation = {
+      {"user", {text_part("Question number " + std::to_string(i * i * 31) + ": what is there to see?")}}};
   request.decode.kind = kKinds[i % 3];
   request.decode.block_size = 8;
   request.decode.max_tokens = 4 + static_cast<int>(i % 5) * 6;
@@ -41,9 +40,9 @@ class Answers : public testing::Test {
 TEST_F(Answers, ComeInOrderAndAreTheSameBesideOthers) {
   const auto alone = tokens(1);
   ASSERT_EQ(alone.size(), 11u);
-  const uint64_t passes = engine_.core().totals().passes;
+  const uint64_t passes = engine_.generator().totals().passes;
   EXPECT_EQ(tokens(4), alone);
-  EXPECT_LT(engine_.core().totals().passes - passes, passes / 2) << "passes are shared";
+  EXPECT_LT(engine_.generator().totals().passes - passes, passes / 2) << "passes are shared";
 }
 
 TEST_F(Answers, ARequestThatCannotBeAnsweredEndsThem) {

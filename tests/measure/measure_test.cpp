@@ -84,7 +84,7 @@ TEST(Replay, plants_the_recorded_odds) {
   ReplayModel replay(*model, 20);
   replay.assign(sequence.get(), answer);
   const Prompt prompt = replay_prompt(20);
-  const auto decoder = make_decoder(prompt, *sequence, {.block_size = 8, .mask_token = kReplayMask});
+  const auto decoder = make_decoder(prompt, *sequence, {.block_size = 8}, {.mask_token = kReplayMask});
   EXPECT_EQ(decoder->take(replay.forward(decoder->next()))[0], ReplayModel::token(0));
   const auto chosen = replay.forward(decoder->next());
   ASSERT_EQ(chosen.size(), 7);
@@ -134,9 +134,7 @@ TEST(Replay, lets_auto_choose_among_recorded_sizes) {
 TEST(Replay, records_what_drafts_are_worth) {
   const RandomFolder folder({0}, 3);
   Example example;
-  ContentPart words;
-  words.text = "Where is the hammer?";
-  example.conversation = {{"user", {words}}};
+  example.conversation = {{"user", {text_part("Where is the hammer?")}}};
   const std::vector<RecordedAnswer> answers =
       record_acceptance({.model = folder.path(), .load = {.threads = 1}}, {example}, {2, 8}, 20);
   ASSERT_EQ(answers.size(), 1);

@@ -1,4 +1,6 @@
 // Every address of the server, as its clients use it.
+#include <fmt/format.h>
+
 #include <set>
 
 #include "served.h"
@@ -214,6 +216,26 @@ TEST_F(Apis, every_address_is_described) {
     EXPECT_THAT(item, testing::HasSubstr(route[0] == 'G' ? "\n    get:\n" : "\n    post:\n")) << route;
   }
   EXPECT_EQ(described, server_->routes().size());
+}
+
+// What is written by hand beside the table of decoders.
+TEST(Decoders, the_page_and_the_description_list_them) {
+  const std::string root = std::string(DVLM_MODELS) + "/../";
+  const std::string description = read_file(root + "docs/openapi.yaml"),
+                    form = read_file(root + "web/index.html"), settings = read_file(root + "web/settings.js");
+  const std::vector<std::string> names = decoder_names();
+  EXPECT_THAT(description, testing::HasSubstr(fmt::format("decoder: {{enum: [{}], default: spec}}",
+                                                          fmt::join(names, ", "))));
+  const size_t begin = form.find("id=\"decoder\"");
+  const std::string choice = form.substr(begin, form.find("</select>", begin) - begin);
+  size_t offered = 0;
+  for (size_t at = choice.find("<option"); at != std::string::npos; at = choice.find("<option", at + 1))
+    ++offered;
+  EXPECT_EQ(offered, names.size());
+  for (const std::string& name : names) {
+    EXPECT_THAT(choice, testing::HasSubstr("<option value=\"" + name + "\">"));
+    EXPECT_THAT(settings, testing::HasSubstr("\n  " + name + ": \"")) << "its help";
+  }
 }
 
 TEST_F(Apis, the_one_model_is_told) {

@@ -33,18 +33,13 @@ Image picture() {
 Request request_for(const std::vector<std::string>& sources) {
   Request request;
   request.conversation.emplace_back().role = "user";
-  for (const std::string& source : sources) {
-    ContentPart& part = request.conversation[0].content.emplace_back();
-    part.type = ContentPart::Type::image;
-    part.source = source;
-  }
+  for (const std::string& source : sources) request.conversation[0].content.push_back(image_part(source));
   return request;
 }
 
 Request request_for_video(const std::string& source, const std::vector<std::string>& frames = {}) {
-  Request request = request_for({source});
-  request.conversation[0].content[0].type = ContentPart::Type::video;
-  request.conversation[0].content[0].frames = frames;
+  Request request = request_for({});
+  request.conversation[0].content.push_back(video_part(source, frames));
   return request;
 }
 

@@ -6,7 +6,7 @@
 #   CARRY      files and folders to copy to the same paths in the tree: wheels, pip's and apt's configuration, ccache's folder, certificates
 #              (outside /etc/ssl/certs, which Debian fills anew)
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 folder=$(realpath -m "${1:-build/debian}")
 # In a namespace of its own the mounts end with the script.
 [ "${DVLM_MOUNTS:-}" ] || DVLM_MOUNTS=own exec unshare --mount "$0" "$folder"

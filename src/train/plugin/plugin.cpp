@@ -17,10 +17,10 @@ int report(const std::string& sentence) {
 
 }  // namespace
 
-// `argv`: the arguments of `dvlm train` without the program and command names. Returns the exit status.
-extern "C" __attribute__((visibility("default"))) int dvlm_plugin_train(int argc, const char* const* argv) {
+// See train_command().
+extern "C" __attribute__((visibility("default"))) int dvlm_train(const char* request) {
   try {
-    return dvlm::train_command(argc, argv);
+    return dvlm::train_command(request);
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     return report(text.substr(0, text.find('\n')));

@@ -1,0 +1,186 @@
+#include "engine/generator.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "engine/pass_costs.h"
+
+namespace dvlm {
+
+using Phase = Generation::Phase;
+
+Generator::Generator(const EngineOptions& options, const Tokenizer& tokenizer, Model& model,
+                     PromptReader& reader)
+    : folder_(options.model),
+      tokenizer_(tokenizer),
+      model_(model),
+      reader_(reader),
+      prefixes_(model, options.max_cached_prefixes) {}
+
+std::unique_ptr<Generation> Generator::load(const Request& request) {
+  LoadedPrompt loaded = reader_.load(request);
+  PromptIdentity identity = identity_of(loaded, model_.config());
+  std::unique_ptr<Generation> generation(
+      new Generation(tokenizer_, request, std::move(loaded), std::move(identity)));
+  Answer& answer = generation->answer_;
+  for (const Visual& visual : generation->loaded_.visuals) answer.images.push_back(visual.info);
+  answer.prompt_tokens = static_cast<int>(generation->loaded_.tokens.size());
+  answer.image_tokens = generation->loaded_.image_tokens;
+  return generation;
+}
+
+DecodeContext Generator::context_of(const DecodeOptions& options) {
+  const TextConfig& text = model_.config().text;
+  DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
+                        .context_limit = text.max_positions};
+  if (!info_of(options.kind).needs_mask) return context;
+  const auto mask = tokenizer_.find(kMaskToken);
+  if (!mask)
+    fail(
+        "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "
+        "diffusion; use --decoder ar",
+        folder_.string(), kMaskToken, name_of(options.kind));
+  if (*mask >= text.vocab_size)
+    fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", *mask,
+         text.vocab_size - 1);
+  context.mask_token = *mask;
+  if (options.kind == DecoderKind::automatic) context.chooser = chooser(options.block_size);
+  return context;
+}
+
+// Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
+std::shared_ptr<BlockChooser> Generator::chooser(int largest) {
+  auto& known = choosers_[largest];
+  if (!known) known = std::make_shared<BlockChooser>(measure_pass_costs(model_, largest), largest);
+  return known;
+}
+
+bool Generator::begin(Generation& g) {
+  if (const std::string problem = g.options_.problem(); !problem.empty()) fail("{}", problem);
+  g.context_ = context_of(g.options_);
+  if (prefixes_.worth_waiting(g.identity_)) return false;
+  const int64_t wanted = int64_t{g.options_.max_tokens} + g.options_.block_size + g.answer_.prompt_tokens;
+  const int capacity = static_cast<int>(std::min<int64_t>(wanted, g.context_.context_limit));
+  g.sequence_ = prefixes_.sequence_for(g.identity_, capacity);
+  if (!g.sequence_) return false;
+  g.answer_.reused_tokens = g.sequence_->length();
+  g.phase_ = Phase::encoding;
+  start_when_encoded(g);
+  prefixes_.add(g);  // last: what throws has not begun
+  return true;
+}
+
+void Generator::encode_visual(Generation& g) {
+  DVLM_ASSERT(g.phase_ == Phase::encoding);
+  try {
+    reader_.encode(g.loaded_.visuals[g.visuals_done_], g.visuals_done_ + 1);
+    start_when_encoded(g);
+  } catch (...) {
+    g.end_with(std::current_exception());
+  }
+}
+
+// Skips images that need no features, or have them; behind the last one passes begin.
+void Generator::start_when_encoded(Generation& g) {
+  const auto done = [&](size_t i) {
+    const PadRun& run = g.identity_.runs[i];
+    return run.begin + run.count <= g.answer_.reused_tokens || g.loaded_.visuals[i].features;
+  };
+  while (g.visuals_done_ < g.loaded_.visuals.size() && done(g.visuals_done_)) ++g.visuals_done_;
+  if (g.visuals_done_ < g.loaded_.visuals.size()) return;
+  g.prompt_ = reader_.finish(std::move(g.loaded_), g.answer_.reused_tokens);
+  g.decoder_ = make_decoder(g.prompt_, *g.sequence_, g.options_, g.context_);
+  g.answer_.encode_ms = g.watch_.lap();
+  g.phase_ = Phase::prefill;
+}
+
+std::span<const Chosen> Generator::forward(std::span<const Segment> segments) {
+  Stopwatch watch;
+  const auto chosen = model_.forward(segments);
+  ++passes_;
+  pass_seconds_ += watch.lap() / 1000;
+  for (const Segment& segment : segments) rows_ += segment.tokens.size();
+  return chosen;
+}
+
+void Generator::step(std::span<Generation* const> together, int prefill_rows) {
+  const auto writing = std::count_if(together.begin(), together.end(),
+                                     [](const Generation* g) { return g->phase_ == Phase::writing; });
+  for (const auto& [largest, chooser] : choosers_)
+    chooser->set_sharing(std::max(1, static_cast<int>(writing)));
+  pass_.clear();
+  in_pass_.clear();
+  for (Generation* g : together) {
+    if (g->phase_ == Phase::prefill && prefill_rows <= 0) continue;
+    prefill_rows -= pass_.add(*g->decoder_, std::max(prefill_rows, 1));
+    in_pass_.push_back(g);
+  }
+  std::span<const Chosen> chosen;
+  try {
+    chosen = forward(pass_.segments());
+  } catch (...) {  // whose fault it is shows when each goes alone; a refused pass has changed nothing
+    for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);
+    return;
+  }
+  for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
+}
+
+void Generator::step_alone(size_t i) {
+  try {
+    take(*in_pass_[i], forward(pass_.alone(i)));
+  } catch (...) {
+    in_pass_[i]->end_with(std::current_exception());
+  }
+}
+
+void Generator::take(Generation& g, std::span<const Chosen> chosen) try {
+  const auto emitted = g.decoder_->take(chosen);
+  if (g.phase_ == Phase::prefill && g.decoder_->prefilled()) {
+    g.answer_.prefill_ms = g.watch_.lap();
+    g.phase_ = Phase::writing;
+  }
+  g.answer_.finish = g.decoder_->finished();
+  if (g.options_.record) g.update_.passes.push_back(g.decoder_->record());
+  std::string text;
+  for (size_t i = 0; i < emitted.size() && !g.stops_.found(); ++i) {
+    g.answer_.tokens.push_back(emitted[i]);
+    if (g.answer_.finish == FinishReason::stop && i + 1 == emitted.size()) break;  // no text, special or not
+    text += g.stops_.push(g.stream_.push(emitted.subspan(i, 1)));
+    if (g.options_.logprobs < 0) continue;
+    g.update_.logprobs.push_back(g.decoder_->logprobs()[i]);
+    g.answer_.logprobs.push_back(g.decoder_->logprobs()[i]);
+  }
+  if (g.stops_.found()) g.answer_.finish = FinishReason::stop;
+  g.update_.text += text;
+  g.answer_.text += text;
+  if (g.answer_.finish != FinishReason::none) g.phase_ = Phase::ended;
+} catch (...) {
+  g.end_with(std::current_exception());
+}
+
+void Generator::end(Generation& g) {
+  prefixes_.remove(g);
+  g.phase_ = Phase::ended;
+  if (g.answer_.finish == FinishReason::none) g.answer_.finish = FinishReason::cancelled;
+  const std::unique_ptr<Decoder> decoder = std::move(g.decoder_);
+  std::unique_ptr<Sequence> sequence = std::move(g.sequence_);
+  if (g.failure_ || !decoder) return;
+  const std::string rest = g.stops_.push(g.stream_.finish()) + g.stops_.finish();
+  g.update_.text += rest;
+  g.answer_.text += rest;
+  if (!g.answer_.tokens.empty()) g.answer_.decode_ms = g.watch_.lap();
+  g.answer_.stats = decoder->stats();
+  // A stop string may have dropped tokens that the last pass gave.
+  auto& tokens = g.identity_.tokens;
+  tokens.insert(tokens.end(), g.answer_.tokens.begin(), g.answer_.tokens.end());
+  tokens.resize(std::min(tokens.size(), static_cast<size_t>(sequence->length())));
+  sequence->truncate(static_cast<int>(tokens.size()));
+  sequence->trim();
+  prefixes_.keep(std::move(g.identity_), std::move(sequence));
+}
+
+GeneratorTotals Generator::totals() const {
+  return {passes_, rows_, pass_seconds_, model_.kv_memory(), prefixes_.kept(), reader_.visuals().totals()};
+}
+
+}  // namespace dvlm

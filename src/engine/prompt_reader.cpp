@@ -1,0 +1,89 @@
+#include "engine/prompt_reader.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+PromptReader::PromptReader(const std::filesystem::path& folder, const Tokenizer& tokenizer, Model& model,
+                           size_t image_memory)
+    : folder_(folder), tokenizer_(tokenizer), model_(model), visuals_(image_memory) {}
+
+void PromptReader::check_template(const Request& request) {
+  if (template_checked_ || !request.input_ids.empty()) return;
+  check_chat_template(folder_);
+  template_checked_ = true;
+}
+
+LoadedPrompt PromptReader::load(const Request& request) {
+  check_template(request);
+  const int limit = config().text.max_positions;
+  LoadedPrompt loaded = load_prompt(config(), tokenizer_, request, &visuals_, limit);
+  const int size = static_cast<int>(loaded.tokens.size());
+  if (size >= limit)
+    fail(
+        "the prompt has {} tokens ({} of them pictures), but the model's context has {} positions and the "
+        "answer needs at least one: shorten the prompt{}",
+        size, loaded.image_tokens, limit, loaded.image_tokens > 0 ? " or lower --max-pixels" : "");
+  return loaded;
+}
+
+void PromptReader::encode(Visual& visual, size_t number) {
+  if (const auto known =
+          visuals_.find(visual.key)) {  // twice in one prompt, or encoded for another meanwhile
+    visual.features = known->features;
+    return;
+  }
+  try {
+    visual.features = std::make_shared<ImageFeatures>(model_.encode_image(patches_of(visual, config())));
+  } catch (const Error& error) {
+    fail("picture {} ({} tokens): {}; lower --max-pixels", number, visual.info.tokens, error.what());
+  }
+  visual.image = {};
+  visual.patches = {};
+  DVLM_ASSERT(visual.features->tokens == visual.info.tokens);
+  visuals_.insert(visual);
+}
+
+Prompt PromptReader::finish(LoadedPrompt loaded, int held) const {
+  Prompt prompt{
+      .tokens = {}, .rope = positions_of(loaded), .features = {}, .pads = {}, .stop_tokens = stop_tokens()};
+  const std::vector<PadRun> runs = pad_runs(loaded.tokens, config());
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const int skip = std::max(0, held - runs[i].begin);
+    if (skip >= runs[i].count) continue;
+    const auto& values = loaded.visuals[i].features->values;
+    prompt.features.insert(prompt.features.end(),
+                           values.begin() + ptrdiff_t{skip} * config().text.hidden_size, values.end());
+    for (int pad = skip; pad < runs[i].count; ++pad) prompt.pads.push_back(runs[i].begin + pad);
+  }
+  prompt.tokens = std::move(loaded.tokens);
+  return prompt;
+}
+
+Prompt PromptReader::read(const Request& request) {
+  LoadedPrompt loaded = load(request);
+  for (size_t i = 0; i < loaded.visuals.size(); ++i) encode(loaded.visuals[i], i + 1);
+  return finish(std::move(loaded), 0);
+}
+
+RopeIndex PromptReader::positions_of(const LoadedPrompt& loaded) const {
+  std::vector<Grid> grids;
+  std::vector<double> seconds;
+  for (const Visual& visual : loaded.visuals) {
+    grids.push_back(visual.grid);
+    seconds.push_back(visual.second_per_grid);
+  }
+  return rope_index(loaded.tokens, grids, seconds, config());
+}
+
+std::vector<TokenId> PromptReader::stop_tokens() const {
+  std::vector<TokenId> stops = config().stop_tokens;
+  if (const auto end = tokenizer_.find("<|im_end|>");
+      end && std::find(stops.begin(), stops.end(), *end) == stops.end())
+    stops.push_back(*end);
+  return stops;
+}
+
+}  // namespace dvlm
