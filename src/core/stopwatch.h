@@ -20,7 +20,7 @@ class Stopwatch {
 };
 
 template <class Call>
-double milliseconds(const Call& call) {
+double milliseconds_of(const Call& call) {
   Stopwatch watch;
   call();
   return watch.lap();

@@ -27,7 +27,7 @@ double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
                         .visibility = draft ? Visibility::bidirectional : Visibility::causal,
                         .approximate = draft,
                         .wanted = every};
-  return milliseconds([&] { model.forward({&segment, 1}); });
+  return milliseconds_of([&] { model.forward({&segment, 1}); });
 }
 
 double best_of(Model& model, Sequence& sequence, int rows, bool draft) {

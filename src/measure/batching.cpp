@@ -35,7 +35,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
   }
   SharedPass pass;
   std::vector<Decoder*> going;
-  timing.ms += milliseconds([&] {
+  timing.ms += milliseconds_of([&] {
     for (;;) {
       pass.clear();
       going.clear();

@@ -21,7 +21,7 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
   replay.assign(sequence.get(), answer);
   const auto decoder = make_decoder(prompt, *sequence, options, context);
   decoder->take(replay.forward(decoder->next()));  // prefill
-  timing.ms += milliseconds([&] {
+  timing.ms += milliseconds_of([&] {
     while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
   });
   timing.tokens += decoder->stats().tokens - 1;

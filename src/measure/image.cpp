@@ -41,7 +41,9 @@ double vision_flops(const VisionConfig& v, const Grid& grid) {
 }
 
 Prompt image_prompt(const ModelConfig& config, const Grid& grid, ImageFeatures features, int text_tokens) {
-  Prompt prompt{.tokens = {config.vision_start_token}, .rope = {}, .features = std::move(features.values)};
+  Prompt prompt;
+  prompt.tokens = {config.vision_start_token};
+  prompt.features = std::move(features.values);
   for (int i = 0; i < features.tokens; ++i) prompt.pads.push_back(1 + i);
   prompt.tokens.insert(prompt.tokens.end(), prompt.pads.size(), config.image_token);
   prompt.tokens.push_back(config.vision_end_token);
@@ -60,9 +62,9 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
   for (int i = 0; i <= options.repeats; ++i) {  // in the first round buffers grow
     rate.push_back(probes::multiply_rate(pool, 1) / 1e9);
     Patches patches;
-    preprocess.push_back(milliseconds([&] { patches = preprocess_image(image, preprocessing); }));
+    preprocess.push_back(milliseconds_of([&] { patches = preprocess_image(image, preprocessing); }));
     ImageFeatures features;
-    vision.push_back(milliseconds([&] { features = model.encode_image(patches); }));
+    vision.push_back(milliseconds_of([&] { features = model.encode_image(patches); }));
     out.image_tokens = features.tokens;
     const Prompt prompt = image_prompt(config, patches.grid, std::move(features), options.text_tokens);
     out.tokens = static_cast<int>(prompt.tokens.size());
@@ -70,7 +72,7 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
     const Wanted last{.row = out.tokens - 1};
     Segment segment = prompt_segment(prompt, *sequence, 0, out.tokens);
     segment.wanted = {&last, 1};
-    prefill.push_back(milliseconds([&] { model.forward({&segment, 1}); }));
+    prefill.push_back(milliseconds_of([&] { model.forward({&segment, 1}); }));
     out.width = patches.resized.width, out.height = patches.resized.height;
     out.vision_flops = vision_flops(config.vision, patches.grid);
     if (interrupted()) break;

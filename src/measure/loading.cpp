@@ -81,7 +81,7 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
   const auto load_ms = [&](const fs::path& from) {
     touch_memory(weight_bytes, pool);
     std::unique_ptr<Model> model;
-    const double ms = milliseconds(
+    const double ms = milliseconds_of(
         [&] { model = load_model(Checkpoint(folder), {.threads = pool.threads(), .packed_file = from}); });
     progress.update(++done);
     return ms;  // without the time to give the memory back
@@ -102,7 +102,7 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
     timing.file_bytes = static_cast<double>(fs::file_size(file));
     timing.weight_bytes = static_cast<double>(weight_bytes);
     prepare(file);
-    timing.read_ms = milliseconds([&] { OpenFile(file).read(); });
+    timing.read_ms = milliseconds_of([&] { OpenFile(file).read(); });
     progress.update(++done);
     prepare(file);
     timing.load_ms = load_ms({});

@@ -37,7 +37,7 @@ class Passes {
   }
 
   double timed_pass(int rows) {
-    return milliseconds([&] { pass(rows, false); });
+    return milliseconds_of([&] { pass(rows, false); });
   }
 
   double bytes(int context) const {
