@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "kernels/attention_task.h"
+#include "kernels/isa.h"
 #include "kernels/parallel.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -284,6 +285,10 @@ int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segm
 
 }  // namespace
 
+void highway_attention(const AttentionTask& task, AttentionState& state) {
+  HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
+}
+
 void store_kv_row(const HeadShape& shape, const KvBlocks& blocks, int head, int position, const float* key,
                   const float* value) {
   std::byte* block = blocks.block(shape, head, position / kKvBlock);
@@ -307,7 +312,7 @@ void attention(const HeadShape& shape, std::span<const AttentionSegment> segment
   if (scratch.floats.size() < per_thread * pool.threads())
     scratch.floats = Buffer<float>(per_thread * pool.threads());
   DVLM_ASSERT(shape.head_dim % 2 == 0);
-  const bool dots = shape.format == KvType::bf16 && dot_products() != DotProducts::none;
+  const auto kernel = shape.format == KvType::bf16 ? current_isa().bf16_attention : highway_attention;
   const int rows = rows_per_task(shape, segments, pool.threads());
   std::atomic<int64_t> next{0};
   double work = 0;
@@ -331,10 +336,7 @@ void attention(const HeadShape& shape, std::span<const AttentionSegment> segment
       const int row = static_cast<int>((t - first) / shape.kv_heads) * rows;
       const AttentionTask task{&shape, &segment, static_cast<int>((t - first) % shape.kv_heads), row,
                                std::min(rows, segment.rows.count - row)};
-      if (dots)
-        run_attention_with_dots(task, state);
-      else
-        HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
+      kernel(task, state);
     }
   };
   if (pool.threads() == 1 || tasks == 1 || work / kFlopPerNanosecond < kWorthSplitting)

@@ -200,7 +200,7 @@ void load_queries(const AttentionTask& task, AttentionState& state) {
 
 }  // namespace
 
-void run_attention_with_dots(const AttentionTask& task, AttentionState& state) {
+void avx512_bf16_attention(const AttentionTask& task, AttentionState& state) {
   const HeadShape& shape = *task.shape;
   load_queries(task, state);
   each_tile(task, [&]<int R>(int first, int count, int start) {
@@ -216,11 +216,4 @@ void run_attention_with_dots(const AttentionTask& task, AttentionState& state) {
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#else
-#include "core/error.h"
-namespace dvlm {
-void run_attention_with_dots(const AttentionTask&, AttentionState&) {
-  DVLM_ASSERT(false);
-}
-}  // namespace dvlm
 #endif

@@ -112,7 +112,8 @@ void each_tile(const AttentionTask& task, const Run& run) {
   }
 }
 
-// The task over keys in bf16, with AVX-512's dot products of bf16 pairs: for machines that have them.
-void run_attention_with_dots(const AttentionTask& task, AttentionState& state);
+// The task with f32 multiply-adds of Highway's set in use; over keys in bf16 with AVX-512's dot products.
+void highway_attention(const AttentionTask& task, AttentionState& state);
+void avx512_bf16_attention(const AttentionTask& task, AttentionState& state);
 
 }  // namespace dvlm

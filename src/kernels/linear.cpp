@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "kernels/isa.h"
 #include "kernels/linear_job.h"
 #include "kernels/parallel.h"
-#include "kernels/targets.h"
 
 namespace dvlm {
 
@@ -26,22 +26,6 @@ int blocks_of(int inputs) {
 int whole_lines(int blocks, InputForm form) {
   const int line = blocks_per_line(form);
   return ceil_div(blocks, line) * line;
-}
-
-const LinearTiles& tiles_for(WeightFormat format) {
-  const LinearTiles* special = nullptr;
-  switch (dot_products()) {
-    case DotProducts::none:
-      break;
-    case DotProducts::avx512_bf16:
-      special = avx512_bf16_tiles(format);
-      break;
-    case DotProducts::amx:
-    case DotProducts::emulated_amx:
-      special = amx_tiles(format, dot_products() == DotProducts::emulated_amx);
-      break;
-  }
-  return special ? *special : *highway_tiles(format);
 }
 
 void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, float* scales, ThreadPool& pool) {
@@ -133,7 +117,7 @@ void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode
             ThreadPool& pool) {
   DVLM_ASSERT(x.count == y.count && panels.first >= 0 && panels.first + panels.count <= w.panels());
   if (x.count == 0 || panels.count == 0) return;
-  const LinearTiles& tiles = tiles_for(w.format());
+  const LinearTiles& tiles = *current_isa().linear(w.format());
   const bool scaled = w.scales() != nullptr;
   const size_t needed = LinearScratch::floats(x.count, w.inputs()), rows = static_cast<size_t>(x.count);
   const int groups = ceil_div(x.count, tiles.max_rows);

@@ -289,7 +289,7 @@ template <class Unit>
 const LinearTiles* tiles_on(WeightFormat format) {
   switch (format) {
     case WeightFormat::f32_panels:
-      return nullptr;
+      return highway_tiles(format);
     case WeightFormat::bf16_panels:
       return tiles_for<Unit, Bf16Pieces>();
     case WeightFormat::fp8_panels:
@@ -304,17 +304,27 @@ const LinearTiles* tiles_on(WeightFormat format) {
 
 }  // namespace
 
-const LinearTiles* amx_tiles(WeightFormat format, bool emulated) {
-  return emulated ? tiles_on<EmulatedTiles>(format) : tiles_on<HardwareTiles>(format);
+const LinearTiles* amx_tiles(WeightFormat format) {
+  return tiles_on<HardwareTiles>(format);
+}
+const LinearTiles* emulated_amx_tiles(WeightFormat format) {
+  return tiles_on<EmulatedTiles>(format);
+}
+
+double amx_multiply(int64_t rounds) {
+  using T = HardwareTiles;
+  TileShapes shapes;
+  for (int tile = 0; tile < 8; ++tile) shapes.set(tile, kTileRows);
+  T::configure(shapes);  // zeroes the tiles
+  for (int64_t i = 0; i < rounds; ++i) {
+    T::multiply_bf16<0, 4, 6>(), T::multiply_bf16<1, 4, 7>();
+    T::multiply_bf16<2, 5, 6>(), T::multiply_bf16<3, 5, 7>();
+  }
+  T::release();
+  return 2.0 * 4 * kTileRows * 16 * 32 * static_cast<double>(rounds);
 }
 
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#else
-namespace dvlm {
-const LinearTiles* amx_tiles(WeightFormat, bool) {
-  return nullptr;
-}
-}  // namespace dvlm
 #endif

@@ -253,7 +253,7 @@ const LinearTiles* tiles_for() {
 const LinearTiles* avx512_bf16_tiles(WeightFormat format) {
   switch (format) {
     case WeightFormat::f32_panels:
-      return nullptr;
+      return highway_tiles(format);
     case WeightFormat::bf16_panels:
       return tiles_for<Bf16Weights>();
     case WeightFormat::fp8_panels:
@@ -266,13 +266,24 @@ const LinearTiles* avx512_bf16_tiles(WeightFormat format) {
   return nullptr;
 }
 
+double avx512_bf16_multiply(int64_t rounds) {
+  constexpr int kSums = 16;
+  __m512 sums[kSums], total = _mm512_setzero_ps();
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));  // or they would be one
+  const auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3F80));             // 1
+  const auto b = reinterpret_cast<__m512bh>(_mm512_set1_epi16(0x3080));             // 2^-30
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, a, b);
+  }
+#pragma GCC unroll 16
+  for (const auto& sum : sums) total = _mm512_add_ps(total, sum);
+  asm volatile("" : : "m"(total));
+  return 2.0 * kSums * 32 * static_cast<double>(rounds);
+}
+
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#else
-namespace dvlm {
-const LinearTiles* avx512_bf16_tiles(WeightFormat) {
-  return nullptr;
-}
-}  // namespace dvlm
 #endif

@@ -430,6 +430,23 @@ void pack_changed(const float* row, int inputs, const PackedRow& to, const Chang
   });
 }
 
+double multiply(int64_t rounds) {
+  constexpr int kSums = 12;  // more than multiply-adds are under way at once, fewer than there are registers
+  Vec sums[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) sums[i] = hn::Set(F(), static_cast<float>(i));  // or they would be one
+  const Vec a = hn::Set(F(), 1.0f), b = hn::Set(F(), 1e-9f);
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (Vec& sum : sums) sum = hn::MulAdd(a, b, sum);
+  }
+  Vec total = sums[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < kSums; ++i) total = hn::Add(total, sums[i]);
+  asm volatile("" : : "m"(total));
+  return 2.0 * kSums * kLanes * static_cast<double>(rounds);
+}
+
 float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
   const F f;
   switch (format) {
@@ -476,10 +493,15 @@ HWY_AFTER_NAMESPACE();
 namespace dvlm {
 
 HWY_EXPORT(tiles);
+HWY_EXPORT(multiply);
 HWY_EXPORT(pack_inputs);
 
 const LinearTiles* highway_tiles(WeightFormat format) {
   return HWY_DYNAMIC_DISPATCH(tiles)(format);
+}
+
+double highway_multiply(int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(multiply)(rounds);
 }
 
 float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {

@@ -190,9 +190,6 @@ struct Ahead {
   }
 };
 
-// f32 multiply-adds of whatever instruction set is in use: every format.
-const LinearTiles* highway_tiles(WeightFormat format);
-
 // Rounds a row of inputs [inputs] as the format wants it and stores its blocks. Returns the factor that the
 // row's sums need: 1 for f32 and bf16.
 float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to);
@@ -202,11 +199,14 @@ float pack_inputs(const float* row, int inputs, WeightFormat format, const Packe
 const LinearTiles* avx2_int4_tiles();
 #endif
 
-// AVX-512 with bf16 dot products and byte permutes (Zen 4, Sapphire Rapids); null for f32 and on other
-// machines.
+// Tiles of every set, and what its Isa::multiply runs: f32 multiply-adds of Highway's set in use, AVX-512's
+// dot products of bf16 and of bytes (Zen 4, Sapphire Rapids), AMX (Sapphire Rapids). All take any format.
+const LinearTiles* highway_tiles(WeightFormat format);
 const LinearTiles* avx512_bf16_tiles(WeightFormat format);
-
-// AMX (Sapphire Rapids), or the same code with its tile unit played by plain code; likewise.
-const LinearTiles* amx_tiles(WeightFormat format, bool emulated);
+const LinearTiles* amx_tiles(WeightFormat format);
+const LinearTiles* emulated_amx_tiles(WeightFormat format);
+double highway_multiply(int64_t rounds);
+double avx512_bf16_multiply(int64_t rounds);
+double amx_multiply(int64_t rounds);
 
 }  // namespace dvlm
