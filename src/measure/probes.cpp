@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/isa.h"
-#include "kernels/pages.h"
+#include "kernels/mapped_memory.h"
 
 namespace dvlm::probes {
 
@@ -25,10 +25,10 @@ double read_bandwidth(ThreadPool& pool, int trials) {
   using Vector = uint64_t __attribute__((vector_size(64)));  // a line
   constexpr int64_t kLines = (int64_t{1} << 30) / sizeof(Vector);
   constexpr int kAhead = 40;
-  static Pages pages(sizeof(Vector) * kLines);  // huge pages, as weights have
-  const auto* data = reinterpret_cast<const Vector*>(pages.data());
+  static MappedMemory memory(sizeof(Vector) * kLines);  // huge pages, as weights have
+  const auto* data = reinterpret_cast<const Vector*>(memory.data());
   static const bool touched = [] {
-    for (size_t at = 0; at < pages.size(); at += 4096) pages.data()[at] = std::byte{1};
+    for (size_t at = 0; at < memory.size(); at += 4096) memory.data()[at] = std::byte{1};
     return true;
   }();
   static_cast<void>(touched);

@@ -28,7 +28,7 @@ void KvPool::release(int pages) {
 }
 
 KvPage KvPool::take() {
-  return {new Pages(page_bytes()), [pool = shared_from_this()](Pages* page) {
+  return {new MappedMemory(page_bytes()), [pool = shared_from_this()](MappedMemory* page) {
             delete page;
             pool->release(1);
           }};

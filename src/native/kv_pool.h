@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "kernels/attention.h"
-#include "kernels/pages.h"
+#include "kernels/mapped_memory.h"
 #include "model/memory_budget.h"
 
 namespace dvlm {
@@ -12,7 +12,7 @@ namespace dvlm {
 constexpr int kPageTokens = 64;
 
 // [layers][kv_heads][kPageTokens / kKvBlock blocks]. Its memory returns with the last sequence that holds it.
-using KvPage = std::shared_ptr<Pages>;
+using KvPage = std::shared_ptr<MappedMemory>;
 
 // Counts pages before they are touched: a sequence claims room once and then never fails for want of it. Must
 // be owned by a shared_ptr.
