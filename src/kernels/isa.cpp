@@ -17,7 +17,7 @@
 
 #include "core/error.h"
 #include "kernels/attention_task.h"
-#include "kernels/linear_job.h"
+#include "kernels/linear_tiles.h"
 
 namespace dvlm {
 
@@ -48,16 +48,12 @@ bool has_amx() {
          ::syscall(SYS_arch_prctl, kSupported, &states) == 0 && (states >> kTileData & 1) != 0;
 }
 
-// Only when they are going to be used.
+// Asked only when they are going to be used.
 bool enable_amx() {
   constexpr int kRequest = 0x1023;
   return ::syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 }
 #endif
-
-int64_t best_of(int64_t targets) {
-  return targets & -targets;
-}  // Highway numbers better sets lower
 
 int64_t targets_of_machine() {
   static const int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;  // before any is forced
@@ -66,17 +62,19 @@ int64_t targets_of_machine() {
 
 std::vector<Isa> make_isas() {
   std::vector<Isa> out;
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
+#if defined(__linux__)
   out.push_back(
       {"AMX", HWY_TARGETS, has_amx, enable_amx, false, amx_tiles, avx512_bf16_attention, amx_multiply});
 #endif
-#if defined(__x86_64__)
   out.push_back({"AVX512_BF16", HWY_TARGETS, has_avx512_bf16, always, false, avx512_bf16_tiles,
                  avx512_bf16_attention, avx512_bf16_multiply});
 #endif
-  for (int64_t rest = HWY_TARGETS; rest != 0; rest &= rest - 1)
-    out.push_back({hwy::TargetName(best_of(rest)), best_of(rest), always, always, false, highway_tiles,
-                   highway_attention, highway_multiply});
+  for (int64_t rest = HWY_TARGETS; rest != 0; rest &= rest - 1) {
+    const int64_t best = rest & -rest;  // Highway numbers better sets lower
+    out.push_back({hwy::TargetName(best), best, always, always, false, highway_tiles, highway_attention,
+                   highway_multiply});
+  }
 #if defined(__x86_64__)
   // AMX's code with the tile unit played by plain code.
   out.push_back({"AMX_EMULATED", HWY_TARGETS, has_avx512_bf16, always, true, emulated_amx_tiles,

@@ -1,6 +1,5 @@
-// The instruction sets that kernels are written for. A set is one record in isa.cpp: what runs on it, what
-// may be forced, what is tested and what is measured follow from that list. Not for other rooms but
-// measurements.
+// The instruction sets that kernels are written for. A set is one record in isa.cpp, from which follows what
+// runs on it and what is forced, tested and measured. Not for other rooms but measurements.
 #pragma once
 #include <cstdint>
 #include <span>
