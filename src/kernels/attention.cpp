@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "kernels/attention_task.h"
+#include "kernels/isa.h"
 #include "kernels/parallel.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -47,14 +48,14 @@ HWY_INLINE Vec load(const uint16_t* line, int, int at) {
 // scores[r][k] = queries[r] . keys[k] for one block. queries: [head_dim][kTile].
 template <class T, int R>
 HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, float* scores,
-                            Prefetch& ahead) {
+                            KvPrefetcher& prefetcher) {
   const F f;
   for (int k = 0; k < kKvBlock; k += kLanes) {
     Vec sums[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) sums[r] = hn::Zero(f);
     for (int d = 0; d < head_dim; d += 2) {
-      ahead.some();
+      prefetcher.issue();
       const Vec even = load<0>(keys + d * kKvBlock, kKvBlock, k),
                 odd = load<1>(keys + d * kKvBlock, kKvBlock, k);
       const float* q = queries + d * kTile;
@@ -71,7 +72,7 @@ HWY_INLINE void score_block(const float* queries, const T* keys, int head_dim, f
 // outputs[r] += sum over keys [first, last) of weights[r][k] * values[k], ascending.
 template <class T, int R>
 HWY_INLINE void add_values(const float* weights, const T* values, int first, int last, int padded,
-                           float* outputs, Prefetch& ahead) {
+                           float* outputs, KvPrefetcher& prefetcher) {
   const F f;
   constexpr int kColumns =
       kLanes >= 16 ? 1 : 16 / kLanes / 2;  // vectors per step; `padded` is a multiple of 16
@@ -97,7 +98,7 @@ HWY_INLINE void add_values(const float* weights, const T* values, int first, int
     int k = first;
     if (k % 2 == 1 && k < last) add.template operator()<1>(k++);
     for (; k + 2 <= last; k += 2) {
-      ahead.some();
+      prefetcher.issue();
       add.template operator()<0>(k);
       add.template operator()<1>(k + 1);
     }
@@ -112,7 +113,8 @@ HWY_INLINE void add_values(const float* weights, const T* values, int first, int
 
 // Turns the first `valid` scores of a chunk into weights exp(score - maximum), zero beyond, and rescales what
 // the query has gathered so far.
-HWY_INLINE void soften(float* scores, int valid, float& maximum, float& sum, float* output, int padded) {
+HWY_INLINE void online_softmax(float* scores, int valid, float& maximum, float& sum, float* output,
+                               int padded) {
   const F f;
   const Vec lowest = hn::Set(f, -std::numeric_limits<float>::infinity());
   Vec highest = lowest;
@@ -145,7 +147,8 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
   const HeadShape& shape = *task.shape;
   const int padded = shape.padded(), end = std::min(start + kChunk, task.visible(first + count - 1));
   const float* queries = state.queries + static_cast<ptrdiff_t>(first / kTile) * kTile * shape.head_dim;
-  Prefetch values_next = values_ahead(task, first, start), keys_next = keys_ahead(task, first, start);
+  KvPrefetcher values_next = prefetch_values(task, first, start),
+               keys_next = prefetch_keys(task, first, start);
   for (int b = start; b < end; b += kKvBlock) {
     const T* keys = reinterpret_cast<const T*>(task.block(b / kKvBlock));
     score_block<T, R>(queries, keys, shape.head_dim, state.scores + (b - start), values_next);
@@ -157,8 +160,8 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
     if (valid[r] == 0) {
       std::fill_n(state.scores + r * kChunk, kChunk, 0.0f);
     } else {
-      soften(state.scores + r * kChunk, valid[r], state.maxima[first + r], state.sums[first + r],
-             outputs + r * padded, padded);
+      online_softmax(state.scores + r * kChunk, valid[r], state.maxima[first + r], state.sums[first + r],
+                     outputs + r * padded, padded);
     }
     if (r < count) common = std::min(common, valid[r]);
   }
@@ -205,10 +208,7 @@ void run_typed(const AttentionTask& task, AttentionState& state) {
 }
 
 void run_attention(const AttentionTask& task, AttentionState& state) {
-  if (task.shape->format == KvType::f32)
-    run_typed<float>(task, state);
-  else
-    run_typed<uint16_t>(task, state);
+  (task.shape->format == KvType::f32 ? run_typed<float> : run_typed<uint16_t>)(task, state);
 }
 
 }  // namespace
@@ -231,7 +231,7 @@ T stored(float value) {
     return to_bf16(value).bits;
 }
 
-// Where the line `line` of a block's keys or values begins, elements `step` apart.
+// Line `line` of a KV block's keys or values, whose elements stand `step` apart.
 template <class T>
 struct Line {
   T* first;
@@ -270,35 +270,30 @@ void copy_typed(const HeadShape& shape, const std::byte* from, std::byte* to, in
 
 constexpr double kFlopPerNanosecond = 30;  // rough, for one thread
 
-int rows_per_task(const HeadShape& shape, std::span<const AttentionSegment> segments, int threads) {
-  int rows = std::max(1, kQueries / shape.group());
-  const auto tasks = [&] {
-    int64_t count = 0;
-    for (const AttentionSegment& s : segments)
-      count += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
-    return count;
-  };
-  while (rows > 1 && tasks() < 2 * int64_t{threads}) rows /= 2;
-  return rows;
+int64_t count_tasks(const HeadShape& shape, std::span<const AttentionSegment> segments, int rows_per_task) {
+  int64_t count = 0;
+  for (const AttentionSegment& s : segments)
+    count += int64_t{shape.kv_heads} * ((s.rows.count + rows_per_task - 1) / rows_per_task);
+  return count;
 }
 
 }  // namespace
 
+void highway_attention(const AttentionTask& task, AttentionState& state) {
+  HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
+}
+
 void store_kv_row(const HeadShape& shape, const KvBlocks& blocks, int head, int position, const float* key,
                   const float* value) {
   std::byte* block = blocks.block(shape, head, position / kKvBlock);
-  if (shape.format == KvType::f32)
-    store_typed<float>(shape, block, position % kKvBlock, key, value);
-  else
-    store_typed<uint16_t>(shape, block, position % kKvBlock, key, value);
+  const auto store = shape.format == KvType::f32 ? store_typed<float> : store_typed<uint16_t>;
+  store(shape, block, position % kKvBlock, key, value);
 }
 
 void copy_kv(const HeadShape& shape, const std::byte* from, std::byte* to, int first, int count) {
   DVLM_ASSERT(first >= 0 && first + count <= kKvBlock);
-  if (shape.format == KvType::f32)
-    copy_typed<float>(shape, from, to, first, count);
-  else
-    copy_typed<uint16_t>(shape, from, to, first, count);
+  const auto copy = shape.format == KvType::f32 ? copy_typed<float> : copy_typed<uint16_t>;
+  copy(shape, from, to, first, count);
 }
 
 void attention(const HeadShape& shape, std::span<const AttentionSegment> segments, AttentionScratch& scratch,
@@ -307,34 +302,28 @@ void attention(const HeadShape& shape, std::span<const AttentionSegment> segment
   if (scratch.floats.size() < per_thread * pool.threads())
     scratch.floats = Buffer<float>(per_thread * pool.threads());
   DVLM_ASSERT(shape.head_dim % 2 == 0);
-  const bool dots = shape.format == KvType::bf16 && dot_products() != DotProducts::none;
-  const int rows = rows_per_task(shape, segments, pool.threads());
+  const auto kernel = shape.format == KvType::bf16 ? current_isa().bf16_attention : highway_attention;
+  int rows = std::max(1, kQueries / shape.group());  // per task
+  while (rows > 1 && count_tasks(shape, segments, rows) < 2 * int64_t{pool.threads()}) rows /= 2;
+  const int64_t tasks = count_tasks(shape, segments, rows);
   std::atomic<int64_t> next{0};
   double work = 0;
-  int64_t tasks = 0;
-  for (const AttentionSegment& s : segments) {
+  for (const AttentionSegment& s : segments)
     work +=
         4.0 * s.rows.count * shape.heads * shape.padded() * (s.visible + 0.5 * s.visible_step * s.rows.count);
-    tasks += int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
-  }
   // Threads take tasks as they come: later rows of causal segments cost more.
   auto take = [&](int thread) {
     AttentionState state(shape, scratch.floats.data() + per_thread * static_cast<size_t>(thread));
     int64_t first = 0;  // task number of the current segment's first task
     size_t at = 0;
     for (int64_t t = next++; t < tasks; t = next++) {
-      const auto tasks_of = [&](const AttentionSegment& s) {
-        return int64_t{shape.kv_heads} * ((s.rows.count + rows - 1) / rows);
-      };
-      while (t - first >= tasks_of(segments[at])) first += tasks_of(segments[at++]);
+      const auto tasks_here = [&] { return count_tasks(shape, segments.subspan(at, 1), rows); };
+      for (; t - first >= tasks_here(); ++at) first += tasks_here();
       const AttentionSegment& segment = segments[at];
       const int row = static_cast<int>((t - first) / shape.kv_heads) * rows;
       const AttentionTask task{&shape, &segment, static_cast<int>((t - first) % shape.kv_heads), row,
                                std::min(rows, segment.rows.count - row)};
-      if (dots)
-        run_attention_with_dots(task, state);
-      else
-        HWY_DYNAMIC_DISPATCH(run_attention)(task, state);
+      kernel(task, state);
     }
   };
   if (pool.threads() == 1 || tasks == 1 || work / kFlopPerNanosecond < kWorthSplitting)

@@ -14,7 +14,7 @@ namespace dvlm {
 enum class KvType : uint8_t { f32, bf16 };
 
 // Keys and values of one head stand in blocks of kKvBlock tokens: keys transposed [head_dim][kKvBlock], then
-// values [kKvBlock][padded()]; in bf16 two neighbouring lines of either are woven into one of pairs,
+// values [kKvBlock][padded()]; in bf16 two neighbouring lines of either are interleaved into one of pairs,
 // [head_dim / 2][kKvBlock] and [kKvBlock / 2][padded()], as dot products want them. A head's blocks follow
 // each other.
 constexpr int kKvBlock = 16;

@@ -28,77 +28,67 @@ struct ChunkBlocks {
   ptrdiff_t values;
 };
 
-// scores[r][k] = queries[r] . keys[k] for `B` neighbouring blocks. queries: [pairs][kTile].
-template <int R, int B>
-void score_blocks(const uint32_t* queries, const std::byte* const* keys, int pairs, float* scores,
-                  Prefetch& ahead) {
-  __m512 sums[R][B];
+// Calls use(r, v) for V vectors of R rows, unrolled.
+template <int R, int V, class Use>
+HWY_INLINE void each_vector(const Use& use) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-    for (int b = 0; b < B; ++b) sums[r][b] = _mm512_setzero_ps();
+    for (int v = 0; v < V; ++v) use(r, v);
   }
+}
+
+// scores[r][k] = queries[r] . keys[k] for `B` neighbouring KV blocks. queries: [pairs][kTile].
+template <int R, int B>
+void score_blocks(const uint32_t* queries, const std::byte* const* keys, int pairs, float* scores,
+                  KvPrefetcher& prefetcher) {
+  __m512 sums[R][B];
+  each_vector<R, B>([&](int r, int b) DVLM_INLINE { sums[r][b] = _mm512_setzero_ps(); });
   for (int d = 0; d < pairs; ++d, queries += kTile) {
-    ahead.some();
+    prefetcher.issue();
     __m512i key[B];
 #pragma GCC unroll 2
     for (int b = 0; b < B; ++b) key[b] = _mm512_loadu_si512(keys[b] + static_cast<ptrdiff_t>(d) * 64);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int b = 0; b < B; ++b) sums[r][b] = dot(sums[r][b], key[b], queries + r);
-    }
+    each_vector<R, B>([&](int r, int b) DVLM_INLINE { sums[r][b] = dot(sums[r][b], key[b], queries + r); });
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-    for (int b = 0; b < B; ++b) _mm512_store_ps(scores + r * kChunk + b * kKvBlock, sums[r][b]);
-  }
+  each_vector<R, B>([&](int r, int b)
+                        DVLM_INLINE { _mm512_store_ps(scores + r * kChunk + b * kKvBlock, sums[r][b]); });
 }
 
 // outputs[r] += sum over the chunk's keys [first, last) of weights[r][k] * values[k], in pairs and ascending;
 // `first` is even. weights: pairs, [R] lines kChunk words apart.
 template <int R, int V>
 void add_columns(const uint32_t* weights, const ChunkBlocks& blocks, int first, int last, int padded,
-                 int column, float* outputs, Prefetch& ahead) {
+                 int column, float* outputs, KvPrefetcher& prefetcher) {
   __m512 sums[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) sums[r][v] = _mm512_loadu_ps(outputs + r * padded + column + v * kLanes);
-  }
+  const auto output = [&](int r, int v) DVLM_INLINE { return outputs + r * padded + column + v * kLanes; };
+  each_vector<R, V>([&](int r, int v) DVLM_INLINE { sums[r][v] = _mm512_loadu_ps(output(r, v)); });
   const auto add = [&](int pair, __m512i mask) {
     const std::byte* line = blocks.keys[pair / (kKvBlock / 2)] + blocks.values +
                             static_cast<ptrdiff_t>(pair % (kKvBlock / 2) * padded + column) * 4;
     __m512i value[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) value[v] = _mm512_and_si512(_mm512_loadu_si512(line + v * 64), mask);
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sums[r][v] = dot(sums[r][v], value[v], weights + r * kChunk + pair);
-    }
+    each_vector<R, V>([&](int r, int v) DVLM_INLINE {
+      sums[r][v] = dot(sums[r][v], value[v], weights + r * kChunk + pair);
+    });
   };
   for (int pair = first / 2; pair < last / 2; ++pair) {
-    ahead.some();
+    prefetcher.issue();
     add(pair, _mm512_set1_epi32(-1));
   }
   // The last token's partner is none of ours, and need not even be a number.
   if (last % 2 == 1) add(last / 2, _mm512_set1_epi32(0xFFFF));
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) _mm512_storeu_ps(outputs + r * padded + column + v * kLanes, sums[r][v]);
-  }
+  each_vector<R, V>([&](int r, int v) DVLM_INLINE { _mm512_storeu_ps(output(r, v), sums[r][v]); });
 }
 
 template <int R>
 void add_values(const uint32_t* weights, const ChunkBlocks& blocks, int first, int last, int padded,
-                float* outputs, Prefetch& ahead) {
+                float* outputs, KvPrefetcher& prefetcher) {
   int column = 0;
   for (; column + 2 * kLanes <= padded; column += 2 * kLanes)
-    add_columns<R, 2>(weights, blocks, first, last, padded, column, outputs, ahead);
-  if (column < padded) add_columns<R, 1>(weights, blocks, first, last, padded, column, outputs, ahead);
+    add_columns<R, 2>(weights, blocks, first, last, padded, column, outputs, prefetcher);
+  if (column < padded) add_columns<R, 1>(weights, blocks, first, last, padded, column, outputs, prefetcher);
 }
 
 // 2^x for x <= 0, to 3e-6 of itself; not a number for that and for infinities.
@@ -114,7 +104,8 @@ __m512 exp2(__m512 x) {
 
 // Turns the first `valid` scores of a chunk into weights 2^(factor score - maximum), zero beyond, pairs of
 // bf16 in their place, and rescales what the query has gathered so far.
-void soften(float* scores, int valid, float factor, float& maximum, float& sum, float* output, int padded) {
+void online_softmax(float* scores, int valid, float factor, float& maximum, float& sum, float* output,
+                    int padded) {
   const __m512 scale = _mm512_set1_ps(factor), lowest = _mm512_set1_ps(-INFINITY);
   __m512 score[kBlocks], highest = lowest;
   __mmask16 real[kBlocks];
@@ -155,7 +146,7 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
   const float factor = 1.44269504f / std::sqrt(static_cast<float>(shape.head_dim));
   ChunkBlocks chunk{{}, shape.key_bytes()};
   for (int b = 0; b < blocks; ++b) chunk.keys[b] = task.block(start / kKvBlock + b);
-  Prefetch values = values_ahead(task, first, start), keys = keys_ahead(task, first, start);
+  KvPrefetcher values = prefetch_values(task, first, start), keys = prefetch_keys(task, first, start);
   int b = 0;
   for (; b + 2 <= blocks; b += 2)
     score_blocks<R, 2>(queries, chunk.keys + b, pairs, state.scores + b * kKvBlock, values);
@@ -172,8 +163,8 @@ void tile_over_chunk(const AttentionTask& task, AttentionState& state, int first
     if (valid[r] == 0)
       std::fill_n(state.scores + r * kChunk, kChunk, 0.0f);
     else
-      soften(state.scores + r * kChunk, valid[r], factor, state.maxima[first + r], state.sums[first + r],
-             outputs + r * padded, padded);
+      online_softmax(state.scores + r * kChunk, valid[r], factor, state.maxima[first + r],
+                     state.sums[first + r], outputs + r * padded, padded);
   }
   const int shared = fewest == most ? most : fewest / 2 * 2;
   if (shared > 0) add_values<R>(weights, chunk, 0, shared, padded, outputs, keys);
@@ -200,7 +191,7 @@ void load_queries(const AttentionTask& task, AttentionState& state) {
 
 }  // namespace
 
-void run_attention_with_dots(const AttentionTask& task, AttentionState& state) {
+void avx512_bf16_attention(const AttentionTask& task, AttentionState& state) {
   const HeadShape& shape = *task.shape;
   load_queries(task, state);
   each_tile(task, [&]<int R>(int first, int count, int start) {
@@ -216,11 +207,4 @@ void run_attention_with_dots(const AttentionTask& task, AttentionState& state) {
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#else
-#include "core/error.h"
-namespace dvlm {
-void run_attention_with_dots(const AttentionTask&, AttentionState&) {
-  DVLM_ASSERT(false);
-}
-}  // namespace dvlm
 #endif

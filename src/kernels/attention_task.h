@@ -32,13 +32,13 @@ struct AttentionTask {
   }
 };
 
-// Asks for the lines of a few blocks, two at a time: pages are too short for the hardware to see a stream.
-struct Prefetch {
+// Asks for the lines of a few KV blocks, two at a time: pages are too short for the hardware to see a stream.
+struct KvPrefetcher {
   const std::byte* blocks[kChunk / kKvBlock] = {};
   int count = 0, block = 0;
   ptrdiff_t bytes = 0, at = 0;  // of each
 
-  void some() {
+  void issue() {
     if (block == count) return;
     __builtin_prefetch(blocks[block] + at, 0, 2);
     __builtin_prefetch(blocks[block] + at + 64, 0, 2);
@@ -49,16 +49,16 @@ struct Prefetch {
 
 // The first tile of queries asks for what all tiles need: while it scores the chunk that begins at visible
 // token `start`, that chunk's values; while it adds those, the next chunk's keys.
-inline Prefetch values_ahead(const AttentionTask& task, int first_query, int start) {
+inline KvPrefetcher prefetch_values(const AttentionTask& task, int first_query, int start) {
   const ptrdiff_t keys = task.shape->key_bytes();
-  Prefetch out{.bytes = static_cast<ptrdiff_t>(task.shape->block_bytes()) - keys};
+  KvPrefetcher out{.bytes = static_cast<ptrdiff_t>(task.shape->block_bytes()) - keys};
   const int all = blocks_for(task.visible(task.queries() - 1)), first = start / kKvBlock;
   for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKvBlock); ++b)
     out.blocks[out.count++] = task.block(b) + keys;
   return out;
 }
-inline Prefetch keys_ahead(const AttentionTask& task, int first_query, int start) {
-  Prefetch out{.bytes = task.shape->key_bytes()};
+inline KvPrefetcher prefetch_keys(const AttentionTask& task, int first_query, int start) {
+  KvPrefetcher out{.bytes = task.shape->key_bytes()};
   const int all = blocks_for(task.visible(task.queries() - 1)), first = (start + kChunk) / kKvBlock;
   for (int b = first; first_query == 0 && b < std::min(all, first + kChunk / kKvBlock); ++b)
     out.blocks[out.count++] = task.block(b);
@@ -112,7 +112,8 @@ void each_tile(const AttentionTask& task, const Run& run) {
   }
 }
 
-// The task over keys in bf16, with AVX-512's dot products of bf16 pairs: for machines that have them.
-void run_attention_with_dots(const AttentionTask& task, AttentionState& state);
+// The task with f32 multiply-adds of Highway's set in use; over keys in bf16 with AVX-512's dot products.
+void highway_attention(const AttentionTask& task, AttentionState& state);
+void avx512_bf16_attention(const AttentionTask& task, AttentionState& state);
 
 }  // namespace dvlm

@@ -1,4 +1,5 @@
-// For kernels written with AVX-512's intrinsics, bf16 and byte dot products included. Not for other rooms.
+// What kernels need that are written with AVX-512's intrinsics, bf16 and byte dot products included. Not for
+// other rooms.
 #pragma once
 #if defined(__x86_64__)
 #include <hwy/base.h>
@@ -9,6 +10,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
+// For lambdas that touch arrays of vectors: called, they would keep these in memory.
+#define DVLM_INLINE __attribute__((always_inline))
 #define DVLM_PUSH_AVX512 \
   HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni")
 #endif

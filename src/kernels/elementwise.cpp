@@ -51,7 +51,7 @@ void rms_norm_row(const float* x, int n, const float* weight, float eps, float* 
 
 HWY_INLINE Vec silu_times(Vec gate, Vec up) {
   const F f;
-  // Beyond 88 the exponential overflows, and silu is 0 to within f32's range there.
+  // The exponential overflows beyond 88, where silu is 0 to within f32's range.
   const Vec decay = hn::Exp(f, hn::Min(hn::Neg(gate), hn::Set(f, 88.0f)));
   return hn::Mul(hn::Div(gate, hn::Add(hn::Set(f, 1.0f), decay)), up);
 }

@@ -1,6 +1,6 @@
 // Linear layers on AMX tiles. Up to 32 rows share one reading of a panel: two tiles of rows times two tiles
-// of 16 outputs. e4m3 and four-bit weights are widened into a small ring in L1 just ahead of the
-// multiplications.
+// of 16 outputs. e4m3 and four-bit weights are dequantized into a small ring in L1 just ahead of
+// the multiplications.
 #include "kernels/linear_avx512.h"
 
 #if defined(__x86_64__)
@@ -14,37 +14,31 @@ namespace {
 
 constexpr size_t kStep = kPanel * 4;          // bytes of a panel's words for one pair or quad of inputs
 constexpr size_t kPiece = kTileRows * kStep;  // what two tiles of weights hold
-constexpr int kRing = 4, kLead = 2;           // pieces, and how many are widened ahead of the one in use
+constexpr int kRing = 4, kLead = 2;           // pieces, and how many are dequantized ahead of the one in use
 
 // Weights of one panel, piece by piece. A piece is 16 steps of 32 words, zero beyond the last input, as
 // bf16_panels and int8_panels have them.
-struct Bf16Pieces {
-  static constexpr int kInputs = 32, kBytesPerInput = kPanel * 2, kInputsPerStep = 2;
-  static constexpr bool kInt8 = false, kGroups = false, kInPlace = true;
-  static constexpr InputForm kForm = InputForm::tile_pairs;
+template <int InputsPerStep, int BytesPerInput, bool Groups, bool InPlace>
+struct PieceLayout {
+  static constexpr int kInputsPerStep = InputsPerStep, kBytesPerInput = BytesPerInput;
+  static constexpr int kInputs = kTileRows * kInputsPerStep;
+  static constexpr bool kInt8 = kInputsPerStep == 4, kGroups = Groups, kInPlace = InPlace;
+  static constexpr InputForm kForm = kInt8 ? InputForm::tile_bytes : InputForm::tile_pairs;
 };
-struct Int8Pieces {
-  static constexpr int kInputs = 64, kBytesPerInput = kPanel, kInputsPerStep = 4;
-  static constexpr bool kInt8 = true, kGroups = false, kInPlace = true;
-  static constexpr InputForm kForm = InputForm::tile_bytes;
-};
-struct Fp8Pieces {
-  static constexpr int kInputs = 32, kBytesPerInput = kPanel, kInputsPerStep = 2;
-  static constexpr bool kInt8 = false, kGroups = false, kInPlace = false;
-  static constexpr InputForm kForm = InputForm::tile_pairs;
+struct Bf16Pieces : PieceLayout<2, kPanel * 2, false, true> {};
+struct Int8Pieces : PieceLayout<4, kPanel, false, true> {};
+struct Fp8Pieces : PieceLayout<2, kPanel, false, false> {
   E4m3Pairs pairs;
-  void widen(const std::byte* from, std::byte* to) const {
+  void dequantize(const std::byte* from, std::byte* to) const {
     __m512i words[2];
-    pairs.widen(from, words);
+    pairs.dequantize(from, words);
     _mm512_store_si512(to, words[0]);
     _mm512_store_si512(to + 64, words[1]);
   }
 };
-struct Int4Pieces {
-  static constexpr int kInputs = kInt4Group, kBytesPerInput = kPanel / 2, kInputsPerStep = 4;
-  static constexpr bool kInt8 = true, kGroups = true, kInPlace = false;
-  static constexpr InputForm kForm = InputForm::tile_bytes;
-  void widen(const std::byte* from, std::byte* to) const {
+struct Int4Pieces : PieceLayout<4, kPanel / 2, true, false> {
+  static_assert(kInputs == kInt4Group);
+  void dequantize(const std::byte* from, std::byte* to) const {
     const __m512i halves = _mm512_load_si512(from), low = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
     _mm512_store_si512(to, _mm512_sub_epi8(_mm512_and_si512(halves, low), eight));
     _mm512_store_si512(to + 64, _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi32(halves, 4), low), eight));
@@ -60,7 +54,7 @@ class Stream {
     for (int i = 0; i < kLead; ++i) prepare();
   }
 
-  // The piece to multiply now; widens one that comes later.
+  // The piece to multiply now; dequantizes one that comes later.
   const std::byte* take(int piece) {
     prepare();
     const bool whole = (piece + 1) * Pieces::kInputs <= inputs_;
@@ -82,7 +76,7 @@ class Stream {
     std::byte* to = ring_[piece % kRing];
     if (left >= Pieces::kInputs) {
       if constexpr (!Pieces::kInPlace) {
-        for (int s = 0; s < kTileRows; ++s) pieces_.widen(from + s * kSource, to + s * kStep);
+        for (int s = 0; s < kTileRows; ++s) pieces_.dequantize(from + s * kSource, to + s * kStep);
       }
       return;
     }
@@ -93,7 +87,7 @@ class Stream {
       if constexpr (Pieces::kInPlace)
         std::memcpy(to + s * kStep, from + s * kSource, kStep);
       else
-        pieces_.widen(from + s * kSource, to + s * kStep);
+        pieces_.dequantize(from + s * kSource, to + s * kStep);
     }
     std::memset(to + steps * kStep, 0, kPiece - steps * kStep);
   }
@@ -104,8 +98,9 @@ class Stream {
   alignas(64) std::byte ring_[kRing][kPiece];
 };
 
-// Tiles 0 to 3 hold sums: with up to 16 rows of two panels, [panel][16 outputs]; with more, of one panel,
-// [16 rows][16 outputs]. Tiles 4 and 5 hold inputs, 6 and 7 weights.
+// Four of the eight tiles hold sums, so that each one that is loaded is multiplied twice. Tiles 0 to 3: with
+// up to 16 rows of two panels, [panel][16 outputs]; with more, of one panel, [16 rows][16 outputs]. Tiles 4
+// and 5 hold inputs, 6 and 7 weights.
 template <class Unit, class Pieces, bool kWide>
 struct Multiplication {
   static constexpr int kPanels = kWide ? 1 : 2;
@@ -123,20 +118,18 @@ struct Multiplication {
     Unit::template zero<0>(), Unit::template zero<1>(), Unit::template zero<2>(), Unit::template zero<3>();
   }
 
-  // `sums(p)`: [rows][32] of panel p, in memory.
-  template <class Place>
-  static void load(int panels, const Place& sums) {
-    Unit::template load<0>(sums(0), kRowBytes), Unit::template load<1>(sums(0) + 16, kRowBytes);
-    if (!kWide && panels == 1) return;
-    auto* second = kWide ? sums(0) + kTileRows * kPanel : sums(1);
-    Unit::template load<2>(second, kRowBytes), Unit::template load<3>(second + 16, kRowBytes);
+  // Loads or stores all sums. `sums(p)`: [rows][32] of panel p, in memory.
+  template <bool kStore, class Place>
+  static void move(int panels, const Place& sums) {
+    move_panel<kStore, 0>(sums(0));
+    if (kWide || panels > 1) move_panel<kStore, 2>(kWide ? sums(0) + kTileRows * kPanel : sums(1));
   }
-  template <class Place>
-  static void store(int panels, const Place& sums) {
-    Unit::template store<0>(sums(0), kRowBytes), Unit::template store<1>(sums(0) + 16, kRowBytes);
-    if (!kWide && panels == 1) return;
-    auto* second = kWide ? sums(0) + kTileRows * kPanel : sums(1);
-    Unit::template store<2>(second, kRowBytes), Unit::template store<3>(second + 16, kRowBytes);
+  template <bool kStore, int T>
+  static void move_panel(float* sums) {
+    if constexpr (kStore)
+      Unit::template store<T>(sums, kRowBytes), Unit::template store<T + 1>(sums + 16, kRowBytes);
+    else
+      Unit::template load<T>(sums, kRowBytes), Unit::template load<T + 1>(sums + 16, kRowBytes);
   }
 
   template <int Sums, int A, int B>
@@ -178,101 +171,83 @@ void add_scaled(const float* integers, const std::byte* scales, int rows, float*
   }
 }
 
-// All rows of the visit's group times one or two neighbouring panels. Its tiles are configured.
-template <class Unit, class Pieces, bool kWide>
-void panels_of_group(const LinearJob& job, const LinearVisit& visit, int first_panel, int panels) {
-  using M = Multiplication<Unit, Pieces, kWide>;
-  using Sums = float[kMaxGroup][kPanel];
-  const int inputs = job.w->inputs(), rows = job.rows(visit.group), first_row = job.first_row(visit.group);
-  const int first = visit.first / Pieces::kInputs,
-            last = (visit.last + Pieces::kInputs - 1) / Pieces::kInputs;
-  const size_t panel_bytes = job.w->panel_bytes();
-  const size_t scale_bytes =
-      Pieces::kGroups ? static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16) : 0;
-  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
-  const std::byte* weights = panel + scale_bytes;
-  const size_t line = static_cast<size_t>(rows) * kTileBytes / sizeof(float);
-  const float* x =
-      job.inputs +
-      static_cast<size_t>(first_row) * static_cast<size_t>(job.blocks * words_per_block(Pieces::kForm)) +
-      static_cast<size_t>(first) * line;
-  const auto partial = [&](int p) {
-    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row) * kPanel;
-  };
-  alignas(64) Sums sums[M::kPanels], integers[Pieces::kGroups ? M::kPanels : 1];
-  const auto sums_of = [&](int p) { return sums[p][0]; };
-  const auto integers_of = [&](int p) { return integers[p][0]; };
-
-  if constexpr (Pieces::kGroups) {
-    for (int p = 0; p < panels; ++p) {
-      if (first == 0)
-        std::memset(sums[p], 0, sizeof sums[p]);
-      else
-        std::copy_n(partial(p), rows * kPanel, sums[p][0]);
+// The sums of some rows and a panel become y.
+template <bool kIntegers>
+void finish_panel(const LinearJob& job, const float (*sums)[kPanel], int first_row, int rows, int panel) {
+  for (int r = 0; r < rows; ++r) {
+    for (int v = 0; v < kVectors; ++v) {
+      const float* sum = sums[r] + v * 16;
+      finish(kIntegers ? _mm512_cvtepi32_ps(_mm512_load_si512(sum)) : _mm512_load_ps(sum), job, first_row + r,
+             panel * kPanel + v * 16);
     }
-  } else if (first == 0) {
-    M::zero();
-  } else {
-    M::load(panels, partial);
   }
+}
+
+// A row block times one or two neighbouring panels. Its tiles are configured.
+template <class Unit, class Pieces, bool kWide>
+void some_pieces(const LinearJob& job, const RowBlock& row_block, int first_panel, int panels) {
+  using M = Multiplication<Unit, Pieces, kWide>;
+  constexpr bool kGroups = Pieces::kGroups;
+  const int inputs = job.w->inputs(), rows = job.rows(row_block.number),
+            first_row = job.first_row(row_block.number);
+  const int first = row_block.first / Pieces::kInputs,
+            last = (row_block.last + Pieces::kInputs - 1) / Pieces::kInputs;
+  const size_t panel_bytes = job.w->panel_bytes();
+  const std::byte* scales = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
+  const std::byte* weights = scales + (kGroups ? int4_scale_bytes(inputs) : 0);
+  const size_t line = static_cast<size_t>(rows) * kTileBytes / sizeof(float);
+  const float* x = job.inputs +
+                   static_cast<size_t>(first_row) *
+                       static_cast<size_t>(job.input_blocks * input_block_words(Pieces::kForm)) +
+                   static_cast<size_t>(first) * line;
+  const PartialSums partial(job, row_block, first_panel);
+  alignas(64) float sums[M::kPanels][kMaxRowBlock][kPanel];
+  alignas(64) float integers[kGroups ? M::kPanels : 1][kMaxRowBlock][kPanel];
+  for (int p = 0; kGroups && p < panels; ++p) partial.load(p, sums[p][0]);
+  if (!kGroups && first == 0) M::zero();
+  if (!kGroups && first != 0) M::template move<false>(panels, [&](int p) { return partial.of(p); });
 
   Stream<Pieces> one(weights, inputs, first, last);
   Stream<Pieces> two(weights + panel_bytes, inputs, first, panels > 1 ? last : first);
-  Ahead ahead(weights + static_cast<size_t>(visit.first) * Pieces::kBytesPerInput, 1, Pieces::kBytesPerInput,
-              panel_bytes * static_cast<size_t>(panels), visit);
+  Prefetcher prefetcher(weights + static_cast<size_t>(row_block.first) * Pieces::kBytesPerInput, 1,
+                        Pieces::kBytesPerInput, panel_bytes * static_cast<size_t>(panels), row_block);
   for (int i = first; i < last; ++i, x += line) {
-    for (int b = 0; b < Pieces::kInputs / kBlock; ++b) ahead.fetch();
-    if constexpr (Pieces::kGroups) M::zero();
+    for (int b = 0; b < Pieces::kInputs / kInputBlock; ++b) prefetcher.issue();
+    if constexpr (kGroups) M::zero();
     M::piece(x, one.take(i), panels > 1 ? two.take(i) : nullptr);
-    if constexpr (Pieces::kGroups) {
-      M::store(panels, integers_of);
-      for (int p = 0; p < panels; ++p)
-        add_scaled(
-            integers[p][0],
-            panel + static_cast<size_t>(p) * panel_bytes + static_cast<size_t>(i) * kPanel * sizeof(bf16),
-            rows, sums[p][0]);
-    }
+    if constexpr (!kGroups) continue;
+    M::template move<true>(panels, [&](int p) { return integers[p][0]; });
+    for (int p = 0; p < panels; ++p)
+      add_scaled(integers[p][0], scales + p * panel_bytes + i * kPanel * sizeof(bf16), rows, sums[p][0]);
   }
 
-  if (visit.last != inputs) {
-    if constexpr (!Pieces::kGroups)
-      M::store(panels, partial);
-    else
-      for (int p = 0; p < panels; ++p) std::copy_n(sums[p][0], rows * kPanel, partial(p));
-    return;
-  }
-  if constexpr (!Pieces::kGroups) M::store(panels, sums_of);
+  const bool complete = row_block.last == inputs;
+  if (!kGroups) M::template move<true>(panels, [&](int p) { return complete ? sums[p][0] : partial.of(p); });
   for (int p = 0; p < panels; ++p) {
-    for (int r = 0; r < rows; ++r) {
-      for (int v = 0; v < kVectors; ++v) {
-        const float* sum = sums[p][r] + v * 16;
-        const bool whole = Pieces::kInt8 && !Pieces::kGroups;  // sums are integers
-        finish(whole ? _mm512_cvtepi32_ps(_mm512_load_si512(sum)) : _mm512_load_ps(sum), job, first_row + r,
-               (first_panel + p) * kPanel + v * 16);
-      }
-    }
+    if (kGroups ? partial.store(p, sums[p][0]) : !complete) continue;
+    finish_panel<Pieces::kInt8 && !kGroups>(job, sums[p], first_row, rows, first_panel + p);
   }
+}
+
+template <class Unit, class Pieces, bool kWide>
+void panels_in_turn(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
+  using M = Multiplication<Unit, Pieces, kWide>;
+  M::configure(job.rows(row_block.number));
+  for (; panel < end; panel += M::kPanels)
+    some_pieces<Unit, Pieces, kWide>(job, row_block, panel, std::min(M::kPanels, end - panel));
+  Unit::release();
+}
+
+template <class Unit, class Pieces>
+void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
+  if (job.rows(row_block.number) > kTileRows)
+    panels_in_turn<Unit, Pieces, true>(job, row_block, panel, end);
+  else
+    panels_in_turn<Unit, Pieces, false>(job, row_block, panel, end);
 }
 
 int panels_of(int rows) {
   return rows > kTileRows ? 1 : 2;
-}
-
-template <class Unit, class Pieces>
-void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
-  const int rows = job.rows(visit.group), step = panels_of(rows);
-  if (step == 1)
-    Multiplication<Unit, Pieces, true>::configure(rows);
-  else
-    Multiplication<Unit, Pieces, false>::configure(rows);
-  for (; panel < end; panel += step) {
-    const int panels = std::min(step, end - panel);
-    if (step == 1)
-      panels_of_group<Unit, Pieces, true>(job, visit, panel, panels);
-    else
-      panels_of_group<Unit, Pieces, false>(job, visit, panel, panels);
-  }
-  Unit::release();
 }
 
 template <class Unit, class Pieces>
@@ -287,34 +262,35 @@ const LinearTiles* tiles_for() {
 
 template <class Unit>
 const LinearTiles* tiles_on(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::f32_panels:
-      return nullptr;
-    case WeightFormat::bf16_panels:
-      return tiles_for<Unit, Bf16Pieces>();
-    case WeightFormat::fp8_panels:
-      return tiles_for<Unit, Fp8Pieces>();
-    case WeightFormat::int8_panels:
-      return tiles_for<Unit, Int8Pieces>();
-    case WeightFormat::int4_panels:
-      return tiles_for<Unit, Int4Pieces>();
-  }
-  return nullptr;
+  static const TilesByFormat kTiles = {nullptr, tiles_for<Unit, Bf16Pieces>(), tiles_for<Unit, Fp8Pieces>(),
+                                       tiles_for<Unit, Int8Pieces>(), tiles_for<Unit, Int4Pieces>()};
+  const LinearTiles* tiles = kTiles[static_cast<size_t>(format)];
+  return tiles ? tiles : highway_tiles(format);
 }
 
 }  // namespace
 
-const LinearTiles* amx_tiles(WeightFormat format, bool emulated) {
-  return emulated ? tiles_on<EmulatedTiles>(format) : tiles_on<HardwareTiles>(format);
+const LinearTiles* amx_tiles(WeightFormat format) {
+  return tiles_on<HardwareTiles>(format);
+}
+const LinearTiles* emulated_amx_tiles(WeightFormat format) {
+  return tiles_on<EmulatedTiles>(format);
+}
+
+double amx_multiply(int64_t rounds) {
+  using T = HardwareTiles;
+  TileShapes shapes;
+  for (int tile = 0; tile < 8; ++tile) shapes.set(tile, kTileRows);
+  T::configure(shapes);  // zeroes the tiles
+  for (int64_t i = 0; i < rounds; ++i) {
+    T::multiply_bf16<0, 4, 6>(), T::multiply_bf16<1, 4, 7>();
+    T::multiply_bf16<2, 5, 6>(), T::multiply_bf16<3, 5, 7>();
+  }
+  T::release();
+  return 2.0 * 4 * kTileRows * 16 * 32 * static_cast<double>(rounds);
 }
 
 }  // namespace dvlm
 
 HWY_POP_ATTRIBUTES
-#else
-namespace dvlm {
-const LinearTiles* amx_tiles(WeightFormat, bool) {
-  return nullptr;
-}
-}  // namespace dvlm
 #endif

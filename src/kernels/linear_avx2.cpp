@@ -1,6 +1,6 @@
 // Linear layers with four-bit weights on AVX2: products of bytes, summed in 16 and then in 32 bits, several
 // for each that an f32 multiply-add makes. The sums are those of linear_avx512_bf16.cpp to the bit.
-#include "kernels/linear_job.h"
+#include "kernels/linear_int4.h"
 
 #if defined(__x86_64__)
 #include <hwy/base.h>
@@ -15,7 +15,8 @@ namespace dvlm {
 namespace {
 
 constexpr int kLanes = 8;
-constexpr int kMaxRows = 4;  // whose sums of 16 outputs fit the registers; a fifth gains nothing
+// Rows whose sums of 16 outputs, in 16 bits, take half of the 16 registers. A fifth gains nothing.
+constexpr int kMaxRows = 4;
 
 __m256 group_scales(const std::byte* line) {
   const auto bits = _mm_load_si128(reinterpret_cast<const __m128i*>(line));
@@ -65,39 +66,53 @@ struct Shorts<0> {
   HWY_INLINE void add_to(__m256i (*)[2]) const {}
 };
 
+// sums += the integers of R rows and a group of inputs times its scales; outputs `output` + [0, 8) and
+// 16 + `output` + [0, 8).
+template <int R>
+HWY_INLINE void add_scaled(const __m256i (&integers)[R][2], const std::byte* scales, int output,
+                           float (&sums)[R][kPanel]) {
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    const int at = 16 * v + output;
+    const __m256 scale = group_scales(scales + static_cast<size_t>(at) * sizeof(bf16));
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+      float* sum = sums[r] + at;
+      const __m256 values = _mm256_cvtepi32_ps(integers[r][v]);
+      _mm256_store_ps(sum, _mm256_fmadd_ps(values, scale, _mm256_load_ps(sum)));
+    }
+  }
+}
+
 // R rows times a panel, 8 of the first and 8 of the last 16 outputs at a time.
 template <int R>
-void tile(const LinearJob& job, const LinearVisit& visit, int panel) {
-  constexpr int kBlocks = Int4Visit::kBlocks, kWords = Int4Visit::kWords, kLine = Int4Visit::kLine;
-  constexpr int kStep = 4 * Int4Visit::kBytesPerInput;  // bytes for four inputs
-  // Two blocks are 8 steps, whose sums fit 16 bits.
+void tile(const LinearJob& job, const RowBlock& row_block, int panel) {
+  constexpr int kInputBlocks = Int4Place::kInputBlocks, kWords = Int4Place::kWords, kLine = Int4Place::kLine;
+  constexpr int kStep = 4 * Int4Place::kBytesPerInput;  // bytes for four inputs
+  // Two input blocks are 8 steps, whose sums fit 16 bits.
   constexpr int kShortBlocks = 2;
-  static_assert(kShortBlocks * (kBlock / 4) * 2 * 15 * 127 < (1 << 15) && kBlocks % kShortBlocks == 0);
-  const Int4Visit begin(job, visit, panel);
-  const std::byte *w = begin.weights, *scales = begin.scales;
-  const int32_t* x = begin.x;
-  float* partial = begin.partial;
+  static_assert(kShortBlocks * (kInputBlock / 4) * 2 * 15 * 127 < (1 << 15) &&
+                kInputBlocks % kShortBlocks == 0);
+  const Int4Place place(job, row_block, panel);
+  const std::byte *w = place.weights, *scales = place.scales;
+  const int32_t* x = place.x;
   const __m256i low = _mm256_set1_epi8(15);
-  Ahead ahead(w, R, Int4Visit::kBytesPerInput, job.w->panel_bytes(), visit);
+  Prefetcher prefetcher(w, R, Int4Place::kBytesPerInput, job.w->panel_bytes(), row_block);
+  const PartialSums partial(job, row_block, panel);
   alignas(32) float sums[R][kPanel];
-  for (int r = 0; r < R; ++r) {
-    if (visit.first == 0)
-      std::fill_n(sums[r], kPanel, 0.0f);
-    else
-      std::copy_n(partial + r * kPanel, kPanel, sums[r]);
-  }
-  for (int first = visit.first; first < visit.last; first += kInt4Group, x += R * kLine,
-           w += kInt4Group * Int4Visit::kBytesPerInput, scales += kPanel * sizeof(bf16)) {
+  partial.load(0, sums[0]);
+  for (int first = row_block.first; first < row_block.last; first += kInt4Group, x += R * kLine,
+           w += kInt4Group * Int4Place::kBytesPerInput, scales += kPanel * sizeof(bf16)) {
     for (int output = 0; output < 16; output += kLanes) {
       __m256i codes[R][2];
 #pragma GCC unroll 32
       for (int r = 0; r < R; ++r) codes[r][0] = codes[r][1] = _mm256_set1_epi32(x[r * kLine + kLine - 1]);
-      for (int from = 0; from < kBlocks; from += kShortBlocks) {
+      for (int from = 0; from < kInputBlocks; from += kShortBlocks) {
         Shorts<R> shorts;
         shorts.clear();
 #pragma GCC unroll 2
         for (int b = from; b < from + kShortBlocks; ++b) {
-          if (output == 0) ahead.fetch();
+          if (output == 0) prefetcher.issue();
 #pragma GCC unroll 4
           for (int k = 0; k < 4; ++k) {
             const __m256i halves = _mm256_load_si256(
@@ -108,31 +123,20 @@ void tile(const LinearJob& job, const LinearVisit& visit, int panel) {
         }
         shorts.add_to(codes);
       }
-#pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) {
-        const int at = 16 * v + output;
-        const __m256 scale = group_scales(scales + static_cast<size_t>(at) * sizeof(bf16));
-#pragma GCC unroll 32
-        for (int r = 0; r < R; ++r) {
-          float* sum = sums[r] + at;
-          _mm256_store_ps(sum, _mm256_fmadd_ps(_mm256_cvtepi32_ps(codes[r][v]), scale, _mm256_load_ps(sum)));
-        }
-      }
+      add_scaled<R>(codes, scales, output, sums);
     }
   }
+  if (partial.store(0, sums[0])) return;
   for (int r = 0; r < R; ++r) {
-    if (visit.last != job.w->inputs()) {
-      std::copy_n(sums[r], kPanel, partial + r * kPanel);
-      continue;
-    }
     for (int output = 0; output < kPanel; output += kLanes)
-      finish(_mm256_load_ps(sums[r] + output), job, job.first_row(visit.group) + r, panel * kPanel + output);
+      finish(_mm256_load_ps(sums[r] + output), job, job.first_row(row_block.number) + r,
+             panel * kPanel + output);
   }
 }
 
 template <int R>
-void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
-  for (; panel < end; ++panel) tile<R>(job, visit, panel);
+void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
+  for (; panel < end; ++panel) tile<R>(job, row_block, panel);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // What the AVX-512 and AMX kernels of linear() share. Not for other rooms.
 #pragma once
 #include "kernels/avx512.h"
-#include "kernels/linear_job.h"
+#include "kernels/prefetch.h"
 
 #if defined(__x86_64__)
 DVLM_PUSH_AVX512
@@ -25,7 +25,7 @@ const Tables& tables() {
   return made;
 }
 
-// Widens 64 e4m3 codes of an fp8 panel to the bf16 pairs of outputs 0..15 and 16..31.
+// Turns 64 e4m3 codes of an fp8 panel into the bf16 pairs of outputs 0..15 and 16..31.
 struct E4m3Pairs {
   __m512i low[2], high[2], sign = _mm512_set1_epi8(static_cast<char>(0x80));
   E4m3Pairs() {
@@ -34,7 +34,7 @@ struct E4m3Pairs {
       high[i] = _mm512_load_si512(tables().high + 64 * i);
     }
   }
-  void widen(const std::byte* p, __m512i* words) const {
+  void dequantize(const std::byte* p, __m512i* words) const {
     const __m512i codes = _mm512_load_si512(p);
     const __m512i lows = _mm512_permutex2var_epi8(low[0], codes, low[1]);
     const __m512i magnitude = _mm512_permutex2var_epi8(high[0], codes, high[1]);
@@ -45,13 +45,14 @@ struct E4m3Pairs {
   }
 };
 
-// Of 16 outputs, from the bf16 line of an int4 panel.
+// The scales of 16 outputs, from the bf16 line of an int4 panel.
 inline __m512 group_scales(const std::byte* line) {
   const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(line));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 
-__m512 round_to_bf16_vector(__m512 x) {  // to nearest even; NaN stays NaN
+// Rounds to nearest even; NaN stays NaN.
+__m512 round_to_bf16_vector(__m512 x) {
   const __m512i bits = _mm512_castps_si512(x),
                 odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));

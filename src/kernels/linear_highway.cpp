@@ -1,5 +1,5 @@
 // Tiles of linear() with f32 multiply-adds, and the packing of inputs, compiled once per instruction set.
-#include "kernels/linear_job.h"
+#include "kernels/prefetch.h"
 #include "kernels/targets.h"
 // clang-format off
 #undef HWY_TARGET_INCLUDE
@@ -11,15 +11,6 @@
 #include <algorithm>
 #include <limits>
 #include <utility>
-
-#ifndef DVLM_LINEAR_ONCE
-#define DVLM_LINEAR_ONCE
-namespace dvlm {
-
-constexpr float kFp8Scale = 256;  // undoes what reading e4m3 as half precision does to the weights
-
-}  // namespace dvlm
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace dvlm {
@@ -33,8 +24,11 @@ using U = hn::RebindToUnsigned<F>;
 using Vec = hn::Vec<F>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
 constexpr int kVectors = kPanel / kLanes;
+constexpr float kFp8Scale = 256;  // undoes what reading e4m3 as half precision does to the weights
 
-// Rows and panels of one register tile: as many accumulators as the registers hold, for each number of rows.
+// Rows and panels of one register tile, whose sums stay in registers. A panel is 2 vectors of AVX-512 (12
+// rows take 24 of its 32 registers), 4 of AVX2 (3 rows take 12 of 16) and 8 of NEON (3 rows take 24 of 32);
+// the rest hold a panel's weights and a broadcast input.
 constexpr int kMaxRows = kLanes >= 16 ? 12 : kLanes == 8 ? 3 : HWY_TARGET == HWY_NEON ? 3 : 1;
 constexpr int panels_per_tile(int rows) {
   const int registers = kLanes >= 16 || HWY_TARGET == HWY_NEON ? 24 : 12;
@@ -151,7 +145,8 @@ constexpr int kBytesPerInput = std::is_same_v<W, float>      ? kPanel * 4
                                : std::is_same_v<W, Halves>   ? kPanel / 2
                                                              : kPanel;
 
-HWY_INLINE Vec round_to_bf16_vector(Vec x) {  // to nearest even; NaN stays NaN
+// Rounds to nearest even; NaN stays NaN.
+HWY_INLINE Vec round_to_bf16_vector(Vec x) {
   const U u;
   const auto bits = hn::BitCast(u, x);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
@@ -210,9 +205,7 @@ HWY_INLINE void stay_in_register([[maybe_unused]] Vec& v) {
 // The weights of a panel from input `first` on.
 template <class W>
 const W* weights_from(const LinearJob& job, int panel, int first) {
-  const size_t scales =  // before an int4 panel's weights
-      std::is_same_v<W, Halves> ? static_cast<size_t>(int4_groups(job.w->inputs())) * kPanel * sizeof(bf16)
-                                : 0;
+  const size_t scales = std::is_same_v<W, Halves> ? int4_scale_bytes(job.w->inputs()) : 0;
   return reinterpret_cast<const W*>(job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes() +
                                     scales + static_cast<size_t>(first) * kBytesPerInput<W>);
 }
@@ -232,167 +225,157 @@ HWY_INLINE void finish_row(const LinearJob& job, Vec* sums, int row, int panel) 
   finish(sums, end, job.w->outputs() - output, job.y.row(row) + output);
 }
 
-// R rows times P neighbouring panels in format W, which are read as S: as they are, or, one of them, widened
-// to floats that begin with the visit's first input. Or a part of a panel, `Count` vectors of its outputs
-// beginning with vector `From`, which is kept widened, and whose sums are partial even when they are not.
+// Calls use(p, r, v) for every vector of sums of P panels and R rows, unrolled.
+template <int P, int R, int Count, class Use>
+HWY_INLINE void each_sum(const Use& use) {
+#pragma GCC unroll 32
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 32
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 32
+      for (int v = 0; v < Count; ++v) use(p, r, v);
+    }
+  }
+}
+
+// The weights of `Count` vectors for input s of a step, int4's scaled by `scales`, as multiply-adds take
+// them.
+template <int From, int Count, int kSums, class S>
+HWY_INLINE void load_scaled(const S* w, int s, [[maybe_unused]] const Vec* scales, Vec* weights) {
+  load_weights<From, Count>(w, s, weights);
+#pragma GCC unroll 32
+  for (int v = 0; v < Count; ++v) {
+    if (kSums + Count < 16) stay_in_register(weights[v]);
+    if constexpr (std::is_same_v<S, Halves>) weights[v] = hn::Mul(weights[v], scales[v]);
+  }
+}
+
+// R rows times P neighbouring panels in format W, which are read as S: as they are, or, one of them, as
+// `dequantized` floats that begin with the row block's first input. Or a part of a panel, `Count` vectors of
+// its outputs beginning with vector `From`, which is kept as floats, and whose sums are stored as partial
+// ones even when they are complete.
 template <class W, class S, int R, int P, int From = 0, int Count = kVectors>
-HWY_NOINLINE void tile(const LinearJob& job, const LinearVisit& visit, int first_panel,
-                       const WidenedPanel* widened) {
-  constexpr bool kWiden = Count < kVectors;
-  static_assert(!kWiden || (P == 1 && std::is_same_v<W, S>));
-  const F f;
+HWY_NOINLINE void tile(const LinearJob& job, const RowBlock& row_block, int first_panel,
+                       const DequantizedPanel* dequantized) {
+  constexpr bool kKeep = Count < kVectors;
+  static_assert(!kKeep || (P == 1 && std::is_same_v<W, S>));
   constexpr int kStep = kInputsPerStep<S>;
-  constexpr bool kInt4 = std::is_same_v<S, Halves>;
   constexpr size_t kWords = kBytesPerInput<S> * kStep / sizeof(S);  // per step
-  const int inputs = job.w->inputs(), first_row = job.first_row(visit.group);
-  const size_t panel_words = job.w->panel_bytes() / sizeof(S);
-  const W* source = weights_from<W>(job, first_panel, visit.first);
+  const int first_row = job.first_row(row_block.number);
+  const size_t panel_bytes = job.w->panel_bytes(), panel_words = panel_bytes / sizeof(S);
+  const W* source = weights_from<W>(job, first_panel, row_block.first);
   const S* w;
   if constexpr (std::is_same_v<W, S>)
     w = source;
   else
-    w = widened->weights;
-  [[maybe_unused]] float* kept = kWiden ? widened->weights + From * kLanes : nullptr;
-  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * job.w->panel_bytes();
-  const float* x = job.inputs + static_cast<size_t>(first_row) * job.blocks * kBlock +
-                   static_cast<size_t>(visit.first) * R;
-  const auto partial = [&](int p, int r) {
-    if (widened) {
-      const int first_of_pass = job.first_row(visit.group - visit.group_of_pass);
-      return widened->sums + static_cast<size_t>(first_row - first_of_pass + r) * kPanel;
-    }
-    return job.partial + (static_cast<size_t>(first_panel + p) * job.y.count + first_row + r) * kPanel;
+    w = dequantized->weights;
+  [[maybe_unused]] float* kept = kKeep ? dequantized->weights + From * kLanes : nullptr;
+  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
+  const float* x = job.inputs + static_cast<size_t>(first_row) * job.input_blocks * kInputBlock +
+                   static_cast<size_t>(row_block.first) * R;
+  const PartialSums partial(job, row_block, first_panel);
+  const auto sum_at = [&](int p, int r, int v) {
+    if (!dequantized) return partial.of(p) + r * kPanel + (From + v) * kLanes;
+    const int first_of_mc = job.first_row(row_block.number - row_block.number_in_mc);
+    return dequantized->sums + (first_row - first_of_mc + r) * kPanel + (From + v) * kLanes;
   };
-  // A visit to widened weights fetches those that are widened next.
-  Ahead ahead(source, R, kBytesPerInput<W>,
-              widened ? size_t{kWidened} * kBytesPerInput<W> : panel_words * P * sizeof(S), visit);
+  // A row block that multiplies floats asks for the weights that become floats next.
+  Prefetcher prefetcher(source, R, kBytesPerInput<W>,
+                        dequantized ? size_t{kDequantized} * kBytesPerInput<W> : panel_bytes * P, row_block);
   Vec sums[P][R][Count];
-#pragma GCC unroll 32
-  for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 32
-      for (int v = 0; v < Count; ++v) {
-        sums[p][r][v] = visit.first == 0 ? hn::Zero(f) : hn::Load(f, partial(p, r) + (From + v) * kLanes);
-      }
-    }
-  }
-  for (int first = visit.first; first < visit.last; first += kBlock, x += R * kBlock) {
-    const int count = HWY_MIN(kBlock, visit.last - first);
-    if (From == 0) ahead.fetch();
+  each_sum<P, R, Count>([&](int p, int r, int v) HWY_ATTR __attribute__((always_inline)) {
+    sums[p][r][v] = row_block.first == 0 ? hn::Zero(F()) : hn::Load(F(), sum_at(p, r, v));
+  });
+  for (int first = row_block.first; first < row_block.last; first += kInputBlock, x += R * kInputBlock) {
+    const int count = HWY_MIN(kInputBlock, row_block.last - first);
+    if (From == 0) prefetcher.issue();
     for (int k = 0; k < count; k += kStep, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
         Vec scales[Count];
-        if constexpr (kInt4)
+        if constexpr (std::is_same_v<S, Halves>)
           load_scales<From, Count>(
-              reinterpret_cast<const bf16*>(panel + p * job.w->panel_bytes()) + first / kInt4Group * kPanel,
-              scales);
+              reinterpret_cast<const bf16*>(panel + p * panel_bytes) + first / kInt4Group * kPanel, scales);
 #pragma GCC unroll 32
         for (int s = 0; s < kStep; ++s) {
           Vec weights[Count];
-          load_weights<From, Count>(w + p * panel_words, s, weights);
-          if (P * R * Count + Count < 16) {
+          load_scaled<From, Count, P * R * Count>(w + p * panel_words, s, scales, weights);
+          if constexpr (kKeep) {
 #pragma GCC unroll 32
-            for (int v = 0; v < Count; ++v) stay_in_register(weights[v]);
-          }
-          if constexpr (kInt4) {
-#pragma GCC unroll 32
-            for (int v = 0; v < Count; ++v) weights[v] = hn::Mul(weights[v], scales[v]);
-          }
-          if constexpr (kWiden) {
-#pragma GCC unroll 32
-            for (int v = 0; v < Count; ++v) hn::Store(weights[v], f, kept + v * kLanes);
+            for (int v = 0; v < Count; ++v) hn::Store(weights[v], F(), kept + v * kLanes);
             kept += kPanel;
           }
-#pragma GCC unroll 32
-          for (int r = 0; r < R; ++r) {
-            const Vec value = hn::Set(f, x[r * kBlock + k + s]);
-#pragma GCC unroll 32
-            for (int v = 0; v < Count; ++v) {
-              sums[p][r][v] = hn::MulAdd(weights[v], value, sums[p][r][v]);
-            }
-          }
+          each_sum<1, R, Count>([&](int, int r, int v) HWY_ATTR __attribute__((always_inline)) {
+            sums[p][r][v] = hn::MulAdd(weights[v], hn::Set(F(), x[r * kInputBlock + k + s]), sums[p][r][v]);
+          });
         }
       }
     }
   }
+  if (row_block.last == job.w->inputs() && !kKeep) {
 #pragma GCC unroll 32
-  for (int p = 0; p < P; ++p) {
+    for (int p = 0; p < P; ++p)
 #pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) {
-      if (visit.last == inputs && !kWiden) {
-        finish_row<W>(job, sums[p][r], first_row + r, first_panel + p);
-      } else {
-#pragma GCC unroll 32
-        for (int v = 0; v < Count; ++v) hn::Store(sums[p][r][v], f, partial(p, r) + (From + v) * kLanes);
-      }
-    }
+      for (int r = 0; r < R; ++r) finish_row<W>(job, sums[p][r], first_row + r, first_panel + p);
+  } else {
+    each_sum<P, R, Count>([&](int p, int r, int v)
+                              HWY_ATTR { hn::Store(sums[p][r][v], F(), sum_at(p, r, v)); });
   }
 }
 
 template <class W, int R>
-void some_panels(const LinearJob& job, const LinearVisit& visit, int panel, int end) {
+void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
   constexpr int kStep = panels_per_tile(R);
-  for (; panel + kStep <= end; panel += kStep) tile<W, W, R, kStep>(job, visit, panel, nullptr);
-  for (; panel < end; ++panel) tile<W, W, R, 1>(job, visit, panel, nullptr);
+  for (; panel + kStep <= end; panel += kStep) tile<W, W, R, kStep>(job, row_block, panel, nullptr);
+  for (; panel < end; ++panel) tile<W, W, R, 1>(job, row_block, panel, nullptr);
 }
 
 template <class W, int R>
-void widened_panel(const LinearJob& job, const LinearVisit& visit, int panel, const WidenedPanel& widened) {
-  if (visit.group_of_pass > 0) return tile<W, float, R, 1>(job, visit, panel, &widened);
-  // In two parts, whose sums leave registers to the widening.
+void dequantized_panel(const LinearJob& job, const RowBlock& row_block, int panel,
+                       const DequantizedPanel& dequantized) {
+  if (row_block.number_in_mc > 0) return tile<W, float, R, 1>(job, row_block, panel, &dequantized);
+  // Two parts of a panel have few enough sums to leave registers to the dequantizing.
   constexpr int kPart = kVectors / 2;
-  tile<W, W, R, 1, 0, kPart>(job, visit, panel, &widened);
-  tile<W, W, R, 1, kPart, kPart>(job, visit, panel, &widened);
-  if (visit.last < job.w->inputs()) return;
+  tile<W, W, R, 1, 0, kPart>(job, row_block, panel, &dequantized);
+  tile<W, W, R, 1, kPart, kPart>(job, row_block, panel, &dequantized);
+  if (row_block.last < job.w->inputs()) return;
   for (int r = 0; r < R; ++r) {
     Vec sums[kVectors];
 #pragma GCC unroll 32
-    for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(F(), widened.sums + r * kPanel + v * kLanes);
-    finish_row<W>(job, sums, job.first_row(visit.group) + r, panel);
+    for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(F(), dequantized.sums + r * kPanel + v * kLanes);
+    finish_row<W>(job, sums, job.first_row(row_block.number) + r, panel);
   }
-}
-
-int tiles_of(int rows) {
-  return panels_per_tile(rows);
 }
 
 template <class W>
 const LinearTiles* tiles_for() {
   static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    // Groups of 12 rows make up for widening the panel again.
+    // Row blocks of 12 make up for dequantizing the panel again.
     if constexpr (std::is_same_v<W, float> || kMaxRows >= 12)
-      return LinearTiles{{some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats};
+      return LinearTiles{{some_panels<W, R + 1>...}, panels_per_tile, kMaxRows, InputForm::floats};
     else
-      return LinearTiles{
-          {some_panels<W, R + 1>...}, tiles_of, kMaxRows, InputForm::floats, {widened_panel<W, R + 1>...}};
+      return LinearTiles{{some_panels<W, R + 1>...},
+                         panels_per_tile,
+                         kMaxRows,
+                         InputForm::floats,
+                         {dequantized_panel<W, R + 1>...}};
   }
   (std::make_integer_sequence<int, kMaxRows>());
   return &kTiles;
 }
 
 const LinearTiles* tiles(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::f32_panels:
-      return tiles_for<float>();
-    case WeightFormat::bf16_panels:
-      return tiles_for<uint32_t>();
-    case WeightFormat::fp8_panels:
-      return tiles_for<uint16_t>();
-    case WeightFormat::int8_panels:
-      return tiles_for<int8_t>();
-    case WeightFormat::int4_panels:
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
-      return avx2_int4_tiles();
+  const LinearTiles* int4 = avx2_int4_tiles();
 #else
-      return tiles_for<Halves>();
+  const LinearTiles* int4 = tiles_for<Halves>();
 #endif
-  }
-  return nullptr;
+  static const TilesByFormat kTiles = {tiles_for<float>(), tiles_for<uint32_t>(), tiles_for<uint16_t>(),
+                                       tiles_for<int8_t>(), int4};
+  return kTiles[static_cast<size_t>(format)];
 }
 
-// To the nearest e4m3 number, ties to even; beyond 448 to 448.
+// Rounds to the nearest e4m3 number, ties to even; beyond 448 to 448.
 HWY_INLINE Vec round_to_e4m3_vector(Vec x) {
   const F f;
   const U u;
@@ -400,7 +383,7 @@ HWY_INLINE Vec round_to_e4m3_vector(Vec x) {
   const auto bits = hn::BitCast(u, magnitude);
   const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(u, 1));
   const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFFF))), hn::Set(u, 0xFFF00000u));
-  // Below the least normal number steps are 2^-9.
+  // Steps below the least normal number are 2^-9.
   const Vec step = hn::Set(f, 0x1.8p14f), small = hn::Sub(hn::Add(magnitude, step), step);
   const auto normal = hn::Ge(magnitude, hn::Set(f, 0x1p-6f));
   return hn::CopySign(hn::IfThenElse(normal, hn::BitCast(f, rounded), small), x);
@@ -408,12 +391,12 @@ HWY_INLINE Vec round_to_e4m3_vector(Vec x) {
 
 // Calls use(block, its values) for the blocks of a row, zero beyond the last input.
 template <class Use>
-HWY_INLINE void each_block(const float* row, int inputs, const Use& use) {
-  for (int b = 0; b * kBlock < inputs; ++b) {
-    HWY_ALIGN float tail[kBlock] = {};
-    const float* from = row + b * kBlock;
-    if (inputs - b * kBlock < kBlock) {
-      for (int i = 0; b * kBlock + i < inputs; ++i) tail[i] = from[i];
+HWY_INLINE void each_input_block(const float* row, int inputs, const Use& use) {
+  for (int b = 0; b * kInputBlock < inputs; ++b) {
+    HWY_ALIGN float tail[kInputBlock] = {};
+    const float* from = row + b * kInputBlock;
+    if (inputs - b * kInputBlock < kInputBlock) {
+      for (int i = 0; b * kInputBlock + i < inputs; ++i) tail[i] = from[i];
       from = tail;
     }
     use(b, from);
@@ -421,16 +404,33 @@ HWY_INLINE void each_block(const float* row, int inputs, const Use& use) {
 }
 
 template <class Change>
-void pack_changed(const float* row, int inputs, const PackedRow& to, const Change& change) {
+void pack_changed(const float* row, int inputs, const PackedInput& to, const Change& change) {
   const F f;
-  each_block(row, inputs, [&](int b, const float* from) {
-    HWY_ALIGN float values[kBlock];
-    for (int i = 0; i < kBlock; i += kLanes) hn::Store(change(hn::LoadU(f, from + i)), f, values + i);
+  each_input_block(row, inputs, [&](int b, const float* from) {
+    HWY_ALIGN float values[kInputBlock];
+    for (int i = 0; i < kInputBlock; i += kLanes) hn::Store(change(hn::LoadU(f, from + i)), f, values + i);
     to.store(b, values);
   });
 }
 
-float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
+double multiply(int64_t rounds) {
+  constexpr int kSums = 12;  // more than multiply-adds are under way at once, fewer than there are registers
+  Vec sums[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) sums[i] = hn::Set(F(), static_cast<float>(i));  // or they would be one
+  const Vec a = hn::Set(F(), 1.0f), b = hn::Set(F(), 1e-9f);
+  for (int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (Vec& sum : sums) sum = hn::MulAdd(a, b, sum);
+  }
+  Vec total = sums[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < kSums; ++i) total = hn::Add(total, sums[i]);
+  asm volatile("" : : "m"(total));
+  return 2.0 * kSums * kLanes * static_cast<double>(rounds);
+}
+
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedInput& to) {
   const F f;
   switch (format) {
     case WeightFormat::f32_panels:
@@ -445,15 +445,15 @@ float pack_inputs(const float* row, int inputs, WeightFormat format, const Packe
       break;
   }
   const bool fp8 = format == WeightFormat::fp8_panels;
-  Vec highest = hn::Zero(f), poison = hn::Zero(f);  // poison: NaN once an input is NaN or infinite
-  each_block(row, inputs, [&](int, const float* from) {
-    for (int i = 0; i < kBlock; i += kLanes) {
+  Vec highest = hn::Zero(f), not_finite = hn::Zero(f);  // NaN once an input is NaN or infinite
+  each_input_block(row, inputs, [&](int, const float* from) {
+    for (int i = 0; i < kInputBlock; i += kLanes) {
       const Vec x = round_to_bf16_vector(hn::LoadU(f, from + i));
       highest = hn::Max(highest, hn::Abs(x));
-      poison = hn::MulAdd(x, hn::Zero(f), poison);
+      not_finite = hn::MulAdd(x, hn::Zero(f), not_finite);
     }
   });
-  if (const float sum = hn::GetLane(hn::SumOfLanes(f, poison)); sum != 0) {
+  if (const float sum = hn::GetLane(hn::SumOfLanes(f, not_finite)); sum != 0) {
     pack_changed(row, inputs, to, [](Vec) { return hn::Zero(F()); });
     return sum;
   }
@@ -476,13 +476,18 @@ HWY_AFTER_NAMESPACE();
 namespace dvlm {
 
 HWY_EXPORT(tiles);
+HWY_EXPORT(multiply);
 HWY_EXPORT(pack_inputs);
 
 const LinearTiles* highway_tiles(WeightFormat format) {
   return HWY_DYNAMIC_DISPATCH(tiles)(format);
 }
 
-float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedRow& to) {
+double highway_multiply(int64_t rounds) {
+  return HWY_DYNAMIC_DISPATCH(multiply)(rounds);
+}
+
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedInput& to) {
   return HWY_DYNAMIC_DISPATCH(pack_inputs)(row, inputs, format, to);
 }
 

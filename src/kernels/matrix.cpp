@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "kernels/narrow.h"
+#include "kernels/quantize_rows.h"
 
 namespace dvlm {
 
@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kTile = 64;  // inputs that are transposed at a time, so that source and panel lines stay in L1
 
-// Where output row n of the stacked matrix comes from.
+// The place that output row n of the stacked matrix comes from.
 struct Source {
   const TensorView* tensor = nullptr;
   int64_t row = 0;
@@ -36,10 +36,6 @@ std::vector<Source> source_rows(std::span<const TensorView> weights, std::span<c
   return rows;
 }
 
-void read_floats(const Source& source, int inputs, int first, int count, float* out) {
-  copy_to_float(*source.tensor, source.row * inputs + first, count, out);
-}
-
 void read_bf16(const Source& source, int inputs, int first, int count, uint16_t* out) {
   const int64_t at = source.row * inputs + first;
   if (source.tensor->type == DType::bf16) {
@@ -56,7 +52,7 @@ void pack_f32(std::span<const Source> rows, int inputs, float* panel) {
   for (int first = 0; first < inputs; first += kTile) {
     const int count = std::min(kTile, inputs - first);
     for (size_t j = 0; j < rows.size(); ++j) {
-      read_floats(rows[j], inputs, first, count, tile);
+      copy_to_float(*rows[j].tensor, rows[j].row * inputs + first, count, tile);
       for (int k = 0; k < count; ++k) panel[static_cast<size_t>(first + k) * kPanel + j] = tile[k];
     }
   }
@@ -104,7 +100,7 @@ void pack_fp8(std::span<const Source> rows, int inputs, uint16_t* panel, float* 
   }
 }
 
-// As floats; NaN when an F8_E4M3 code or scale is.
+// A row as floats; NaN when an F8_E4M3 code or scale is.
 void read_row(const Source& source, int inputs, std::vector<float>& row) {
   row.resize(static_cast<size_t>(inputs));
   copy_to_float(*source.tensor, source.row * inputs, inputs, row.data());
@@ -115,9 +111,9 @@ void read_row(const Source& source, int inputs, std::vector<float>& row) {
 }
 
 bool all_finite(std::span<const float> values) {
-  float poison = 0;  // NaN once a value is NaN or infinite
-  for (float value : values) poison += value * 0.0f;
-  return poison == 0;
+  float not_finite = 0;  // NaN once a value is NaN or infinite
+  for (float value : values) not_finite += value * 0.0f;
+  return not_finite == 0;
 }
 
 void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* scales, int32_t* sums) {
@@ -140,7 +136,7 @@ void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* s
 void pack_int4(std::span<const Source> rows, int inputs, std::byte* panel, float* scales) {
   const int groups = int4_groups(inputs);
   auto* group_scales = reinterpret_cast<bf16*>(panel);
-  auto* words = reinterpret_cast<uint8_t*>(panel) + static_cast<size_t>(groups) * kPanel * sizeof(bf16);
+  auto* words = reinterpret_cast<uint8_t*>(panel) + int4_scale_bytes(inputs);
   std::vector<float> row;
   for (size_t j = 0; j < kPanel; ++j) {
     if (j < rows.size()) read_row(rows[j], inputs, row);
@@ -170,24 +166,15 @@ int inputs_of(const TensorView& weight) {
 }  // namespace
 
 size_t PackedMatrix::packed_bytes(int64_t outputs, int64_t inputs, WeightFormat format) {
+  constexpr int kInputs[kWeightFormats] = {1, 2, 2, 4, kInt4Group};         // that stand together
+  constexpr int kBytes[kWeightFormats] = {4, 4, 2, 4, kInt4Group / 2 + 2};  // they take, for each output
+  const auto at = static_cast<size_t>(format);
   const int64_t padded = (outputs + kPanel - 1) / kPanel * kPanel;
-  switch (format) {
-    case WeightFormat::f32_panels:
-      return static_cast<size_t>(padded * inputs * 4);
-    case WeightFormat::bf16_panels:
-      return static_cast<size_t>(padded * (inputs + inputs % 2) * 2);
-    case WeightFormat::fp8_panels:
-      return static_cast<size_t>(padded * (inputs + inputs % 2));
-    case WeightFormat::int8_panels:
-      return static_cast<size_t>(padded * ((inputs + 3) / 4 * 4));
-    case WeightFormat::int4_panels:
-      return static_cast<size_t>(padded * int4_groups(static_cast<int>(inputs)) * (kInt4Group / 2 + 2));
-  }
-  DVLM_ASSERT(false);
+  return static_cast<size_t>(padded * ((inputs + kInputs[at] - 1) / kInputs[at]) * kBytes[at]);
 }
 
 PackedMatrix::PackedMatrix(int outputs, int inputs, WeightFormat format, bool with_bias)
-    : format_(format), outputs_(outputs), inputs_(inputs), pages_(packed_bytes(outputs, inputs, format)) {
+    : format_(format), outputs_(outputs), inputs_(inputs), memory_(packed_bytes(outputs, inputs, format)) {
   const size_t padded = static_cast<size_t>(panels()) * kPanel;
   if (with_bias) bias_.resize(padded);
   if (format != WeightFormat::f32_panels && format != WeightFormat::bf16_panels) scales_.resize(padded);
@@ -195,7 +182,7 @@ PackedMatrix::PackedMatrix(int outputs, int inputs, WeightFormat format, bool wi
 }
 
 std::vector<std::span<std::byte>> PackedMatrix::parts() {
-  std::vector<std::span<std::byte>> out = {{pages_.data(), pages_.size()}};
+  std::vector<std::span<std::byte>> out = {{memory_.data(), memory_.size()}};
   if (!bias_.empty()) out.push_back(std::as_writable_bytes(std::span(bias_)));
   if (!scales_.empty()) out.push_back(std::as_writable_bytes(std::span(scales_)));
   if (!code_sums_.empty()) out.push_back(std::as_writable_bytes(std::span(code_sums_)));
@@ -218,7 +205,8 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
     for (int64_t p = begin; p < end; ++p) {
       const int64_t first = p * kPanel, count = std::min<int64_t>(kPanel, outputs_ - first);
       const auto part = std::span(rows).subspan(first, count);
-      std::byte* panel = pages_.data() + static_cast<size_t>(p) * panel_bytes();
+      std::byte* panel = memory_.data() + static_cast<size_t>(p) * panel_bytes();
+      float* scale = scales_.empty() ? nullptr : scales_.data() + first;
       switch (format) {
         case WeightFormat::f32_panels:
           pack_f32(part, inputs_, reinterpret_cast<float*>(panel));
@@ -227,14 +215,13 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
           pack_bf16(part, inputs_, reinterpret_cast<uint32_t*>(panel));
           break;
         case WeightFormat::fp8_panels:
-          pack_fp8(part, inputs_, reinterpret_cast<uint16_t*>(panel), scales_.data() + first);
+          pack_fp8(part, inputs_, reinterpret_cast<uint16_t*>(panel), scale);
           break;
         case WeightFormat::int8_panels:
-          pack_int8(part, inputs_, reinterpret_cast<int8_t*>(panel), scales_.data() + first,
-                    code_sums_.data() + first);
+          pack_int8(part, inputs_, reinterpret_cast<int8_t*>(panel), scale, code_sums_.data() + first);
           break;
         case WeightFormat::int4_panels:
-          pack_int4(part, inputs_, panel, scales_.data() + first);
+          pack_int4(part, inputs_, panel, scale);
           break;
       }
     }
@@ -257,38 +244,31 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
 void PackedMatrix::unpack_row(int output, float* row) const {
   DVLM_ASSERT(output >= 0 && output < outputs_);
   const size_t panel = static_cast<size_t>(output / kPanel), j = static_cast<size_t>(output % kPanel);
-  const std::byte* data = pages_.data() + panel * panel_bytes();
-  for (size_t k = 0; k < static_cast<size_t>(inputs_); ++k) {
+  const std::byte* data = memory_.data() + panel * panel_bytes();
+  const auto weight = [&](size_t k) -> float {
     switch (format_) {
       case WeightFormat::f32_panels:
-        row[k] = reinterpret_cast<const float*>(data)[k * kPanel + j];
-        break;
-      case WeightFormat::bf16_panels: {
-        const uint32_t word = reinterpret_cast<const uint32_t*>(data)[k / 2 * kPanel + j];
-        row[k] = to_float(bf16{static_cast<uint16_t>(word >> (k % 2 * 16))});
-        break;
-      }
+        return reinterpret_cast<const float*>(data)[k * kPanel + j];
+      case WeightFormat::bf16_panels:
+        return to_float(reinterpret_cast<const bf16*>(data)[(k / 2 * kPanel + j) * 2 + k % 2]);
       case WeightFormat::fp8_panels: {
-        const size_t place = static_cast<size_t>(fp8_place(static_cast<int>(j)));
-        const uint16_t word = reinterpret_cast<const uint16_t*>(data)[k / 2 * kPanel + place];
-        row[k] = to_float(e4m3{static_cast<uint8_t>(word >> (k % 2 * 8))}) * scales_[output];
-        break;
+        const auto place = static_cast<size_t>(fp8_place(static_cast<int>(j)));
+        return to_float(reinterpret_cast<const e4m3*>(data)[(k / 2 * kPanel + place) * 2 + k % 2]) *
+               scales_[output];
       }
-      case WeightFormat::int8_panels: {
-        const size_t at = (k / 4 * kPanel + j) * 4 + k % 4;
-        row[k] = static_cast<float>(reinterpret_cast<const int8_t*>(data)[at]) * scales_[output];
-        break;
-      }
+      case WeightFormat::int8_panels:
+        return static_cast<float>(reinterpret_cast<const int8_t*>(data)[(k / 4 * kPanel + j) * 4 + k % 4]) *
+               scales_[output];
       case WeightFormat::int4_panels: {
-        const size_t groups = static_cast<size_t>(int4_groups(inputs_));
-        const auto* words = reinterpret_cast<const uint8_t*>(data) + groups * kPanel * sizeof(bf16);
+        const auto* words = reinterpret_cast<const uint8_t*>(data) + int4_scale_bytes(inputs_);
         const int code = words[k / 4 * 64 + j % 16 * 4 + k % 4] >> (j < 16 ? 0 : 4) & 15;
-        row[k] = static_cast<float>(code - 8) *
-                 to_float(reinterpret_cast<const bf16*>(data)[k / kInt4Group * kPanel + j]);
-        break;
+        return static_cast<float>(code - 8) *
+               to_float(reinterpret_cast<const bf16*>(data)[k / kInt4Group * kPanel + j]);
       }
     }
-  }
+    return 0;
+  };
+  for (size_t k = 0; k < static_cast<size_t>(inputs_); ++k) row[k] = weight(k);
 }
 
 }  // namespace dvlm

@@ -7,33 +7,37 @@
 
 #include "core/tensor.h"
 #include "core/thread_pool.h"
-#include "kernels/pages.h"
+#include "kernels/mapped_memory.h"
 
 namespace dvlm {
 
-// Panels of kPanel output columns; panel p holds outputs [p * kPanel, (p + 1) * kPanel), zero beyond the
-// last.
-//   f32_panels   [panels][inputs][32] float
-//   bf16_panels  [panels][inputs / 2 rounded up][32] pairs: word j is output j, its low half at an even
-//   input,
-//                its high half at the next. Dot products take pairs as they are; for f32, one shift or one
-//                mask per vector widens them.
-//   fp8_panels   [panels][inputs / 2 rounded up][32] pairs of e4m3 in the order of fp8_output(), with one f32
-//                scale per output
-// Two formats are for drafts, whose logits decide nothing:
-//   int8_panels  [panels][inputs / 4 rounded up][32] quads of signed bytes, with one f32 scale per output
-//   int4_panels  [panels]: bf16 scales [groups][32], one per output and kInt4Group inputs, then four inputs
-//                after the other [16] words, byte i of word j: input i of output j in its low half, of output
-//                16 + j in its high half, 8 too large; zero to the end of the last group
-// Further formats add a tag here, a packer in matrix.cpp and their tiles.
-// Whoever changes what stands where raises kPackedLayout: files of repacked weights outlive the program.
+// Panels of kPanel outputs: panel p holds outputs [32 p, 32 p + 32), zero beyond the last. A panel has one
+// line after the other, for one to four inputs each. With w(n, k) the weight of output n of the panel for
+// input k, a line that begins with input k is
+//
+//   f32_panels   | w(0, k) | w(1, k) | ... | w(31, k) |                                          128 bytes
+//   bf16_panels  | w(0, k), w(0, k + 1) | w(1, k), w(1, k + 1) | ... | w(31, k), w(31, k + 1) |  128
+//   fp8_panels   the same in e4m3, but in the order of fp8_output()                               64
+//   int8_panels  | w(0, k), .., w(0, k + 3) | ... | w(31, k), .., w(31, k + 3) |                 128
+//   int4_panels  | w(0, k) + 16 w(16, k), .., w(0, k + 3) + 16 w(16, k + 3) | ... | w(15, ..) |   64
+//
+// The last line of pairs or quads has zeros beyond the last input. fp8 and int8 have an f32 scale per output.
+// An int4 panel begins with its scales, [groups of kInt4Group inputs][32] bf16; its codes are 8 too large,
+// and zero beyond the last input to the end of the last group. int8 and int4 are for drafts, whose logits
+// decide nothing.
+// A further format adds a tag here, a packer in matrix.cpp and its tiles. A change of what stands where
+// raises kPackedLayout: files of repacked weights outlive the program.
 enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels, int4_panels };
+constexpr int kWeightFormats = 5;
 
 constexpr uint64_t kPackedLayout = 1;
 constexpr int kPanel = 32;
 constexpr int kInt4Group = 64;
 constexpr int int4_groups(int inputs) {
   return (inputs + kInt4Group - 1) / kInt4Group;
+}
+constexpr size_t int4_scale_bytes(int inputs) {  // before the words of a panel
+  return static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16);
 }
 
 // The output whose pair stands at a place of an fp8 panel: of each 8, four of the first 16 outputs, then four
@@ -52,9 +56,9 @@ class PackedMatrix {
 
   // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
   // `biases`: one [n_i] per weight, or none. Values are rounded to the format. For fp8_panels the weights are
-  // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row (narrow.h);
-  // for int8_panels and int4_panels either is quantised here.
-  // Throws Error when shapes disagree and when a quantised weight is not finite.
+  // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row
+  // (quantize_rows.h); for int8_panels and int4_panels either is quantised here. Throws Error when shapes
+  // disagree and when a quantised weight is not finite.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
                ThreadPool& pool, std::span<const TensorView> scales = {});
 
@@ -69,12 +73,12 @@ class PackedMatrix {
   int outputs() const { return outputs_; }
   int inputs() const { return inputs_; }
   int panels() const { return (outputs_ + kPanel - 1) / kPanel; }
-  const std::byte* data() const { return pages_.data(); }
+  const std::byte* data() const { return memory_.data(); }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }  // [panels * kPanel] or null
   const float* scales() const { return scales_.empty() ? nullptr : scales_.data(); }  // likewise
   const int32_t* code_sums() const { return code_sums_.data(); }  // int8: of each output, [panels * kPanel]
-  size_t bytes() const { return pages_.size(); }
-  size_t panel_bytes() const { return pages_.size() / static_cast<size_t>(panels()); }
+  size_t bytes() const { return memory_.size(); }
+  size_t panel_bytes() const { return memory_.size() / static_cast<size_t>(panels()); }
 
   // Row `output` of the matrix, [inputs]: lets a tied head serve as the embedding table.
   void unpack_row(int output, float* row) const;
@@ -85,7 +89,7 @@ class PackedMatrix {
   std::string name_;
   WeightFormat format_ = WeightFormat::f32_panels;
   int outputs_ = 0, inputs_ = 0;
-  Pages pages_;
+  MappedMemory memory_;
   std::vector<float> bias_, scales_;
   std::vector<int32_t> code_sums_;
 };

@@ -10,15 +10,8 @@
 
 namespace dvlm {
 
-// The instruction set that kernels run on: the best of this machine, or what DVLM_ISA names ("AVX3" is
-// AVX-512; for linear layers "AVX512_BF16" adds dot products of bf16 and of bytes to it and "AMX" tiles;
-// "AMX_EMULATED" is for testing: AMX's code with the tile unit played by plain code, on machines with
-// AVX512_BF16).
+// The instruction set that kernels run on: the best of this machine, or what DVLM_ISA names (docs/model.md).
 std::string_view isa_name();
-
-// What linear layers use beyond Highway's sets.
-enum class DotProducts { none, avx512_bf16, amx, emulated_amx };
-DotProducts dot_products();
 
 // All that this machine can run, best first.
 std::string supported_isas();

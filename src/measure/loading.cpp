@@ -11,7 +11,7 @@
 #include "core/interrupt.h"
 #include "core/memory.h"
 #include "core/progress.h"
-#include "kernels/pages.h"
+#include "kernels/mapped_memory.h"
 #include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 #include "native/weights.h"  // how much memory to touch: packed files are the CPU's
@@ -60,9 +60,9 @@ class OpenFile {
 // A virtual machine's host takes back memory that was freed, and is slow to give it again: not ours to time.
 void touch_memory(size_t bytes, ThreadPool& pool) {
   constexpr int64_t kPage = 4096;
-  Pages pages(bytes);
+  MappedMemory memory(bytes);
   pool.parallel_for(static_cast<int64_t>(bytes) / kPage, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) pages.data()[i * kPage] = std::byte{1};
+    for (int64_t i = begin; i < end; ++i) memory.data()[i * kPage] = std::byte{1};
   });
 }
 

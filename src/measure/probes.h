@@ -9,8 +9,7 @@ namespace dvlm::probes {
 double read_bandwidth(ThreadPool& pool, int trials = 5);
 
 // Multiplications and additions per second of all threads on registers alone, with what linear layers use for
-// BF16: AMX tiles, AVX-512's dot products of pairs or its f32 multiply-adds; 0 without AVX-512. Best of
-// `trials`.
+// BF16 (Isa::multiply). Best of `trials`.
 double multiply_rate(ThreadPool& pool, int trials = 5);
 
 }  // namespace dvlm::probes

@@ -23,7 +23,7 @@ KvPool::KvPool(const HeadShape& shape, int layers, size_t limit, std::shared_ptr
 
 void KvPool::allocate(int page) {
   if (page == std::ssize(pages_)) pages_.emplace_back();
-  pages_[static_cast<size_t>(page)] = std::make_unique<Pages>(page_bytes_);
+  pages_[static_cast<size_t>(page)] = std::make_unique<MappedMemory>(page_bytes_);
 }
 
 KvBlocks KvPool::blocks(std::byte* const* table, int layer) const {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/attention.h"
-#include "kernels/pages.h"
+#include "kernels/mapped_memory.h"
 #include "model/paged_sequence.h"
 
 namespace dvlm {
@@ -25,7 +25,7 @@ class KvPool : public PagePool {
 
   const HeadShape shape_;
   const size_t head_bytes_, layer_bytes_;
-  std::vector<std::unique_ptr<Pages>> pages_;
+  std::vector<std::unique_ptr<MappedMemory>> pages_;
 };
 
 }  // namespace dvlm

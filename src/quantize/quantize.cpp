@@ -11,7 +11,7 @@
 #include "core/plot.h"
 #include "core/progress.h"
 #include "kernels/linear.h"
-#include "kernels/narrow.h"
+#include "kernels/quantize_rows.h"
 
 namespace dvlm {
 

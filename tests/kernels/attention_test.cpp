@@ -7,6 +7,7 @@
 
 #include "core/random.h"
 #include "core/types.h"
+#include "kernels/attention_task.h"
 #include "kernels/isas.h"
 #include "kernels/reference.h"
 
@@ -42,7 +43,9 @@ struct AttentionCase {
         queries(random_values(size_t(rows) * size_t(s.heads * s.head_dim), 3)) {}
 
   // Kernels with bf16 dot products round queries and softmax weights as well.
-  bool rounds_queries() const { return shape.format == KvType::bf16 && dot_products() != DotProducts::none; }
+  bool rounds_queries() const {
+    return shape.format == KvType::bf16 && current_isa().bf16_attention != highway_attention;
+  }
 
   const float* key(int token, int head) const {
     return keys.data() + (token * shape.kv_heads + head) * shape.head_dim;

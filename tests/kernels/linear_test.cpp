@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "kernels/isas.h"
-#include "kernels/narrow.h"
+#include "kernels/quantize_rows.h"
 #include "kernels/reference.h"
 
 namespace dvlm {
@@ -92,7 +92,7 @@ struct Layer {
   }
 };
 
-// As the kernels round inputs of `columns` values per row.
+// Inputs of `columns` values per row as the kernels round them.
 std::vector<float> rounded(std::vector<float> x, WeightFormat format, int columns) {
   if (format == WeightFormat::int8_panels || format == WeightFormat::int4_panels) {
     for (size_t first = 0; first < x.size(); first += size_t(columns)) {
@@ -184,7 +184,7 @@ TEST_P(EachIsa, a_row_has_the_same_bits_alone_and_in_company) {
   }
 }
 
-TEST_P(EachIsa, a_large_job_split_over_passes_and_threads_has_the_same_bits) {
+TEST_P(EachIsa, a_large_job_split_over_mc_blocks_and_threads_has_the_same_bits) {
   ThreadPool one(1), three(3);
   const Layer layer(6000, 70, format(), one);
   const std::vector<float> x = random_values(130 * 6000, 5), y = layer.run(x, 130, one);
@@ -193,7 +193,7 @@ TEST_P(EachIsa, a_large_job_split_over_passes_and_threads_has_the_same_bits) {
   EXPECT_EQ(layer.run(last, 1, three), std::vector<float>(y.end() - 70, y.end()));
 }
 
-// Integers of whatever width, then the same multiply-adds of a group's scales.
+// Every set sums integers, exactly, and then makes the same multiply-adds of a group's scales.
 TEST(LinearInt4, has_the_same_bits_on_all_sets_with_products_of_bytes) {
   ThreadPool pool(2);
   std::map<std::string, std::vector<float>> results;
@@ -290,7 +290,7 @@ TEST(PackedMatrix, rows_come_back_from_the_panels) {
   }
 }
 
-// Files of repacked weights outlive the program: whoever sees this fail raises kPackedLayout.
+// Files of repacked weights outlive the program: a change that makes this fail raises kPackedLayout.
 TEST(PackedMatrix, lays_weights_out_as_packed_files_have_them) {
   ThreadPool pool(1);
   std::vector<float> weights(75 * 70), bias(75, 0.5f);

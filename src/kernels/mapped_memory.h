@@ -6,14 +6,14 @@
 namespace dvlm {
 
 // Zero-filled, page-aligned, on huge pages where the system gives them. Throws Error when the system refuses.
-class Pages {
+class MappedMemory {
  public:
-  Pages() = default;
-  explicit Pages(size_t bytes);
-  ~Pages();
-  Pages(Pages&& other) noexcept
+  MappedMemory() = default;
+  explicit MappedMemory(size_t bytes);
+  ~MappedMemory();
+  MappedMemory(MappedMemory&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  Pages& operator=(Pages&& other) noexcept {
+  MappedMemory& operator=(MappedMemory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     return *this;

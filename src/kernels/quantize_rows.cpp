@@ -1,4 +1,4 @@
-#include "kernels/narrow.h"
+#include "kernels/quantize_rows.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@ float max_magnitude(std::span<const float> row, float least) {
   return least;
 }
 
-// To nearest even, for magnitudes below 2^22.
+// Rounds to nearest even; right for magnitudes below 2^22.
 float rounded(float x) {
   constexpr float kShift = 0x1.8p23f;
   return x + kShift - kShift;

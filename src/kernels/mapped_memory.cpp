@@ -1,4 +1,4 @@
-#include "kernels/pages.h"
+#include "kernels/mapped_memory.h"
 
 #include <sys/mman.h>
 
@@ -12,7 +12,7 @@ namespace dvlm {
 
 namespace {
 
-// Of common systems, huge pages aside: munmap cuts at a multiple of it.
+// The largest page of common systems, huge pages aside: munmap cuts at a multiple of it.
 constexpr size_t kLargestPage = size_t{64} << 10;
 constexpr size_t kRegion = size_t{1} << 30;
 
@@ -50,7 +50,7 @@ size_t whole_pages(size_t bytes) {
 
 }  // namespace
 
-Pages::Pages(size_t bytes) : size_(bytes) {
+MappedMemory::MappedMemory(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
   data_ = take(whole_pages(bytes));
   if (!data_) {
@@ -60,7 +60,7 @@ Pages::Pages(size_t bytes) : size_(bytes) {
   }
 }
 
-Pages::~Pages() {
+MappedMemory::~MappedMemory() {
   if (data_) ::munmap(data_, whole_pages(size_));
 }
 
