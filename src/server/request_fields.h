@@ -1,7 +1,7 @@
 // What the fields of all APIs have in common: read strictly, with a sentence for whatever would be ignored.
 #pragma once
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -1,5 +1,7 @@
 // The addresses that write text or count tokens.
 #include "server/completions.h"
+
+#include <nlohmann/json.hpp>
 #include "server/errors.h"
 #include "server/exchange.h"
 #include "server/generate.h"
