@@ -1,5 +1,6 @@
 // dvlm bench: the speed of passes on this machine, beside what the machine could do.
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "core/error.h"

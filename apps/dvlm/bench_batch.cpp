@@ -1,5 +1,6 @@
 // dvlm bench batch: what several requests at once are worth.
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "core/interrupt.h"

@@ -1,5 +1,6 @@
 // dvlm eval: a test file through one or several decoders, as a table.
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "core/files.h"

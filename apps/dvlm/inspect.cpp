@@ -1,5 +1,6 @@
 // dvlm inspect: what is in a checkpoint, and what is wrong with it.
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <map>

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <iostream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/json.h"
 #include "core/error.h"

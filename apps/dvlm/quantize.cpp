@@ -2,6 +2,7 @@
 #include "quantize/quantize.h"
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "core/error.h"

@@ -1,5 +1,6 @@
 // dvlm run: an image and a question in, an answer out; without a question, a chat.
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "chat.h"
 #include "commands.h"

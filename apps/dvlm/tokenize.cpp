@@ -1,5 +1,6 @@
 // dvlm tokenize: what a prompt costs, images included, without running the model.
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
 #include "core/utf8.h"

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/json.h"
 #include "core/error.h"

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 #include <sys/stat.h>
+#include <nlohmann/json.hpp>
 
 #include <cstring>
 #include <set>

@@ -1,6 +1,7 @@
 #include "checkpoint/config.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "checkpoint/json.h"
@@ -195,7 +196,8 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   config.vision_end_token = static_cast<TokenId>(top.integer("vision_end_token_id", 0, kMaxVocab, 151653));
   config.block_size = whole(top, "bd_size", 4096, 32);
   config.minimum_noise_level = top.number("minimum_noise_level", 0, 1, 1e-3);
-  if (const json* quantization = top.find("quantization_config")) config.quantization = *quantization;
+  if (const json* quantization = top.find("quantization_config"))
+    config.quantization = std::make_shared<json>(*quantization);
 
   add_stop_tokens(top.find("eos_token_id"), path.string(), config.stop_tokens);
   if (config.stop_tokens.empty())

@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -66,7 +66,7 @@ struct ModelConfig {
       stop_tokens;      // config.json and generation_config.json eos_token_id, 151645 first when present
   int block_size = 32;  // bd_size
   double minimum_noise_level = 1e-3;
-  std::optional<nlohmann::json> quantization;  // quantization_config as it stands
+  std::shared_ptr<const nlohmann::json> quantization;  // quantization_config as it stands, or null
 };
 
 // Reads config.json, preprocessor_config.json and generation_config.json (the last two are optional) from a

@@ -1,6 +1,7 @@
 #include "checkpoint/json.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/files.h"

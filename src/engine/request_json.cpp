@@ -1,5 +1,6 @@
 #include "engine/request_json.h"
 
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"

@@ -1,6 +1,6 @@
 // Requests and answers as JSON: what `dvlm run --json` prints and libdvlm takes and gives.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "checkpoint/json.h"
 #include "engine/engine.h"

@@ -1,6 +1,7 @@
 #include "evaluate/examples.h"
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/json.h"
 #include "core/error.h"

@@ -1,6 +1,7 @@
 #include "evaluate/report.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/progress.h"

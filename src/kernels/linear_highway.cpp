@@ -210,9 +210,10 @@ const W* weights_from(const LinearJob& job, int panel, int first) {
                                     scales + static_cast<size_t>(first) * kBytesPerInput<W>);
 }
 
-// The sums of a row and a panel become y.
+// The sums of a row and a panel become y. Not inlined: a tile would hold this once for each of its rows and
+// panels.
 template <class W>
-HWY_INLINE void finish_row(const LinearJob& job, Vec* sums, int row, int panel) {
+HWY_NOINLINE void finish_row(const LinearJob& job, Vec* sums, int row, int panel) {
   constexpr bool kFp8 = std::is_same_v<W, uint16_t>;
   constexpr bool kScaled = kFp8 || std::is_same_v<W, int8_t> || std::is_same_v<W, Halves>;
   const int output = panel * kPanel;
@@ -316,7 +317,12 @@ HWY_NOINLINE void tile(const LinearJob& job, const RowBlock& row_block, int firs
 #pragma GCC unroll 32
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 32
-      for (int r = 0; r < R; ++r) finish_row<W>(job, sums[p][r], first_row + r, first_panel + p);
+      for (int r = 0; r < R; ++r) {
+        Vec row[Count];  // a copy: the tile's own sums stay in registers
+#pragma GCC unroll 32
+        for (int v = 0; v < Count; ++v) row[v] = sums[p][r][v];
+        finish_row<W>(job, row, first_row + r, first_panel + p);
+      }
   } else {
     each_sum<P, R, Count>([&](int p, int r, int v)
                               HWY_ATTR { hn::Store(sums[p][r][v], F(), sum_at(p, r, v)); });

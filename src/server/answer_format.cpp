@@ -1,5 +1,6 @@
 #include "server/answer_format.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "engine/request_json.h"

@@ -1,7 +1,7 @@
 // How an API writes what the engine says: as events of a stream or as one object. No HTTP here.
 #pragma once
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 

@@ -1,7 +1,7 @@
 // OpenAI's completions: text after a raw prompt, without a chat template. No HTTP here.
 #pragma once
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "server/answer_format.h"
 #include "server/request_fields.h"

@@ -1,6 +1,7 @@
 #include "server/errors.h"
 
 #include <fmt/core.h>
+#include <nlohmann/json.hpp>
 
 namespace dvlm {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <httplib.h>
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
 #include <string>
 

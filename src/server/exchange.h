@@ -1,6 +1,7 @@
 // A request for text from its acceptance to the end of its answer.
 #pragma once
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 #include "server/answer_format.h"

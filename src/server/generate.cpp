@@ -1,6 +1,7 @@
 #include "server/generate.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/error.h"

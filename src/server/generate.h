@@ -1,7 +1,7 @@
 // SGLang's native /generate as JSON: requests in, answers out. No HTTP here.
 #pragma once
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "server/answer_format.h"
 #include "server/request_fields.h"

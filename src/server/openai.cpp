@@ -1,5 +1,6 @@
 #include "server/openai.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/error.h"

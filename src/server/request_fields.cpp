@@ -1,6 +1,7 @@
 #include "server/request_fields.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/error.h"

@@ -1,6 +1,6 @@
 // What the fields of all APIs have in common: read strictly, with a sentence for whatever would be ignored.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

@@ -1,7 +1,7 @@
 // Which addresses a server has, and what happens there.
 #pragma once
 #include <functional>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

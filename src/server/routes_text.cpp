@@ -1,6 +1,8 @@
 // The addresses that write text or count tokens.
 #include "core/finally.h"
 #include "server/completions.h"
+
+#include <nlohmann/json.hpp>
 #include "server/errors.h"
 #include "server/exchange.h"
 #include "server/generate.h"

@@ -1,6 +1,6 @@
 // Tokens, their probabilities and the passes that wrote them, as JSON.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <functional>
 #include <mutex>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "server/request_fields.h"
 #include "server/token_json.h"

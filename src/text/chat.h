@@ -1,7 +1,7 @@
 // Conversations and the Qwen2.5-VL chat template, rendered natively (docs/reference.md, Chat template).
 #pragma once
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 #include "checkpoint/config.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/json.h"

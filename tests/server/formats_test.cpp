@@ -1,6 +1,7 @@
 // What the APIs write, from values made by hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <limits>
 
