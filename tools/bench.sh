@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds bench/*_bench.cpp and runs them; arguments go to each (e.g. --benchmark_filter=linear).
+# Runs the benchmarks that ./dev bench has built; arguments go to each (e.g. --benchmark_filter=linear).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cmake --preset release -DDVLM_BENCH=ON >/dev/null
-cmake --build --preset release
-for program in build/release/bench/*_bench; do "$program" "$@"; done
+for program in build/bench/bench/*_bench; do
+  [ -x "$program" ] || { echo "no benchmarks were built: they need libbenchmark-dev" >&2; exit 1; }
+  "$program" "$@"
+done
