@@ -9,6 +9,7 @@ docs/measurements is history, whose names may be those of its day, and docs/refe
 of them only lines and links are checked.
 Prints "file:line: what is wrong" and exits with 1 when there is something, else with 0.
 """
+import os
 import pathlib
 import re
 import subprocess
@@ -29,6 +30,10 @@ FOREIGN_NAMES = {
 }
 FOREIGN_FILES = {"bench/peers/.venv/bin/python"}  # made by bench/peers/setup.sh
 
+# What work in a checkout leaves behind (.gitignore).
+GENERATED = {".git", ".venv", ".cache", "__pycache__"}
+GENERATED_AT_TOP = {"data", "runs"}
+
 # This file is no source, or its own lists would count as found.
 NOT_SOURCES = ("docs/", "tests/fixtures/", "models/", "tools/lint/documents.py")
 SOURCE = re.compile(r"\.(cpp|h|hpp|py|sh|js|css|html|cmake|txt|json|yaml|service|conf)$|^dev$|Containerfile$")
@@ -36,18 +41,38 @@ FLAGS_FROM = ("src/", "apps/", "tools/", "bench/", "dev")
 SPAN = re.compile(r"`((?:[^`\n]|\n(?!\s*\n))+)`")  # may go on in the next line, not in the next paragraph
 
 
-def tracked(*patterns):
-    """Files of the repository, new ones that git does not ignore included."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
-    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+def listed_by_git():
+    """Files that git knows, new ones that it does not ignore included; None where git does not answer."""
+    if not (ROOT / ".git").exists():
+        return None
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def walked():
+    """Files below the folder, without what .gitignore names: for sources that came without their history."""
+    for folder, folders, files in os.walk(ROOT):
+        top = pathlib.Path(folder) == ROOT
+        folders[:] = [name for name in folders if name not in GENERATED
+                      and not (top and (name in GENERATED_AT_TOP or name.startswith("build")))]
+        yield from ((pathlib.Path(folder) / name).relative_to(ROOT).as_posix() for name in files)
+
+
+def files_of_repository():
+    names = listed_by_git()
+    if names is None:
+        print("git lists no files here: every file below the folder is taken", file=sys.stderr)
+        names = walked()
     return sorted({name for name in names if (ROOT / name).is_file()})
 
 
 class Sources:
     """What the sources hold: files, flags, words."""
 
-    def __init__(self):
-        files = tracked()
+    def __init__(self, files):
         self.paths = set(files) | {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
         self.flags, self.words_of_files = set(), []
         for name in files:
@@ -145,5 +170,6 @@ def check(name, sources):
 
 
 if __name__ == "__main__":
-    every = Sources()
-    sys.exit(0 if all([check(name, every) for name in tracked("*.md")]) else 1)
+    names = files_of_repository()
+    every = Sources(names)
+    sys.exit(0 if all([check(name, every) for name in names if name.endswith(".md")]) else 1)

@@ -45,7 +45,7 @@ def main():
     longest_first = sorted(names, key=len, reverse=True)
     heading = re.compile("(?:" + "|".join(map(re.escape, longest_first)) + ")" + END)
     for file in sorted(f for folder in FOLDERS for f in (root / folder).rglob("*")):
-        if not file.is_file() or {"fixtures", "__pycache__"} & set(file.parts):
+        if not file.is_file() or {"fixtures", "__pycache__", ".venv"} & set(file.parts):
             continue
         try:
             text = file.read_text(encoding="utf-8")
