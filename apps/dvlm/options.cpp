@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/json.h"

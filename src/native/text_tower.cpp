@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/parallel.h"
 

@@ -1,6 +1,5 @@
 // How an API writes what the engine says: as events of a stream or as one object. No HTTP here.
 #pragma once
-#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>

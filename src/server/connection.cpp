@@ -7,13 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
-#include <mutex>
 #include <system_error>
 #include <thread>
-#include <vector>
 
 #include "core/error.h"
 #include "core/log.h"

@@ -1,9 +1,7 @@
 #include "text/tokenizer_files.h"
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 #include <unordered_map>
 
