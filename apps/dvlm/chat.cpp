@@ -94,13 +94,7 @@ class Chat {
     pending_ = {"user", {}};
     clear_interrupt();
     try {
-      const Answer answer = engine_.generate(
-          request_,
-          [](std::string_view text) {
-            std::fwrite(text.data(), 1, text.size(), stdout);
-            std::fflush(stdout);
-          },
-          interrupted);
+      const Answer answer = engine_.generate(request_, print, interrupted);
       std::puts(answer.finish == FinishReason::cancelled ? " (stopped)" : "");
       if (stats_) std::fprintf(stderr, "%s\n", stats_text(answer, request_.decode).c_str());
       request_.conversation.push_back({"assistant", {text_part(answer.text)}});

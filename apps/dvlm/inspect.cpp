@@ -158,8 +158,7 @@ void print_report(const json& report) {
 }
 
 void inspect(const InspectOptions& options) {
-  const std::filesystem::path folder =
-      options.model.empty() ? default_model() : std::filesystem::path(options.model);
+  const std::filesystem::path folder = model_folder(options.model);
   const json report = inspect_folder(folder, options.tensors);
   if (options.json)
     std::printf("%s\n", report.dump().c_str());

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/json.h"
@@ -67,7 +66,8 @@ void add_threads_option(CLI::App& command, int& threads) {
 
 }  // namespace
 
-fs::path default_model() {
+fs::path model_folder(const std::string& given) {
+  if (!given.empty()) return given;
   std::error_code error;
   fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (int up = 0; up < 6 && !folder.empty(); ++up, folder = folder.parent_path())
@@ -133,7 +133,7 @@ size_t parse_bytes(const std::string& text, const char* option) {
 
 EngineOptions engine_options(const ModelFlags& options) {
   EngineOptions out;
-  out.model = options.model.empty() ? default_model() : fs::path(options.model);
+  out.model = model_folder(options.model);
   out.load.precision = parse_precision(options.precision);
   out.load.draft = parse_draft_precision(options.draft_precision);
   out.load.threads = options.threads;

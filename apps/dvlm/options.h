@@ -61,7 +61,8 @@ void add_prompt_options(CLI::App& command, PromptOptions& options);
 // The conversation so far: --messages, or system + one user turn with images, videos and the prompt.
 Request make_request(const PromptOptions& options);
 
-// dvlm-tiny beside the program: in share/dvlm/models of an installation or models/ of a source tree.
-std::filesystem::path default_model();
+// `given`, or else dvlm-tiny beside the program: in share/dvlm/models of an installation or models/ of a
+// source tree.
+std::filesystem::path model_folder(const std::string& given);
 
 }  // namespace dvlm

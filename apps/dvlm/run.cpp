@@ -22,11 +22,6 @@ struct RunOptions {
   bool stream = false, json = false, stats = false;
 };
 
-void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
-
 void print_delta(std::string_view text) {
   print(nlohmann::json{{"delta", text}}.dump() + "\n");
 }

@@ -1,5 +1,6 @@
 // dvlm serve: the model over HTTP.
 #include <cstdio>
+#include <sstream>
 #include <thread>
 
 #include "commands.h"
@@ -24,13 +25,10 @@ struct ServeOptions {
 // One key per line; lines that are empty or begin with # do not count.
 std::vector<std::string> read_keys(const std::string& file) {
   std::vector<std::string> keys;
-  std::string text = read_file(file, size_t{1} << 20);
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    std::string line = text.substr(at, end - at);
+  std::istringstream text(read_file(file, size_t{1} << 20));
+  for (std::string line; std::getline(text, line);) {
     while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     if (!line.empty() && line[0] != '#') keys.push_back(std::move(line));
-    at = end + 1;
   }
   if (keys.empty()) fail("{} holds no API key: give one per line", file);
   return keys;

@@ -18,8 +18,7 @@ struct TokenizeOptions {
 };
 
 void tokenize(const TokenizeOptions& options) {
-  const std::filesystem::path folder =
-      options.model.empty() ? default_model() : std::filesystem::path(options.model);
+  const std::filesystem::path folder = model_folder(options.model);
   std::vector<TokenId> ids;
   nlohmann::json images = nlohmann::json::array();
   const Tokenizer tokenizer(folder);

@@ -1,7 +1,6 @@
 // dvlm train: training lives in a plugin, because it needs LibTorch and nothing else here does.
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>

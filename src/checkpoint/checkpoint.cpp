@@ -128,16 +128,20 @@ bool may_be_fp8(std::string_view name) {
 }  // namespace
 
 const TensorView& Checkpoint::scale(std::string_view linear) const {
-  const std::string weight = std::string(linear) + ".weight", name = weight + "_scale";
-  const auto it = tensors_.find(name);
-  if (it == tensors_.end())
-    fail("{}: tensor {} is F8_E4M3 but {} is missing", folder_.string(), weight, name);
+  const std::string weight = std::string(linear) + ".weight";
+  if (const std::string problem = problem_of_scale(weight); !problem.empty())
+    fail("{}: {}", folder_.string(), problem);
+  return tensors_.at(weight + "_scale");
+}
+
+std::string Checkpoint::problem_of_scale(const std::string& weight) const {
+  const auto scale = tensors_.find(weight + "_scale");
+  if (scale == tensors_.end())
+    return fmt::format("tensor {} is F8_E4M3 but {}_scale is missing", weight, weight);
   const int64_t rows = tensors_.at(weight).shape.at(0);
-  if (!per_row(it->second, rows)) {
-    fail("{}: tensor {} is {} {}, expected F32, F16 or BF16 [{}] or [{}, 1]", folder_.string(), name,
-         name_of(it->second.type), to_string(it->second.shape), rows, rows);
-  }
-  return it->second;
+  if (per_row(scale->second, rows)) return "";
+  return fmt::format("tensor {}_scale is {} {}, expected F32, F16 or BF16 [{}] or [{}, 1]", weight,
+                     name_of(scale->second.type), to_string(scale->second.shape), rows, rows);
 }
 
 // Weights are F32, F16 or BF16; those of linear layers may be F8_E4M3 beside one scale per row.
@@ -147,13 +151,7 @@ std::string Checkpoint::problem_of_type(const std::string& name, const TensorVie
   if (tensor.type != DType::f8_e4m3 || !fp8)
     return fmt::format("tensor {} is {}, expected F32, F16{}", name, name_of(tensor.type),
                        fp8 ? ", BF16 or F8_E4M3" : " or BF16");
-  const auto scale = tensors_.find(name + "_scale");
-  if (scale == tensors_.end()) return fmt::format("tensor {} is F8_E4M3 but {}_scale is missing", name, name);
-  return per_row(scale->second, tensor.shape[0])
-             ? ""
-             : fmt::format("tensor {}_scale is {} {}, expected F32, F16 or BF16 [{}] or [{}, 1]", name,
-                           name_of(scale->second.type), to_string(scale->second.shape), tensor.shape[0],
-                           tensor.shape[0]);
+  return problem_of_scale(name);
 }
 
 std::vector<std::string> Checkpoint::problems() const {

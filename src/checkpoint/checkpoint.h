@@ -45,6 +45,7 @@ class Checkpoint {
   std::vector<std::string> problems() const;
 
  private:
+  std::string problem_of_scale(const std::string& weight) const;  // that is F8_E4M3; "" when sound
   std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
   std::filesystem::path folder_;
   std::string identity_;

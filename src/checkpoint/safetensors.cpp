@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 

@@ -1,12 +1,9 @@
 // The safetensors format: reading (memory-mapped, hostile input) and writing.
 #pragma once
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <span>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "core/memory.h"
 #include "core/tensor.h"

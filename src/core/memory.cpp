@@ -12,27 +12,22 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/finally.h"
 
 namespace dvlm {
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) fail("cannot open {}: {}", path.string(), std::strerror(errno));
+  const Finally closing([&] { ::close(file); });
   struct stat info {};
-  if (::fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(file);
+  if (::fstat(file, &info) != 0 || !S_ISREG(info.st_mode))
     fail("cannot read {}: it is not a regular file", path.string());
-  }
   size_ = static_cast<size_t>(info.st_size);
-  if (size_ > 0) {
-    void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-    const int error = errno;
-    ::close(file);
-    if (mapped == MAP_FAILED) fail("cannot map {}: {}", path.string(), std::strerror(error));
-    data_ = static_cast<const std::byte*>(mapped);
-  } else {
-    ::close(file);
-  }
+  if (size_ == 0) return;
+  void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+  if (mapped == MAP_FAILED) fail("cannot map {}: {}", path.string(), std::strerror(errno));
+  data_ = static_cast<const std::byte*>(mapped);
 }
 
 MappedFile::~MappedFile() {

@@ -1,8 +1,9 @@
 // A one-line progress bar on stderr for work that may take more than two seconds.
 #pragma once
-#include <chrono>
 #include <cstdint>
 #include <string>
+
+#include "core/stopwatch.h"
 
 namespace dvlm {
 
@@ -18,7 +19,6 @@ class Progress {
   void update(int64_t done, const std::string& note = {});
 
  private:
-  using Clock = std::chrono::steady_clock;
   std::string title_;
   int64_t total_;
   bool terminal_, shown_ = false;

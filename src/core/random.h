@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <utility>
 
 namespace dvlm {
 
@@ -32,7 +33,12 @@ class Random {
   double uniform() { return dvlm::uniform(seed_, stream_, position_++); }  // [0, 1)
   // Uniform in [0, n), n >= 1.
   int64_t below(int64_t n) { return static_cast<int64_t>(uniform() * static_cast<double>(n)); }
+  double between(double low, double high) { return low + (high - low) * uniform(); }
   double normal();  // mean 0, variance 1
+  template <class Iterator>
+  void shuffle(Iterator begin, Iterator end) {
+    for (auto n = end - begin; n > 1; --n) std::swap(begin[n - 1], begin[below(n)]);
+  }
 
  private:
   uint64_t seed_, stream_, position_ = 0;

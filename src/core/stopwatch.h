@@ -4,6 +4,8 @@
 
 namespace dvlm {
 
+using Clock = std::chrono::steady_clock;
+
 class Stopwatch {
  public:
   // Milliseconds since construction or the last lap.
@@ -15,7 +17,6 @@ class Stopwatch {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
 };
 
@@ -26,8 +27,8 @@ double milliseconds_of(const Call& call) {
   return watch.lap();
 }
 
-inline double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+inline double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 }  // namespace dvlm

@@ -1,7 +1,6 @@
 // UTF-8 decoding that never reads past the end and agrees with Python's errors="replace".
 #pragma once
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 

@@ -3,7 +3,6 @@
 #include <exception>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "core/stopwatch.h"
 #include "decode/decoder.h"

@@ -17,10 +17,6 @@ size_t bytes_of(const Visual& visual) {
   return visual.features->values.size() * sizeof(float);
 }
 
-bool is_data_url(const std::string& source) {
-  return source.starts_with("data:");
-}
-
 std::filesystem::path local_path(const std::string& source) {
   if (source.starts_with("http://") || source.starts_with("https://"))
     fail("{} is on the network, and only local files are read: download it first", printable(source));

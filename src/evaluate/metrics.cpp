@@ -36,19 +36,8 @@ std::vector<std::string> sentences(const std::string& text) {
   return out;
 }
 
-}  // namespace
-
-std::string normalised_answer(const std::string& text) {
-  size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return "";
-  size_t last = text.find_last_not_of(" \t\r\n");
-  if (text[last] == '.' && last > first) --last;
-  std::string out = text.substr(first, last - first + 1);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
-}
-
+// Qwen2.5-VL's grounding style: a JSON list of {"bbox_2d": [x1, y1, x2, y2], "label": "..."}, with or without
+// a ```json fence. Anything else gives an empty list.
 std::vector<LabelledBox> parse_boxes(const std::string& text) {
   const size_t first = text.find('['), last = text.rfind(']');
   if (first == std::string::npos || last == std::string::npos || last < first) return {};
@@ -68,6 +57,19 @@ std::vector<LabelledBox> parse_boxes(const std::string& text) {
     boxes.push_back({side[0], side[1], side[2], side[3], named ? item["label"].get<std::string>() : ""});
   }
   return boxes;
+}
+
+}  // namespace
+
+std::string normalised_answer(const std::string& text) {
+  size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos) return "";
+  size_t last = text.find_last_not_of(" \t\r\n");
+  if (text[last] == '.' && last > first) --last;
+  std::string out = text.substr(first, last - first + 1);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return out;
 }
 
 double intersection_over_union(const LabelledBox& a, const LabelledBox& b) {

@@ -13,10 +13,6 @@ struct LabelledBox {
   std::string label;
 };
 
-// Qwen2.5-VL's grounding style: a JSON list of {"bbox_2d": [x1, y1, x2, y2], "label": "..."}, with or without
-// a ```json fence. Anything else gives an empty list.
-std::vector<LabelledBox> parse_boxes(const std::string& text);
-
 // Area of the intersection over the area of the union, 0 when either is empty.
 double intersection_over_union(const LabelledBox& a, const LabelledBox& b);
 

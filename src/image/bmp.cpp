@@ -1,6 +1,5 @@
 // Windows bitmaps: 24 and 32 bits without compression. The fourth byte of 32 bits is not alpha (as in
 // Pillow).
-#include <cstring>
 
 #include "image/formats.h"
 

@@ -1,6 +1,5 @@
 // Pillow's 8-bit bicubic resize: two passes of 22-bit fixed point with an 8-bit picture between them.
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
 #include "image/resample.h"

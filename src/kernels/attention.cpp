@@ -12,8 +12,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "core/error.h"

@@ -25,9 +25,8 @@ struct HeadShape {
   int group() const { return heads / kv_heads; }
   int padded() const { return (head_dim + 15) / 16 * 16; }
   size_t element() const { return format == KvType::f32 ? 4 : 2; }
-  ptrdiff_t key_bytes() const {
-    return static_cast<ptrdiff_t>(element()) * kKvBlock * head_dim;
-  }  // of a block
+  // Of a block.
+  ptrdiff_t key_bytes() const { return static_cast<ptrdiff_t>(element()) * kKvBlock * head_dim; }
   size_t block_bytes() const { return element() * kKvBlock * static_cast<size_t>(head_dim + padded()); }
 };
 

@@ -9,7 +9,6 @@
 #include <hwy/contrib/math/math-inl.h>
 // clang-format on
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/parallel.h"

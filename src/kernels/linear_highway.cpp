@@ -256,6 +256,7 @@ HWY_INLINE void load_scaled(const S* w, int s, [[maybe_unused]] const Vec* scale
 // its outputs beginning with vector `From`, which is kept as floats, and whose sums are stored as partial
 // ones even when they are complete.
 template <class W, class S, int R, int P, int From = 0, int Count = kVectors>
+// NOLINTNEXTLINE(readability-function-size): sums that stay in registers leave no function to call
 HWY_NOINLINE void tile(const LinearJob& job, const RowBlock& row_block, int first_panel,
                        const DequantizedPanel* dequantized) {
   constexpr bool kKeep = Count < kVectors;

@@ -1,6 +1,5 @@
 // Splitting an operator over the pool where that pays.
 #pragma once
-#include <algorithm>
 #include <cstdint>
 
 #include "core/thread_pool.h"

@@ -16,9 +16,8 @@ struct ImageTiming {
   double vision_flops = 0, prefill_flops = 0;               // multiplications and additions
   double probe_gflops = 0;                                  // median, taken in turn
   double first_token_ms() const { return preprocess_ms + vision_ms + prefill_ms; }
-  double vision_ratio() const {
-    return vision_ms * probe_gflops * 1e6 / vision_flops;
-  }  // x bound by multipliers
+  // x bound by multipliers.
+  double vision_ratio() const { return vision_ms * probe_gflops * 1e6 / vision_flops; }
   double prefill_ratio() const { return prefill_ms * probe_gflops * 1e6 / prefill_flops; }
 };
 

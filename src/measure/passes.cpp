@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/error.h"
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "measure/clock.h"

@@ -13,8 +13,6 @@
 
 namespace dvlm::probes {
 
-namespace {}  // namespace
-
 // One stream per thread with prefetches, as weights are read.
 double read_bandwidth(ThreadPool& pool, int trials) {
   using Vector = uint64_t __attribute__((vector_size(64)));  // a line

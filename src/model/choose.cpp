@@ -20,6 +20,14 @@ struct Candidate {
   }
 };
 
+bool may_choose(const Wanted& wanted, TokenId id) {
+  const ExcludedTokens& excluded = wanted.excluded;
+  if (id == excluded.token || (excluded.limit > 0 && id >= excluded.limit)) return false;
+  const auto at = static_cast<size_t>(id);
+  return wanted.allowed.empty() ||
+         (at / 64 < wanted.allowed.size() && (wanted.allowed[at / 64] >> (at % 64) & 1) != 0);
+}
+
 std::vector<Candidate> candidates(std::span<const float> row, const Wanted& wanted) {
   std::vector<Candidate> out;
   for (TokenId id = 0; id < std::ssize(row); ++id) {
@@ -63,14 +71,6 @@ void draw(std::vector<Candidate> sorted, const Wanted& wanted, Chosen& chosen) {
 }
 
 }  // namespace
-
-bool may_choose(const Wanted& wanted, TokenId id) {
-  const ExcludedTokens& excluded = wanted.excluded;
-  if (id == excluded.token || (excluded.limit > 0 && id >= excluded.limit)) return false;
-  const auto at = static_cast<size_t>(id);
-  return wanted.allowed.empty() ||
-         (at / 64 < wanted.allowed.size() && (wanted.allowed[at / 64] >> (at % 64) & 1) != 0);
-}
 
 float log_softmax(float logit, float best, double sum) {
   const double distance = logit == best ? 0 : double{logit} - double{best};

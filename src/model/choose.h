@@ -11,9 +11,6 @@ Chosen choose(std::span<const float> row, const Wanted& wanted);
 // Throws Error with what the user can do when the row had no token to give.
 void check_valid(const Chosen& chosen);
 
-// Whether `wanted` lets an id be chosen.
-bool may_choose(const Wanted& wanted, TokenId id);
-
 // log(softmax) of a logit, where the largest of the row is `best` and the exponentials of the distances to it
 // add up to `sum`. Infinite logits share everything.
 float log_softmax(float logit, float best, double sum);

@@ -1,6 +1,5 @@
 // The interface of a loaded checkpoint on one device. It knows nothing of decoding policies.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>

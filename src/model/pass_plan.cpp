@@ -1,7 +1,5 @@
 #include "model/pass_plan.h"
 
-#include <algorithm>
-
 #include "core/error.h"
 
 namespace dvlm {

@@ -1,7 +1,6 @@
 // Chooses tokens from rows of logits inside the head's pass, on all threads: model/choose.h at the speed of
 // memory.
 #pragma once
-#include <optional>
 
 #include "core/thread_pool.h"
 #include "kernels/linear.h"

@@ -20,4 +20,9 @@ struct Linears {
   }
 };
 
+// Rows [first, first + rows) of a buffer of rows of `width` floats.
+inline Rows view(Buffer<float>& buffer, int width, int first, int rows) {
+  return Rows{buffer.data(), static_cast<size_t>(width), first + rows}.part(first, rows);
+}
+
 }  // namespace dvlm

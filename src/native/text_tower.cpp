@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/parallel.h"
 
@@ -43,7 +42,7 @@ std::span<const Chosen> TextTower::forward(const NativePass& pass, const ModelCo
       step(first, std::min(kChunkRows, pass.plan.rows - first));
   };
   for (int i = 0; i < config_.layers; ++i) {
-    const TextLayer& layer = weights.layers[i];
+    const LayerWeights& layer = weights.layers[i];
     chunks([&](int first, int rows) { project_qkv(layer, first, rows); });  // qkv [B, Q + 2 KV], rotated
     store_kv(pass, i);                                                      // into the cache or scratch space
     attend(pass, i);                                                        // q -> attention output [B, Q]
@@ -122,7 +121,7 @@ void TextTower::embed(const NativePass& pass, const ModelConfig& config) {
   }
 }
 
-void TextTower::project_qkv(const TextLayer& layer, int first, int rows) {
+void TextTower::project_qkv(const LayerWeights& layer, int first, int rows) {
   const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
   rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps,
            normed, pool_);
@@ -182,11 +181,11 @@ void TextTower::attend(const NativePass& pass, int layer) {
   attention(heads_, a_.segments, a_.attention, pool_);
 }
 
-void TextTower::project_output(const TextLayer& layer, int first, int rows) {
+void TextTower::project_output(const LayerWeights& layer, int first, int rows) {
   linear_(layer.output, qkv(first, rows), hidden(first, rows), LinearMode::add);
 }
 
-void TextTower::mlp(const TextLayer& layer, int first, int rows) {
+void TextTower::mlp(const LayerWeights& layer, int first, int rows) {
   const Rows residual = hidden(first, rows), normed = view(a_.normed, config_.hidden_size, 0, rows),
              wide = view(a_.wide, 2 * config_.intermediate_size, 0, rows);
   rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), config_.rms_norm_eps, normed, pool_);

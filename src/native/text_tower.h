@@ -48,12 +48,12 @@ class TextTower {
   void reserve(const NativePass& pass);
   void embed(const NativePass& pass, const ModelConfig& config);
   void set_rotary(const NativePass& pass);
-  void project_qkv(const TextLayer& layer, int first, int rows);
+  void project_qkv(const LayerWeights& layer, int first, int rows);
   void store_kv(const NativePass& pass, int layer);
   void store_rows(const NativeSegment& from, int rows, const KvBlocks& to, int position);
   void attend(const NativePass& pass, int layer);
-  void project_output(const TextLayer& layer, int first, int rows);
-  void mlp(const TextLayer& layer, int first, int rows);
+  void project_output(const LayerWeights& layer, int first, int rows);
+  void mlp(const LayerWeights& layer, int first, int rows);
   std::span<const Chosen> head(const TextWeights& weights, const PassPlan& plan);
   int logit_columns(const PassPlan& plan) const;  // that are held at once
 
@@ -61,9 +61,6 @@ class TextTower {
   int qkv_width() const { return (heads_.heads + 2 * heads_.kv_heads) * heads_.head_dim; }
   Rows hidden(int first, int rows) { return view(a_.hidden, config_.hidden_size, first, rows); }
   Rows qkv(int first, int rows) { return view(a_.qkv, qkv_width(), first, rows); }
-  static Rows view(Buffer<float>& buffer, int width, int first, int rows) {
-    return Rows{buffer.data(), static_cast<size_t>(width), first + rows}.part(first, rows);
-  }
 
   TextConfig config_;
   TextWeights weights_;

@@ -35,10 +35,6 @@ struct VisionTower::VisionActivations {
   Buffer<std::byte> keys;            // [heads][blocks]
   std::byte* own_kv_page = nullptr;  // its data
   std::vector<AttentionSegment> segments;
-
-  static Rows view(Buffer<float>& buffer, int width, int first, int rows) {
-    return Rows{buffer.data(), static_cast<size_t>(width), first + rows}.part(first, rows);
-  }
 };
 
 VisionTower::VisionTower(const VisionConfig& config, VisionWeights weights, KvType keys, ThreadPool& pool,
@@ -94,14 +90,13 @@ void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
   p.own_kv_page = p.keys.data();
   for (int first = 0; first < p.patches; first += kChunkRows) {
     const int rows = std::min(kChunkRows, p.patches - first);
-    const Rows input = VisionActivations::view(p.normed, elements, 0, rows);
+    const Rows input = view(p.normed, elements, 0, rows);
     for (int i = 0; i < rows; ++i) {
       const int row = first + i;
       const int64_t source = int64_t{p.windows.index[row / p.group]} * p.group + row % p.group;
       std::copy_n(patches.values.data() + source * elements, elements, input.row(i));
     }
-    linear_(weights_.patches, input, VisionActivations::view(p.hidden, width, first, rows),
-            LinearMode::store);
+    linear_(weights_.patches, input, view(p.hidden, width, first, rows), LinearMode::store);
   }
 }
 
@@ -116,26 +111,25 @@ void VisionTower::set_rotary(const Grid& grid, VisionActivations& p) {
   });
 }
 
-void VisionTower::block(const VisionBlock& weights, std::span<const int> boundaries, VisionActivations& p) {
+void VisionTower::block(const LayerWeights& weights, std::span<const int> boundaries, VisionActivations& p) {
   const int width = config_.hidden_size;
   const auto chunks = [&](auto&& step) {
     for (int first = 0; first < p.patches; first += kChunkRows) {
       const int rows = std::min(kChunkRows, p.patches - first);
-      step(first, rows, VisionActivations::view(p.hidden, width, first, rows),
-           VisionActivations::view(p.normed, width, 0, rows));
+      step(first, rows, view(p.hidden, width, first, rows), view(p.normed, width, 0, rows));
     }
   };
   chunks([&](int first, int rows, Rows hidden, Rows normed) {
-    const Rows qkv = VisionActivations::view(p.qkv, 3 * width, first, rows);
+    const Rows qkv = view(p.qkv, 3 * width, first, rows);
     rms_norm(hidden, width, weights.attention_norm.data(), kNormEps, normed, pool_);
     linear_(weights.qkv, normed, qkv, LinearMode::store);  // [N, 3 W]
     rotary(qkv, 2 * heads_.heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
   });
   store_kv(boundaries, p);
-  attend(boundaries, p);  // [N, W]
+  attention(heads_, p.segments, attention_, pool_);  // [N, W]
   chunks([&](int first, int rows, Rows hidden, Rows normed) {
-    const Rows wide = VisionActivations::view(p.wide, 2 * config_.intermediate_size, 0, rows);
-    linear_(weights.output, VisionActivations::view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add);
+    const Rows wide = view(p.wide, 2 * config_.intermediate_size, 0, rows);
+    linear_(weights.output, view(p.qkv, 3 * width, first, rows), hidden, LinearMode::add);
     rms_norm(hidden, width, weights.mlp_norm.data(), kNormEps, normed, pool_);
     linear_(weights.gate_up, normed, wide, LinearMode::store);  // [N, 2 I]
     swiglu(wide, config_.intermediate_size, pool_);
@@ -151,7 +145,7 @@ void VisionTower::store_kv(std::span<const int> boundaries, VisionActivations& p
   size_t offset = 0;
   for (size_t i = 1; i < boundaries.size(); ++i) {
     const int first = boundaries[i - 1], rows = boundaries[i] - first;
-    p.segments.push_back({.rows = VisionActivations::view(p.qkv, 3 * width, first, rows),
+    p.segments.push_back({.rows = view(p.qkv, 3 * width, first, rows),
                           .cache = {},
                           .own = {.pages = &p.own_kv_page, .offset = offset, .head_stride = head_stride},
                           .visible = rows});
@@ -162,16 +156,12 @@ void VisionTower::store_kv(std::span<const int> boundaries, VisionActivations& p
     for (int row = static_cast<int>(begin); row < end; ++row) {
       while (row >= boundaries[at]) ++at;
       const KvBlocks& own = p.segments[at - 1].own;
-      const float* key = VisionActivations::view(p.qkv, 3 * width, row, 1).data + width;
+      const float* key = view(p.qkv, 3 * width, row, 1).data + width;
       for (int h = 0; h < heads_.heads; ++h, key += dim) {
         store_kv_row(heads_, own, h, row - boundaries[at - 1], key, key + width);
       }
     }
   });
-}
-
-void VisionTower::attend(std::span<const int>, VisionActivations& p) {
-  attention(heads_, p.segments, attention_, pool_);
 }
 
 ImageFeatures VisionTower::merge(VisionActivations& p) {
@@ -182,12 +172,10 @@ ImageFeatures VisionTower::merge(VisionActivations& p) {
   Buffer<float> result(static_cast<size_t>(chunk) * static_cast<size_t>(out));
   for (int first = 0; first < tokens; first += chunk) {
     const int rows = std::min(chunk, tokens - first);
-    const Rows patches = VisionActivations::view(p.hidden, width, first * p.group, rows * p.group);
-    const Rows in = VisionActivations::view(inner, merged, 0, rows),
-               y = VisionActivations::view(result, out, 0, rows);
+    const Rows patches = view(p.hidden, width, first * p.group, rows * p.group);
+    const Rows in = view(inner, merged, 0, rows), y = view(result, out, 0, rows);
     rms_norm(patches, width, weights_.merger_norm.data(), kNormEps, patches, pool_);
-    linear_(weights_.merger_in, VisionActivations::view(p.hidden, merged, first, rows), in,
-            LinearMode::store);
+    linear_(weights_.merger_in, view(p.hidden, merged, first, rows), in, LinearMode::store);
     gelu(in, merged, pool_);
     linear_(weights_.merger_out, in, y, LinearMode::store);  // [N / 4, text hidden]
     for (int i = 0; i < rows; ++i) {

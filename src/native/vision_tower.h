@@ -22,9 +22,8 @@ class VisionTower {
   struct VisionActivations;  // one picture's buffers and layout
   void embed_patches(const Patches& patches, VisionActivations& p);
   void set_rotary(const Grid& grid, VisionActivations& p);
-  void block(const VisionBlock& weights, std::span<const int> boundaries, VisionActivations& p);
+  void block(const LayerWeights& weights, std::span<const int> boundaries, VisionActivations& p);
   void store_kv(std::span<const int> boundaries, VisionActivations& p);
-  void attend(std::span<const int> boundaries, VisionActivations& p);
   ImageFeatures merge(VisionActivations& p);
 
   VisionConfig config_;

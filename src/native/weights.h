@@ -10,35 +10,27 @@
 
 namespace dvlm {
 
-struct TextLayer {
-  std::vector<float> attention_norm;  // [hidden]
-  PackedMatrix qkv;                   // [(heads + 2 kv_heads) * head_dim, hidden]: q, k, v
-  PackedMatrix output;                // [hidden, heads * head_dim]
-  std::vector<float> mlp_norm;        // [hidden]
-  PackedMatrix gate_up;               // [2 * intermediate, hidden]: gate, up
-  PackedMatrix down;                  // [hidden, intermediate]
+// A layer of the text tower, or a block of the vision tower, where kv_heads = heads.
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [width]
+  PackedMatrix qkv;                   // [(heads + 2 kv_heads) * head_dim, width]: q, k, v
+  PackedMatrix output;                // [width, heads * head_dim]
+  std::vector<float> mlp_norm;        // [width]
+  PackedMatrix gate_up;               // [2 * intermediate, width]: gate, up
+  PackedMatrix down;                  // [width, intermediate]
 };
 
 struct TextWeights {
-  std::vector<TextLayer> layers;
+  std::vector<LayerWeights> layers;
   std::vector<float> norm;                // [hidden]
   PackedMatrix head;                      // [vocab, hidden]
   std::optional<PackedMatrix> embedding;  // [vocab, hidden]; none when the head serves as the table
   const PackedMatrix& table() const { return embedding ? *embedding : head; }
 };
 
-struct VisionBlock {
-  std::vector<float> attention_norm;  // [width]
-  PackedMatrix qkv;                   // [3 * width, width]
-  PackedMatrix output;                // [width, width]
-  std::vector<float> mlp_norm;        // [width]
-  PackedMatrix gate_up;               // [2 * intermediate, width]
-  PackedMatrix down;                  // [width, intermediate]
-};
-
 struct VisionWeights {
   PackedMatrix patches;  // [width, patch_elements]
-  std::vector<VisionBlock> blocks;
+  std::vector<LayerWeights> blocks;
   std::vector<float> merger_norm;      // [width]
   PackedMatrix merger_in, merger_out;  // [4 width, 4 width], [text hidden, 4 width]
 };

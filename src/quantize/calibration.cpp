@@ -61,8 +61,7 @@ CalibrationSample read_sample(const Source& source) {
   return sample;
 }
 
-}  // namespace
-
+// Adds the rows that a LinearObserver sees.
 void observe(CalibrationInputs& inputs, const std::string& name, const LinearInputs& x) {
   LayerInputs& layer = inputs[name];
   const auto width = static_cast<size_t>(x.inputs);
@@ -81,6 +80,8 @@ void observe(CalibrationInputs& inputs, const std::string& name, const LinearInp
     if (at < kKeptRows) std::copy_n(row, width, layer.rows.begin() + static_cast<ptrdiff_t>(at * width));
   }
 }
+
+}  // namespace
 
 std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
   std::vector<Source> sources;

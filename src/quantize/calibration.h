@@ -21,9 +21,6 @@ using CalibrationInputs = std::map<std::string, LayerInputs>;
 
 constexpr int kKeptRows = 64;
 
-// Adds the rows that a LinearObserver sees.
-void observe(CalibrationInputs& inputs, const std::string& layer, const LinearInputs& x);
-
 struct CalibrationOptions {
   std::vector<std::filesystem::path> sources;  // see read_samples
   int samples = 512;

@@ -1,7 +1,6 @@
 // SmoothQuant (Xiao et al., ICML 2023): moves the spread of activations into the weights before both are
 // rounded, by factors that the norm in front of a linear layer absorbs (docs/reference.md, SmoothQuant).
 #pragma once
-#include <map>
 #include <span>
 #include <string>
 #include <vector>

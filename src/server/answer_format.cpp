@@ -9,16 +9,9 @@ namespace dvlm {
 
 using nlohmann::json;
 
-FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, TokenWriter tokens) {
-  return {.identity = std::move(identity),
-          .decode = asked.request.decode,
-          .include_usage = asked.include_usage,
-          .echo = asked.echo,
-          .stop = asked.request.stop,
-          .token_texts = asked.token_texts,
-          .tokens = tokens};
-}
+namespace {
 
+// The prompt counts once, the choices are summed up.
 json usage_json(Answers answers) {
   const Answer& first = *answers.front();
   size_t written = 0;
@@ -29,14 +22,83 @@ json usage_json(Answers answers) {
           {"prompt_tokens_details", {{"cached_tokens", first.reused_tokens}}}};
 }
 
+const char* finish_reason_of(const Answer& answer) {
+  return answer.finish == FinishReason::stop ? "stop" : "length";
+}
+
+json choice_json(int choice, json content, json finish_reason, json logprobs) {
+  content["index"] = choice;
+  content["finish_reason"] = std::move(finish_reason);
+  content["logprobs"] = std::move(logprobs);
+  return content;
+}
+
+}  // namespace
+
+FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, TokenWriter tokens) {
+  return {.identity = std::move(identity),
+          .decode = asked.request.decode,
+          .include_usage = asked.include_usage,
+          .echo = asked.echo,
+          .stop = asked.request.stop,
+          .token_texts = asked.token_texts,
+          .tokens = tokens};
+}
+
 json statistics_json(Answers answers, const DecodeOptions& decode) {
   json choices = json::array();
   for (const Answer* answer : answers) choices.push_back(answer_json(*answer, decode).at("stats"));
   return choices.size() == 1 ? choices.front() : json{{"choices", choices}};
 }
 
-const char* openai_finish_reason(const Answer& answer) {
-  return answer.finish == FinishReason::stop ? "stop" : "length";
+OpenAiFormat::OpenAiFormat(FormatOptions options, const char* whole, const char* event)
+    : options_(std::move(options)), whole_(whole), event_(event) {}
+
+json OpenAiFormat::piece(int choice, const RequestHandle::Update& update) {
+  if (update.text.empty() && update.logprobs.empty() && update.passes.empty()) return nullptr;
+  json out = event(choice, content(update), nullptr,
+                   update.logprobs.empty() ? json() : logprobs(choice, update.logprobs));
+  if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
+  return out;
+}
+
+json OpenAiFormat::end(int choice, const Answer& answer) {
+  return event(choice, content(RequestHandle::Update{}), finish_reason_of(answer), nullptr);
+}
+
+json OpenAiFormat::last(Answers answers) {
+  return options_.include_usage ? complete(event_, json::array(), answers) : json();
+}
+
+json OpenAiFormat::whole(Answers answers) {
+  json choices = json::array();
+  for (const Answer* answer : answers) {
+    const int choice = static_cast<int>(choices.size());
+    choices.push_back(choice_json(choice, content(*answer), finish_reason_of(*answer),
+                                  options_.decode.logprobs < 0 ? json() : logprobs(choice, answer->logprobs)));
+  }
+  return complete(whole_, std::move(choices), answers);
+}
+
+json OpenAiFormat::event(int choice, json content, json finish_reason, json logprobs) const {
+  json out = header(event_);
+  out["choices"].push_back(
+      choice_json(choice, std::move(content), std::move(finish_reason), std::move(logprobs)));
+  return out;
+}
+
+json OpenAiFormat::header(const char* object) const {
+  const AnswerIdentity& identity = options_.identity;
+  return {
+      {"id", identity.id}, {"object", object}, {"created", identity.created}, {"model", identity.model}};
+}
+
+json OpenAiFormat::complete(const char* object, json choices, Answers answers) const {
+  json out = header(object);
+  out["choices"] = std::move(choices);
+  out["usage"] = usage_json(answers);
+  out["dvlm"] = statistics_json(answers, options_.decode);
+  return out;
 }
 
 }  // namespace dvlm

@@ -1,6 +1,5 @@
 // How an API writes what the engine says: as events of a stream or as one object. No HTTP here.
 #pragma once
-#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
@@ -44,10 +43,34 @@ struct FormatOptions {
 };
 FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, TokenWriter tokens);
 
-// "usage": the prompt counts once, the choices are summed up.
-nlohmann::json usage_json(Answers answers);
 // "dvlm": the statistics of the one choice, or "choices" with those of each.
 nlohmann::json statistics_json(Answers answers, const DecodeOptions& decode);
-const char* openai_finish_reason(const Answer& answer);  // "stop" or "length"
+
+// What OpenAI's chat and completions have in common.
+class OpenAiFormat : public AnswerFormat {
+ public:
+  // "object" of a whole answer, and of an event.
+  OpenAiFormat(FormatOptions options, const char* whole, const char* event);
+  nlohmann::json piece(int choice, const RequestHandle::Update& update) override;
+  nlohmann::json end(int choice, const Answer& answer) override;
+  nlohmann::json last(Answers answers) override;
+  nlohmann::json whole(Answers answers) override;
+
+ protected:
+  // Of a choice, what is not "index", "logprobs" and "finish_reason".
+  virtual nlohmann::json content(const RequestHandle::Update& update) const = 0;
+  virtual nlohmann::json content(const Answer& answer) const = 0;
+  virtual nlohmann::json logprobs(int choice, std::span<const TokenLogprob> tokens) = 0;
+  nlohmann::json event(int choice, nlohmann::json content, nlohmann::json finish_reason,
+                       nlohmann::json logprobs) const;
+
+  const FormatOptions options_;
+
+ private:
+  nlohmann::json header(const char* object) const;
+  nlohmann::json complete(const char* object, nlohmann::json choices, Answers answers) const;
+
+  const char *whole_, *event_;
+};
 
 }  // namespace dvlm

@@ -54,72 +54,22 @@ void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokeni
     echo = prompt.is_string() ? prompt.get<std::string>() : tokenizer.decode(ids, false);
 }
 
-class CompletionFormat : public AnswerFormat {
+class CompletionFormat : public OpenAiFormat {
  public:
-  explicit CompletionFormat(FormatOptions options) : options_(std::move(options)) {}
+  explicit CompletionFormat(FormatOptions options)
+      : OpenAiFormat(std::move(options), "text_completion", "text_completion") {}
 
   json begin(int choice) override {
-    return options_.echo.empty() ? json() : chunk(choice, options_.echo, nullptr, nullptr);
-  }
-
-  json piece(int choice, const RequestHandle::Update& update) override {
-    if (update.text.empty() && update.logprobs.empty() && update.passes.empty()) return nullptr;
-    json out = chunk(choice, update.text, nullptr,
-                     update.logprobs.empty()
-                         ? json()
-                         : completion_logprobs(update.logprobs, options_.tokens, offsets_[choice]));
-    if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
-    return out;
-  }
-
-  json end(int choice, const Answer& answer) override {
-    return chunk(choice, "", openai_finish_reason(answer), nullptr);
-  }
-
-  json last(Answers answers) override {
-    if (!options_.include_usage) return nullptr;
-    json out = header();
-    out["choices"] = json::array();
-    out["usage"] = usage_json(answers);
-    out["dvlm"] = statistics_json(answers, options_.decode);
-    return out;
-  }
-
-  json whole(Answers answers) override {
-    json out = header();
-    json& choices = out["choices"] = json::array();
-    for (const Answer* answer : answers) {
-      int64_t offset = 0;
-      choices.push_back({{"index", choices.size()},
-                         {"text", options_.echo + answer->text},
-                         {"logprobs", options_.decode.logprobs < 0
-                                          ? json()
-                                          : completion_logprobs(answer->logprobs, options_.tokens, offset)},
-                         {"finish_reason", openai_finish_reason(*answer)}});
-    }
-    out["usage"] = usage_json(answers);
-    out["dvlm"] = statistics_json(answers, options_.decode);
-    return out;
+    return options_.echo.empty() ? json() : event(choice, {{"text", options_.echo}}, nullptr, nullptr);
   }
 
  private:
-  json header() const {
-    return {{"id", options_.identity.id},
-            {"object", "text_completion"},
-            {"created", options_.identity.created},
-            {"model", options_.identity.model}};
+  json content(const RequestHandle::Update& update) const override { return {{"text", update.text}}; }
+  json content(const Answer& answer) const override { return {{"text", options_.echo + answer.text}}; }
+  json logprobs(int choice, std::span<const TokenLogprob> tokens) override {
+    return completion_logprobs(tokens, options_.tokens, offsets_[choice]);
   }
 
-  json chunk(int choice, const std::string& text, json finish_reason, json logprobs) const {
-    json out = header();
-    out["choices"] = json::array({{{"index", choice},
-                                   {"text", text},
-                                   {"logprobs", std::move(logprobs)},
-                                   {"finish_reason", std::move(finish_reason)}}});
-    return out;
-  }
-
-  const FormatOptions options_;
   std::map<int, int64_t> offsets_;  // characters of each choice so far
 };
 

@@ -7,13 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
-#include <mutex>
 #include <system_error>
 #include <thread>
-#include <vector>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -115,10 +112,14 @@ void set_options(socket_t socket) {
   set(IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
-void address_of(const sockaddr_storage& address, socklen_t size, std::string& ip, int& port) {
+// `of`: getpeername or getsockname.
+void read_address(socket_t socket, decltype(&getpeername) of, std::string& ip, int& port) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  auto* address = reinterpret_cast<sockaddr*>(&storage);
   char host[NI_MAXHOST] = {}, service[NI_MAXSERV] = {};
-  if (getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof host, service,
-                  sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+  if (of(socket, address, &size) != 0 || getnameinfo(address, size, host, sizeof host, service,
+                                                     sizeof service, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
     return;
   ip = host;
   port = static_cast<int>(std::strtol(service, nullptr, 10));
@@ -225,17 +226,11 @@ bool Connection::take_body_memory(size_t bytes) {
 }
 
 void Connection::get_remote_ip_and_port(std::string& ip, int& port) const {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (getpeername(socket_, reinterpret_cast<sockaddr*>(&address), &size) == 0)
-    address_of(address, size, ip, port);
+  read_address(socket_, getpeername, ip, port);
 }
 
 void Connection::get_local_ip_and_port(std::string& ip, int& port) const {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size) == 0)
-    address_of(address, size, ip, port);
+  read_address(socket_, getsockname, ip, port);
 }
 
 // A socket closed with unread bytes destroys an answer that is still on its way, so what the client goes on

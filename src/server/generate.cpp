@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/stopwatch.h"
 
 namespace dvlm {
 
@@ -109,7 +110,7 @@ class GenerateFormat : public AnswerFormat {
                  {"prompt_tokens", answer.prompt_tokens},
                  {"completion_tokens", answer.tokens.size()},
                  {"cached_tokens", answer.reused_tokens},
-                 {"e2e_latency", std::chrono::duration<double>(Clock::now() - start_).count()}};
+                 {"e2e_latency", seconds_since(start_)}};
     if (const int top = options_.decode.logprobs; top >= 0) {
       const bool texts = options_.token_texts;
       meta["input_token_logprobs"] = json::array();
@@ -122,7 +123,6 @@ class GenerateFormat : public AnswerFormat {
             {"dvlm", statistics_json(answers, options_.decode)}};
   }
 
-  using Clock = std::chrono::steady_clock;
   const FormatOptions options_;
   const Clock::time_point start_ = Clock::now();
   std::string text_;

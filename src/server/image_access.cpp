@@ -1,9 +1,9 @@
 #include "server/image_access.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "core/error.h"
+#include "core/stopwatch.h"
 #include "engine/visual.h"
 #include "server/fetch.h"
 #include "server/shared_folder.h"
@@ -14,7 +14,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -29,10 +28,6 @@ std::string scheme_of(const std::string& source) {
   std::transform(scheme.begin(), scheme.end(), scheme.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   return scheme;
-}
-
-bool is_data_url(const std::string& source) {
-  return source.starts_with("data:");
 }
 
 // Takes the images of one request, one after the other, out of one purse of bytes, pixels and time.

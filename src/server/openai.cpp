@@ -30,70 +30,27 @@ void read_logprobs(const JsonObject& body, DecodeOptions& decode) {
     fail("\"top_logprobs\" needs \"logprobs\": true");
 }
 
-class ChatFormat : public AnswerFormat {
+class ChatFormat : public OpenAiFormat {
  public:
-  explicit ChatFormat(FormatOptions options) : options_(std::move(options)) {}
+  explicit ChatFormat(FormatOptions options)
+      : OpenAiFormat(std::move(options), "chat.completion", "chat.completion.chunk") {}
 
   json begin(int choice) override {
-    return chunk(choice, {{"role", "assistant"}, {"content", ""}}, nullptr, nullptr);
-  }
-
-  json piece(int choice, const RequestHandle::Update& update) override {
-    if (update.text.empty() && update.logprobs.empty() && update.passes.empty()) return nullptr;
-    json delta = json::object();
-    if (!update.text.empty() || !update.logprobs.empty()) delta["content"] = update.text;
-    json out = chunk(choice, std::move(delta), nullptr,
-                     update.logprobs.empty() ? json() : chat_logprobs(update.logprobs, options_.tokens));
-    if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
-    return out;
-  }
-
-  json end(int choice, const Answer& answer) override {
-    return chunk(choice, json::object(), openai_finish_reason(answer), nullptr);
-  }
-
-  json last(Answers answers) override {
-    if (!options_.include_usage) return nullptr;
-    json out = header("chat.completion.chunk");
-    out["choices"] = json::array();
-    out["usage"] = usage_json(answers);
-    out["dvlm"] = statistics_json(answers, options_.decode);
-    return out;
-  }
-
-  json whole(Answers answers) override {
-    json out = header("chat.completion");
-    json& choices = out["choices"] = json::array();
-    for (const Answer* answer : answers)
-      choices.push_back(
-          {{"index", choices.size()},
-           {"message", {{"role", "assistant"}, {"content", answer->text}, {"refusal", nullptr}}},
-           {"logprobs",
-            options_.decode.logprobs < 0 ? json() : chat_logprobs(answer->logprobs, options_.tokens)},
-           {"finish_reason", openai_finish_reason(*answer)}});
-    out["usage"] = usage_json(answers);
-    out["dvlm"] = statistics_json(answers, options_.decode);
-    return out;
+    return event(choice, {{"delta", {{"role", "assistant"}, {"content", ""}}}}, nullptr, nullptr);
   }
 
  private:
-  json header(const char* object) const {
-    return {{"id", options_.identity.id},
-            {"object", object},
-            {"created", options_.identity.created},
-            {"model", options_.identity.model}};
+  json content(const RequestHandle::Update& update) const override {
+    json delta = json::object();
+    if (!update.text.empty() || !update.logprobs.empty()) delta["content"] = update.text;
+    return {{"delta", std::move(delta)}};
   }
-
-  json chunk(int choice, json delta, json finish_reason, json logprobs) const {
-    json out = header("chat.completion.chunk");
-    out["choices"] = json::array({{{"index", choice},
-                                   {"delta", std::move(delta)},
-                                   {"logprobs", std::move(logprobs)},
-                                   {"finish_reason", std::move(finish_reason)}}});
-    return out;
+  json content(const Answer& answer) const override {
+    return {{"message", {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}}}};
   }
-
-  const FormatOptions options_;
+  json logprobs(int, std::span<const TokenLogprob> tokens) override {
+    return chat_logprobs(tokens, options_.tokens);
+  }
 };
 
 }  // namespace

@@ -1,8 +1,6 @@
 #include "server/page.h"
 
-#include <httplib.h>
-
-#include <string>
+#include "server/routes.h"
 
 namespace dvlm {
 
@@ -33,16 +31,6 @@ void answer(const PageFile& file, const httplib::Request& request, httplib::Resp
     return;
   }
   response.set_content(reinterpret_cast<const char*>(file.data), file.size, content_type(file.name));
-}
-
-// The HTTP library takes addresses as regular expressions.
-std::string literal(std::string_view path) {
-  std::string out;
-  for (const char c : path) {
-    if (c == '.') out += '\\';
-    out += c;
-  }
-  return out;
 }
 
 }  // namespace

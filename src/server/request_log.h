@@ -3,9 +3,9 @@
 #include <chrono>
 #include <string>
 
-namespace dvlm {
+#include "core/stopwatch.h"
 
-using Clock = std::chrono::steady_clock;
+namespace dvlm {
 
 struct RequestRecord {
   std::string id, address, method, path;

@@ -32,17 +32,21 @@ bool leads_to(const std::string& route, const std::string& path) {
   return begin.size() == route.size() ? path == route : path.size() > begin.size() && path.starts_with(begin);
 }
 
-// The library takes regular expressions.
 std::string pattern(const std::string& path) {
-  std::string out;
-  for (const char c : beginning(path)) {
-    if (c == '.') out += '\\';
-    out += c;
-  }
+  const std::string out = literal(beginning(path));
   return out.size() < path.size() && path.back() == '}' ? out + "(.+)" : out;
 }
 
 }  // namespace
+
+std::string literal(std::string_view path) {
+  std::string out;
+  for (const char c : path) {
+    if (c == '.') out += '\\';
+    out += c;
+  }
+  return out;
+}
 
 void Routes::get(const std::string& path, Handler handler) {
   routes_.push_back({"GET", path});

@@ -10,6 +10,9 @@
 
 namespace dvlm {
 
+// The HTTP library takes addresses as regular expressions.
+std::string literal(std::string_view path);
+
 class Routes {
  public:
   Routes(HttpServer& http, ServerState& state) : http_(http), state_(state) {}

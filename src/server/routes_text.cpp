@@ -18,10 +18,7 @@ namespace {
 using nlohmann::json;
 
 FormatOptions options_for(const ServerState& state, const ApiRequest& asked, const std::string& id) {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return format_options(
-      {id, state.options.model_name, std::chrono::duration_cast<std::chrono::seconds>(now).count()}, asked,
-      state.tokens);
+  return format_options({id, state.options.model_name, std::time(nullptr)}, asked, state.tokens);
 }
 
 // A few at a time fetch or read images, which then stay decoded until the request is answered.

@@ -1,7 +1,7 @@
 // What the handlers of a server share.
 #pragma once
 #include <atomic>
-#include <chrono>
+#include <ctime>
 #include <mutex>
 #include <semaphore>
 
@@ -17,9 +17,7 @@ struct ServerState {
       : options(given),
         config(engine.config()),
         tokens(engine.tokenizer()),
-        started(std::chrono::duration_cast<std::chrono::seconds>(
-                    std::chrono::system_clock::now().time_since_epoch())
-                    .count()),
+        started(std::time(nullptr)),
         scheduler(engine.generator(), given.scheduler) {
     check_policy(given.images);
   }

@@ -11,6 +11,11 @@ using nlohmann::json;
 
 namespace {
 
+// JSON has no infinity: a logarithm of 0 becomes -9999.
+double finite_logprob(float logprob) {
+  return std::isfinite(logprob) ? static_cast<double>(logprob) : -9999.0;
+}
+
 json chat_entry(TokenId id, float logprob, const TokenWriter& tokens) {
   return {{"token", tokens.text(id)}, {"logprob", finite_logprob(logprob)}, {"bytes", tokens.bytes(id)}};
 }
@@ -54,10 +59,6 @@ std::vector<int> TokenWriter::bytes(TokenId id) const {
   std::vector<int> out;
   for (const char byte : tokenizer_->bytes_of(id)) out.push_back(static_cast<unsigned char>(byte));
   return out;
-}
-
-double finite_logprob(float logprob) {
-  return std::isfinite(logprob) ? static_cast<double>(logprob) : -9999.0;
 }
 
 json chat_logprobs(std::span<const TokenLogprob> answer, const TokenWriter& tokens) {

@@ -23,9 +23,6 @@ class TokenWriter {
   TokenId mask_;
 };
 
-// JSON has no infinity: a logarithm of 0 becomes -9999.
-double finite_logprob(float logprob);
-
 // OpenAI's chat: {"content": [{"token", "logprob", "bytes", "top_logprobs": [...]}], "refusal": null}.
 nlohmann::json chat_logprobs(std::span<const TokenLogprob> answer, const TokenWriter& tokens);
 

@@ -1,7 +1,6 @@
 #include "server/tokenize.h"
 
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "core/error.h"
 

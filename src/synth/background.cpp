@@ -10,10 +10,6 @@ namespace dvlm {
 
 namespace {
 
-double between(Random& random, double low, double high) {
-  return low + (high - low) * random.uniform();
-}
-
 void set_colour(cairo_t* context, const Colour& colour, double factor) {
   const auto channel = [&](uint8_t value) { return std::min(1.0, value / 255.0 * factor); };
   cairo_set_source_rgb(context, channel(colour.red), channel(colour.green), channel(colour.blue));
@@ -21,7 +17,7 @@ void set_colour(cairo_t* context, const Colour& colour, double factor) {
 
 // Light that falls off a little in a random direction.
 void shade(cairo_t* context, int width, int height, Random& random) {
-  const double angle = between(random, 0, 6.283), reach = std::max(width, height) / 2.0;
+  const double angle = random.between(0, 6.283), reach = std::max(width, height) / 2.0;
   const double dx = reach * std::cos(angle), dy = reach * std::sin(angle);
   cairo_pattern_t* light =
       cairo_pattern_create_linear(width / 2.0 - dx, height / 2.0 - dy, width / 2.0 + dx, height / 2.0 + dy);
@@ -33,21 +29,21 @@ void shade(cairo_t* context, int width, int height, Random& random) {
 }
 
 void paint_wood(cairo_t* context, int width, int height, Random& random) {
-  set_colour(context, {"", 196, 150, 102}, between(random, 0.92, 1.08));
+  set_colour(context, {"", 196, 150, 102}, random.between(0.92, 1.08));
   cairo_paint(context);
   const int grain_lines = height / 6;
   for (int i = 0; i < grain_lines; ++i) {
-    const double y = between(random, 0, height), bend = between(random, -5, 5);
-    cairo_set_source_rgba(context, 0.36, 0.2, 0.08, between(random, 0.05, 0.18));
-    cairo_set_line_width(context, between(random, 0.6, 2.2));
+    const double y = random.between(0, height), bend = random.between(-5, 5);
+    cairo_set_source_rgba(context, 0.36, 0.2, 0.08, random.between(0.05, 0.18));
+    cairo_set_line_width(context, random.between(0.6, 2.2));
     cairo_move_to(context, 0, y);
     cairo_curve_to(context, width / 3.0, y + bend, width * 2 / 3.0, y - bend, width, y + bend / 2);
     cairo_stroke(context);
   }
-  const double plank = between(random, 46, 70);
+  const double plank = random.between(46, 70);
   cairo_set_source_rgba(context, 0.25, 0.14, 0.06, 0.55);
   cairo_set_line_width(context, 1.2);
-  for (double y = between(random, 5, plank); y < height; y += plank) {
+  for (double y = random.between(5, plank); y < height; y += plank) {
     cairo_move_to(context, 0, std::round(y));
     cairo_line_to(context, width, std::round(y));
   }
@@ -56,7 +52,7 @@ void paint_wood(cairo_t* context, int width, int height, Random& random) {
 
 // Squares (checkered) or bands (striped) of the cloth's colour on white.
 void paint_cloth(cairo_t* context, int width, int height, const Background& background, Random& random) {
-  const double factor = between(random, 0.95, 1.05);
+  const double factor = random.between(0.95, 1.05);
   set_colour(context, {"", 248, 246, 242}, 1);
   cairo_paint(context);
   set_colour(context, kClothColours[static_cast<size_t>(background.colour)], factor);
@@ -99,7 +95,7 @@ void paint_background(cairo_surface_t* surface, const Background& background) {
   Random random(background.texture, 1);
   cairo_t* context = cairo_create(surface);
   if (background.pattern == Pattern::plain) {
-    set_colour(context, kTableColours[static_cast<size_t>(background.colour)], between(random, 0.97, 1.03));
+    set_colour(context, kTableColours[static_cast<size_t>(background.colour)], random.between(0.97, 1.03));
     cairo_paint(context);
     shade(context, width, height, random);
   } else if (background.pattern == Pattern::wood) {

@@ -11,10 +11,6 @@ namespace dvlm {
 
 namespace {
 
-constexpr std::array<std::string_view, kQuestionTypes> kTypeNames = {
-    "what", "where", "colour", "count",    "relation", "exists",
-    "read", "box",   "boxes",  "describe", "plan",     "grid"};
-
 std::string replace_all(std::string text, std::string_view mark, const std::string& value) {
   for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at + value.size()))
     text.replace(at, mark.size(), value);
@@ -254,6 +250,25 @@ std::optional<Question> ask_read(const Scene& scene, Random& random) {
   return std::nullopt;
 }
 
+struct TypeInfo {
+  std::string_view name;
+  std::optional<Question> (*ask)(const Scene& scene, Random& random);
+};
+
+// In the order of QuestionType.
+constexpr std::array<TypeInfo, kQuestionTypes> kTypes = {{{"what", ask_what},
+                                                          {"where", ask_where},
+                                                          {"colour", ask_colour},
+                                                          {"count", ask_count},
+                                                          {"relation", ask_relation},
+                                                          {"exists", ask_exists},
+                                                          {"read", ask_read},
+                                                          {"box", ask_box},
+                                                          {"boxes", ask_boxes},
+                                                          {"describe", ask_describe},
+                                                          {"plan", ask_plan},
+                                                          {"grid", ask_grid}}};
+
 // Reading a sign takes the most examples to learn and only a third of the scenes have one.
 QuestionType draw_short_type(Random& random) {
   struct Weight {
@@ -321,12 +336,12 @@ std::vector<int> free_places(const Scene& scene) {
 }
 
 std::string_view type_name(QuestionType type) {
-  return kTypeNames[static_cast<size_t>(type)];
+  return kTypes[static_cast<size_t>(type)].name;
 }
 
 QuestionType type_from_name(std::string_view name) {
-  for (size_t i = 0; i < kTypeNames.size(); ++i)
-    if (kTypeNames[i] == name) return static_cast<QuestionType>(i);
+  for (size_t i = 0; i < kTypes.size(); ++i)
+    if (kTypes[i].name == name) return static_cast<QuestionType>(i);
   fail(
       "unknown question type '{}'; the types are what, where, colour, count, relation, exists, read, box, "
       "boxes, describe, plan, grid",
@@ -339,33 +354,7 @@ bool is_long(QuestionType type) {
 }
 
 std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random) {
-  switch (type) {
-    case QuestionType::what:
-      return ask_what(scene, random);
-    case QuestionType::where:
-      return ask_where(scene, random);
-    case QuestionType::colour:
-      return ask_colour(scene, random);
-    case QuestionType::count:
-      return ask_count(scene, random);
-    case QuestionType::relation:
-      return ask_relation(scene, random);
-    case QuestionType::exists:
-      return ask_exists(scene, random);
-    case QuestionType::read:
-      return ask_read(scene, random);
-    case QuestionType::box:
-      return ask_box(scene, random);
-    case QuestionType::boxes:
-      return ask_boxes(scene, random);
-    case QuestionType::describe:
-      return ask_describe(scene, random);
-    case QuestionType::plan:
-      return ask_plan(scene, random);
-    case QuestionType::grid:
-      return ask_grid(scene, random);
-  }
-  return std::nullopt;
+  return kTypes[static_cast<size_t>(type)].ask(scene, random);
 }
 
 std::vector<Question> converse(const Scene& scene, int turns, Random& random,

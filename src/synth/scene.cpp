@@ -13,16 +13,6 @@ namespace {
 constexpr int kBorder = 3, kGap = 4;  // pixels: to the edge of the picture, between two objects
 constexpr double kRepeatShare = 0.45, kShapeShare = 0.42;
 
-double between(Random& random, double low, double high) {
-  return low + (high - low) * random.uniform();
-}
-
-template <class T>
-void shuffle(std::vector<T>& items, Random& random) {
-  for (size_t i = items.size(); i > 1; --i)
-    std::swap(items[i - 1], items[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
-}
-
 int draw_count(Random& random) {
   const double u = random.uniform();
   return u < 0.12 ? 2 : u < 0.34 ? 3 : u < 0.62 ? 4 : u < 0.84 ? 5 : 6;
@@ -64,16 +54,16 @@ Object draw_object(Random& random) {
 
 // Size and pose vary even between repeats of one thing.
 void draw_pose(Object& object, Random& random) {
-  object.brightness = between(random, 0.92, 1.06);
+  object.brightness = random.between(0.92, 1.06);
   if (object.kind == Kind::sign) {
-    object.size = between(random, 34, 38);
-    object.angle = between(random, -0.05, 0.05);
+    object.size = random.between(34, 38);
+    object.angle = random.between(-0.05, 0.05);
   } else if (object.kind == Kind::shape) {
-    object.size = object.noun >= 2 ? between(random, 42, 54) : between(random, 36, 48);
-    object.angle = between(random, -0.2, 0.2);
+    object.size = object.noun >= 2 ? random.between(42, 54) : random.between(36, 48);
+    object.angle = random.between(-0.2, 0.2);
   } else {
-    object.size = between(random, 44, 56);
-    object.angle = between(random, -0.25, 0.25);
+    object.size = random.between(44, 56);
+    object.angle = random.between(-0.25, 0.25);
   }
 }
 
@@ -92,7 +82,7 @@ std::vector<Object> draw_objects(Random& random, const SceneOptions& options) {
   }
   while (static_cast<int>(objects.size()) < count) objects.push_back(draw_object(random));
   for (Object& object : objects) draw_pose(object, random);
-  shuffle(objects, random);
+  random.shuffle(objects.begin(), objects.end());
   return objects;
 }
 
@@ -130,7 +120,7 @@ bool place_object(const Scene& scene, Object& object, PixelSize size, size_t bef
 bool lay_out(Scene& scene, const std::vector<PixelSize>& sizes, Random& random) {
   std::vector<int> places(kPlaces);
   std::iota(places.begin(), places.end(), 0);
-  shuffle(places, random);
+  random.shuffle(places.begin(), places.end());
   for (size_t i = 0; i < scene.objects.size(); ++i) {
     scene.objects[i].place = places[i];
     if (!place_object(scene, scene.objects[i], sizes[i], i, random)) return false;

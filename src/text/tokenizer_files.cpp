@@ -1,9 +1,7 @@
 #include "text/tokenizer_files.h"
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 #include <unordered_map>
 
@@ -42,6 +40,20 @@ struct ByteTable {
 const ByteTable& byte_table() {
   static const ByteTable table;
   return table;
+}
+
+// The bytes that a vocabulary entry stands for: inverse of the GPT-2 byte table, or the text itself when a
+// character of it is not in the table (Hugging Face's ByteLevel decoder does the same).
+std::string bytes_of_token_text(std::string_view text) {
+  const ByteTable& table = byte_table();
+  std::string bytes;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = next_utf8(text, at);
+    if (!c.valid || c.code >= table.byte.size() || table.byte[c.code] < 0) return std::string(text);
+    bytes += static_cast<char>(static_cast<unsigned char>(table.byte[c.code]));
+    at += c.length;
+  }
+  return bytes;
 }
 
 std::string shown(const json& value) {
@@ -317,18 +329,6 @@ class Reader {
 };
 
 }  // namespace
-
-std::string bytes_of_token_text(std::string_view text) {
-  const ByteTable& table = byte_table();
-  std::string bytes;
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Char c = next_utf8(text, at);
-    if (!c.valid || c.code >= table.byte.size() || table.byte[c.code] < 0) return std::string(text);
-    bytes += static_cast<char>(static_cast<unsigned char>(table.byte[c.code]));
-    at += c.length;
-  }
-  return bytes;
-}
 
 TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   return Reader(folder).read();

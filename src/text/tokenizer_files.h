@@ -31,8 +31,4 @@ struct TokenizerFiles {
 // Qwen2 has it.
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& folder);
 
-// The bytes that a vocabulary entry stands for: inverse of the GPT-2 byte table, or the text itself when a
-// character of it is not in the table (Hugging Face's ByteLevel decoder does the same).
-std::string bytes_of_token_text(std::string_view text);
-
 }  // namespace dvlm

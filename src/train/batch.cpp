@@ -1,7 +1,6 @@
 #include "train/batch.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
 
@@ -48,6 +47,27 @@ struct Targets {
 
 torch::Tensor index_tensor(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kInt64);
+}
+
+// Pictures of all samples, whose features go to the rows `features`.
+void add_pictures(std::span<const Sample> samples, const std::vector<int64_t>& features,
+                  NetworkInput& input) {
+  size_t values = 0;
+  int64_t patches = 0;
+  for (const Sample& sample : samples) {
+    for (const Patches& visual : sample.visuals) {
+      values += visual.values.size();
+      patches += visual.grid.patches();
+      input.grids.push_back(visual.grid);
+    }
+  }
+  if (values == 0) return;
+  input.patches = torch::empty({patches, static_cast<int64_t>(values) / patches}, torch::kFloat32);
+  auto* out = input.patches.data_ptr<float>();
+  for (const Sample& sample : samples)
+    for (const Patches& visual : sample.visuals)
+      out = std::copy(visual.values.begin(), visual.values.end(), out);
+  input.feature_rows = index_tensor(features);
 }
 
 }  // namespace
@@ -136,24 +156,9 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   batch.clean_rows = index_tensor(clean.rows), batch.clean_targets = index_tensor(clean.tokens);
   batch.region_rows = index_tensor(regions.rows), batch.region_targets = index_tensor(regions.tokens);
 
-  size_t values = 0;
-  for (const Sample& sample : samples) {
-    for (const Patches& visual : sample.visuals) {
-      values += visual.values.size();
-      batch.input.grids.push_back(visual.grid);
-    }
+  add_pictures(samples, features, batch.input);
+  for (const Sample& sample : samples)
     for (const Span& answer : sample.answers) batch.answer_tokens += answer.size();
-  }
-  if (values > 0) {
-    int64_t patches = 0;
-    for (const Grid& grid : batch.input.grids) patches += grid.patches();
-    batch.input.patches = torch::empty({patches, static_cast<int64_t>(values) / patches}, torch::kFloat32);
-    auto* out = batch.input.patches.data_ptr<float>();
-    for (const Sample& sample : samples)
-      for (const Patches& visual : sample.visuals)
-        out = std::copy(visual.values.begin(), visual.values.end(), out);
-    batch.input.feature_rows = index_tensor(features);
-  }
   return batch;
 }
 

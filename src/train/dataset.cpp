@@ -33,7 +33,7 @@ fs::path local_path(const std::string& source, const fs::path& folder) {
 }
 
 Image load_image(const std::string& source, const fs::path& folder) {
-  return source.starts_with("data:") ? decode_data_url(source) : read_image(local_path(source, folder));
+  return is_data_url(source) ? decode_data_url(source) : read_image(local_path(source, folder));
 }
 
 Patches load_video(const ContentPart& part, const fs::path& folder, const PreprocessOptions& options) {
@@ -138,12 +138,9 @@ Sample Dataset::load(int64_t i, const SampleContext& context) const {
 std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batch_size, uint64_t seed,
                                                 int64_t epoch) {
   Random random(seed, static_cast<uint64_t>(epoch));
-  const auto shuffle = [&random](auto begin, auto end) {
-    for (auto n = end - begin; n > 1; --n) std::swap(begin[n - 1], begin[random.below(n)]);
-  };
   std::vector<int64_t> order(static_cast<size_t>(dataset.size()));
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
-  shuffle(order.begin(), order.end());
+  random.shuffle(order.begin(), order.end());
 
   std::vector<std::vector<int64_t>> batches;
   const int64_t window = kWindowBatches * batch_size;
@@ -157,7 +154,7 @@ std::vector<std::vector<int64_t>> epoch_batches(const Dataset& dataset, int batc
     // The incomplete last batch of the epoch keeps its place.
     const auto last_batch =
         batches.end() - (static_cast<int64_t>(batches.back().size()) < batch_size ? 1 : 0);
-    shuffle(batches.begin() + first_batch, last_batch);
+    random.shuffle(batches.begin() + first_batch, last_batch);
   }
   return batches;
 }

@@ -70,11 +70,77 @@ Prompt prompt_of(uint64_t seed, Model& model) {
   return prompt;
 }
 
+// What every way of speculation must write.
+struct Task {
+  const Prompt& prompt;
+  const DecodeOptions& options;  // of speculation
+  const DecodeContext& context;
+  const Decoded& expected;
+};
+
+// What all comparisons showed: whether they tested something.
+struct Shown {
+  std::set<int> sizes;
+  int compared = 0, accepted = 0, rounds = 0, distinct = 0, fused_accepted = 0, left_out = 0;
+};
+
+void compare_blocks(Model& model, const Task& task, Shown& shown) {
+  DecodeOptions options = task.options;
+  for (const int block : {2, 4, 8, 16, 32, 64}) {
+    options.block_size = block;
+    const Decoded got = decode(model, task.prompt, options, task.context);
+    ASSERT_EQ(got.tokens, task.expected.tokens) << "block " << block;
+    ASSERT_EQ(got.finish, task.expected.finish);
+    ASSERT_EQ(got.logprobs, task.expected.logprobs) << "probabilities too, to the bit";
+    ++shown.compared;
+    shown.accepted += got.stats.tokens - 1 - got.stats.rounds;
+    shown.rounds += got.stats.rounds;
+  }
+}
+
+void compare_trimmed(Model& model, const Task& task, double p_min, Shown& shown) {
+  DecodeOptions trimmed = task.options;
+  trimmed.block_size = 16;
+  trimmed.draft_p_min = p_min;
+  const Decoded got = decode(model, task.prompt, trimmed, task.context);
+  ASSERT_EQ(got.tokens, task.expected.tokens) << "p min";
+  ASSERT_EQ(got.logprobs, task.expected.logprobs);
+  shown.left_out += 16 * got.stats.rounds - got.stats.verified;
+}
+
+void compare_fused(Model& model, const Task& task, int branches, Shown& shown) {
+  DecodeOptions fused = task.options;
+  fused.kind = DecoderKind::fused;
+  fused.branches = branches;
+  for (const int block : {8, 16, 32}) {
+    fused.block_size = block;
+    fused.draft_p_min = block == 16 ? 0.05 : 0;
+    const Decoded text = decode(model, task.prompt, fused, task.context);
+    ASSERT_EQ(text.tokens, task.expected.tokens) << "fused, block " << block;
+    shown.fused_accepted += text.stats.tokens - 1 - text.stats.rounds;
+  }
+}
+
+// Block sizes that change from round to round, and steps without a draft.
+void compare_automatic(Model& model, const Task& task, Shown& shown) {
+  DecodeOptions automatic = task.options;
+  automatic.kind = DecoderKind::automatic;
+  for (const double slope : {0.0, 0.05, 1.0}) {
+    const CostCurve curve{{{1, 1.0}, {64, 1 + 63 * slope}}};
+    DecodeContext learning = task.context;
+    learning.chooser = std::make_shared<BlockChooser>(PassCosts{curve, curve}, automatic.block_size);
+    const Decoded text = decode(model, task.prompt, automatic, learning);
+    ASSERT_EQ(text.tokens, task.expected.tokens) << "automatic, slope " << slope;
+    int chosen = 0;
+    for (const auto& [block, count] : text.stats.blocks) chosen += count, shown.sizes.insert(block);
+    ASSERT_EQ(chosen, text.stats.rounds);
+  }
+}
+
 class Lossless : public testing::TestWithParam<Precision> {};
 
 TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
-  std::set<int> sizes;
-  int compared = 0, accepted = 0, rounds = 0, distinct = 0, fused_accepted = 0, left_out = 0;
+  Shown shown;
   for (uint64_t seed = 0; seed < kModels; ++seed) {
     const TemporaryFolder folder;
     const ModelConfig config = config_of(seed);
@@ -91,65 +157,33 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
       DecodeOptions options{
           .kind = DecoderKind::autoregressive, .max_tokens = kTokens, .sampling = sampling, .logprobs = 2};
       const Decoded expected = decode(*single, prompt, options, context);
-      distinct += static_cast<int>(std::set<TokenId>(expected.tokens.begin(), expected.tokens.end()).size());
+      shown.distinct +=
+          static_cast<int>(std::set<TokenId>(expected.tokens.begin(), expected.tokens.end()).size());
       ASSERT_EQ(decode(*pair, prompt, options, context).tokens, expected.tokens)
           << "two threads, model " << seed;
       options.kind = DecoderKind::speculative;
+      options.block_size = 64;
+      const Task task{prompt, options, context, expected};
+      SCOPED_TRACE(testing::Message() << "model " << seed << ", T " << sampling.temperature);
       for (Model* model : {single.get(), pair.get()}) {
-        for (const int block : {2, 4, 8, 16, 32, 64}) {
-          options.block_size = block;
-          const Decoded got = decode(*model, prompt, options, context);
-          ASSERT_EQ(got.tokens, expected.tokens)
-              << "model " << seed << ", block " << block << ", T " << sampling.temperature;
-          ASSERT_EQ(got.finish, expected.finish);
-          ASSERT_EQ(got.logprobs, expected.logprobs) << "probabilities too, to the bit";
-          ++compared;
-          accepted += got.stats.tokens - 1 - got.stats.rounds;
-          rounds += got.stats.rounds;
-        }
-        DecodeOptions trimmed = options;
-        trimmed.block_size = 16;
-        trimmed.draft_p_min = GetParam() == Precision::f32 ? 0.02 : 0.2;
-        const Decoded got = decode(*model, prompt, trimmed, context);
-        ASSERT_EQ(got.tokens, expected.tokens) << "p min, model " << seed << ", T " << sampling.temperature;
-        ASSERT_EQ(got.logprobs, expected.logprobs);
-        left_out += 16 * got.stats.rounds - got.stats.verified;
-        DecodeOptions fused = options;
-        fused.kind = DecoderKind::fused;
-        for (const int block : {8, 16, 32}) {
-          fused.block_size = block;
-          fused.branches = 1 + static_cast<int>(seed % 5);
-          fused.draft_p_min = block == 16 ? 0.05 : 0;
-          const Decoded text = decode(*model, prompt, fused, context);
-          ASSERT_EQ(text.tokens, expected.tokens) << "fused, model " << seed << ", block " << block;
-          fused_accepted += text.stats.tokens - 1 - text.stats.rounds;
-        }
-        // Block sizes that change from round to round, and steps without a draft.
-        DecodeOptions automatic = options;
-        automatic.kind = DecoderKind::automatic;
-        for (const double slope : {0.0, 0.05, 1.0}) {
-          const CostCurve curve{{{1, 1.0}, {64, 1 + 63 * slope}}};
-          DecodeContext learning = context;
-          learning.chooser = std::make_shared<BlockChooser>(PassCosts{curve, curve}, automatic.block_size);
-          const Decoded text = decode(*model, prompt, automatic, learning);
-          ASSERT_EQ(text.tokens, expected.tokens) << "automatic, model " << seed << ", slope " << slope;
-          int chosen = 0;
-          for (const auto& [block, count] : text.stats.blocks) chosen += count, sizes.insert(block);
-          ASSERT_EQ(chosen, text.stats.rounds);
-        }
+        ASSERT_NO_FATAL_FAILURE(compare_blocks(*model, task, shown));
+        const double p_min = GetParam() == Precision::f32 ? 0.02 : 0.2;
+        ASSERT_NO_FATAL_FAILURE(compare_trimmed(*model, task, p_min, shown));
+        ASSERT_NO_FATAL_FAILURE(compare_fused(*model, task, 1 + static_cast<int>(seed % 5), shown));
+        ASSERT_NO_FATAL_FAILURE(compare_automatic(*model, task, shown));
       }
     }
   }
-  EXPECT_EQ(compared, kModels * 3 * 2 * 6);
-  EXPECT_GT(accepted, rounds / 20) << "drafts that are never right would test little";
-  EXPECT_GT(fused_accepted, 0);
-  EXPECT_GT(left_out, rounds);
-  EXPECT_GT(distinct, kModels * 3 * 5) << "and so would texts that repeat themselves";
-  EXPECT_GE(sizes.size(), 4) << "block sizes that never change would test little";
-  RecordProperty("distinct_tokens", distinct);
-  RecordProperty("texts", compared);
-  RecordProperty("accepted_drafts", accepted);
-  RecordProperty("rounds", rounds);
+  EXPECT_EQ(shown.compared, kModels * 3 * 2 * 6);
+  EXPECT_GT(shown.accepted, shown.rounds / 20) << "drafts that are never right would test little";
+  EXPECT_GT(shown.fused_accepted, 0);
+  EXPECT_GT(shown.left_out, shown.rounds);
+  EXPECT_GT(shown.distinct, kModels * 3 * 5) << "and so would texts that repeat themselves";
+  EXPECT_GE(shown.sizes.size(), 4) << "block sizes that never change would test little";
+  RecordProperty("distinct_tokens", shown.distinct);
+  RecordProperty("texts", shown.compared);
+  RecordProperty("accepted_drafts", shown.accepted);
+  RecordProperty("rounds", shown.rounds);
 }
 
 // Several requests, each with a decoder of its own, in one pass: drafts of one beside verification of
