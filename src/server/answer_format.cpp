@@ -74,8 +74,9 @@ json OpenAiFormat::whole(Answers answers) {
   json choices = json::array();
   for (const Answer* answer : answers) {
     const int choice = static_cast<int>(choices.size());
-    choices.push_back(choice_json(choice, content(*answer), finish_reason_of(*answer),
-                                  options_.decode.logprobs < 0 ? json() : logprobs(choice, answer->logprobs)));
+    choices.push_back(
+        choice_json(choice, content(*answer), finish_reason_of(*answer),
+                    options_.decode.logprobs < 0 ? json() : logprobs(choice, answer->logprobs)));
   }
   return complete(whole_, std::move(choices), answers);
 }
@@ -89,8 +90,7 @@ json OpenAiFormat::event(int choice, json content, json finish_reason, json logp
 
 json OpenAiFormat::header(const char* object) const {
   const AnswerIdentity& identity = options_.identity;
-  return {
-      {"id", identity.id}, {"object", object}, {"created", identity.created}, {"model", identity.model}};
+  return {{"id", identity.id}, {"object", object}, {"created", identity.created}, {"model", identity.model}};
 }
 
 json OpenAiFormat::complete(const char* object, json choices, Answers answers) const {

@@ -2,8 +2,6 @@
 
 #include <ATen/Parallel.h>
 
-#include <mutex>
-
 #include "torch/cpu_attention.h"
 #include "torch/cpu_rows.h"
 

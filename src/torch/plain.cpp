@@ -1,7 +1,5 @@
 #include "torch/plain.h"
 
-#include "core/error.h"
-
 namespace dvlm::plain {
 namespace {
 
