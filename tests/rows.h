@@ -8,6 +8,7 @@ namespace dvlm {
 
 inline std::vector<Wanted> want_logits(std::span<const int> rows) {
   std::vector<Wanted> out;
+  out.reserve(rows.size());
   for (const int row : rows) out.push_back({.row = row, .choice = Choice::logits});
   return out;
 }
@@ -15,6 +16,7 @@ inline std::vector<Wanted> want_logits(std::span<const int> rows) {
 // Of every row of a segment.
 inline std::vector<Wanted> want_logits(int rows) {
   std::vector<Wanted> out;
+  out.reserve(rows);
   for (int row = 0; row < rows; ++row) out.push_back({.row = row, .choice = Choice::logits});
   return out;
 }
