@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -463,15 +464,16 @@ bool record_pass(const Buffers& b, const Plan& plan, bool early, int rows, cudaS
 template <int kNt, bool kFp8, int kDepth>
 double shape_ms(const Shape& s, const Buffers& b, Spread spread, bool early) {
   bool fits = true;
-  const int count = s.n > 100000 ? 4 : kLayers;
+  const int count = s.n == kHead.n ? 4 : kLayers;
   const double ms = graph_ms(
       [&](cudaStream_t stream) {
         for (int i = 0; i < count && fits; ++i) {
-          const uint8_t* w = s.n > 100000 ? b.w + kLayers * layer_bytes(false) : b.w + i * layer_bytes(kFp8);
+          const uint8_t* w =
+              s.n == kHead.n ? b.w + kLayers * layer_bytes(false) : b.w + i * layer_bytes(kFp8);
           const Linear job = job_of(s, b, w, s.k > 2048 ? b.h : b.x, kFp8);
           fits =
               s.n == kGateUp.n ? launch_any<kNt, kFp8, Epilogue::swiglu, kDepth>(job, spread, stream, early)
-              : s.n > 100000   ? launch_any<kNt, kFp8, Epilogue::argmax, kDepth>(job, spread, stream, early)
+              : s.n == kHead.n ? launch_any<kNt, kFp8, Epilogue::argmax, kDepth>(job, spread, stream, early)
                                : launch_any<kNt, kFp8, Epilogue::partial, kDepth>(job, spread, stream, early);
         }
       },
@@ -486,7 +488,7 @@ const Spread kCandidates[] = {{1, 1, 1}, {1, 1, 2}, {1, 2, 2}, {1, 4, 2}, {1, 8,
 template <int kNt, bool kFp8, int kDepth>
 void shapes(const Buffers& b) {
   for (const Shape& s : {kQkv, kO, kGateUp, kDown, kHead}) {
-    if (kFp8 && s.n > 100000) continue;
+    if (kFp8 && s.n == kHead.n) continue;
     struct Row {
       double ms;
       Spread spread;
