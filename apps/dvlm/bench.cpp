@@ -187,23 +187,22 @@ void bench_image(ImageBench& options) {
                 t.vision_ms, t.vision_ratio(), t.prefill_ms, t.prefill_ratio(), t.first_token_ms());
 }
 
-void add_bench_image(CLI::App& bench) {
+void add_bench_image(Command bench) {
   auto options = std::make_shared<ImageBench>();
-  CLI::App* command = bench.add_subcommand(
-      "image", "Time a picture's way to the first token with random weights of a published shape");
-  command->add_option("--size", options->size, "Width x height of the picture")->capture_default_str();
-  add_shape_options(*command, options->image.shape, options->image.precisions);
-  add_checked(*command, "--text-tokens", options->image.text_tokens, CLI::Range(1, 8192),
-              "Tokens of the question");
-  add_checked(*command, "--repeats", options->image.repeats, CLI::Range(1, 1000),
-              "Rounds, of which the median is shown");
-  add_output_options(*command, options->threads, options->json);
-  command->footer("Example:\n  dvlm bench image --size 644x476 --precision bf16");
-  command->callback([options] { bench_image(*options); });
+  Command command =
+      bench.add("image", "Time a picture's way to the first token with random weights of a published shape");
+  command.text("--size", options->size, "Width x height of the picture");
+  add_shape_options(command, options->image.shape, options->image.precisions);
+  command.number("--text-tokens", options->image.text_tokens, 1, 8192, "Tokens of the question");
+  command.number("--repeats", options->image.repeats, 1, 1000, "Rounds, of which the median is shown");
+  add_output_options(command, options->threads, options->json);
+  command.runs([options] { bench_image(*options); },
+               "Example:\n  dvlm bench image --size 644x476 --precision bf16");
 }
 
 struct LoadBench {
   LoadBenchOptions load;
+  std::string folder;
   int threads = 0;
   bool json = false;
 };
@@ -214,8 +213,9 @@ nlohmann::json to_json(const LoadTiming& t) {
           {"peak_bytes", t.peak_bytes}};
 }
 
-void bench_load(const LoadBench& options) {
+void bench_load(LoadBench& options) {
   install_interrupt_handler();
+  options.load.folder = options.folder;
   ThreadPool pool(options.threads);
   const std::vector<LoadTiming> timings = time_loading(options.load, pool);
   if (options.json)
@@ -233,98 +233,82 @@ void bench_load(const LoadBench& options) {
                 t.packed_ms / t.read_ms, t.peak_bytes / 1e9, t.peak_bytes / t.weight_bytes);
 }
 
-void add_bench_load(CLI::App& bench) {
+void add_bench_load(Command bench) {
   auto options = std::make_shared<LoadBench>();
-  CLI::App* command = bench.add_subcommand("load", "Time loading a random checkpoint of a published shape");
-  command
-      ->add_option("--folder", options->load.folder,
-                   "Where it is written, and found the next time (up to 13 GB)")
-      ->required();
-  add_checked(*command, "--shape", options->load.shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
-  add_checked(*command, "--precision", options->load.precision, CLI::IsMember({"bf16", "fp8"}),
-              "Which precision");
-  add_output_options(*command, options->threads, options->json);
-  command->footer("Example:\n  dvlm bench load --folder bench-load");
-  command->callback([options] { bench_load(*options); });
+  Command command = bench.add("load", "Time loading a random checkpoint of a published shape");
+  command.text("--folder", options->folder, "Where it is written, and found the next time (up to 13 GB)")
+      .required();
+  command.choice("--shape", options->load.shape, {"3b", "tiny"}, "Shape of the model");
+  command.choice("--precision", options->load.precision, {"bf16", "fp8"}, "Which precision");
+  add_output_options(command, options->threads, options->json);
+  command.runs([options] { bench_load(*options); }, "Example:\n  dvlm bench load --folder bench-load");
 }
 
-void add_bench_decode(CLI::App& bench) {
+void add_bench_decode(Command bench) {
   auto options = std::make_shared<DecodeBench>();
-  CLI::App* command = bench.add_subcommand(
+  DecodeBenchOptions& decode = options->decode;
+  Command command = bench.add(
       "decode",
       "Time decoders with random weights of a published shape and drafts recorded from another model");
-  command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
-      ->required()
-      ->check(CLI::ExistingFile);
-  add_shape_options(*command, options->decode.shape, options->decode.precisions,
-                    "Which precisions; the first is the base");
-  add_checked(*command, "--decoders", options->decode.decoders, CLI::IsMember(decoder_names(true)),
-              "Which decoders; the first is the base")
-      ->delimiter(',');
-  add_draft_option(*command, options->draft_precision);
-  add_checked(*command, "--blocks", options->decode.blocks, CLI::Range(2, 256),
-              "Block sizes of spec and fused; auto takes any up to the largest")
-      ->delimiter(',');
-  add_checked(*command, "--branches", options->decode.branches, CLI::Range(1, 256),
-              "Outcomes that a pass of fused drafts for");
-  add_p_min_option(*command, options->decode.draft_p_min);
-  add_checked(*command, "--temperatures", options->decode.temperatures, CLI::NonNegativeNumber,
-              "Which temperatures; draws are made as always and then say what was recorded")
-      ->delimiter(',');
-  add_checked(*command, "--top-p", options->decode.top_p, CLI::Range(0.0, 1.0), "Of draws, see dvlm run");
-  add_checked(*command, "--prompt-tokens", options->decode.prompt, CLI::Range(1, 100'000),
-              "Tokens before the answer");
-  add_checked(*command, "-n,--max-tokens", options->decode.max_tokens, CLI::Range(2, 4096),
-              "Most tokens of each answer");
-  add_checked(*command, "--answers", options->decode.answers, CLI::Range(1, 100'000), "Most answers");
-  add_output_options(*command, options->decode.model.threads, options->json);
-  command->footer(
-      "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
-  command->callback([options] { bench_decode(*options); });
+  add_acceptance_option(command, options->acceptance);
+  add_shape_options(command, decode.shape, decode.precisions, "Which precisions; the first is the base");
+  command.choices("--decoders", decode.decoders, decoder_names(true),
+                  "Which decoders; the first is the base");
+  add_draft_option(command, options->draft_precision);
+  command.numbers("--blocks", decode.blocks, 2, 256,
+                  "Block sizes of spec and fused; auto takes any up to the largest");
+  command.number("--branches", decode.branches, 1, 256, "Outcomes that a pass of fused drafts for");
+  add_p_min_option(command, decode.draft_p_min);
+  command.numbers("--temperatures", decode.temperatures, 0, kAny<double>,
+                  "Which temperatures; draws are made as always and then say what was recorded");
+  command.number("--top-p", decode.top_p, 0, 1, "Of draws, see dvlm run");
+  command.number("--prompt-tokens", decode.prompt, 1, 100'000, "Tokens before the answer");
+  command.number("-n,--max-tokens", decode.max_tokens, 2, 4096, "Most tokens of each answer");
+  command.number("--answers", decode.answers, 1, 100'000, "Most answers");
+  add_output_options(command, decode.model.threads, options->json);
+  command.runs([options] { bench_decode(*options); },
+               "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
 }
 
-void add_bench_record(CLI::App& bench) {
+void add_bench_record(Command bench) {
   auto options = std::make_shared<Recording>();
-  CLI::App* command = bench.add_subcommand("record",
-                                           "Record how many drafts are right at every token of a model's "
-                                           "long answers, and how probable they seem, for bench decode");
-  add_model_options(*command, options->model);
-  command->add_option("--data", options->data, "Test file (dvlm synth --split test)")->required();
-  command->add_option("-o,--output", options->output, "File to write")->required();
-  add_checked(*command, "--blocks", options->blocks, CLI::Range(2, 256), "Block sizes")->delimiter(',');
-  add_checked(*command, "--limit", options->limit, CLI::Range(1, 100'000), "Most answers");
-  add_checked(*command, "-n,--max-tokens", options->max_tokens, CLI::Range(2, 4096),
-              "Most tokens of each answer");
-  command->footer(
+  Command command = bench.add("record",
+                              "Record how many drafts are right at every token of a model's "
+                              "long answers, and how probable they seem, for bench decode");
+  add_model_options(command, options->model);
+  command.text("--data", options->data, "Test file (dvlm synth --split test)").required();
+  command.text("-o,--output", options->output, "File to write").required();
+  command.numbers("--blocks", options->blocks, 2, 256, "Block sizes");
+  command.number("--limit", options->limit, 1, 100'000, "Most answers");
+  command.number("-n,--max-tokens", options->max_tokens, 2, 4096, "Most tokens of each answer");
+  command.runs(
+      [options] { bench_record(*options); },
       "Example:\n  dvlm bench record --data data/tiny/test/data.jsonl -o bench/acceptance-tiny.json");
-  command->callback([options] { bench_record(*options); });
+}
+
+void add_bench_pass(Command bench) {
+  auto options = std::make_shared<BenchOptions>();
+  PassOptions& passes = options->passes;
+  Command command = bench.add("pass", "Time single passes with random weights of a published shape");
+  add_shape_options(command, passes.shape, passes.precisions);
+  command.numbers("--rows", passes.rows, 1, 4096, "Tokens per pass");
+  command.numbers("--context", passes.contexts, 0, 100'000, "Committed tokens before them");
+  command.number("--repeats", passes.repeats, 1, 10'000, "Passes per line, of which the median is shown");
+  add_output_options(command, options->threads, options->json);
+  command.runs([options] { bench_pass(*options); },
+               "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
 }
 
 }  // namespace
 
-void add_bench(CLI::App& app) {
-  auto options = std::make_shared<BenchOptions>();
-  CLI::App* bench = app.add_subcommand("bench", "Measure speed against the bounds of this machine");
-  bench->require_subcommand(1);
-  CLI::App* command =
-      bench->add_subcommand("pass", "Time single passes with random weights of a published shape");
-  add_shape_options(*command, options->passes.shape, options->passes.precisions);
-  add_checked(*command, "--rows", options->passes.rows, CLI::Range(1, 4096), "Tokens per pass")
-      ->delimiter(',');
-  add_checked(*command, "--context", options->passes.contexts, CLI::Range(0, 100'000),
-              "Committed tokens before them")
-      ->delimiter(',');
-  add_checked(*command, "--repeats", options->passes.repeats, CLI::Range(1, 10'000),
-              "Passes per line, of which the median is shown");
-  add_output_options(*command, options->threads, options->json);
-  command->footer(
-      "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
-  command->callback([options] { bench_pass(*options); });
-  add_bench_image(*bench);
-  add_bench_load(*bench);
-  add_bench_decode(*bench);
-  add_bench_batch(*bench);
-  add_bench_record(*bench);
+void add_bench(Command app) {
+  Command bench = app.add("bench", "Measure speed against the bounds of this machine");
+  add_bench_pass(bench);
+  add_bench_image(bench);
+  add_bench_load(bench);
+  add_bench_decode(bench);
+  add_bench_batch(bench);
+  add_bench_record(bench);
 }
 
 }  // namespace dvlm

@@ -66,32 +66,23 @@ void bench_batch(BatchBench& options) {
 
 }  // namespace
 
-void add_bench_batch(CLI::App& bench) {
+void add_bench_batch(Command bench) {
   auto options = std::make_shared<BatchBench>();
-  CLI::App* command = bench.add_subcommand(
-      "batch", "Time requests that share passes, with random weights of a published shape");
-  command->add_option("--acceptance", options->acceptance, "What dvlm bench record wrote")
-      ->required()
-      ->check(CLI::ExistingFile);
-  add_shape_options(*command, options->batch.shape, options->batch.precisions);
-  add_checked(*command, "--decoders", options->batch.decoders, CLI::IsMember(decoder_names(true)),
-              "Which decoders")
-      ->delimiter(',');
-  add_checked(*command, "--concurrent", options->batch.concurrent, CLI::Range(1, 64),
-              "Requests at once; the first is the base")
-      ->delimiter(',');
-  add_draft_option(*command, options->draft_precision);
-  add_checked(*command, "--block-size", options->batch.block_size, CLI::Range(2, 256),
-              "Of drafts; auto takes any up to it");
-  add_checked(*command, "--prompt-tokens", options->batch.prompt, CLI::Range(1, 100'000),
-              "Tokens before each answer");
-  add_checked(*command, "-n,--max-tokens", options->batch.max_tokens, CLI::Range(2, 4096),
-              "Most tokens of each answer");
-  add_checked(*command, "--rounds", options->batch.rounds, CLI::Range(1, 1000),
-              "Times that every setting is measured, in turn");
-  add_output_options(*command, options->batch.model.threads, options->json);
-  command->footer("Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");
-  command->callback([options] { bench_batch(*options); });
+  BatchBenchOptions& batch = options->batch;
+  Command command =
+      bench.add("batch", "Time requests that share passes, with random weights of a published shape");
+  add_acceptance_option(command, options->acceptance);
+  add_shape_options(command, batch.shape, batch.precisions);
+  command.choices("--decoders", batch.decoders, decoder_names(true), "Which decoders");
+  command.numbers("--concurrent", batch.concurrent, 1, 64, "Requests at once; the first is the base");
+  add_draft_option(command, options->draft_precision);
+  command.number("--block-size", batch.block_size, 2, 256, "Of drafts; auto takes any up to it");
+  command.number("--prompt-tokens", batch.prompt, 1, 100'000, "Tokens before each answer");
+  command.number("-n,--max-tokens", batch.max_tokens, 2, 4096, "Most tokens of each answer");
+  command.number("--rounds", batch.rounds, 1, 1000, "Times that every setting is measured, in turn");
+  add_output_options(command, batch.model.threads, options->json);
+  command.runs([options] { bench_batch(*options); },
+               "Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");
 }
 
 }  // namespace dvlm

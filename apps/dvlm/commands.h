@@ -1,18 +1,18 @@
 // The subcommands of `dvlm`, one file each.
 #pragma once
-#include <CLI/CLI.hpp>
+#include "command.h"
 
 namespace dvlm {
 
-void add_run(CLI::App& app);
-void add_inspect(CLI::App& app);
-void add_tokenize(CLI::App& app);
-void add_serve(CLI::App& app);
-void add_eval(CLI::App& app);
-void add_synth(CLI::App& app);
-void add_quantize(CLI::App& app);
-void add_bench(CLI::App& app);
-void add_bench_batch(CLI::App& bench);
-void add_train(CLI::App& app);
+void add_run(Command app);
+void add_inspect(Command app);
+void add_tokenize(Command app);
+void add_serve(Command app);
+void add_eval(Command app);
+void add_synth(Command app);
+void add_quantize(Command app);
+void add_bench(Command app);
+void add_bench_batch(Command bench);
+void add_train(Command app);
 
 }  // namespace dvlm

@@ -48,29 +48,27 @@ void eval(const EvalOptions& options) {
 
 }  // namespace
 
-void add_eval(CLI::App& app) {
+void add_eval(Command app) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command = app.add_subcommand(
-      "eval", "Answer a test file with several decoders; print accuracy and speed per question type");
+  Command command =
+      app.add("eval", "Answer a test file with several decoders; print accuracy and speed per question type");
   command
-      ->add_option("--data", options->data,
-                   "JSON lines with messages, answer and type (see dvlm synth --split test)")
-      ->required();
-  add_checked(*command, "--decoders", options->decoders, CLI::IsMember(decoder_names()),
-              "Which decoders, in this order; the first is the base of comparison")
-      ->delimiter(',');
-  command->add_option("--limit", options->limit, "Use only the first N examples")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 53));
-  add_checked(*command, "--parallel", options->parallel, CLI::Range(1, 64),
-              "How many answers share passes; texts stay the same, tokens per second are those of answers "
-              "beside others");
-  add_model_options(*command, options->model);
-  add_decoding_options(*command, options->decoding);
-  command->add_option("--card", options->card,
-                      "Also put the table into this file, between <!-- dvlm eval --> and <!-- end -->");
-  command->add_flag("--json", options->json, "Print JSON");
-  command->footer("Example:\n  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec");
-  command->callback([options] { eval(*options); });
+      .text("--data", options->data,
+            "JSON lines with messages, answer and type (see dvlm synth --split test)")
+      .required();
+  command.choices("--decoders", options->decoders, decoder_names(),
+                  "Which decoders, in this order; the first is the base of comparison");
+  command.number("--limit", options->limit, 1, kAny<size_t>, "Use only the first N examples (default: all)");
+  command.number("--parallel", options->parallel, 1, 64,
+                 "How many answers share passes; texts stay the same, tokens per second are those of answers "
+                 "beside others");
+  add_model_options(command, options->model);
+  add_decoding_options(command, options->decoding);
+  command.text("--card", options->card,
+               "Also put the table into this file, between <!-- dvlm eval --> and <!-- end -->");
+  command.flag("--json", options->json, "Print JSON");
+  command.runs([options] { eval(*options); },
+               "Example:\n  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec");
 }
 
 }  // namespace dvlm

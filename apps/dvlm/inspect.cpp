@@ -169,17 +169,15 @@ void inspect(const InspectOptions& options) {
 
 }  // namespace
 
-void add_inspect(CLI::App& app) {
+void add_inspect(Command app) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* command =
-      app.add_subcommand("inspect", "Show what is in a checkpoint: shapes, types, sizes, tokens, problems");
-  command->add_option("model", options->model,
-                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  command->add_flag("--tensors", options->tensors, "List every tensor");
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->footer(
-      "Examples:\n  dvlm inspect ~/models/Fast_dVLM_3B\n  dvlm inspect --tensors --json ./my-model");
-  command->callback([options] { inspect(*options); });
+  Command command =
+      app.add("inspect", "Show what is in a checkpoint: shapes, types, sizes, tokens, problems");
+  command.text("model", options->model, "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command.flag("--tensors", options->tensors, "List every tensor");
+  command.flag("--json", options->json, "Print one JSON object");
+  command.runs([options] { inspect(*options); },
+               "Examples:\n  dvlm inspect ~/models/Fast_dVLM_3B\n  dvlm inspect --tensors --json ./my-model");
 }
 
 }  // namespace dvlm

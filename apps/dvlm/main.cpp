@@ -10,29 +10,23 @@
 
 namespace {
 
-constexpr int kFailure = 1, kUsage = 2, kInterrupted = 130;
+constexpr int kFailure = 1, kInterrupted = 130;
 
 int run(int argc, char** argv) {
-  CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
-  app.set_version_flag("--version", "dvlm " DVLM_VERSION);
-  app.require_subcommand(1);
-  dvlm::add_run(app);
-  dvlm::add_serve(app);
-  dvlm::add_inspect(app);
-  dvlm::add_tokenize(app);
-  dvlm::add_eval(app);
-  dvlm::add_synth(app);
-  dvlm::add_quantize(app);
-  dvlm::add_bench(app);
-  dvlm::add_train(app);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
-  }
+  const int status = dvlm::run_command_line(argc, argv, [](dvlm::Command app) {
+    dvlm::add_run(app);
+    dvlm::add_serve(app);
+    dvlm::add_inspect(app);
+    dvlm::add_tokenize(app);
+    dvlm::add_eval(app);
+    dvlm::add_synth(app);
+    dvlm::add_quantize(app);
+    dvlm::add_bench(app);
+    dvlm::add_train(app);
+  });
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
     dvlm::fail("cannot write to standard output: {}", std::strerror(errno));
-  return dvlm::interrupted() ? kInterrupted : 0;
+  return status == 0 && dvlm::interrupted() ? kInterrupted : status;
 }
 
 }  // namespace

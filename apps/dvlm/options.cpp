@@ -15,10 +15,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string not_empty(const std::string& text) {
-  return text.empty() ? "must not be empty" : "";
-}
-
 std::vector<TokenId> parse_ids(const std::string& text) {
   std::vector<TokenId> ids;
   const char* at = text.data();
@@ -60,8 +56,8 @@ std::vector<std::string> images_in(const fs::path& folder) {
   return files;
 }
 
-void add_threads_option(CLI::App& command, int& threads) {
-  command.add_option("--threads", threads, "Threads (default: all cores)")->check(CLI::Range(1, 1024));
+void add_threads_option(Command command, int& threads) {
+  command.number("--threads", threads, 1, 1024, "Threads (default: all cores)");
 }
 
 }  // namespace
@@ -76,41 +72,45 @@ fs::path model_folder(const std::string& given) {
   fail("dvlm-tiny was not found beside the program; name a Hugging Face folder with --model");
 }
 
-void add_model_options(CLI::App& command, ModelFlags& options) {
-  command.add_option("-m,--model", options.model,
-                     "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  add_checked(command, "--precision", options.precision, CLI::IsMember({"auto", "f32", "bf16"}),
-              "Arithmetic of the model; auto follows the checkpoint");
+void add_model_options(Command command, ModelFlags& options) {
+  command.text("-m,--model", options.model,
+               "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command.choice("--precision", options.precision, {"auto", "f32", "bf16"},
+                 "Arithmetic of the model; auto follows the checkpoint");
   add_draft_option(command, options.draft_precision);
-  command.add_option(
-      "--packed", options.packed,
-      "A file that keeps the weights as the kernels want them: made when it is not there or the "
-      "model has changed, read by later starts");
+  command.text("--packed", options.packed,
+               "A file that keeps the weights as the kernels want them: made when it is not there or the "
+               "model has changed, read by later starts");
   add_threads_option(command, options.threads);
-  command.add_option("--memory-limit", options.memory_limit,
-                     "Most memory for weights and KV cache, e.g. 6GiB");
+  command.text("--memory-limit", options.memory_limit, "Most memory for weights and KV cache, e.g. 6GiB");
 }
 
-void add_shape_options(CLI::App& command, std::string& shape, std::vector<std::string>& precisions,
+void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
                        const char* which) {
-  add_checked(command, "--shape", shape, CLI::IsMember({"3b", "tiny"}), "Shape of the model");
-  add_checked(command, "--precision", precisions, CLI::IsMember({"bf16", "fp8"}), which)->delimiter(',');
+  command.choice("--shape", shape, {"3b", "tiny"}, "Shape of the model");
+  command.choices("--precision", precisions, {"bf16", "fp8"}, which);
 }
 
-void add_output_options(CLI::App& command, int& threads, bool& json) {
+void add_acceptance_option(Command command, std::string& file) {
+  command.text("--acceptance", file, "What dvlm bench record wrote").required().existing();
+}
+
+void add_output_options(Command command, int& threads, bool& json) {
   add_threads_option(command, threads);
-  command.add_flag("--json", json, "Print JSON");
+  command.flag("--json", json, "Print JSON");
 }
 
-void add_draft_option(CLI::App& command, std::string& precision) {
-  add_checked(command, "--draft-precision", precision, CLI::IsMember({"same", "int8", "int4"}),
-              "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
-              "much) memory again as an FP8 model");
+void add_draft_option(Command command, std::string& precision) {
+  command.choice(
+      "--draft-precision", precision, {"same", "int8", "int4"},
+      "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
+      "much) memory again as an FP8 model");
 }
 
-void add_p_min_option(CLI::App& command, double& p_min) {
-  add_checked(command, "--draft-p-min", p_min, CLI::Range(0.0, kMaxDraftPMin),
-              "Verify no draft less probable than this to be right together with those before it (0: all)");
+void add_p_min_option(Command command, double& p_min) {
+  command.number(
+      "--draft-p-min", p_min, 0, kMaxDraftPMin,
+      "Verify no draft less probable than this to be right together with those before it (0: all)");
 }
 
 DraftPrecision parse_draft_precision(const std::string& name) {
@@ -142,33 +142,29 @@ EngineOptions engine_options(const ModelFlags& options) {
   return out;
 }
 
-void add_decoder_option(CLI::App& command, DecodingOptions& options) {
+void add_decoder_option(Command command, DecodingOptions& options) {
   std::string help;
   for (const DecoderInfo& info : decoders())
     help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", info.name, info.help);
-  add_checked(command, "-d,--decoder", options.decoder, CLI::IsMember(decoder_names()), help);
+  command.choice("-d,--decoder", options.decoder, decoder_names(), help);
 }
 
-void add_decoding_options(CLI::App& command, DecodingOptions& options) {
+void add_decoding_options(Command command, DecodingOptions& options) {
   DecodeOptions& decode = options.decode;
-  command.add_option("-B,--block-size", options.block_size, "Tokens per draft (default: the checkpoint's)")
-      ->check(CLI::Range(2, 256));
-  add_checked(command, "--branches", decode.branches, CLI::Range(1, 256),
-              "fused: how many outcomes of verification a pass drafts for");
+  command.number("-B,--block-size", options.block_size, 2, 256,
+                 "Tokens per draft (default: the checkpoint's)");
+  command.number("--branches", decode.branches, 1, 256,
+                 "fused: how many outcomes of verification a pass drafts for");
   add_p_min_option(command, decode.draft_p_min);
-  command.add_option("--threshold", decode.threshold, "mdm: confidence tau above which a token is written")
-      ->capture_default_str();
-  command.add_option("--sub-block", decode.sub_block, "mdm: tokens denoised together")->capture_default_str();
-  add_checked(command, "-n,--max-tokens", decode.max_tokens, CLI::Range(1, 1 << 20), "Most tokens to write");
-  command.add_option("-t,--temperature", decode.sampling.temperature, "0 is greedy")->capture_default_str();
-  command.add_option("--top-k", decode.sampling.top_k, "Sample among the k likeliest tokens (0: all)")
-      ->capture_default_str();
-  command
-      .add_option("--top-p", decode.sampling.top_p,
-                  "Sample among the likeliest tokens that hold this probability")
-      ->capture_default_str();
-  add_checked(command, "--seed", decode.sampling.seed, kSeedRange,
-              "One seed, one text, with ar and spec alike");
+  command.number("--threshold", decode.threshold, 0, 1, "mdm: confidence tau above which a token is written");
+  command.number("--sub-block", decode.sub_block, 1, kAny<int>, "mdm: tokens denoised together");
+  command.number("-n,--max-tokens", decode.max_tokens, 1, 1 << 20, "Most tokens to write");
+  command.number("-t,--temperature", decode.sampling.temperature, 0, kAny<double>, "0 is greedy");
+  command.number("--top-k", decode.sampling.top_k, 0, kAny<int>,
+                 "Sample among the k likeliest tokens (0: all)");
+  command.number("--top-p", decode.sampling.top_p, 0, 1,
+                 "Sample among the likeliest tokens that hold this probability");
+  command.number("--seed", decode.sampling.seed, 0, kMaxSeed, "One seed, one text, with ar and spec alike");
 }
 
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config) {
@@ -178,40 +174,25 @@ DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& 
   return out;
 }
 
-void add_prompt_options(CLI::App& command, PromptOptions& options) {
-  CLI::Option* image =
-      command.add_option("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated")
-          ->expected(1)
-          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  CLI::Option* video = command.add_option("--video", options.videos, "A video file; may be repeated")
-                           ->expected(1)
-                           ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  CLI::Option* frames = command.add_option("--frames", options.frames,
-                                           "A folder of pictures, in the order of their names, as one video");
-  CLI::Option* fps = command
-                         .add_option("--fps", options.fps,
-                                     "Frames per second: sampled of a video, or of the pictures in --frames")
-                         ->check(CLI::PositiveNumber);
-  CLI::Option* prompt = command.add_option("-p,--prompt", options.prompt, "The question")->check(not_empty);
-  CLI::Option* system = command.add_option("--system", options.system,
-                                           "System message (default: You are a helpful assistant.)");
-  CLI::Option* messages = command.add_option("--messages", options.messages,
-                                             "A conversation as OpenAI-style JSON, instead of --prompt");
-  CLI::Option* ids =
-      command.add_option("--input-ids", options.input_ids,
-                         "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
-  for (CLI::Option* other : {image, video, frames, fps, prompt, system}) messages->excludes(other);
-  for (CLI::Option* other : {prompt, system, messages}) ids->excludes(other);
-  command
-      .add_option("--min-pixels", options.min_pixels,
-                  "Enlarge pictures to at least this area (default: the checkpoint's)")
-      ->check(CLI::PositiveNumber);
-  command
-      .add_option("--max-pixels", options.max_pixels,
-                  "Shrink pictures to at most this area (default: the checkpoint's)")
-      ->check(CLI::PositiveNumber);
-  command.add_flag("--add-vision-id", options.add_vision_id,
-                   "Number the pictures in the prompt (\"Picture 1: \")");
+void add_prompt_options(Command command, PromptOptions& options) {
+  command.repeated("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated");
+  command.repeated("--video", options.videos, "A video file; may be repeated");
+  command.text("--frames", options.frames, "A folder of pictures, in the order of their names, as one video");
+  command.number("--fps", options.fps, 0.001, kAny<double>,
+                 "Frames per second: sampled of a video, or of the pictures in --frames (default: 2)");
+  command.text("-p,--prompt", options.prompt, "The question");
+  command.text("--system", options.system, "System message (default: You are a helpful assistant.)");
+  command.text("--messages", options.messages, "A conversation as OpenAI-style JSON, instead of --prompt");
+  command.text("--input-ids", options.input_ids,
+               "Token ids instead of a prompt, pads expanded, e.g. 1,2,3 (for tests)");
+  command.excludes("--messages", {"--image", "--video", "--frames", "--fps", "--prompt", "--system"});
+  command.excludes("--input-ids", {"--prompt", "--system", "--messages"});
+  command.number("--min-pixels", options.min_pixels, 1, int64_t{1} << 40,
+                 "Enlarge pictures to at least this area (default: the checkpoint's)");
+  command.number("--max-pixels", options.max_pixels, 1, int64_t{1} << 40,
+                 "Shrink pictures to at most this area (default: the checkpoint's)");
+  command.flag("--add-vision-id", options.add_vision_id,
+               "Number the pictures in the prompt (\"Picture 1: \")");
 }
 
 Request make_request(const PromptOptions& options) {

@@ -1,20 +1,13 @@
 // Options that several subcommands share.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "command.h"
 #include "engine/engine.h"
 
 namespace dvlm {
-
-// An option whose values are checked and whose default is shown.
-template <class T>
-CLI::Option* add_checked(CLI::App& command, const char* flag, T& value, const CLI::Validator& valid,
-                         const std::string& help) {
-  return command.add_option(flag, value, help)->check(valid)->capture_default_str();
-}
 
 // Which checkpoint, and how it is held.
 struct ModelFlags {
@@ -23,20 +16,20 @@ struct ModelFlags {
   int threads = 0;
   std::string memory_limit;
 };
-void add_model_options(CLI::App& command, ModelFlags& options);
+void add_model_options(Command command, ModelFlags& options);
 // "6GiB", "500MB", ...; 0 for an empty text. Throws Error naming `option`.
 size_t parse_bytes(const std::string& text, const char* option);
 EngineOptions engine_options(const ModelFlags& options);
 // What the commands of `dvlm bench` share: --shape and --precision; --threads and --json.
-void add_shape_options(CLI::App& command, std::string& shape, std::vector<std::string>& precisions,
+void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
                        const char* which = "Which precisions");
-void add_output_options(CLI::App& command, int& threads, bool& json);
-void add_draft_option(CLI::App& command, std::string& precision);  // --draft-precision
-void add_p_min_option(CLI::App& command, double& p_min);           // --draft-p-min
+void add_acceptance_option(Command command, std::string& file);  // --acceptance
+void add_output_options(Command command, int& threads, bool& json);
+void add_draft_option(Command command, std::string& precision);  // --draft-precision
+void add_p_min_option(Command command, double& p_min);           // --draft-p-min
 DraftPrecision parse_draft_precision(const std::string& name);
 
-// Exact in JSON numbers too. Checked as text: CLI11 would wrap -1 around.
-inline const CLI::Range kSeedRange{int64_t{0}, int64_t{1} << 53};
+constexpr uint64_t kMaxSeed = uint64_t{1} << 53;  // exact in JSON numbers too
 
 // How the answer is decoded.
 struct DecodingOptions {
@@ -44,8 +37,8 @@ struct DecodingOptions {
   int block_size = 0;  // 0: the checkpoint's
   DecodeOptions decode;
 };
-void add_decoder_option(CLI::App& command, DecodingOptions& options);    // --decoder
-void add_decoding_options(CLI::App& command, DecodingOptions& options);  // the rest
+void add_decoder_option(Command command, DecodingOptions& options);    // --decoder
+void add_decoding_options(Command command, DecodingOptions& options);  // the rest
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
 
 // What is asked.
@@ -57,7 +50,7 @@ struct PromptOptions {
   double fps = 0;
   bool add_vision_id = false;
 };
-void add_prompt_options(CLI::App& command, PromptOptions& options);
+void add_prompt_options(Command command, PromptOptions& options);
 // The conversation so far: --messages, or system + one user turn with images, videos and the prompt.
 Request make_request(const PromptOptions& options);
 

@@ -114,35 +114,33 @@ void quantize_command(QuantizeCommand command) {
 
 }  // namespace
 
-void add_quantize(CLI::App& app) {
+void add_quantize(Command app) {
   auto options = std::make_shared<QuantizeCommand>();
-  CLI::App* command = app.add_subcommand(
-      "quantize",
-      "Write a W8A8 FP8 checkpoint: SmoothQuant calibration, e4m3 weights, per-token activations");
-  add_model_options(*command, options->model);
-  command->add_option("-o,--output", options->output, "Folder to write")->required();
+  Command command =
+      app.add("quantize",
+              "Write a W8A8 FP8 checkpoint: SmoothQuant calibration, e4m3 weights, per-token activations");
+  add_model_options(command, options->model);
+  command.text("-o,--output", options->output, "Folder to write").required();
   command
-      ->add_option("--calibration", options->sources,
-                   "JSON lines with \"text\" or \"messages\", and folders of pictures; several may be given")
-      ->required()
-      ->check(CLI::ExistingPath);
-  add_checked(*command, "--alpha", options->quantize.alpha, CLI::Range(0.0, 1.0),
-              "Share of the spread that moves into the weights");
-  add_checked(*command, "--samples", options->calibration.samples, CLI::Range(1, 1'000'000),
-              "Calibration samples, drawn at random");
-  add_checked(*command, "--length", options->calibration.length, CLI::Range(1, 1'000'000),
-              "Tokens per sample");
-  command->add_option("--seed", options->calibration.seed, "Order of the samples")->check(kSeedRange);
-  command->add_flag("--keep-vision", options->keep_vision, "Leave the vision tower as it is");
-  add_checked(*command, "--compare", options->compare, CLI::Range(0, 1'000'000),
-              "Samples to compare both models on; 0: none");
-  command->add_flag("--json", options->json, "Print JSON");
-  command->footer(
+      .repeated("--calibration", options->sources,
+                "JSON lines with \"text\" or \"messages\", and folders of pictures; several may be given")
+      .several()
+      .existing()
+      .required();
+  command.number("--alpha", options->quantize.alpha, 0, 1, "Share of the spread that moves into the weights");
+  command.number("--samples", options->calibration.samples, 1, 1'000'000,
+                 "Calibration samples, drawn at random");
+  command.number("--length", options->calibration.length, 1, 1'000'000, "Tokens per sample");
+  command.number("--seed", options->calibration.seed, 0, kMaxSeed, "Order of the samples");
+  command.flag("--keep-vision", options->keep_vision, "Leave the vision tower as it is");
+  command.number("--compare", options->compare, 0, 1'000'000, "Samples to compare both models on; 0: none");
+  command.flag("--json", options->json, "Print JSON");
+  command.runs(
+      [options] { quantize_command(*options); },
       "Examples:\n"
       "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_W8A8_FP8 --calibration c4.jsonl "
       "photos/\n"
       "  dvlm quantize -o tiny-fp8 --calibration data/tiny/train/data.jsonl --samples 64");
-  command->callback([options] { quantize_command(*options); });
 }
 
 }  // namespace dvlm

@@ -74,31 +74,28 @@ void run(const RunOptions& options) {
 
 }  // namespace
 
-void add_run(CLI::App& app) {
+void add_run(Command app) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand(
-      "run", "Answer a question about pictures or a video; chat when there is no question");
-  add_model_options(*command, options->model);
-  add_prompt_options(*command, options->prompt);
-  add_decoder_option(*command, options->decoding);
-  add_decoding_options(*command, options->decoding);
-  command
-      ->add_option("--compare", options->compare,
-                   "Answer again with these decoders and show them side by side")
-      ->check(CLI::IsMember(decoder_names()))
-      ->delimiter(',');
-  command->add_flag("--stream", options->stream,
-                    "With --json: one {\"delta\": ...} line per piece of text, then the object");
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->add_flag("--stats", options->stats, "Print speed and memory to standard error");
-  command->footer(
+  Command command =
+      app.add("run", "Answer a question about pictures or a video; chat when there is no question");
+  add_model_options(command, options->model);
+  add_prompt_options(command, options->prompt);
+  add_decoder_option(command, options->decoding);
+  add_decoding_options(command, options->decoding);
+  command.choices("--compare", options->compare, decoder_names(),
+                  "Answer again with these decoders and show them side by side");
+  command.flag("--stream", options->stream,
+               "With --json: one {\"delta\": ...} line per piece of text, then the object");
+  command.flag("--json", options->json, "Print one JSON object");
+  command.flag("--stats", options->stats, "Print speed and memory to standard error");
+  command.runs(
+      [options] { run(*options); },
       "Examples:\n"
       "  dvlm run --image desk.png --prompt \"Where is the hammer?\"\n"
       "  dvlm run --image desk.png --prompt \"Describe the picture.\" --decoder ar --compare spec,mdm\n"
       "  dvlm run --model ~/models/Fast_dVLM_3B --image photo.jpg --prompt \"Describe this image.\" --stats\n"
       "  dvlm run --image a.png                  (chat; /help lists its commands)\n"
       "  dvlm run --messages chat.json --json");
-  command->callback([options] { run(*options); });
 }
 
 }  // namespace dvlm

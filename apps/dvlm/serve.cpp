@@ -19,7 +19,7 @@ constexpr size_t kPrefixes = 256;  // earlier answers to continue, as far as --k
 struct ServeOptions {
   ModelFlags model;
   ServerOptions server;
-  std::string api_key_file, kv_memory = "4GiB", log = "off";
+  std::string api_key_file, image_root, kv_memory = "4GiB", log = "off";
 };
 
 // One key per line; lines that are empty or begin with # do not count.
@@ -47,6 +47,7 @@ void serve(ServeOptions& options) {
   set_log(options);
   install_interrupt_handler();
   if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
+  options.server.images.root = options.image_root;
   EngineOptions engine_given = engine_options(options.model);
   engine_given.max_cached_prefixes = kPrefixes;
   engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");
@@ -68,54 +69,46 @@ void serve(ServeOptions& options) {
 
 }  // namespace
 
-void add_serve(CLI::App& app) {
+void add_serve(Command app) {
   auto options = std::make_shared<ServeOptions>();
   options->server.model_name.clear();
-  CLI::App* command =
-      app.add_subcommand("serve", "Serve the model over HTTP: the APIs of OpenAI, vLLM and SGLang");
-  add_model_options(*command, options->model);
+  Command command = app.add("serve", "Serve the model over HTTP: the APIs of OpenAI, vLLM and SGLang");
+  add_model_options(command, options->model);
   ServerOptions& server = options->server;
-  command->add_option("--host", server.host, "Address to listen on; 0.0.0.0 for every one of this machine")
-      ->capture_default_str();
-  add_checked(*command, "--port", server.port, CLI::Range(0, 65535), "Port, 0 for any that is free");
-  command->add_option("--model-name", server.model_name, "What clients call the model (default: its folder)");
-  command->add_option("--api-key-file", options->api_key_file,
-                      "Keys of which clients must show one, one per line");
-  add_checked(*command, "--max-batch", server.scheduler.max_batch, CLI::Range(1, 256),
-              "Requests that share passes over the model");
-  add_checked(*command, "--max-waiting", server.scheduler.max_waiting, CLI::Range(1, 1024),
-              "Requests that may wait; further ones are refused (429)");
-  command
-      ->add_option("--kv-memory", options->kv_memory,
-                   "Most memory for keys and values, of requests and of what is kept for later ones")
-      ->capture_default_str();
-  add_checked(*command, "--prefill-rows", server.scheduler.prefill_rows, CLI::Range(1, 65536),
-              "Tokens of prompts in a pass that also writes for others: more answers new requests "
-              "sooner, fewer keeps the others going");
-  command->add_option("--image-root", server.images.root,
-                      "Folder of pictures and videos that clients may name by relative path");
-  command->add_option("--allow-image-host", server.images.hosts,
-                      "Host whose http(s) pictures clients may name: example.org, *.example.org, "
-                      "example.org:8443, 127.0.0.1:9000; may be repeated");
-  add_checked(*command, "--image-timeout", server.images.timeout, CLI::Range(1, 3600),
-              "Seconds that fetching one picture may take");
-  add_checked(*command, "--max-answer", server.chat.max_tokens, CLI::Range(1, 1 << 20),
-              "Most tokens of an answer");
-  add_checked(*command, "--timeout", server.timeout, CLI::Range(1, 86400),
-              "Seconds that a request may take, waiting included");
-  add_checked(*command, "--max-connections", server.max_connections, CLI::Range(1, 4096),
-              "Connections at once; further ones are turned away (503)");
-  add_checked(*command, "--read-timeout", server.read_timeout, CLI::Range(1, 3600),
-              "Seconds in which a request must arrive, its headers in a sixth of them");
-  add_checked(*command, "--log", options->log, CLI::IsMember({"off", "requests"}),
-              "requests: one line of JSON for each on standard error");
-  command->add_flag("--log-prompts", server.log_prompts, "Those lines hold the prompts' texts, too");
-  command->footer(
-      "Examples:\n"
-      "  dvlm serve --port 8080\n"
-      "  dvlm serve -m ~/models/Fast_dVLM_3B --draft-precision int4 --packed weights.bin --api-key-file "
-      "keys");
-  command->callback([options] { serve(*options); });
+  command.text("--host", server.host, "Address to listen on; 0.0.0.0 for every one of this machine");
+  command.number("--port", server.port, 0, 65535, "Port, 0 for any that is free");
+  command.text("--model-name", server.model_name, "What clients call the model (default: its folder)");
+  command.text("--api-key-file", options->api_key_file, "Keys of which clients must show one, one per line");
+  command.number("--max-batch", server.scheduler.max_batch, 1, 256,
+                 "Requests that share passes over the model");
+  command.number("--max-waiting", server.scheduler.max_waiting, 1, 1024,
+                 "Requests that may wait; further ones are refused (429)");
+  command.text("--kv-memory", options->kv_memory,
+               "Most memory for keys and values, of requests and of what is kept for later ones");
+  command.number("--prefill-rows", server.scheduler.prefill_rows, 1, 65536,
+                 "Tokens of prompts in a pass that also writes for others: more answers new requests "
+                 "sooner, fewer keeps the others going");
+  command.text("--image-root", options->image_root,
+               "Folder of pictures and videos that clients may name by relative path");
+  command.texts("--allow-image-host", server.images.hosts,
+                "Host whose http(s) pictures clients may name: example.org, *.example.org, "
+                "example.org:8443, 127.0.0.1:9000; may be repeated");
+  command.number("--image-timeout", server.images.timeout, 1, 3600,
+                 "Seconds that fetching one picture may take");
+  command.number("--max-answer", server.chat.max_tokens, 1, 1 << 20, "Most tokens of an answer");
+  command.number("--timeout", server.timeout, 1, 86400, "Seconds that a request may take, waiting included");
+  command.number("--max-connections", server.max_connections, 1, 4096,
+                 "Connections at once; further ones are turned away (503)");
+  command.number("--read-timeout", server.read_timeout, 1, 3600,
+                 "Seconds in which a request must arrive, its headers in a sixth of them");
+  command.choice("--log", options->log, {"off", "requests"},
+                 "requests: one line of JSON for each on standard error");
+  command.flag("--log-prompts", server.log_prompts, "Those lines hold the prompts' texts, too");
+  command.runs([options] { serve(*options); },
+               "Examples:\n"
+               "  dvlm serve --port 8080\n"
+               "  dvlm serve -m ~/models/Fast_dVLM_3B --draft-precision int4 --packed weights.bin "
+               "--api-key-file keys");
 }
 
 }  // namespace dvlm

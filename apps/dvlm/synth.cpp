@@ -14,8 +14,7 @@ namespace dvlm {
 
 namespace {
 
-constexpr const char* kExamples = R"(
-Examples:
+constexpr const char* kExamples = R"(Examples:
   dvlm synth --out data/train --count 60000
   dvlm synth --out data/test --split test --count 500
   dvlm synth --out data/long --split test --count 100 --types describe,plan
@@ -26,7 +25,7 @@ its answer. The same seed gives the same files. Training and test scenes never s
 
 struct Arguments {
   SynthOptions options;
-  std::string split = "train", mode, sheet;
+  std::string split = "train", mode, output, sheet;
   std::vector<std::string> types;
   int columns = 5, rows = 4;
   bool no_images = false;
@@ -37,6 +36,7 @@ void run_synth(Arguments& arguments) {
   options.split = arguments.split == "test" ? Split::test : Split::train;
   options.conversations =
       arguments.mode.empty() ? options.split == Split::train : arguments.mode == "conversation";
+  options.output = arguments.output;
   options.images = !arguments.no_images;
   for (const std::string& name : arguments.types) options.types.push_back(type_from_name(name));
   if (!arguments.sheet.empty())
@@ -55,42 +55,32 @@ void run_synth(Arguments& arguments) {
 
 }  // namespace
 
-void add_synth(CLI::App& app) {
+void add_synth(Command app) {
   auto arguments = std::make_shared<Arguments>();
   SynthOptions& options = arguments->options;
   options.threads = ThreadPool::default_threads();
-  CLI::App* command =
-      app.add_subcommand("synth", "Draw synthetic tabletop scenes with questions and answers");
-  command->footer(kExamples);
-  command->add_option("--out", options.output, "folder for images/ and data.jsonl");
-  command->add_option("--count", options.count, "number of scenes")->capture_default_str();
-  command->add_option("--first", options.first, "index of the first scene")->capture_default_str();
-  add_checked(*command, "--seed", options.seed, kSeedRange, "seed of everything random");
-  add_checked(*command, "--split", arguments->split, CLI::IsMember({"train", "test"}),
-              "train or test: two disjoint worlds of one seed");
-  command
-      ->add_option("--mode", arguments->mode,
-                   "conversation (default for train) or question (default for test)")
-      ->check(CLI::IsMember({"conversation", "question"}));
-  command
-      ->add_option("--types", arguments->types,
-                   "ask only questions of these types, e.g. where,count,describe")
-      ->delimiter(',');
-  command->add_option("--min-turns", options.min_turns, "fewest questions in a conversation")
-      ->capture_default_str();
-  command->add_option("--max-turns", options.max_turns, "most questions in a conversation")
-      ->capture_default_str();
-  command->add_option("--max-objects", options.scene.max_objects, "most objects in a scene (1 to 6)")
-      ->capture_default_str();
-  command->add_option("--sign-share", options.scene.sign_share, "share of the scenes that have a sign")
-      ->capture_default_str();
-  command->add_option("--threads", options.threads, "threads that draw")->capture_default_str();
-  command->add_flag("--no-images", arguments->no_images, "write data.jsonl only");
-  command->add_flag("--force", options.overwrite, "replace an existing data.jsonl");
-  command->add_option("--contact-sheet", arguments->sheet, "draw the first scenes in one PNG, to look at");
-  command->add_option("--columns", arguments->columns, "columns of the contact sheet")->capture_default_str();
-  command->add_option("--rows", arguments->rows, "rows of the contact sheet")->capture_default_str();
-  command->callback([arguments] { run_synth(*arguments); });
+  Command command = app.add("synth", "Draw synthetic tabletop scenes with questions and answers");
+  command.text("--out", arguments->output, "Folder for images/ and data.jsonl");
+  command.number("--count", options.count, 1, SynthOptions::kMaxCount, "Number of scenes");
+  command.number("--first", options.first, 0, SynthOptions::kMaxFirst, "Index of the first scene");
+  command.number("--seed", options.seed, 0, kMaxSeed, "Seed of everything random");
+  command.choice("--split", arguments->split, {"train", "test"}, "Two disjoint worlds of one seed");
+  command.choice("--mode", arguments->mode, {"conversation", "question"},
+                 "What a line holds (default: conversation for train, question for test)");
+  command.texts("--types", arguments->types, "Ask only questions of these types, e.g. where,count,describe");
+  command.number("--min-turns", options.min_turns, 1, SynthOptions::kMaxTurns,
+                 "Fewest questions in a conversation");
+  command.number("--max-turns", options.max_turns, 1, SynthOptions::kMaxTurns,
+                 "Most questions in a conversation");
+  command.number("--max-objects", options.scene.max_objects, 1, kMaxObjects, "Most objects in a scene");
+  command.number("--sign-share", options.scene.sign_share, 0, 1, "Share of the scenes that have a sign");
+  command.number("--threads", options.threads, 1, 1024, "Threads that draw");
+  command.flag("--no-images", arguments->no_images, "Write data.jsonl only");
+  command.flag("--force", options.overwrite, "Replace an existing data.jsonl");
+  command.text("--contact-sheet", arguments->sheet, "Draw the first scenes in one PNG, to look at");
+  command.number("--columns", arguments->columns, 1, 40, "Columns of the contact sheet");
+  command.number("--rows", arguments->rows, 1, 40, "Rows of the contact sheet");
+  command.runs([arguments] { run_synth(*arguments); }, kExamples);
 }
 
 }  // namespace dvlm

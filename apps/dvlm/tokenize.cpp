@@ -51,23 +51,20 @@ void tokenize(const TokenizeOptions& options) {
 
 }  // namespace
 
-void add_tokenize(CLI::App& app) {
+void add_tokenize(Command app) {
   auto options = std::make_shared<TokenizeOptions>();
-  CLI::App* command =
-      app.add_subcommand("tokenize", "Show the tokens of a text or of a whole prompt with pictures");
-  command->add_option("-m,--model", options->model,
-                      "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  command->add_option("--text", options->text, "Plain text, without the chat template");
-  add_prompt_options(*command, options->prompt);
-  for (const char* other :
-       {"--image", "--video", "--frames", "--prompt", "--system", "--messages", "--input-ids"})
-    command->get_option("--text")->excludes(command->get_option(other));
-  command->add_flag("--json", options->json, "Print one JSON object");
-  command->footer(
-      "Examples:\n"
-      "  dvlm tokenize --text \"Where is the hammer?\"\n"
-      "  dvlm tokenize --image photo.jpg --prompt \"Describe this image.\" --json");
-  command->callback([options] { tokenize(*options); });
+  Command command = app.add("tokenize", "Show the tokens of a text or of a whole prompt with pictures");
+  command.text("-m,--model", options->model,
+               "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command.text("--text", options->text, "Plain text, without the chat template");
+  add_prompt_options(command, options->prompt);
+  command.excludes("--text",
+                   {"--image", "--video", "--frames", "--prompt", "--system", "--messages", "--input-ids"});
+  command.flag("--json", options->json, "Print one JSON object");
+  command.runs([options] { tokenize(*options); },
+               "Examples:\n"
+               "  dvlm tokenize --text \"Where is the hammer?\"\n"
+               "  dvlm tokenize --image photo.jpg --prompt \"Describe this image.\" --json");
 }
 
 }  // namespace dvlm

@@ -18,8 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kPlugin = "libdvlm_torch_plugin.so";
 
-constexpr const char* kExamples = R"(
-Examples:
+constexpr const char* kExamples = R"(Examples:
   dvlm synth --out data/tiny/train --count 60000
   dvlm train --config examples/tiny/ar.json
   dvlm train --config examples/tiny/convert.json
@@ -55,23 +54,19 @@ void run_train(const Arguments& arguments) {
                                   {"set", arguments.overrides},
                                   {"output", arguments.output},
                                   {"resume", arguments.resume}};
-  if (const int status = train(request.dump().c_str())) throw CLI::RuntimeError(status);
+  if (const int status = train(request.dump().c_str())) end_with(status);
 }
 
 }  // namespace
 
-void add_train(CLI::App& app) {
+void add_train(Command app) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command =
-      app.add_subcommand("train", "Train a model, or convert one from autoregressive to block diffusion");
-  command->footer(kExamples);
-  command->add_option("--config", arguments->config, "JSON file that describes the run")->required();
-  command->add_option("--set", arguments->overrides, "override one key of the file: key=value")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--output", arguments->output, "output folder instead of the file's");
-  command->add_flag("--resume", arguments->resume, "continue the run in the output folder");
-  command->callback([arguments] { run_train(*arguments); });
+  Command command = app.add("train", "Train a model, or convert one from autoregressive to block diffusion");
+  command.text("--config", arguments->config, "JSON file that describes the run").required();
+  command.repeated("--set", arguments->overrides, "Override one key of the file: key=value");
+  command.text("--output", arguments->output, "Output folder instead of the file's");
+  command.flag("--resume", arguments->resume, "Continue the run in the output folder");
+  command.runs([arguments] { run_train(*arguments); }, kExamples);
 }
 
 }  // namespace dvlm

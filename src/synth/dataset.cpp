@@ -154,11 +154,11 @@ std::vector<std::string> make_lines(const Writer& writer, std::vector<std::uniqu
 }  // namespace
 
 void SynthOptions::validate() const {
-  if (count < 1 || count > 100'000'000) fail("synth: count is {}; it must be 1 to 100000000", count);
-  if (first < 0 || first > 1'000'000'000'000) fail("synth: first is {}; it must be 0 to 10^12", first);
-  if (min_turns < 1 || max_turns < min_turns || max_turns > 16)
-    fail("synth: min_turns is {} and max_turns {}; 1 <= min_turns <= max_turns <= 16 is needed", min_turns,
-         max_turns);
+  if (count < 1 || count > kMaxCount) fail("synth: count is {}; it must be 1 to {}", count, kMaxCount);
+  if (first < 0 || first > kMaxFirst) fail("synth: first is {}; it must be 0 to {}", first, kMaxFirst);
+  if (min_turns < 1 || max_turns < min_turns || max_turns > kMaxTurns)
+    fail("synth: min_turns is {} and max_turns {}; 1 <= min_turns <= max_turns <= {} is needed", min_turns,
+         max_turns, kMaxTurns);
   if (scene.max_objects < 1 || scene.max_objects > kMaxObjects)
     fail("synth: max_objects is {}; it must be 1 to {}", scene.max_objects, kMaxObjects);
   if (!(scene.sign_share >= 0 && scene.sign_share <= 1))

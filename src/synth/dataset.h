@@ -9,6 +9,9 @@
 namespace dvlm {
 
 struct SynthOptions {
+  static constexpr int64_t kMaxCount = 100'000'000, kMaxFirst = 1'000'000'000'000;
+  static constexpr int kMaxTurns = 16;
+
   std::filesystem::path output;  // folder; made when missing
   int64_t count = 1000;          // lines
   int64_t first = 0;             // index of the first scene: continue a set, or add to it

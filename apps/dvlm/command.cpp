@@ -1,0 +1,202 @@
+#include "command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+using Values = std::vector<std::string>;
+
+// The longest of "-n,--max-tokens", for messages.
+std::string name_of(const std::string& flags) {
+  return flags.substr(flags.rfind(',') + 1);
+}
+
+[[noreturn]] void refuse(const std::string& flags, const std::string& expected, const std::string& value) {
+  throw CLI::ValidationError(name_of(flags),
+                             fmt::format("expected {}, but got \"{}\"", expected, printable(value)));
+}
+
+Option add_option(CLI::App* app, const std::string& flags, const std::string& type, const std::string& start,
+                  const std::string& help, std::function<void(const Values&)> read) {
+  CLI::Option* option = app->add_option(
+      flags,
+      [flags, read](const Values& values) {
+        for (const std::string& value : values)
+          if (value.empty()) throw CLI::ValidationError(name_of(flags), "must not be empty");
+        read(values);
+        return true;
+      },
+      help);
+  option->type_name(type);
+  if (help.find("(default") == std::string::npos) option->default_str(start);
+  return Option(option);
+}
+
+// Values of a list stand after each other or between commas.
+Option add_list(CLI::App* app, const std::string& flags, const std::string& type, const std::string& start,
+                const std::string& help, std::function<void(const Values&)> read) {
+  Option option = add_option(app, flags, type, start, help, std::move(read)).several();
+  app->get_option(name_of(flags))->delimiter(',');
+  return option;
+}
+
+template <class T>
+std::string range_text(T low, T high) {
+  if (high == kAny<T>) return fmt::format("{} or more", low);
+  return fmt::format("{} to {}", low, high);
+}
+
+template <class T>
+std::string number_type(T low, T high) {
+  return fmt::format("{}({})", std::is_integral_v<T> ? "INT" : "FLOAT", range_text(low, high));
+}
+
+template <class T>
+T read_number(const std::string& flags, const std::string& text, T low, T high) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end || !(value >= low && value <= high))
+    refuse(flags,
+           fmt::format("a {}number ({})", std::is_integral_v<T> ? "whole " : "", range_text(low, high)),
+           text);
+  return value;
+}
+
+std::string read_choice(const std::string& flags, const std::string& text, const Values& choices) {
+  if (std::find(choices.begin(), choices.end(), text) == choices.end())
+    refuse(flags, fmt::format("one of {}", fmt::join(choices, ", ")), text);
+  return text;
+}
+
+std::string choice_type(const Values& choices) {
+  return fmt::format("{{{}}}", fmt::join(choices, ","));
+}
+
+}  // namespace
+
+Option Option::required() {
+  option_->required();
+  return *this;
+}
+
+Option Option::existing() {
+  option_->check([](const std::string& path) {
+    return std::filesystem::exists(path) ? "" : fmt::format("there is no {}", printable(path));
+  });
+  return *this;
+}
+
+Option Option::several() {
+  option_->expected(1, CLI::detail::expected_max_vector_size);
+  return *this;
+}
+
+Command Command::add(const char* name, const char* help) {
+  app_->require_subcommand(1);
+  return Command(app_->add_subcommand(name, help));
+}
+
+void Command::runs(std::function<void()> action, const char* footer) {
+  app_->callback(std::move(action));
+  app_->footer(footer);
+}
+
+void Command::flag(const char* flags, bool& value, const char* help) {
+  app_->add_flag(flags, value, help);
+}
+
+Option Command::text(const char* flags, std::string& value, const std::string& help) {
+  return add_option(app_, flags, "TEXT", value, help,
+                    [&value](const Values& given) { value = given.front(); });
+}
+
+Option Command::choice(const char* flags, std::string& value, std::vector<std::string> choices,
+                       const std::string& help) {
+  const std::string type = choice_type(choices);
+  return add_option(app_, flags, type, value, help,
+                    [=, &value](const Values& given) { value = read_choice(flags, given.front(), choices); });
+}
+
+template <class T>
+Option Command::number(const char* flags, T& value, std::type_identity_t<T> low, std::type_identity_t<T> high,
+                       const std::string& help) {
+  return add_option(
+      app_, flags, number_type(low, high), fmt::format("{}", value), help,
+      [=, &value](const Values& given) { value = read_number(flags, given.front(), low, high); });
+}
+
+Option Command::repeated(const char* flags, std::vector<std::string>& values, const std::string& help) {
+  Option option =
+      add_option(app_, flags, "TEXT", "", help, [&values](const Values& given) { values = given; });
+  app_->get_option(name_of(flags))->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  return option;
+}
+
+Option Command::texts(const char* flags, std::vector<std::string>& values, const std::string& help) {
+  return add_list(app_, flags, "TEXT", fmt::format("{}", fmt::join(values, ",")), help,
+                  [&values](const Values& given) { values = given; });
+}
+
+Option Command::choices(const char* flags, std::vector<std::string>& values, std::vector<std::string> choices,
+                        const std::string& help) {
+  const std::string type = choice_type(choices);
+  return add_list(app_, flags, type, fmt::format("{}", fmt::join(values, ",")), help,
+                  [=, &values](const Values& given) {
+                    values.clear();
+                    for (const std::string& text : given) values.push_back(read_choice(flags, text, choices));
+                  });
+}
+
+template <class T>
+Option Command::numbers(const char* flags, std::vector<T>& values, std::type_identity_t<T> low,
+                        std::type_identity_t<T> high, const std::string& help) {
+  return add_list(app_, flags, number_type(low, high), fmt::format("{}", fmt::join(values, ",")), help,
+                  [=, &values](const Values& given) {
+                    values.clear();
+                    for (const std::string& text : given)
+                      values.push_back(read_number(flags, text, low, high));
+                  });
+}
+
+template Option Command::number(const char*, int&, int, int, const std::string&);
+template Option Command::number(const char*, int64_t&, int64_t, int64_t, const std::string&);
+template Option Command::number(const char*, uint64_t&, uint64_t, uint64_t, const std::string&);
+template Option Command::number(const char*, double&, double, double, const std::string&);
+template Option Command::numbers(const char*, std::vector<int>&, int, int, const std::string&);
+template Option Command::numbers(const char*, std::vector<size_t>&, size_t, size_t, const std::string&);
+template Option Command::numbers(const char*, std::vector<double>&, double, double, const std::string&);
+
+void Command::excludes(const char* flag, std::initializer_list<const char*> others) {
+  for (const char* other : others) app_->get_option(flag)->excludes(app_->get_option(other));
+}
+
+int run_command_line(int argc, char** argv, const std::function<void(Command)>& add) {
+  constexpr int kUsage = 2;
+  CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
+  app.set_version_flag("--version", "dvlm " DVLM_VERSION);
+  add(Command(&app));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::RuntimeError& end) {
+    return end.get_exit_code();
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  }
+  return 0;
+}
+
+void end_with(int status) {
+  throw CLI::RuntimeError(status);
+}
+
+}  // namespace dvlm
