@@ -67,7 +67,7 @@ void print_summary(const std::vector<LayerReport>& layers) {
                 100 * sum.smoothed / sum.count);
 }
 
-void print(const Divergence& d) {
+void print_divergence(const Divergence& d) {
   std::printf(
       "over %lld tokens: perplexity %.4f -> %.4f; KL divergence mean %.5f, median %.5f, 99 %% %.5f nats; the "
       "same likeliest token %.2f %%\n",
@@ -103,7 +103,7 @@ void quantize_command(QuantizeCommand command) {
     samples.resize(std::min(samples.size(), static_cast<size_t>(command.compare)));
     const Divergence divergence = compare(original, quantized, samples, command.calibration.length);
     json["divergence"] = to_json(divergence);
-    if (!command.json) print(divergence);
+    if (!command.json) print_divergence(divergence);
   }
   if (command.json)
     std::printf("%s\n", json.dump().c_str());

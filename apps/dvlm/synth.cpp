@@ -14,7 +14,7 @@ namespace dvlm {
 
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kSynthFooter = R"(Examples:
   dvlm synth --out data/train --count 60000
   dvlm synth --out data/test --split test --count 500
   dvlm synth --out data/long --split test --count 100 --types describe,plan
@@ -23,7 +23,7 @@ constexpr const char* kExamples = R"(Examples:
 A training line is one conversation of several questions about its picture; a test line is one question with
 its answer. The same seed gives the same files. Training and test scenes never share random numbers.)";
 
-struct Arguments {
+struct SynthArguments {
   SynthOptions options;
   std::string split = "train", mode, output, sheet;
   std::vector<std::string> types;
@@ -31,7 +31,7 @@ struct Arguments {
   bool no_images = false;
 };
 
-void run_synth(Arguments& arguments) {
+void run_synth(SynthArguments& arguments) {
   SynthOptions& options = arguments.options;
   options.split = arguments.split == "test" ? Split::test : Split::train;
   options.conversations =
@@ -56,7 +56,7 @@ void run_synth(Arguments& arguments) {
 }  // namespace
 
 void add_synth(Command app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<SynthArguments>();
   SynthOptions& options = arguments->options;
   options.threads = ThreadPool::default_threads();
   Command command = app.add("synth", "Draw synthetic tabletop scenes with questions and answers");
@@ -80,7 +80,7 @@ void add_synth(Command app) {
   command.text("--contact-sheet", arguments->sheet, "Draw the first scenes in one PNG, to look at");
   command.number("--columns", arguments->columns, 1, 40, "Columns of the contact sheet");
   command.number("--rows", arguments->rows, 1, 40, "Rows of the contact sheet");
-  command.runs([arguments] { run_synth(*arguments); }, kExamples);
+  command.runs([arguments] { run_synth(*arguments); }, kSynthFooter);
 }
 
 }  // namespace dvlm

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kPlugin = "libdvlm_torch_plugin.so";
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kTrainFooter = R"(Examples:
   dvlm synth --out data/tiny/train --count 60000
   dvlm train --config examples/tiny/ar.json
   dvlm train --config examples/tiny/convert.json
@@ -37,13 +37,13 @@ fs::path find_plugin() {
        kPlugin, (folder / "dvlm").string());
 }
 
-struct Arguments {
+struct TrainArguments {
   std::string config, output;
   std::vector<std::string> overrides;
   bool resume = false;
 };
 
-void run_train(const Arguments& arguments) {
+void run_train(const TrainArguments& arguments) {
   const fs::path path = find_plugin();
   void* plugin = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!plugin) fail("cannot load {}: {}; build it again with ./dev setup", path.string(), dlerror());
@@ -60,13 +60,13 @@ void run_train(const Arguments& arguments) {
 }  // namespace
 
 void add_train(Command app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TrainArguments>();
   Command command = app.add("train", "Train a model, or convert one from autoregressive to block diffusion");
   command.text("--config", arguments->config, "JSON file that describes the run").required();
   command.repeated("--set", arguments->overrides, "Override one key of the file: key=value");
   command.text("--output", arguments->output, "Output folder instead of the file's");
   command.flag("--resume", arguments->resume, "Continue the run in the output folder");
-  command.runs([arguments] { run_train(*arguments); }, kExamples);
+  command.runs([arguments] { run_train(*arguments); }, kTrainFooter);
 }
 
 }  // namespace dvlm

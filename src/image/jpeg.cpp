@@ -16,7 +16,7 @@ constexpr int kMaxScans = 256;
 
 // Everything libjpeg points at. Its errors longjmp into the innermost of the functions below that call
 // setjmp; those have no locals with destructors, and this struct's destructor frees what libjpeg allocated.
-struct Reader {
+struct JpegReader {
   jpeg_decompress_struct info = {};
   jpeg_error_mgr errors = {};
   jpeg_source_mgr source = {};
@@ -24,24 +24,24 @@ struct Reader {
   std::jmp_buf jump = {};
   char message[JMSG_LENGTH_MAX] = "";
 
-  Reader() {
+  JpegReader() {
     info.err = jpeg_std_error(&errors);
     info.client_data = this;
     errors.error_exit = [](j_common_ptr common) {
-      Reader& self = of(common);
+      JpegReader& self = of(common);
       common->err->format_message(common, self.message);
       std::longjmp(self.jump, 1);
     };
     errors.output_message = [](j_common_ptr) {};  // warnings stay off stderr; Pillow ignores them too
     progress.progress_monitor = [](j_common_ptr common) {
-      Reader& self = of(common);
+      JpegReader& self = of(common);
       if (self.info.input_scan_number > kMaxScans) self.stop("it has too many scans");
     };
   }
-  ~Reader() { jpeg_destroy_decompress(&info); }
-  Reader(const Reader&) = delete;
+  ~JpegReader() { jpeg_destroy_decompress(&info); }
+  JpegReader(const JpegReader&) = delete;
 
-  static Reader& of(j_common_ptr common) { return *static_cast<Reader*>(common->client_data); }
+  static JpegReader& of(j_common_ptr common) { return *static_cast<JpegReader*>(common->client_data); }
 
   [[noreturn]] void stop(const char* why) {
     std::snprintf(message, sizeof message, "%s", why);
@@ -49,7 +49,7 @@ struct Reader {
   }
 };
 
-void set_source(Reader& reader, Bytes file) {
+void set_source(JpegReader& reader, Bytes file) {
   jpeg_source_mgr& source = reader.source;
   source.next_input_byte = octets(file);
   source.bytes_in_buffer = file.size();
@@ -57,20 +57,20 @@ void set_source(Reader& reader, Bytes file) {
   source.term_source = [](j_decompress_ptr) {};
   source.resync_to_restart = jpeg_resync_to_restart;
   source.fill_input_buffer = [](j_decompress_ptr info) -> boolean {
-    Reader::of(reinterpret_cast<j_common_ptr>(info)).stop("the file is cut off");
+    JpegReader::of(reinterpret_cast<j_common_ptr>(info)).stop("the file is cut off");
   };
   source.skip_input_data = [](j_decompress_ptr info, long count) {
     if (count <= 0) return;
     const size_t skip = static_cast<size_t>(count);
     if (skip > info->src->bytes_in_buffer)
-      Reader::of(reinterpret_cast<j_common_ptr>(info)).stop("the file is cut off");
+      JpegReader::of(reinterpret_cast<j_common_ptr>(info)).stop("the file is cut off");
     info->src->next_input_byte += skip;
     info->src->bytes_in_buffer -= skip;
   };
   reader.info.src = &source;
 }
 
-bool read_header(Reader& reader, Bytes file) {
+bool read_header(JpegReader& reader, Bytes file) {
   if (setjmp(reader.jump)) return false;
   jpeg_create_decompress(&reader.info);
   set_source(reader, file);
@@ -89,7 +89,7 @@ void cmyk_to_rgb(const uint8_t* cmyk, int width, uint8_t* rgb) {
 }
 
 // `cmyk_row` holds 4 * width bytes when the file has four components and is unused otherwise.
-bool read_rows(Reader& reader, uint8_t* rgb, uint8_t* cmyk_row) {
+bool read_rows(JpegReader& reader, uint8_t* rgb, uint8_t* cmyk_row) {
   if (setjmp(reader.jump)) return false;
   jpeg_decompress_struct& info = reader.info;
   const bool cmyk = info.num_components == 4;
@@ -107,7 +107,7 @@ bool read_rows(Reader& reader, uint8_t* rgb, uint8_t* cmyk_row) {
 }  // namespace
 
 Image decode_jpeg(Bytes file, const std::string& name, const DecodeLimits& limits) {
-  Reader reader;
+  JpegReader reader;
   if (!read_header(reader, file)) fail("{}: broken JPEG file: {}", name, printable(reader.message));
   const jpeg_decompress_struct& info = reader.info;
   check_size(info.image_width, info.image_height, name, limits);

@@ -15,22 +15,22 @@ namespace {
 constexpr size_t kMaxChunkBytes = size_t{8} << 20;  // of metadata: profiles and texts, which are not used
 
 // As in jpeg.cpp: functions that call setjmp have no locals with destructors.
-struct Reader {
+struct PngReader {
   png_structp png = nullptr;
   png_infop info = nullptr;
   Bytes rest;
   std::jmp_buf jump = {};
   char message[128] = "out of memory";
 
-  Reader() = default;
-  ~Reader() {
+  PngReader() = default;
+  ~PngReader() {
     if (png) png_destroy_read_struct(&png, &info, nullptr);
   }
-  Reader(const Reader&) = delete;
+  PngReader(const PngReader&) = delete;
 };
 
 [[noreturn]] void on_error(png_structp png, png_const_charp message) {
-  Reader& reader = *static_cast<Reader*>(png_get_error_ptr(png));
+  PngReader& reader = *static_cast<PngReader*>(png_get_error_ptr(png));
   std::snprintf(reader.message, sizeof reader.message, "%s", message);
   std::longjmp(reader.jump, 1);
 }
@@ -38,7 +38,7 @@ struct Reader {
 void on_warning(png_structp, png_const_charp) {}
 
 void on_read(png_structp png, png_bytep out, size_t count) {
-  Reader& reader = *static_cast<Reader*>(png_get_io_ptr(png));
+  PngReader& reader = *static_cast<PngReader*>(png_get_io_ptr(png));
   if (count > reader.rest.size()) png_error(png, "the file is cut off");
   std::memcpy(out, reader.rest.data(), count);
   reader.rest = reader.rest.subspan(count);
@@ -50,7 +50,7 @@ struct Header {
   std::array<std::array<uint8_t, 3>, 256> palette = {};  // entries that the file does not give are black
 };
 
-bool read_header(Reader& reader, Bytes file, Header& header) {
+bool read_header(PngReader& reader, Bytes file, Header& header) {
   if (setjmp(reader.jump)) return false;
   reader.rest = file;
   reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
@@ -125,7 +125,7 @@ void row_to_rgb(const Header& header, const uint8_t* row, uint8_t* rgb) {
 }
 
 // `raw` holds one row, or all rows of an interlaced picture.
-bool read_rows(Reader& reader, const Header& header, size_t row_bytes, uint8_t* raw, uint8_t* rgb) {
+bool read_rows(PngReader& reader, const Header& header, size_t row_bytes, uint8_t* raw, uint8_t* rgb) {
   if (setjmp(reader.jump)) return false;
   const int passes = png_set_interlace_handling(reader.png);
   png_start_read_image(reader.png);
@@ -142,7 +142,7 @@ bool read_rows(Reader& reader, const Header& header, size_t row_bytes, uint8_t* 
 }  // namespace
 
 Image decode_png(Bytes file, const std::string& name, const DecodeLimits& limits) {
-  Reader reader;
+  PngReader reader;
   Header header;
   if (!read_header(reader, file, header)) fail("{}: broken PNG file: {}", name, printable(reader.message));
   check_size(header.width, header.height, name, limits);

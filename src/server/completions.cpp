@@ -13,9 +13,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kUsualTokens = 16;  // OpenAI's default
+constexpr int kDefaultTokens = 16;  // OpenAI's default
 
-void check_neutral_fields(const JsonObject& body) {
+void check_neutral_completion(const JsonObject& body) {
   check_neutral(body, "suffix", "", "text cannot be inserted");
   check_neutral_sampling(body);
   check_neutral(body, "logit_bias", json::object(), "leave it out");
@@ -83,11 +83,11 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
               "stream stream_options suffix user dvlm frequency_penalty presence_penalty "
               "repetition_penalty min_p logit_bias response_format",
               "");
-  check_neutral_fields(body);
+  check_neutral_completion(body);
   ApiRequest out;
   DecodeOptions& decode = out.request.decode;
   decode.max_tokens = static_cast<int>(
-      body.integer("max_tokens", 1, limits.max_tokens, std::min(kUsualTokens, limits.max_tokens)));
+      body.integer("max_tokens", 1, limits.max_tokens, std::min(kDefaultTokens, limits.max_tokens)));
   decode.block_size = config.block_size;
   read_sampling(body, decode.sampling);
   read_streaming(body, out);

@@ -13,9 +13,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kUsualTokens = 128;  // SGLang's default
+constexpr int kDefaultNewTokens = 128;  // SGLang's default
 
-void check_neutral_fields(const JsonObject& sampling) {
+void check_neutral_params(const JsonObject& sampling) {
   check_neutral_sampling(sampling);
   check_neutral(sampling, "n", 1, "one answer per request");
   check_neutral(sampling, "min_new_tokens", 0, "leave it out or 0");
@@ -36,9 +36,9 @@ void read_sampling_params(const JsonObject& body, const ModelConfig& config, con
               "presence_penalty repetition_penalty min_new_tokens stop_token_ids ignore_eos "
               "skip_special_tokens spaces_between_special_tokens no_stop_trim",
               "sampling_params: ");
-  check_neutral_fields(sampling);
-  request.decode.max_tokens = static_cast<int>(
-      sampling.integer("max_new_tokens", 1, limits.max_tokens, std::min(kUsualTokens, limits.max_tokens)));
+  check_neutral_params(sampling);
+  request.decode.max_tokens = static_cast<int>(sampling.integer(
+      "max_new_tokens", 1, limits.max_tokens, std::min(kDefaultNewTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
   read_sampling(sampling, request.decode.sampling);
   request.stop = read_stop(sampling);

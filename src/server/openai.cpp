@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-void check_neutral_fields(const JsonObject& body) {
+void check_neutral_chat(const JsonObject& body) {
   check_neutral_sampling(body);
   check_neutral(body, "logit_bias", json::object(), "leave it out");
   check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
@@ -63,7 +63,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
               "repetition_penalty min_p logit_bias logprobs top_logprobs response_format tools "
               "tool_choice service_tier store",
               "");
-  check_neutral_fields(body);
+  check_neutral_chat(body);
   ApiRequest out;
   DecodeOptions& decode = out.request.decode;
   out.request.conversation = read_conversation(body, limits);

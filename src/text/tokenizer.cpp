@@ -14,8 +14,6 @@
 #include "text/unicode.h"
 
 namespace dvlm {
-namespace {
-
 // Finds the added tokens of a text: leftmost, then longest.
 class AddedTokenMatcher {
  public:
@@ -53,6 +51,8 @@ class AddedTokenMatcher {
   bool empty_ = true;
 };
 
+namespace {
+
 bool is_space(std::string_view text, size_t at, size_t& length) {
   return CharClasses::get()[decode_valid_utf8(text, at, length)] & kSpace;
 }
@@ -71,6 +71,8 @@ size_t skip_spaces_back(std::string_view text, size_t from, size_t at) {
   }
   return at;
 }
+
+}  // namespace
 
 // The tokens of pre-tokens met lately: most words of a text are repeats. One per running encode, so no locks.
 class WordCache {
@@ -120,8 +122,6 @@ class WordCache {
 };
 
 static_assert((size_t{1} << (64 - 50)) == size_t{1} << 14);
-
-}  // namespace
 
 struct Tokenizer::Impl {
   explicit Impl(TokenizerFiles read)

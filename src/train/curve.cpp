@@ -14,7 +14,7 @@ using nlohmann::json;
 namespace {
 
 template <class Point, class Visitor>
-void visit_fields(Point& p, Visitor&& visit) {
+void visit_point(Point& p, Visitor&& visit) {
   visit("step", p.step);
   visit("epoch", p.epoch);
   visit("progress", p.progress);
@@ -55,7 +55,7 @@ std::vector<LogPoint> read_log(const std::filesystem::path& path, int64_t last_s
     const json value = json::parse(line, nullptr, false);
     if (!value.is_object()) continue;
     LogPoint point;
-    visit_fields(point, [&](const char* key, auto& field) {
+    visit_point(point, [&](const char* key, auto& field) {
       if (const auto found = value.find(key); found != value.end() && found->is_number())
         found->get_to(field);
     });
@@ -66,7 +66,7 @@ std::vector<LogPoint> read_log(const std::filesystem::path& path, int64_t last_s
 
 std::string to_json_line(const LogPoint& point) {
   nlohmann::ordered_json value;
-  visit_fields(point, [&](const char* key, const auto& field) { value[key] = field; });
+  visit_point(point, [&](const char* key, const auto& field) { value[key] = field; });
   return value.dump() + "\n";
 }
 

@@ -16,15 +16,15 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 // The tokenizer has been read before, so these files are sound JSON objects.
-void edit(const fs::path& file, const std::function<void(Json&)>& change) {
-  if (!fs::exists(file)) return;
-  Json json = Json::parse(read_file(file));
-  change(json);
-  write_file(file, json.dump(2) + "\n");
+void edit(const fs::path& path, const std::function<void(Json&)>& change) {
+  if (!fs::exists(path)) return;
+  Json content = Json::parse(read_file(path));
+  change(content);
+  write_file(path, content.dump(2) + "\n");
 }
 
-void add_to_special_tokens(Json& json) {
-  Json& list = json["additional_special_tokens"];
+void add_to_special_tokens(Json& file) {
+  Json& list = file["additional_special_tokens"];
   if (!list.is_array()) list = Json::array();
   list.push_back(kMaskToken);
 }
@@ -45,14 +45,14 @@ void ensure_mask_token(const fs::path& folder, int vocab_size) {
         kMaskToken, id, vocab_size - 1);
   Json token = {{"content", kMaskToken}, {"lstrip", false},      {"normalized", false},
                 {"rstrip", false},       {"single_word", false}, {"special", true}};
-  edit(folder / "tokenizer_config.json", [&](Json& json) {
-    json["added_tokens_decoder"][std::to_string(id)] = token;
-    add_to_special_tokens(json);
+  edit(folder / "tokenizer_config.json", [&](Json& file) {
+    file["added_tokens_decoder"][std::to_string(id)] = token;
+    add_to_special_tokens(file);
   });
   edit(folder / "special_tokens_map.json", add_to_special_tokens);
-  edit(folder / "added_tokens.json", [&](Json& json) { json[kMaskToken] = id; });
+  edit(folder / "added_tokens.json", [&](Json& file) { file[kMaskToken] = id; });
   token["id"] = id;
-  edit(folder / "tokenizer.json", [&](Json& json) { json["added_tokens"].push_back(token); });
+  edit(folder / "tokenizer.json", [&](Json& file) { file["added_tokens"].push_back(token); });
   if (!Tokenizer(folder).find(kMaskToken))  // none of the files was there to take it
     write_file(folder / "added_tokens.json", Json{{kMaskToken, id}}.dump() + "\n");
   log_info("the tokenizer has no {}: added with the id {}", kMaskToken, id);

@@ -13,7 +13,7 @@ PassCosts costs_of(const CostCurve& curve) {
 }
 
 // Confidences in the drafts of a block of `block` tokens.
-std::vector<float> confident(int block, float confidence = 0.8f) {
+std::vector<float> confidences(int block, float confidence = 0.8f) {
   return std::vector<float>(static_cast<size_t>(block - 1), confidence);
 }
 
@@ -33,7 +33,7 @@ TEST(CostCurve, is_interpolated_and_continued) {
 
 TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_cheap) {
   BlockChooser chooser(kFree, 32);
-  for (int i = 0; i < 30; ++i) chooser.record(confident(32), 31, false, false);
+  for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, false);
   EXPECT_EQ(chooser.choose(100).block, 32);
   EXPECT_EQ(chooser.choose(20).block, 20);
   EXPECT_EQ(chooser.choose(1).block, 1);
@@ -41,7 +41,7 @@ TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_che
 
 TEST(BlockChooser, drafts_short_blocks_when_only_the_first_drafts_are_right) {
   BlockChooser chooser(costs_of({{{1, 1}, {4, 1.2}, {32, 4}}}), 32);
-  for (int i = 0; i < 50; ++i) chooser.record(confident(32), 3, false, false);
+  for (int i = 0; i < 50; ++i) chooser.record(confidences(32), 3, false, false);
   EXPECT_EQ(chooser.choose(100).block, 4);
 }
 
@@ -51,7 +51,7 @@ TEST(BlockChooser, stops_drafting_what_does_not_pay_and_tries_again_now_and_then
   for (int i = 0; i < 1000; ++i) {
     const RoundPlan plan = chooser.choose(100);
     drafts += plan.block > 1;
-    chooser.record(confident(plan.block), 0, false, plan.branches > 0);
+    chooser.record(confidences(plan.block), 0, false, plan.branches > 0);
   }
   EXPECT_GE(drafts, 10);
   EXPECT_LE(drafts, 30);
@@ -61,13 +61,13 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
   BlockChooser chooser(costs_of({{{1, 10}, {16, 11}, {48, 13}}}), 16);
   for (int i = 0; i < 200; ++i) {
     const RoundPlan plan = chooser.choose(100);
-    chooser.record(confident(plan.block), 0, false, plan.branches > 0);
+    chooser.record(confidences(plan.block), 0, false, plan.branches > 0);
   }
   EXPECT_EQ(chooser.choose(100).block, 1);
   int drafts = 0;
   for (int i = 0; i < 400; ++i) {
     const RoundPlan plan = chooser.choose(100);
-    chooser.record(confident(plan.block), plan.block - 1, false, plan.branches > 0);
+    chooser.record(confidences(plan.block), plan.block - 1, false, plan.branches > 0);
     drafts += plan.block > 1;
   }
   EXPECT_EQ(chooser.choose(100).block, 16);
@@ -76,7 +76,7 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
 
 TEST(BlockChooser, drafts_less_when_others_share_its_passes) {
   BlockChooser chooser(costs_of({{{1, 10}, {32, 11}, {64, 22}, {96, 33}}}), 32);
-  for (int i = 0; i < 50; ++i) chooser.record(confident(32), 20, false, false);
+  for (int i = 0; i < 50; ++i) chooser.record(confidences(32), 20, false, false);
   const int alone = chooser.choose(100).block;
   chooser.set_sharing(8);
   const int together = chooser.choose(100).block;
@@ -98,11 +98,11 @@ TEST(BlockChooser, verifies_and_drafts_at_once_when_rows_are_free_and_such_draft
   const CostCurve flat{{{1, 1}, {96, 1}}};
   BlockChooser chooser({flat, flat}, 16);
   for (int i = 0; i < 50; ++i) {
-    chooser.record(confident(16), 8, false, false);
-    chooser.record(confident(16), 8, false, true);
+    chooser.record(confidences(16), 8, false, false);
+    chooser.record(confidences(16), 8, false, true);
   }
   EXPECT_GT(chooser.choose(100).branches, 0);
-  for (int i = 0; i < 50; ++i) chooser.record(confident(16), 1, false, true);
+  for (int i = 0; i < 50; ++i) chooser.record(confidences(16), 1, false, true);
   EXPECT_EQ(chooser.choose(100).branches, 0) << "their drafts became worse than those that know a token more";
 }
 
@@ -123,8 +123,8 @@ TEST(DraftHistory, believes_confidence_until_it_knows_better) {
   EXPECT_EQ(history.chance(1), 1);
   EXPECT_EQ(history.chance(0), 0);
   for (int i = 0; i < 100; ++i) {
-    history.record(confident(2, 0.3f), i % 5 < 4, false);  // too modest
-    history.record(confident(2, 0.99f), i % 2, false);     // too sure of itself
+    history.record(confidences(2, 0.3f), i % 5 < 4, false);  // too modest
+    history.record(confidences(2, 0.99f), i % 2, false);     // too sure of itself
   }
   EXPECT_NEAR(history.chance(0.3f), 0.75, 0.1);
   EXPECT_NEAR(history.chance(0.99f), 0.5, 0.1);
@@ -157,7 +157,7 @@ TEST(DraftHistory, expects_fewer_surprises_when_confidence_tells_where_drafts_go
   DraftHistory vague(8, kPriorChance), telling(8, kPriorChance);
   for (int i = 0; i < 60; ++i) {
     const int right = i * 5 % 8;
-    vague.record(confident(8, 0.8f), right, false);
+    vague.record(confidences(8, 0.8f), right, false);
     std::vector<float> confidences(7, 0.99f);
     if (right < 7) confidences[static_cast<size_t>(right)] = 0.1f;
     telling.record(confidences, right, false);
@@ -213,8 +213,8 @@ TEST(BlockChooser, learns_nothing_from_where_the_text_ended) {
   const PassCosts rising = costs_of({{{1, 1}, {8, 2}}});
   BlockChooser ended(rising, 8), wrong(rising, 8);
   for (int i = 0; i < 20; ++i) {
-    ended.record(confident(8), 2, true, false);
-    wrong.record(confident(8), 2, false, false);
+    ended.record(confidences(8), 2, true, false);
+    wrong.record(confidences(8), 2, false, false);
   }
   EXPECT_EQ(ended.choose(100).block, 8);
   EXPECT_LT(wrong.choose(100).block, 8);

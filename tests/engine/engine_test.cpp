@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "message_of.h"
 #include "random_folder.h"
 
 namespace dvlm {
@@ -26,15 +27,6 @@ Request question(int max_tokens = 24) {
   request.decode.block_size = 8;
   request.decode.max_tokens = max_tokens;
   return request;
-}
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class EngineTest : public testing::Test {

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "engine/prompt.h"
+#include "message_of.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -29,15 +30,6 @@ ContentPart part(const std::string& source, ContentPart::Type type = ContentPart
   result.type = type;
   result.source = source;
   return result;
-}
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(SipHash, GivesThePublishedVector) {

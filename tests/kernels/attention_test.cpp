@@ -5,21 +5,14 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/random.h"
 #include "core/types.h"
 #include "kernels/attention_task.h"
 #include "kernels/isas.h"
+#include "kernels/random_values.h"
 #include "kernels/reference.h"
 
 namespace dvlm {
 namespace {
-
-std::vector<float> random_values(size_t count, uint64_t seed) {
-  Random random(seed);
-  std::vector<float> out(count);
-  for (float& value : out) value = static_cast<float>(random.normal());
-  return out;
-}
 
 // Blocks and the pages that they stand in.
 struct Stored {

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/random.h"
+#include "kernels/random_values.h"
 #include "kernels/reference.h"
 #include "kernels/vocabulary.h"
 
@@ -13,13 +13,6 @@ namespace dvlm {
 namespace {
 
 constexpr int kSizes[] = {1, 7, 16, 31, 32, 33, 100, 1280, 3420};
-
-std::vector<float> random_values(size_t count, uint64_t seed, double scale = 1) {
-  Random random(seed);
-  std::vector<float> out(count);
-  for (float& value : out) value = static_cast<float>(scale * random.normal());
-  return out;
-}
 
 void expect_close(const std::vector<float>& found, const std::vector<float>& expected, double relative) {
   ASSERT_EQ(found.size(), expected.size());

@@ -7,9 +7,9 @@
 #include <map>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "kernels/isas.h"
 #include "kernels/quantize_rows.h"
+#include "kernels/random_values.h"
 #include "kernels/reference.h"
 
 namespace dvlm {
@@ -18,13 +18,6 @@ namespace {
 constexpr WeightFormat kFormats[] = {WeightFormat::f32_panels, WeightFormat::bf16_panels,
                                      WeightFormat::fp8_panels, WeightFormat::int8_panels,
                                      WeightFormat::int4_panels};
-
-std::vector<float> random_values(size_t count, uint64_t seed) {
-  Random random(seed);
-  std::vector<float> out(count);
-  for (float& value : out) value = static_cast<float>(random.normal());
-  return out;
-}
 
 TensorView view(const std::vector<float>& values, std::vector<int64_t> shape) {
   return {DType::f32, std::move(shape), reinterpret_cast<const std::byte*>(values.data())};

@@ -130,10 +130,10 @@ TEST(Questions, BoxesAreJsonInPixels) {
             "```json\n[\n\t{\"bbox_2d\": [5, 6, 40, 50], \"label\": \"key\"}\n]\n```");
   std::string all = all_questions(QuestionType::boxes, scene).at("Locate every object as JSON.");
   ASSERT_THAT(all, StartsWith("```json\n"));
-  const auto json = nlohmann::json::parse(all.substr(8, all.size() - 8 - 4));
-  ASSERT_EQ(json.size(), 2u);
-  EXPECT_EQ(json[1]["bbox_2d"], (std::vector{150, 8, 200, 55}));
-  EXPECT_EQ(json[1]["label"], "cup");
+  const auto boxes = nlohmann::json::parse(all.substr(8, all.size() - 8 - 4));
+  ASSERT_EQ(boxes.size(), 2u);
+  EXPECT_EQ(boxes[1]["bbox_2d"], (std::vector{150, 8, 200, 55}));
+  EXPECT_EQ(boxes[1]["label"], "cup");
 }
 
 TEST(Questions, DescriptionListsObjectsInReadingOrderAndFreePlaces) {
