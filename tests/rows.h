@@ -15,10 +15,7 @@ inline std::vector<Wanted> want_logits(std::span<const int> rows) {
 
 // Of every row of a segment.
 inline std::vector<Wanted> want_logits(int rows) {
-  std::vector<Wanted> out;
-  out.reserve(rows);
-  for (int row = 0; row < rows; ++row) out.push_back({.row = row, .choice = Choice::logits});
-  return out;
+  return want_rows(0, rows, {.choice = Choice::logits});
 }
 
 // Row after row.

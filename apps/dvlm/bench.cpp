@@ -7,6 +7,7 @@
 #include "core/interrupt.h"
 #include "evaluate/metrics.h"
 #include "kernels/targets.h"
+#include "measure/batching.h"
 #include "measure/decoding.h"
 #include "measure/image.h"
 #include "measure/loading.h"
@@ -63,10 +64,31 @@ void bench_pass(const BenchOptions& options) {
                 t.roofline_ratio());
 }
 
-struct DecodeBench {
-  DecodeBenchOptions decode;
+// Decoders at work on recorded drafts: DecodeBenchOptions or BatchBenchOptions.
+template <class Options>
+struct Replay {
+  Options bench;
   std::string acceptance, draft_precision = "same";
   bool json = false;
+
+  std::vector<RecordedAnswer> begin() {
+    install_interrupt_handler();
+    apply_isa_variable();
+    bench.model.draft = parse_draft_precision(draft_precision);
+    if (bench.model.threads == 0) bench.model.threads = ThreadPool::default_threads();
+    return read_acceptance(acceptance);
+  }
+  nlohmann::json as_json() const {
+    return {{"shape", bench.shape},
+            {"threads", bench.model.threads},
+            {"isa", isa_name()},
+            {"draft_precision", draft_precision}};
+  }
+  void print() const {
+    std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
+                bench.shape.c_str(), bench.model.threads, std::string(isa_name()).c_str(),
+                draft_precision.c_str(), acceptance.c_str());
+  }
 };
 
 nlohmann::json to_json(const DecodeTiming& t) {
@@ -85,22 +107,11 @@ nlohmann::json to_json(const DecodeTiming& t) {
   return out;
 }
 
-void bench_decode(DecodeBench& options) {
-  install_interrupt_handler();
-  apply_isa_variable();
-  const std::vector<RecordedAnswer> answers = read_acceptance(options.acceptance);
-  options.decode.model.draft = parse_draft_precision(options.draft_precision);
-  if (options.decode.model.threads == 0) options.decode.model.threads = ThreadPool::default_threads();
-  const std::vector<DecodeTiming> timings = time_decoders(options.decode, answers);
-  if (options.json)
-    return print_json({{"shape", options.decode.shape},
-                       {"threads", options.decode.model.threads},
-                       {"isa", isa_name()},
-                       {"draft_precision", options.draft_precision}},
-                      "decode", timings, to_json);
-  std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
-              options.decode.shape.c_str(), options.decode.model.threads, std::string(isa_name()).c_str(),
-              options.draft_precision.c_str(), options.acceptance.c_str());
+void bench_decode(Replay<DecodeBenchOptions>& options) {
+  const std::vector<RecordedAnswer> answers = options.begin();
+  const std::vector<DecodeTiming> timings = time_decoders(options.bench, answers);
+  if (options.json) return print_json(options.as_json(), "decode", timings, to_json);
+  options.print();
   std::printf(
       "| precision | decoder | block | temperature | tokens | passes | tokens/pass | tokens/s | speed-up | "
       "rounds |\n"
@@ -118,6 +129,39 @@ void bench_decode(DecodeBench& options) {
                 timings.front().tokens_per_s() > 0 ? t.tokens_per_s() / timings.front().tokens_per_s() : 0.0,
                 rounds.c_str());
   }
+}
+
+// Tokens per second over those of one request with the same precision and decoder.
+double gain(const BatchTiming& timing, const std::vector<BatchTiming>& all) {
+  for (const BatchTiming& one : all) {
+    if (one.precision == timing.precision && one.decoder == timing.decoder && one.tokens_per_s() > 0)
+      return timing.tokens_per_s() / one.tokens_per_s();
+  }
+  return 0;
+}
+
+nlohmann::json to_json(const BatchTiming& t) {
+  return {{"precision", t.precision},
+          {"decoder", t.decoder},
+          {"block_size", t.block_size},
+          {"concurrent", t.concurrent},
+          {"tokens", t.tokens},
+          {"passes", t.passes},
+          {"ms", t.ms},
+          {"tokens_per_s", t.tokens_per_s()}};
+}
+
+void bench_batch(Replay<BatchBenchOptions>& options) {
+  const std::vector<RecordedAnswer> answers = options.begin();
+  const std::vector<BatchTiming> timings = time_batches(options.bench, answers);
+  if (options.json) return print_json(options.as_json(), "batch", timings, to_json);
+  options.print();
+  std::printf(
+      "| precision | decoder | block | requests | tokens | passes | tokens/s | x the first |\n"
+      "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  for (const BatchTiming& t : timings)
+    std::printf("| %s | %s | %d | %zu | %d | %d | %.2f | %.2f |\n", t.precision.c_str(), t.decoder.c_str(),
+                t.block_size, t.concurrent, t.tokens, t.passes, t.tokens_per_s(), gain(t, timings));
 }
 
 struct Recording {
@@ -245,8 +289,8 @@ void add_bench_load(Command bench) {
 }
 
 void add_bench_decode(Command bench) {
-  auto options = std::make_shared<DecodeBench>();
-  DecodeBenchOptions& decode = options->decode;
+  auto options = std::make_shared<Replay<DecodeBenchOptions>>();
+  DecodeBenchOptions& decode = options->bench;
   Command command = bench.add(
       "decode",
       "Time decoders with random weights of a published shape and drafts recorded from another model");
@@ -268,6 +312,25 @@ void add_bench_decode(Command bench) {
   add_output_options(command, decode.model.threads, options->json);
   command.runs([options] { bench_decode(*options); },
                "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
+}
+
+void add_bench_batch(Command bench) {
+  auto options = std::make_shared<Replay<BatchBenchOptions>>();
+  BatchBenchOptions& batch = options->bench;
+  Command command =
+      bench.add("batch", "Time requests that share passes, with random weights of a published shape");
+  add_acceptance_option(command, options->acceptance);
+  add_shape_options(command, batch.shape, batch.precisions);
+  command.choices("--decoders", batch.decoders, decoder_names(true), "Which decoders");
+  command.numbers("--concurrent", batch.concurrent, 1, 64, "Requests at once; the first is the base");
+  add_draft_option(command, options->draft_precision);
+  command.number("--block-size", batch.block_size, 2, 256, "Of drafts; auto takes any up to it");
+  command.number("--prompt-tokens", batch.prompt, 1, 100'000, "Tokens before each answer");
+  command.number("-n,--max-tokens", batch.max_tokens, 2, 4096, "Most tokens of each answer");
+  command.number("--rounds", batch.rounds, 1, 1000, "Times that every setting is measured, in turn");
+  add_output_options(command, batch.model.threads, options->json);
+  command.runs([options] { bench_batch(*options); },
+               "Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");
 }
 
 void add_bench_record(Command bench) {

@@ -26,7 +26,7 @@ std::string name_of(const std::string& flags) {
 }
 
 Option add_option(CLI::App* app, const std::string& flags, const std::string& type, const std::string& start,
-                  const std::string& help, std::function<void(const Values&)> read) {
+                  const std::string& help, const std::function<void(const Values&)>& read) {
   CLI::Option* option = app->add_option(
       flags,
       [flags, read](const Values& values) {
@@ -43,8 +43,8 @@ Option add_option(CLI::App* app, const std::string& flags, const std::string& ty
 
 // Values of a list stand after each other or between commas.
 Option add_list(CLI::App* app, const std::string& flags, const std::string& type, const std::string& start,
-                const std::string& help, std::function<void(const Values&)> read) {
-  Option option = add_option(app, flags, type, start, help, std::move(read)).several();
+                const std::string& help, const std::function<void(const Values&)>& read) {
+  Option option = add_option(app, flags, type, start, help, read).several();
   app->get_option(name_of(flags))->delimiter(',');
   return option;
 }
@@ -120,7 +120,7 @@ Option Command::text(const char* flags, std::string& value, const std::string& h
                     [&value](const Values& given) { value = given.front(); });
 }
 
-Option Command::choice(const char* flags, std::string& value, std::vector<std::string> choices,
+Option Command::choice(const char* flags, std::string& value, const std::vector<std::string>& choices,
                        const std::string& help) {
   const std::string type = choice_type(choices);
   return add_option(app_, flags, type, value, help,
@@ -147,8 +147,8 @@ Option Command::texts(const char* flags, std::vector<std::string>& values, const
                   [&values](const Values& given) { values = given; });
 }
 
-Option Command::choices(const char* flags, std::vector<std::string>& values, std::vector<std::string> choices,
-                        const std::string& help) {
+Option Command::choices(const char* flags, std::vector<std::string>& values,
+                        const std::vector<std::string>& choices, const std::string& help) {
   const std::string type = choice_type(choices);
   return add_list(app_, flags, type, fmt::format("{}", fmt::join(values, ",")), help,
                   [=, &values](const Values& given) {

@@ -41,7 +41,7 @@ class Command {
 
   void flag(const char* flags, bool& value, const char* help);
   Option text(const char* flags, std::string& value, const std::string& help);
-  Option choice(const char* flags, std::string& value, std::vector<std::string> choices,
+  Option choice(const char* flags, std::string& value, const std::vector<std::string>& choices,
                 const std::string& help);
   // T: int, int64_t, size_t (uint64_t), double.
   template <class T>
@@ -52,7 +52,7 @@ class Command {
   Option repeated(const char* flags, std::vector<std::string>& values, const std::string& help);
   // Lists, separated by commas or blanks.
   Option texts(const char* flags, std::vector<std::string>& values, const std::string& help);
-  Option choices(const char* flags, std::vector<std::string>& values, std::vector<std::string> choices,
+  Option choices(const char* flags, std::vector<std::string>& values, const std::vector<std::string>& choices,
                  const std::string& help);
   template <class T>
   Option numbers(const char* flags, std::vector<T>& values, std::type_identity_t<T> low,

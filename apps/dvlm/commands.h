@@ -12,7 +12,6 @@ void add_eval(Command app);
 void add_synth(Command app);
 void add_quantize(Command app);
 void add_bench(Command app);
-void add_bench_batch(Command bench);
 void add_train(Command app);
 
 }  // namespace dvlm

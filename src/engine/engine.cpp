@@ -50,8 +50,7 @@ void Engine::score(const Request& request,
   const Prompt prompt = reader_->read(request);
   const int size = static_cast<int>(prompt.tokens.size());
   const auto sequence = model_->new_sequence(size);
-  std::vector<Wanted> rows;
-  for (int row = 0; row < kRows; ++row) rows.push_back({.row = row, .choice = Choice::logits});
+  const std::vector<Wanted> rows = want_rows(0, kRows, {.choice = Choice::logits});
   for (int first = 0; first < size; first += kRows) {
     Segment segment = prompt_segment(prompt, *sequence, first, std::min(kRows, size - first));
     segment.wanted = std::span(rows).first(segment.tokens.size());

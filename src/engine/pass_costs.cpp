@@ -18,8 +18,7 @@ int widest(int largest) {
 double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   const std::vector<TokenId> tokens(static_cast<size_t>(rows), 0);
   const std::vector<Position> positions = text_positions(0, rows);
-  std::vector<Wanted> every;
-  for (int i = 0; i < rows; ++i) every.push_back({.row = i});
+  const std::vector<Wanted> every = want_rows(0, rows);
   const Segment segment{.sequence = &sequence,
                         .tokens = tokens,
                         .positions = positions,

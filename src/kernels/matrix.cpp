@@ -256,9 +256,10 @@ void PackedMatrix::unpack_row(int output, float* row) const {
         return to_float(reinterpret_cast<const e4m3*>(data)[(k / 2 * kPanel + place) * 2 + k % 2]) *
                scales_[output];
       }
-      case WeightFormat::int8_panels:
-        return static_cast<float>(reinterpret_cast<const int8_t*>(data)[(k / 4 * kPanel + j) * 4 + k % 4]) *
-               scales_[output];
+      case WeightFormat::int8_panels: {
+        const int8_t code = reinterpret_cast<const int8_t*>(data)[(k / 4 * kPanel + j) * 4 + k % 4];
+        return static_cast<float>(code) * scales_[output];
+      }
       case WeightFormat::int4_panels: {
         const auto* words = reinterpret_cast<const uint8_t*>(data) + int4_scale_bytes(inputs_);
         const int code = words[k / 4 * 64 + j % 16 * 4 + k % 4] >> (j < 16 ? 0 : 4) & 15;

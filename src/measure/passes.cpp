@@ -55,8 +55,7 @@ class Passes {
     const int context = sequence_->length();
     const std::vector<TokenId> tokens(static_cast<size_t>(rows), 5);
     const std::vector<Position> positions = text_positions(context, rows);
-    std::vector<Wanted> wanted;
-    for (int row = rows - (keep ? 0 : wanted_rows(rows)); row < rows; ++row) wanted.push_back({.row = row});
+    const std::vector<Wanted> wanted = want_rows(keep ? rows : rows - wanted_rows(rows), rows);
     const Segment segment{.sequence = sequence_.get(),
                           .tokens = tokens,
                           .positions = positions,

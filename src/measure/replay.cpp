@@ -79,9 +79,8 @@ class Recorder {
   // Of the drafts for tokens p and on that a bidirectional pass over these tokens makes: masks behind a known
   // token or, as a branch, masks alone. Adds the odds of all of them.
   int drafts_right(size_t p, std::span<const TokenId> tokens, bool known_first, std::vector<int8_t>& odds) {
-    std::vector<Wanted> rows;
-    for (int i = 0; i < std::ssize(tokens); ++i)
-      rows.push_back({.row = i, .excluded = {mask_, valid_}, .probability = true});
+    const std::vector<Wanted> rows =
+        want_rows(0, static_cast<int>(tokens.size()), {.excluded = {mask_, valid_}, .probability = true});
     const auto chosen = run(tokens, Visibility::bidirectional, known_first, rows);
     size_t right = 0;
     for (size_t i = 0; i < chosen.size(); ++i) {

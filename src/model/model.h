@@ -77,6 +77,13 @@ struct Wanted {
   int alternatives = -1;                   // so many in Chosen::top, and the log probability; -1: neither
 };
 
+// Rows `first` to `end` - 1, each as `like` is.
+inline std::vector<Wanted> want_rows(int first, int end, const Wanted& like = {}) {
+  std::vector<Wanted> out(static_cast<size_t>(end - first), like);
+  for (int row = first; row < end; ++row) out[static_cast<size_t>(row - first)].row = row;
+  return out;
+}
+
 enum class RowFault : uint8_t {
   none,
   nan,    // a logit is not a number
