@@ -101,6 +101,7 @@ Chosen choose(std::span<const float> row, const Wanted& wanted) {
   if (wanted.alternatives < 0) return chosen;
   chosen.logprob = log_softmax(row[static_cast<size_t>(chosen.token)], best, sum);
   std::vector<Candidate> all;
+  all.reserve(row.size());
   for (TokenId id = 0; id < std::ssize(row); ++id) all.push_back({row[static_cast<size_t>(id)], id});
   const auto count = std::min(static_cast<ptrdiff_t>(wanted.alternatives), std::ssize(all));
   std::partial_sort(all.begin(), all.begin() + count, all.end());

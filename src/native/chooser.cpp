@@ -33,7 +33,7 @@ void exclude(const Wanted& wanted, std::span<float> piece, int first) {
     std::fill(piece.begin() + std::max(0, excluded.limit - first), piece.end(), kLowest);
   if (wanted.allowed.empty()) return;
   for (int i = 0; i < ids; i += 64) {
-    const auto word = static_cast<size_t>((first + i) / 64);
+    const size_t word = (static_cast<size_t>(first) + static_cast<size_t>(i)) / 64;
     const uint64_t bits = word < wanted.allowed.size() ? wanted.allowed[word] : 0;
     if (bits == ~uint64_t{0}) continue;
     for (int bit = 0; bit < std::min(64, ids - i); ++bit)
@@ -66,7 +66,8 @@ void Chooser::look(Rows logits, int first, int ids) {
 void Chooser::look(const Wanted& wanted, std::span<float> piece, int first, Seen& seen) {
   if (wanted.choice == Choice::logits) return;
   Peak peak = peak_of(piece);
-  if (seen.nan |= peak.nan) return;
+  seen.nan |= peak.nan;
+  if (seen.nan) return;
   if (scored(wanted)) add_up(piece, peak.highest, seen);
   if (wanted.alternatives > 0) add_top(wanted, piece, first, seen);
   if (restricted(wanted)) {

@@ -1,8 +1,6 @@
 // The table or cloth under the objects.
 #pragma once
-#include "synth/scene.h"
-
-typedef struct _cairo_surface cairo_surface_t;
+#include "synth/painter.h"
 
 namespace dvlm {
 

@@ -38,6 +38,7 @@ void save_checkpoint(const std::filesystem::path& folder, const Network& network
   for (const auto& [name, weight] : network->named_weights())
     held[published_name(name)] = weight.to(torch::kCPU, type).contiguous();
   std::vector<NamedTensor> tensors;
+  tensors.reserve(held.size());
   for (const auto& [name, weight] : held) tensors.push_back({name, view_of(weight, dtype)});
   write_safetensors(folder / "model.safetensors", tensors);
   write_config(folder, network->config());
