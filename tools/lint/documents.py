@@ -14,6 +14,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 
 WIDTH = 110
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,10 +30,6 @@ FOREIGN_NAMES = {
     "http_429",  # nginx
 }
 FOREIGN_FILES = {"bench/peers/.venv/bin/python"}  # made by bench/peers/setup.sh
-
-# What work in a checkout leaves behind (.gitignore).
-GENERATED = {".git", ".venv", ".cache", "__pycache__"}
-GENERATED_AT_TOP = {"data", "runs"}
 
 # This file is no source, or its own lists would count as found.
 NOT_SOURCES = ("docs/", "tests/fixtures/", "models/", "tools/lint/documents.py")
@@ -54,11 +51,17 @@ def listed_by_git():
 
 def walked():
     """Files below the folder, without what .gitignore names: for sources that came without their history."""
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    anchored, names = [line.strip("/") for line in lines if line[0] == "/"], [line.strip("/") for line in lines if line[0] != "/"]
+
+    def kept(path):
+        return not any(fnmatch(path, pattern) for pattern in anchored + [".git"]) \
+            and not any(fnmatch(pathlib.Path(path).name, pattern) for pattern in names)
+
     for folder, folders, files in os.walk(ROOT):
-        top = pathlib.Path(folder) == ROOT
-        folders[:] = [name for name in folders if name not in GENERATED
-                      and not (top and (name in GENERATED_AT_TOP or name.startswith("build")))]
-        yield from ((pathlib.Path(folder) / name).relative_to(ROOT).as_posix() for name in files)
+        inside = pathlib.Path(folder).relative_to(ROOT)
+        folders[:] = [name for name in folders if kept((inside / name).as_posix())]
+        yield from filter(kept, ((inside / name).as_posix() for name in files))
 
 
 def files_of_repository():
