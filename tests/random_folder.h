@@ -7,7 +7,7 @@ namespace dvlm {
 
 class RandomFolder {
  public:
-  explicit RandomFolder(std::vector<TokenId> stop_tokens = {}, uint64_t seed = 1) {
+  explicit RandomFolder(const std::vector<TokenId>& stop_tokens = {}, uint64_t seed = 1) {
     const std::filesystem::path example =
         std::filesystem::path(DVLM_MODELS) / ".." / "examples" / "tiny" / "model";
     std::filesystem::copy(example, folder_.path(), std::filesystem::copy_options::recursive);

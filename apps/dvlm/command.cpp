@@ -122,8 +122,7 @@ Option Command::text(const char* flags, std::string& value, const std::string& h
 
 Option Command::choice(const char* flags, std::string& value, const std::vector<std::string>& choices,
                        const std::string& help) {
-  const std::string type = choice_type(choices);
-  return add_option(app_, flags, type, value, help,
+  return add_option(app_, flags, choice_type(choices), value, help,
                     [=, &value](const Values& given) { value = read_choice(flags, given.front(), choices); });
 }
 
@@ -149,8 +148,7 @@ Option Command::texts(const char* flags, std::vector<std::string>& values, const
 
 Option Command::choices(const char* flags, std::vector<std::string>& values,
                         const std::vector<std::string>& choices, const std::string& help) {
-  const std::string type = choice_type(choices);
-  return add_list(app_, flags, type, fmt::format("{}", fmt::join(values, ",")), help,
+  return add_list(app_, flags, choice_type(choices), fmt::format("{}", fmt::join(values, ",")), help,
                   [=, &values](const Values& given) {
                     values.clear();
                     for (const std::string& text : given) values.push_back(read_choice(flags, text, choices));

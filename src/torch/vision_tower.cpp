@@ -149,10 +149,9 @@ void VisionTowerImpl::name_weights(NamedTensors& names) const {
 
 std::pair<Tensor, Tensor> vision_rotary(const std::vector<Grid>& grids, const VisionConfig& config) {
   const int quarter = config.head_dim() / 4, merge = config.spatial_merge_size;
-  std::vector<float> frequencies;
-  for (int k = 0; k < quarter; ++k)
-    frequencies.push_back(1.0f /
-                          std::pow(10000.0f, static_cast<float>(2 * k) / static_cast<float>(2 * quarter)));
+  std::vector<float> frequencies(static_cast<size_t>(quarter));
+  for (size_t k = 0; k < frequencies.size(); ++k)
+    frequencies[k] = 1.0f / std::pow(10000.0f, static_cast<float>(2 * k) / static_cast<float>(2 * quarter));
   int64_t rows = 0;
   for (const Grid& grid : grids) rows += grid.patches();
   const Tensor angles = torch::empty({rows, 2 * quarter});

@@ -80,6 +80,7 @@ Sample tokenise(const nlohmann::json& line, const fs::path& folder, const Sample
   sample.ids = encode_chat(context.tokenizer, conversation, image_tokens, video_tokens, options);
   sample.positions = rope_index(sample.ids, grids, seconds, config).positions;
   std::vector<const Patches*> pictures;
+  pictures.reserve(images.size());
   for (const size_t image : images) pictures.push_back(&sample.visuals[image]);
   sample.regions =
       region_tokens(sample.ids, parse_regions(line, pictures.size()), pictures, context.tokenizer, config);
@@ -166,7 +167,7 @@ StepLoader::StepLoader(const Dataset& dataset, SampleContext context, int batch_
       batch_size_(batch_size),
       accumulation_(accumulation),
       seed_(seed),
-      thread_([this, first_step](std::stop_token stop) { read_ahead(stop, first_step); }) {}
+      thread_([this, first_step](const std::stop_token& stop) { read_ahead(stop, first_step); }) {}
 
 StepLoader::~StepLoader() {
   thread_.request_stop();
@@ -183,7 +184,7 @@ StepLoader::Step StepLoader::next() {
   return step;
 }
 
-void StepLoader::read_ahead(std::stop_token stop, int64_t step) {
+void StepLoader::read_ahead(const std::stop_token& stop, int64_t step) {
   try {
     for (; !stop.stop_requested(); ++step) {
       Step loaded = read_step(step);

@@ -88,7 +88,7 @@ class StepLoader {
   Step next();  // waits when reading falls behind; rethrows its errors
 
  private:
-  void read_ahead(std::stop_token stop, int64_t step);
+  void read_ahead(const std::stop_token& stop, int64_t step);
   Step read_step(int64_t step);
 
   const Dataset& dataset_;

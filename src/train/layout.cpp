@@ -44,7 +44,8 @@ Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
   for (size_t s = 0; s < answers.size(); ++s) {
     const int shift = first_block.empty() ? 0 : block_size - first_block[s];
     for (int i = 0; i < answers[s].size(); ++i)
-      layout.block[static_cast<size_t>(answers[s].begin + i)] = layout.blocks + (i + shift) / block_size;
+      layout.block[static_cast<size_t>(answers[s].begin) + static_cast<size_t>(i)] =
+          layout.blocks + (i + shift) / block_size;
     layout.blocks += (answers[s].size() + shift + block_size - 1) / block_size;
   }
   for (size_t i = 1; i < layout.turn.size(); ++i)

@@ -61,8 +61,9 @@ std::vector<RegionToken> region_tokens(std::span<const TokenId> ids, std::span<c
     const Patches& patches = *pictures[picture];
     const int merge = config.vision.spatial_merge_size;
     const int rows = patches.grid.h / merge, columns = patches.grid.w / merge;
-    const double x = (in_picture % columns + 0.5) / columns * patches.original.width;
-    const double y = (in_picture / columns + 0.5) / rows * patches.original.height;
+    const int column = in_picture % columns, row = in_picture / columns;
+    const double x = (column + 0.5) / columns * patches.original.width;
+    const double y = (row + 0.5) / rows * patches.original.height;
     RegionToken token{static_cast<int>(i), {}};
     for (size_t r = 0; r < regions.size(); ++r) {
       const Region& region = regions[r];

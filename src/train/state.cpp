@@ -41,7 +41,8 @@ void save_state(const std::filesystem::path& folder, const std::map<std::string,
                      {"config", run.config}});
 }
 
-RunState load_state(const std::filesystem::path& folder, std::map<std::string, torch::Tensor> tensors) {
+RunState load_state(const std::filesystem::path& folder,
+                    const std::map<std::string, torch::Tensor>& tensors) {
   const std::filesystem::path path = folder / kStateFile;
   if (!std::filesystem::exists(path))
     fail("nothing to resume: {} does not exist; start without --resume", path.string());

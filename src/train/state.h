@@ -22,6 +22,6 @@ void save_state(const std::filesystem::path& folder, const std::map<std::string,
 
 // Fills `tensors` in place. Throws Error when the file is missing or a tensor is missing or has another
 // shape.
-RunState load_state(const std::filesystem::path& folder, std::map<std::string, torch::Tensor> tensors);
+RunState load_state(const std::filesystem::path& folder, const std::map<std::string, torch::Tensor>& tensors);
 
 }  // namespace dvlm
