@@ -38,7 +38,7 @@ struct GoldenDraws {
             .temperature = setting.temperature,
             .top_k = setting.top_k,
             .top_p = setting.top_p,
-            .u = uniform(static_cast<uint64_t>(seed), 0, static_cast<uint64_t>(100 + token)),
+            .u = uniform(static_cast<uint64_t>(seed), 0, 100 + static_cast<uint64_t>(token)),
             .excluded = seed % 2 ? ExcludedTokens{17, 3900} : ExcludedTokens{}};
   }
 
@@ -48,9 +48,9 @@ struct GoldenDraws {
     const nlohmann::json golden = read_json(DVLM_FIXTURES "/choose/sampled_tokens.json");
     ASSERT_EQ(golden.size(), kSeeds);
     for (int seed = 0; seed < kSeeds; ++seed) {
-      std::vector<TokenId> tokens;
+      std::vector<TokenId> tokens(kTokens);
       for (int token = 0; token < kTokens; ++token)
-        tokens.push_back(choose(row(seed, token), wanted(seed, token)).token);
+        tokens[static_cast<size_t>(token)] = choose(row(seed, token), wanted(seed, token)).token;
       ASSERT_EQ(tokens, golden[static_cast<size_t>(seed)].get<std::vector<TokenId>>()) << "seed " << seed;
     }
   }

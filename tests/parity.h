@@ -15,6 +15,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
 #include "model/model.h"
+#include "model/prompt.h"
 
 namespace dvlm::parity {
 
@@ -213,8 +214,7 @@ class Checker {
   void expect_neighbours(const std::vector<float>& features, const std::vector<float>& whole) {
     const auto sequence = new_sequence(), neighbour = new_sequence();
     const std::vector<TokenId> tokens = {3, 1, 2, 5, 4, 7, 6};
-    std::vector<Position> positions;
-    for (int32_t i = 0; i < 7; ++i) positions.push_back({i, i, i});
+    const std::vector<Position> positions = text_positions(0, 7);
     const std::vector<Wanted> rows = {{.row = 0}, {.row = 6}};
     Segment other;
     other.sequence = neighbour.get();
@@ -232,7 +232,7 @@ class Checker {
     block.segment.sequence = &sequence;
     block.segment.visibility = Visibility::bidirectional;
     block.segment.context = length();
-    const auto logits = first_rows(model_.forward({&block.segment, 1}), block.rows.size());
+    auto logits = first_rows(model_.forward({&block.segment, 1}), block.rows.size());
     EXPECT_EQ(sequence.length(), length()) << "a draft must not be kept";
     return logits;
   }
