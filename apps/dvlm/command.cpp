@@ -91,7 +91,8 @@ Option Option::required() {
 
 Option Option::existing() {
   option_->check([](const std::string& path) {
-    return std::filesystem::exists(path) ? "" : fmt::format("there is no {}", printable(path));
+    std::error_code error;
+    return std::filesystem::exists(path, error) ? "" : fmt::format("there is no {}", printable(path));
   });
   return *this;
 }

@@ -80,6 +80,12 @@ refuse "device as a video" "not a file" "${run[@]}" --prompt hi --video /dev/zer
 refuse "messages beside a picture" "excludes" "${run[@]}" --messages "$work/none.json" --image "$picture"
 refuse "pixels below zero" "min-pixels" "${run[@]}" --prompt hi --image "$picture" --min-pixels -5
 refuse "comparing in a chat" "question" "${run[@]}" --compare ar
+refuse "a seed that JSON cannot hold" "seed.*9007199254740993" "${run[@]}" --prompt hi --seed 9007199254740993
+refuse "a seed below zero" "seed.*-1" "${run[@]}" --prompt hi --seed -1
+refuse "frames per second that are no number" "fps.*nan" "${run[@]}" --prompt hi --fps nan
+refuse "a whole number with an exponent" "top-k.*1e3" "${run[@]}" --prompt hi --top-k 1e3
+refuse "an empty value" "model.*empty" "$dvlm" run --prompt hi --model ""
+refuse "one wrong number of a list" "rows.*x" "$dvlm" bench pass --rows 1,x
 refuse "unknown flag" "bogus" "${run[@]}" --bogus
 refuse "unknown decoder" "decoder" "${run[@]}" --prompt hi --decoder fast
 refuse "threshold out of range" "threshold" "${run[@]}" --prompt hi --decoder mdm --threshold 7
@@ -98,6 +104,7 @@ refuse "unknown key in a training file" "colour|LibTorch" "$dvlm" train --config
 refuse "missing training file" "none.json|LibTorch" "$dvlm" train --config "$work/none.json"
 
 quantize=("$dvlm" quantize --model "$model" --output "$work/fp8" --samples 1)
+refuse "alpha that is no number" "alpha.*nan" "${quantize[@]}" --calibration "$picture" --alpha nan
 refuse "missing calibration data" "none.jsonl" "${quantize[@]}" --calibration "$work/none.jsonl"
 : >"$work/nothing.jsonl"
 refuse "empty calibration data" "no samples" "${quantize[@]}" --calibration "$work/nothing.jsonl"

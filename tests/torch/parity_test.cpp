@@ -28,9 +28,8 @@ INSTANTIATE_TEST_SUITE_P(Models, TorchParity, testing::ValuesIn(parity::read_fix
                          parity::test_name);
 
 std::vector<float> prompt_logits(Model& model, const std::vector<TokenId>& tokens) {
-  std::vector<Position> positions;
+  const std::vector<Position> positions = text_positions(0, static_cast<int>(tokens.size()));
   const std::vector<Wanted> rows = want_logits(static_cast<int>(tokens.size()));
-  for (int i = 0; i < static_cast<int>(tokens.size()); ++i) positions.push_back({i, i, i});
   const auto sequence = model.new_sequence(static_cast<int>(tokens.size()));
   Segment segment;
   segment.sequence = sequence.get();

@@ -14,7 +14,7 @@ struct LongAnswer {
   std::vector<TokenId> ids;
   Layout layout;
   LongAnswer(int tokens, int block_size) {
-    ids.assign(static_cast<size_t>(10 + tokens), 20);
+    ids.assign(10 + static_cast<size_t>(tokens), 20);
     ids[ids.size() - 2] = toy::kEnd;
     const std::vector<Span> answers = {{10, 10 + tokens}};
     layout = make_layout(10 + tokens, answers, block_size);

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "run_fixture.h"
 
 namespace dvlm {
@@ -36,8 +38,8 @@ struct Fixture {
 };
 
 std::vector<int> places(const std::vector<RegionToken>& tokens) {
-  std::vector<int> at;
-  for (const RegionToken& token : tokens) at.push_back(token.at);
+  std::vector<int> at(tokens.size());
+  std::transform(tokens.begin(), tokens.end(), at.begin(), [](const RegionToken& token) { return token.at; });
   return at;
 }
 

@@ -75,7 +75,7 @@ inline ModelConfig small_config() {
 inline void add_picture(Sample& sample, const VisionConfig& vision, uint64_t seed = 7) {
   Patches patches;
   patches.grid = {1, 4, 4};
-  patches.values.resize(static_cast<size_t>(16 * vision.patch_elements()));
+  patches.values.resize(16 * static_cast<size_t>(vision.patch_elements()));
   Random random(seed);
   for (float& value : patches.values) value = static_cast<float>(random.normal());
   sample.visuals.push_back(std::move(patches));
