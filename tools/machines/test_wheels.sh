@@ -12,6 +12,7 @@ folder=$(realpath -m "${1:-build/debian}")
 [ "${DVLM_MOUNTS:-}" ] || DVLM_MOUNTS=own exec unshare --mount "$0" "$folder"
 
 [ -e "$folder/etc/debian_version" ] && [ ! -e "$folder/debootstrap" ] || debootstrap --variant=minbase bookworm "$folder" >/dev/null
+[ -e "$folder/etc/hosts" ] || echo "127.0.0.1 localhost" >"$folder/etc/hosts"  # every machine has it; the browser's driver asks it
 mount --rbind /dev "$folder/dev"
 mount -t proc proc "$folder/proc"
 [ -z "${CARRY:-}" ] || cp -rL --preserve=timestamps --parents -t "$folder" $CARRY
