@@ -23,7 +23,6 @@ bool is_pnm(Bytes file) {
 
 // Formats that people try and that are not read, so that the message can name them.
 std::string_view unsupported_format(Bytes file) {
-  if (starts_with(file, "GIF87a") || starts_with(file, "GIF89a")) return "a GIF";
   if (starts_with(file, std::string_view("II*\0", 4)) || starts_with(file, std::string_view("MM\0*", 4)))
     return "a TIFF";
   if (starts_with(file, "ftypavif", 4)) return "an AVIF";
@@ -107,14 +106,16 @@ Image decode_image(std::span<const std::byte> file, const std::string& raw_name,
   if (starts_with(file, "\x89PNG\r\n\x1A\n")) return formats::decode_png(file, name, limits);
   if (starts_with(file, "RIFF") && starts_with(file, "WEBP", 8))
     return formats::decode_webp(file, name, limits);
+  if (starts_with(file, "GIF87a") || starts_with(file, "GIF89a"))
+    return formats::decode_gif(file, name, limits);
   if (is_pnm(file)) return formats::decode_pnm(file, name, limits);
   if (starts_with(file, "BM")) return formats::decode_bmp(file, name, limits);
   const std::string_view format = unsupported_format(file);
   if (!format.empty())
     fail("{}: this is {} file, which is not read here; convert it to PNG, JPEG or WebP", name, format);
   fail(
-      "{}: not a picture that can be read: its first bytes are not those of a JPEG, PNG, WebP, PNM or BMP "
-      "file",
+      "{}: not a picture that can be read: its first bytes are not those of a JPEG, PNG, WebP, GIF, PNM or "
+      "BMP file",
       name);
 }
 

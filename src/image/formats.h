@@ -17,6 +17,7 @@ Image decode_jpeg(Bytes file, const std::string& name, const DecodeLimits& limit
 Image decode_png(Bytes file, const std::string& name, const DecodeLimits& limits);
 Image decode_webp(Bytes file, const std::string& name, const DecodeLimits& limits);
 Image decode_pnm(Bytes file, const std::string& name, const DecodeLimits& limits);
+Image decode_gif(Bytes file, const std::string& name, const DecodeLimits& limits);
 Image decode_bmp(Bytes file, const std::string& name, const DecodeLimits& limits);
 
 // Throws unless both sides are positive and within the limits: called with the header's numbers before

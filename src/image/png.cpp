@@ -21,6 +21,8 @@ struct PngReader {
   Bytes rest;
   std::jmp_buf jump = {};
   char message[128] = "out of memory";
+  bool cut_off = false;
+  size_t rows = 0;  // unpacked so far, of all passes
 
   PngReader() = default;
   ~PngReader() {
@@ -39,9 +41,14 @@ void on_warning(png_structp, png_const_charp) {}
 
 void on_read(png_structp png, png_bytep out, size_t count) {
   PngReader& reader = *static_cast<PngReader*>(png_get_io_ptr(png));
-  if (count > reader.rest.size()) png_error(png, "the file is cut off");
+  reader.cut_off = count > reader.rest.size();
+  if (reader.cut_off) png_error(png, "the file is cut off");
   std::memcpy(out, reader.rest.data(), count);
   reader.rest = reader.rest.subspan(count);
+}
+
+void on_row(png_structp png, png_row_infop, png_bytep) {
+  ++static_cast<PngReader*>(png_get_user_transform_ptr(png))->rows;
 }
 
 struct Header {
@@ -124,9 +131,34 @@ void row_to_rgb(const Header& header, const uint8_t* row, uint8_t* rgb) {
   }
 }
 
-// `raw` holds one row, or all rows of an interlaced picture.
-bool read_rows(PngReader& reader, const Header& header, size_t row_bytes, uint8_t* raw, uint8_t* rgb) {
-  if (setjmp(reader.jump)) return false;
+// Rows that are stored, of all passes.
+size_t stored_rows(const Header& header) {
+  if (header.interlace == PNG_INTERLACE_NONE) return header.height;
+  size_t rows = 0;
+  for (int pass = 0; pass < PNG_INTERLACE_ADAM7_PASSES; ++pass)
+    if (PNG_PASS_COLS(header.width, pass) > 0) rows += PNG_PASS_ROWS(header.height, pass);
+  return rows;
+}
+
+// What is left to do for a file of which nothing is missing but what stands behind the last pixel: Pillow
+// reads it.
+bool finish_rows(const PngReader& reader, const Header& header, size_t row_bytes, const uint8_t* raw,
+                 uint8_t* rgb) {
+  if (!reader.cut_off || reader.rows != stored_rows(header)) return false;
+  const bool whole = header.interlace != PNG_INTERLACE_NONE;
+  for (size_t y = whole ? 0 : header.height - 1; y < header.height; ++y)
+    row_to_rgb(header, whole ? raw + y * row_bytes : raw, rgb + y * header.width * 3);
+  return true;
+}
+
+// `raw` holds one row, or all rows of an interlaced picture. By bytes: what is read is unpacked at once, so
+// that nothing in front of the end of a file that is cut off is lost.
+bool read_rows(PngReader& reader, const Header& header, size_t row_bytes, bool by_bytes, uint8_t* raw,
+               uint8_t* rgb) {
+  if (setjmp(reader.jump)) return finish_rows(reader, header, row_bytes, raw, rgb);
+  if (by_bytes) png_set_compression_buffer_size(reader.png, 1);
+  png_set_read_user_transform_fn(reader.png, on_row);
+  png_set_user_transform_info(reader.png, &reader, 0, 0);
   const int passes = png_set_interlace_handling(reader.png);
   png_start_read_image(reader.png);
   const size_t stride = passes > 1 ? row_bytes : 0;
@@ -149,7 +181,10 @@ Image decode_png(Bytes file, const std::string& name, const DecodeLimits& limits
   Image image = make_image(static_cast<int>(header.width), static_cast<int>(header.height));
   const size_t row_bytes = png_get_rowbytes(reader.png, reader.info);
   std::vector<uint8_t> raw(row_bytes * (header.interlace == PNG_INTERLACE_NONE ? 1 : header.height));
-  if (!read_rows(reader, header, row_bytes, raw.data(), image.pixels.data()))
+  PngReader again;
+  if (!read_rows(reader, header, row_bytes, false, raw.data(), image.pixels.data()) &&
+      !(reader.cut_off && read_header(again, file, header) &&
+        read_rows(again, header, row_bytes, true, raw.data(), image.pixels.data())))
     fail("{}: broken PNG file: {}", name, printable(reader.message));
   return image;
 }

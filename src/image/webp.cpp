@@ -1,6 +1,8 @@
-// WebP by libwebp: lossy, lossless, alpha.
+// WebP by libwebp: lossy, lossless, alpha; of an animation the first frame.
 #include <webp/decode.h>
+#include <webp/demux.h>
 
+#include <memory>
 #include <string_view>
 
 #include "image/formats.h"
@@ -33,6 +35,24 @@ void decode_into(Bytes file, WebPDecoderConfig& config, WEBP_CSP_MODE mode, uint
   if (status != VP8_STATUS_OK) fail("{}: broken WebP file: {}", name, reason(status));
 }
 
+struct AnimationCloser {
+  void operator()(WebPAnimDecoder* decoder) const { WebPAnimDecoderDelete(decoder); }
+};
+
+// The first frame on its canvas, RGBA.
+std::vector<uint8_t> first_frame(Bytes file, size_t pixels, const std::string& name) {
+  const WebPData data = {octets(file), file.size()};
+  const std::unique_ptr<WebPAnimDecoder, AnimationCloser> decoder(WebPAnimDecoderNew(&data, nullptr));
+  WebPAnimInfo info;
+  uint8_t* frame = nullptr;
+  int shown_at = 0;
+  if (!decoder || !WebPAnimDecoderGetInfo(decoder.get(), &info) ||
+      size_t{info.canvas_width} * info.canvas_height != pixels ||
+      !WebPAnimDecoderGetNext(decoder.get(), &frame, &shown_at))
+    fail("{}: broken WebP file: its first frame cannot be read; the file is cut off or damaged", name);
+  return {frame, frame + 4 * pixels};
+}
+
 }  // namespace
 
 Image decode_webp(Bytes file, const std::string& name, const DecodeLimits& limits) {
@@ -43,17 +63,23 @@ Image decode_webp(Bytes file, const std::string& name, const DecodeLimits& limit
   if (status != VP8_STATUS_OK) fail("{}: broken WebP file: {}", name, reason(status));
   const int width = config.input.width, height = config.input.height;
   check_size(width, height, name, limits);
-  if (config.input.has_animation)
-    fail("{}: animated WebP files are not read; save one frame of it as a still picture", name);
+  const size_t pixels = static_cast<size_t>(width) * static_cast<size_t>(height);
   Image image = make_image(width, height);
-  if (!config.input.has_alpha) {
+  if (!config.input.has_animation && !config.input.has_alpha) {
     decode_into(file, config, MODE_RGB, image.pixels.data(), image.pixels.size(), width * 3, name);
     return image;
   }
-  std::vector<uint8_t> rgba(static_cast<size_t>(width) * height * 4);
-  decode_into(file, config, MODE_RGBA, rgba.data(), rgba.size(), width * 4, name);
-  for (size_t i = 0; i < static_cast<size_t>(width) * height; ++i)
+  std::vector<uint8_t> rgba;
+  if (config.input.has_animation) {
+    rgba = first_frame(file, pixels, name);
+  } else {
+    rgba.resize(4 * pixels);
+    decode_into(file, config, MODE_RGBA, rgba.data(), rgba.size(), width * 4, name);
+  }
+  for (size_t i = 0; i < pixels; ++i) {
+    if (!config.input.has_alpha) rgba[4 * i + 3] = 255;
     paste_on_white(&rgba[4 * i], &image.pixels[3 * i]);
+  }
   return image;
 }
 

@@ -63,8 +63,6 @@ TEST(Decode, RefusesATextFileWhateverItsName) {
 }
 
 TEST(Decode, NamesFormatsThatItDoesNotRead) {
-  EXPECT_THAT(error_of([] { read_image(image_fixture("animation.gif")); }), HasSubstr("GIF"));
-  EXPECT_THAT(error_of([] { read_image(image_fixture("animated.webp")); }), HasSubstr("animated WebP"));
   EXPECT_THAT(decode_error(std::string("\0\0\0\x18"
                                        "ftypheic",
                                        12)),
@@ -81,7 +79,9 @@ TEST(Decode, RefusesEveryTruncatedFixture) {
   size_t files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(image_fixture(""))) {
     const std::string extension = entry.path().extension();
-    if (extension == ".txt" || extension == ".bin" || extension == ".avi" || extension == ".gif") continue;
+    if (entry.is_directory() || extension == ".txt" || extension == ".bin" || extension == ".avi" ||
+        extension == ".gif")
+      continue;
     const std::string file = read_file(entry.path());
     for (const size_t keep : {file.size() / 2, file.size() / 4, size_t{20}, size_t{9}, size_t{1}}) {
       if (keep >= file.size() / 2 + 1) continue;
@@ -97,6 +97,20 @@ TEST(Decode, SaysThatAFileIsCutOff) {
   for (const char* name : {"420.jpg", "progressive.jpg", "rgb.png", "lossy.webp", "binary.ppm", "24.bmp"}) {
     const std::string file = read_file(image_fixture(name));
     EXPECT_THAT(decode_error(file.substr(0, file.size() * 3 / 4)), HasSubstr("cut off")) << name;
+  }
+}
+
+// Pillow stops at the last pixel. Behind it stand a checksum of the pixels, one of their chunk, and the last
+// chunk.
+TEST(Decode, ReadsPngFilesThatLackOnlyWhatStandsBehindThePixels) {
+  for (const char* name :
+       {"rgb.png", "rgba.png", "palette.png", "rgb_interlaced.png", "grey_1_interlaced.png"}) {
+    const std::string file = read_file(image_fixture(name));
+    const std::vector<uint8_t> whole = decode(file).pixels;
+    for (size_t missing = 1; missing <= 20; ++missing)
+      EXPECT_EQ(decode(file.substr(0, file.size() - missing)).pixels, whole)
+          << name << " without " << missing;
+    EXPECT_THAT(decode_error(file.substr(0, file.size() - 60)), HasSubstr("cut off")) << name;
   }
 }
 

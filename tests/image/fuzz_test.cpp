@@ -61,8 +61,8 @@ void mutate(File& file, Random& random) {
 
 TEST(Fuzz, MutatedFilesDecodeOrThrowAnError) {
   std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(image_fixture("")))
-    paths.push_back(entry.path());
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(image_fixture("")))
+    if (entry.is_regular_file()) paths.push_back(entry.path());
   std::sort(paths.begin(), paths.end());
   size_t runs = 0;
   for (const auto& path : paths) {
@@ -76,7 +76,7 @@ TEST(Fuzz, MutatedFilesDecodeOrThrowAnError) {
       LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(file.data()), file.size());
     }
   }
-  EXPECT_GE(runs, 12000u);
+  EXPECT_GE(runs, 20000u);
 }
 
 TEST(Fuzz, MutatedDataUrlsDecodeOrThrowAnError) {
