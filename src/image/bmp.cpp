@@ -11,7 +11,7 @@ namespace dvlm::formats {
 
 namespace {
 
-enum Compression : uint32_t { kRaw = 0, kRuns8 = 1, kRuns4 = 2, kMasks = 3 };
+enum BmpCompression : uint32_t { kRaw = 0, kRuns8 = 1, kRuns4 = 2, kMasks = 3 };
 
 struct BmpHeader {
   int64_t width = 0, height = 0;
