@@ -32,12 +32,13 @@ void exclude(const Wanted& wanted, std::span<float> piece, int first) {
   if (excluded.limit > 0 && excluded.limit < first + ids)
     std::fill(piece.begin() + std::max(0, excluded.limit - first), piece.end(), kLowest);
   if (wanted.allowed.empty()) return;
-  for (int i = 0; i < ids; i += 64) {
-    const size_t word = (static_cast<size_t>(first) + static_cast<size_t>(i)) / 64;
+  const auto count = static_cast<size_t>(ids);
+  for (size_t i = 0; i < count; i += 64) {
+    const size_t word = (static_cast<size_t>(first) + i) / 64;
     const uint64_t bits = word < wanted.allowed.size() ? wanted.allowed[word] : 0;
     if (bits == ~uint64_t{0}) continue;
-    for (int bit = 0; bit < std::min(64, ids - i); ++bit)
-      if ((bits >> bit & 1) == 0) piece[static_cast<size_t>(i + bit)] = kLowest;
+    for (size_t bit = 0; bit < std::min<size_t>(64, count - i); ++bit)
+      if ((bits >> bit & 1) == 0) piece[i + bit] = kLowest;
   }
 }
 
