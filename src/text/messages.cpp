@@ -51,10 +51,15 @@ class Fields {
     return found->get<double>();
   }
 
-  // A field that would be ignored is refused: it was meant to do something.
-  void check_known(std::initializer_list<std::string_view> known) const {
+  // A field that would be ignored is refused: it was meant to do something. `empty`: lists that clients send
+  // back with an answer, although nothing is in them.
+  void check_known(std::initializer_list<std::string_view> known,
+                   std::initializer_list<std::string_view> empty = {}) const {
+    const auto in = [](std::initializer_list<std::string_view> list, const std::string& key) {
+      return std::find(list.begin(), list.end(), key) != list.end();
+    };
     for (const auto& [key, value] : value_.items())
-      if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end())
+      if (!value.is_null() && !in(known, key) && !(in(empty, key) && value == json::array()))
         refuse("has the field \"{}\", which is not supported", printable(key));
   }
 
@@ -132,11 +137,14 @@ ContentPart read_part(const json& value, const std::string& where) {
 
 Message read_message(const json& value, const std::string& where) {
   const Fields fields(value, where);
-  fields.check_known({"role", "content"});
+  fields.check_known({"role", "content", "name"}, {"tool_calls", "annotations"});
+  if (fields.find("name")) static_cast<void>(fields.text("name"));  // the template has no place for it
   Message message;
   message.role = fields.text("role");
+  if (message.role == "developer") message.role = "system";  // OpenAI's newer word
   if (message.role != "system" && message.role != "user" && message.role != "assistant")
-    fields.refuse("has the role \"{}\"; expected system, user or assistant", printable(message.role));
+    fields.refuse("has the role \"{}\"; expected system, developer, user or assistant",
+                  printable(message.role));
   const json* content = fields.find("content");
   if (content && content->is_string()) {
     message.content.push_back(text_part(content->get<std::string>()));

@@ -154,6 +154,17 @@ TEST(Messages, ReadsEveryKindOfItem) {
   EXPECT_EQ(parts[7].nframes, 4);
 }
 
+TEST(Messages, ReadsDevelopersAsSystemAndPassesOverNames) {
+  EXPECT_EQ(render_chat(parse_messages(json::parse(
+                R"([{"role": "developer", "name": "d", "content": [{"type": "text", "text": "Be brief."}]},
+                    {"role": "user", "name": "anna", "content": "Hello"},
+                    {"role": "assistant", "name": "bot", "content": "", "refusal": null, "tool_calls": [],
+                     "annotations": []}])"))),
+            render_chat(parse_messages(json::parse(
+                R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"},
+                    {"role": "assistant", "content": ""}])"))));
+}
+
 TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_messages("{}"), HasSubstr("must be a list"));
   EXPECT_THAT(refusal_of_messages("[]"), HasSubstr("at least one"));
@@ -163,8 +174,11 @@ TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_messages(R"([{"role": "user"}])"), HasSubstr("needs \"content\""));
   EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": 5}])"), HasSubstr("needs \"content\""));
   EXPECT_THAT(refusal_of_messages(
-                  R"([{"role": "user", "content": "x"}, {"role": "user", "content": "x", "name": "n"}])"),
-              HasSubstr("message 2 has the field \"name\""));
+                  R"([{"role": "user", "content": "x"}, {"role": "user", "content": "x", "nick": "n"}])"),
+              HasSubstr("message 2 has the field \"nick\""));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": "x", "name": 5}])"), HasSubstr("\"name\""));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "assistant", "content": "x", "tool_calls": [{}]}])"),
+              HasSubstr("\"tool_calls\""));
   EXPECT_THAT(refusal_of_part("7"), HasSubstr("message 1, content item 1, is not an object"));
   EXPECT_THAT(refusal_of_part(R"({"type": "audio"})"), HasSubstr("the type \"audio\""));
   EXPECT_THAT(refusal_of_part(R"({"type": 3})"), HasSubstr("\"type\""));
