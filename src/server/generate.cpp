@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/stopwatch.h"
 
@@ -78,6 +79,17 @@ void read_prompt(const ApiObject& body, const ModelConfig& config, const Tokeniz
   if (request.input_ids.empty()) body.refuse(text ? "text" : "input_ids", "the prompt is empty");
 }
 
+// A picture as SGLang's clients send it, without a data URL around it. A name of a file has a dot in it or is
+// shorter. A path from the root begins like no picture but a JPEG.
+bool is_bare_base64(std::string_view source) {
+  constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_= \t\r\n";
+  constexpr size_t kShortest = 40;
+  const std::string_view text = trim(source);
+  return text.size() >= kShortest && text.find_first_not_of(kLetters) == text.npos &&
+         (text.front() != '/' || text.starts_with("/9j/"));
+}
+
 void read_images(const ApiObject& body, Request& request) {
   const json* data = body.find("image_data");
   if (!data) return;
@@ -85,7 +97,8 @@ void read_images(const ApiObject& body, Request& request) {
   const auto add = [&](const json& source) {
     if (!source.is_string())
       body.refuse("image_data", "\"image_data\" must be a picture or a list of pictures, each a string");
-    message.content.push_back(image_part(source.get<std::string>()));
+    const auto& text = source.get_ref<const std::string&>();
+    message.content.push_back(image_part(is_bare_base64(text) ? "data:;base64," + text : text));
   };
   if (data->is_array())
     for (const json& source : *data) add(source);
