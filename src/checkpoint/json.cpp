@@ -41,7 +41,7 @@ json parse_json(std::string_view text, const std::string& name, bool comments) {
   try {
     return json::parse(text, nullptr, true, comments);
   } catch (const json::parse_error& error) {
-    fail("{} is not valid JSON (byte {}): the file is damaged or not what its name says", name, error.byte);
+    fail("{} is not valid JSON (byte {}): it is damaged, cut off, or no JSON at all", name, error.byte);
   } catch (const json::exception& error) {
     fail("{} is not usable JSON: {}", name, printable(error.what()));
   }

@@ -8,12 +8,19 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "core/error.h"
 #include "decode/decoder.h"
 #include "image/video.h"
 #include "model/options.h"
 #include "text/chat.h"
 
 namespace dvlm {
+
+// The prompt leaves no room for an answer in the model's context.
+class PromptTooLong : public Error {
+ public:
+  using Error::Error;
+};
 
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder

@@ -53,10 +53,10 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
       fail("the pictures of the prompt have more than {} pixels in all: send fewer or smaller ones",
            4 * request.max_source_pixels);
     if (total > (context_limit > 0 ? context_limit : 1 << 30))
-      fail(
+      throw PromptTooLong(fmt::format(
           "the pictures of the prompt need at least {} tokens, but the model's context has {} positions: "
           "lower --max-pixels or send fewer",
-          total, context_limit);
+          total, context_limit));
     if (context_limit == 0) visual.image = {}, visual.patches = {};
     (visual.video ? video_tokens : image_tokens).push_back(visual.info.tokens);
     prompt.visuals.push_back(std::move(visual));

@@ -22,10 +22,10 @@ LoadedPrompt PromptReader::load(const Request& request) {
   LoadedPrompt loaded = load_prompt(config(), tokenizer_, request, &visuals_, limit);
   const int size = static_cast<int>(loaded.tokens.size());
   if (size >= limit)
-    fail(
+    throw PromptTooLong(fmt::format(
         "the prompt has {} tokens ({} of them pictures), but the model's context has {} positions and the "
         "answer needs at least one: shorten the prompt{}",
-        size, loaded.image_tokens, limit, loaded.image_tokens > 0 ? " or lower --max-pixels" : "");
+        size, loaded.image_tokens, limit, loaded.image_tokens > 0 ? " or lower --max-pixels" : ""));
   return loaded;
 }
 

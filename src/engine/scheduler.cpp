@@ -26,8 +26,7 @@ RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout) {
   Update out = std::move(update_);
   update_ = {};
   update_.done = out.done;
-  update_.error = out.error;
-  update_.server_fault = out.server_fault;
+  static_cast<Failure&>(update_) = out;
   return out;
 }
 
@@ -46,10 +45,9 @@ void RequestHandle::finish(Answer answer) {
   changed_.notify_all();
 }
 
-void RequestHandle::fail(std::string error, bool server_fault) {
+void RequestHandle::fail(Failure failure) {
   const std::lock_guard lock(mutex_);
-  update_.error = std::move(error);
-  update_.server_fault = server_fault;
+  static_cast<Failure&>(update_) = std::move(failure);
   update_.done = true;
   changed_.notify_all();
 }
@@ -128,7 +126,7 @@ void Scheduler::drop_cancelled() {
     given_up.assign(std::move_iterator(first), std::move_iterator(waiting_.end()));
     waiting_.erase(first, waiting_.end());
   }
-  for (Entry& entry : given_up) fail(entry, "the request was given up before its turn came", false);
+  for (Entry& entry : given_up) fail(entry, Failure{"the request was given up before its turn came"});
 }
 
 // Requests begin in the order of arrival: one that must wait holds up those behind it, or it might wait for
@@ -226,21 +224,23 @@ void Scheduler::finish(Entry& entry) {
 void Scheduler::fail(Entry& entry, bool server_fault) {
   try {
     throw;
+  } catch (const PromptTooLong& error) {
+    fail(entry, Failure{error.what(), server_fault, true});
   } catch (const Error& error) {
-    fail(entry, printable(error.what(), 4096), server_fault);
+    fail(entry, Failure{printable(error.what(), 4096), server_fault});
   } catch (const std::exception& error) {
     log(LogLevel::error, fmt::format("a request failed: {}", printable(error.what(), 4096)));
-    fail(entry, "the server could not answer", true);
+    fail(entry, Failure{"the server could not answer", true});
   }
 }
 
-void Scheduler::fail(Entry& entry, std::string sentence, bool server_fault) {
+void Scheduler::fail(Entry& entry, Failure failure) {
   {
     const std::lock_guard lock(mutex_);
     ++totals_.requests;
     ++totals_.failed;
   }
-  entry.handle->fail(std::move(sentence), server_fault);
+  entry.handle->fail(std::move(failure));
 }
 
 }  // namespace dvlm

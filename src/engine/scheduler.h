@@ -15,13 +15,18 @@
 
 namespace dvlm {
 
+// Why a request has no answer.
+struct Failure {
+  std::string error;          // a sentence; empty: it did not fail
+  bool server_fault = false;  // the error is not the client's
+  bool too_long = false;      // PromptTooLong
+};
+
 // One request on its way. The scheduler writes, its client reads.
 class RequestHandle {
  public:
-  struct Update : AnswerPart {  // since the last call
-    bool done = false;
-    std::string error;          // done without an answer: a sentence
-    bool server_fault = false;  // the error is not the client's
+  struct Update : AnswerPart, Failure {  // since the last call
+    bool done = false;                   // with an answer or a failure
   };
   // Waits until there is something new, at most `timeout`.
   Update wait(std::chrono::milliseconds timeout);
@@ -33,7 +38,7 @@ class RequestHandle {
   friend class Scheduler;
   void publish(AnswerPart part);
   void finish(Answer answer);
-  void fail(std::string error, bool server_fault);
+  void fail(Failure failure);
 
   std::atomic<bool> cancelled_{false};
   std::mutex mutex_;
@@ -83,7 +88,7 @@ class Scheduler {
   void publish();
   void finish(Entry& entry);
   void fail(Entry& entry, bool server_fault);  // with the exception being handled
-  void fail(Entry& entry, std::string sentence, bool server_fault);
+  void fail(Entry& entry, Failure failure);
 
   Generator& generator_;
   const SchedulerOptions options_;

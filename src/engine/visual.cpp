@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "core/ascii.h"
+#include "core/data_url.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
@@ -18,10 +20,10 @@ size_t bytes_of(const Visual& visual) {
 }
 
 std::filesystem::path local_path(const std::string& source) {
-  if (source.starts_with("http://") || source.starts_with("https://"))
+  if (begins_with_word(source, "http://") || begins_with_word(source, "https://"))
     fail("{} is on the network, and only local files are read: download it first", printable(source));
   constexpr std::string_view kFile = "file://";
-  return source.starts_with(kFile) ? source.substr(kFile.size()) : source;
+  return begins_with_word(source, kFile) ? source.substr(kFile.size()) : source;
 }
 
 // The bytes or pixels behind the source of one image.
@@ -70,6 +72,11 @@ int64_t high_limit(const ContentPart& part, const Request& request) {
 PreprocessOptions options_for(const ContentPart& part, const Request& request, const ModelConfig& config) {
   PreprocessOptions options = checkpoint_preprocessing(config);
   limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
+  if (part.pixel_bound > 0 && options.max_pixels > part.pixel_bound) {
+    options.max_pixels = part.pixel_bound;
+    options.min_pixels =
+        std::min({options.min_pixels, checkpoint_preprocessing(config).min_pixels, options.max_pixels});
+  }
   options.resized_height = part.resized_height;
   options.resized_width = part.resized_width;
   return options;
@@ -85,7 +92,7 @@ VideoOptions video_options_for(const ContentPart& part, const Request& request) 
 
 void add_options(ContentHash& hash, const ContentPart& part, const Request& request) {
   for (const int64_t value :
-       {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels,
+       {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels, part.pixel_bound,
         int64_t{part.resized_height}, int64_t{part.resized_width}, int64_t{part.nframes}})
     hash.add(value);
   hash.add(std::as_bytes(std::span(&part.fps, 1)));

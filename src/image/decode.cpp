@@ -1,6 +1,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "core/data_url.h"
 #include "core/files.h"
 #include "image/formats.h"
 
@@ -33,47 +34,6 @@ std::string_view unsupported_format(Bytes file) {
   if (starts_with(file, "<svg") || starts_with(file, "<?xml")) return "an SVG or XML";
   if (starts_with(file, "<!DOCTYPE") || starts_with(file, "<html")) return "an HTML";
   return {};
-}
-
-int base64_value(char c) {
-  if (c >= 'A' && c <= 'Z') return c - 'A';
-  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-  if (c >= '0' && c <= '9') return c - '0' + 52;
-  if (c == '+') return 62;
-  if (c == '/') return 63;
-  return -1;
-}
-
-std::vector<std::byte> decode_base64(std::string_view text) {
-  std::vector<std::byte> out;
-  out.reserve(text.size() / 4 * 3 + 3);
-  uint32_t bits = 0;
-  size_t digits = 0, padding = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n' || c == '\r' || c == ' ' || c == '\t') continue;
-    if (c == '=') {
-      ++padding;
-      continue;
-    }
-    const int value = base64_value(c);
-    if (value < 0 || padding != 0)
-      fail("the data URL is not valid base64 at character {} of its data; encode the picture file again", i);
-    bits = (bits << 6) | static_cast<uint32_t>(value);
-    if (++digits % 4 == 0) {
-      for (int shift = 16; shift >= 0; shift -= 8) out.push_back(static_cast<std::byte>(bits >> shift));
-      bits = 0;
-    }
-  }
-  const size_t rest = digits % 4;
-  if (padding > 2 || (digits + padding) % 4 != 0 || rest == 1)
-    fail("the data URL's base64 is cut off ({} digits and {} '='); send all of it", digits, padding);
-  if (rest == 2) out.push_back(static_cast<std::byte>(bits >> 4));
-  if (rest == 3) {
-    out.push_back(static_cast<std::byte>(bits >> 10));
-    out.push_back(static_cast<std::byte>(bits >> 2));
-  }
-  return out;
 }
 
 }  // namespace
@@ -125,13 +85,7 @@ Image read_image(const std::filesystem::path& path, const DecodeLimits& limits) 
 }
 
 Image decode_data_url(const std::string& url, const DecodeLimits& limits) {
-  constexpr std::string_view kPrefix = "data:image", kMarker = ";base64,";
-  const std::string_view text = url;
-  const size_t marker = text.substr(0, 256).find(kMarker);
-  if (!text.starts_with(kPrefix) || marker == std::string_view::npos)
-    fail("a data URL must begin with data:image/<type>;base64, but this one begins with \"{}\"",
-         printable(text, 40));
-  const std::vector<std::byte> file = decode_base64(text.substr(marker + kMarker.size()));
+  const std::vector<std::byte> file = data_of_url(url);
   return decode_image(file, "the picture of the data URL", limits);
 }
 

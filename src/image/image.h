@@ -25,10 +25,7 @@ struct DecodeLimits {
 // in errors.
 Image decode_image(std::span<const std::byte> file, const std::string& name, const DecodeLimits& limits = {});
 Image read_image(const std::filesystem::path& path, const DecodeLimits& limits = {});
-// "data:image/png;base64,...".
-inline bool is_data_url(std::string_view source) {
-  return source.starts_with("data:");
-}
+// See core/data_url.h.
 Image decode_data_url(const std::string& url, const DecodeLimits& limits = {});
 
 }  // namespace dvlm

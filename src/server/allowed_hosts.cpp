@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/ascii.h"
 #include "core/error.h"
 
 namespace dvlm {
@@ -17,12 +18,6 @@ std::optional<std::string> part(CURLU* parts, CURLUPart which, unsigned flags = 
   std::string out = text;
   curl_free(text);
   return out;
-}
-
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
 }
 
 // A host as libcurl gives it: an address without brackets, or a name without the dot at its end.

@@ -85,6 +85,7 @@ json OpenAiFormat::event(int choice, json content, json finish_reason, json logp
   json out = header(event_);
   out["choices"].push_back(
       choice_json(choice, std::move(content), std::move(finish_reason), std::move(logprobs)));
+  if (options_.include_usage) out["usage"] = nullptr;  // the last event has it
   return out;
 }
 

@@ -15,26 +15,46 @@ using nlohmann::json;
 
 constexpr int kDefaultTokens = 16;  // OpenAI's default
 
-void check_neutral_completion(const JsonObject& body) {
-  check_neutral(body, "suffix", "", "text cannot be inserted");
-  check_neutral_sampling(body);
-  check_neutral(body, "logit_bias", json::object(), "leave it out");
-  check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
-}
+constexpr FieldRule kCompletionFields[] = {
+    {"prompt"},
+    {"model"},
+    {"max_tokens"},
+    {"temperature"},
+    {"top_p"},
+    {"top_k"},
+    {"seed"},
+    {"stop"},
+    {"stream"},
+    {"stream_options"},
+    {"n"},
+    {"best_of"},
+    {"logprobs"},
+    {"echo"},
+    {"dvlm"},
+    {"suffix", R"("")", "text cannot be inserted"},
+    {"frequency_penalty", "0", "leave it out or 0"},
+    {"presence_penalty", "0", "leave it out or 0"},
+    {"repetition_penalty", "1", "leave it out or 1"},
+    {"min_p", "0", "leave it out or 0"},
+    {"logit_bias", "{}", "leave it out"},
+    {"response_format", R"({"type": "text"})", "answers are text"},
+    {"user", "any string", "it must be a string"},
+};
 
 // A prompt may stand alone in a list: clients send lists of prompts.
-const json& one_prompt(const JsonObject& body) {
+const json& one_prompt(const ApiObject& body) {
   const json* prompt = body.find("prompt");
-  if (!prompt) fail("the field \"prompt\" is missing");
+  if (!prompt) body.refuse("prompt", "the field \"prompt\" is missing");
   const bool several = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
   if (!several) return *prompt;
-  if (prompt->size() > 1) fail("\"prompt\" has {} prompts: send one per request", prompt->size());
+  if (prompt->size() > 1)
+    body.refuse("prompt", "\"prompt\" has {} prompts: send one per request", prompt->size());
   return prompt->front();
 }
 
 // Text names special tokens as in Hugging Face's tokenizers: who writes raw prompts writes the template
 // too.
-void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
+void read_prompt(const ApiObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
                  Request& request, std::string& echo) {
   const json& prompt = one_prompt(body);
   if (prompt.is_string())
@@ -42,12 +62,13 @@ void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokeni
   else if (prompt.is_array())
     request.input_ids = read_token_ids(prompt, "prompt", config);
   else
-    fail("\"prompt\" must be a string or a list of token ids");
+    body.refuse("prompt", "\"prompt\" must be a string or a list of token ids");
   const auto& ids = request.input_ids;
-  if (ids.empty()) fail("\"prompt\" is empty");
+  if (ids.empty()) body.refuse("prompt", "\"prompt\" is empty");
   if (std::any_of(ids.begin(), ids.end(),
                   [&](TokenId id) { return id == config.image_token || id == config.video_token; }))
-    fail(
+    body.refuse(
+        "prompt",
         "\"prompt\" has places for pictures, which this address does not take: use /v1/chat/completions or "
         "/generate");
   if (body.boolean("echo", false))
@@ -75,16 +96,16 @@ class CompletionFormat : public OpenAiFormat {
 
 }  // namespace
 
+FieldRules completion_fields() {
+  return kCompletionFields;
+}
+
 ApiRequest parse_completion_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
                                     const ChatLimits& limits) {
-  const JsonObject body(given, "the request");
-  check_known(given,
-              "prompt model max_tokens temperature top_p top_k seed stop n best_of logprobs echo "
-              "stream stream_options suffix user dvlm frequency_penalty presence_penalty "
-              "repetition_penalty min_p logit_bias response_format",
-              "");
-  check_neutral_completion(body);
+  const ApiObject body(given);
+  check_fields(body, completion_fields());
   ApiRequest out;
+  out.fields = {"prompt", "prompt"};
   DecodeOptions& decode = out.request.decode;
   decode.max_tokens = static_cast<int>(
       body.integer("max_tokens", 1, limits.max_tokens, std::min(kDefaultTokens, limits.max_tokens)));
@@ -95,10 +116,13 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
   if (body.has("logprobs")) ask_logprobs(decode, body.integer("logprobs", 0, kMaxLogprobs));
   out.request.stop = read_stop(body);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));
-  check_neutral(body, "best_of", out.choices, "every answer is returned, so it must equal \"n\"");
+  if (const json* best = body.find("best_of"); best && *best != out.choices)
+    body.refuse("best_of", "\"best_of\" is not supported: every answer is returned, so it must equal \"n\"");
   read_prompt(body, config, tokenizer, out.request, out.echo);
   if (!out.echo.empty() && decode.logprobs >= 0)
-    fail("\"echo\" together with \"logprobs\" is not supported: a prompt has no log probabilities here");
+    body.refuse(
+        "echo",
+        "\"echo\" together with \"logprobs\" is not supported: a prompt has no log probabilities here");
   return out;
 }
 

@@ -24,9 +24,16 @@ const char* type_of(int status) {
 
 }  // namespace
 
-json error_json(int status, const std::string& message) {
-  return {
-      {"error", {{"message", message}, {"type", type_of(status)}, {"param", nullptr}, {"code", nullptr}}}};
+ApiError no_such_model(const std::string& name) {
+  return {404, fmt::format("there is no such model here: ask for \"{}\"", name), "model", "model_not_found"};
+}
+
+json error_json(const ApiError& error) {
+  return {{"error",
+           {{"message", error.message},
+            {"type", type_of(error.status)},
+            {"param", error.param.empty() ? json() : json(error.param)},
+            {"code", error.code ? json(error.code) : json()}}}};
 }
 
 std::string dump(const json& value) {
@@ -37,13 +44,13 @@ void send_json(httplib::Response& response, const json& value) {
   response.set_content(dump(value), kJson);
 }
 
-void send_error(httplib::Response& response, int status, const std::string& message) {
-  response.status = status;
-  send_json(response, error_json(status, message));
+void send_error(httplib::Response& response, const ApiError& error) {
+  response.status = error.status;
+  send_json(response, error_json(error));
 }
 
 std::string bare_response(int status, const std::string& message, const std::string& id) {
-  const std::string body = dump(error_json(status, message));
+  const std::string body = dump(error_json({status, message}));
   return fmt::format(
       "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nX-Request-Id: {}\r\nConnection: close\r\n"
       "\r\n{}",

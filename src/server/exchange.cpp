@@ -63,12 +63,15 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
   if (state_.stopping) throw Refused(503, "the server is about to end");
   const auto count = static_cast<size_t>(asked.choices);
   if (count > options.scheduler.max_waiting)
-    throw Refused(400, fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
-                                   options.scheduler.max_waiting));
+    throw Refused({400,
+                   fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
+                               options.scheduler.max_waiting),
+                   "n"});
   // Each choice holds the prompt with its images.
   if (count * connection_.body_bytes() > options.body_limit)
-    throw Refused(413, fmt::format("the request is too large for {} choices: ask for fewer", count));
+    throw Refused({413, fmt::format("the request is too large for {} choices: ask for fewer", count), "n"});
   format_ = std::move(format);
+  fields_ = asked.fields;
   decoder_ = asked.request.decode.kind;
   deadline_ = Clock::now() + std::chrono::seconds(options.timeout);
   connection_.answer_until(deadline_ + kLastWrite);
@@ -81,7 +84,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
     choices_.push_back({state_.scheduler.submit(request), {}});
     if (!choices_.back().handle) {
       choices_.pop_back();
-      throw Refused(429, "too many requests wait already: try again");
+      throw Refused({429, "too many requests wait already: try again", "", "rate_limit_exceeded"});
     }
   }
 }
@@ -125,23 +128,20 @@ bool Exchange::gather() {
   return open != choices_.end() && gather(*open, kTurn);
 }
 
-int Exchange::error_status(const RequestHandle::Update& update) const {
-  return timed_out_ ? 503 : update.server_fault ? 500 : 400;
-}
-
-std::string Exchange::error_message(const RequestHandle::Update& update) const {
+// What is the client's fault and not the length of the prompt is a picture: all else was looked at before.
+ApiError Exchange::error_of(const Failure& failure) const {
   if (timed_out_)
-    return fmt::format("the request took longer than the {} seconds that this server allows",
-                       state_.options.timeout);
-  if (!update.server_fault) return hide_root(update.error, state_.options.images);
-  log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, update.error));
-  return fmt::format("{} (request {})", update.error, connection_.record.id);
+    return {503, fmt::format("the request took longer than the {} seconds that this server allows",
+                             state_.options.timeout)};
+  if (failure.too_long) return {400, failure.error, fields_.text, "context_length_exceeded"};
+  if (!failure.server_fault) return {400, hide_root(failure.error, state_.options.images), fields_.pictures};
+  log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, failure.error));
+  return {500, fmt::format("{} (request {})", failure.error, connection_.record.id)};
 }
 
 void Exchange::check_errors() {
   for (const Choice& choice : choices_)
-    if (choice.ended && !choice.update.error.empty())
-      throw Refused(error_status(choice.update), error_message(choice.update));
+    if (choice.ended && !choice.update.error.empty()) throw Refused(error_of(choice.update));
 }
 
 void Exchange::wait_for_update() {
@@ -201,8 +201,8 @@ bool Exchange::stream(httplib::DataSink& sink) {
                                      [](const Choice& choice) { return !choice.update.error.empty(); });
     if (failed != choices_.end()) {
       connection_.record.finish = "error";
-      const json error = error_json(error_status(failed->update), error_message(failed->update));
-      if (!send_event(sink, error) || !send_event(sink, std::string("[DONE]"))) return false;
+      if (!send_event(sink, error_json(error_of(failed->update))) || !send_event(sink, std::string("[DONE]")))
+        return false;
       break;
     }
     if (ended()) {

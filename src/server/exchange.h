@@ -6,6 +6,7 @@
 
 #include "server/answer_format.h"
 #include "server/connection.h"
+#include "server/errors.h"
 #include "server/server_state.h"
 
 namespace dvlm {
@@ -40,8 +41,7 @@ class Exchange {
   bool ended() const;
   void cancel();
   void check_errors();
-  int error_status(const RequestHandle::Update& update) const;
-  std::string error_message(const RequestHandle::Update& update) const;
+  ApiError error_of(const Failure& failure) const;
   std::vector<const Answer*> answers() const;
   void count_answers();
   bool send_updates(httplib::DataSink& sink);
@@ -51,6 +51,7 @@ class Exchange {
   Connection& connection_;
   std::vector<Choice> choices_;
   std::unique_ptr<AnswerFormat> format_;
+  PromptFields fields_;
   DecoderKind decoder_ = DecoderKind::speculative;
   Clock::time_point deadline_ = {};
   bool timed_out_ = false;

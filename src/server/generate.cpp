@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/stopwatch.h"
 
@@ -15,28 +16,51 @@ using nlohmann::json;
 
 constexpr int kDefaultNewTokens = 128;  // SGLang's default
 
-void check_neutral_params(const JsonObject& sampling) {
-  check_neutral_sampling(sampling);
-  check_neutral(sampling, "n", 1, "one answer per request");
-  check_neutral(sampling, "min_new_tokens", 0, "leave it out or 0");
-  check_neutral(sampling, "stop_token_ids", json::array(), "give \"stop\" strings");
-  check_neutral(sampling, "ignore_eos", false, "an answer ends with its end token");
-  check_neutral(sampling, "skip_special_tokens", true, "texts have no special tokens");
-  check_neutral(sampling, "spaces_between_special_tokens", true, "texts have no special tokens");
-  check_neutral(sampling, "no_stop_trim", false, "texts end before the stop string");
-}
+constexpr FieldRule kGenerateFields[] = {
+    {"text"},
+    {"input_ids"},
+    {"image_data"},
+    {"sampling_params"},
+    {"return_logprob"},
+    {"top_logprobs_num"},
+    {"return_text_in_logprobs"},
+    {"stream"},
+    {"dvlm"},
+    {"logprob_start_len", "-1", "only answers have log probabilities"},
+    {"return_hidden_states", "false", "hidden states are not returned"},
+    {"log_metrics", "true or false", "it must be true or false"},
+    {"rid", "any string", "it must be a string"},
+};
 
-void read_sampling_params(const JsonObject& body, const ModelConfig& config, const ChatLimits& limits,
+constexpr FieldRule kSamplingFields[] = {
+    {"max_new_tokens"},
+    {"temperature"},
+    {"top_p"},
+    {"top_k"},
+    {"stop"},
+    {"seed"},
+    {"frequency_penalty", "0", "leave it out or 0"},
+    {"presence_penalty", "0", "leave it out or 0"},
+    {"repetition_penalty", "1", "leave it out or 1"},
+    {"min_p", "0", "leave it out or 0"},
+    {"n", "1", "one answer per request"},
+    {"min_new_tokens", "0", "leave it out or 0"},
+    {"stop_token_ids", "[]", "give \"stop\" strings"},
+    {"ignore_eos", "false", "an answer ends with its end token"},
+    {"skip_special_tokens", "true", "texts have no special tokens"},
+    {"spaces_between_special_tokens", "true", "texts have no special tokens"},
+    {"no_stop_trim", "false", "texts end before the stop string"},
+    {"json_schema", "", "answers are not constrained"},
+    {"regex", "", "answers are not constrained"},
+    {"ebnf", "", "answers are not constrained"},
+};
+
+void read_sampling_params(const ApiObject& body, const ModelConfig& config, const ChatLimits& limits,
                           Request& request) {
   static const json kNone = json::object();
   const json* given = body.find("sampling_params");
-  const JsonObject sampling(given ? *given : kNone, "sampling_params");
-  check_known(given ? *given : kNone,
-              "max_new_tokens temperature top_p top_k stop seed n min_p frequency_penalty "
-              "presence_penalty repetition_penalty min_new_tokens stop_token_ids ignore_eos "
-              "skip_special_tokens spaces_between_special_tokens no_stop_trim",
-              "sampling_params: ");
-  check_neutral_params(sampling);
+  const ApiObject sampling(given ? *given : kNone, "sampling_params");
+  check_fields(sampling, generate_sampling_fields());
   request.decode.max_tokens = static_cast<int>(sampling.integer(
       "max_new_tokens", 1, limits.max_tokens, std::min(kDefaultNewTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
@@ -44,23 +68,37 @@ void read_sampling_params(const JsonObject& body, const ModelConfig& config, con
   request.stop = read_stop(sampling);
 }
 
-void read_prompt(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
+void read_prompt(const ApiObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
                  Request& request) {
   const json *text = body.find("text"), *ids = body.find("input_ids");
-  if ((text != nullptr) == (ids != nullptr)) fail("give either \"text\" or \"input_ids\"");
-  if (text && !text->is_string()) fail("\"text\" must be a string: send one prompt per request");
+  if ((text != nullptr) == (ids != nullptr)) body.refuse("text", "give either \"text\" or \"input_ids\"");
+  if (text && !text->is_string())
+    body.refuse("text", "\"text\" must be a string: send one prompt per request");
   request.input_ids = text ? tokenizer.encode(text->get_ref<const std::string&>(), ControlTokens::parse)
                            : read_token_ids(*ids, "input_ids", config);
-  if (request.input_ids.empty()) fail("the prompt is empty");
+  if (request.input_ids.empty()) body.refuse(text ? "text" : "input_ids", "the prompt is empty");
 }
 
-void read_images(const JsonObject& body, Request& request) {
+// A picture as SGLang's clients send it, without a data URL around it. A name of a file has a dot in it or is
+// shorter. A path from the root begins like no picture but a JPEG.
+bool is_bare_base64(std::string_view source) {
+  constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_= \t\r\n";
+  constexpr size_t kShortest = 40;
+  const std::string_view text = trim(source);
+  return text.size() >= kShortest && text.find_first_not_of(kLetters) == text.npos &&
+         (text.front() != '/' || text.starts_with("/9j/"));
+}
+
+void read_images(const ApiObject& body, Request& request) {
   const json* data = body.find("image_data");
   if (!data) return;
   Message message{"user", {}};
   const auto add = [&](const json& source) {
-    if (!source.is_string()) fail("\"image_data\" must be a picture or a list of pictures, each a string");
-    message.content.push_back(image_part(source.get<std::string>()));
+    if (!source.is_string())
+      body.refuse("image_data", "\"image_data\" must be a picture or a list of pictures, each a string");
+    const auto& text = source.get_ref<const std::string&>();
+    message.content.push_back(image_part(is_bare_base64(text) ? "data:;base64," + text : text));
   };
   if (data->is_array())
     for (const json& source : *data) add(source);
@@ -130,15 +168,20 @@ class GenerateFormat : public AnswerFormat {
 
 }  // namespace
 
+FieldRules generate_fields() {
+  return kGenerateFields;
+}
+
+FieldRules generate_sampling_fields() {
+  return kSamplingFields;
+}
+
 ApiRequest parse_generate_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
                                   const ChatLimits& limits) {
-  const JsonObject body(given, "the request");
-  check_known(given,
-              "text input_ids image_data sampling_params return_logprob logprob_start_len "
-              "top_logprobs_num return_text_in_logprobs stream rid dvlm",
-              "");
-  check_neutral(body, "logprob_start_len", -1, "only answers have log probabilities");
+  const ApiObject body(given);
+  check_fields(body, generate_fields());
   ApiRequest out;
+  out.fields = {body.has("text") ? "text" : "input_ids", "image_data"};
   read_sampling_params(body, config, limits, out.request);
   out.stream = body.boolean("stream", false);
   read_extensions(body, out);

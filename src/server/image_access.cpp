@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/ascii.h"
+#include "core/data_url.h"
 #include "core/error.h"
 #include "core/stopwatch.h"
 #include "engine/visual.h"
@@ -24,10 +26,7 @@ constexpr std::string_view kSchemeEnd = "://";
 // The scheme of a source in lower case; empty for a path.
 std::string scheme_of(const std::string& source) {
   const size_t end = source.find(kSchemeEnd);
-  std::string scheme = end == std::string::npos ? "" : source.substr(0, end);
-  std::transform(scheme.begin(), scheme.end(), scheme.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return scheme;
+  return end == std::string::npos ? "" : lower(trim(std::string_view(source).substr(0, end)));
 }
 
 // Takes the images of one request, one after the other, out of one purse of bytes, pixels and time.
@@ -91,7 +90,7 @@ class Admission {
   }
 
   std::string fetch_image(const std::string& source) {
-    const WebAddress address(source);
+    const WebAddress address{std::string(trim(source))};
     if (std::none_of(rules_.begin(), rules_.end(),
                      [&](const HostRule& rule) { return allows(rule, address); }))
       fail("{}: not on a host and port that this server allows; send the picture as a data URL",
@@ -106,8 +105,8 @@ class Admission {
 
   SharedFile open(const std::string& source) const {
     const std::string scheme = scheme_of(source);
-    auto file = SharedFile::open(policy_.root,
-                                 scheme.empty() ? source : source.substr(scheme.size() + kSchemeEnd.size()));
+    auto file = SharedFile::open(
+        policy_.root, scheme.empty() ? source : source.substr(source.find(kSchemeEnd) + kSchemeEnd.size()));
     if (!file) fail("{}: there is no such file below this server's picture folder", printable(source));
     return std::move(*file);
   }

@@ -11,23 +11,55 @@ namespace {
 
 using nlohmann::json;
 
-void check_neutral_chat(const JsonObject& body) {
-  check_neutral_sampling(body);
-  check_neutral(body, "logit_bias", json::object(), "leave it out");
-  check_neutral(body, "response_format", json{{"type", "text"}}, "answers are text");
-  check_neutral(body, "tools", json::array(), "there are no tools");
-  check_neutral(body, "tool_choice", "none", "there are no tools");
-  check_neutral(body, "service_tier", "auto", "there is one");
-  check_neutral(body, "store", false, "nothing is stored");
-}
+constexpr FieldRule kChatFields[] = {
+    {"messages"},
+    {"model"},
+    {"max_tokens"},
+    {"max_completion_tokens"},
+    {"temperature"},
+    {"top_p"},
+    {"top_k"},
+    {"seed"},
+    {"stop"},
+    {"stream"},
+    {"stream_options"},
+    {"n"},
+    {"logprobs"},
+    {"top_logprobs"},
+    {"dvlm"},
+    {"frequency_penalty", "0", "leave it out or 0"},
+    {"presence_penalty", "0", "leave it out or 0"},
+    {"repetition_penalty", "1", "leave it out or 1"},
+    {"min_p", "0", "leave it out or 0"},
+    {"logit_bias", "{}", "leave it out"},
+    {"response_format", R"({"type": "text"})", "answers are text"},
+    {"modalities", R"(["text"])", "answers are text"},
+    {"audio", "", "answers are text"},
+    {"verbosity", R"("medium")", "the model has one"},
+    {"reasoning_effort", R"("none")", "the model does not reason apart from its answer"},
+    {"prediction", "", "answers are not predicted"},
+    {"tools", "[]", "there are no tools"},
+    {"tool_choice", R"("auto" or "none")", "there are no tools"},
+    {"parallel_tool_calls", "true or false", "it must be true or false"},
+    {"functions", "[]", "there are no tools"},
+    {"function_call", R"("auto" or "none")", "there are no tools"},
+    {"web_search_options", "", "nothing is searched"},
+    {"service_tier", R"("auto" or "default")", "there is one"},
+    {"store", "false", "nothing is stored"},
+    {"metadata", "any object", "it must be an object"},
+    {"user", "any string", "it must be a string"},
+    {"safety_identifier", "any string", "it must be a string"},
+    {"prompt_cache_key", "any string", "it must be a string"},
+    {"prompt_cache_retention", "any string", "it must be a string"},
+};
 
-void read_logprobs(const JsonObject& body, DecodeOptions& decode) {
+void read_logprobs(const ApiObject& body, DecodeOptions& decode) {
   const bool wanted = body.boolean("logprobs", false);
   const int64_t top = body.integer("top_logprobs", 0, kMaxLogprobs, 0);
   if (wanted)
     ask_logprobs(decode, top);
   else if (top > 0)
-    fail("\"top_logprobs\" needs \"logprobs\": true");
+    body.refuse("top_logprobs", "\"top_logprobs\" needs \"logprobs\": true");
 }
 
 class ChatFormat : public OpenAiFormat {
@@ -55,15 +87,13 @@ class ChatFormat : public OpenAiFormat {
 
 }  // namespace
 
+FieldRules chat_fields() {
+  return kChatFields;
+}
+
 ApiRequest parse_chat_request(const json& given, const ModelConfig& config, const ChatLimits& limits) {
-  const JsonObject body(given, "the request");
-  check_known(given,
-              "messages model max_tokens max_completion_tokens temperature top_p top_k seed stop "
-              "stream stream_options user metadata dvlm n frequency_penalty presence_penalty "
-              "repetition_penalty min_p logit_bias logprobs top_logprobs response_format tools "
-              "tool_choice service_tier store",
-              "");
-  check_neutral_chat(body);
+  const ApiObject body(given);
+  check_fields(body, chat_fields());
   ApiRequest out;
   DecodeOptions& decode = out.request.decode;
   out.request.conversation = read_conversation(body, limits);

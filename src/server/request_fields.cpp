@@ -10,109 +10,179 @@ namespace dvlm {
 
 using nlohmann::json;
 
-void check_known(const json& body, const std::string& known, const char* where) {
-  const auto is_known = [&](const std::string& key) {
-    return key.find(' ') == std::string::npos &&
-           (" " + known + " ").find(" " + key + " ") != std::string::npos;
-  };
-  for (const auto& [key, value] : body.items())
-    if (!value.is_null() && !is_known(key)) fail("{}the field \"{}\" is not known", where, printable(key));
+namespace {
+
+constexpr FieldRule kStreamFields[] = {
+    {"include_usage"},
+    {"include_obfuscation", "false", "events have no padding"},
+    {"continuous_usage_stats", "false", "the last event has the usage"},
+};
+
+constexpr FieldRule kExtensionFields[] = {
+    {"decoder"},   {"block_size"}, {"branches"},   {"draft_p_min"}, {"threshold"},
+    {"sub_block"}, {"top_k"},      {"min_pixels"}, {"max_pixels"},  {"passes"},
+};
+
+bool is_accepted(const json& value, std::string_view alternative) {
+  if (alternative.empty()) return false;
+  if (alternative == "any string") return value.is_string();
+  if (alternative == "any object") return value.is_object();
+  if (alternative == "true or false") return value.is_boolean();
+  return value == json::parse(alternative);
 }
 
-void check_neutral(const JsonObject& body, const char* key, const json& value, const char* why) {
-  if (const json* found = body.find(key); found && *found != value)
-    fail("\"{}\" is not supported: {}", key, why);
+// Whether one of the rule's alternatives is the value.
+bool changes_nothing(const json& value, std::string_view accepted) {
+  constexpr std::string_view kOr = " or ";
+  if (accepted == "true or false") return is_accepted(value, accepted);
+  for (size_t end; (end = accepted.find(kOr)) != accepted.npos; accepted.remove_prefix(end + kOr.size()))
+    if (is_accepted(value, accepted.substr(0, end))) return true;
+  return is_accepted(value, accepted);
 }
 
-void check_neutral_sampling(const JsonObject& fields) {
-  check_neutral(fields, "frequency_penalty", 0, "leave it out or 0");
-  check_neutral(fields, "presence_penalty", 0, "leave it out or 0");
-  check_neutral(fields, "repetition_penalty", 1, "leave it out or 1");
-  check_neutral(fields, "min_p", 0, "leave it out or 0");
+// Which of the keys it is that read_decoding() refuses.
+std::string refused_key(const json& fields) {
+  for (const auto& [key, value] : fields.items()) {
+    const json alone = {{key, value}};
+    try {
+      Request unused;
+      read_decoding(JsonObject(alone, "dvlm"), unused);
+    } catch (const Error&) {
+      return "dvlm." + key;
+    }
+  }
+  return "dvlm";
 }
 
-Conversation read_conversation(const JsonObject& body, const ChatLimits& limits) {
+}  // namespace
+
+FieldRules stream_fields() {
+  return kStreamFields;
+}
+
+FieldRules extension_fields() {
+  return kExtensionFields;
+}
+
+ApiObject::ApiObject(const json& object, const std::string& name)
+    : json_(object),
+      name_(name),
+      object_(at_field(name, [&] { return JsonObject(object, name.empty() ? "the request" : name); })) {}
+
+int64_t ApiObject::integer(const char* key, int64_t low, int64_t high,
+                           std::optional<int64_t> fallback) const {
+  return at_field(path(key), [&] { return object_.integer(key, low, high, fallback); });
+}
+
+double ApiObject::number(const char* key, double low, double high, double fallback) const {
+  return at_field(path(key), [&] { return object_.number(key, low, high, fallback); });
+}
+
+bool ApiObject::boolean(const char* key, bool fallback) const {
+  return at_field(path(key), [&] { return object_.boolean(key, fallback); });
+}
+
+void check_fields(const ApiObject& body, FieldRules rules) {
+  for (const auto& [key, value] : body.value().items()) {
+    if (value.is_null()) continue;
+    const auto rule =
+        std::find_if(rules.begin(), rules.end(), [&](const FieldRule& r) { return key == r.name; });
+    const std::string name = body.path(printable(key));
+    if (rule == rules.end()) throw FieldError(name, fmt::format("the field \"{}\" is not known", name));
+    if (rule->accepted && !changes_nothing(value, rule->accepted))
+      throw FieldError(name, fmt::format("\"{}\" is not supported: {}", name, rule->why));
+  }
+}
+
+Conversation read_conversation(const ApiObject& body, const ChatLimits& limits) {
   const json* messages = body.find("messages");
-  if (!messages) fail("the field \"messages\" is missing");
+  if (!messages) body.refuse("messages", "the field \"messages\" is missing");
   if (messages->is_array() && messages->size() > limits.messages)
-    fail("the conversation has {} messages, but at most {} are allowed", messages->size(), limits.messages);
-  return parse_messages(*messages);
+    body.refuse("messages", "the conversation has {} messages, but at most {} are allowed", messages->size(),
+                limits.messages);
+  return at_field("messages", [&] { return parse_messages(*messages); });
 }
 
-void read_sampling(const JsonObject& body, SamplingOptions& sampling) {
+void read_sampling(const ApiObject& body, SamplingOptions& sampling) {
   sampling.temperature = body.number("temperature", 0, 2, 0);
   sampling.top_p = body.number("top_p", 0, 1, 1);
+  if (sampling.top_p == 0) body.refuse("top_p", "\"top_p\" is 0, but it must be above 0 and at most 1");
   sampling.top_k = static_cast<int>(std::max<int64_t>(0, body.integer("top_k", -1, 1 << 24, 0)));
   // OpenAI's seeds may be negative.
   sampling.seed = static_cast<uint64_t>(body.integer("seed", INT64_MIN, INT64_MAX, 0));
 }
 
-std::vector<std::string> read_stop(const JsonObject& body) {
+std::vector<std::string> read_stop(const ApiObject& body) {
   constexpr size_t kMax = 16, kLongest = 1000;
   std::vector<std::string> out;
   const json* stop = body.find("stop");
   if (!stop) return out;
   const auto add = [&](const json& text) {
-    if (!text.is_string()) fail("\"stop\" must be a string or a list of strings");
+    if (!text.is_string()) body.refuse("stop", "\"stop\" must be a string or a list of strings");
     out.push_back(text.get<std::string>());
     if (out.back().empty() || out.back().size() > kLongest)
-      fail("a stop string must have 1 to {} bytes", kLongest);
+      body.refuse("stop", "a stop string must have 1 to {} bytes", kLongest);
   };
   if (!stop->is_array()) {
     add(*stop);
     return out;
   }
-  if (stop->size() > kMax) fail("\"stop\" has {} strings, but at most {} are allowed", stop->size(), kMax);
+  if (stop->size() > kMax)
+    body.refuse("stop", "\"stop\" has {} strings, but at most {} are allowed", stop->size(), kMax);
   for (const json& text : *stop) add(text);
   return out;
 }
 
-void read_streaming(const JsonObject& body, ApiRequest& out) {
+void read_streaming(const ApiObject& body, ApiRequest& out) {
   out.stream = body.boolean("stream", false);
   const json* given = body.find("stream_options");
   if (!given) return;
-  if (!out.stream) fail("\"stream_options\" needs \"stream\": true");
-  const JsonObject options(*given, "stream_options");
-  check_known(*given, "include_usage", "stream_options: ");
+  if (!out.stream) body.refuse("stream_options", "\"stream_options\" needs \"stream\": true");
+  const ApiObject options(*given, "stream_options");
+  check_fields(options, stream_fields());
   out.include_usage = options.boolean("include_usage", false);
 }
 
-void read_extensions(const JsonObject& body, ApiRequest& out) {
+void read_extensions(const ApiObject& body, ApiRequest& out) {
   const json* given = body.find("dvlm");
   if (!given) return;
-  const JsonObject fields(*given, "dvlm");
-  check_known(*given,
-              "decoder block_size branches draft_p_min threshold sub_block top_k min_pixels max_pixels "
-              "passes",
-              "dvlm: ");
+  const ApiObject fields(*given, "dvlm");
+  check_fields(fields, extension_fields());
   DecodeOptions& decode = out.request.decode;
-  read_decoding(fields, out.request);
-  if (fields.has("top_k") && body.has("top_k")) fail("\"top_k\" stands both under \"dvlm\" and beside it");
+  try {
+    read_decoding(JsonObject(*given, "dvlm"), out.request);
+  } catch (const Error& error) {
+    throw FieldError(refused_key(*given), error.what());
+  }
+  if (fields.has("top_k") && body.has("top_k"))
+    fields.refuse("top_k", "\"top_k\" stands both under \"dvlm\" and beside it");
   decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, decode.sampling.top_k));
   decode.record = fields.boolean("passes", false);
-  if (decode.record && !out.stream) fail("dvlm: \"passes\" needs \"stream\": true");
+  if (decode.record && !out.stream) fields.refuse("passes", "dvlm: \"passes\" needs \"stream\": true");
 }
 
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives) {
   if (const DecoderInfo& info = info_of(decode.kind); !info.lossless)
-    fail(
-        "log probabilities are not supported with the decoder \"{}\": its text does not come from one causal "
-        "distribution; choose {}",
-        info.name, decoder_choice(true));
+    throw FieldError("logprobs",
+                     fmt::format("log probabilities are not supported with the decoder \"{}\": its text does "
+                                 "not come from one causal distribution; choose {}",
+                                 info.name, decoder_choice(true)));
   decode.logprobs = static_cast<int>(alternatives);
 }
 
 std::vector<TokenId> read_token_ids(const json& list, const char* name, const ModelConfig& config) {
-  if (!list.is_array()) fail("\"{}\" must be a list of token ids", name);
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (const json& id : list) {
-    if (!id.is_number_integer() || id < 0 || id >= config.text.vocab_size)
-      fail("\"{}\": item {} is {}, but token ids are whole numbers from 0 to {}", name, ids.size(),
-           printable(id.dump(-1, ' ', true, json::error_handler_t::replace)), config.text.vocab_size - 1);
-    ids.push_back(id.get<TokenId>());
-  }
-  return ids;
+  return at_field(name, [&] {
+    if (!list.is_array()) fail("\"{}\" must be a list of token ids", name);
+    std::vector<TokenId> ids;
+    ids.reserve(list.size());
+    for (const json& id : list) {
+      if (!id.is_number_integer() || id < 0 || id >= config.text.vocab_size)
+        fail("\"{}\": item {} is {}, but token ids are whole numbers from 0 to {}", name, ids.size(),
+             printable(id.dump(-1, ' ', true, json::error_handler_t::replace)), config.text.vocab_size - 1);
+      ids.push_back(id.get<TokenId>());
+    }
+    return ids;
+  });
 }
 
 }  // namespace dvlm

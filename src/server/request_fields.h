@@ -1,10 +1,14 @@
 // What the fields of all APIs have in common: read strictly, with a sentence for whatever would be ignored.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/json.h"
+#include "core/error.h"
 #include "engine/engine.h"
 
 namespace dvlm {
@@ -14,9 +18,76 @@ struct ChatLimits {
   size_t messages = 1000;  // of a conversation
 };
 
+// Something is wrong with one field of a request.
+class FieldError : public Error {
+ public:
+  FieldError(std::string field, const std::string& sentence) : Error(sentence), field_(std::move(field)) {}
+  const std::string& field() const { return field_; }  // "dvlm.decoder"
+
+ private:
+  std::string field_;
+};
+
+// Calls `read` and makes an Error of it one of the field.
+template <class Read>
+auto at_field(const std::string& field, const Read& read) {
+  try {
+    return read();
+  } catch (const FieldError&) {
+    throw;
+  } catch (const Error& error) {
+    throw FieldError(field, error.what());
+  }
+}
+
+// One JSON object of a request. Its Errors are FieldErrors.
+class ApiObject {
+ public:
+  // `name`: of the field that holds it; empty for the request itself.
+  explicit ApiObject(const nlohmann::json& object, const std::string& name = "");
+
+  const nlohmann::json* find(const char* key) const { return object_.find(key); }  // null: absent or null
+  bool has(const char* key) const { return object_.has(key); }
+  // As those of JsonObject.
+  int64_t integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> fallback = {}) const;
+  double number(const char* key, double low, double high, double fallback) const;
+  bool boolean(const char* key, bool fallback) const;
+
+  const nlohmann::json& value() const { return json_; }
+  std::string path(const std::string& key) const { return name_.empty() ? key : name_ + "." + key; }
+  template <class... Args>
+  [[noreturn]] void refuse(const std::string& key, fmt::format_string<Args...> format, Args&&... args) const {
+    throw FieldError(path(key), fmt::format(format, std::forward<Args>(args)...));
+  }
+
+ private:
+  const nlohmann::json& json_;
+  const std::string name_;
+  const JsonObject object_;
+};
+
+// One field of an API and what is done with it.
+struct FieldRule {
+  const char* name;
+  // What changes nothing here and is accepted, since clients send it unasked: JSON values, "any string", "any
+  // object" or "true or false", with " or " between them. Empty: nothing is. Null: the field is read.
+  const char* accepted = nullptr;
+  const char* why = "";  // other values are refused
+};
+using FieldRules = std::span<const FieldRule>;
+
+// Fails for a field that has no rule, and for a value that its rule refuses. A null field counts as absent.
+void check_fields(const ApiObject& body, FieldRules rules);
+
+// Which fields a request has its prompt and its pictures in.
+struct PromptFields {
+  const char *text = "messages", *pictures = "messages";
+};
+
 // A request for text, of whichever API.
 struct ApiRequest {
   Request request;  // of the first choice; the next ones differ in their seeds
+  PromptFields fields;
   int choices = 1;
   bool stream = false, include_usage = false;
   std::string echo;  // goes before the answer
@@ -26,31 +97,28 @@ struct ApiRequest {
 
 inline constexpr int kMaxChoices = 16, kMaxLogprobs = 20;
 
-// Fails for a key that is not among the `known`, which spaces separate, unless it is null. `where` begins the
-// sentence ("dvlm: ").
-void check_known(const nlohmann::json& body, const std::string& known, const char* where);
-
-// Fails for a field that is there with a value other than the one that changes nothing: clients send those
-// unasked.
-void check_neutral(const JsonObject& body, const char* key, const nlohmann::json& value, const char* why);
-
-// Fails for penalties and min_p that would change something.
-void check_neutral_sampling(const JsonObject& fields);
-
 // "messages". Nobody has looked at its images yet: admit_images() must.
-Conversation read_conversation(const JsonObject& body, const ChatLimits& limits);
+Conversation read_conversation(const ApiObject& body, const ChatLimits& limits);
 
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".
-void read_sampling(const JsonObject& body, SamplingOptions& sampling);
-std::vector<std::string> read_stop(const JsonObject& body);
+void read_sampling(const ApiObject& body, SamplingOptions& sampling);
+std::vector<std::string> read_stop(const ApiObject& body);
 // "stream" and "stream_options".
-void read_streaming(const JsonObject& body, ApiRequest& out);
+void read_streaming(const ApiObject& body, ApiRequest& out);
 // "dvlm": what dvlm has beyond the API's fields.
-void read_extensions(const JsonObject& body, ApiRequest& out);
+void read_extensions(const ApiObject& body, ApiRequest& out);
 // Sets decode.logprobs; fails for a decoder whose tokens have none.
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives);
 
 // A list of ids that the model has.
 std::vector<TokenId> read_token_ids(const nlohmann::json& list, const char* name, const ModelConfig& config);
+
+// The fields of all that a request may send: for tests and documents.
+FieldRules chat_fields();
+FieldRules completion_fields();
+FieldRules generate_fields();
+FieldRules generate_sampling_fields();  // "sampling_params" of /generate
+FieldRules stream_fields();             // "stream_options"
+FieldRules extension_fields();          // "dvlm"
 
 }  // namespace dvlm

@@ -7,6 +7,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "server/errors.h"
+#include "server/request_fields.h"
 
 namespace dvlm {
 
@@ -103,13 +104,16 @@ void Routes::handle(const httplib::ContentReader& read, httplib::Response& respo
     const json body = read_json_body(read, response);
     if (const std::string& name = state_.options.model_name;
         body.is_object() && body.contains("model") && !body["model"].is_null() && body["model"] != name)
-      throw Refused(404, fmt::format("there is no such model here: ask for \"{}\"", name));
+      throw Refused(no_such_model(name));
     handler(body, response);
   } catch (const Refused& refused) {
-    if (refused.status() == 429 || refused.status() == 503) response.set_header("Retry-After", "1");
-    send_error(response, refused.status(), refused.what());
+    const ApiError& error = refused.error();
+    if (error.status == 429 || error.status == 503) response.set_header("Retry-After", "1");
+    send_error(response, error);
+  } catch (const FieldError& error) {
+    send_error(response, {400, printable(error.what(), 4096), error.field()});
   } catch (const Error& error) {
-    send_error(response, 400, printable(error.what(), 4096));
+    send_error(response, {400, printable(error.what(), 4096)});
   }
 }
 

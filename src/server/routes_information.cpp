@@ -57,8 +57,7 @@ void add_information(Routes& routes, ServerState& state, const HttpServer& http)
   });
   routes.get("/v1/models/{id}", [&state](const httplib::Request& request, httplib::Response& response) {
     if (request.matches[1].str() == state.options.model_name) return send_json(response, model_json(state));
-    send_error(response, 404,
-               fmt::format("there is no such model here: ask for \"{}\"", state.options.model_name));
+    send_error(response, no_such_model(state.options.model_name));
   });
 }
 

@@ -22,7 +22,7 @@ FormatOptions options_for(const ServerState& state, const ApiRequest& asked, con
 }
 
 // A few at a time fetch or read images, which then stay decoded until the request is answered.
-void admit(ServerState& state, Request& request) {
+void admit_now(ServerState& state, Request& request) {
   request.max_source_pixels = state.options.images.max_pixels;
   const Connection& connection = Connection::current();
   const auto gone = [&] { return state.stopping || !connection.alive(); };
@@ -34,12 +34,17 @@ void admit(ServerState& state, Request& request) {
   admit_images(request, state.options.images, gone);
 }
 
+// `field`: that names the images.
+void admit(ServerState& state, Request& request, const char* field) {
+  at_field(field, [&] { admit_now(state, request); });
+}
+
 }  // namespace
 
 void add_openai(Routes& routes, ServerState& state) {
   routes.post("/v1/chat/completions", [&state](const json& body, httplib::Response& response) {
     ApiRequest asked = parse_chat_request(body, state.config, state.options.chat);
-    admit(state, asked.request);
+    admit(state, asked.request, asked.fields.pictures);
     auto format = chat_format(options_for(state, asked, "chatcmpl-" + random_hex()));
     answer(state, response, std::move(asked), std::move(format));
   });
@@ -55,16 +60,16 @@ void add_others(Routes& routes, ServerState& state) {
   routes.post("/generate", [&state](const json& body, httplib::Response& response) {
     const Tokenizer& tokenizer = state.tokens.tokenizer();
     ApiRequest asked = parse_generate_request(body, state.config, tokenizer, state.options.chat);
-    admit(state, asked.request);
-    {
+    admit(state, asked.request, asked.fields.pictures);
+    at_field(asked.fields.pictures, [&] {
       const std::lock_guard lock(state.images);
       place_images(asked.request, state.config, tokenizer);
-    }
+    });
     auto format = generate_format(options_for(state, asked, Connection::current().record.id));
     answer(state, response, std::move(asked), std::move(format));
   });
   routes.post("/tokenize", [&state](const json& body, httplib::Response& response) {
-    const ImageAccess images{[&state](Request& request) { admit(state, request); }, state.images};
+    const ImageAccess images{[&state](Request& request) { admit(state, request, "messages"); }, state.images};
     send_json(response, tokenize(body, state.config, state.tokens, state.options.chat, images));
   });
   routes.post("/detokenize", [&state](const json& body, httplib::Response& response) {

@@ -38,10 +38,10 @@ ConnectionLimits limits_of(const ServerOptions& options) {
 // Answers of the HTTP library itself, which have no body.
 void explain(httplib::Response& response) {
   if (!response.body.empty()) return;
-  send_error(response, response.status,
-             response.status == 404   ? "there is nothing at this address"
-             : response.status == 413 ? kTooLarge
-                                      : "the request is not one that this server understands");
+  send_error(response, {response.status, response.status == 404 ? "there is nothing at this address"
+                                         : response.status == 413
+                                             ? kTooLarge
+                                             : "the request is not one that this server understands"});
 }
 
 void report(const std::exception_ptr& thrown, httplib::Response& response) {
@@ -53,7 +53,7 @@ void report(const std::exception_ptr& thrown, httplib::Response& response) {
   } catch (...) {
     log(LogLevel::error, fmt::format("request {}: an unknown exception", id));
   }
-  send_error(response, 500, fmt::format("the server could not answer (request {})", id));
+  send_error(response, {500, fmt::format("the server could not answer (request {})", id)});
 }
 
 }  // namespace
@@ -85,7 +85,8 @@ struct Server::Impl {
     record.path = request.path;
     if (!has_key(request)) {
       response.set_header("WWW-Authenticate", "Bearer");
-      send_error(response, 401, "a valid API key is needed: Authorization: Bearer KEY");
+      send_error(response,
+                 {401, "a valid API key is needed: Authorization: Bearer KEY", "", "invalid_api_key"});
       return HandlerResponse::Handled;
     }
     if (request.method == "GET" && is_page_path(request.path)) return HandlerResponse::Unhandled;
@@ -93,9 +94,8 @@ struct Server::Impl {
     const int refusal = routes.refusal(request.method, request.path, allowed);
     if (refusal == 0) return HandlerResponse::Unhandled;
     if (refusal == 405) response.set_header("Allow", allowed);
-    send_error(
-        response, refusal,
-        refusal == 404 ? "there is nothing at this address" : fmt::format("this address takes {}", allowed));
+    send_error(response, {refusal, refusal == 404 ? "there is nothing at this address"
+                                                  : fmt::format("this address takes {}", allowed)});
     return HandlerResponse::Handled;
   }
 

@@ -10,10 +10,21 @@ namespace {
 
 using nlohmann::json;
 
-std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
+constexpr FieldRule kTokenizeFields[] = {
+    {"model"},
+    {"prompt"},
+    {"messages"},
+    {"add_generation_prompt"},
+    {"return_token_strs"},
+    {"add_special_tokens", "true or false", "it must be true or false"},  // these tokenizers have none to add
+};
+constexpr FieldRule kDetokenizeFields[] = {{"model"}, {"tokens"}};
+
+std::vector<TokenId> tokens_of(const ApiObject& body, const ModelConfig& config, const Tokenizer& tokenizer,
                                const ChatLimits& limits, const ImageAccess& images) {
   const json* prompt = body.find("prompt");
-  if ((prompt != nullptr) == body.has("messages")) fail("give either \"prompt\" or \"messages\"");
+  if ((prompt != nullptr) == body.has("messages"))
+    body.refuse("prompt", "give either \"prompt\" or \"messages\"");
   if (!prompt) {
     Request request;
     request.conversation = read_conversation(body, limits);
@@ -22,8 +33,9 @@ std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config
     const std::lock_guard lock(images.decoding);
     return prepare_prompt(config, tokenizer, request).tokens;
   }
-  if (!prompt->is_string()) fail("\"prompt\" must be a string");
-  check_neutral(body, "add_generation_prompt", true, "it is for \"messages\"");
+  if (!prompt->is_string()) body.refuse("prompt", "\"prompt\" must be a string");
+  if (!body.boolean("add_generation_prompt", true))
+    body.refuse("add_generation_prompt", "\"add_generation_prompt\" is for \"messages\"");
   return tokenizer.encode(prompt->get_ref<const std::string&>(), ControlTokens::parse);
 }
 
@@ -31,9 +43,8 @@ std::vector<TokenId> tokens_of(const JsonObject& body, const ModelConfig& config
 
 json tokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens,
               const ChatLimits& limits, const ImageAccess& images) {
-  const JsonObject body(given, "the request");
-  check_known(given, "model prompt messages add_special_tokens add_generation_prompt return_token_strs", "");
-  static_cast<void>(body.boolean("add_special_tokens", true));  // these tokenizers have none to add
+  const ApiObject body(given);
+  check_fields(body, kTokenizeFields);
   const bool texts = body.boolean("return_token_strs", false);
   const std::vector<TokenId> ids = tokens_of(body, config, tokens.tokenizer(), limits, images);
   json out = {{"count", ids.size()},
@@ -48,10 +59,10 @@ json tokenize(const json& given, const ModelConfig& config, const TokenWriter& t
 }
 
 json detokenize(const json& given, const ModelConfig& config, const TokenWriter& tokens) {
-  const JsonObject body(given, "the request");
-  check_known(given, "model tokens", "");
+  const ApiObject body(given);
+  check_fields(body, kDetokenizeFields);
   const json* list = body.find("tokens");
-  if (!list) fail("the field \"tokens\" is missing");
+  if (!list) body.refuse("tokens", "the field \"tokens\" is missing");
   return {{"prompt", tokens.tokenizer().decode(read_token_ids(*list, "tokens", config), false)}};
 }
 

@@ -16,6 +16,7 @@ struct ContentPart {
   std::vector<std::string> frames;  // for a video given as a list of images
   // Overrides of the preprocessing for this item (qwen-vl-utils keys); 0 or empty = default.
   int64_t min_pixels = 0, max_pixels = 0;
+  int64_t pixel_bound = 0;  // no more than this, whatever the others say; 0 = none
   int resized_height = 0, resized_width = 0;
   double fps = 0;
   int nframes = 0;

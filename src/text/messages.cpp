@@ -4,6 +4,8 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 
+#include "core/ascii.h"
+#include "core/data_url.h"
 #include "core/error.h"
 #include "text/chat.h"
 
@@ -51,10 +53,15 @@ class Fields {
     return found->get<double>();
   }
 
-  // A field that would be ignored is refused: it was meant to do something.
-  void check_known(std::initializer_list<std::string_view> known) const {
+  // A field that would be ignored is refused: it was meant to do something. `empty`: lists that clients send
+  // back with an answer, although nothing is in them.
+  void check_known(std::initializer_list<std::string_view> known,
+                   std::initializer_list<std::string_view> empty = {}) const {
+    const auto in = [](std::initializer_list<std::string_view> list, const std::string& key) {
+      return std::find(list.begin(), list.end(), key) != list.end();
+    };
     for (const auto& [key, value] : value_.items())
-      if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end())
+      if (!value.is_null() && !in(known, key) && !(in(empty, key) && value == json::array()))
         refuse("has the field \"{}\", which is not supported", printable(key));
   }
 
@@ -76,6 +83,14 @@ void read_overrides(const Fields& fields, ContentPart& part) {
     fields.refuse("has only one of \"resized_height\" and \"resized_width\"; give both");
 }
 
+// OpenAI's "low" is a picture of 512 x 512 at most; the other words leave the resolution to the model.
+int64_t read_detail(const Fields& url) {
+  const std::string detail = url.find("detail") ? lower(url.text("detail")) : "auto";
+  if (detail != "low" && detail != "high" && detail != "auto")
+    url.refuse("has the detail \"{}\"; expected low, high or auto", printable(detail));
+  return detail == "low" ? 512 * 512 : 0;
+}
+
 ContentPart read_image(const Fields& fields) {
   fields.check_known(
       {"type", "image", "image_url", "min_pixels", "max_pixels", "resized_height", "resized_width"});
@@ -85,9 +100,7 @@ ContentPart read_image(const Fields& fields) {
   if (url && url->is_object()) {
     const Fields inner(*url, "image_url");
     inner.check_known({"url", "detail"});
-    // "detail" asks for a resolution; min_pixels and max_pixels say it exactly.
-    if (inner.find("detail") && inner.text("detail") != "auto")
-      fields.refuse("has a \"detail\" other than \"auto\"; set min_pixels and max_pixels instead");
+    part.pixel_bound = read_detail(inner);
     part.source = inner.text("url");
   } else {
     part.source = fields.text(url ? "image_url" : "image");
@@ -97,18 +110,23 @@ ContentPart read_image(const Fields& fields) {
 }
 
 ContentPart read_video(const Fields& fields) {
-  fields.check_known(
-      {"type", "video", "min_pixels", "max_pixels", "resized_height", "resized_width", "fps", "nframes"});
+  fields.check_known({"type", "video", "video_url", "min_pixels", "max_pixels", "resized_height",
+                      "resized_width", "fps", "nframes"});
   ContentPart part = video_part("");
-  const json* video = fields.find("video");
-  if (video && video->is_array()) {
+  const json *plain = fields.find("video"), *url = fields.find("video_url"), *video = url ? url : plain;
+  if (plain && url) fields.refuse("has both \"video\" and \"video_url\"; give one");
+  if (url && url->is_object()) {
+    const Fields inner(*url, "video_url");
+    inner.check_known({"url"});
+    part.source = inner.text("url");
+  } else if (video && video->is_array()) {
     for (const json& frame : *video) {
       if (!frame.is_string()) fields.refuse("lists a video frame that is not a string");
       part.frames.push_back(frame.get<std::string>());
     }
     if (part.frames.empty()) fields.refuse("lists no video frames");
   } else {
-    part.source = fields.text("video");
+    part.source = fields.text(url ? "video_url" : "video");
   }
   read_overrides(fields, part);
   part.fps = fields.positive("fps");
@@ -123,20 +141,24 @@ ContentPart read_part(const json& value, const std::string& where) {
   const Fields fields(value, where);
   const std::string type = fields.find("type") ? fields.text("type") : "";
   if (type == "image" || fields.find("image") || fields.find("image_url")) return read_image(fields);
-  if (type == "video" || fields.find("video")) return read_video(fields);
+  if (type == "video" || fields.find("video") || fields.find("video_url")) return read_video(fields);
   if (type != "text" && !(type.empty() && fields.find("text")))
-    fields.refuse("has the type \"{}\"; expected text, image, image_url or video", printable(type));
+    fields.refuse("has the type \"{}\"; expected text, image, image_url, video or video_url",
+                  printable(type));
   fields.check_known({"type", "text"});
   return text_part(fields.text("text"));
 }
 
 Message read_message(const json& value, const std::string& where) {
   const Fields fields(value, where);
-  fields.check_known({"role", "content"});
+  fields.check_known({"role", "content", "name"}, {"tool_calls", "annotations"});
+  if (fields.find("name")) static_cast<void>(fields.text("name"));  // the template has no place for it
   Message message;
   message.role = fields.text("role");
+  if (message.role == "developer") message.role = "system";  // OpenAI's newer word
   if (message.role != "system" && message.role != "user" && message.role != "assistant")
-    fields.refuse("has the role \"{}\"; expected system, user or assistant", printable(message.role));
+    fields.refuse("has the role \"{}\"; expected system, developer, user or assistant",
+                  printable(message.role));
   const json* content = fields.find("content");
   if (content && content->is_string()) {
     message.content.push_back(text_part(content->get<std::string>()));
@@ -161,7 +183,7 @@ Conversation parse_messages(const json& messages) {
 
 void resolve_paths(Conversation& conversation, const std::filesystem::path& folder) {
   const auto resolve = [&](std::string& source) {
-    const bool has_scheme = source.starts_with("data:") || source.find("://") != std::string::npos;
+    const bool has_scheme = is_data_url(source) || source.find("://") != std::string::npos;
     if (!source.empty() && !has_scheme) source = (folder / source).string();
   };
   for (Message& message : conversation) {

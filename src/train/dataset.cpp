@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "checkpoint/json.h"
+#include "core/ascii.h"
+#include "core/data_url.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "image/video.h"
@@ -29,7 +31,7 @@ PreprocessOptions preprocess_options(const ModelConfig& config, const ContentPar
 fs::path local_path(const std::string& source, const fs::path& folder) {
   if (source.starts_with("http://") || source.starts_with("https://"))
     fail("training reads no URLs: download {} and give its path", printable(source));
-  return folder / (source.starts_with("file://") ? source.substr(7) : source);
+  return folder / (begins_with_word(source, "file://") ? source.substr(7) : source);
 }
 
 Image load_image(const std::string& source, const fs::path& folder) {

@@ -190,9 +190,9 @@ TEST(DataUrl, GivesThePicture) {
 
 TEST(DataUrl, RefusesWhatIsNotOne) {
   EXPECT_THAT(error_of([] { decode_data_url("https://example.org/cat.png"); }),
-              HasSubstr("data:image/<type>;base64,"));
+              HasSubstr("must begin with data:"));
   EXPECT_THAT(error_of([] { decode_data_url("data:image/png,abc"); }), HasSubstr("base64"));
-  EXPECT_THAT(error_of([] { decode_data_url("data:text/plain;base64,aGk="); }), HasSubstr("must begin with"));
+  EXPECT_THAT(error_of([] { decode_data_url("data:text/plain;base64,aGk="); }), HasSubstr("not a picture"));
   EXPECT_THAT(error_of([] { decode_data_url("data:image/png;base64,"); }), HasSubstr("empty"));
   EXPECT_THAT(error_of([] { decode_data_url("data:image/png;base64,iVB*"); }), HasSubstr("character 3"));
   EXPECT_THAT(error_of([] { decode_data_url("data:image/png;base64,iVBOR"); }), HasSubstr("cut off"));

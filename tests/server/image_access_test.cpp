@@ -61,14 +61,16 @@ void expect_admitted(const std::string& source, const ImagePolicy& policy) {
 
 TEST(ImagePolicies, allow_data_urls_alone_unless_told) {
   for (const char* source : {"desk.png", "/etc/passwd", "file:///etc/passwd", "http://example.org/a.png", "",
-                             "ftp://example.org/a.png", "DATA:image/png;base64,AAAA"})
+                             "ftp://example.org/a.png", "data", "data;base64,AAAA"})
     EXPECT_THAT(refusal(request_for({source}), {}),
                 testing::AllOf(HasSubstr("data URL"), HasSubstr("opens no files or addresses")));
   EXPECT_THAT(refusal(request_for_video("/dev/zero"), {}), HasSubstr("frames"));
   EXPECT_THAT(refusal(request_for_video("data:video/mp4;base64,AAAA"), {}), HasSubstr("frames"));
   EXPECT_THAT(refusal(request_for_video("", {"data:image/png;base64,AAAA", "/dev/zero"}), {}),
               HasSubstr("data URL"));
-  EXPECT_EQ(refusal(request_for({"data:image/png;base64,AAAA"}), {}), "");
+  for (const char* source :
+       {"data:image/png;base64,AAAA", "DATA:image/png;base64,AAAA", " data:;base64,AAAA"})
+    EXPECT_EQ(refusal(request_for({source}), {}), "");
   const ImagePolicy policy{.max_images = 2};
   const std::string data = "data:image/png;base64,AAAA";
   EXPECT_EQ(refusal(request_for({data, data}), policy), "");

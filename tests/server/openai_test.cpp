@@ -71,6 +71,52 @@ TEST(ChatRequests, ask_for_choices_and_probabilities) {
   EXPECT_EQ(parsed(R"("top_k": 9)").request.decode.sampling.top_k, 9);
 }
 
+TEST(ChatRequests, pass_over_what_changes_nothing) {
+  for (const char* field :
+       {R"("parallel_tool_calls": true)", R"("parallel_tool_calls": false)", R"("service_tier": "default")",
+        R"("service_tier": "auto")", R"("modalities": ["text"])", R"("prompt_cache_key": "x")",
+        R"("safety_identifier": "x")", R"("tool_choice": "auto")", R"("tool_choice": "none")",
+        R"("functions": [])", R"("function_call": "auto")", R"("store": false)", R"("metadata": {"a": "b"})",
+        R"("logit_bias": {})", R"("presence_penalty": 0.0)", R"("response_format": {"type": "text"})",
+        R"("audio": null)", R"("colour": null)",
+        R"("stream": true, "stream_options": {"include_obfuscation": false})"})
+    EXPECT_EQ(refusal(field), "") << field;
+}
+
+TEST(ChatRequests, name_the_field_that_is_wrong) {
+  for (const auto& [fields, name] : std::vector<std::pair<std::string, std::string>>{
+           {R"("temperature": 9)", "temperature"},
+           {R"("temperatur": 1)", "temperatur"},
+           {R"("top_p": 0)", "top_p"},
+           {R"("stop": [""])", "stop"},
+           {R"("n": 99)", "n"},
+           {R"("max_completion_tokens": 0)", "max_completion_tokens"},
+           {R"("messages": [{"role": "king", "content": "x"}])", "messages"},
+           {R"("top_logprobs": 2)", "top_logprobs"},
+           {R"("modalities": ["text", "audio"])", "modalities"},
+           {R"("prediction": {"type": "content", "content": "x"})", "prediction"},
+           {R"("service_tier": "flex")", "service_tier"},
+           {R"("tools": [{"type": "function"}])", "tools"},
+           {R"("tool_choice": "required")", "tool_choice"},
+           {R"("user": 5)", "user"},
+           {R"("logprobs": true, "dvlm": {"decoder": "mdm"})", "logprobs"},
+           {R"("stream_options": {})", "stream_options"},
+           {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage"},
+           {R"("stream": true, "stream_options": {"x": 1})", "stream_options.x"},
+           {R"("dvlm": 3)", "dvlm"},
+           {R"("dvlm": {"speed": 9})", "dvlm.speed"},
+           {R"("dvlm": {"branches": 2, "decoder": "warp"})", "dvlm.decoder"},
+           {R"("dvlm": {"block_size": 1})", "dvlm.block_size"},
+           {R"("dvlm": {"passes": true})", "dvlm.passes"}}) {
+    try {
+      parsed(fields);
+      ADD_FAILURE() << fields;
+    } catch (const FieldError& error) {
+      EXPECT_EQ(error.field(), name) << fields;
+    }
+  }
+}
+
 TEST(ChatRequests, refuse_what_they_would_ignore) {
   for (const auto& [fields, word] : std::vector<std::pair<std::string, std::string>>{
            {R"("n": 0)", "\"n\""},

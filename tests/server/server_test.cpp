@@ -140,6 +140,65 @@ TEST_F(Served, wrong_requests_get_a_sentence) {
   EXPECT_EQ(text_of(post(picture_question("Where is the hammer?"))), "The hammer is at the top left.");
 }
 
+TEST_F(Served, errors_have_a_code_and_name_the_field) {
+  start();
+  const auto refused = [&](const json& body, int status = 400, const char* path = "/v1/chat/completions") {
+    const json error = post(body, status, path)["error"];
+    return json({error["param"], error["code"]});
+  };
+  const std::string long_text = std::string(20'000, 'a');
+  EXPECT_EQ(refused(question(long_text)), json({"messages", "context_length_exceeded"}));
+  json body = question(long_text);
+  body["stream"] = true;
+  EXPECT_EQ(refused(body), json({"messages", "context_length_exceeded"}));
+  EXPECT_EQ(refused({{"prompt", long_text}}, 400, "/v1/completions"),
+            json({"prompt", "context_length_exceeded"}));
+  EXPECT_EQ(refused({{"text", long_text}}, 400, "/generate"), json({"text", "context_length_exceeded"}));
+  body = question("Hello");
+  body["model"] = "gpt-9";
+  EXPECT_EQ(refused(body, 404), json({"model", "model_not_found"}));
+  body = question("Hello");
+  body["temperature"] = 9;
+  EXPECT_EQ(refused(body), json({"temperature", nullptr}));
+  body = picture_question("Hello");
+  body["messages"][0]["content"][0]["image_url"]["url"] = "data:image/png;base64,AAAA";
+  EXPECT_EQ(refused(body), json({"messages", nullptr}));
+  body["messages"][0]["content"][0]["image_url"]["url"] = "https://example.org/a.png";
+  EXPECT_EQ(refused(body), json({"messages", nullptr}));
+  body = {{"text", "<|image_pad|>"}, {"image_data", "data:image/png;base64,AAAA"}};
+  EXPECT_EQ(refused(body, 400, "/generate"), json({"image_data", nullptr}));
+  body = {{"text", "a"}, {"sampling_params", {{"temperature", -1}}}};
+  EXPECT_EQ(refused(body, 400, "/generate"), json({"sampling_params.temperature", nullptr}));
+  EXPECT_EQ(refused({{"tokens", "x"}}, 400, "/detokenize"), json({"tokens", nullptr}));
+  const json missing = json::parse(client_->Get("/v1/models/other")->body)["error"];
+  EXPECT_EQ(missing["code"], "model_not_found");
+}
+
+TEST_F(Served, the_body_of_a_request_is_no_file) {
+  start();
+  for (const char* wrong : {"", "{", "[]", "nonsense", "{\"messages\": \"\xFF\"}", "5"}) {
+    const std::string body = client_->Post("/v1/chat/completions", wrong, "application/json")->body;
+    EXPECT_THAT(json::parse(body)["error"]["message"].get<std::string>(),
+                testing::AllOf(testing::HasSubstr("the request"), testing::Not(testing::HasSubstr("file"))));
+  }
+}
+
+TEST_F(Served, usage_is_null_in_every_event_but_the_last) {
+  start();
+  json chat = question("Hello"), raw = {{"prompt", "Hello"}};
+  for (const auto& [body, path] :
+       {std::pair(&chat, "/v1/chat/completions"), std::pair(&raw, "/v1/completions")}) {
+    (*body)["n"] = 2;
+    for (const json& event : post_streamed(*body, path)) EXPECT_FALSE(event.contains("usage"));
+    (*body)["stream_options"] = {{"include_usage", true}};
+    const std::vector<json> events = post_streamed(*body, path);
+    for (const json& event : events) {
+      ASSERT_TRUE(event.contains("usage"));
+      EXPECT_EQ(event["usage"].is_null(), &event != &events.back());
+    }
+  }
+}
+
 TEST_F(Served, large_bodies_are_refused) {
   ServerOptions options;
   options.body_limit = 1000;
@@ -158,7 +217,9 @@ TEST_F(Served, keys_are_asked_for) {
   options.api_keys = {"first", "second"};
   start(options);
   EXPECT_EQ(client_->Get("/health")->status, 200);
-  EXPECT_EQ(client_->Get("/v1/models")->status, 401);
+  const auto without = client_->Get("/v1/models");
+  EXPECT_EQ(without->status, 401);
+  EXPECT_EQ(json::parse(without->body)["error"]["code"], "invalid_api_key");
   EXPECT_EQ(client_->Get("/v1/models", {{"Authorization", "Bearer third"}})->status, 401);
   EXPECT_EQ(client_->Get("/v1/models", {{"Authorization", "Bearer second"}})->status, 200);
 }

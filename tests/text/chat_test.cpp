@@ -154,6 +154,46 @@ TEST(Messages, ReadsEveryKindOfItem) {
   EXPECT_EQ(parts[7].nframes, 4);
 }
 
+TEST(Messages, ReadsTheDetailOfAPictureAndVideosByUrl) {
+  const auto conversation = parse_messages(json::parse(R"([{"role": "user", "content": [
+      {"type": "image_url", "image_url": {"url": "a.png", "detail": "low"}},
+      {"type": "image_url", "image_url": {"url": "a.png", "detail": "high"}},
+      {"type": "image_url", "image_url": {"url": "a.png", "detail": "Low"}, "max_pixels": 50176},
+      {"type": "video_url", "video_url": {"url": "v.mp4"}, "nframes": 4},
+      {"type": "video_url", "video_url": "v.mp4"}]}])"));
+  const auto& parts = conversation[0].content;
+  ASSERT_EQ(parts.size(), 5u);
+  EXPECT_EQ(parts[0].pixel_bound, 512 * 512);
+  EXPECT_EQ(parts[1].pixel_bound, 0);
+  EXPECT_EQ(parts[2].pixel_bound, 512 * 512);
+  EXPECT_EQ(parts[2].max_pixels, 50176);
+  for (const size_t i : {3, 4}) {
+    EXPECT_EQ(parts[i].type, ContentPart::Type::video);
+    EXPECT_EQ(parts[i].source, "v.mp4");
+  }
+  EXPECT_EQ(parts[3].nframes, 4);
+}
+
+TEST(Messages, LeavesDataUrlsWhereTheyAre) {
+  auto conversation = parse_messages(json::parse(R"([{"role": "user", "content": [
+      {"image": "DATA:;base64,AA"}, {"image": " data:;base64,AA"}, {"image": "a.png"}]}])"));
+  resolve_paths(conversation, "/pictures");
+  EXPECT_EQ(conversation[0].content[0].source, "DATA:;base64,AA");
+  EXPECT_EQ(conversation[0].content[1].source, " data:;base64,AA");
+  EXPECT_EQ(conversation[0].content[2].source, "/pictures/a.png");
+}
+
+TEST(Messages, ReadsDevelopersAsSystemAndPassesOverNames) {
+  EXPECT_EQ(render_chat(parse_messages(json::parse(
+                R"([{"role": "developer", "name": "d", "content": [{"type": "text", "text": "Be brief."}]},
+                    {"role": "user", "name": "anna", "content": "Hello"},
+                    {"role": "assistant", "name": "bot", "content": "", "refusal": null, "tool_calls": [],
+                     "annotations": []}])"))),
+            render_chat(parse_messages(json::parse(
+                R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"},
+                    {"role": "assistant", "content": ""}])"))));
+}
+
 TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_messages("{}"), HasSubstr("must be a list"));
   EXPECT_THAT(refusal_of_messages("[]"), HasSubstr("at least one"));
@@ -163,8 +203,11 @@ TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_messages(R"([{"role": "user"}])"), HasSubstr("needs \"content\""));
   EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": 5}])"), HasSubstr("needs \"content\""));
   EXPECT_THAT(refusal_of_messages(
-                  R"([{"role": "user", "content": "x"}, {"role": "user", "content": "x", "name": "n"}])"),
-              HasSubstr("message 2 has the field \"name\""));
+                  R"([{"role": "user", "content": "x"}, {"role": "user", "content": "x", "nick": "n"}])"),
+              HasSubstr("message 2 has the field \"nick\""));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": "x", "name": 5}])"), HasSubstr("\"name\""));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "assistant", "content": "x", "tool_calls": [{}]}])"),
+              HasSubstr("\"tool_calls\""));
   EXPECT_THAT(refusal_of_part("7"), HasSubstr("message 1, content item 1, is not an object"));
   EXPECT_THAT(refusal_of_part(R"({"type": "audio"})"), HasSubstr("the type \"audio\""));
   EXPECT_THAT(refusal_of_part(R"({"type": 3})"), HasSubstr("\"type\""));
@@ -175,7 +218,9 @@ TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_part(R"({"type": "image", "image": {"url": "x"}})"), HasSubstr("\"image\""));
   EXPECT_THAT(refusal_of_part(R"({"image": "x", "image_url": "y"})"), HasSubstr("both"));
   EXPECT_THAT(refusal_of_part(R"({"image": "x", "text": "y"})"), HasSubstr("the field \"text\""));
-  EXPECT_THAT(refusal_of_part(R"({"image_url": {"url": "x", "detail": "high"}})"), HasSubstr("\"detail\""));
+  EXPECT_THAT(refusal_of_part(R"({"image_url": {"url": "x", "detail": "huge"}})"), HasSubstr("\"huge\""));
+  EXPECT_THAT(refusal_of_part(R"({"image_url": {"url": "x", "detail": 5}})"), HasSubstr("\"detail\""));
+  EXPECT_THAT(refusal_of_part(R"({"video": "x", "video_url": "y"})"), HasSubstr("both"));
   EXPECT_THAT(refusal_of_part(R"({"image": "x", "min_pixels": 0})"), HasSubstr("min_pixels"));
   EXPECT_THAT(refusal_of_part(R"({"image": "x", "max_pixels": 1e30})"), HasSubstr("max_pixels"));
   EXPECT_THAT(refusal_of_part(R"({"image": "x", "max_pixels": 99999999999999999999})"),

@@ -1,0 +1,17 @@
+// Data URLs (RFC 2397) in the spellings that clients send.
+#pragma once
+#include <cstddef>
+#include <string_view>
+#include <vector>
+
+namespace dvlm {
+
+// Scheme in any case, white space in front.
+bool is_data_url(std::string_view source);
+
+// The bytes of "data:image/png;base64,...": any media type and parameters or none, since the bytes say what
+// they are; the alphabet of RFC 4648 or that for URLs, percent-encoded or not, with white space anywhere, and
+// with all of its padding or none. Throws Error naming the character that is wrong.
+std::vector<std::byte> data_of_url(std::string_view url);
+
+}  // namespace dvlm
