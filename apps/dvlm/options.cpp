@@ -191,6 +191,8 @@ void add_prompt_options(Command command, PromptOptions& options) {
                  "Enlarge pictures to at least this area (default: the checkpoint's)");
   command.number("--max-pixels", options.max_pixels, 1, int64_t{1} << 40,
                  "Shrink pictures to at most this area (default: the checkpoint's)");
+  command.flag("--exif-rotate", options.exif_rotate,
+               "Turn pictures as their cameras noted (the models were trained without)");
   command.flag("--add-vision-id", options.add_vision_id,
                "Number the pictures in the prompt (\"Picture 1: \")");
 }
@@ -199,6 +201,7 @@ Request make_request(const PromptOptions& options) {
   Request request;
   request.min_pixels = options.min_pixels;
   request.max_pixels = options.max_pixels;
+  request.exif_rotate = options.exif_rotate;
   request.chat_template.add_vision_id = options.add_vision_id;
   request.input_ids = parse_ids(options.input_ids);
   if (!options.messages.empty()) {

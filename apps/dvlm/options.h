@@ -48,7 +48,7 @@ struct PromptOptions {
   std::string prompt, system, messages, input_ids;
   int64_t min_pixels = 0, max_pixels = 0;
   double fps = 0;
-  bool add_vision_id = false;
+  bool add_vision_id = false, exif_rotate = false;
 };
 void add_prompt_options(Command command, PromptOptions& options);
 // The conversation so far: --messages, or system + one user turn with images, videos and the prompt.

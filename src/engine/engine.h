@@ -38,6 +38,7 @@ struct Request {
   // Pixels of the largest image before resizing; all images of a request together may have four times as
   // many. 0 = what src/image allows of each.
   int64_t max_source_pixels = 0;
+  bool exif_rotate = false;  // pictures are turned as their cameras noted; the models were trained without
   std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
   DecodeOptions decode;
 };

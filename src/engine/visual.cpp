@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "image/exif.h"
 #include "model/preprocessing.h"
 
 namespace dvlm {
@@ -29,7 +30,8 @@ std::filesystem::path local_path(const std::string& source) {
 // The bytes or pixels behind the source of one image.
 class ImageSource {
  public:
-  ImageSource(const std::string& source, const Request& request, ContentHash& hash) : source_(source) {
+  ImageSource(const std::string& source, const Request& request, ContentHash& hash)
+      : source_(source), exif_rotate_(request.exif_rotate) {
     if (request.max_source_pixels > 0) limits_.max_pixels = request.max_source_pixels;
     if (const auto found = request.images_in_memory.find(source); found != request.images_in_memory.end()) {
       pixels_ = &found->second;
@@ -50,13 +52,22 @@ class ImageSource {
 
   Image decode() const {
     if (pixels_) return *pixels_;
-    if (is_data_url(source_)) return decode_data_url(source_, limits_);
-    return decode_image(std::as_bytes(std::span(bytes_)), local_path(source_).string(), limits_);
+    if (is_data_url(source_)) {
+      const std::vector<std::byte> file = data_of_url(source_);
+      return as_shown(file, decode_image(file, "the picture of the data URL", limits_));
+    }
+    const auto file = std::as_bytes(std::span(bytes_));
+    return as_shown(file, decode_image(file, local_path(source_).string(), limits_));
   }
 
  private:
+  Image as_shown(std::span<const std::byte> file, const Image& image) const {
+    return exif_rotate_ ? upright(image, exif_orientation(file)) : image;
+  }
+
   const std::string& source_;
   const Image* pixels_ = nullptr;
+  bool exif_rotate_ = false;
   std::string bytes_;
   DecodeLimits limits_;
 };
@@ -91,9 +102,9 @@ VideoOptions video_options_for(const ContentPart& part, const Request& request) 
 }
 
 void add_options(ContentHash& hash, const ContentPart& part, const Request& request) {
-  for (const int64_t value :
-       {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels, part.pixel_bound,
-        int64_t{part.resized_height}, int64_t{part.resized_width}, int64_t{part.nframes}})
+  for (const int64_t value : {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels,
+                              part.pixel_bound, int64_t{part.resized_height}, int64_t{part.resized_width},
+                              int64_t{part.nframes}, int64_t{request.exif_rotate}})
     hash.add(value);
   hash.add(std::as_bytes(std::span(&part.fps, 1)));
 }

@@ -1,0 +1,111 @@
+#include "image/exif.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "image/formats.h"
+
+namespace dvlm {
+
+namespace {
+
+using formats::Bytes;
+
+bool begins(Bytes bytes, std::string_view text) {
+  return bytes.size() >= text.size() && std::memcmp(bytes.data(), text.data(), text.size()) == 0;
+}
+
+// `count` bytes of a number at `at`; 0 beyond the end.
+uint32_t number_at(Bytes bytes, size_t at, size_t count, bool big_endian) {
+  if (at > bytes.size() || bytes.size() - at < count) return 0;
+  uint32_t value = 0;
+  for (size_t i = 0; i < count; ++i)
+    value |= uint32_t{formats::octets(bytes)[at + i]} << 8 * (big_endian ? count - 1 - i : i);
+  return value;
+}
+
+Bytes from(Bytes bytes, size_t at, size_t count) {
+  if (at > bytes.size()) return {};
+  return bytes.subspan(at, std::min(count, bytes.size() - at));
+}
+
+// Segments up to the picture's data.
+Bytes exif_of_jpeg(Bytes file) {
+  constexpr uint32_t kApp1 = 0xE1, kStartOfScan = 0xDA;
+  for (size_t at = 2; number_at(file, at, 1, true) == 0xFF;) {
+    const uint32_t marker = number_at(file, at + 1, 1, true), length = number_at(file, at + 2, 2, true);
+    const Bytes segment = from(file, at + 4, length < 2 ? 0 : length - 2);
+    if (marker == kStartOfScan || length < 2) return {};
+    if (marker == kApp1 && begins(segment, std::string_view("Exif\0\0", 6))) return segment.subspan(6);
+    at += 2 + length;
+  }
+  return {};
+}
+
+Bytes exif_of_png(Bytes file) {
+  for (size_t at = 8; at + 12 <= file.size();) {
+    const size_t length = number_at(file, at, 4, true);
+    if (begins(file.subspan(at + 4), "eXIf")) return from(file, at + 8, length);
+    at += 12 + length;
+  }
+  return {};
+}
+
+Bytes exif_of_webp(Bytes file) {
+  for (size_t at = 12; at + 8 <= file.size();) {
+    const size_t length = number_at(file, at + 4, 4, false);
+    if (begins(file.subspan(at), "EXIF")) {
+      const Bytes exif = from(file, at + 8, length);
+      return begins(exif, std::string_view("Exif\0\0", 6)) ? exif.subspan(6) : exif;
+    }
+    at += 8 + length + length % 2;
+  }
+  return {};
+}
+
+}  // namespace
+
+int exif_orientation(Bytes file) {
+  const Bytes exif = begins(file, "\xFF\xD8")  ? exif_of_jpeg(file)
+                     : begins(file, "\x89PNG") ? exif_of_png(file)
+                     : begins(file, "RIFF")    ? exif_of_webp(file)
+                                               : Bytes{};
+  const bool big_endian = begins(exif, "MM");
+  if (!big_endian && !begins(exif, "II")) return 1;
+  constexpr uint32_t kOrientation = 0x0112, kShort = 3;
+  const size_t directory = number_at(exif, 4, 4, big_endian);
+  const size_t entries = number_at(exif, directory, 2, big_endian);
+  for (size_t at = directory + 2; at < directory + 2 + 12 * entries; at += 12) {
+    if (number_at(exif, at, 2, big_endian) != kOrientation) continue;
+    const uint32_t value = number_at(exif, at + 8, 2, big_endian);
+    return number_at(exif, at + 2, 2, big_endian) == kShort && value >= 1 && value <= 8
+               ? static_cast<int>(value)
+               : 1;
+  }
+  return 1;
+}
+
+Image upright(const Image& image, int orientation) {
+  if (orientation <= 1 || orientation > 8) return image;
+  const bool turned = orientation >= 5;  // rows become columns
+  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const int width = turned ? image.height : image.width, height = turned ? image.width : image.height;
+  Image out = formats::make_image(width, height);
+  uint8_t* to = out.pixels.data();
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x, to += 3) {
+      int column = turned ? y : x, row = turned ? x : y;
+      if (from_right) column = image.width - 1 - column;
+      if (from_below) row = image.height - 1 - row;
+      const size_t pixel =
+          static_cast<size_t>(row) * static_cast<size_t>(image.width) + static_cast<size_t>(column);
+      std::copy_n(image.pixels.data() + 3 * pixel, 3, to);
+    }
+  }
+  return out;
+}
+
+}  // namespace dvlm
