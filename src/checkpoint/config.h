@@ -19,7 +19,7 @@ struct TextConfig {
   int heads = 0;     // query heads
   int kv_heads = 0;  // key/value heads, a divisor of `heads`
   int head_dim = 0;  // hidden_size / heads unless the file says otherwise
-  float rms_norm_eps = 1e-6f;
+  double rms_norm_eps = 1e-6;
   double rope_theta = 1e6;
   std::vector<int> mrope_section;  // sums to head_dim / 2
   int max_positions = 0;
