@@ -1,6 +1,7 @@
 #include "checkpoint/config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -21,6 +22,16 @@ constexpr int64_t kMaxWidth = 1 << 20, kMaxLayers = 4096, kMaxVocab = 1 << 24, k
 
 int whole(const JsonObject& object, const char* key, int64_t high, std::optional<int64_t> fallback = {}) {
   return static_cast<int>(object.integer(key, 1, high, fallback));
+}
+
+// Some writers widen a float, and 1e-6 becomes 9.999999974752427e-07: the shortest number of that float.
+double as_meant(double value) {
+  const auto narrow = static_cast<float>(value);
+  if (narrow != value) return value;
+  const std::string text = fmt::format("{}", narrow);
+  double shortest = value;
+  std::from_chars(text.data(), text.data() + text.size(), shortest);
+  return shortest;
 }
 
 // A null is not an absent key: the class then takes one key/value head per query head.
@@ -65,7 +76,7 @@ TextConfig read_text(const JsonObject& text, bool tied) {
   config.heads = whole(text, "num_attention_heads", kMaxWidth);
   config.kv_heads = whole(text, "num_key_value_heads", kMaxWidth, default_kv_heads(text, config.heads));
   config.head_dim = whole(text, "head_dim", kMaxWidth, std::max(1, config.hidden_size / config.heads));
-  config.rms_norm_eps = text.number("rms_norm_eps", 0, 1, 1e-5);
+  config.rms_norm_eps = as_meant(text.number("rms_norm_eps", 0, 1, 1e-5));
   config.max_positions = whole(text, "max_position_embeddings", kMaxPositions, 32768);
   config.tie_word_embeddings = text.boolean("tie_word_embeddings", tied) || tied;
   config.initializer_range = text.number("initializer_range", 0, 10, 0.02);
@@ -223,6 +234,29 @@ json whole_where_possible(double value) {
   return static_cast<double>(truncated) == value ? json(truncated) : json(value);
 }
 
+constexpr const char* kWholeKeys[] = {"bd_size",
+                                      "depth",
+                                      "head_dim",
+                                      "hidden_size",
+                                      "in_channels",
+                                      "in_chans",
+                                      "intermediate_size",
+                                      "max_position_embeddings",
+                                      "max_window_layers",
+                                      "num_attention_heads",
+                                      "num_heads",
+                                      "num_hidden_layers",
+                                      "num_key_value_heads",
+                                      "out_hidden_size",
+                                      "patch_size",
+                                      "sliding_window",
+                                      "spatial_merge_size",
+                                      "spatial_patch_size",
+                                      "temporal_patch_size",
+                                      "tokens_per_second",
+                                      "vocab_size",
+                                      "window_size"};
+
 json text_json(const TextConfig& text) {
   return {{"model_type", "fast_dvlm_for_causal_lm"},
           {"vocab_size", text.vocab_size},
@@ -274,6 +308,21 @@ json preprocessor_json(const PreprocessorConfig& images, const VisionConfig& vis
 }
 
 }  // namespace
+
+void mend_config(json& file, const ModelConfig& config) {
+  std::vector<json*> parts = {&file};
+  for (const char* name : {"text_config", "vision_config"})
+    if (file.contains(name) && file[name].is_object()) parts.push_back(&file[name]);
+  for (json* part : parts) {
+    for (const char* key : kWholeKeys)
+      if (part->contains(key) && (*part)[key].is_number_float())
+        (*part)[key] = whole_where_possible((*part)[key].get<double>());
+    if (part->contains("num_hidden_layers") && part->contains("rms_norm_eps"))
+      (*part)["rms_norm_eps"] = config.text.rms_norm_eps;
+    if (part == &file || part->contains("num_hidden_layers"))
+      (*part)["tie_word_embeddings"] = config.text.tie_word_embeddings;
+  }
+}
 
 void write_config(const std::filesystem::path& folder, const ModelConfig& config) {
   json file = {{"architectures",
