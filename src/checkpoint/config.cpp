@@ -65,6 +65,15 @@ void read_rope(const JsonObject& text, TextConfig& config) {
   config.mrope_section.assign(section.begin(), section.end());
 }
 
+void refuse_sliding_windows(const JsonObject& text) {
+  const char* where = text.boolean("use_sliding_window", false) ? "use_sliding_window is true" : nullptr;
+  const json* layers = text.find("layer_types");
+  if (layers && layers->is_array() &&
+      std::find(layers->begin(), layers->end(), "sliding_attention") != layers->end())
+    where = "layer_types names sliding_attention";
+  if (where) fail("{}: {}, but dvlm has full attention in every layer", text.where(), where);
+}
+
 // What transformers leaves out of a file is what its class has by default, not what the published files say.
 TextConfig read_text(const JsonObject& text, bool tied) {
   require_silu(text);
@@ -80,8 +89,7 @@ TextConfig read_text(const JsonObject& text, bool tied) {
   config.max_positions = whole(text, "max_position_embeddings", kMaxPositions, 32768);
   config.tie_word_embeddings = text.boolean("tie_word_embeddings", tied) || tied;
   config.initializer_range = text.number("initializer_range", 0, 10, 0.02);
-  if (text.boolean("use_sliding_window", false))
-    fail("{}: use_sliding_window is true; sliding-window attention is not supported", text.where());
+  refuse_sliding_windows(text);
   read_rope(text, config);
   return config;
 }

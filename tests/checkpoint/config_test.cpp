@@ -219,6 +219,9 @@ TEST(Config, WrongValuesAreNamed) {
   EXPECT_NE(with("/vision_config/out_hidden_size", 1024).find("out_hidden_size"), std::string::npos);
   EXPECT_NE(with("/vision_config/fullatt_block_indexes", json::array({99})).find("fullatt_block_indexes"),
             std::string::npos);
+  EXPECT_NE(with("/text_config/use_sliding_window", true).find("use_sliding_window"), std::string::npos);
+  EXPECT_NE(with("/text_config/layer_types", json::array({"sliding_attention"})).find("layer_types"),
+            std::string::npos);
   EXPECT_NE(with("/image_token_id", 200000).find("vocabulary"), std::string::npos);
   EXPECT_NE(with("/vision_config", nullptr).find("vision_config"), std::string::npos);
   EXPECT_NE(with("/text_config", json::array()).find("JSON object"), std::string::npos);
