@@ -126,9 +126,8 @@ void Checkpoint::settle_head() {
 void Checkpoint::warn_of_unused() const {
   const std::vector<std::string> names = unused();
   if (!names.empty())
-    log_warning_once(
-        "{}: {} tensor(s) are not used by this architecture and change no answer, the first is {}",
-        folder_.string(), names.size(), printable(names.front()));
+    log_warning_once("{}: {} tensor(s) are not used by this architecture and are ignored, the first is {}",
+                     folder_.string(), names.size(), printable(names.front()));
   if (!folder_.empty() && fs::exists(folder_ / "adapter_config.json"))
     log_warning_once("{}: adapter_config.json is ignored; answers are those of the weights beside it",
                      folder_.string());
