@@ -11,6 +11,7 @@
 #include "options.h"
 #include "output.h"
 #include "text/chat.h"
+#include "text/mask_token.h"
 
 namespace dvlm {
 
@@ -35,24 +36,31 @@ json sums_json(const std::map<std::string, Sums>& groups) {
   return out;
 }
 
-json describe_tokenizer(const std::filesystem::path& folder, std::vector<std::string>& problems) {
+// A folder with warnings alone is sound.
+struct Findings {
+  std::vector<std::string> problems, warnings;
+};
+
+json describe_tokenizer(const Checkpoint& checkpoint, Findings& found) {
+  const std::filesystem::path& folder = checkpoint.folder();
   json out = json::object();
   try {
     const Tokenizer tokenizer(folder);
     out["size"] = tokenizer.size();
     for (const AddedToken& token : tokenizer.added_tokens())
       out["added"].push_back({{"id", token.id}, {"text", token.text}, {"special", token.special}});
-    if (!tokenizer.find("|<MASK>|"))
-      problems.push_back("the tokenizer has no |<MASK>| token: only autoregressive decoding is possible");
+    if (!mask_token(tokenizer, checkpoint.config()))
+      found.warnings.push_back(
+          fmt::format("the tokenizer has no {} token: only --decoder ar is possible", kMaskToken));
   } catch (const Error& error) {
-    problems.push_back(error.what());
+    found.problems.push_back(error.what());
   }
   try {
     check_chat_template(folder);
     out["chat_template"] = "Qwen2.5-VL";
   } catch (const Error& error) {
     out["chat_template"] = "other";
-    problems.push_back(error.what());
+    found.problems.push_back(error.what());
   }
   return out;
 }
@@ -94,8 +102,8 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
       ++sums->tensors, sums->parameters += tensor.elements(), sums->bytes += tensor.bytes();
     if (tensors) list.push_back({{"name", name}, {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}});
   }
-  std::vector<std::string> problems = checkpoint.problems();
-  const json tokenizer = describe_tokenizer(folder, problems);
+  Findings found{.problems = checkpoint.problems(), .warnings = {}};
+  const json tokenizer = describe_tokenizer(checkpoint, found);
   json out = {{"folder", folder.string()},
               {"architecture", config.architecture},
               {"text", text_json(config.text)},
@@ -107,7 +115,8 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
               {"dtypes", sums_json(by_type)},
               {"parts", sums_json(by_part)},
               {"tokenizer", tokenizer},
-              {"problems", problems}};
+              {"problems", found.problems},
+              {"warnings", found.warnings}};
   if (config.quantization) out["quantization"] = *config.quantization;
   if (tensors) out["tensors"] = list;
   return out;
@@ -153,6 +162,8 @@ void print_report(const json& report) {
       std::printf("%-8s %-24s %s\n", tensor["dtype"].get<std::string>().c_str(),
                   tensor["shape"].dump().c_str(), printable(tensor["name"].get<std::string>()).c_str());
   }
+  for (const json& warning : report["warnings"])
+    std::printf("\nwarning: %s\n", warning.get<std::string>().c_str());
   std::printf("\n%s\n", report["problems"].empty() ? "no problems found" : "problems:");
   for (const json& problem : report["problems"]) std::printf("  %s\n", problem.get<std::string>().c_str());
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -19,13 +20,9 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kText = "model.language_model.", kVision = "model.visual.";
+constexpr std::string_view kTextAlone = "language_model.";  // Qwen2_5_VLModel, saved without its head
 
-std::vector<fs::path> shard_files(const fs::path& folder) {
-  const fs::path index = folder / "model.safetensors.index.json", single = folder / "model.safetensors";
-  if (!fs::exists(index)) {
-    if (fs::exists(single)) return {single};
-    fail("{} holds neither model.safetensors nor model.safetensors.index.json", folder.string());
-  }
+std::set<fs::path> files_of_index(const fs::path& index) {
   const nlohmann::json file = read_json(index);
   const JsonObject top(file, index.string());
   const nlohmann::json* map = top.find("weight_map");
@@ -36,8 +33,27 @@ std::vector<fs::path> shard_files(const fs::path& folder) {
     // A name with a folder in it could point anywhere on the disk.
     if (!name.is_string() || fs::path(name.get<std::string>()).filename() != name.get<std::string>())
       fail("{}: the file of tensor {} is not a plain file name", index.string(), printable(tensor));
-    files.insert(folder / name.get<std::string>());
+    files.insert(index.parent_path() / name.get<std::string>());
   }
+  return files;
+}
+
+// As in transformers, model.safetensors comes before an index, which may be left over from other weights.
+std::vector<fs::path> shard_files(const fs::path& folder) {
+  const fs::path index = folder / "model.safetensors.index.json", single = folder / "model.safetensors";
+  const bool has_index = fs::exists(index);
+  if (fs::exists(single)) {
+    if (has_index && files_of_index(index) != std::set{single})
+      log_warning_once("{}: {} is read; the index beside it names other files, which are ignored",
+                       folder.string(), single.filename().string());
+    return {single};
+  }
+  if (!has_index) {
+    const std::string instead = held_instead(folder);
+    fail("{} holds neither model.safetensors nor model.safetensors.index.json{}{}", folder.string(),
+         instead.empty() ? "" : "; ", instead);
+  }
+  const std::set<fs::path> files = files_of_index(index);
   for (const fs::path& shard : files)
     if (!fs::exists(shard)) fail("{} names {}, which is missing", index.string(), shard.filename().string());
   return {files.begin(), files.end()};
@@ -51,6 +67,7 @@ bool same_bytes(const TensorView& a, const TensorView& b) {
 
 std::string normalised_name(std::string_view name) {
   if (name.starts_with(kText)) return "model." + std::string(name.substr(kText.size()));
+  if (name.starts_with(kTextAlone)) return "model." + std::string(name.substr(kTextAlone.size()));
   if (name.starts_with(kVision)) return "visual." + std::string(name.substr(kVision.size()));
   return std::string(name);
 }
@@ -63,6 +80,9 @@ std::string published_name(std::string_view name) {
 
 Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
   identity_ = read_file(folder / "config.json");
+  if (config_.quantization)
+    refuse_other_quantizers(*config_.quantization,
+                            (folder / "config.json").string() + ": quantization_config");
   for (const fs::path& file : shard_files(folder)) {
     struct stat status = {};
     if (::stat(file.c_str(), &status) == 0)
@@ -77,12 +97,55 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_c
              printable(name));
     }
   }
-  if (config_.text.tie_word_embeddings && has("lm_head.weight") && has("model.embed_tokens.weight") &&
-      !same_bytes(tensors_["lm_head.weight"], tensors_["model.embed_tokens.weight"]))
-    log_warning(
-        "{}: tie_word_embeddings is true but lm_head.weight differs from the embedding; the embedding is "
-        "used for both",
-        folder.string());
+  refuse_foreign_tensors();
+  settle_head();
+  warn_of_unused();
+}
+
+void Checkpoint::refuse_foreign_tensors() const {
+  for (const auto& [name, tensor] : tensors_)
+    if (const std::string why = problem_of_name(name); !why.empty())
+      fail("{}: tensor {} {}", folder_.string(), printable(name), why);
+}
+
+// A tied head may be stored a second time, or in place of the embedding. One that differs was trained apart.
+void Checkpoint::settle_head() {
+  const auto head = tensors_.find("lm_head.weight"), embedding = tensors_.find("model.embed_tokens.weight");
+  if (!config_.text.tie_word_embeddings || head == tensors_.end()) return;
+  if (embedding == tensors_.end()) {
+    tensors_["model.embed_tokens.weight"] = head->second;
+    return;
+  }
+  if (same_bytes(head->second, embedding->second)) return;
+  log_warning_once(
+      "{}: tie_word_embeddings is true but lm_head.weight differs from the embedding; each is used as stored",
+      folder_.string());
+  config_.text.tie_word_embeddings = false;
+}
+
+void Checkpoint::warn_of_unused() const {
+  const std::vector<std::string> names = unused();
+  if (!names.empty())
+    log_warning_once("{}: {} tensor(s) are not used by this architecture and are ignored, the first is {}",
+                     folder_.string(), names.size(), printable(names.front()));
+  if (!folder_.empty() && fs::exists(folder_ / "adapter_config.json"))
+    log_warning_once("{}: adapter_config.json is ignored; answers are those of the weights beside it",
+                     folder_.string());
+}
+
+std::vector<std::string> Checkpoint::unused() const {
+  const auto expected = expected_tensors(config_);
+  const auto is_used = [&](const std::string& name) {
+    if (expected.count(name)) return true;
+    if (name == "lm_head.weight") return config_.text.tie_word_embeddings;  // the same bytes
+    if (!name.ends_with(".weight_scale")) return false;
+    const auto weight = tensors_.find(name.substr(0, name.size() - std::strlen("_scale")));
+    return weight != tensors_.end() && weight->second.type == DType::f8_e4m3 && expected.count(weight->first);
+  };
+  std::vector<std::string> out;
+  for (const auto& [name, tensor] : tensors_)
+    if (!is_used(name)) out.push_back(name);
+  return out;
 }
 
 Checkpoint::Checkpoint(ModelConfig config, std::map<std::string, TensorView> tensors)
@@ -103,6 +166,9 @@ const TensorView& Checkpoint::get(std::string_view name, const std::vector<int64
 
 const TensorView& Checkpoint::head() const {
   const std::vector<int64_t> shape = {config_.text.vocab_size, config_.text.hidden_size};
+  if (!config_.text.tie_word_embeddings && !has("lm_head.weight"))
+    fail("{}: tensor lm_head.weight is missing, and config.json does not say tie_word_embeddings: true",
+         folder_.string());
   return get(config_.text.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight", shape);
 }
 
@@ -140,8 +206,10 @@ std::string Checkpoint::problem_of_scale(const std::string& weight) const {
     return fmt::format("tensor {} is F8_E4M3 but {}_scale is missing", weight, weight);
   const int64_t rows = tensors_.at(weight).shape.at(0);
   if (per_row(scale->second, rows)) return "";
-  return fmt::format("tensor {}_scale is {} {}, expected F32, F16 or BF16 [{}] or [{}, 1]", weight,
-                     name_of(scale->second.type), to_string(scale->second.shape), rows, rows);
+  const bool single = scale->second.elements() == 1;
+  return fmt::format("tensor {}_scale is {} {}{}, expected F32, F16 or BF16 [{}] or [{}, 1]", weight,
+                     name_of(scale->second.type), to_string(scale->second.shape),
+                     single ? " (one scale per tensor)" : "", rows, rows);
 }
 
 // Weights are F32, F16 or BF16; those of linear layers may be F8_E4M3 beside one scale per row.
@@ -167,14 +235,9 @@ std::vector<std::string> Checkpoint::problems() const {
     else if (const std::string problem = problem_of_type(name, it->second); !problem.empty())
       out.push_back(problem);
   }
-  for (const auto& [name, tensor] : tensors_) {
-    const bool scale =
-        name.ends_with(".weight_scale") && expected.count(name.substr(0, name.size() - 6)) != 0;
-    const bool tied_head = name == "lm_head.weight" && config_.text.tie_word_embeddings;
-    if (!expected.count(name) && !scale && !tied_head)
-      out.push_back(fmt::format("tensor {} {} is not used by this architecture", printable(name),
-                                to_string(tensor.shape)));
-  }
+  for (const std::string& name : unused())
+    out.push_back(fmt::format("tensor {} {} is not used by this architecture", printable(name),
+                              to_string(tensors_.at(name).shape)));
   return out;
 }
 

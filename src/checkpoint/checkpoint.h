@@ -13,11 +13,14 @@
 namespace dvlm {
 
 // Tensor names are normalised to style B of Qwen2.5-VL: "model.layers.0...", "visual.blocks.0...",
-// "lm_head.weight" (style A: "model.language_model.*", "model.visual.*"). rotary_emb.inv_freq is skipped.
+// "lm_head.weight" (style A: "model.language_model.*", "model.visual.*"; Qwen2_5_VLModel alone:
+// "language_model.*", "visual.*"). rotary_emb.inv_freq is skipped.
 class Checkpoint {
  public:
-  // Maps every shard named by model.safetensors.index.json, or model.safetensors. Throws Error naming the
-  // file.
+  // Maps model.safetensors, or every shard named by model.safetensors.index.json. Throws Error naming the
+  // file, also for what other tools wrote and would change answers if it were ignored (checkpoint/foreign.h);
+  // other tensors that nobody reads are warned of. Its config() says tie_word_embeddings where the two are
+  // one.
   explicit Checkpoint(const std::filesystem::path& folder);
 
   // An assembled one. The tensors, named in style B, must lie in mapped files that outlive it.
@@ -45,6 +48,10 @@ class Checkpoint {
   std::vector<std::string> problems() const;
 
  private:
+  void refuse_foreign_tensors() const;
+  void settle_head();
+  void warn_of_unused() const;
+  std::vector<std::string> unused() const;                        // names, sorted
   std::string problem_of_scale(const std::string& weight) const;  // that is F8_E4M3; "" when sound
   std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
   std::filesystem::path folder_;

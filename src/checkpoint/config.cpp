@@ -1,10 +1,13 @@
 #include "checkpoint/config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
+#include "checkpoint/preprocessor.h"
 #include "core/error.h"
 #include "core/files.h"
 
@@ -16,10 +19,24 @@ using nlohmann::json;
 
 // Generous bounds: far above any published model, far below what could overflow a product of three.
 constexpr int64_t kMaxWidth = 1 << 20, kMaxLayers = 4096, kMaxVocab = 1 << 24, kMaxPositions = 1 << 26;
-constexpr int64_t kMaxPixels = int64_t{1} << 40;
 
 int whole(const JsonObject& object, const char* key, int64_t high, std::optional<int64_t> fallback = {}) {
   return static_cast<int>(object.integer(key, 1, high, fallback));
+}
+
+// Some writers widen a float, and 1e-6 becomes 9.999999974752427e-07: the shortest number of that float.
+double as_meant(double value) {
+  const auto narrow = static_cast<float>(value);
+  if (narrow != value) return value;
+  const std::string text = fmt::format("{}", narrow);
+  double shortest = value;
+  std::from_chars(text.data(), text.data() + text.size(), shortest);
+  return shortest;
+}
+
+// A null is not an absent key: the class then takes one key/value head per query head.
+int64_t default_kv_heads(const JsonObject& text, int64_t heads) {
+  return text.is_null("num_key_value_heads") ? heads : 8;
 }
 
 void require_silu(const JsonObject& object) {
@@ -48,6 +65,16 @@ void read_rope(const JsonObject& text, TextConfig& config) {
   config.mrope_section.assign(section.begin(), section.end());
 }
 
+void refuse_sliding_windows(const JsonObject& text) {
+  const char* where = text.boolean("use_sliding_window", false) ? "use_sliding_window is true" : nullptr;
+  const json* layers = text.find("layer_types");
+  if (layers && layers->is_array() &&
+      std::find(layers->begin(), layers->end(), "sliding_attention") != layers->end())
+    where = "layer_types names sliding_attention";
+  if (where) fail("{}: {}, but dvlm has full attention in every layer", text.where(), where);
+}
+
+// What transformers leaves out of a file is what its class has by default, not what the published files say.
 TextConfig read_text(const JsonObject& text, bool tied) {
   require_silu(text);
   TextConfig config;
@@ -56,34 +83,55 @@ TextConfig read_text(const JsonObject& text, bool tied) {
   config.intermediate_size = whole(text, "intermediate_size", kMaxWidth);
   config.layers = whole(text, "num_hidden_layers", kMaxLayers);
   config.heads = whole(text, "num_attention_heads", kMaxWidth);
-  config.kv_heads = whole(text, "num_key_value_heads", kMaxWidth, config.heads);
+  config.kv_heads = whole(text, "num_key_value_heads", kMaxWidth, default_kv_heads(text, config.heads));
   config.head_dim = whole(text, "head_dim", kMaxWidth, std::max(1, config.hidden_size / config.heads));
-  config.rms_norm_eps = static_cast<float>(text.number("rms_norm_eps", 0, 1, 1e-6));
-  config.max_positions = whole(text, "max_position_embeddings", kMaxPositions, 128000);
-  config.tie_word_embeddings = text.boolean("tie_word_embeddings", tied);
+  config.rms_norm_eps = as_meant(text.number("rms_norm_eps", 0, 1, 1e-5));
+  config.max_positions = whole(text, "max_position_embeddings", kMaxPositions, 32768);
+  config.tie_word_embeddings = text.boolean("tie_word_embeddings", tied) || tied;
   config.initializer_range = text.number("initializer_range", 0, 10, 0.02);
-  if (text.boolean("use_sliding_window", false))
-    fail("{}: use_sliding_window is true; sliding-window attention is not supported", text.where());
+  refuse_sliding_windows(text);
   read_rope(text, config);
   return config;
 }
 
-VisionConfig read_vision(const JsonObject& vision, int text_hidden) {
+// Blocks of the default that a shallower tower does not have are never met.
+std::vector<int> full_attention_blocks(const JsonObject& vision, int depth) {
+  std::vector<int> out;
+  if (!vision.has("fullatt_block_indexes")) {
+    for (int block : {7, 15, 23, 31})
+      if (block < depth) out.push_back(block);
+    return out;
+  }
+  for (int64_t block : vision.integers("fullatt_block_indexes", 0, kMaxLayers, kMaxLayers))
+    out.push_back(static_cast<int>(block));
+  return out;
+}
+
+// Qwen2-VL and Qwen3-VL keep their own keys in vision_config; the defaults below would not fit them.
+void refuse_other_towers(const JsonObject& vision) {
+  for (const auto& [key, family] : {std::pair("embed_dim", "Qwen2-VL"), std::pair("mlp_ratio", "Qwen2-VL"),
+                                    std::pair("deepstack_visual_indexes", "Qwen3-VL")})
+    if (vision.has(key))
+      fail("{}: \"{}\" is a key of {}; dvlm runs Fast-dVLM and Qwen2.5-VL checkpoints only", vision.where(),
+           key, family);
+}
+
+VisionConfig read_vision(const JsonObject& vision) {
   require_silu(vision);
+  refuse_other_towers(vision);
   VisionConfig config;
-  config.depth = whole(vision, "depth", kMaxLayers);
-  config.hidden_size = whole(vision, "hidden_size", kMaxWidth);
-  config.intermediate_size = whole(vision, "intermediate_size", kMaxWidth);
-  config.heads = whole(vision, "num_heads", kMaxWidth);
-  config.out_hidden_size = whole(vision, "out_hidden_size", kMaxWidth, text_hidden);
+  config.depth = whole(vision, "depth", kMaxLayers, 32);
+  config.hidden_size = whole(vision, "hidden_size", kMaxWidth, 3584);
+  config.intermediate_size = whole(vision, "intermediate_size", kMaxWidth, 3420);
+  config.heads = whole(vision, "num_heads", kMaxWidth, 16);
+  config.out_hidden_size = whole(vision, "out_hidden_size", kMaxWidth, 3584);
   config.in_channels = whole(vision, "in_channels", 16, vision.integer("in_chans", 1, 16, 3));
   config.patch_size = whole(vision, "patch_size", 1024, vision.integer("spatial_patch_size", 1, 1024, 14));
   config.temporal_patch_size = whole(vision, "temporal_patch_size", 16, 2);
   config.spatial_merge_size = whole(vision, "spatial_merge_size", 16, 2);
   config.window_size = whole(vision, "window_size", 1 << 16, 112);
-  for (int64_t block : vision.integers("fullatt_block_indexes", 0, kMaxLayers, kMaxLayers))
-    config.full_attention_blocks.push_back(static_cast<int>(block));
-  config.tokens_per_second = vision.number("tokens_per_second", 0, 1e6, 2);
+  config.full_attention_blocks = full_attention_blocks(vision, config.depth);
+  config.tokens_per_second = vision.number("tokens_per_second", 0, 1e6, 4);
   config.initializer_range = vision.number("initializer_range", 0, 10, 0.02);
   return config;
 }
@@ -101,42 +149,12 @@ void add_stop_tokens(const json* value, const std::string& where, std::vector<To
   }
 }
 
-PreprocessorConfig read_preprocessor(const std::filesystem::path& path, const VisionConfig& vision) {
-  PreprocessorConfig config;
-  if (!std::filesystem::exists(path)) return config;
-  const json file = read_json(path);
-  const JsonObject object(file, path.string());
-  config.min_pixels = object.integer("min_pixels", 1, kMaxPixels, config.min_pixels);
-  config.max_pixels = object.integer("max_pixels", 1, kMaxPixels, config.max_pixels);
-  if (object.has("size")) {  // newer files: {"shortest_edge": min_pixels, "longest_edge": max_pixels}
-    const JsonObject size = object.object("size");
-    if (!object.has("min_pixels"))
-      config.min_pixels = size.integer("shortest_edge", 1, kMaxPixels, config.min_pixels);
-    if (!object.has("max_pixels"))
-      config.max_pixels = size.integer("longest_edge", 1, kMaxPixels, config.max_pixels);
-  }
-  if (config.min_pixels > config.max_pixels)
-    fail("{}: min_pixels {} is above max_pixels {}", path.string(), config.min_pixels, config.max_pixels);
-  const std::pair<const char*, int> same[] = {{"patch_size", vision.patch_size},
-                                              {"temporal_patch_size", vision.temporal_patch_size},
-                                              {"merge_size", vision.spatial_merge_size}};
-  for (const auto& [key, expected] : same)
-    if (object.integer(key, 1, 1024, expected) != expected)
-      fail("{}: \"{}\" disagrees with vision_config, which says {}", path.string(), key, expected);
-  const auto channels = [&](const char* key, double low, double(&out)[3]) {
-    const json* list = object.find(key);
-    if (!list) return;
-    if (!list->is_array() || list->size() != 3)
-      fail("{}: \"{}\" must hold three numbers", path.string(), key);
-    for (size_t i = 0; i < 3; ++i) {
-      if (!(*list)[i].is_number() || !((*list)[i].get<double>() >= low && (*list)[i].get<double>() <= 10))
-        fail("{}: \"{}\" must hold three numbers in {}..10", path.string(), key, low);
-      out[i] = (*list)[i].get<double>();
-    }
-  };
-  channels("image_mean", -10, config.image_mean);
-  channels("image_std", 1e-6, config.image_std);
-  return config;
+// Older compressed-tensors call it compression_config; nested models keep it with the text keys.
+std::shared_ptr<const json> read_quantization(const JsonObject& top, const JsonObject& text) {
+  for (const JsonObject* object : {&top, &text})
+    for (const char* key : {"quantization_config", "compression_config"})
+      if (const json* found = object->find(key)) return std::make_shared<json>(*found);
+  return nullptr;
 }
 
 }  // namespace
@@ -174,8 +192,11 @@ std::string problem_in(const ModelConfig& config) {
 ModelConfig read_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "config.json";
   if (!std::filesystem::is_directory(folder)) fail("there is no model folder {}", folder.string());
-  if (!std::filesystem::exists(path))
-    fail("{} holds no config.json; is it a Hugging Face model folder?", folder.string());
+  if (!std::filesystem::exists(path)) {
+    const std::string instead = held_instead(folder);
+    fail("{} holds no config.json; {}", folder.string(),
+         instead.empty() ? "is it a Hugging Face model folder?" : instead);
+  }
   const json file = read_json(path);
   const JsonObject top(file, path.string());
   const JsonObject text = top.has("text_config") ? top.object("text_config") : top;
@@ -188,7 +209,7 @@ ModelConfig read_config(const std::filesystem::path& folder) {
     fail("{}: there is no vision_config; dvlm runs Fast-dVLM and Qwen2.5-VL checkpoints, this is \"{}\"",
          path.string(), printable(config.architecture));
   config.text = read_text(text, top.boolean("tie_word_embeddings", false));
-  config.vision = read_vision(top.object("vision_config"), config.text.hidden_size);
+  config.vision = read_vision(top.object("vision_config"));
   config.image_token = static_cast<TokenId>(top.integer("image_token_id", 0, kMaxVocab, 151655));
   config.video_token = static_cast<TokenId>(top.integer("video_token_id", 0, kMaxVocab, 151656));
   config.vision_start_token =
@@ -196,8 +217,7 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   config.vision_end_token = static_cast<TokenId>(top.integer("vision_end_token_id", 0, kMaxVocab, 151653));
   config.block_size = whole(top, "bd_size", 4096, 32);
   config.minimum_noise_level = top.number("minimum_noise_level", 0, 1, 1e-3);
-  if (const json* quantization = top.find("quantization_config"))
-    config.quantization = std::make_shared<json>(*quantization);
+  config.quantization = read_quantization(top, text);
 
   add_stop_tokens(top.find("eos_token_id"), path.string(), config.stop_tokens);
   if (config.stop_tokens.empty())
@@ -208,13 +228,42 @@ ModelConfig read_config(const std::filesystem::path& folder) {
     add_stop_tokens(JsonObject(settings, generation.string()).find("eos_token_id"), generation.string(),
                     config.stop_tokens);
   }
-  config.preprocessor = read_preprocessor(folder / "preprocessor_config.json", config.vision);
+  config.preprocessor = read_preprocessor(folder, config.vision);
   if (const std::string problem = problem_in(config); !problem.empty())
     fail("{}: {}", path.string(), problem);
   return config;
 }
 
 namespace {
+
+// transformers 5 checks the types of its keys: what it declares as whole must not be written as 2.0.
+json whole_where_possible(double value) {
+  const auto truncated = static_cast<int64_t>(value);
+  return static_cast<double>(truncated) == value ? json(truncated) : json(value);
+}
+
+constexpr const char* kWholeKeys[] = {"bd_size",
+                                      "depth",
+                                      "head_dim",
+                                      "hidden_size",
+                                      "in_channels",
+                                      "in_chans",
+                                      "intermediate_size",
+                                      "max_position_embeddings",
+                                      "max_window_layers",
+                                      "num_attention_heads",
+                                      "num_heads",
+                                      "num_hidden_layers",
+                                      "num_key_value_heads",
+                                      "out_hidden_size",
+                                      "patch_size",
+                                      "sliding_window",
+                                      "spatial_merge_size",
+                                      "spatial_patch_size",
+                                      "temporal_patch_size",
+                                      "tokens_per_second",
+                                      "vocab_size",
+                                      "window_size"};
 
 json text_json(const TextConfig& text) {
   return {{"model_type", "fast_dvlm_for_causal_lm"},
@@ -249,7 +298,7 @@ json vision_json(const VisionConfig& vision) {
           {"spatial_merge_size", vision.spatial_merge_size},
           {"window_size", vision.window_size},
           {"fullatt_block_indexes", vision.full_attention_blocks},
-          {"tokens_per_second", vision.tokens_per_second},
+          {"tokens_per_second", whole_where_possible(vision.tokens_per_second)},
           {"initializer_range", vision.initializer_range},
           {"hidden_act", "silu"}};
 }
@@ -267,6 +316,21 @@ json preprocessor_json(const PreprocessorConfig& images, const VisionConfig& vis
 }
 
 }  // namespace
+
+void mend_config(json& file, const ModelConfig& config) {
+  std::vector<json*> parts = {&file};
+  for (const char* name : {"text_config", "vision_config"})
+    if (file.contains(name) && file[name].is_object()) parts.push_back(&file[name]);
+  for (json* part : parts) {
+    for (const char* key : kWholeKeys)
+      if (part->contains(key) && (*part)[key].is_number_float())
+        (*part)[key] = whole_where_possible((*part)[key].get<double>());
+    if (part->contains("num_hidden_layers") && part->contains("rms_norm_eps"))
+      (*part)["rms_norm_eps"] = config.text.rms_norm_eps;
+    if (part == &file || part->contains("num_hidden_layers"))
+      (*part)["tie_word_embeddings"] = config.text.tie_word_embeddings;
+  }
+}
 
 void write_config(const std::filesystem::path& folder, const ModelConfig& config) {
   json file = {{"architectures",

@@ -19,7 +19,7 @@ struct TextConfig {
   int heads = 0;     // query heads
   int kv_heads = 0;  // key/value heads, a divisor of `heads`
   int head_dim = 0;  // hidden_size / heads unless the file says otherwise
-  float rms_norm_eps = 1e-6f;
+  double rms_norm_eps = 1e-6;
   double rope_theta = 1e6;
   std::vector<int> mrope_section;  // sums to head_dim / 2
   int max_positions = 0;
@@ -76,6 +76,10 @@ ModelConfig read_config(const std::filesystem::path& folder);
 
 // The inverse, in the nested layout: config.json, preprocessor_config.json, generation_config.json.
 void write_config(const std::filesystem::path& folder, const ModelConfig& config);
+
+// Makes a config.json that `config` was read from clear to others: whole numbers where transformers 5
+// declares them (2, not 2.0), and the tie of the head as the tensors have it.
+void mend_config(nlohmann::json& file, const ModelConfig& config);
 
 // The first problem found in values that disagree with each other, or "": what read_config throws.
 std::string problem_in(const ModelConfig& config);

@@ -64,6 +64,11 @@ bool JsonObject::has(const char* key) const {
   return find(key) != nullptr;
 }
 
+bool JsonObject::is_null(const char* key) const {
+  const auto it = json_.find(key);
+  return it != json_.end() && it->is_null();
+}
+
 const json& JsonObject::require(const char* key) const {
   const json* value = find(key);
   if (!value) fail("{}: the key \"{}\" is missing", where_, key);

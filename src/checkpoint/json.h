@@ -18,7 +18,8 @@ class JsonObject {
  public:
   JsonObject(const nlohmann::json& object, std::string where);  // throws Error when it is not an object
 
-  bool has(const char* key) const;  // present and not null
+  bool has(const char* key) const;      // present and not null
+  bool is_null(const char* key) const;  // present and null
   // The value, or the fallback; without a fallback a missing key is an Error. Range: [low, high].
   int64_t integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> fallback = {}) const;
   double number(const char* key, double low, double high, std::optional<double> fallback = {}) const;

@@ -67,6 +67,8 @@ Safetensors::Safetensors(const std::filesystem::path& path) : file_(path) {
   const auto bytes = file_.bytes();
   if (bytes.size() < 8)
     fail("{} is too short for a safetensors file ({} bytes)", path.string(), bytes.size());
+  refuse_lfs_pointer({reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 256)},
+                     path);
   uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
   if (header_size > kMaxHeader || header_size > bytes.size() - 8)

@@ -28,7 +28,13 @@ std::string read_file(const fs::path& path, size_t limit) {
     content.append(chunk, got);
   }
   if (std::ferror(file.get())) fail("cannot read {}: {}", path.string(), std::strerror(errno));
+  refuse_lfs_pointer(content, path);
   return content;
+}
+
+void refuse_lfs_pointer(std::string_view content, const fs::path& path) {
+  if (content.starts_with("version https://git-lfs.github.com/spec/"))
+    fail("{} is a Git LFS pointer instead of the file itself: run git lfs pull in its folder", path.string());
 }
 
 FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {

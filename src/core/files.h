@@ -7,8 +7,12 @@
 
 namespace dvlm {
 
-// Throws Error when the file is missing, unreadable or larger than `limit` bytes.
+// Throws Error when the file is missing, unreadable, larger than `limit` bytes or a pointer of Git LFS.
 std::string read_file(const std::filesystem::path& path, size_t limit = size_t{1} << 30);
+
+// Throws Error where the bytes of a file are the few lines that Git LFS leaves in place of what it did not
+// download.
+void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path);
 
 // Writes beside the target, flushes to the disk and renames: readers, and whoever comes after a power cut,
 // see the old file or the new one, never half of it. Throws Error naming the path.

@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdlib>
+#include <mutex>
+#include <set>
 
 namespace dvlm {
 
@@ -26,6 +28,13 @@ void log(LogLevel level, const std::string& line) {
   constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn,
                                                    spdlog::level::info, spdlog::level::debug};
   logger().log(kLevels[static_cast<int>(level)], line);
+}
+
+void log_once(LogLevel level, const std::string& line) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  const std::lock_guard lock(mutex);
+  if (said.insert(line).second) log(level, line);
 }
 
 }  // namespace dvlm

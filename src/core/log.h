@@ -9,10 +9,16 @@ namespace dvlm {
 enum class LogLevel { error, warning, info, debug };
 
 void log(LogLevel level, const std::string& line);
+void log_once(LogLevel level, const std::string& line);  // not again in this process
 
 template <class... Args>
 void log_warning(fmt::format_string<Args...> format, Args&&... args) {
   log(LogLevel::warning, fmt::format(format, std::forward<Args>(args)...));
+}
+// For what is true of a file, however often it is read.
+template <class... Args>
+void log_warning_once(fmt::format_string<Args...> format, Args&&... args) {
+  log_once(LogLevel::warning, fmt::format(format, std::forward<Args>(args)...));
 }
 template <class... Args>
 void log_info(fmt::format_string<Args...> format, Args&&... args) {

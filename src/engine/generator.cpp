@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "engine/pass_costs.h"
+#include "text/mask_token.h"
 
 namespace dvlm {
 
@@ -34,7 +35,7 @@ DecodeContext Generator::context_of(const DecodeOptions& options) {
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
                         .context_limit = text.max_positions};
   if (!info_of(options.kind).needs_mask) return context;
-  const auto mask = tokenizer_.find(kMaskToken);
+  const auto mask = mask_token(tokenizer_, model_.config());
   if (!mask)
     fail(
         "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "

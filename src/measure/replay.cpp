@@ -11,6 +11,7 @@
 #include "core/progress.h"
 #include "engine/prompt_reader.h"
 #include "model/choose.h"
+#include "text/mask_token.h"
 
 namespace dvlm {
 
@@ -34,7 +35,7 @@ class Recorder {
     request.decode.kind = DecoderKind::autoregressive;
     request.decode.max_tokens = max_tokens;
     answer_ = engine.generate(request).tokens;
-    const auto mask = engine.tokenizer().find(kMaskToken);
+    const auto mask = mask_token(engine.tokenizer(), engine.config());
     if (!mask) fail("the model has no mask token: it was not converted to block diffusion");
     mask_ = *mask;
     valid_ = std::min(engine.tokenizer().size(), engine.config().text.vocab_size);

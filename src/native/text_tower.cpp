@@ -19,6 +19,10 @@ size_t product(int64_t a, int64_t b) {
   return static_cast<size_t>(a) * static_cast<size_t>(b);
 }
 
+float norm_eps(const TextConfig& config) {
+  return static_cast<float>(config.rms_norm_eps);
+}
+
 }  // namespace
 
 TextTower::TextTower(const TextConfig& config, TextWeights weights, KvType keys, ThreadPool& pool,
@@ -123,8 +127,8 @@ void TextTower::embed(const NativePass& pass, const ModelConfig& config) {
 
 void TextTower::project_qkv(const LayerWeights& layer, int first, int rows) {
   const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
-  rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), config_.rms_norm_eps,
-           normed, pool_);
+  rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), norm_eps(config_), normed,
+           pool_);
   linear_(layer.qkv, normed, out, LinearMode::store);
   rotary(out, heads_.heads + heads_.kv_heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
 }
@@ -188,7 +192,7 @@ void TextTower::project_output(const LayerWeights& layer, int first, int rows) {
 void TextTower::mlp(const LayerWeights& layer, int first, int rows) {
   const Rows residual = hidden(first, rows), normed = view(a_.normed, config_.hidden_size, 0, rows),
              wide = view(a_.wide, 2 * config_.intermediate_size, 0, rows);
-  rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), config_.rms_norm_eps, normed, pool_);
+  rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), norm_eps(config_), normed, pool_);
   linear_(layer.gate_up, normed, wide, LinearMode::store);
   swiglu(wide, config_.intermediate_size, pool_);
   linear_(layer.down, wide, residual, LinearMode::add);
@@ -199,7 +203,7 @@ std::span<const Chosen> TextTower::head(const TextWeights& weights, const PassPl
   const int rows = static_cast<int>(plan.wanted.size()), width = config_.hidden_size;
   for (int i = 0; i < rows; ++i) {
     rms_norm(hidden(plan.wanted[static_cast<size_t>(i)].row, 1), width, weights.norm.data(),
-             config_.rms_norm_eps, view(a_.normed, width, i, 1), pool_);
+             norm_eps(config_), view(a_.normed, width, i, 1), pool_);
   }
   const int vocab = config_.vocab_size, columns = logit_columns(plan);
   const bool whole = columns == vocab;

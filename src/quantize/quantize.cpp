@@ -196,6 +196,7 @@ void copy_companions(const Checkpoint& checkpoint, const QuantizeOptions& option
     fs::copy_file(entry.path(), output / name, fs::copy_options::overwrite_existing);
   }
   nlohmann::json config = read_json(checkpoint.folder() / "config.json");
+  mend_config(config, checkpoint.config());
   if (options.round)
     config["quantization_config"] = {
         {"quant_method", "w8a8_fp8"},

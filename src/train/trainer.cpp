@@ -4,7 +4,9 @@
 
 #include <cmath>
 #include <fstream>
+#include <optional>
 
+#include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -32,8 +34,7 @@ bool has_weights(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
 }
 
-ModelConfig model_config(const TrainConfig& config) {
-  ModelConfig model = read_config(config.model);
+ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
   if (config.stage == "convert") {
     model.architecture = "Fast_dVLMForConditionalGeneration";
     model.block_size = config.block_size;
@@ -45,10 +46,16 @@ ModelConfig model_config(const TrainConfig& config) {
 // A resumed run then reads its own weights over these; frozen ones are not in its state.
 Network make_network(const TrainConfig& config) {
   torch::manual_seed(config.seed);
-  Network network(model_config(config));
-  network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
+  std::optional<Checkpoint> start;
   if (has_weights(config.model))
-    network->load(Checkpoint(config.model));
+    start.emplace(config.model);
+  else if (const std::string instead = held_instead(config.model); !instead.empty())
+    fail("{} holds no safetensors to start from; {}", config.model, instead);
+  // Whether the head is tied is known when the tensors are.
+  Network network(model_config(config, start ? start->config() : read_config(config.model)));
+  network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
+  if (start)
+    network->load(*start);
   else if (config.stage == "convert")
     log_warning("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
   return network;

@@ -80,6 +80,88 @@ TEST(Config, ReadsRopeParameters) {
   EXPECT_EQ(read(file).text.rope_theta, 5000.0);
 }
 
+// transformers 4.45 to 4.49 write only what differs from the class; the published 3B files are not the class.
+TEST(Config, AbsentKeysHaveTheValuesOfTheClass) {
+  json file = published();
+  for (const char* key :
+       {"num_key_value_heads", "hidden_act", "rms_norm_eps", "rope_theta", "max_position_embeddings"})
+    file["text_config"].erase(key);
+  file["text_config"]["hidden_size"] = 3584;
+  file["text_config"]["num_attention_heads"] = 32;
+  file["text_config"]["rope_scaling"]["mrope_section"] = {16, 20, 20};
+  file["vision_config"] = {{"model_type", "qwen2_5_vl"}};
+  const ModelConfig config = read(file);
+  EXPECT_EQ(config.text.kv_heads, 8);
+  EXPECT_EQ(config.text.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.text.rope_theta, 1e6);
+  EXPECT_EQ(config.text.max_positions, 32768);
+  EXPECT_EQ(config.vision.depth, 32);
+  EXPECT_EQ(config.vision.hidden_size, 3584);
+  EXPECT_EQ(config.vision.intermediate_size, 3420);
+  EXPECT_EQ(config.vision.heads, 16);
+  EXPECT_EQ(config.vision.out_hidden_size, 3584);
+  EXPECT_EQ(config.vision.patch_size, 14);
+  EXPECT_EQ(config.vision.temporal_patch_size, 2);
+  EXPECT_EQ(config.vision.spatial_merge_size, 2);
+  EXPECT_EQ(config.vision.window_size, 112);
+  EXPECT_EQ(config.vision.tokens_per_second, 4);
+  EXPECT_EQ(config.vision.full_attention_blocks, (std::vector<int>{7, 15, 23, 31}));
+}
+
+TEST(Config, DefaultsGiveWayToWhatTheFileSays) {
+  json file = published();
+  file["text_config"]["num_key_value_heads"] = nullptr;  // the class takes as many as query heads
+  EXPECT_EQ(read(file).text.kv_heads, 16);
+  file["vision_config"].erase("fullatt_block_indexes");
+  file["vision_config"]["depth"] = 16;
+  EXPECT_EQ(read(file).vision.full_attention_blocks, (std::vector<int>{7, 15}));
+  file["vision_config"]["fullatt_block_indexes"] = json::array();
+  EXPECT_EQ(read(file).vision.full_attention_blocks, std::vector<int>{});
+}
+
+TEST(Config, KeysWithoutADefaultAreRequiredByName) {
+  for (const char* key :
+       {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}) {
+    json file = published();
+    file["text_config"].erase(key);
+    EXPECT_NE(error_of(file).find(key), std::string::npos) << key;
+  }
+}
+
+TEST(Config, OtherFamiliesAreNamed) {
+  json file = published();
+  file["vision_config"]["embed_dim"] = 1280;
+  EXPECT_NE(error_of(file).find("Qwen2-VL"), std::string::npos);
+}
+
+TEST(Config, WritesNumbersOfTheTypesThatTransformersDeclares) {
+  TemporaryFolder folder;
+  write_config(folder.path(), read(published()));
+  const std::string text = read_file(folder / "config.json");
+  EXPECT_NE(text.find("\"tokens_per_second\": 2,"), std::string::npos);
+  EXPECT_NE(text.find("\"rms_norm_eps\": 1e-06,"), std::string::npos);
+  EXPECT_NE(text.find("\"rope_theta\": 1000000.0,"), std::string::npos);
+  ModelConfig config = read(published());
+  config.vision.tokens_per_second = 2.5;
+  write_config(folder.path(), config);
+  EXPECT_EQ(read_config(folder.path()).vision.tokens_per_second, 2.5);
+}
+
+TEST(Config, AFileThatIsCopiedGetsTheSameTypes) {
+  json file = published();
+  file["vision_config"]["tokens_per_second"] = 2.0;
+  file["text_config"]["rms_norm_eps"] = static_cast<double>(1e-6f);
+  file["text_config"]["attention_dropout"] = 0.0;
+  ModelConfig config = read(file);
+  config.text.tie_word_embeddings = false;
+  mend_config(file, config);
+  EXPECT_EQ(file["vision_config"]["tokens_per_second"].dump(), "2");
+  EXPECT_EQ(file["text_config"]["rms_norm_eps"].dump(), "1e-06");
+  EXPECT_EQ(file["text_config"]["attention_dropout"].dump(), "0.0");
+  EXPECT_EQ(file["text_config"]["tie_word_embeddings"], false);
+  EXPECT_EQ(file["tie_word_embeddings"], false);
+}
+
 TEST(Config, GenerationConfigAddsStopTokens) {
   TemporaryFolder folder;
   write_file(folder / "config.json", published().dump());
@@ -137,6 +219,9 @@ TEST(Config, WrongValuesAreNamed) {
   EXPECT_NE(with("/vision_config/out_hidden_size", 1024).find("out_hidden_size"), std::string::npos);
   EXPECT_NE(with("/vision_config/fullatt_block_indexes", json::array({99})).find("fullatt_block_indexes"),
             std::string::npos);
+  EXPECT_NE(with("/text_config/use_sliding_window", true).find("use_sliding_window"), std::string::npos);
+  EXPECT_NE(with("/text_config/layer_types", json::array({"sliding_attention"})).find("layer_types"),
+            std::string::npos);
   EXPECT_NE(with("/image_token_id", 200000).find("vocabulary"), std::string::npos);
   EXPECT_NE(with("/vision_config", nullptr).find("vision_config"), std::string::npos);
   EXPECT_NE(with("/text_config", json::array()).find("JSON object"), std::string::npos);
@@ -147,6 +232,7 @@ TEST(Checkpoint, NormalisesBothNamingStyles) {
             "model.layers.0.mlp.up_proj.weight");
   EXPECT_EQ(normalised_name("model.visual.blocks.0.norm1.weight"), "visual.blocks.0.norm1.weight");
   EXPECT_EQ(normalised_name("lm_head.weight"), "lm_head.weight");
+  EXPECT_EQ(normalised_name("language_model.embed_tokens.weight"), "model.embed_tokens.weight");
   for (const char* name : {"model.norm.weight", "visual.merger.ln_q.weight", "lm_head.weight"})
     EXPECT_EQ(normalised_name(published_name(name)), name);
 }

@@ -59,6 +59,13 @@ spoiled; echo '{"a":' >"$work/model/config.json"
 refuse "broken config.json" "not valid JSON" "${run[@]}" --model "$work/model"
 spoiled; head -c 3000 "$model/tokenizer.json" >"$work/model/tokenizer.json"
 refuse "truncated tokenizer.json" "tokenizer.json" "${run[@]}" --model "$work/model"
+pointer='version https://git-lfs.github.com/spec/v1'
+spoiled; echo "$pointer" >"$weights"
+refuse "Git LFS pointer for weights" "git lfs pull" "${run[@]}" --model "$work/model"
+spoiled; echo "$pointer" >"$work/model/tokenizer.json"
+refuse "Git LFS pointer for a tokenizer" "git lfs pull" "${run[@]}" --model "$work/model"
+spoiled; rm "$weights" "$work/model/config.json"; echo '{}' >"$work/model/adapter_config.json"
+refuse "an adapter without its model" "PEFT adapter" "${run[@]}" --model "$work/model"
 spoiled; echo '{{ messages }}' >"$work/model/chat_template.jinja"
 refuse "another chat template" "template" "${run[@]}" --model "$work/model"
 
@@ -120,6 +127,13 @@ refuse "recorded drafts without blocks" "no blocks" "$dvlm" bench decode --shape
 printf 'P6\n1 1\n255\nabc' >"$work/dot.ppm"
 if "${run[@]}" --prompt hi --image "$work/dot.ppm" >/dev/null 2>"$work/err"; then passed=$((passed + 1)); else
   echo "FAIL 1 x 1 picture: $(cat "$work/err")"; failed=$((failed + 1)); fi
+
+spoiled; sed -i 's/Fast_dVLMFor/Qwen2_5_VLFor/' "$work/model/config.json"
+sed -i 's/|<MASK>|/<|other|>/' "$work"/model/{tokenizer,tokenizer_config,special_tokens_map}.json
+for command in inspect "run --decoder ar --max-tokens 4 --prompt hi --model"; do
+  if "$dvlm" $command "$work/model" >"$work/out" 2>&1; then passed=$((passed + 1)); else
+    echo "FAIL $command of a model without a mask token: $(cat "$work/out")"; failed=$((failed + 1)); fi
+done
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

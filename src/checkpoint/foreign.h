@@ -1,0 +1,22 @@
+// What other tools put into model folders and dvlm cannot run: named, with what to do.
+#pragma once
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+namespace dvlm {
+
+// Throws Error for a "quantization_config" of weights that dvlm does not read. It reads FP8 with one scale
+// per output row, and tokens scaled as they come (docs/quantization.md). `where` begins the message.
+void refuse_other_quantizers(const nlohmann::json& quantization, const std::string& where);
+
+// Why a model with a tensor of this name (style B) cannot be run as if the tensor were not there: it belongs
+// to an adapter, to another quantizer, or scales what a layer reads. "" for any other name.
+std::string problem_of_name(std::string_view name);
+
+// What a folder without weights, or without config.json, holds instead, as the end of a sentence; "" when
+// nothing of it is known.
+std::string held_instead(const std::filesystem::path& folder);
+
+}  // namespace dvlm
