@@ -178,7 +178,10 @@ ssize_t Connection::receive(char* to, size_t size, Clock::time_point deadline) {
 Connection::Head Connection::read_head() {
   char piece[4096];
   for (size_t from = 0;;) {
-    if (head_.find("\r\n\r\n", from) != std::string::npos) return Head::complete;
+    if (const size_t end = head_.find("\r\n\r\n", from); end != std::string::npos) {
+      parse(end + 4);
+      return Head::complete;
+    }
     if (head_.size() >= limits_.head_bytes) return Head::too_large;
     from = head_.size() < 3 ? 0 : head_.size() - 3;
     const ssize_t got = receive(piece, sizeof piece, start_ + limits_.head);
@@ -187,15 +190,33 @@ Connection::Head Connection::read_head() {
   }
 }
 
-ssize_t Connection::read(char* to, size_t size) {
-  if (head_read_ == head_.size()) {
-    const ssize_t got = body_read_ > limits_.body_bytes ? -1 : receive(to, size, start_ + limits_.request);
-    body_read_ += static_cast<size_t>(std::max<ssize_t>(got, 0));
-    return got;
+void Connection::parse(size_t end) {
+  early_ = head_.substr(end);
+  parsed_ = parse_head(std::string_view(head_).substr(0, end));
+  head_ = parsed_.text;
+}
+
+ssize_t Connection::read_body(char* to, size_t size) {
+  if (early_read_ < early_.size()) {
+    const size_t count = early_.copy(to, size, early_read_);
+    early_read_ += count;
+    return static_cast<ssize_t>(count);
   }
-  const size_t count = head_.copy(to, size, head_read_);
-  head_read_ += count;
-  return static_cast<ssize_t>(count);
+  const ssize_t got = body_read_ > limits_.body_bytes ? -1 : receive(to, size, start_ + limits_.request);
+  body_read_ += static_cast<size_t>(std::max<ssize_t>(got, 0));
+  return got;
+}
+
+// The library takes a body without a length to its end, which of chunks is known here alone.
+ssize_t Connection::read(char* to, size_t size) {
+  if (head_read_ < head_.size()) {
+    const size_t count = head_.copy(to, size, head_read_);
+    head_read_ += count;
+    return static_cast<ssize_t>(count);
+  }
+  if (parsed_.body == RequestHead::Body::none) return 0;
+  if (parsed_.body == RequestHead::Body::length) return read_body(to, size);
+  return chunks_.read(to, size, [this](char* piece, size_t most) { return read_body(piece, most); });
 }
 
 ssize_t Connection::write(const char* data, size_t size) {

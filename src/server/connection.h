@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "server/chunked_body.h"
+#include "server/request_head.h"
 #include "server/request_log.h"
 
 namespace dvlm {
@@ -44,6 +46,7 @@ class Connection : public httplib::Stream {
 
   enum class Head { complete, none, late, too_large };
   Head read_head();
+  const RequestHead& head() const { return parsed_; }  // of a complete one
   // The client has not closed its end.
   bool alive() const;
   // A deadline ended the reading.
@@ -67,7 +70,9 @@ class Connection : public httplib::Stream {
 
  private:
   friend class HttpServer;
+  void parse(size_t end);
   ssize_t receive(char* to, size_t size, Clock::time_point deadline);
+  ssize_t read_body(char* to, size_t size);
   bool wait(short events, Clock::time_point deadline, bool reading) const;
   void linger();
 
@@ -76,9 +81,13 @@ class Connection : public httplib::Stream {
   ConnectionTotals& totals_;
   const Clock::time_point start_ = Clock::now();
   Clock::time_point write_deadline_ = {};
-  std::string head_;
+  std::string head_;      // as it came, then as the library reads it
   size_t head_read_ = 0;  // by the library
-  size_t body_read_ = 0;
+  RequestHead parsed_;
+  std::string early_;  // what of the body came with the head
+  size_t early_read_ = 0;
+  ChunkedBody chunks_;
+  size_t body_read_ = 0;  // from the socket
   size_t body_bytes_ = 0;
   bool late_ = false;
 };

@@ -224,15 +224,18 @@ void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
   if (!streamed) return send_json(response, exchange->whole());
   exchange->wait_for_update();
   response.set_header("Cache-Control", "no-cache");
-  response.set_chunked_content_provider(
-      "text/event-stream", [exchange, &connection](size_t, httplib::DataSink& sink) {
-        try {
-          return exchange->stream(sink);
-        } catch (const std::exception& error) {  // the library would end the process
-          log(LogLevel::error, fmt::format("request {}: {}", connection.record.id, error.what()));
-          return false;
-        }
-      });
+  const auto write = [exchange, &connection](size_t, httplib::DataSink& sink) {
+    try {
+      return exchange->stream(sink);
+    } catch (const std::exception& error) {  // the library would end the process
+      log(LogLevel::error, fmt::format("request {}: {}", connection.record.id, error.what()));
+      return false;
+    }
+  };
+  if (connection.head().http_1_0)
+    response.set_content_provider("text/event-stream", write);  // up to the close
+  else
+    response.set_chunked_content_provider("text/event-stream", write);
 }
 
 }  // namespace dvlm

@@ -66,6 +66,7 @@ int Routes::refusal(const std::string& method, const std::string& path, std::str
     if (!leads_to(route.path, path)) continue;
     if (method == route.method || (method == "HEAD" && route.method == std::string_view("GET"))) return 0;
     allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
+    if (route.method == std::string_view("GET")) allowed += ", HEAD";
   }
   return allowed.empty() ? 404 : 405;
 }

@@ -1,11 +1,14 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <thread>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "server/connection.h"
 #include "server/errors.h"
+#include "server/origins.h"
 #include "server/page.h"
 #include "server/routes.h"
 #include "server/server_state.h"
@@ -61,12 +64,13 @@ void report(const std::exception_ptr& thrown, httplib::Response& response) {
 struct Server::Impl {
   Impl(Engine& engine, const ServerOptions& options)
       : state(engine, options),
+        origins(options.origins),
         http(limits_of(options), [this](Connection& connection) { ended(connection); }),
         routes(http, state) {
     http.set_payload_max_length(options.body_limit);
     http.set_pre_routing_handler(
         [this](const auto& request, auto& response) { return begin(request, response); });
-    http.set_post_routing_handler([](const auto&, auto& response) { complete(response); });
+    http.set_post_routing_handler([this](const auto&, auto& response) { complete(response); });
     http.set_error_handler([](const auto&, auto& response) { explain(response); });
     http.set_exception_handler(
         [](const auto&, auto& response, const std::exception_ptr& thrown) { report(thrown, response); });
@@ -80,16 +84,26 @@ struct Server::Impl {
   // whatever a compressed body becomes.
   HandlerResponse begin(const httplib::Request& request, httplib::Response& response) const {
     RequestRecord& record = Connection::current().record;
-    record.id = request_id(request.get_header_value("X-Request-Id"));
+    const RequestHead& head = Connection::current().head();
+    record.id = request_id(head.header("x-request-id"));
     record.method = request.method;
     record.path = request.path;
-    if (!has_key(request)) {
+    if (head.status != 0) {
+      send_error(response, {head.status, head.problem});
+      return HandlerResponse::Handled;
+    }
+    if (origins.is_preflight(head)) {
+      response.status = 200;
+      return HandlerResponse::Handled;
+    }
+    if (!has_key(request.path, head.header("authorization"))) {
       response.set_header("WWW-Authenticate", "Bearer");
       send_error(response,
                  {401, "a valid API key is needed: Authorization: Bearer KEY", "", "invalid_api_key"});
       return HandlerResponse::Handled;
     }
-    if (request.method == "GET" && is_page_path(request.path)) return HandlerResponse::Unhandled;
+    if ((request.method == "GET" || request.method == "HEAD") && is_page_path(request.path))
+      return HandlerResponse::Unhandled;
     std::string allowed;
     const int refusal = routes.refusal(request.method, request.path, allowed);
     if (refusal == 0) return HandlerResponse::Unhandled;
@@ -99,21 +113,25 @@ struct Server::Impl {
     return HandlerResponse::Handled;
   }
 
-  bool has_key(const httplib::Request& request) const {
+  // `authorization` as it was sent: the library takes percent signs for escapes.
+  bool has_key(const std::string& path, std::string_view authorization) const {
     const std::vector<std::string>& keys = state.options.api_keys;
-    if (keys.empty() || request.path == "/health" || is_page_path(request.path)) return true;
-    const std::string given = request.get_header_value("Authorization");
+    if (keys.empty() || path == "/health" || is_page_path(path)) return true;
+    const size_t space = std::min(authorization.find(' '), authorization.size());
+    const bool bearer = same_word(authorization.substr(0, space), "bearer");
+    const std::string given(trim(authorization.substr(space)));
     bool known = false;
-    for (const std::string& key : keys) known |= same_secret(given, "Bearer " + key);
-    return known;
+    for (const std::string& key : keys) known |= same_secret(given, key);
+    return bearer && known;
   }
 
   // The library calls this just before it writes an answer, also one that it made itself.
-  static void complete(httplib::Response& response) {
+  void complete(httplib::Response& response) const {
     RequestRecord& record = Connection::current().record;
     if (record.id.empty()) record.id = request_id("");
     record.status = response.status;
     response.set_header("X-Request-Id", record.id);
+    origins.allow(Connection::current().head(), response);
   }
 
   void ended(const Connection& connection) {
@@ -125,6 +143,7 @@ struct Server::Impl {
   }
 
   ServerState state;
+  const Origins origins;
   HttpServer http;
   Routes routes;
 };

@@ -16,6 +16,7 @@ struct ServerOptions {
   int port = 8080;                       // 0: any free one
   std::string model_name = "dvlm-tiny";  // what clients see and may ask for
   std::vector<std::string> api_keys;     // none: everybody may
+  std::vector<std::string> origins;      // of web pages that may read the answers (Origins)
   SchedulerOptions scheduler;
   ImagePolicy images;                    // what requests may name beside data URLs
   size_t max_connections = 256;          // further ones get a 503

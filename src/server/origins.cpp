@@ -1,0 +1,82 @@
+#include "server/origins.h"
+
+#include <algorithm>
+
+#include "core/ascii.h"
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr const char* kOriginMethods = "GET, HEAD, POST, OPTIONS";
+constexpr const char* kOriginHeaders = "authorization, content-type, x-request-id";
+
+bool is_header_name(std::string_view text) {
+  constexpr std::string_view kSigns = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || kSigns.find(c) != kSigns.npos;
+  });
+}
+
+// As browsers write it: in lower case, without the scheme's own port.
+std::string parse_origin(const std::string& entry) {
+  std::string origin = lower(trim(entry));
+  if (origin == "*" || origin == "null") return origin;
+  if (origin.ends_with('/')) origin.pop_back();
+  const bool secure = origin.starts_with("https://");
+  const std::string_view port = secure ? ":443" : ":80";
+  const size_t host = secure ? 8 : 7;
+  const bool plain = std::all_of(origin.begin(), origin.end(), [](char c) { return c > ' ' && c < 127; });
+  if (!plain || !(secure || origin.starts_with("http://")) || origin.size() == host ||
+      origin.find_first_of("/?#@*,", host) != origin.npos)
+    fail("{} is no origin of pages: give http://localhost:5173, https://example.org, null or *",
+         printable(entry));
+  if (origin.ends_with(port)) origin.resize(origin.size() - port.size());
+  return origin;
+}
+
+// Those that every request may have, and those that the page's client library adds of its own.
+std::string allowed_headers(std::string_view asked) {
+  std::string out = kOriginHeaders;
+  while (!asked.empty()) {
+    const size_t end = std::min(asked.find(','), asked.size());
+    const std::string name = lower(trim(asked.substr(0, end)));
+    if (is_header_name(name) && (", " + out + ",").find(", " + name + ",") == std::string::npos)
+      out += ", " + name;
+    asked.remove_prefix(std::min(asked.size(), end + 1));
+  }
+  return out;
+}
+
+}  // namespace
+
+Origins::Origins(const std::vector<std::string>& allowed) {
+  for (const std::string& entry : allowed) allowed_.push_back(parse_origin(entry));
+  all_ = std::find(allowed_.begin(), allowed_.end(), "*") != allowed_.end();
+}
+
+bool Origins::allows(const std::string& origin) const {
+  return !origin.empty() && (all_ || std::find(allowed_.begin(), allowed_.end(), origin) != allowed_.end());
+}
+
+bool Origins::is_preflight(const RequestHead& head) const {
+  return head.method == "OPTIONS" && allows(head.header("origin")) &&
+         !head.header("access-control-request-method").empty();
+}
+
+void Origins::allow(const RequestHead& head, httplib::Response& response) const {
+  if (allowed_.empty()) return;
+  response.set_header("Vary", "Origin");
+  const std::string origin = head.header("origin");
+  if (!allows(origin)) return;
+  response.set_header("Access-Control-Allow-Origin", all_ ? "*" : origin);
+  response.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  if (!is_preflight(head)) return;
+  response.set_header("Access-Control-Allow-Methods", kOriginMethods);
+  response.set_header("Access-Control-Allow-Headers",
+                      allowed_headers(head.header("access-control-request-headers")));
+  response.set_header("Access-Control-Max-Age", "600");
+}
+
+}  // namespace dvlm

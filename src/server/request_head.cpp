@@ -1,0 +1,145 @@
+#include "server/request_head.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "core/ascii.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr std::string_view kLineEnd = "\r\n";
+
+std::string_view take_line(std::string_view& text) {
+  const size_t end = std::min(text.find(kLineEnd), text.size());
+  const std::string_view line = text.substr(0, end);
+  text.remove_prefix(std::min(text.size(), end + kLineEnd.size()));
+  return line;
+}
+
+// Calls `use` with each item of a list with commas, without the space around it.
+template <class Use>
+void for_items(std::string_view list, const Use& use) {
+  while (!list.empty()) {
+    const size_t end = std::min(list.find(','), list.size());
+    if (const std::string_view item = trim(list.substr(0, end)); !item.empty()) use(item);
+    list.remove_prefix(std::min(list.size(), end + 1));
+  }
+}
+
+// "http://host/path" as a client of a proxy says it, without the host.
+std::string_view without_host(std::string_view target) {
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!begins_with_word(target, scheme)) continue;
+    const size_t path = target.find_first_of("/?", scheme.size());
+    return path == target.npos ? "/" : target.substr(path);
+  }
+  return target;
+}
+
+std::string request_line(std::string_view line, RequestHead& out) {
+  const size_t first = line.find(' '), last = line.rfind(' ');
+  if (first == line.npos || first == last) return std::string(line);
+  out.method = line.substr(0, first);
+  out.http_1_0 = line.substr(last + 1) == "HTTP/1.0";
+  const std::string_view target = without_host(trim(line.substr(first, last - first)));
+  return fmt::format("{} {}{} {}", out.method, target.starts_with('?') ? "/" : "", target,
+                     line.substr(last + 1));
+}
+
+// The encodings that a client takes, without those that it takes with the weight 0.
+std::string wanted_encodings(std::string_view list) {
+  std::string out;
+  for_items(list, [&](std::string_view item) {
+    const size_t semicolon = std::min(item.find(';'), item.size());
+    const size_t weight = lower(item).find("q=", semicolon);
+    const bool refused = weight != item.npos && item.find_first_not_of("0. ", weight + 2) == item.npos;
+    if (!refused) out += (out.empty() ? "" : ", ") + lower(trim(item.substr(0, semicolon)));
+  });
+  return out;
+}
+
+void refuse(RequestHead& out, int status, const char* problem) {
+  if (out.status == 0) out.status = status, out.problem = problem;
+}
+
+void read_transfer_encoding(std::string_view value, RequestHead& out) {
+  for_items(value, [&](std::string_view item) {
+    if (same_word(item, "identity")) return;
+    if (!same_word(item, "chunked")) refuse(out, 501, "the only transfer encoding known here is chunked");
+    if (out.body == RequestHead::Body::chunked) refuse(out, 400, "the body is chunked twice");
+    if (out.http_1_0) refuse(out, 400, "HTTP/1.0 has no transfer encodings: send Content-Length");
+    out.body = RequestHead::Body::chunked;
+  });
+}
+
+void read_length(std::string_view value, std::string& length, RequestHead& out) {
+  constexpr size_t kMostDigits = 18;
+  const bool number =
+      !value.empty() && value.size() <= kMostDigits && value.find_first_not_of("0123456789") == value.npos;
+  if (!number || (!length.empty() && length != value))
+    refuse(out, 400, "Content-Length must be one whole number");
+  length = value;
+}
+
+std::string content_encoding(std::string_view value, RequestHead& out) {
+  const std::string word = lower(value);
+  if (word == "identity" || word.empty()) return "";
+  if (word == "gzip" || word == "x-gzip") return "gzip";
+  if (word != "deflate" && word != "br")
+    refuse(out, 415, "the body's Content-Encoding is not known here: use gzip, deflate, br or none");
+  return word;
+}
+
+// What the library reads in place of a header; empty: nothing.
+std::string plain_value(const std::string& name, std::string_view value, RequestHead& out) {
+  if (name == "content-encoding") return content_encoding(value, out);
+  if (name == "accept-encoding") return wanted_encodings(value);
+  if (name == "expect") return same_word(value, "100-continue") && !out.http_1_0 ? "100-continue" : "";
+  return std::string(value);
+}
+
+}  // namespace
+
+std::string RequestHead::header(std::string_view name) const {
+  const auto found =
+      std::find_if(headers.begin(), headers.end(), [&](const auto& header) { return header.first == name; });
+  return found == headers.end() ? "" : found->second;
+}
+
+RequestHead parse_head(std::string_view head) {
+  RequestHead out;
+  if (head.starts_with(kLineEnd)) head.remove_prefix(kLineEnd.size());  // some clients end a body with it
+  out.text = request_line(take_line(head), out) + "\r\n";
+  std::string length;
+  for (std::string_view line = take_line(head); !line.empty(); line = take_line(head)) {
+    const size_t colon = line.find(':');
+    if (colon == line.npos || colon == 0) continue;
+    if (line.substr(0, colon).find_first_of(" \t") != line.npos) {
+      refuse(out, 400, "a header's name has a space in it, or a header goes on in a second line");
+      continue;
+    }
+    const std::string name = lower(line.substr(0, colon));
+    const std::string_view value = trim(line.substr(colon + 1));
+    out.headers.emplace_back(name, value);
+    if (name == "transfer-encoding") {
+      read_transfer_encoding(value, out);
+    } else if (name == "content-length") {
+      read_length(value, length, out);
+    } else if (const std::string plain = plain_value(name, value, out); !plain.empty()) {
+      out.text += fmt::format("{}: {}\r\n", line.substr(0, colon), plain);
+    }
+  }
+  if (out.status != 0) out.body = RequestHead::Body::none;
+  // Chunks say themselves where they end, whatever else is said.
+  if (out.status == 0 && out.body == RequestHead::Body::none && !length.empty()) {
+    out.body = RequestHead::Body::length;
+    out.text += "Content-Length: " + length + "\r\n";
+  }
+  out.text += "\r\n";
+  return out;
+}
+
+}  // namespace dvlm
