@@ -69,6 +69,12 @@ void Engine::clear() {
   reader_->visuals().clear();
 }
 
+std::vector<TokenLogprob> Answer::all_logprobs() const {
+  std::vector<TokenLogprob> out = logprobs;
+  if (stop_logprob) out.push_back(*stop_logprob);
+  return out;
+}
+
 double Answer::tokens_per_s() const {
   return decode_ms > 0 && tokens.size() > 1 ? static_cast<double>(tokens.size() - 1) / (decode_ms / 1000) : 0;
 }

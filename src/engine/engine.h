@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,9 +56,11 @@ struct AnswerPart {
 };
 
 struct Answer {
-  std::string text;                    // special tokens removed
-  std::vector<TokenId> tokens;         // stop token included
-  std::vector<TokenLogprob> logprobs;  // see AnswerPart
+  std::string text;                                // special tokens removed
+  std::vector<TokenId> tokens;                     // stop token included
+  std::vector<TokenLogprob> logprobs;              // see AnswerPart
+  std::vector<TokenLogprob> all_logprobs() const;  // of all `tokens`
+  std::optional<TokenLogprob> stop_logprob;        // of the stop token, when that ended the answer
   FinishReason finish = FinishReason::none;
   int prompt_tokens = 0, image_tokens = 0, reused_tokens = 0;
   std::vector<ImageInfo> images;

@@ -145,7 +145,10 @@ void Generator::take(Generation& g, std::span<const Chosen> chosen) try {
   std::string text;
   for (size_t i = 0; i < emitted.size() && !g.stops_.found(); ++i) {
     g.answer_.tokens.push_back(emitted[i]);
-    if (g.answer_.finish == FinishReason::stop && i + 1 == emitted.size()) break;  // no text, special or not
+    if (g.answer_.finish == FinishReason::stop && i + 1 == emitted.size()) {  // no text, special or not
+      if (g.options_.logprobs >= 0) g.answer_.stop_logprob = g.decoder_->logprobs()[i];
+      break;
+    }
     text += g.stops_.push(g.stream_.push(emitted.subspan(i, 1)));
     if (g.options_.logprobs < 0) continue;
     g.update_.logprobs.push_back(g.decoder_->logprobs()[i]);

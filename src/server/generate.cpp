@@ -151,9 +151,10 @@ class GenerateFormat : public AnswerFormat {
                  {"e2e_latency", seconds_since(start_)}};
     if (const int top = options_.decode.logprobs; top >= 0) {
       const bool texts = options_.token_texts;
+      const std::vector<TokenLogprob> logprobs = answer.all_logprobs();  // one for each of "output_ids"
       meta["input_token_logprobs"] = json::array();
-      meta["output_token_logprobs"] = sglang_logprobs(answer.logprobs, options_.tokens, texts);
-      if (top > 0) meta["output_top_logprobs"] = sglang_top_logprobs(answer.logprobs, options_.tokens, texts);
+      meta["output_token_logprobs"] = sglang_logprobs(logprobs, options_.tokens, texts);
+      if (top > 0) meta["output_top_logprobs"] = sglang_top_logprobs(logprobs, options_.tokens, texts);
     }
     return {{"text", answer.text},
             {"output_ids", answer.tokens},

@@ -282,6 +282,31 @@ TEST_F(Apis, probabilities_are_told) {
   EXPECT_EQ(native["meta_info"]["output_top_logprobs"].size(), chances.size());
 }
 
+TEST_F(Apis, lists_that_belong_together_are_equally_long) {
+  start();
+  json body = {{"text", kAsked}, {"return_logprob", true}, {"top_logprobs_num", 2}};
+  const std::string text = post(body, 200, "/generate")["text"];
+  const auto expect_parallel = [](const json& answer) {
+    const json &ids = answer["output_ids"], &meta = answer["meta_info"];
+    ASSERT_EQ(meta["output_token_logprobs"].size(), ids.size());
+    ASSERT_EQ(meta["output_top_logprobs"].size(), ids.size());
+    EXPECT_EQ(meta["completion_tokens"], ids.size());
+    for (size_t i = 0; i < ids.size(); ++i) EXPECT_EQ(meta["output_token_logprobs"][i][1], ids[i]);
+  };
+  for (const char* decoder : {"ar", "spec", "fused", "auto"}) {
+    body["dvlm"] = {{"decoder", decoder}};
+    for (const json& end :  // by the end token, a limit, and a stop string
+         {json::object(), json({{"max_new_tokens", 3}}), json({{"stop", text.substr(4, 5)}})}) {
+      body["sampling_params"] = end;
+      expect_parallel(post(body, 200, "/generate"));
+      expect_parallel(post_streamed(body, "/generate").back());
+    }
+  }
+  const json legacy = post({{"prompt", kAsked}, {"logprobs", 2}}, 200, "/v1/completions")["choices"][0];
+  for (const char* list : {"token_logprobs", "top_logprobs", "text_offset"})
+    EXPECT_EQ(legacy["logprobs"][list].size(), legacy["logprobs"]["tokens"].size()) << list;
+}
+
 TEST_F(Apis, passes_are_told) {
   start();
   json body = picture_question("Where is the hammer?");

@@ -51,6 +51,7 @@ class Formats : public testing::Test {
     out.text = "The";
     out.tokens = {id_of("The"), half_character(), id_of("<|im_end|>")};
     out.logprobs = logprobs();
+    out.stop_logprob = {.token = id_of("<|im_end|>"), .logprob = -2, .top = {{id_of("<|im_end|>"), -2.0F}}};
     out.finish = FinishReason::stop;
     out.prompt_tokens = 7;
     out.reused_tokens = 2;
@@ -140,6 +141,8 @@ TEST_F(Formats, sglang_probabilities) {
   const json meta = format->end(0, answer())["meta_info"];
   EXPECT_EQ(meta["output_token_logprobs"][0], json::array({-0.5, id_of("The"), "The"}));
   EXPECT_EQ(meta["output_top_logprobs"][0][1], json::array({-1.5, id_of("A"), "A"}));
+  EXPECT_EQ(meta["output_token_logprobs"][2], json::array({-2, id_of("<|im_end|>"), "<|im_end|>"}));
+  EXPECT_EQ(meta["output_top_logprobs"].size(), 3);
   EXPECT_EQ(meta["cached_tokens"], 2);
   EXPECT_EQ(meta["finish_reason"], json({{"type", "stop"}, {"matched", id_of("<|im_end|>")}}));
 }
