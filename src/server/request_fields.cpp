@@ -85,8 +85,9 @@ bool ApiObject::boolean(const char* key, bool fallback) const {
 void check_fields(const ApiObject& body, FieldRules rules) {
   for (const auto& [key, value] : body.value().items()) {
     if (value.is_null()) continue;
-    const auto rule =
-        std::find_if(rules.begin(), rules.end(), [&](const FieldRule& r) { return key == r.name; });
+    // `name = key`: clang captures no structured binding.
+    const auto rule = std::find_if(rules.begin(), rules.end(),
+                                   [&name = key](const FieldRule& given) { return name == given.name; });
     const std::string name = body.path(printable(key));
     if (rule == rules.end()) throw FieldError(name, fmt::format("the field \"{}\" is not known", name));
     if (rule->accepted && !changes_nothing(value, rule->accepted))
