@@ -42,19 +42,21 @@ size_t read_masks(Bytes file, size_t header, BmpHeader& out, const std::string& 
   return end;
 }
 
-// A palette that is missing in part is an error; numbers beyond it are black.
+// Numbers beyond the palette are black, and so are colours that the file does not reach.
 void read_palette(Bytes file, size_t at, size_t colors, size_t entry, BmpHeader& out,
                   const std::string& name) {
   if (colors > 65536) fail("{}: broken BMP file: it has {} colours", name, colors);
-  if (file.size() < at || (file.size() - at) / entry < colors) fail_cut_off(name);
-  bool ramp = true;
-  for (size_t i = 0; i < std::min<size_t>(colors, 256); ++i) {
+  const size_t there = at < file.size() ? (file.size() - at) / entry : 0;
+  bool ramp = there >= colors;
+  for (size_t i = 0; i < std::min({colors, there, size_t{256}}); ++i) {
     const uint8_t* bgr = octets(file) + at + i * entry;
+    const auto grey = static_cast<uint8_t>(colors == 2 ? 255 * i : i);
     out.palette[i] = {bgr[2], bgr[1], bgr[0]};
-    ramp = ramp && out.palette[i] == std::array<uint8_t, 3>{uint8_t(i), uint8_t(i), uint8_t(i)};
+    ramp = ramp && out.palette[i] == std::array<uint8_t, 3>{grey, grey, grey};
   }
-  // Pillow takes a ramp of greys for no palette at all.
-  for (size_t i = colors; ramp && colors > 2 && i < 256; ++i) out.palette[i].fill(static_cast<uint8_t>(i));
+  // Pillow takes a ramp of greys for no palette at all, and one of two for black and white.
+  for (size_t i = colors; ramp && i < 256; ++i)
+    out.palette[i].fill(colors <= 2 ? uint8_t{255} : static_cast<uint8_t>(i));
 }
 
 BmpHeader read_bmp_header(Bytes file, const std::string& name) {
@@ -103,7 +105,8 @@ std::optional<Places> places_of(const BmpHeader& header) {
                                      {{0xFF0000, 0xFF00, 0xFF, 0xFF000000}, {2, 1, 0, 3}},
                                      {{0xFF000000, 0xFF00, 0xFF, 0xFF0000}, {3, 1, 0, 2}},
                                      {{0, 0, 0, 0}, {2, 1, 0, 3}}};
-  if (header.compression != kMasks) return Places{2, 1, 0, 4};
+  // A mask for alpha in 24 bits names a byte that the pixel does not have.
+  if (header.compression != kMasks || header.bits != 32) return Places{2, 1, 0, 4};
   for (const Known& known : kKnown)
     if (header.masks == known.masks) return known.places;
   return {};
@@ -160,9 +163,10 @@ void row_to_rgb(const BmpHeader& header, const Places& places, const uint8_t* in
   }
 }
 
-// Runs of equal numbers, literal ones, ends of rows and jumps. Returns at least `wanted` numbers of the
-// palette or fewer when the data end before.
-std::vector<uint8_t> unpack_runs(Bytes in, bool four_bits, size_t width, size_t wanted) {
+// Runs of equal numbers, literal ones, ends of rows and jumps. Literal ones end at an even place of the file,
+// as Pillow counts: the runs begin at `first`. Returns at least `wanted` numbers of the palette, or fewer
+// when the data end before.
+std::vector<uint8_t> unpack_runs(Bytes in, size_t first, bool four_bits, size_t width, size_t wanted) {
   std::vector<uint8_t> out;
   size_t at = 0, x = 0;
   const auto number = [&](size_t byte, size_t i) {
@@ -193,7 +197,7 @@ std::vector<uint8_t> unpack_runs(Bytes in, bool four_bits, size_t width, size_t 
       if (in.size() - at < bytes) break;
       for (size_t i = 0; i < literal; ++i) out.push_back(number(at + (four_bits ? i / 2 : i), i));
       x += value;
-      at += bytes + bytes % 2;
+      at += bytes + (first + at + bytes) % 2;
     }
   }
   return out;
@@ -213,7 +217,7 @@ Image decode_bmp(Bytes file, const std::string& name, const DecodeLimits& limits
   std::vector<uint8_t> numbers;
   if (header.compression == kRuns8 || header.compression == kRuns4) {
     // A byte of runs makes 128 pixels at the most, a jump a row of them.
-    numbers = unpack_runs(rows, header.compression == kRuns4, width, width * height);
+    numbers = unpack_runs(rows, header.pixels, header.compression == kRuns4, width, width * height);
     rows = std::as_bytes(std::span(numbers));
     header.bits = 8;
   }

@@ -26,13 +26,16 @@ TEST(Bitmaps, HaveThePixelsThatPillowGivesThem) {
     std::string name, print;
     int width = 0, height = 0;
     ASSERT_TRUE(fields >> name >> width >> height >> print) << line;
-    const Image image = read_image(image_fixture("bitmaps/" + name));
+    // Exactly the file's bytes: one that is read behind them is found by a sanitizer.
+    const std::string file = read_file(image_fixture("bitmaps/" + name));
+    const auto bytes = std::as_bytes(std::span(file));
+    const Image image = decode_image(std::vector<std::byte>(bytes.begin(), bytes.end()), name);
     EXPECT_EQ(image.width, width) << name;
     EXPECT_EQ(image.height, height) << name;
     EXPECT_EQ(fingerprint(image.pixels), print) << name;
     ++pictures;
   }
-  EXPECT_GE(pictures, 41u);
+  EXPECT_GE(pictures, 47u);
 }
 
 TEST(Bitmaps, AreRefusedWhenTheyAreCutOff) {
