@@ -43,21 +43,22 @@ using Gif = std::unique_ptr<GifFileType, GifCloser>;
                 : "its data");
 }
 
-// Returns the number of the transparent colour, -1 without one, at the first picture's description.
+// Returns the number of the transparent colour, -1 without one, at the first picture's description. Bytes
+// that begin no block are passed over.
 int find_picture(GifFileType& gif, const std::string& name) {
   int transparent = -1;
   for (;;) {
     GifRecordType record = UNDEFINED_RECORD_TYPE;
-    if (DGifGetRecordType(&gif, &record) != GIF_OK) fail_gif(name, gif.Error);
+    if (DGifGetRecordType(&gif, &record) != GIF_OK) {
+      if (gif.Error == D_GIF_ERR_WRONG_RECORD) continue;
+      fail_gif(name, gif.Error);
+    }
     if (record == IMAGE_DESC_RECORD_TYPE) return transparent;
     if (record == TERMINATE_RECORD_TYPE) fail("{}: this GIF file has no picture", name);
     int code = 0;
-    GifByteType* block = nullptr;
+    GifByteType* block = nullptr;  // its length, then its bytes
     if (DGifGetExtension(&gif, &code, &block) != GIF_OK) fail_gif(name, gif.Error);
-    GraphicsControlBlock control;
-    if (code == GRAPHICS_EXT_FUNC_CODE && block &&
-        DGifExtensionToGCB(block[0], block + 1, &control) == GIF_OK)
-      transparent = control.TransparentColor;
+    if (code == GRAPHICS_EXT_FUNC_CODE && block && block[0] >= 4 && block[1] & 1) transparent = block[4];
     while (block)
       if (DGifGetExtensionNext(&gif, &block) != GIF_OK) fail_gif(name, gif.Error);
   }
@@ -65,13 +66,26 @@ int find_picture(GifFileType& gif, const std::string& name) {
 
 using Palette = std::array<std::array<uint8_t, 3>, 256>;
 
-// Without a palette the numbers are greys; numbers beyond it are black.
+bool is_ramp(const ColorMapObject& map) {
+  for (int i = 0; i < map.ColorCount; ++i) {
+    const GifColorType& color = map.Colors[i];
+    if (color.Red != i || color.Green != i || color.Blue != i) return false;
+  }
+  return true;
+}
+
+// The frame's palette, else the file's; numbers beyond it are black. Pillow takes a ramp of greys for no
+// palette, so that the file's colours are those of a frame with a ramp. Without a palette the numbers are
+// greys.
 Palette palette_of(const GifFileType& gif) {
   Palette out = {};
-  const ColorMapObject* map = gif.Image.ColorMap ? gif.Image.ColorMap : gif.SColorMap;
-  for (size_t i = 0; !map && i < out.size(); ++i) out[i].fill(static_cast<uint8_t>(i));
-  for (size_t i = 0; map && i < std::min<size_t>(out.size(), static_cast<size_t>(map->ColorCount)); ++i)
-    out[i] = {map->Colors[i].Red, map->Colors[i].Green, map->Colors[i].Blue};
+  for (const ColorMapObject* map : {gif.Image.ColorMap, gif.SColorMap}) {
+    if (!map || is_ramp(*map)) continue;
+    for (size_t i = 0; i < std::min(out.size(), static_cast<size_t>(map->ColorCount)); ++i)
+      out[i] = {map->Colors[i].Red, map->Colors[i].Green, map->Colors[i].Blue};
+    return out;
+  }
+  for (size_t i = 0; i < out.size(); ++i) out[i].fill(static_cast<uint8_t>(i));
   return out;
 }
 
