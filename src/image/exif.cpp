@@ -31,14 +31,17 @@ Bytes from(Bytes bytes, size_t at, size_t count) {
   return bytes.subspan(at, std::min(count, bytes.size() - at));
 }
 
-// Segments up to the picture's data.
+constexpr std::string_view kExifPrefix("Exif\0\0", 6);
+
+// Segments up to the picture's data. Any count of FF may stand in front of a marker.
 Bytes exif_of_jpeg(Bytes file) {
   constexpr uint32_t kApp1 = 0xE1, kStartOfScan = 0xDA;
   for (size_t at = 2; number_at(file, at, 1, true) == 0xFF;) {
+    while (number_at(file, at + 1, 1, true) == 0xFF) ++at;
     const uint32_t marker = number_at(file, at + 1, 1, true), length = number_at(file, at + 2, 2, true);
     const Bytes segment = from(file, at + 4, length < 2 ? 0 : length - 2);
     if (marker == kStartOfScan || length < 2) return {};
-    if (marker == kApp1 && begins(segment, std::string_view("Exif\0\0", 6))) return segment.subspan(6);
+    if (marker == kApp1 && begins(segment, kExifPrefix)) return segment;
     at += 2 + length;
   }
   return {};
@@ -56,33 +59,47 @@ Bytes exif_of_png(Bytes file) {
 Bytes exif_of_webp(Bytes file) {
   for (size_t at = 12; at + 8 <= file.size();) {
     const size_t length = number_at(file, at + 4, 4, false);
-    if (begins(file.subspan(at), "EXIF")) {
-      const Bytes exif = from(file, at + 8, length);
-      return begins(exif, std::string_view("Exif\0\0", 6)) ? exif.subspan(6) : exif;
-    }
+    if (begins(file.subspan(at), "EXIF")) return from(file, at + 8, length);
     at += 8 + length + length % 2;
   }
   return {};
 }
 
+// The number of bytes of a value of this type; 0 where it is no whole number.
+size_t bytes_of_type(uint32_t type) {
+  enum : uint32_t { kShort = 3, kLong = 4, kSignedByte = 6, kSignedShort = 8, kSignedLong = 9 };
+  switch (type) {
+    case kSignedByte:
+      return 1;
+    case kShort:
+    case kSignedShort:
+      return 2;
+    case kLong:
+    case kSignedLong:
+      return 4;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
 
 int exif_orientation(Bytes file) {
-  const Bytes exif = begins(file, "\xFF\xD8")  ? exif_of_jpeg(file)
-                     : begins(file, "\x89PNG") ? exif_of_png(file)
-                     : begins(file, "RIFF")    ? exif_of_webp(file)
-                                               : Bytes{};
+  Bytes exif = begins(file, "\xFF\xD8")  ? exif_of_jpeg(file)
+               : begins(file, "\x89PNG") ? exif_of_png(file)
+               : begins(file, "RIFF")    ? exif_of_webp(file)
+                                         : Bytes{};
+  if (begins(exif, kExifPrefix)) exif = exif.subspan(kExifPrefix.size());
   const bool big_endian = begins(exif, "MM");
   if (!big_endian && !begins(exif, "II")) return 1;
-  constexpr uint32_t kOrientation = 0x0112, kShort = 3;
+  constexpr uint32_t kOrientation = 0x0112;
   const size_t directory = number_at(exif, 4, 4, big_endian);
   const size_t entries = number_at(exif, directory, 2, big_endian);
   for (size_t at = directory + 2; at < directory + 2 + 12 * entries; at += 12) {
     if (number_at(exif, at, 2, big_endian) != kOrientation) continue;
-    const uint32_t value = number_at(exif, at + 8, 2, big_endian);
-    return number_at(exif, at + 2, 2, big_endian) == kShort && value >= 1 && value <= 8
-               ? static_cast<int>(value)
-               : 1;
+    const size_t bytes = bytes_of_type(number_at(exif, at + 2, 2, big_endian));
+    const uint32_t value = number_at(exif, at + 8, bytes, big_endian);
+    return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }
   return 1;
 }

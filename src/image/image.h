@@ -20,9 +20,9 @@ struct DecodeLimits {
   int max_side = 1 << 16;
 };
 
-// JPEG, PNG, WebP (and PNM, BMP). Colour handling is Pillow's and qwen-vl-utils': RGBA is pasted on white,
-// any other mode is convert("RGB"); EXIF orientation is ignored (docs/reference.md, Colour). `name` is used
-// in errors.
+// JPEG, PNG, WebP, GIF, BMP, PNM; of an animation the first frame. Colour handling is Pillow's and
+// qwen-vl-utils': RGBA is pasted on white, any other mode is convert("RGB"); EXIF orientation is ignored
+// (docs/reference.md, Colour). `name` is used in errors.
 Image decode_image(std::span<const std::byte> file, const std::string& name, const DecodeLimits& limits = {});
 Image read_image(const std::filesystem::path& path, const DecodeLimits& limits = {});
 // See core/data_url.h.

@@ -84,6 +84,20 @@ TEST(LoadPicture, TakesLimitsFromItemThenRequestThenCheckpoint) {
   EXPECT_EQ(load_visual(part("cam0"), request, config(), nullptr).info.tokens, 1);
 }
 
+TEST(LoadPicture, TurnsAsTheCameraNotedWhenAsked) {
+  const std::string photo = DVLM_FIXTURES "/image/exif/6.jpg";
+  Request request;
+  const Visual stored = load_visual(part(photo), request, config(), nullptr);
+  request.exif_rotate = true;
+  const Visual turned = load_visual(part(photo), request, config(), nullptr);
+  EXPECT_EQ(stored.info.width, 24);
+  EXPECT_EQ(stored.info.height, 16);
+  EXPECT_EQ(turned.info.width, 16);
+  EXPECT_EQ(turned.info.height, 24);
+  EXPECT_EQ(turned.info.resized_width, stored.info.resized_height);
+  EXPECT_FALSE(turned.key == stored.key);  // the cache keeps both
+}
+
 TEST(LoadPicture, NamesWhatItCannotRead) {
   const TemporaryFolder folder;
   write_file(folder / "text.png", "this is no picture");
