@@ -246,7 +246,6 @@ void add_bench_image(Command bench) {
 
 struct LoadBench {
   LoadBenchOptions load;
-  std::string folder;
   int threads = 0;
   bool json = false;
 };
@@ -257,9 +256,8 @@ nlohmann::json to_json(const LoadTiming& t) {
           {"peak_bytes", t.peak_bytes}};
 }
 
-void bench_load(LoadBench& options) {
+void bench_load(const LoadBench& options) {
   install_interrupt_handler();
-  options.load.folder = options.folder;
   ThreadPool pool(options.threads);
   const std::vector<LoadTiming> timings = time_loading(options.load, pool);
   if (options.json)
@@ -280,7 +278,7 @@ void bench_load(LoadBench& options) {
 void add_bench_load(Command bench) {
   auto options = std::make_shared<LoadBench>();
   Command command = bench.add("load", "Time loading a random checkpoint of a published shape");
-  command.text("--folder", options->folder, "Where it is written, and found the next time (up to 13 GB)")
+  command.text("--folder", options->load.folder, "Where it is written, and found the next time (up to 13 GB)")
       .required();
   command.choice("--shape", options->load.shape, {"3b", "tiny"}, "Shape of the model");
   command.choice("--precision", options->load.precision, {"bf16", "fp8"}, "Which precision");

@@ -121,6 +121,11 @@ Option Command::text(const char* flags, std::string& value, const std::string& h
                     [&value](const Values& given) { value = given.front(); });
 }
 
+Option Command::text(const char* flags, std::filesystem::path& value, const std::string& help) {
+  return add_option(app_, flags, "TEXT", value.string(), help,
+                    [&value](const Values& given) { value = given.front(); });
+}
+
 Option Command::choice(const char* flags, std::string& value, const std::vector<std::string>& choices,
                        const std::string& help) {
   return add_option(app_, flags, choice_type(choices), value, help,

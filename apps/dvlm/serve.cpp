@@ -19,7 +19,7 @@ constexpr size_t kPrefixes = 256;  // earlier answers to continue, as far as --k
 struct ServeOptions {
   ModelFlags model;
   ServerOptions server;
-  std::string api_key_file, image_root, kv_memory = "4GiB", log = "off";
+  std::string api_key_file, kv_memory = "4GiB", log = "off";
 };
 
 // One key per line; lines that are empty or begin with # do not count.
@@ -47,7 +47,6 @@ void serve(ServeOptions& options) {
   set_log(options);
   install_interrupt_handler();
   if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
-  options.server.images.root = options.image_root;
   EngineOptions engine_given = engine_options(options.model);
   engine_given.max_cached_prefixes = kPrefixes;
   engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");
@@ -91,7 +90,7 @@ void add_serve(Command app) {
   command.number("--prefill-rows", server.scheduler.prefill_rows, 1, 65536,
                  "Tokens of prompts in a pass that also writes for others: more answers new requests "
                  "sooner, fewer keeps the others going");
-  command.text("--image-root", options->image_root,
+  command.text("--image-root", server.images.root,
                "Folder of pictures and videos that clients may name by relative path");
   command.texts("--allow-image-host", server.images.hosts,
                 "Host whose http(s) pictures clients may name: example.org, *.example.org, "

@@ -25,7 +25,7 @@ its answer. The same seed gives the same files. Training and test scenes never s
 
 struct SynthArguments {
   SynthOptions options;
-  std::string split = "train", mode, output, sheet;
+  std::string split = "train", mode, sheet;
   std::vector<std::string> types;
   int columns = 5, rows = 4;
   bool no_images = false;
@@ -36,7 +36,6 @@ void run_synth(SynthArguments& arguments) {
   options.split = arguments.split == "test" ? Split::test : Split::train;
   options.conversations =
       arguments.mode.empty() ? options.split == Split::train : arguments.mode == "conversation";
-  options.output = arguments.output;
   options.images = !arguments.no_images;
   for (const std::string& name : arguments.types) options.types.push_back(type_from_name(name));
   if (!arguments.sheet.empty())
@@ -60,7 +59,7 @@ void add_synth(Command app) {
   SynthOptions& options = arguments->options;
   options.threads = ThreadPool::default_threads();
   Command command = app.add("synth", "Draw synthetic tabletop scenes with questions and answers");
-  command.text("--out", arguments->output, "Folder for images/ and data.jsonl");
+  command.text("--out", options.output, "Folder for images/ and data.jsonl");
   command.number("--count", options.count, 1, SynthOptions::kMaxCount, "Number of scenes");
   command.number("--first", options.first, 0, SynthOptions::kMaxFirst, "Index of the first scene");
   command.number("--seed", options.seed, 0, kMaxSeed, "Seed of everything random");

@@ -238,6 +238,8 @@ namespace {
 
 // transformers 5 checks the types of its keys: what it declares as whole must not be written as 2.0.
 json whole_where_possible(double value) {
+  constexpr double kExact = 0x1p53;  // doubles below are whole numbers of 64 bits where they are whole
+  if (!(value > -kExact && value < kExact)) return value;
   const auto truncated = static_cast<int64_t>(value);
   return static_cast<double>(truncated) == value ? json(truncated) : json(value);
 }

@@ -45,12 +45,11 @@ std::vector<std::byte> decode_base64(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const size_t begin = i;
     const char c = percent_decoded(text, i);
-    if (trim({&c, 1}).empty()) continue;
-    if (c == '=') {
-      ++padding;
+    const int value = base64_value(c);
+    if (value < 0 && (c == '=' || trim({&c, 1}).empty())) {
+      padding += c == '=' ? 1 : 0;
       continue;
     }
-    const int value = base64_value(c);
     if (value < 0 || padding != 0)
       fail("the data URL is not valid base64 at character {} of its data; encode the picture again", begin);
     bits = (bits << 6) | static_cast<uint32_t>(value);
@@ -73,8 +72,7 @@ std::vector<std::byte> decode_base64(std::string_view text) {
 }  // namespace
 
 bool is_data_url(std::string_view source) {
-  const size_t begin = source.find_first_not_of(" \t\r\n\f\v");
-  return begin != source.npos && begins_with_word(source.substr(begin), kDataScheme);
+  return begins_with_word(trim(source), kDataScheme);
 }
 
 std::vector<std::byte> data_of_url(std::string_view url) {

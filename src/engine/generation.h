@@ -2,6 +2,7 @@
 #pragma once
 #include <exception>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "core/stopwatch.h"
@@ -38,11 +39,12 @@ class Generation {
  private:
   friend class Generator;
 
-  Generation(const Tokenizer& tokenizer, const Request& request, LoadedPrompt loaded, PromptIdentity identity)
+  Generation(const Tokenizer& tokenizer, std::optional<TokenId> mask, const Request& request,
+             LoadedPrompt loaded, PromptIdentity identity)
       : options_(request.decode),
         loaded_(std::move(loaded)),
         identity_(std::move(identity)),
-        stream_(tokenizer, tokenizer.find(kMaskToken).value_or(-1)),
+        stream_(tokenizer, mask.value_or(-1)),
         stops_(request.stop) {}
   void end_with(std::exception_ptr failure) {
     failed_in_pass_ = in_passes();

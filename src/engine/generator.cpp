@@ -21,8 +21,8 @@ Generator::Generator(const EngineOptions& options, const Tokenizer& tokenizer, M
 std::unique_ptr<Generation> Generator::load(const Request& request) {
   LoadedPrompt loaded = reader_.load(request);
   PromptIdentity identity = identity_of(loaded, model_.config());
-  std::unique_ptr<Generation> generation(
-      new Generation(tokenizer_, request, std::move(loaded), std::move(identity)));
+  std::unique_ptr<Generation> generation(new Generation(tokenizer_, mask_token(tokenizer_, model_.config()),
+                                                        request, std::move(loaded), std::move(identity)));
   Answer& answer = generation->answer_;
   for (const Visual& visual : generation->loaded_.visuals) answer.images.push_back(visual.info);
   answer.prompt_tokens = static_cast<int>(generation->loaded_.tokens.size());

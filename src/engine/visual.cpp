@@ -61,8 +61,8 @@ class ImageSource {
   }
 
  private:
-  Image as_shown(std::span<const std::byte> file, const Image& image) const {
-    return exif_rotate_ ? upright(image, exif_orientation(file)) : image;
+  Image as_shown(std::span<const std::byte> file, Image image) const {
+    return upright(std::move(image), exif_rotate_ ? exif_orientation(file) : 1);
   }
 
   const std::string& source_;

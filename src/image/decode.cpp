@@ -10,10 +10,7 @@ namespace dvlm {
 namespace {
 
 using formats::Bytes;
-
-bool starts_with(Bytes file, std::string_view magic, size_t at = 0) {
-  return file.size() >= at + magic.size() && std::memcmp(file.data() + at, magic.data(), magic.size()) == 0;
-}
+using formats::starts_with;
 
 bool is_pnm(Bytes file) {
   if (file.size() < 3) return false;

@@ -1,7 +1,6 @@
 #include "image/exif.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string_view>
 #include <utility>
 
@@ -12,10 +11,7 @@ namespace dvlm {
 namespace {
 
 using formats::Bytes;
-
-bool begins(Bytes bytes, std::string_view text) {
-  return bytes.size() >= text.size() && std::memcmp(bytes.data(), text.data(), text.size()) == 0;
-}
+using formats::starts_with;
 
 // `count` bytes of a number at `at`; 0 beyond the end.
 uint32_t number_at(Bytes bytes, size_t at, size_t count, bool big_endian) {
@@ -41,7 +37,7 @@ Bytes exif_of_jpeg(Bytes file) {
     const uint32_t marker = number_at(file, at + 1, 1, true), length = number_at(file, at + 2, 2, true);
     const Bytes segment = from(file, at + 4, length < 2 ? 0 : length - 2);
     if (marker == kStartOfScan || length < 2) return {};
-    if (marker == kApp1 && begins(segment, kExifPrefix)) return segment;
+    if (marker == kApp1 && starts_with(segment, kExifPrefix)) return segment;
     at += 2 + length;
   }
   return {};
@@ -50,7 +46,7 @@ Bytes exif_of_jpeg(Bytes file) {
 Bytes exif_of_png(Bytes file) {
   for (size_t at = 8; at + 12 <= file.size();) {
     const size_t length = number_at(file, at, 4, true);
-    if (begins(file.subspan(at + 4), "eXIf")) return from(file, at + 8, length);
+    if (starts_with(file, "eXIf", at + 4)) return from(file, at + 8, length);
     at += 12 + length;
   }
   return {};
@@ -59,7 +55,7 @@ Bytes exif_of_png(Bytes file) {
 Bytes exif_of_webp(Bytes file) {
   for (size_t at = 12; at + 8 <= file.size();) {
     const size_t length = number_at(file, at + 4, 4, false);
-    if (begins(file.subspan(at), "EXIF")) return from(file, at + 8, length);
+    if (starts_with(file, "EXIF", at)) return from(file, at + 8, length);
     at += 8 + length + length % 2;
   }
   return {};
@@ -85,13 +81,13 @@ size_t bytes_of_type(uint32_t type) {
 }  // namespace
 
 int exif_orientation(Bytes file) {
-  Bytes exif = begins(file, "\xFF\xD8")  ? exif_of_jpeg(file)
-               : begins(file, "\x89PNG") ? exif_of_png(file)
-               : begins(file, "RIFF")    ? exif_of_webp(file)
-                                         : Bytes{};
-  if (begins(exif, kExifPrefix)) exif = exif.subspan(kExifPrefix.size());
-  const bool big_endian = begins(exif, "MM");
-  if (!big_endian && !begins(exif, "II")) return 1;
+  Bytes exif = starts_with(file, "\xFF\xD8")  ? exif_of_jpeg(file)
+               : starts_with(file, "\x89PNG") ? exif_of_png(file)
+               : starts_with(file, "RIFF")    ? exif_of_webp(file)
+                                              : Bytes{};
+  if (starts_with(exif, kExifPrefix)) exif = exif.subspan(kExifPrefix.size());
+  const bool big_endian = starts_with(exif, "MM");
+  if (!big_endian && !starts_with(exif, "II")) return 1;
   constexpr uint32_t kOrientation = 0x0112;
   const size_t directory = number_at(exif, 4, 4, big_endian);
   const size_t entries = number_at(exif, directory, 2, big_endian);
@@ -104,7 +100,7 @@ int exif_orientation(Bytes file) {
   return 1;
 }
 
-Image upright(const Image& image, int orientation) {
+Image upright(Image image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;
   const bool turned = orientation >= 5;  // rows become columns
   const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;

@@ -11,6 +11,6 @@ namespace dvlm {
 int exif_orientation(std::span<const std::byte> file);
 
 // The picture as that orientation means it (Pillow's exif_transpose).
-Image upright(const Image& image, int orientation);
+Image upright(Image image, int orientation);
 
 }  // namespace dvlm

@@ -3,8 +3,10 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "core/error.h"
 #include "image/image.h"
@@ -40,6 +42,11 @@ inline void paste_on_white(const uint8_t* rgba, uint8_t* rgb) {
     const int t = 255 * (255 - alpha) + rgba[c] * alpha + 128;
     rgb[c] = static_cast<uint8_t>(((t >> 8) + t) >> 8);
   }
+}
+
+// Whether `text` stands at `at`.
+inline bool starts_with(Bytes bytes, std::string_view text, size_t at = 0) {
+  return bytes.size() >= at + text.size() && std::memcmp(bytes.data() + at, text.data(), text.size()) == 0;
 }
 
 inline const uint8_t* octets(Bytes bytes) {

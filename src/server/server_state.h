@@ -9,6 +9,7 @@
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/token_json.h"
+#include "text/mask_token.h"
 
 namespace dvlm {
 
@@ -16,7 +17,7 @@ struct ServerState {
   ServerState(Engine& engine, const ServerOptions& given)
       : options(given),
         config(engine.config()),
-        tokens(engine.tokenizer()),
+        tokens(engine.tokenizer(), mask_token(engine.tokenizer(), engine.config())),
         started(std::time(nullptr)),
         scheduler(engine.generator(), given.scheduler) {
     check_policy(given.images);

@@ -48,8 +48,8 @@ const char* name_of(PassKind kind) {
 
 }  // namespace
 
-TokenWriter::TokenWriter(const Tokenizer& tokenizer)
-    : tokenizer_(&tokenizer), mask_(tokenizer.find(kMaskToken).value_or(-1)) {}
+TokenWriter::TokenWriter(const Tokenizer& tokenizer, std::optional<TokenId> mask)
+    : tokenizer_(&tokenizer), mask_(mask.value_or(-1)) {}
 
 std::string TokenWriter::text(TokenId id) const {
   return tokenizer_->decode({&id, 1}, false);

@@ -1,6 +1,7 @@
 // Tokens, their probabilities and the passes that wrote them, as JSON.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -12,8 +13,8 @@ namespace dvlm {
 // Names tokens by a tokenizer, which must outlive it.
 class TokenWriter {
  public:
-  explicit TokenWriter(const Tokenizer& tokenizer);
-  std::string text(TokenId id) const;  // invalid UTF-8 replaced
+  TokenWriter(const Tokenizer& tokenizer, std::optional<TokenId> mask);  // see mask_token()
+  std::string text(TokenId id) const;                                    // invalid UTF-8 replaced
   std::vector<int> bytes(TokenId id) const;
   bool masked(TokenId id) const { return id == mask_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }

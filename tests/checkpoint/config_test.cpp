@@ -152,12 +152,14 @@ TEST(Config, AFileThatIsCopiedGetsTheSameTypes) {
   file["vision_config"]["tokens_per_second"] = 2.0;
   file["text_config"]["rms_norm_eps"] = static_cast<double>(1e-6f);
   file["text_config"]["attention_dropout"] = 0.0;
+  file["text_config"]["max_window_layers"] = 1e300;  // no whole number of 64 bits
   ModelConfig config = read(file);
   config.text.tie_word_embeddings = false;
   mend_config(file, config);
   EXPECT_EQ(file["vision_config"]["tokens_per_second"].dump(), "2");
   EXPECT_EQ(file["text_config"]["rms_norm_eps"].dump(), "1e-06");
   EXPECT_EQ(file["text_config"]["attention_dropout"].dump(), "0.0");
+  EXPECT_EQ(file["text_config"]["max_window_layers"].dump(), "1e+300");
   EXPECT_EQ(file["text_config"]["tie_word_embeddings"], false);
   EXPECT_EQ(file["tie_word_embeddings"], false);
 }

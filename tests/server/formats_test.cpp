@@ -38,7 +38,8 @@ class Formats : public testing::Test {
   static FormatOptions options(int logprobs = 1) {
     ApiRequest asked;
     asked.request.decode.logprobs = logprobs;
-    return format_options({"id-1", "model", 5}, asked, TokenWriter(tokenizer()));
+    return format_options({"id-1", "model", 5}, asked,
+                          TokenWriter(tokenizer(), tokenizer().find(kMaskToken)));
   }
   static std::vector<TokenLogprob> logprobs() {
     return {{.token = id_of("The"), .logprob = -0.5F, .top = {{id_of("The"), -0.5F}, {id_of("A"), -1.5F}}},
@@ -60,7 +61,8 @@ class Formats : public testing::Test {
 };
 
 TEST_F(Formats, chat_probabilities) {
-  const json content = chat_logprobs(logprobs(), TokenWriter(tokenizer()))["content"];
+  const json content =
+      chat_logprobs(logprobs(), TokenWriter(tokenizer(), tokenizer().find(kMaskToken)))["content"];
   ASSERT_EQ(content.size(), 2);
   EXPECT_EQ(content[0]["token"], "The");
   EXPECT_EQ(content[0]["logprob"], -0.5);
@@ -73,7 +75,8 @@ TEST_F(Formats, chat_probabilities) {
 
 TEST_F(Formats, completion_probabilities) {
   int64_t offset = 10;
-  const json out = completion_logprobs(logprobs(), TokenWriter(tokenizer()), offset);
+  const json out =
+      completion_logprobs(logprobs(), TokenWriter(tokenizer(), tokenizer().find(kMaskToken)), offset);
   EXPECT_EQ(out["tokens"], json({"The", "\xEF\xBF\xBD"}));
   EXPECT_EQ(out["token_logprobs"], json({-0.5, -9999.0}));
   EXPECT_EQ(out["top_logprobs"][0], json({{"The", -0.5}, {"A", -1.5}}));
@@ -90,7 +93,8 @@ TEST_F(Formats, passes) {
                          .accepted = 0,
                          .emitted = 0};
   const PassRecord prefill{.kind = PassKind::prefill, .rows = 70, .block = {}, .accepted = 0, .emitted = 1};
-  const json out = passes_json(std::vector{prefill, draft}, TokenWriter(tokenizer()));
+  const json out =
+      passes_json(std::vector{prefill, draft}, TokenWriter(tokenizer(), tokenizer().find(kMaskToken)));
   EXPECT_EQ(
       out[0],
       json({{"kind", "prefill"}, {"rows", 70}, {"block", json::array()}, {"accepted", 0}, {"emitted", 1}}));
