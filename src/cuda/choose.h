@@ -1,0 +1,148 @@
+// The choice of a token where the logits are. The vocabulary is cut into slices that do not depend on the
+// rows.
+#pragma once
+#include <cmath>
+
+#include "cuda/rows.h"
+
+namespace dvlm::cuda::inline DVLM_LAYER {
+
+constexpr int kSlices = 32;
+
+struct alignas(16) SliceBest {
+  float largest = 0;        // among ids that may be chosen
+  int token = -1;           // the lowest with that logit; -1: none
+  float base = 0, sum = 0;  // of all ids: the largest, and the sum of exp2((logit - base) log2 e)
+};
+
+struct alignas(8) Excluded {
+  int token = -1, limit = 0;  // as dvlm::ExcludedTokens
+};
+
+// grid: (slices, rows).
+struct ChooseInSlices {
+  struct Job {
+    Global<const float> logits;       // [rows][stride]
+    Global<const Excluded> excluded;  // [rows]
+    Global<SliceBest> best;           // [rows][kSlices]
+    int vocab = 0, stride = 0;
+  };
+  static constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+  static constexpr size_t kSharedBytes = size_t{kWarps} * (sizeof(SliceBest) + 4);
+
+  static DVLM_DEVICE void run(Block& block, const Job& job) {
+    const Shared<SliceBest> warps = block.shared<SliceBest>(0, kWarps);
+    const Shared<float> scratch = block.shared<float>(kWarps * sizeof(SliceBest), kWarps);
+    block.release_successor();
+    block.wait_for_predecessor();
+    const int row = block.y(), each = (job.vocab + kSlices - 1) / kSlices;
+    const int first = block.x() * each, end = first + each < job.vocab ? first + each : job.vocab;
+    const Excluded excluded = load(job.excluded, row);
+    const int limit = excluded.limit > 0 ? excluded.limit : job.vocab;
+    const size_t base = static_cast<size_t>(row) * job.stride;
+    Lanes<float> most, best;
+    Lanes<int> token;
+    block.lanes([&](int lane) {
+      most[lane] = best[lane] = -INFINITY, token[lane] = -1;
+      for (int id = first + block.warp() * kWarp + lane; id < end; id += kThreads) {
+        const float v = load(job.logits, base + id);
+        most[lane] = maximum(most[lane], v);
+        if (id < limit && id != excluded.token && (v > best[lane] || (token[lane] < 0 && v == best[lane])))
+          best[lane] = v, token[lane] = id;
+      }
+    });
+    const float largest = block_maximum(block, most, scratch);
+    Lanes<float> sum;
+    block.lanes([&](int lane) {
+      sum[lane] = 0;
+      for (int id = first + block.warp() * kWarp + lane; id < end; id += kThreads)
+        sum[lane] += exp2_fast((load(job.logits, base + id) - largest) * 1.44269504f);
+    });
+    const float total = reduce<false>(block, sum, kWarps, scratch);
+    for (int mask = 1; mask < kWarp; mask *= 2) {
+      const Lanes<float> other = shuffle_xor(best, mask);
+      const Lanes<int> other_token = shuffle_xor(token, mask);
+      block.lanes([&](int lane) { take(best[lane], token[lane], other[lane], other_token[lane]); });
+    }
+    block.lanes([&](int lane) {
+      if (lane == 0) warps[block.warp()] = {best[lane], token[lane], 0, 0};
+    });
+    block.sync();
+    block.lanes([&](int lane) {
+      if (block.warp() != 0 || lane != 0) return;
+      SliceBest out = warps[0];
+      for (int w = 1; w < kWarps; ++w) take(out.largest, out.token, warps[w].largest, warps[w].token);
+      out.base = largest, out.sum = total;
+      store(job.best, static_cast<size_t>(row) * kSlices + block.x(), out);
+    });
+  }
+
+  static DVLM_DEVICE void take(float& best, int& token, float other, int other_token) {
+    if (other_token >= 0 && (token < 0 || other > best || (other == best && other_token < token)))
+      best = other, token = other_token;
+  }
+
+ private:
+  static DVLM_DEVICE float block_maximum(Block& block, Lanes<float> v, Shared<float> scratch) {
+    for (int mask = 1; mask < kWarp; mask *= 2) {
+      const Lanes<float> other = shuffle_xor(v, mask);
+      block.lanes([&](int lane) { v[lane] = maximum(v[lane], other[lane]); });
+    }
+    block.lanes([&](int lane) {
+      if (lane == 0) scratch[block.warp()] = v[lane];
+    });
+    block.sync();
+    float out = scratch[0];
+    for (int w = 1; w < kWarps; ++w) out = maximum(out, scratch[w]);
+    block.sync();
+    return out;
+  }
+};
+
+struct alignas(8) Chosen {
+  int token = -1;
+  float probability = 0;
+};
+
+// The slices of a row, in their order. grid: (rows).
+struct ChooseInRow {
+  struct Job {
+    Global<const SliceBest> best;
+    Global<Chosen> chosen;
+  };
+  static constexpr int kThreads = 32;
+
+  static DVLM_DEVICE void run(Block& block, const Job& job) {
+    block.release_successor();
+    block.wait_for_predecessor();
+    const int row = block.x();
+    Lanes<float> best, base, sum;
+    Lanes<int> token;
+    block.lanes([&](int lane) {
+      const SliceBest slice = load(job.best, static_cast<size_t>(row) * kSlices + lane);
+      best[lane] = slice.largest, token[lane] = slice.token, base[lane] = slice.base, sum[lane] = slice.sum;
+    });
+    Lanes<float> most = base;
+    for (int mask = 1; mask < kWarp; mask *= 2) {
+      const Lanes<float> other = shuffle_xor(best, mask), other_most = shuffle_xor(most, mask);
+      const Lanes<int> other_token = shuffle_xor(token, mask);
+      block.lanes([&](int lane) {
+        ChooseInSlices::take(best[lane], token[lane], other[lane], other_token[lane]);
+        most[lane] = maximum(most[lane], other_most[lane]);
+      });
+    }
+    block.lanes([&](int lane) { sum[lane] *= exp2_fast((base[lane] - most[lane]) * 1.44269504f); });
+    for (int mask = 1; mask < kWarp; mask *= 2) {
+      const Lanes<float> other = shuffle_xor(sum, mask);
+      block.lanes([&](int lane) { sum[lane] += other[lane]; });
+    }
+    block.lanes([&](int lane) {
+      if (lane == 0)
+        store(job.chosen, row,
+              Chosen{token[lane], exp2_fast((best[lane] - most[lane]) * 1.44269504f) / sum[lane]});
+    });
+  }
+};
+static_assert(kSlices == kWarp);
+
+}  // namespace dvlm::cuda::inline DVLM_LAYER
