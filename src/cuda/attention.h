@@ -4,7 +4,8 @@
 #pragma once
 #include "cuda/rows.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 constexpr int kChunk = 64;  // keys of a page and of a chunk
 
@@ -495,4 +496,5 @@ struct CombineChunks {
   }
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda

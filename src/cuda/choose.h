@@ -5,7 +5,8 @@
 
 #include "cuda/rows.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 constexpr int kSlices = 32;
 
@@ -145,4 +146,5 @@ struct ChooseInRow {
 };
 static_assert(kSlices == kWarp);
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda

@@ -8,7 +8,8 @@
 #include <cstring>
 #include <type_traits>
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace on_device {
 
 template <class T>
 struct Lanes {
@@ -206,4 +207,5 @@ class DeviceLauncher {
   cudaError_t status_ = cudaSuccess;
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace on_device
+}  // namespace dvlm::cuda

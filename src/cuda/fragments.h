@@ -3,7 +3,8 @@
 #pragma once
 #include "cuda/portable.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 constexpr int kTileWords = 32;   // Word4 of a tile of A: 16 outputs x 16 inputs, or x 32 with e4m3 weights
 constexpr int kRowTile = 8;      // rows of a tile of B
@@ -33,4 +34,5 @@ DVLM_BOTH size_t e4m3_index(int m, int k, int inputs) {
          k / 16 % 2 * 2 + k % 2;
 }
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda

@@ -6,7 +6,8 @@
 #include <exception>
 #include <numeric>
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace on_host {
 
 namespace {
 
@@ -147,4 +148,5 @@ void HostGrid::run_block(Dim index, Dim grid, int warps, const std::function<voi
   }
 }
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace on_host
+}  // namespace dvlm::cuda

@@ -13,7 +13,8 @@
 #include "core/error.h"
 #include "core/types.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace on_host {
 
 template <class... Args>
 void must(bool holds, fmt::format_string<Args...> format, Args&&... args) {
@@ -193,4 +194,5 @@ class HostLauncher {
   int processors_, launches_ = 0;
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace on_host
+}  // namespace dvlm::cuda

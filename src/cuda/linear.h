@@ -5,7 +5,8 @@
 #pragma once
 #include "cuda/fragments.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 enum class Epilogue {
   store,   // out[split][row][output], not scaled
@@ -200,4 +201,5 @@ struct StreamLinear {
   }
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda

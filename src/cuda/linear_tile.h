@@ -2,7 +2,8 @@
 #pragma once
 #include "cuda/linear.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 // A block makes kTilesM * 16 outputs of kTilesN * 8 rows; both operands pass through shared memory in stages
 // of kStage tiles of A. Warps: kWarpsM x kWarpsN. grid: (outputs, rows, splits). A block adds the parts of
@@ -145,4 +146,5 @@ struct TileLinear {
   }
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda

@@ -9,7 +9,8 @@
 #include "cuda/choose.h"
 #include "cuda/linear_tile.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 // How the sum over a linear layer's inputs is cut: into `slices` inside a block or `splits` over the grid;
 // one of them is 1. It belongs to the layer: every row of every pass is added in the same order.
@@ -294,4 +295,5 @@ class PassRecorder {
   const int row_tiles_;
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda

@@ -25,7 +25,8 @@
 #define DVLM_LAYER on_host
 #endif
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 constexpr int kWarp = 32;
 
@@ -79,7 +80,8 @@ struct Dim {
   unsigned x = 1, y = 1, z = 1;
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda
 
 #ifdef __CUDACC__
 #include "cuda/device_block.h"

@@ -2,7 +2,8 @@
 #pragma once
 #include "cuda/fragments.h"
 
-namespace dvlm::cuda::inline DVLM_LAYER {
+namespace dvlm::cuda {
+inline namespace DVLM_LAYER {
 
 constexpr float kE4m3Max = 448;
 
@@ -194,4 +195,5 @@ struct Embed {
   }
 };
 
-}  // namespace dvlm::cuda::inline DVLM_LAYER
+}  // namespace DVLM_LAYER
+}  // namespace dvlm::cuda
