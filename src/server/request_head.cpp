@@ -85,7 +85,7 @@ void read_length(std::string_view value, std::string& length, RequestHead& out) 
 }
 
 std::string content_encoding(std::string_view value, RequestHead& out) {
-  const std::string word = lower(value);
+  std::string word = lower(value);
   if (word == "identity" || word.empty()) return "";
   if (word == "gzip" || word == "x-gzip") return "gzip";
   if (word != "deflate" && word != "br")

@@ -32,6 +32,7 @@ class Foreign : public testing::Test {
     std::map<std::string, TensorView> tensors = old.tensors();
     change(tensors);
     std::vector<NamedTensor> named;
+    named.reserve(tensors.size());
     for (const auto& [name, tensor] : tensors) named.push_back({name, tensor});
     write_safetensors(weights(), named);
   }
