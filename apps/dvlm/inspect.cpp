@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "commands.h"
 #include "core/error.h"
+#include "core/memory.h"
 #include "options.h"
 #include "output.h"
 #include "text/chat.h"

@@ -17,8 +17,6 @@ struct Comparison {
 };
 std::string comparison_text(const std::vector<Comparison>& rows);
 
-std::string bytes_text(double bytes);  // "1.5 GiB"
-
 void print(std::string_view text);  // at once: more may be long in coming
 
 }  // namespace dvlm

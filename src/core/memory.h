@@ -7,6 +7,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <string>
 #include <type_traits>
 
 namespace dvlm {
@@ -58,6 +59,8 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
+
+std::string bytes_text(double bytes);  // "1.5 GiB"
 
 size_t peak_rss_bytes();          // of this process, so far
 size_t available_memory_bytes();  // what the kernel says may still be allocated; SIZE_MAX when unknown

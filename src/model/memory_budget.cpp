@@ -12,9 +12,8 @@ void MemoryBudget::reserve(size_t bytes, const char* what) {
   const size_t free = limit_ == 0 ? available_memory_bytes() : limit_ - std::min(limit_, used);
   if (bytes <= free) return;
   used_ -= bytes;
-  constexpr double kGiB = 1 << 30;
-  fail("{} needs {:.2f} GiB of memory but only {:.2f} GiB are free{}", what,
-       static_cast<double>(bytes) / kGiB, static_cast<double>(free) / kGiB,
+  fail("{} needs {} of memory but only {} are free{}", what, bytes_text(static_cast<double>(bytes)),
+       bytes_text(static_cast<double>(free)),
        limit_ == 0 ? "; close other programs or use a smaller model or a shorter context"
                    : " under the limit that was set; raise it, or use a smaller model or a shorter context");
 }

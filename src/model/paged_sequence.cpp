@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/memory.h"
 
 namespace dvlm {
 
@@ -22,10 +23,10 @@ void PagePool::claim(int pages) {
   if (pages <= 0) return;
   const size_t bytes = page_bytes_ * static_cast<size_t>(pages);
   if (limit_ > 0 && used() + bytes > limit_) {
-    constexpr double kMiB = 1 << 20;
-    fail("keys and values need {:.1f} MiB of memory but only {:.1f} of {:.1f} MiB are free",
-         static_cast<double>(bytes) / kMiB, static_cast<double>(limit_ - std::min(limit_, used())) / kMiB,
-         static_cast<double>(limit_) / kMiB);
+    fail("keys and values need {} of memory but only {} of {} are free",
+         bytes_text(static_cast<double>(bytes)),
+         bytes_text(static_cast<double>(limit_ - std::min(limit_, used()))),
+         bytes_text(static_cast<double>(limit_)));
   }
   budget_->reserve(bytes, "the key/value cache");
   claimed_ += pages;

@@ -185,6 +185,14 @@ TEST(Files, MissingFileAndUnwritableTargetAreNamed) {
   EXPECT_THROW(read_file(folder / "file", 4), Error);
 }
 
+TEST(Bytes, AreToldInTheUnitThatFits) {
+  EXPECT_EQ(bytes_text(0), "0 B");
+  EXPECT_EQ(bytes_text(1023), "1023 B");
+  EXPECT_EQ(bytes_text(1536), "1.5 KiB");
+  EXPECT_EQ(bytes_text(0x1p20 * 9.25), "9.2 MiB");
+  EXPECT_EQ(bytes_text(0x1p50 * 3), "3072.0 TiB");
+}
+
 TEST(Printable, MakesHostileTextSafe) {
   EXPECT_EQ(printable("a\x1b[31m\nb\xFF"), "a?[31m?b?");
   EXPECT_EQ(printable(std::string(200, 'x'), 10), "xxxxxxxxxx...");
