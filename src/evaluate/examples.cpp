@@ -1,18 +1,18 @@
 #include "evaluate/examples.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/files.h"
 
 namespace dvlm {
 
 namespace fs = std::filesystem;
 
 std::vector<Example> read_examples(const fs::path& file, size_t limit) {
-  std::ifstream stream(file);
-  if (!stream || fs::is_directory(file)) fail("cannot open the test file {}", file.string());
+  std::istringstream stream(read_file(file));
   std::vector<Example> examples;
   std::string line;
   for (int number = 1; std::getline(stream, line) && (limit == 0 || examples.size() < limit); ++number) {

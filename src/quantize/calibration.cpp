@@ -1,11 +1,12 @@
 #include "quantize/calibration.h"
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/progress.h"
@@ -25,8 +26,8 @@ struct Source {
 };
 
 void list_lines(const fs::path& file, std::vector<Source>& out) {
-  std::ifstream stream(file);
-  if (!stream) fail("cannot open the calibration file {}", file.string());
+  constexpr size_t kLimit = size_t{16} << 30;
+  std::istringstream stream(read_file(file, kLimit));
   std::string line;
   for (int number = 1; std::getline(stream, line); ++number) {
     if (line.find_first_not_of(" \t\r") != line.npos) out.push_back({file, line, number});

@@ -6,6 +6,7 @@
 #include "core/ascii.h"
 #include "core/data_url.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/random.h"
 #include "image/video.h"
 #include "model/preprocessing.h"
@@ -110,6 +111,7 @@ Dataset::Dataset(const std::vector<std::string>& paths) {
     files_.push_back(std::make_unique<MappedFile>(path));
     const std::span<const std::byte> bytes = files_.back()->bytes();
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    refuse_lfs_pointer(text, path);
     int64_t number = 0;
     for (size_t at = 0; at < text.size();) {
       const size_t end = std::min(text.find('\n', at), text.size());
