@@ -26,13 +26,15 @@ void print_delta(std::string_view text) {
   print(nlohmann::json{{"delta", text}}.dump() + "\n");
 }
 
-// The same request with each further decoder, as a table.
+// The same request with each further decoder, as a table. Half an answer is no comparison: after Ctrl-C the
+// table ends with what was answered whole.
 void run_compared(Engine& engine, Request& request, const RunOptions& options, const Answer& first) {
   std::vector<Comparison> rows = {{request.decode, first}};
   for (const std::string& name : options.compare) {
     request.decode.kind = decoder_kind(name);
     engine.clear();  // or it would reuse what the first has computed
     Answer answer = engine.generate(request, {}, interrupted);
+    if (interrupted()) break;
     rows.push_back({request.decode, std::move(answer)});
   }
   if (options.stats)
@@ -67,7 +69,7 @@ void run(const RunOptions& options) {
   if (options.json && options.stream) on_text = print_delta;
   const Answer answer = engine.generate(request, on_text, interrupted);
   if (!options.json) print("\n");
-  if (!options.compare.empty()) return run_compared(engine, request, options, answer);
+  if (!options.compare.empty() && !interrupted()) return run_compared(engine, request, options, answer);
   if (options.json) print(answer_json(answer, request.decode).dump() + "\n");
   if (options.stats) std::fprintf(stderr, "%s\n", stats_text(answer, request.decode).c_str());
 }
