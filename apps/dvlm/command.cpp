@@ -193,6 +193,12 @@ int run_command_line(int argc, char** argv, const std::function<void(Command)>& 
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError& end) {
     return end.get_exit_code();
+  } catch (const CLI::RequiredError& error) {
+    // A command that is not known, or a flag with a slip, explains better what is missing.
+    const Values unknown = app.remaining(true);
+    if (unknown.empty()) app.exit(error);
+    if (!unknown.empty()) app.exit(CLI::ExtrasError(unknown));
+    return kUsage;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }

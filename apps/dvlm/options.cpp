@@ -19,19 +19,19 @@ std::vector<TokenId> parse_ids(const std::string& text) {
   std::vector<TokenId> ids;
   const char* at = text.data();
   const char* end = at + text.size();
-  while (at < end) {
-    if (*at == ',' || *at == ' ') {
-      ++at;
-      continue;
-    }
+  const auto skip_spaces = [&] { at = std::find_if(at, end, [](char byte) { return byte != ' '; }); };
+  while (!text.empty()) {
+    skip_spaces();
     TokenId id = 0;
     const auto result = std::from_chars(at, end, id);
     if (result.ec != std::errc() || id < 0)
       fail("--input-ids must be token ids separated by commas, found \"{}\"", printable(text));
     ids.push_back(id);
     at = result.ptr;
+    skip_spaces();
+    if (at == end) break;
+    if (*at == ',') ++at;
   }
-  if (ids.empty() && !text.empty()) fail("--input-ids \"{}\" holds no token ids", printable(text));
   return ids;
 }
 
@@ -175,7 +175,8 @@ DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& 
 }
 
 void add_prompt_options(Command command, PromptOptions& options) {
-  command.repeated("-i,--image", options.images, "A picture (JPEG, PNG, WebP); may be repeated");
+  command.repeated("-i,--image", options.images,
+                   "A picture (JPEG, PNG, WebP, GIF, BMP, PNM); may be repeated");
   command.repeated("--video", options.videos, "A video file; may be repeated");
   command.text("--frames", options.frames, "A folder of pictures, in the order of their names, as one video");
   command.number("--fps", options.fps, 0.001, kAny<double>,

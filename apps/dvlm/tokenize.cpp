@@ -46,7 +46,7 @@ void tokenize(const TokenizeOptions& options) {
     std::printf(run > i ? "%8d  %s x %zu\n" : "%8d  %s\n", ids[i], text.c_str(), run - i + 1);
     i = run;
   }
-  std::printf("%zu tokens, %d of them pictures\n", ids.size(), image_tokens);
+  std::printf("%zu token%s, %d of them pictures\n", ids.size(), ids.size() == 1 ? "" : "s", image_tokens);
 }
 
 }  // namespace

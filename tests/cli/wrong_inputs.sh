@@ -94,6 +94,9 @@ refuse "a whole number with an exponent" "top-k.*1e3" "${run[@]}" --prompt hi --
 refuse "an empty value" "model.*empty" "$dvlm" run --prompt hi --model ""
 refuse "one wrong number of a list" "rows.*x" "$dvlm" bench pass --rows 1,x
 refuse "unknown flag" "bogus" "${run[@]}" --bogus
+refuse "unknown command" "frobnicate" "$dvlm" frobnicate
+refuse "unknown command of a command" "frobnicate" "$dvlm" bench frobnicate
+refuse "unknown flag beside a missing one" "dat=x" "$dvlm" eval --dat=x
 refuse "unknown decoder" "decoder" "${run[@]}" --prompt hi --decoder fast
 refuse "threshold out of range" "threshold" "${run[@]}" --prompt hi --decoder mdm --threshold 7
 refuse "top-p out of range" "top_p|top-p" "${run[@]}" --prompt hi --temperature 1 --top-p 0
@@ -102,9 +105,14 @@ refuse "broken messages" "not valid JSON" "${run[@]}" --messages <(echo '[{"role
 echo '[{"role":"user","content":[{"type":"sound"}]}]' >"$work/messages.json"
 refuse "unknown content" "sound" "${run[@]}" --messages "$work/messages.json"
 refuse "input ids out of range" "99999" "${run[@]}" --input-ids 1,2,99999
-refuse "out of the memory budget" "memory|MiB" "${run[@]}" --prompt hi --memory-limit 1MiB
+refuse "a gap between input ids" "separated by commas" "${run[@]}" --input-ids 1,,2
+refuse "a comma after input ids" "separated by commas" "${run[@]}" --input-ids 1,
+refuse "out of the memory budget" "[1-9][0-9.]* MiB of memory" "${run[@]}" --prompt hi --memory-limit 1MiB
 refuse "memory limit that is no size" "not a size" "${run[@]}" --prompt hi --memory-limit lots
 refuse "missing test file" "none.jsonl" "$dvlm" eval --model "$model" --data "$work/none.jsonl"
+refuse "folder as a test file" "folder" "$dvlm" eval --model "$model" --data "$work"
+echo "$pointer" >"$work/pointer.jsonl"
+refuse "Git LFS pointer for a test file" "git lfs pull" "$dvlm" eval --model "$model" --data "$work/pointer.jsonl"
 refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
 echo '{"stage":"ar","colour":1}' >"$work/train.json"
 refuse "unknown key in a training file" "colour|LibTorch" "$dvlm" train --config "$work/train.json"
@@ -117,6 +125,7 @@ refuse "missing calibration data" "none.jsonl" "${quantize[@]}" --calibration "$
 refuse "empty calibration data" "no samples" "${quantize[@]}" --calibration "$work/nothing.jsonl"
 echo '{"words": 1}' >"$work/words.jsonl"
 refuse "calibration data without text" "line 1" "${quantize[@]}" --calibration "$work/words.jsonl"
+refuse "Git LFS pointer for calibration data" "git lfs pull" "${quantize[@]}" --calibration "$work/pointer.jsonl"
 echo '{"text": "hi"}' >"$work/hi.jsonl"
 refuse "calibration that never reaches the vision tower" "pictures" "${quantize[@]}" --calibration "$work/hi.jsonl"
 refuse "output that holds a model" "holds a model" "$dvlm" quantize --model "$model" --output "$model" --calibration "$work/hi.jsonl"
@@ -134,6 +143,16 @@ for command in inspect "run --decoder ar --max-tokens 4 --prompt hi --model"; do
   if "$dvlm" $command "$work/model" >"$work/out" 2>&1; then passed=$((passed + 1)); else
     echo "FAIL $command of a model without a mask token: $(cat "$work/out")"; failed=$((failed + 1)); fi
 done
+
+# Ctrl-C in the first of two answers: what was written stands, and no table is made of it.
+: >"$work/out"
+"$dvlm" run --model "$model" --input-ids 1,2 --max-tokens 1000 --decoder ar --compare spec >"$work/out" 2>"$work/err" &
+until [ -s "$work/out" ] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+kill -INT $! 2>/dev/null
+wait $!
+status=$?
+if [ $status -eq 130 ] && ! grep -q "tokens/pass" "$work/out"; then passed=$((passed + 1)); else
+  echo "FAIL Ctrl-C in a comparison: exit status $status, $(tail -n 3 "$work/out")"; failed=$((failed + 1)); fi
 
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
