@@ -19,8 +19,7 @@ namespace fs = std::filesystem;
 constexpr const char* kPlugin = "libdvlm_torch_plugin.so";
 
 constexpr const char* kTrainFooter = R"(Examples:
-  dvlm synth --out data/tiny/train --count 60000
-  dvlm train --config examples/tiny/ar.json
+  dvlm train --config examples/tiny/ar.json         (from what ./dev train makes before it)
   dvlm train --config examples/tiny/convert.json
   dvlm train --config examples/tiny/ar.json --resume
   dvlm train --config examples/tiny/ar.json --set batch_size=8 --set max_minutes=10 --output runs/short

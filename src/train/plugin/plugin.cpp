@@ -11,7 +11,7 @@
 namespace {
 
 int report(const std::string& sentence) {
-  std::fprintf(stderr, "dvlm train: %s\n", sentence.c_str());
+  std::fprintf(stderr, "dvlm: error: %s\n", sentence.c_str());
   return 1;
 }
 
