@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/memory.h"
 
 namespace {
 
@@ -32,6 +33,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  dvlm::explain_lost_files();
   try {
     return run(argc, argv);
   } catch (const dvlm::Error& error) {

@@ -1,35 +1,98 @@
 #include "core/files.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "core/error.h"
+#include "core/finally.h"
+#include "core/interrupt.h"
 
 namespace dvlm {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Opening a pipe must not wait for somebody who writes to it.
+int open_to_read(const fs::path& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) fail("cannot open {}: {}", path.string(), std::strerror(errno));
+  return file;
+}
+
+// Like read(2), but waits for a pipe whose other end is open.
+size_t read_some(int file, const fs::path& path, void* to, size_t bytes) {
+  for (;;) {
+    const ssize_t got = ::read(file, to, bytes);
+    if (got >= 0) return static_cast<size_t>(got);
+    if (interrupted()) fail("reading {} was interrupted", path.string());
+    struct pollfd ready = {.fd = file, .events = POLLIN, .revents = 0};
+    if (errno == EAGAIN)
+      ::poll(&ready, 1, -1);
+    else if (errno != EINTR)
+      fail("cannot read {}: {}", path.string(), std::strerror(errno));
+  }
+}
+
+}  // namespace
+
 std::string read_file(const fs::path& path, size_t limit) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) fail("cannot read {}: it is a folder, not a file", path.string());
-  std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (!file) fail("cannot open {}: {}", path.string(), std::strerror(errno));
+  const int file = open_to_read(path);
+  const Finally closing([&] { ::close(file); });
+  struct stat info = {};
+  if (::fstat(file, &info) == 0 && S_ISDIR(info.st_mode))
+    fail("cannot read {}: it is a folder, not a file", path.string());
   std::string content;
   char chunk[1 << 16];
-  while (const size_t got = std::fread(chunk, 1, sizeof chunk, file.get())) {
+  while (const size_t got = read_some(file, path, chunk, sizeof chunk)) {
     if (content.size() + got > limit)
       fail("{} is larger than the {} bytes allowed here", path.string(), limit);
     content.append(chunk, got);
   }
-  if (std::ferror(file.get())) fail("cannot read {}: {}", path.string(), std::strerror(errno));
+  if (content.empty() && S_ISFIFO(info.st_mode))
+    fail("cannot read {}: it is a pipe that nobody writes to", path.string());
   refuse_lfs_pointer(content, path);
   return content;
+}
+
+InputFile::InputFile(fs::path path) : InputFile(path, open_to_read(path)) {}
+
+InputFile::InputFile(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {
+  struct stat info = {};
+  if (::fstat(descriptor_, &info) == 0 && S_ISREG(info.st_mode)) {
+    size_ = static_cast<size_t>(info.st_size);
+    return;
+  }
+  ::close(descriptor_);
+  fail("cannot read {}: it is not a regular file", path_.string());
+}
+
+InputFile::~InputFile() {
+  ::close(descriptor_);
+}
+
+size_t InputFile::read(void* to, size_t bytes, size_t offset) const {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t got =
+        ::pread(descriptor_, static_cast<char*>(to) + done, bytes - done, static_cast<off_t>(offset + done));
+    if (got == 0) break;
+    if (got < 0 && errno != EINTR) fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+    if (got > 0) done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
+fs::path InputFile::reopened() const {
+  return fmt::format("/proc/self/fd/{}", descriptor_);
 }
 
 void refuse_lfs_pointer(std::string_view content, const fs::path& path) {
@@ -37,14 +100,43 @@ void refuse_lfs_pointer(std::string_view content, const fs::path& path) {
     fail("{} is a Git LFS pointer instead of the file itself: run git lfs pull in its folder", path.string());
 }
 
+namespace {
+
+constexpr std::string_view kPartial = ".partial";
+
+// What writers of `path` left that were killed. Who still writes holds a lock.
+void remove_orphans(const fs::path& path) {
+  std::error_code error;
+  const std::string begin = path.filename().string() + ".";
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(begin) || !name.ends_with(kPartial) ||
+        name.find_first_not_of("0123456789-", begin.size()) != name.size() - kPartial.size())
+      continue;
+    const int file = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (file < 0) continue;
+    if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    ::close(file);
+  }
+}
+
+}  // namespace
+
 FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {
   // A name of its own: two processes may write the same target at once.
   static std::atomic<unsigned> count{0};
+  remove_orphans(path_);
   int descriptor = -1;
   for (int attempt = 0; attempt < 100 && descriptor < 0; ++attempt) {
-    partial_ = fmt::format("{}.{}-{}.partial", path_.string(), ::getpid(), count++);
+    partial_ = fmt::format("{}.{}-{}{}", path_.string(), ::getpid(), count++, kPartial);
     descriptor = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0 && errno != EEXIST) break;
+    // Held while the file is written, so that nobody takes it for an orphan.
+    struct stat info = {};
+    if (descriptor >= 0 && ::flock(descriptor, LOCK_EX) == 0 && ::fstat(descriptor, &info) == 0 &&
+        info.st_nlink == 0)
+      ::close(std::exchange(descriptor, -1));  // somebody has
   }
   if (descriptor < 0) fail_to_write();
   file_ = ::fdopen(descriptor, "wb");

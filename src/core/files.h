@@ -7,15 +7,38 @@
 
 namespace dvlm {
 
-// Throws Error when the file is missing, unreadable, larger than `limit` bytes or a pointer of Git LFS.
+// Throws Error when the file is missing, unreadable, larger than `limit` bytes or a pointer of Git LFS. A
+// pipe is read to its end; one that nobody writes to is refused, not waited for.
 std::string read_file(const std::filesystem::path& path, size_t limit = size_t{1} << 30);
+
+// A regular file, open for reading: pipes and devices might never end. Throws Error naming the path.
+class InputFile {
+ public:
+  explicit InputFile(std::filesystem::path path);
+  InputFile(std::filesystem::path path, int descriptor);  // open already, and closed in any case
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  int descriptor() const { return descriptor_; }
+  size_t size() const { return size_; }
+  size_t read(void* to, size_t bytes, size_t offset) const;  // fewer than `bytes` at the end only
+  // For libraries that open by name: leads to this very file, whatever has taken its place since.
+  std::filesystem::path reopened() const;
+
+ private:
+  std::filesystem::path path_;
+  const int descriptor_;
+  size_t size_ = 0;
+};
 
 // Throws Error where the bytes of a file are the few lines that Git LFS leaves in place of what it did not
 // download.
 void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path);
 
 // Writes beside the target, flushes to the disk and renames: readers, and whoever comes after a power cut,
-// see the old file or the new one, never half of it. Throws Error naming the path.
+// see the old file or the new one, never half of it. What writers of this file left that were killed is
+// removed. Throws Error naming the path.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 // The same for what is written in pieces.

@@ -45,7 +45,9 @@ class Buffer {
   std::unique_ptr<T[], Free> data_;
 };
 
-// A whole file, mapped read-only. Throws Error naming the path when it cannot be opened or mapped.
+// A whole regular file, mapped read-only. Throws Error naming the path when it cannot be opened or mapped.
+// Who reads what the file has lost since, or what its disk cannot give, gets SIGBUS, see
+// explain_lost_files().
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -59,6 +61,9 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
+
+// For programs: SIGBUS from a mapped file ends the process with status 1 and a sentence that names the file.
+void explain_lost_files();
 
 std::string bytes_text(double bytes);  // "1.5 GiB"
 

@@ -33,6 +33,8 @@ struct EngineOptions {
 struct Request {
   Conversation conversation;                      // or `input_ids`, which skips template and tokenizer
   std::map<std::string, Image> images_in_memory;  // images without a file, by the `source` that names them
+  // Videos that are open already, by the `source` that names them: no path leads elsewhere in between.
+  std::map<std::string, std::shared_ptr<const InputFile>> open_videos;
   std::vector<TokenId> input_ids;  // pads already expanded; images taken from `conversation` in order
   TemplateOptions chat_template;
   int64_t min_pixels = 0, max_pixels = 0;  // 0 = the checkpoint's

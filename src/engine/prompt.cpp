@@ -7,6 +7,8 @@
 namespace dvlm {
 namespace {
 
+constexpr int64_t kMostCounted = int64_t{1} << 17;  // tokens of pictures of a prompt that is only counted
+
 bool is_pad(TokenId token, const ModelConfig& config) {
   return token == config.image_token || token == config.video_token;
 }
@@ -45,18 +47,27 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
   LoadedPrompt prompt;
   std::vector<int> image_tokens, video_tokens;
   int64_t total = 0, pixels = 0;
+  const int64_t limit = context_limit > 0 ? context_limit : kMostCounted;
+  const auto too_long = [&](int64_t tokens) {
+    throw PromptTooLong(fmt::format(
+        "the pictures of the prompt need at least {} tokens, but {} {}: lower --max-pixels or "
+        "send fewer",
+        total + tokens, context_limit > 0 ? "the model's context has" : "no prompt may have more than",
+        context_limit > 0 ? fmt::format("{} positions", limit) : std::to_string(limit)));
+  };
   for (const ContentPart* part : visuals_of(request.conversation)) {
-    Visual visual = load_visual(*part, request, config, cache);
-    total += visual.info.tokens;
+    Visual visual;
+    try {
+      visual = load_visual(*part, request, config, cache, std::max<int64_t>(limit - total, 1));
+    } catch (const TooManyTokens& error) {
+      too_long(error.tokens);
+    }
     pixels += int64_t{visual.info.width} * visual.info.height;
     if (request.max_source_pixels > 0 && pixels > 4 * request.max_source_pixels)
       fail("the pictures of the prompt have more than {} pixels in all: send fewer or smaller ones",
            4 * request.max_source_pixels);
-    if (total > (context_limit > 0 ? context_limit : 1 << 30))
-      throw PromptTooLong(fmt::format(
-          "the pictures of the prompt need at least {} tokens, but the model's context has {} positions: "
-          "lower --max-pixels or send fewer",
-          total, context_limit));
+    if (total + visual.info.tokens > limit) too_long(visual.info.tokens);
+    total += visual.info.tokens;
     if (context_limit == 0) visual.image = {}, visual.patches = {};
     (visual.video ? video_tokens : image_tokens).push_back(visual.info.tokens);
     prompt.visuals.push_back(std::move(visual));

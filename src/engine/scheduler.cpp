@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/finally.h"
 #include "core/log.h"
 
 namespace dvlm {
@@ -77,8 +78,11 @@ std::shared_ptr<RequestHandle> Scheduler::submit(const Request& request) {
   Entry entry{std::make_shared<RequestHandle>(), nullptr};
   std::shared_ptr<RequestHandle> handle = entry.handle;
   try {
-    std::unique_lock lock(images_, std::defer_lock);
-    if (!visuals_of(request.conversation).empty()) lock.lock();
+    const bool pictures = !visuals_of(request.conversation).empty();
+    if (pictures) pictures_.acquire();
+    const Finally done([&] {
+      if (pictures) pictures_.release();
+    });
     entry.generation = generator_.load(request);
   } catch (...) {
     fail(entry, false);

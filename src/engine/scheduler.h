@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <vector>
@@ -95,8 +96,10 @@ class Scheduler {
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<Entry> waiting_;
-  size_t loading_ = 0;          // of those that wait: not in the queue yet
-  std::mutex images_;           // of one request at a time are decoded: each may take much memory
+  size_t loading_ = 0;  // of those that wait: not in the queue yet
+  // Requests whose pictures are decoded at once: what one may take is bounded by max_source_pixels and the
+  // context, and so all of them are; and no client waits for one other alone.
+  std::counting_semaphore<> pictures_{4};
   std::vector<Entry> running_;  // the thread's own; the oldest first
   SchedulerTotals totals_;
   bool closing_ = false;

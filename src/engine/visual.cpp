@@ -1,7 +1,6 @@
 #include "engine/visual.h"
 
 #include <algorithm>
-#include <fstream>
 
 #include "core/ascii.h"
 #include "core/data_url.h"
@@ -109,15 +108,12 @@ void add_options(ContentHash& hash, const ContentPart& part, const Request& requ
   hash.add(std::as_bytes(std::span(&part.fps, 1)));
 }
 
-void add_file(ContentHash& hash, const std::filesystem::path& path) {
-  std::error_code error;
-  std::ifstream file;  // of a regular file only: a pipe or device might never end
-  if (std::filesystem::is_regular_file(path, error)) file.open(path, std::ios::binary);
-  if (!file.is_open()) fail("cannot open the video {}: it is not a file that can be read", path.string());
+void add_file(ContentHash& hash, const InputFile& file) {
   std::vector<std::byte> chunk(size_t{1} << 20);
-  while (file && !interrupted()) {
-    file.read(reinterpret_cast<char*>(chunk.data()), static_cast<std::streamsize>(chunk.size()));
-    hash.add(std::span(chunk).first(static_cast<size_t>(file.gcount())));
+  size_t got = chunk.size();
+  for (size_t at = 0; got == chunk.size() && !interrupted(); at += got) {
+    got = file.read(chunk.data(), chunk.size(), at);
+    hash.add(std::span(chunk).first(got));
   }
 }
 
@@ -133,6 +129,7 @@ void load_image(Visual& visual, const ImageSource& source, const PreprocessOptio
   const Image image = source.decode();
   const Size original{image.height, image.width};
   const Size size = resized_size(original, options);
+  check_tokens(size, 1, options);
   visual.image = resize_bicubic(image, size);
   visual.grid = {1, size.height / options.patch_size, size.width / options.patch_size};
   describe(visual, original, size, config);
@@ -195,8 +192,9 @@ std::vector<const ContentPart*> visuals_of(const Conversation& conversation) {
 }
 
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
-                   VisualCache* cache) {
-  const PreprocessOptions options = options_for(part, request, config);
+                   VisualCache* cache, int64_t max_tokens) {
+  PreprocessOptions options = options_for(part, request, config);
+  options.max_tokens = max_tokens;
   Visual visual;
   visual.video = part.type == ContentPart::Type::video;
   const bool file = visual.video && part.frames.empty();
@@ -206,20 +204,23 @@ Visual load_visual(const ContentPart& part, const Request& request, const ModelC
   std::vector<ImageSource> sources;
   if (file && is_data_url(part.source))
     fail("a video must be a local file or a list of frames, not a data URL");
-  if (file)
-    add_file(hash, local_path(part.source));
-  else if (visual.video)
+  std::shared_ptr<const InputFile> open;
+  if (file) {
+    const auto known = request.open_videos.find(part.source);
+    open = known != request.open_videos.end() ? known->second
+                                              : std::make_shared<const InputFile>(local_path(part.source));
+    add_file(hash, *open);
+  } else if (visual.video) {
     for (const std::string& frame : part.frames) sources.emplace_back(frame, request, hash);
-  else
+  } else {
     sources.emplace_back(part.source, request, hash);
+  }
   visual.key = hash.key();
   if (cache)
     if (auto known = cache->find(visual.key)) return *std::move(known);
 
   if (file) {
-    load_video(visual,
-               preprocess_video_file(local_path(part.source), video_options_for(part, request), options),
-               config);
+    load_video(visual, preprocess_video_file(*open, video_options_for(part, request), options), config);
   } else if (visual.video) {
     const auto frame = [&](size_t i) { return sources[i].decode(); };
     const double fps = part.fps > 0 ? part.fps : VideoOptions{}.fps;

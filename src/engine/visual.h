@@ -51,9 +51,10 @@ class VisualCache {
 std::vector<const ContentPart*> visuals_of(const Conversation& conversation);
 
 // Reads and resizes one of them, or finds it in `cache` (which may be null). Throws Error naming the source
-// when it cannot be read.
+// when it cannot be read, and TooManyTokens before it is resized when it would be more than `max_tokens` (0:
+// any number).
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
-                   VisualCache* cache);
+                   VisualCache* cache, int64_t max_tokens = 0);
 
 // Patches of an image that load_visual returned without features.
 Patches patches_of(Visual& visual, const ModelConfig& config);

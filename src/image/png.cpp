@@ -12,8 +12,6 @@ namespace dvlm::formats {
 
 namespace {
 
-constexpr size_t kMaxChunkBytes = size_t{8} << 20;  // of metadata: profiles and texts, which are not used
-
 // As in jpeg.cpp: functions that call setjmp have no locals with destructors.
 struct PngReader {
   png_structp png = nullptr;
@@ -67,7 +65,8 @@ bool read_header(PngReader& reader, Bytes file, Header& header) {
   png_set_read_fn(reader.png, &reader, on_read);
   // The size itself is judged by check_size, whose message names the limit.
   png_set_user_limits(reader.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-  png_set_chunk_malloc_max(reader.png, kMaxChunkBytes);
+  // Profiles, texts and other metadata are passed over: libpng would allocate the length that a chunk claims.
+  png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
   png_read_info(reader.png, reader.info);
   png_get_IHDR(reader.png, reader.info, &header.width, &header.height, &header.depth, &header.color,
                &header.interlace, nullptr, nullptr);

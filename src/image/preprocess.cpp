@@ -20,6 +20,8 @@ void validate(const PreprocessOptions& options) {
   if (!small(options.merge_size)) fail("merge_size must be in 1..1024, got {}", options.merge_size);
   if (!small(options.temporal_patch_size))
     fail("temporal_patch_size must be in 1..1024, got {}", options.temporal_patch_size);
+  if (options.min_pixels > kMaxPixels)
+    fail("min_pixels must be at most {}, got {}", kMaxPixels, options.min_pixels);
   if (options.min_pixels < 0 || options.min_pixels > options.max_pixels)
     fail("min_pixels must be between 0 and max_pixels, got {} and {}", options.min_pixels,
          options.max_pixels);
@@ -102,6 +104,17 @@ Size resized_size(Size size, const PreprocessOptions& options) {
   const int factor = options.patch_size * options.merge_size;
   const double area = static_cast<double>(factor) * factor;
   return smart_resize_within({options.resized_height, options.resized_width}, factor, 4 * area, 16384 * area);
+}
+
+TooManyTokens::TooManyTokens(int64_t count)
+    : Error(fmt::format("the picture or video would be {} tokens", count)), tokens(count) {}
+
+void check_tokens(Size resized, size_t frames, const PreprocessOptions& options) {
+  const auto temporal = static_cast<size_t>(options.temporal_patch_size);
+  const int64_t side = int64_t{options.patch_size} * options.merge_size;
+  const int64_t tokens = static_cast<int64_t>((frames + temporal - 1) / temporal) * (resized.height / side) *
+                         (resized.width / side);
+  if (options.max_tokens > 0 && tokens > options.max_tokens) throw TooManyTokens(tokens);
 }
 
 Patches extract_patches(std::span<const Image> frames, const PreprocessOptions& options) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/error.h"
 #include "image/image.h"
 
 namespace dvlm {
@@ -21,6 +22,7 @@ struct PreprocessOptions {
   int64_t max_pixels = 12845056;
   // Both set: used instead of the picture's own size (docs/reference.md, Sizes).
   int resized_height = 0, resized_width = 0;
+  int64_t max_tokens = 0;  // that the language model may see of a picture or video; 0 = no limit
   double mean[3] = {0.48145466, 0.4578275, 0.40821073};
   double std[3] = {0.26862954, 0.26130258, 0.27577711};
 };
@@ -32,6 +34,16 @@ Size smart_resize(Size size, const PreprocessOptions& options);
 // The size that preprocess_image resizes to: smart_resize, of resized_height x resized_width where these are
 // set.
 Size resized_size(Size size, const PreprocessOptions& options);
+
+// A picture or video that would be more than PreprocessOptions::max_tokens.
+class TooManyTokens : public Error {
+ public:
+  explicit TooManyTokens(int64_t count);
+  const int64_t tokens;
+};
+
+// Throws TooManyTokens; to be asked before pixels are made. `frames`: 1 for a picture.
+void check_tokens(Size resized, size_t frames, const PreprocessOptions& options);
 
 // Pillow's Image.resize with BICUBIC, 8 bits, width before height as in every Pillow before 13.
 Image resize_bicubic(const Image& image, Size size);

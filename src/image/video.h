@@ -1,9 +1,9 @@
 // Videos: frame selection, reading and resizing (docs/reference.md, Videos).
 #pragma once
-#include <filesystem>
 #include <functional>
 #include <vector>
 
+#include "core/files.h"
 #include "image/preprocess.h"
 
 namespace dvlm {
@@ -29,7 +29,7 @@ FrameRange frame_range(int total, double video_fps, const VideoOptions& options)
 std::vector<int> select_frames(int total, double video_fps, const VideoOptions& options);
 
 // A video file through libav (Error when this build has none).
-Patches preprocess_video_file(const std::filesystem::path& path, const VideoOptions& video,
+Patches preprocess_video_file(const InputFile& file, const VideoOptions& video,
                               const PreprocessOptions& options);
 
 // A list of pictures as a video: image rules for each frame, the last repeated to an even count; `fps` of the

@@ -47,16 +47,15 @@ std::string reason(int code) {
 // The frames of the best video stream of a file, in the order in which they are shown.
 class VideoReader {
  public:
-  explicit VideoReader(const std::filesystem::path& path)
-      : name_(printable(path.string())), packet_(av_packet_alloc()), frame_(av_frame_alloc()) {
-    if (std::error_code error; !std::filesystem::is_regular_file(path, error))
-      fail("{}: cannot open the video: it is not a file that can be read", name_);
+  explicit VideoReader(const InputFile& file)
+      : name_(printable(file.path().string())), packet_(av_packet_alloc()), frame_(av_frame_alloc()) {
     av_log_set_level(AV_LOG_QUIET);
     AVFormatContext* opened = nullptr;
     AVDictionary* settings = nullptr;
     av_dict_set(&settings, "format_whitelist", kContainers, 0);
     av_dict_set(&settings, "protocol_whitelist", "file", 0);
-    const int code = avformat_open_input(&opened, ("file:" + path.string()).c_str(), nullptr, &settings);
+    const int code =
+        avformat_open_input(&opened, ("file:" + file.reopened().string()).c_str(), nullptr, &settings);
     av_dict_free(&settings);
     file_.reset(opened);
     if (code == AVERROR(EINVAL) || code == AVERROR_INVALIDDATA)
@@ -122,8 +121,8 @@ class VideoReader {
   int stream_ = -1;
 };
 
-int count_frames(const std::filesystem::path& path) {
-  VideoReader reader(path);
+int count_frames(const InputFile& file) {
+  VideoReader reader(file);
   int count = 0;
   while (reader.next())
     if (++count > kMaxFrames)
@@ -164,10 +163,10 @@ Size frame_size(Size size, size_t frames, const VideoOptions& video, const Prepr
 
 }  // namespace
 
-Patches preprocess_video_file(const std::filesystem::path& path, const VideoOptions& video,
+Patches preprocess_video_file(const InputFile& file, const VideoOptions& video,
                               const PreprocessOptions& options) {
-  const int total = count_frames(path);
-  VideoReader reader(path);
+  const int total = count_frames(file);
+  VideoReader reader(file);
   const double fps = reader.fps();
   if (total == 0) fail("{}: the video has no frames", reader.name());
   const std::vector<int> indices = select_frames(total, fps, video);
@@ -183,6 +182,7 @@ Patches preprocess_video_file(const std::filesystem::path& path, const VideoOpti
     if (frames.empty()) {
       original = {image.height, image.width};
       size = frame_size(original, indices.size(), video, options);
+      check_tokens(size, indices.size(), options);
     }
     frames.push_back(resize_bicubic_float(image, size));
   }
@@ -195,12 +195,11 @@ Patches preprocess_video_file(const std::filesystem::path& path, const VideoOpti
 
 #else
 
-Patches preprocess_video_file(const std::filesystem::path& path, const VideoOptions&,
-                              const PreprocessOptions&) {
+Patches preprocess_video_file(const InputFile& file, const VideoOptions&, const PreprocessOptions&) {
   fail(
       "{}: this build of dvlm reads no video files; build it with FFmpeg's libraries (libavformat, "
       "libavcodec, libswscale), or give the frames as pictures",
-      printable(path.string()));
+      printable(file.path().string()));
 }
 
 #endif

@@ -68,11 +68,12 @@ class Admission {
       fail(
           "a video must be a list of frames that are data URLs{}",
           policy_.root.empty() ? "" : ", or a file below this server's picture folder, by its relative path");
-    const SharedFile file = open(part.source);
-    if (file.size() > policy_.max_video_bytes)
+    auto file = open(part.source);
+    if (file->size() > policy_.max_video_bytes)
       fail("{}: the video is larger than the {} bytes allowed here", printable(part.source),
            policy_.max_video_bytes);
-    part.source = file.path().string();
+    part.source = file->path().string();
+    request_.open_videos.insert_or_assign(part.source, std::move(file));
   }
 
   bool names_a_file(const std::string& source) const {
@@ -103,21 +104,22 @@ class Admission {
                  {bytes_for_one(source), std::min<milliseconds>(left, seconds(policy_.timeout))}, cancelled_);
   }
 
-  SharedFile open(const std::string& source) const {
+  std::shared_ptr<const InputFile> open(const std::string& source) const {
     const std::string scheme = scheme_of(source);
-    auto file = SharedFile::open(
+    auto file = open_below(
         policy_.root, scheme.empty() ? source : source.substr(source.find(kSchemeEnd) + kSchemeEnd.size()));
     if (!file) fail("{}: there is no such file below this server's picture folder", printable(source));
-    return std::move(*file);
+    return file;
   }
 
   std::string read_local(const std::string& source) const {
     const size_t limit = bytes_for_one(source);
-    auto bytes = open(source).read(limit);
-    if (!bytes)
-      fail("{}: the file is larger than the {} bytes allowed for it, or cannot be read", printable(source),
-           limit);
-    return std::move(*bytes);
+    const auto file = open(source);
+    std::string bytes(std::min(file->size(), limit) + 1, '\0');  // a file may grow
+    bytes.resize(file->read(bytes.data(), bytes.size(), 0));
+    if (bytes.size() > limit)
+      fail("{}: the file is larger than the {} bytes allowed for it", printable(source), limit);
+    return bytes;
   }
 
   size_t bytes_for_one(const std::string& source) const {

@@ -1,11 +1,9 @@
 #include "server/shared_folder.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <utility>
+#include "core/error.h"
 
 namespace dvlm {
 
@@ -19,7 +17,7 @@ constexpr int kFile = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
 
 // `relative` goes down from `top`, both canonical. Follows no symbolic link: one that appears after the paths
 // were compared ends it.
-int open_below(const fs::path& top, const fs::path& relative) {
+int open_relative(const fs::path& top, const fs::path& relative) {
   int folder = ::open(top.c_str(), kFolder);
   for (auto step = relative.begin(); folder >= 0 && step != relative.end(); ++step) {
     const bool last = std::next(step) == relative.end();
@@ -34,41 +32,21 @@ int open_below(const fs::path& top, const fs::path& relative) {
 
 }  // namespace
 
-std::optional<SharedFile> SharedFile::open(const fs::path& root, const std::string& name) {
-  if (name.empty() || name.find('\0') != std::string::npos) return {};
+std::shared_ptr<const InputFile> open_below(const fs::path& root, const std::string& name) {
+  if (name.empty() || name.find('\0') != std::string::npos) return nullptr;
   std::error_code error;
   const fs::path top = fs::canonical(root, error);
-  if (error) return {};
+  if (error) return nullptr;
   const fs::path path = fs::canonical(top / name, error);
-  if (error || !fs::is_regular_file(path, error)) return {};
+  if (error || !fs::is_regular_file(path, error)) return nullptr;
   const fs::path relative = path.lexically_relative(top);
-  if (relative.empty() || *relative.begin() == ".." || *relative.begin() == ".") return {};
-  const int descriptor = open_below(top, relative);
-  if (descriptor < 0) return {};
-  struct stat found {};
-  SharedFile file(path, descriptor, 0);
-  if (::fstat(descriptor, &found) != 0 || !S_ISREG(found.st_mode)) return {};
-  file.size_ = static_cast<size_t>(found.st_size);
-  return file;
-}
-
-SharedFile::SharedFile(SharedFile&& other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
-
-SharedFile::~SharedFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-std::optional<std::string> SharedFile::read(size_t limit) const {
-  if (size_ > limit) return {};
-  std::string content;
-  char chunk[1 << 16];
-  for (;;) {
-    const ssize_t got = ::read(descriptor_, chunk, sizeof chunk);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 || static_cast<size_t>(got) > limit - content.size()) return {};
-    if (got == 0) return content;
-    content.append(chunk, static_cast<size_t>(got));
+  if (relative.empty() || *relative.begin() == ".." || *relative.begin() == ".") return nullptr;
+  const int descriptor = open_relative(top, relative);
+  if (descriptor < 0) return nullptr;
+  try {
+    return std::make_shared<const InputFile>(path, descriptor);
+  } catch (const Error&) {
+    return nullptr;  // something else has taken its place
   }
 }
 

@@ -44,7 +44,8 @@ Patches load_video(const ContentPart& part, const fs::path& folder, const Prepro
   if (part.fps > 0) video.fps = part.fps;
   video.nframes = part.nframes;
   limit_pixels(part.min_pixels, part.max_pixels, video.min_pixels, video.max_pixels);
-  if (part.frames.empty()) return preprocess_video_file(local_path(part.source, folder), video, options);
+  if (part.frames.empty())
+    return preprocess_video_file(InputFile(local_path(part.source, folder)), video, options);
   const auto frame = [&](size_t i) { return load_image(part.frames[i], folder); };
   return preprocess_frames(part.frames.size(), frame, video.fps, options);
 }

@@ -83,7 +83,7 @@ printf 'P6\n65000 65000\n255\nxx' >"$work/bomb.ppm"
 refuse "decompression bomb" "bomb.ppm" "${run[@]}" --prompt hi --image "$work/bomb.ppm"
 refuse "folder as a picture" "folder|regular file|directory" "${run[@]}" --prompt hi --image "$work"
 refuse "picture at a URL" "http" "${run[@]}" --prompt hi --image "http://localhost/x.png"
-refuse "device as a video" "not a file" "${run[@]}" --prompt hi --video /dev/zero
+refuse "device as a video" "not a regular file" "${run[@]}" --prompt hi --video /dev/zero
 refuse "messages beside a picture" "excludes" "${run[@]}" --messages "$work/none.json" --image "$picture"
 refuse "pixels below zero" "min-pixels" "${run[@]}" --prompt hi --image "$picture" --min-pixels -5
 refuse "comparing in a chat" "question" "${run[@]}" --compare ar

@@ -1,4 +1,5 @@
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cmath>
@@ -12,10 +13,13 @@
 #include "core/thread_pool.h"
 #include "core/types.h"
 #include "core/utf8.h"
+#include "message_of.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
 namespace {
+
+using ::testing::HasSubstr;
 
 TEST(NumberTypes, EveryBf16ValueSurvivesTheRoundTrip) {
   for (uint32_t bits = 0; bits < 65536; ++bits) {
@@ -183,6 +187,29 @@ TEST(Files, MissingFileAndUnwritableTargetAreNamed) {
   write_file(folder / "file", "hello");
   EXPECT_EQ(read_file(folder / "file"), "hello");
   EXPECT_THROW(read_file(folder / "file", 4), Error);
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(message_of([&] { read_file(folder / "pipe"); }), HasSubstr("nobody writes to"));
+  EXPECT_THAT(message_of([&] { InputFile{folder / "pipe"}; }), HasSubstr("not a regular file"));
+  EXPECT_THAT(message_of([&] { MappedFile{folder / "pipe"}; }), HasSubstr("not a regular file"));
+  EXPECT_THAT(message_of([&] { InputFile{"/dev/zero"}; }), HasSubstr("not a regular file"));
+}
+
+// As after kill -9: the name says which process wrote it, the lock that it still does.
+TEST(Files, OrphansOfKilledWritersAreRemoved) {
+  TemporaryFolder folder;
+  write_file(folder / "a.77-3.partial", "half");
+  write_file(folder / "a.b.partial", "a user's own");
+  write_file(folder / "b.77-3.partial", "another target's");
+  {
+    FileWriter first(folder / "a");  // removes the orphan
+    FileWriter second(folder / "a");
+    first.append("first"), second.append("second");
+    first.commit(), second.commit();
+  }
+  EXPECT_EQ(read_file(folder / "a"), "second");
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.77-3.partial"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "a.b.partial"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "b.77-3.partial"));
 }
 
 TEST(Bytes, AreToldInTheUnitThatFits) {

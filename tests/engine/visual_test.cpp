@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/memory.h"
 #include "engine/prompt.h"
 #include "message_of.h"
 #include "temporary_folder.h"
@@ -117,6 +118,19 @@ TEST(LoadPicture, NamesWhatItCannotRead) {
   const auto video = part((folder / "missing.mp4").string(), ContentPart::Type::video);
   EXPECT_NE(message_of([&] { load_visual(video, request, config(), nullptr); }).find("missing.mp4"),
             std::string::npos);
+}
+
+TEST(LoadPicture, TokensAreCountedBeforePixelsAreMade) {
+  Request request;
+  request.images_in_memory["a"] = grey(16, 16);
+  request.min_pixels = int64_t{1} << 28;
+  const size_t before = peak_rss_bytes();
+  EXPECT_THROW(load_visual(part("a"), request, config(), nullptr, 1000), TooManyTokens);
+  EXPECT_LT(peak_rss_bytes() - before, size_t{64} << 20);
+  request.min_pixels = int64_t{1} << 40;
+  EXPECT_NE(
+      message_of([&] { load_visual(part("a"), request, config(), nullptr, 1000); }).find("min_pixels must"),
+      std::string::npos);
 }
 
 TEST(LoadPicture, ReadsFramesAsAVideo) {

@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include "core/files.h"
+#include "core/memory.h"
 #include "image/preprocess.h"
 #include "image_testing.h"
 
@@ -102,6 +103,18 @@ TEST(Decode, SaysThatAFileIsCutOff) {
 
 // Pillow stops at the last pixel. Behind it stand a checksum of the pixels, one of their chunk, and the last
 // chunk.
+// libpng would allocate what a chunk of metadata claims, and clear it.
+TEST(Decode, PngMetadataClaimsNoMemory) {
+  const size_t before = peak_rss_bytes();
+  for (const char* kind : {"tEXt", "zTXt", "iTXt", "sPLT", "pCAL", "sCAL", "iCCP", "eXIf", "hIST", "prVt"}) {
+    const std::string header = big_endian(1, 4) + big_endian(1, 4) + std::string("\x08\x02\0\0\0", 5);
+    const std::string file = "\x89PNG\r\n\x1a\n" + png_chunk("IHDR", header) + big_endian(0x7fffffffu, 4) +
+                             kind + std::string(16, 'a');
+    EXPECT_THAT(decode_error(file), HasSubstr("cut off")) << kind;
+  }
+  EXPECT_LT(peak_rss_bytes() - before, size_t{64} << 20);
+}
+
 TEST(Decode, ReadsPngFilesThatLackOnlyWhatStandsBehindThePixels) {
   for (const char* name :
        {"rgb.png", "rgba.png", "palette.png", "rgb_interlaced.png", "grey_1_interlaced.png"}) {

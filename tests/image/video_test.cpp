@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "core/files.h"
+#include "core/memory.h"
 #include "core/random.h"
 #include "image_testing.h"
 
@@ -53,7 +54,7 @@ TEST(SelectFrames, SaysWhatIsWrong) {
 // Empty when this build reads no video files.
 bool reads_videos() {
   try {
-    preprocess_video_file(image_fixture("no-such-clip.avi"), {}, {});
+    preprocess_video_file(InputFile(image_fixture("golden.txt")), {}, {});
   } catch (const Error& error) {
     return std::string(error.what()).find("reads no video files") == std::string::npos;
   }
@@ -75,7 +76,7 @@ double corner_level(const Patches& patches, int t, int frame_of_slice = 0) {
 }
 
 TEST_F(VideoFile, GivesTheChosenFramesInOrder) {
-  const Patches patches = preprocess_video_file(image_fixture("clip.avi"), {}, {});
+  const Patches patches = preprocess_video_file(InputFile(image_fixture("clip.avi")), {}, {});
   // 3 s at 2 frames per second; the smallest frame of a video has 128 tokens.
   EXPECT_EQ(patches.grid.t, 3);
   EXPECT_EQ(patches.original.width, 64);
@@ -94,19 +95,33 @@ TEST_F(VideoFile, HonoursCountRangeAndSize) {
   PreprocessOptions options;
   options.resized_height = 56;
   options.resized_width = 84;
-  const Patches patches = preprocess_video_file(image_fixture("clip.avi"), video, options);
+  const Patches patches = preprocess_video_file(InputFile(image_fixture("clip.avi")), video, options);
   EXPECT_EQ(patches.grid, (Grid{2, 4, 6}));
   EXPECT_DOUBLE_EQ(patches.second_per_grid, 2 / (4.0 / 9 * 8));
   const int chosen[] = {8, 11, 13, 16};
   for (int i = 0; i < 4; ++i) EXPECT_NEAR(corner_level(patches, i / 2, i % 2), 20 + 9 * chosen[i], 4) << i;
 }
 
+// Before a frame is enlarged: 24 frames of 2^24 pixels would take 1.2 GB.
+TEST_F(VideoFile, TokensAreCountedBeforePixelsAreMade) {
+  VideoOptions video;
+  video.min_pixels = video.max_pixels = 1 << 24;
+  PreprocessOptions options;
+  options.max_tokens = 1000;
+  const size_t before = peak_rss_bytes();
+  EXPECT_THROW(preprocess_video_file(InputFile(image_fixture("clip.avi")), video, options), TooManyTokens);
+  options.min_pixels = options.max_pixels = 1 << 24;
+  const auto frame = [](size_t) { return Image{28, 28, std::vector<uint8_t>(28 * 28 * 3)}; };
+  EXPECT_THROW(preprocess_frames(8, frame, 2, options), TooManyTokens);
+  EXPECT_LT(peak_rss_bytes() - before, size_t{64} << 20);
+}
+
 TEST_F(VideoFile, SaysWhatIsWrong) {
-  EXPECT_THAT(error_of([] { preprocess_video_file("no/such/clip.avi", {}, {}); }),
+  EXPECT_THAT(error_of([] { preprocess_video_file(InputFile("no/such/clip.avi"), {}, {}); }),
               HasSubstr("no/such/clip.avi"));
-  EXPECT_THAT(error_of([] { preprocess_video_file(image_fixture("golden.txt"), {}, {}); }),
+  EXPECT_THAT(error_of([] { preprocess_video_file(InputFile(image_fixture("golden.txt")), {}, {}); }),
               HasSubstr("golden.txt"));
-  EXPECT_THAT(error_of([] { preprocess_video_file("http://localhost:1/clip.mp4", {}, {}); }),
+  EXPECT_THAT(error_of([] { preprocess_video_file(InputFile("http://localhost:1/clip.mp4"), {}, {}); }),
               HasSubstr("open"));
 }
 
@@ -124,7 +139,7 @@ TEST_F(VideoFile, DamagedGivesFramesOrAnError) {
     if (i % 5 == 0) file.resize(static_cast<size_t>(random.below(static_cast<int64_t>(file.size()))));
     write_file(path, file);
     try {
-      EXPECT_GE(preprocess_video_file(path, video, {}).grid.t, 1);
+      EXPECT_GE(preprocess_video_file(InputFile(path), video, {}).grid.t, 1);
     } catch (const Error& error) {
       EXPECT_STRNE(error.what(), "");
     }

@@ -172,7 +172,15 @@ TEST_F(Folder, pixels_of_all_pictures_are_bounded) {
 TEST_F(Folder, videos_stay_files) {
   Request request = request_for_video("clip.mp4");
   admit_images(request, policy_);
-  EXPECT_EQ(request.conversation[0].content[0].source, fs::canonical(root() / "clip.mp4"));
+  const std::string clip = request.conversation[0].content[0].source;
+  EXPECT_EQ(clip, fs::canonical(root() / "clip.mp4"));
+  // What has been looked at is what is read, whatever takes its place.
+  fs::remove(root() / "clip.mp4");
+  fs::create_symlink("/etc/passwd", root() / "clip.mp4");
+  const InputFile& open = *request.open_videos.at(clip);
+  EXPECT_EQ(read_file(open.reopened()), "no video either");
+  fs::remove(root() / "clip.mp4");
+  write_file(root() / "clip.mp4", "no video either");
   EXPECT_TRUE(request.images_in_memory.empty());
   for (const char* source : {"../outside.png", "outside", "missing.mp4", "pipe", "/dev/zero"})
     EXPECT_THAT(refusal(request_for_video(source), policy_), HasSubstr("no such file")) << source;
