@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -39,7 +41,16 @@ bool is_too_deep(std::string_view text) {
 json parse_json(std::string_view text, const std::string& name, bool comments) {
   if (is_too_deep(text)) fail("{} is nested more than {} levels deep", name, kMaxDepth);
   try {
-    return json::parse(text, nullptr, true, comments);
+    // A key that stands twice has no one meaning: the last would count in silence.
+    std::vector<std::set<std::string>> keys;
+    const auto watch = [&](int, json::parse_event_t event, json& parsed) {
+      if (event == json::parse_event_t::object_start) keys.emplace_back();
+      if (event == json::parse_event_t::object_end) keys.pop_back();
+      if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
+        fail("{} has the key \"{}\" twice in one object", name, printable(parsed.get<std::string>()));
+      return true;
+    };
+    return json::parse(text, watch, true, comments);
   } catch (const json::parse_error& error) {
     fail("{} is not valid JSON (byte {}): it is damaged, cut off, or no JSON at all", name, error.byte);
   } catch (const json::exception& error) {

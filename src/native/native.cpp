@@ -104,7 +104,9 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
   auto model = load(packed.get());
   if (packed && !packed->finish(*pool, progress)) {
     model.reset();
-    model = load(nullptr);
+    packed->begin_anew();
+    model = load(packed.get());
+    packed->finish(*pool, progress);
   }
   return model;
 }

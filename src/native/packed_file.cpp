@@ -12,6 +12,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/log.h"
 
@@ -32,19 +33,13 @@ uint64_t aligned(uint64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// FNV-1a: finds damage, not malice.
-uint64_t hash_of(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3u;
-  return hash;
-}
+// What is read and summed at once: it stays in a cache in between, and larger pieces are slower to read.
+constexpr size_t kPiece = size_t{1} << 20;
 
 bool read_at(int file, void* to, size_t bytes, uint64_t offset) {
-  constexpr size_t kPiece = size_t{1}
-                            << 20;  // what passes through a cache on its way; larger ones are slower
   for (size_t done = 0; done < bytes;) {
-    const ssize_t got = ::pread(file, static_cast<char*>(to) + done, std::min(kPiece, bytes - done),
-                                static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(file, static_cast<char*>(to) + done, bytes - done, static_cast<off_t>(offset + done));
     if (got <= 0) return false;
     done += static_cast<size_t>(got);
   }
@@ -57,12 +52,15 @@ PackedFile::PackedFile(std::filesystem::path path, std::string identity)
     : path_(std::move(path)), identity_(std::move(identity)) {
   const Found found = open_existing();
   if (found == Found::complete) return;
+  if (found == Found::unreadable)
+    log_warning("cannot open {}: {}; going on without it", path_.string(), std::strerror(errno));
+  else
+    begin_anew();
+}
+
+void PackedFile::begin_anew() {
   if (file_ >= 0) ::close(std::exchange(file_, -1));
   entries_.clear();
-  if (found == Found::unreadable) {
-    log_warning("cannot open {}: {}; going on without it", path_.string(), std::strerror(errno));
-    return;
-  }
   try {
     writer_ = std::make_unique<FileWriter>(path_);
     writer_->append(kMagic, sizeof kMagic);
@@ -99,7 +97,7 @@ bool PackedFile::read_index(uint64_t size) {
       footer.index_bytes + sizeof footer != size - footer.index_offset)
     return false;
   std::string text(footer.index_bytes, '\0');
-  if (!read_at(file_, text.data(), text.size(), footer.index_offset) || hash_of(text) != footer.index_hash)
+  if (!read_at(file_, text.data(), text.size(), footer.index_offset) || checksum(text) != footer.index_hash)
     return false;
   end_ = footer.index_offset;
   const auto index = nlohmann::json::parse(text, nullptr, false);
@@ -107,8 +105,8 @@ bool PackedFile::read_index(uint64_t size) {
     if (!index.is_object() || index.at("identity").get<std::string>() != identity_) return false;
     for (const auto& [name, m] : index.at("matrices").items()) {
       const Entry entry{m.at("outputs").get<int64_t>(), m.at("inputs").get<int64_t>(),
-                        m.at("format").get<int64_t>(), m.at("bias").get<bool>(),
-                        m.at("offset").get<uint64_t>()};
+                        m.at("format").get<int64_t>(),  m.at("bias").get<bool>(),
+                        m.at("offset").get<uint64_t>(), m.at("sums").get<std::vector<uint64_t>>()};
       entries_.emplace(name, entry);
     }
   } catch (const nlohmann::json::exception&) {
@@ -118,8 +116,8 @@ bool PackedFile::read_index(uint64_t size) {
 }
 
 PackedFile::Entry PackedFile::entry_of(const PackedMatrix& matrix, uint64_t offset) {
-  return {matrix.outputs(), matrix.inputs(), static_cast<int64_t>(matrix.format()), matrix.bias() != nullptr,
-          offset};
+  return {matrix.outputs(),         matrix.inputs(), static_cast<int64_t>(matrix.format()),
+          matrix.bias() != nullptr, offset,          {}};
 }
 
 bool PackedFile::read(const std::string& name, PackedMatrix& matrix) {
@@ -128,18 +126,21 @@ bool PackedFile::read(const std::string& name, PackedMatrix& matrix) {
   bool good = found != entries_.end() && found->second.outputs == wanted.outputs &&
               found->second.inputs == wanted.inputs && found->second.format == wanted.format &&
               found->second.bias == wanted.bias;
-  std::vector<Part> parts;
+  std::vector<Piece> pieces;
   uint64_t offset = good ? found->second.offset : 0;
   for (const std::span<std::byte> part : matrix.parts()) {
     if (!good || offset > end_ || part.size() > end_ - offset) {
       good = false;
       break;
     }
-    parts.push_back({part, offset});
+    for (size_t at = 0; at < part.size(); at += kPiece)
+      pieces.push_back({part.subspan(at, std::min(kPiece, part.size() - at)), offset + at, 0});
     offset += aligned(part.size());
   }
+  good = good && pieces.size() == found->second.sums.size();
+  for (size_t i = 0; good && i < pieces.size(); ++i) pieces[i].sum = found->second.sums[i];
   if (good)
-    parts_.insert(parts_.end(), parts.begin(), parts.end());
+    pieces_.insert(pieces_.end(), pieces.begin(), pieces.end());
   else if (!std::exchange(warned_, true))
     log_warning("{} does not give {}: remove it, and it is made anew", path_.string(), name);
   return good;
@@ -147,34 +148,33 @@ bool PackedFile::read(const std::string& name, PackedMatrix& matrix) {
 
 // All matrices at once: threads that meet after each would wait for each other's page faults.
 bool PackedFile::fill(ThreadPool& pool, LoadProgress& progress) {
-  size_t total = 0;
-  for (const Part& part : parts_) total += part.to.size();
-  std::atomic<bool> good{true};
-  pool.parallel_for(static_cast<int64_t>(total), [&](int64_t first, int64_t last) {
-    const auto begin = static_cast<size_t>(first), end = static_cast<size_t>(last);
-    size_t place = 0;  // of a part among all bytes
-    for (const Part& part : parts_) {
-      const size_t from = std::max(begin, place), to = std::min(end, place + part.to.size());
-      if (from < to && !interrupted()) {
-        if (!read_at(file_, part.to.data() + (from - place), to - from, part.offset + (from - place)))
-          good = false;
-        if (begin == 0) progress.add((to - from) * static_cast<size_t>(pool.threads()));  // as the others do
-      }
-      place += part.to.size();
+  std::atomic<const char*> wrong{nullptr};
+  std::atomic<uint64_t> place{0};
+  pool.parallel_for(std::ssize(pieces_), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last && !wrong && !interrupted(); ++i) {
+      const Piece& piece = pieces_[static_cast<size_t>(i)];
+      const char* fault = !read_at(file_, piece.to.data(), piece.to.size(), piece.offset) ? "cannot be read"
+                          : checksum(piece.to) != piece.sum                               ? "is damaged"
+                                                                                          : nullptr;
+      if (fault) wrong = fault, place = piece.offset;
+      if (first == 0)
+        progress.add(piece.to.size() * static_cast<size_t>(pool.threads()));  // as the others do
     }
   });
-  parts_.clear();
+  pieces_.clear();
   progress.check();
-  if (!good) log_warning("cannot read {}; going on without it", path_.string());
-  return good;
+  if (wrong) log_warning("{} {} behind byte {}: it is made anew", path_.string(), wrong.load(), place.load());
+  return !wrong;
 }
 
 void PackedFile::write(const std::string& name, PackedMatrix& matrix) {
   if (!writer_) return;
   try {
     pad();
-    entries_[name] = entry_of(matrix, written_);
+    Entry& entry = entries_[name] = entry_of(matrix, written_);
     for (const std::span<std::byte> part : matrix.parts()) {
+      for (size_t at = 0; at < part.size(); at += kPiece)
+        entry.sums.push_back(checksum(part.subspan(at, std::min(kPiece, part.size() - at))));
       writer_->append(part.data(), part.size());
       written_ += part.size();
       pad();
@@ -200,16 +200,13 @@ bool PackedFile::finish(ThreadPool& pool, LoadProgress& progress) {
 void PackedFile::commit() {
   nlohmann::json index = {{"identity", identity_}, {"matrices", nlohmann::json::object()}};
   for (const auto& [name, entry] : entries_)
-    index["matrices"][name] = {{"outputs", entry.outputs},
-                               {"inputs", entry.inputs},
-                               {"format", entry.format},
-                               {"bias", entry.bias},
-                               {"offset", entry.offset}};
+    index["matrices"][name] = {{"outputs", entry.outputs}, {"inputs", entry.inputs}, {"format", entry.format},
+                               {"bias", entry.bias},       {"offset", entry.offset}, {"sums", entry.sums}};
   const std::string text = index.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   Footer footer;
   footer.index_offset = written_;
   footer.index_bytes = text.size();
-  footer.index_hash = hash_of(text);
+  footer.index_hash = checksum(text);
   try {
     writer_->append(text);
     writer_->append(&footer, sizeof footer);

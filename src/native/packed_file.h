@@ -16,8 +16,7 @@ namespace dvlm {
 
 // Bound to an identity: of the checkpoint's files and of how they are packed. A file with another identity,
 // or one that was cut short, is written anew; a file that is something else is never touched. But for that
-// nothing here is fatal: what cannot be read or written costs time and a warning. Weights are not checked for
-// damage.
+// nothing here is fatal: what is damaged or cannot be read or written costs time and a warning.
 class PackedFile {
  public:
   // Throws Error when `path` exists and is something else.
@@ -33,20 +32,23 @@ class PackedFile {
   // false when the file does not hold one of its shape.
   bool read(const std::string& name, PackedMatrix& matrix);
   void write(const std::string& name, PackedMatrix& matrix);
-  // After the last matrix: those read are filled, or the file appears under its name. False: they are not.
-  // Throws Error after Ctrl-C.
+  // After the last matrix: those read are filled, or the file appears under its name. False: they are not,
+  // see begin_anew(). Throws Error after Ctrl-C.
   bool finish(ThreadPool& pool, LoadProgress& progress);
+  // Forgets what the file holds: matrices are given to it from now on.
+  void begin_anew();
 
  private:
   struct Entry {
     int64_t outputs, inputs, format;
     bool bias;
-    uint64_t offset;  // of its parts, each aligned to kAlignment
+    uint64_t offset;             // of its parts, each aligned to kAlignment
+    std::vector<uint64_t> sums;  // of the pieces of each part, in their order
   };
   static Entry entry_of(const PackedMatrix& matrix, uint64_t offset);
-  struct Part {
+  struct Piece {
     std::span<std::byte> to;
-    uint64_t offset;
+    uint64_t offset, sum;
   };
   enum class Found { nothing, stale, complete, unreadable };
   Found open_existing();
@@ -61,7 +63,7 @@ class PackedFile {
   int file_ = -1;
   uint64_t end_ = 0;  // of the matrices in it
   bool warned_ = false;
-  std::vector<Part> parts_;  // to fill
+  std::vector<Piece> pieces_;  // to fill
   std::unique_ptr<FileWriter> writer_;
   uint64_t written_ = 0;
 };

@@ -1,12 +1,13 @@
 #include "checkpoint/safetensors.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <cstring>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/random.h"
+#include "message_of.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -82,6 +83,17 @@ TEST(Safetensors, RefusesLyingFilesWithASentence) {
   for (const auto& [content, expected] : cases)
     EXPECT_NE(error_of(content).find(expected), std::string::npos)
         << "expected: " << expected << ", got: " << error_of(content);
+}
+
+TEST(Safetensors, ATensorNamedTwiceIsRefused) {
+  const TemporaryFolder folder;
+  const std::string entry = R"("a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]})";
+  const std::string header = "{" + entry + ", " + entry + "}";
+  const uint64_t size = header.size();
+  write_file(folder / "twice.safetensors",
+             std::string(reinterpret_cast<const char*>(&size), 8) + header + std::string(4, '\0'));
+  EXPECT_THAT(message_of([&] { Safetensors(folder / "twice.safetensors"); }),
+              testing::HasSubstr("the key \"a\" twice"));
 }
 
 TEST(Safetensors, SurvivesRandomDamage) {

@@ -218,6 +218,14 @@ TEST(Training, WrongRunsAreRefusedWithOneSentence) {
   EXPECT_THAT(toy::error_of([&] { train(done, false); }), HasSubstr("--resume"));
   done.stage = "convert";
   EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr("stage"));
+  done.stage = "ar";
+  std::string state = read_file(fs::path(done.output) / kStateFile);
+  for (const size_t at : {state.find("\"step\":\"1\"") + 8, state.size() - 3}) {
+    std::string damaged = state;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    toy::write_text(fs::path(done.output) / kStateFile, damaged);
+    EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr("is damaged")) << at;
+  }
   toy::write_text(fs::path(done.output) / kStateFile, "short");
   EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr(kStateFile));
 }
