@@ -79,8 +79,9 @@ void quantize_command(QuantizeCommand command) {
   install_interrupt_handler();
   const EngineOptions engine = engine_options(command.model);
   const fs::path output = command.output;
-  if (fs::exists(output / "model.safetensors"))
-    fail("{} holds a model already", output.string());  // before hours
+  // Before hours.
+  if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
+  if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   command.quantize.vision = !command.keep_vision;
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);

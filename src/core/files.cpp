@@ -109,19 +109,25 @@ void remove_orphans(const fs::path& path) {
   std::error_code error;
   const std::string begin = path.filename().string() + ".";
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
     if (!name.starts_with(begin) || !name.ends_with(kPartial) ||
         name.find_first_not_of("0123456789-", begin.size()) != name.size() - kPartial.size())
       continue;
-    const int file = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    const int file = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
     if (file < 0) continue;
-    if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(entry.path().c_str());
+    if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(at->path().c_str());
     ::close(file);
   }
 }
 
 }  // namespace
+
+void make_folder(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) fail("cannot make the folder {}: {}", path.string(), error.message());
+}
 
 FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {
   // A name of its own: two processes may write the same target at once.

@@ -36,6 +36,9 @@ class InputFile {
 // download.
 void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path);
 
+// Makes the folder and those above it, where they are not there yet. Throws Error naming the path.
+void make_folder(const std::filesystem::path& path);
+
 // Writes beside the target, flushes to the disk and renames: readers, and whoever comes after a power cut,
 // see the old file or the new one, never half of it. What writers of this file left that were killed is
 // removed. Throws Error naming the path.

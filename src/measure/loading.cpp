@@ -8,6 +8,7 @@
 
 #include "backends/load_model.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/memory.h"
 #include "core/progress.h"
@@ -23,8 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 void write_checkpoint(const LoadBenchOptions& options, const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
+  make_folder(folder);
   const RandomCheckpoint random(shape_named(options.shape), options.precision == "fp8");
   std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : random.checkpoint().tensors())

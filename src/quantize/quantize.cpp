@@ -211,7 +211,7 @@ std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const Calibratio
                                   const QuantizeOptions& options, const fs::path& output, ThreadPool& pool) {
   if (const auto problems = checkpoint.problems(); !problems.empty())
     fail("{}: {}", checkpoint.folder().string(), problems.front());
-  fs::create_directories(output);
+  make_folder(output);
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   Output tensors(checkpoint);
   std::vector<LayerReport> reports;

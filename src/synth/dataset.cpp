@@ -125,9 +125,7 @@ class Writer {
 };
 
 void make_folders(const SynthOptions& options) {
-  std::error_code error;
-  fs::create_directories(options.images ? options.output / "images" : options.output, error);
-  if (error) fail("cannot make the folder {}: {}", options.output.string(), error.message());
+  make_folder(options.images ? options.output / "images" : options.output);
   if (!options.overwrite && fs::exists(options.output / "data.jsonl"))
     fail("{} already holds a data set; choose another folder or pass --force", options.output.string());
 }

@@ -2,6 +2,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "torch/network.h"
 
 namespace dvlm {
@@ -33,7 +34,7 @@ void save_checkpoint(const std::filesystem::path& folder, const Network& network
   if (dtype != DType::bf16 && dtype != DType::f32)
     fail("save_checkpoint writes F32 or BF16, not {}", name_of(dtype));
   const auto type = dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
-  std::filesystem::create_directories(folder);
+  make_folder(folder);
   std::map<std::string, torch::Tensor> held;  // keeps the data alive until it is written
   for (const auto& [name, weight] : network->named_weights())
     held[published_name(name)] = weight.to(torch::kCPU, type).contiguous();

@@ -73,13 +73,12 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 // The output folder with everything of a model folder but weights and config.json.
 fs::path make_output(const TrainConfig& config, bool resume) {
   const int vocab_size = read_config(config.model).text.vocab_size;
-  std::error_code error;
-  fs::create_directories(config.output, error);
-  if (error) fail("cannot create the output folder {}: {}", config.output, error.message());
+  make_folder(config.output);
   if (!resume && fs::exists(fs::path(config.output) / kStateFile))
     fail("{} already holds a training run; continue it with --resume or name another output", config.output);
   if (!resume && has_weights(config.output))
     fail("{} already holds a model, which training would overwrite; name another output", config.output);
+  std::error_code error;
   if (fs::equivalent(config.model, config.output, error))
     fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
   copy_companions(config.model, config.output);
