@@ -98,7 +98,7 @@ Option Option::existing() {
 }
 
 Option Option::several() {
-  option_->expected(1, CLI::detail::expected_max_vector_size);
+  option_->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
   return *this;
 }
 

@@ -128,6 +128,7 @@ refuse "calibration data without text" "line 1" "${quantize[@]}" --calibration "
 refuse "Git LFS pointer for calibration data" "git lfs pull" "${quantize[@]}" --calibration "$work/pointer.jsonl"
 echo '{"text": "hi"}' >"$work/hi.jsonl"
 refuse "calibration that never reaches the vision tower" "pictures" "${quantize[@]}" --calibration "$work/hi.jsonl"
+refuse "output that is a file" "hi.jsonl is a file" "$dvlm" quantize --model "$model" --output "$work/hi.jsonl" --calibration "$work/hi.jsonl"
 refuse "output that holds a model" "holds a model" "$dvlm" quantize --model "$model" --output "$model" --calibration "$work/hi.jsonl"
 echo '[{"tokens": 5, "accepted": {}}]' >"$work/acceptance.json"
 refuse "recorded drafts without blocks" "no blocks" "$dvlm" bench decode --shape tiny --acceptance "$work/acceptance.json"
@@ -143,6 +144,15 @@ for command in inspect "run --decoder ar --max-tokens 4 --prompt hi --model"; do
   if "$dvlm" $command "$work/model" >"$work/out" 2>&1; then passed=$((passed + 1)); else
     echo "FAIL $command of a model without a mask token: $(cat "$work/out")"; failed=$((failed + 1)); fi
 done
+
+for list in "1 8" "1,8"; do
+  if [ "$("$dvlm" bench pass --shape tiny --precision fp8 --context 0 --repeats 1 --rows $list | grep -c '^| fp8')" = 2 ]; then
+    passed=$((passed + 1)); else echo "FAIL a list given as $list"; failed=$((failed + 1)); fi
+done
+"$dvlm" synth --out "$work/scenes" --count 2 >/dev/null
+if "$dvlm" quantize --model "$model" --output "$work/small" --calibration "$work/scenes/data.jsonl" "$work/scenes/images" \
+  --samples 4 --compare 0 >/dev/null 2>"$work/err"; then passed=$((passed + 1)); else
+  echo "FAIL calibration data after each other: $(cat "$work/err")"; failed=$((failed + 1)); fi
 
 # Ctrl-C in the first of two answers: what was written stands, and no table is made of it.
 : >"$work/out"
