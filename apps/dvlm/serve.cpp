@@ -78,6 +78,9 @@ void add_serve(Command app) {
   command.number("--port", server.port, 0, 65535, "Port, 0 for any that is free");
   command.text("--model-name", server.model_name, "What clients call the model (default: its folder)");
   command.text("--api-key-file", options->api_key_file, "Keys of which clients must show one, one per line");
+  command.texts(
+      "--allow-host", server.hosts,
+      "Name by which the server may be asked (Host), beside those of its own address; may be repeated");
   command.texts("--allow-origin", server.origins,
                 "Origin of web pages that may use the server: http://localhost:5173, or * for all; may be "
                 "repeated");

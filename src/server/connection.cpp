@@ -192,7 +192,7 @@ Connection::Head Connection::read_head() {
 
 void Connection::parse(size_t end) {
   early_ = head_.substr(end);
-  parsed_ = parse_head(std::string_view(head_).substr(0, end));
+  parsed_ = parse_head(std::string_view(head_).substr(0, end), limits_.body_bytes);
   head_ = parsed_.text;
 }
 

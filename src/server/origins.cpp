@@ -36,6 +36,13 @@ std::string parse_origin(const std::string& entry) {
   return origin;
 }
 
+// "[::1]:8080" is "::1", "example.org:80" is "example.org".
+std::string without_port(const std::string& host) {
+  if (host.starts_with('[')) return host.substr(1, std::min(host.find(']'), host.size()) - 1);
+  const size_t colon = host.find(':');
+  return colon == host.rfind(':') ? host.substr(0, colon) : host;  // an address of IPv6 without brackets
+}
+
 // Those that every request may have, and those that the page's client library adds of its own.
 std::string allowed_headers(std::string_view asked) {
   std::string out = kOriginHeaders;
@@ -51,13 +58,33 @@ std::string allowed_headers(std::string_view asked) {
 
 }  // namespace
 
-Origins::Origins(const std::vector<std::string>& allowed) {
+Origins::Origins(const std::vector<std::string>& allowed, const std::vector<std::string>& hosts,
+                 const std::string& listens) {
+  const std::string own = lower(listens);
+  const bool local = own == "localhost" || own == "::1" || own.starts_with("127.");
+  if (local || !hosts.empty()) hosts_ = {"localhost", "127.0.0.1", "::1", own};
+  for (const std::string& host : hosts) {
+    hosts_.push_back(without_port(lower(trim(host))));
+    if (hosts_.back().empty() || hosts_.back().find_first_of("/*@, ") != std::string::npos)
+      fail("{} is no host name: give example.org or 192.168.1.5", printable(host));
+  }
   for (const std::string& entry : allowed) allowed_.push_back(parse_origin(entry));
   all_ = std::find(allowed_.begin(), allowed_.end(), "*") != allowed_.end();
 }
 
 bool Origins::allows(const std::string& origin) const {
   return !origin.empty() && (all_ || std::find(allowed_.begin(), allowed_.end(), origin) != allowed_.end());
+}
+
+const char* Origins::refusal(const RequestHead& head) const {
+  const std::string host = lower(head.header("host")), origin = lower(head.header("origin"));
+  if (!host.empty() && !hosts_.empty() &&
+      std::find(hosts_.begin(), hosts_.end(), without_port(host)) == hosts_.end())
+    return "the Host of the request is none of this server's names; its owner can add it by --allow-host";
+  const bool own = origin == "http://" + host || origin == "https://" + host;
+  if (!origin.empty() && !own && !allows(origin))
+    return "pages of this Origin may not ask; the server's owner can allow it by --allow-origin";
+  return nullptr;
 }
 
 bool Origins::is_preflight(const RequestHead& head) const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/ascii.h"
+#include "server/errors.h"
 
 namespace dvlm {
 
@@ -93,12 +94,45 @@ std::string content_encoding(std::string_view value, RequestHead& out) {
   return word;
 }
 
-// What the library reads in place of a header; empty: nothing.
-std::string plain_value(const std::string& name, std::string_view value, RequestHead& out) {
-  if (name == "content-encoding") return content_encoding(value, out);
-  if (name == "accept-encoding") return wanted_encodings(value);
-  if (name == "expect") return same_word(value, "100-continue") && !out.http_1_0 ? "100-continue" : "";
-  return std::string(value);
+// What a header says of the body and of the answer.
+struct Framing {
+  std::string length, content_encoding, accept_encoding;
+  bool expects_continue = false;
+};
+
+void read_header(const std::string& name, std::string_view value, Framing& framing, RequestHead& out) {
+  if (name == "transfer-encoding") {
+    read_transfer_encoding(value, out);
+  } else if (name == "content-length") {
+    read_length(value, framing.length, out);
+  } else if (name == "content-encoding") {
+    framing.content_encoding = content_encoding(value, out);
+  } else if (name == "accept-encoding") {
+    framing.accept_encoding = wanted_encodings(value);
+  } else if (name == "expect") {
+    framing.expects_continue = same_word(value, "100-continue") && !out.http_1_0;
+  } else if (name == "content-type" && begins_with_word(value, "multipart/")) {
+    refuse(out, 415, "multipart bodies are not taken: send JSON (application/json)");
+  }
+}
+
+void frame(const Framing& framing, uint64_t most, RequestHead& out) {
+  if (out.body == RequestHead::Body::chunked && !framing.length.empty())
+    refuse(out, 400, "the body is chunked and has a Content-Length");
+  if (!framing.length.empty() && out.status == 0 && std::stoull(framing.length) > most)
+    refuse(out, 413, kTooLarge);
+  if (out.status != 0) {
+    out.body = RequestHead::Body::none;
+    return;
+  }
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) out.text += fmt::format("{}: {}\r\n", name, value);
+  };
+  if (!framing.length.empty()) out.body = RequestHead::Body::length;
+  add("Content-Length", framing.length);
+  add("Content-Encoding", framing.content_encoding);
+  add("Accept-Encoding", framing.accept_encoding);
+  add("Expect", framing.expects_continue ? "100-continue" : "");
 }
 
 }  // namespace
@@ -109,35 +143,23 @@ std::string RequestHead::header(std::string_view name) const {
   return found == headers.end() ? "" : found->second;
 }
 
-RequestHead parse_head(std::string_view head) {
+RequestHead parse_head(std::string_view head, uint64_t most) {
   RequestHead out;
+  Framing framing;
   if (head.starts_with(kLineEnd)) head.remove_prefix(kLineEnd.size());  // some clients end a body with it
   out.text = request_line(take_line(head), out) + "\r\n";
-  std::string length;
+  if (head.find('\0') != head.npos) refuse(out, 400, "a header has a zero byte in it");
   for (std::string_view line = take_line(head); !line.empty(); line = take_line(head)) {
     const size_t colon = line.find(':');
-    if (colon == line.npos || colon == 0) continue;
-    if (line.substr(0, colon).find_first_of(" \t") != line.npos) {
-      refuse(out, 400, "a header's name has a space in it, or a header goes on in a second line");
+    if (colon == line.npos || colon == 0 || line.substr(0, colon).find_first_of(" \t") != line.npos) {
+      refuse(out, 400,
+             "a header is no \"name: value\": its name has a space in it, or it goes on in a second line");
       continue;
     }
-    const std::string name = lower(line.substr(0, colon));
-    const std::string_view value = trim(line.substr(colon + 1));
-    out.headers.emplace_back(name, value);
-    if (name == "transfer-encoding") {
-      read_transfer_encoding(value, out);
-    } else if (name == "content-length") {
-      read_length(value, length, out);
-    } else if (const std::string plain = plain_value(name, value, out); !plain.empty()) {
-      out.text += fmt::format("{}: {}\r\n", line.substr(0, colon), plain);
-    }
+    out.headers.emplace_back(lower(line.substr(0, colon)), trim(line.substr(colon + 1)));
+    read_header(out.headers.back().first, out.headers.back().second, framing, out);
   }
-  if (out.status != 0) out.body = RequestHead::Body::none;
-  // Chunks say themselves where they end, whatever else is said.
-  if (out.status == 0 && out.body == RequestHead::Body::none && !length.empty()) {
-    out.body = RequestHead::Body::length;
-    out.text += "Content-Length: " + length + "\r\n";
-  }
+  frame(framing, most, out);
   out.text += "\r\n";
   return out;
 }

@@ -1,6 +1,7 @@
 // Request line and headers, made plain for the HTTP library: it compares exactly what has no case, takes no
 // addresses with a host in them, and reads chunks in its own way.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,7 +12,9 @@ namespace dvlm {
 struct RequestHead {
   enum class Body { none, length, chunked };
 
-  std::string text;  // for the library: of headers that say how long a body is at most one "Content-Length"
+  // For the library: of all headers those alone that it needs to read the body and to compress the answer.
+  // Others would lead to parsers of its own (Range and multipart bodies to regular expressions).
+  std::string text;
   std::string method;
   bool http_1_0 = false;  // the client knows no chunks
   Body body = Body::none;
@@ -23,7 +26,8 @@ struct RequestHead {
   std::string header(std::string_view name) const;
 };
 
-// `head` ends with its empty line. What is no request at all is left for the library to refuse.
-RequestHead parse_head(std::string_view head);
+// `head` ends with its empty line. What is no request at all is left for the library to refuse. A body of
+// more than `most` bytes is refused before the client is told to send it.
+RequestHead parse_head(std::string_view head, uint64_t most = UINT64_MAX);
 
 }  // namespace dvlm

@@ -64,7 +64,7 @@ void report(const std::exception_ptr& thrown, httplib::Response& response) {
 struct Server::Impl {
   Impl(Engine& engine, const ServerOptions& options)
       : state(engine, options),
-        origins(options.origins),
+        origins(options.origins, options.hosts, options.host),
         http(limits_of(options), [this](Connection& connection) { ended(connection); }),
         routes(http, state) {
     http.set_payload_max_length(options.body_limit);
@@ -90,6 +90,10 @@ struct Server::Impl {
     record.path = request.path;
     if (head.status != 0) {
       send_error(response, {head.status, head.problem});
+      return HandlerResponse::Handled;
+    }
+    if (const char* refusal = origins.refusal(head)) {
+      send_error(response, {403, refusal});
       return HandlerResponse::Handled;
     }
     if (origins.is_preflight(head)) {

@@ -17,6 +17,7 @@ struct ServerOptions {
   std::string model_name = "dvlm-tiny";  // what clients see and may ask for
   std::vector<std::string> api_keys;     // none: everybody may
   std::vector<std::string> origins;      // of web pages that may read the answers (Origins)
+  std::vector<std::string> hosts;        // more names by which the server may be asked (Origins)
   SchedulerOptions scheduler;
   ImagePolicy images;                    // what requests may name beside data URLs
   size_t max_connections = 256;          // further ones get a 503

@@ -21,17 +21,16 @@ using Body = RequestHead::Body;
 TEST(RequestHeads, are_made_plain) {
   const RequestHead head = parse_head(
       "\r\nPOST HTTP://example.org:80/v1/x?a=b HTTP/1.1\r\nHOST: example.org\r\nexpect: 100-Continue\r\n"
-      "TRANSFER-encoding: Chunked\r\nContent-Length: 5\r\nContent-Encoding: X-GZIP\r\n"
+      "TRANSFER-encoding: Chunked\r\nContent-Encoding: X-GZIP\r\nRange: bytes=0-1\r\n"
       "Accept-Encoding: GZIP;q=1.0, br;q=0, Deflate\r\nAUTHORIZATION:  Bearer a%41  \r\n\r\n");
   EXPECT_EQ(head.status, 0) << head.problem;
   EXPECT_EQ(head.method, "POST");
   EXPECT_EQ(head.body, Body::chunked);
   EXPECT_FALSE(head.http_1_0);
   EXPECT_EQ(head.header("authorization"), "Bearer a%41");
-  EXPECT_EQ(
-      head.text,
-      "POST /v1/x?a=b HTTP/1.1\r\nHOST: example.org\r\nexpect: 100-continue\r\nContent-Encoding: gzip\r\n"
-      "Accept-Encoding: gzip, deflate\r\nAUTHORIZATION: Bearer a%41\r\n\r\n");
+  EXPECT_EQ(head.text,
+            "POST /v1/x?a=b HTTP/1.1\r\nContent-Encoding: gzip\r\nAccept-Encoding: gzip, deflate\r\n"
+            "Expect: 100-continue\r\n\r\n");
 }
 
 TEST(RequestHeads, lose_the_host_of_their_address) {
@@ -67,10 +66,18 @@ TEST(RequestHeads, say_how_long_the_body_is_or_are_refused) {
                                                 {"Transfer-Encoding: gzip, chunked\r\n", 501},
                                                 {"Transfer-Encoding : chunked\r\n", 400},
                                                 {"A: b\r\n Transfer-Encoding: chunked\r\n", 400},
+                                                {"A: b\r\n and more\r\n", 400},
+                                                {std::string("A: b\0c\r\n", 8), 400},
+                                                {"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", 400},
+                                                {"Content-Type: Multipart/form-data; boundary=x\r\n", 415},
                                                 {"Content-Encoding: zstd\r\n", 415}}) {
     EXPECT_EQ(head_of(headers).status, status) << headers;
     EXPECT_EQ(head_of(headers).body, Body::none) << headers;
   }
+  const RequestHead huge =
+      parse_head("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99000000000\r\n\r\n", 1 << 20);
+  EXPECT_EQ(huge.status, 413);
+  EXPECT_THAT(huge.text, Not(HasSubstr("Expect")));
   EXPECT_EQ(head_of("Transfer-Encoding: chunked\r\n", "1.0").status, 400);
   EXPECT_THAT(head_of("Expect: 100-continue\r\nContent-Length: 1\r\n", "1.0").text, Not(HasSubstr("Expect")));
   for (const char* nonsense :
@@ -221,6 +228,28 @@ TEST(OriginRules, are_those_of_browsers) {
     EXPECT_EQ(allowed(origin), "") << origin;
 }
 
+TEST(OriginRules, refuse_names_and_pages_from_elsewhere) {
+  const auto refused = [](const Origins& origins, const std::string& headers) {
+    return origins.refusal(parse_head("POST / HTTP/1.1\r\n" + headers + "\r\n")) != nullptr;
+  };
+  const Origins local({"http://localhost:5173"});
+  for (const char* right : {"", "Host: 127.0.0.1:8080\r\n", "Host: LOCALHOST\r\n", "Host: [::1]:80\r\n",
+                            "Host: localhost:8080\r\nOrigin: http://localhost:8080\r\n",
+                            "Host: localhost:8080\r\nOrigin: http://localhost:5173\r\n"})
+    EXPECT_FALSE(refused(local, right)) << right;
+  for (const char* wrong :
+       {"Host: evil.example\r\n", "Host: localhost.evil.example\r\n", "Host: 127.0.0.1.evil.example:8080\r\n",
+        "Host: localhost:8080\r\nOrigin: http://evil.example\r\n",
+        "Host: localhost:8080\r\nOrigin: http://localhost:8081\r\n", "Host: localhost\r\nOrigin: null\r\n"})
+    EXPECT_TRUE(refused(local, wrong)) << wrong;
+  const Origins everywhere({}, {}, "0.0.0.0"), named({}, {"Example.org:443"}, "0.0.0.0");
+  EXPECT_FALSE(refused(everywhere, "Host: robot.lan:8080\r\n"));
+  EXPECT_TRUE(refused(everywhere, "Host: robot.lan:8080\r\nOrigin: http://evil.example\r\n"));
+  EXPECT_FALSE(refused(named, "Host: example.org\r\nOrigin: https://example.org\r\n"));
+  EXPECT_TRUE(refused(named, "Host: robot.lan\r\n"));
+  EXPECT_THROW(Origins({}, {"a/b"}), Error);
+}
+
 TEST_F(Http, pages_of_other_origins_may_ask_when_the_owner_allows_them) {
   ServerOptions options;
   options.api_keys = {"key"};
@@ -246,7 +275,7 @@ TEST_F(Http, pages_of_other_origins_may_ask_when_the_owner_allows_them) {
   EXPECT_THAT(preflight->get_header_value("Access-Control-Allow-Methods"), HasSubstr("POST"));
   EXPECT_EQ(preflight->get_header_value("Access-Control-Allow-Headers"),
             "authorization, content-type, x-request-id, x-stainless-os");
-  EXPECT_EQ(ask("http://evil.example")->status, 401);
+  EXPECT_EQ(ask("http://evil.example")->status, 403);
 
   const auto origin_of = [&](const json& body, const httplib::Headers& headers, int status) {
     const auto result = client_->Post("/v1/chat/completions", headers, body.dump(), "application/json");
@@ -260,15 +289,17 @@ TEST_F(Http, pages_of_other_origins_may_ask_when_the_owner_allows_them) {
   EXPECT_EQ(origin_of(json::object(), page, 400), "http://localhost:5173");
   EXPECT_EQ(origin_of(json::object(), {{"Origin", "http://localhost:5173"}}, 401), "http://localhost:5173");
   EXPECT_EQ(
-      origin_of(question("Hello"), {{"Origin", "http://evil.example"}, {"Authorization", "Bearer key"}}, 200),
+      origin_of(question("Hello"), {{"Origin", "http://evil.example"}, {"Authorization", "Bearer key"}}, 403),
       "");
 }
 
 TEST_F(Http, pages_of_other_origins_are_not_allowed_unasked) {
   start();
   const auto result = client_->Get("/v1/models", {{"Origin", "http://localhost:5173"}});
+  EXPECT_EQ(result->status, 403);
   EXPECT_FALSE(result->has_header("Access-Control-Allow-Origin"));
   EXPECT_FALSE(result->has_header("Vary"));
+  EXPECT_EQ(client_->Get("/v1/models", {{"Host", "evil.example"}})->status, 403);
   EXPECT_EQ(client_->Options("/v1/models")->status, 405);
 }
 
