@@ -1,6 +1,9 @@
 // dvlm: the command line. Every subcommand lives in its own file; errors of all of them end here.
+#include <fcntl.h>
+
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -30,9 +33,17 @@ int run(int argc, char** argv) {
   return status == 0 && dvlm::interrupted() ? kInterrupted : status;
 }
 
+// Were standard input, output or errors closed, the next file or client would take their numbers, and lines
+// for people would go there.
+void open_standard_streams() {
+  for (int stream = 0; stream <= 2; ++stream)
+    if (::fcntl(stream, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) != stream) std::_Exit(kFailure);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_streams();
   dvlm::explain_lost_files();
   try {
     return run(argc, argv);

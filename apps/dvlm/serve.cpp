@@ -1,12 +1,15 @@
 // dvlm serve: the model over HTTP.
+#include <algorithm>
 #include <cstdio>
 #include <sstream>
 #include <thread>
 
 #include "commands.h"
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "core/log.h"
 #include "options.h"
 #include "server/server.h"
 
@@ -22,13 +25,22 @@ struct ServeOptions {
   std::string api_key_file, kv_memory = "4GiB", log = "off";
 };
 
-// One key per line; lines that are empty or begin with # do not count.
+// One key per line, without the white space around it; lines that are empty or begin with # do not count.
+// What no client could send is refused.
 std::vector<std::string> read_keys(const std::string& file) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";  // which some editors write in front
   std::vector<std::string> keys;
-  std::istringstream text(read_file(file, size_t{1} << 20));
+  std::string content = read_file(file, size_t{1} << 20);
+  if (content.starts_with(kMark)) content.erase(0, kMark.size());
+  std::istringstream text(content);
+  int number = 0;
   for (std::string line; std::getline(text, line);) {
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-    if (!line.empty() && line[0] != '#') keys.push_back(std::move(line));
+    ++number;
+    const std::string_view key = trim(line);
+    if (key.empty() || key[0] == '#') continue;
+    if (!std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 127; }))
+      fail("{}, line {}: a key consists of visible ASCII characters without spaces", file, number);
+    keys.emplace_back(key);
   }
   if (keys.empty()) fail("{} holds no API key: give one per line", file);
   return keys;
@@ -39,8 +51,7 @@ void set_log(ServeOptions& options) {
     if (options.server.log_prompts) fail("--log-prompts needs --log requests");
     return;
   }
-  // Each line is written in one piece, so that lines of requests at once do not mix.
-  options.server.log = [](const std::string& line) { std::fwrite(line.data(), 1, line.size(), stderr); };
+  options.server.log = [](const std::string& line) { standard_error().write(line); };
 }
 
 void serve(ServeOptions& options) {

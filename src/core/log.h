@@ -2,11 +2,30 @@
 #pragma once
 #include <fmt/core.h>
 
+#include <mutex>
 #include <string>
+#include <string_view>
 
 namespace dvlm {
 
 enum class LogLevel { error, warning, info, debug };
+
+// Writes a line, its end included, to a descriptor without ever waiting for who reads it: what a full pipe
+// does not take is dropped, and told as soon as it takes lines again. From any thread.
+class LineWriter {
+ public:
+  explicit LineWriter(int descriptor) : descriptor_(descriptor) {}
+  void write(std::string_view line);
+
+ private:
+  bool put(std::string_view text);
+
+  const int descriptor_;
+  std::mutex mutex_;
+  size_t dropped_ = 0;
+  bool cut_ = false;  // in the middle of a line
+};
+LineWriter& standard_error();
 
 void log(LogLevel level, const std::string& line);
 void log_once(LogLevel level, const std::string& line);  // not again in this process

@@ -154,6 +154,16 @@ if "$dvlm" quantize --model "$model" --output "$work/small" --calibration "$work
   --samples 4 --compare 0 >/dev/null 2>"$work/err"; then passed=$((passed + 1)); else
   echo "FAIL calibration data after each other: $(cat "$work/err")"; failed=$((failed + 1)); fi
 
+printf '\xEF\xBB\xBF# keys\n\t \n' >"$work/keys"
+refuse "a key file of white space" "holds no API key" "$dvlm" serve --model "$model" --port 0 --api-key-file "$work/keys"
+printf 'good\ntwo words\n' >"$work/keys"
+refuse "a key with a space" "keys, line 2" "$dvlm" serve --model "$model" --port 0 --api-key-file "$work/keys"
+
+# Without standard streams their numbers must not go to files and clients.
+if "$dvlm" run --model "$model" --prompt hi --max-tokens 2 --packed "$work/streams.packed" <&- >&- 2>&- &&
+  head -c 21 "$work/streams.packed" | grep -q "dvlm repacked weights"; then passed=$((passed + 1)); else
+  echo "FAIL closed standard streams"; failed=$((failed + 1)); fi
+
 # Ctrl-C in the first of two answers: what was written stands, and no table is made of it.
 : >"$work/out"
 "$dvlm" run --model "$model" --input-ids 1,2 --max-tokens 1000 --decoder ar --compare spec >"$work/out" 2>"$work/err" &

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
@@ -7,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "core/random.h"
 #include "core/tensor.h"
@@ -210,6 +212,24 @@ TEST(Files, OrphansOfKilledWritersAreRemoved) {
   EXPECT_FALSE(std::filesystem::exists(folder / "a.77-3.partial"));
   EXPECT_TRUE(std::filesystem::exists(folder / "a.b.partial"));
   EXPECT_TRUE(std::filesystem::exists(folder / "b.77-3.partial"));
+}
+
+TEST(LineWriter, NeverWaitsForItsReaderAndCountsWhatItDrops) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  LineWriter writer(ends[1]);
+  const std::string line = std::string(9999, 'a') + "\n";
+  for (int i = 0; i < 100; ++i) writer.write(line);  // a pipe holds 64 KiB
+  std::string read(size_t{1} << 20, 0);
+  size_t got = static_cast<size_t>(::read(ends[0], read.data(), read.size()));
+  const size_t whole = got / line.size();
+  EXPECT_THAT(whole, testing::AllOf(testing::Ge(4u), testing::Lt(10u)));
+  EXPECT_EQ(read.substr(0, line.size()), line);
+  writer.write("again\n");
+  got = static_cast<size_t>(::read(ends[0], read.data(), read.size()));
+  EXPECT_THAT(read.substr(0, got), testing::AllOf(HasSubstr(fmt::format("dvlm: {} lines", 100 - whole)),
+                                                  testing::EndsWith("\nagain\n")));
+  ::close(ends[0]), ::close(ends[1]);
 }
 
 TEST(Bytes, AreToldInTheUnitThatFits) {
