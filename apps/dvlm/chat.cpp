@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "output.h"
+#include "work_bar.h"
 
 namespace dvlm {
 
@@ -38,7 +39,7 @@ std::optional<std::string> read_line(bool terminal) {
 class Chat {
  public:
   Chat(Engine& engine, const Request& first, bool stats, bool terminal)
-      : engine_(engine), request_(first), stats_(stats), terminal_(terminal) {
+      : engine_(engine), request_(first), stats_(stats), terminal_(terminal), bar_(engine.config()) {
     pending_ = std::move(request_.conversation.back());  // the images of the first turn
     request_.conversation.pop_back();
     opening_ = request_.conversation;
@@ -94,11 +95,14 @@ class Chat {
     pending_ = {"user", {}};
     clear_interrupt();
     try {
-      const Answer answer = engine_.generate(request_, print, interrupted);
+      const Answer answer =
+          engine_.generate(request_, print, interrupted, [&](const WorkProgress& work) { bar_.hear(work); });
+      bar_.end();
       std::puts(answer.finish == FinishReason::cancelled ? " (stopped)" : "");
       if (stats_) std::fprintf(stderr, "%s\n", stats_text(answer, request_.decode).c_str());
       request_.conversation.push_back({"assistant", {text_part(answer.text)}});
     } catch (const Error& error) {  // e.g. the context is full: the conversation stays as it was
+      bar_.end();
       if (!terminal_) throw;
       std::fprintf(stderr, "%s\n", error.what());
       request_.conversation.pop_back();
@@ -113,6 +117,7 @@ class Chat {
   Message pending_;
   bool stats_;
   const bool terminal_;  // a person can try again; a script is told by the exit status
+  WorkBar bar_;
 };
 
 }  // namespace

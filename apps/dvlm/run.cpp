@@ -9,6 +9,7 @@
 #include "engine/request_json.h"
 #include "options.h"
 #include "output.h"
+#include "work_bar.h"
 
 namespace dvlm {
 
@@ -28,12 +29,17 @@ void print_delta(std::string_view text) {
 
 // The same request with each further decoder, as a table. Half an answer is no comparison: after Ctrl-C the
 // table ends with what was answered whole.
-void run_compared(Engine& engine, Request& request, const RunOptions& options, const Answer& first) {
+void run_compared(Engine& engine, Request& request, const RunOptions& options, const Answer& first,
+                  WorkBar& bar) {
   std::vector<Comparison> rows = {{request.decode, first}};
   for (const std::string& name : options.compare) {
     request.decode.kind = decoder_kind(name);
     engine.clear();  // or it would reuse what the first has computed
-    Answer answer = engine.generate(request, {}, interrupted);
+    const std::string title = "answering with " + name + ", characters";
+    Answer answer = engine.generate(
+        request, [&](std::string_view text) { bar.write(title, text.size()); }, interrupted,
+        [&](const WorkProgress& work) { bar.hear(work); });
+    bar.end();
     if (interrupted()) break;
     rows.push_back({request.decode, std::move(answer)});
   }
@@ -64,12 +70,15 @@ void run(const RunOptions& options) {
     for (const std::string& image : options.prompt.images) read_image(image);
   if (chat) return run_chat(engine, request, options.stats);
 
-  std::function<void(std::string_view)> on_text;
-  if (!options.json) on_text = print;
+  WorkBar bar(engine.config());
+  std::function<void(std::string_view)> on_text = print;
+  if (options.json) on_text = [&](std::string_view text) { bar.write("answering, characters", text.size()); };
   if (options.json && options.stream) on_text = print_delta;
-  const Answer answer = engine.generate(request, on_text, interrupted);
+  const Answer answer =
+      engine.generate(request, on_text, interrupted, [&](const WorkProgress& work) { bar.hear(work); });
+  bar.end();
   if (!options.json) print("\n");
-  if (!options.compare.empty() && !interrupted()) return run_compared(engine, request, options, answer);
+  if (!options.compare.empty() && !interrupted()) return run_compared(engine, request, options, answer, bar);
   if (options.json) print(answer_json(answer, request.decode).dump() + "\n");
   if (options.stats) std::fprintf(stderr, "%s\n", stats_text(answer, request.decode).c_str());
 }

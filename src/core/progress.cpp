@@ -10,6 +10,9 @@ namespace dvlm {
 
 namespace {
 
+// Seconds: before the first line, between lines of a bar, and where stderr is no terminal.
+constexpr double kSilent = 1, kRedraw = 0.1, kLines = 30;
+
 std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds);
   return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
@@ -23,35 +26,60 @@ Progress::Progress(std::string title, int64_t total)
       total_(total),
       terminal_(::isatty(2) != 0),
       start_(Clock::now()),
-      last_(start_) {}
+      last_(start_),
+      ticker_([this](const std::stop_token& ended) { tick(ended); }) {}
 
 Progress::~Progress() {
+  ticker_.request_stop();
+  ticker_.join();
   if (terminal_ && shown_) std::fputc('\n', stderr);
 }
 
 void Progress::update(int64_t done, const std::string& note) {
-  const auto now = Clock::now();
-  const double elapsed = std::chrono::duration<double>(now - start_).count();
-  const double since = std::chrono::duration<double>(now - last_).count();
+  const std::lock_guard lock(mutex_);
+  done_ = done;
+  note_ = note;
   const bool last = total_ > 0 && done >= total_;
-  if (elapsed < 2.0 || (since < (terminal_ ? 0.1 : 30.0) && !(last && shown_))) return;
-  last_ = now, shown_ = true;
-  const double share =
-      total_ > 0 ? std::min(1.0, static_cast<double>(done) / static_cast<double>(total_)) : 0.0;
-  std::string line = title_;
+  if (seconds_since(start_) >= kSilent &&
+      (seconds_since(last_) >= (terminal_ ? kRedraw : kLines) || (last && shown_)))
+    draw();
+}
+
+void Progress::say(const std::string& line) {
+  const std::lock_guard lock(mutex_);
+  std::fprintf(stderr, "%s%s\n", terminal_ && shown_ ? "\r\033[K" : "", line.c_str());
+  if (shown_) draw();
+}
+
+void Progress::tick(const std::stop_token& ended) {
+  std::unique_lock lock(mutex_);
+  while (!ending_.wait_for(lock, ended, std::chrono::milliseconds(250),
+                           [&] { return ended.stop_requested(); })) {
+    if (seconds_since(start_) >= kSilent && seconds_since(last_) >= (terminal_ ? kSilent : kLines)) draw();
+  }
+}
+
+void Progress::draw() {
+  last_ = Clock::now(), shown_ = true;
+  std::fprintf(stderr, terminal_ ? "\r\033[K%s" : "%s\n", line(seconds_since(start_)).c_str());
+  std::fflush(stderr);
+}
+
+std::string Progress::line(double elapsed) const {
+  std::string out = title_;
   if (total_ > 0) {
     constexpr int kWidth = 24;
+    const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
     const int filled = static_cast<int>(share * kWidth);
-    if (terminal_)
-      line += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(kWidth - filled, '.'));
-    line += fmt::format(" {:3.0f}% {}/{}", share * 100, done, total_);
-    if (share > 0) line += fmt::format(", {} left", clock_text(elapsed * (1 - share) / share));
+    if (terminal_) out += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(kWidth - filled, '.'));
+    out += fmt::format(" {:3.0f}% {}/{}", share * 100, done_, total_);
+    if (share > 0) out += fmt::format(", {} left", clock_text(elapsed * (1 - share) / share));
   } else {
-    line += fmt::format(" {}", done);
+    out += fmt::format(" {}", done_);
   }
-  if (!note.empty()) line += ", " + note;
-  std::fprintf(stderr, terminal_ ? "\r\033[K%s" : "%s\n", line.c_str());
-  std::fflush(stderr);
+  out += fmt::format(", {} so far", clock_text(elapsed));
+  if (!note_.empty()) out += ", " + note_;
+  return out;
 }
 
 }  // namespace dvlm

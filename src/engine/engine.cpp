@@ -17,10 +17,17 @@ Engine::Engine(const EngineOptions& options, const Checkpoint& checkpoint)
 Engine::~Engine() = default;
 
 Answer Engine::generate(const Request& request, const std::function<void(std::string_view)>& on_text,
-                        const std::function<bool()>& cancelled) {
-  constexpr int kPrefillRows = 1024;  // in one pass: enough for full speed, and Ctrl-C is heard between them
+                        const std::function<bool()>& cancelled,
+                        const std::function<void(const WorkProgress&)>& on_progress) {
+  constexpr int kPrefillRows = 1024;  // in one pass: enough for full speed
   const auto generation = generator_->load(request);
-  generator_->begin(*generation);  // nothing to wait for: it is alone
+  generation->listen({on_progress, cancelled});
+  try {
+    generator_->begin(*generation);  // nothing to wait for: it is alone
+  } catch (const Cancelled&) {
+    generator_->end(*generation);
+    return generation->take_answer();
+  }
   const auto publish = [&] {
     const AnswerPart part = generation->take_update();
     if (on_text && !part.text.empty()) on_text(part.text);
@@ -44,10 +51,11 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
   return generation->take_answer();
 }
 
-void Engine::score(const Request& request,
-                   const std::function<void(size_t, std::span<const float>)>& on_row) {
+void Engine::score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row,
+                   const std::function<void(const WorkProgress&)>& on_progress) {
   constexpr int kRows = 128;  // per pass: each row has logits
-  const Prompt prompt = reader_->read(request);
+  const WorkListener listener{on_progress};
+  const Prompt prompt = reader_->read(request, listener);
   const int size = static_cast<int>(prompt.tokens.size());
   const auto sequence = model_->new_sequence(size);
   const std::vector<Wanted> rows = want_rows(0, kRows, {.choice = Choice::logits});
@@ -56,6 +64,7 @@ void Engine::score(const Request& request,
     segment.wanted = std::span(rows).first(segment.tokens.size());
     size_t at = static_cast<size_t>(first);
     for (const Chosen& row : model_->forward({&segment, 1})) on_row(at++, row.logits);
+    listener.hear({.stage = Stage::prompt, .done = static_cast<int64_t>(at), .total = size});
   }
 }
 

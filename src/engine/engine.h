@@ -11,6 +11,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "decode/decoder.h"
+#include "engine/work_progress.h"
 #include "image/video.h"
 #include "model/options.h"
 #include "text/chat.h"
@@ -44,10 +45,6 @@ struct Request {
   bool exif_rotate = false;  // pictures are turned as their cameras noted; the models were trained without
   std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
   DecodeOptions decode;
-};
-
-struct ImageInfo {
-  int width = 0, height = 0, resized_width = 0, resized_height = 0, tokens = 0;
 };
 
 // What an answer has gained.
@@ -92,15 +89,18 @@ class Engine {
   explicit Engine(const EngineOptions& options);
   ~Engine();
 
-  // `on_text` receives text as it is committed (complete UTF-8); it may be empty. Stops early, with
-  // FinishReason::cancelled, when `cancelled` returns true; it is asked before every pass.
-  // Throws Error for options, images and prompts that cannot be answered; the engine stays usable.
+  // `on_text` receives text as it is committed (complete UTF-8); it may be empty. `on_progress` hears how far
+  // pictures and prompt are read. Stops early, with FinishReason::cancelled, when `cancelled` returns true;
+  // it is asked before every pass, and between the layers of those that read pictures and prompt. Throws
+  // Error for options, images and prompts that cannot be answered; the engine stays usable.
   Answer generate(const Request& request, const std::function<void(std::string_view)>& on_text = {},
-                  const std::function<bool()>& cancelled = {});
+                  const std::function<bool()>& cancelled = {},
+                  const std::function<void(const WorkProgress&)>& on_progress = {});
 
   // Reads the prompt alone and calls `on_row` for each of its tokens in order, with the logits [vocab] of
-  // what follows it. Throws Error as generate does.
-  void score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row);
+  // what follows it. Throws Error as generate does, and what `on_progress` throws.
+  void score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row,
+             const std::function<void(const WorkProgress&)>& on_progress = {});
 
   PreparedPrompt prepare(const Request& request) const;
   // Forgets conversations and images: the next answer is computed from nothing.

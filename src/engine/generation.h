@@ -33,6 +33,9 @@ class Generation {
   const Answer& answer() const { return answer_; }
   Answer take_answer() { return std::move(answer_); }
 
+  // Who hears of its work; to be said before it begins.
+  void listen(WorkListener listener) { listener_ = std::move(listener); }
+
   const PromptIdentity& identity() const { return identity_; }
   const Sequence* sequence() const { return sequence_.get(); }  // null: it has not begun
 
@@ -52,7 +55,10 @@ class Generation {
     phase_ = Phase::ended;
   }
 
+  bool given_up() const { return listener_.cancelled && listener_.cancelled(); }
+
   Phase phase_ = Phase::loaded;
+  WorkListener listener_;
   Answer answer_;
   AnswerPart update_;
   std::exception_ptr failure_;

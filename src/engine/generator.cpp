@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/finally.h"
 #include "engine/pass_costs.h"
 #include "text/mask_token.h"
 
@@ -30,7 +31,7 @@ std::unique_ptr<Generation> Generator::load(const Request& request) {
   return generation;
 }
 
-DecodeContext Generator::context_of(const DecodeOptions& options) {
+DecodeContext Generator::context_of(const DecodeOptions& options, const WorkListener& listener) {
   const TextConfig& text = model_.config().text;
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
                         .context_limit = text.max_positions};
@@ -45,20 +46,21 @@ DecodeContext Generator::context_of(const DecodeOptions& options) {
     fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", *mask,
          text.vocab_size - 1);
   context.mask_token = *mask;
-  if (options.kind == DecoderKind::automatic) context.chooser = chooser(options.block_size);
+  if (options.kind == DecoderKind::automatic) context.chooser = chooser(options.block_size, listener);
   return context;
 }
 
 // Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
-std::shared_ptr<BlockChooser> Generator::chooser(int largest) {
-  auto& known = choosers_[largest];
-  if (!known) known = std::make_shared<BlockChooser>(measure_pass_costs(model_, largest), largest);
-  return known;
+std::shared_ptr<BlockChooser> Generator::chooser(int largest, const WorkListener& listener) {
+  if (const auto known = choosers_.find(largest); known != choosers_.end()) return known->second;
+  const auto watch = [&](int64_t done, int64_t total) { listener.hear({Stage::costs, done, total}); };
+  const PassCosts costs = measure_pass_costs(model_, largest, watch);
+  return choosers_[largest] = std::make_shared<BlockChooser>(costs, largest);
 }
 
 bool Generator::begin(Generation& g) {
   if (const std::string problem = g.options_.problem(); !problem.empty()) fail("{}", problem);
-  g.context_ = context_of(g.options_);
+  g.context_ = context_of(g.options_, g.listener_);
   if (prefixes_.worth_waiting(g.identity_)) return false;
   const int64_t wanted = int64_t{g.options_.max_tokens} + g.options_.block_size + g.answer_.prompt_tokens;
   const int capacity = static_cast<int>(std::min<int64_t>(wanted, g.context_.context_limit));
@@ -74,8 +76,9 @@ bool Generator::begin(Generation& g) {
 void Generator::encode_visual(Generation& g) {
   DVLM_ASSERT(g.phase_ == Phase::encoding);
   try {
-    reader_.encode(g.loaded_.visuals[g.visuals_done_], g.visuals_done_ + 1);
+    reader_.encode(g.loaded_.visuals[g.visuals_done_], g.visuals_done_ + 1, g.listener_);
     start_when_encoded(g);
+  } catch (const Cancelled&) {  // who drives it ends it
   } catch (...) {
     g.end_with(std::current_exception());
   }
@@ -111,14 +114,21 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     chooser->set_sharing(std::max(1, static_cast<int>(writing)));
   pass_.clear();
   in_pass_.clear();
+  reading_.clear();
   for (Generation* g : together) {
     if (g->phase_ == Phase::prefill && prefill_rows <= 0) continue;
-    prefill_rows -= pass_.add(*g->decoder_, std::max(prefill_rows, 1));
+    reading_.push_back(pass_.add(*g->decoder_, std::max(prefill_rows, 1)));
     in_pass_.push_back(g);
+    prefill_rows -= reading_.back();
   }
+  const bool reads = std::any_of(reading_.begin(), reading_.end(), [](int tokens) { return tokens > 0; });
+  if (reads) model_.set_watch([&](int64_t done, int64_t total) { tell_of_prompts(done, total); });
+  const Finally unwatch([&] { model_.set_watch({}); });
   std::span<const Chosen> chosen;
   try {
     chosen = forward(pass_.segments());
+  } catch (const Cancelled&) {
+    return;
   } catch (...) {  // whose fault it is shows when each goes alone; a refused pass has changed nothing
     for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);
     return;
@@ -126,7 +136,22 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
   for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
 }
 
+// Of the prompts that the pass reads; all of them are given up together or not at all.
+void Generator::tell_of_prompts(int64_t layers, int64_t of) {
+  for (size_t i = 0; i < in_pass_.size(); ++i) {
+    const Generation& g = *in_pass_[i];
+    if (reading_[i] == 0 || !g.listener_.on_progress) continue;
+    const int64_t held = g.sequence_->length() - g.answer_.reused_tokens;
+    g.listener_.on_progress({.stage = Stage::prompt,
+                             .done = held + reading_[i] * layers / of,
+                             .total = g.answer_.prompt_tokens - g.answer_.reused_tokens});
+  }
+  if (std::all_of(in_pass_.begin(), in_pass_.end(), [](const Generation* g) { return g->given_up(); }))
+    throw Cancelled();
+}
+
 void Generator::step_alone(size_t i) {
+  model_.set_watch({});
   try {
     take(*in_pass_[i], forward(pass_.alone(i)));
   } catch (...) {

@@ -30,12 +30,13 @@ class Generator {
   std::unique_ptr<Generation> load(const Request& request);
   // Finds what of the prompt is held already and makes room for the rest. False: it must wait, for memory
   // that other answers hold or for a prefix that one of them is computing. Throws Error when it can never
-  // begin.
+  // begin, and Cancelled when it is given up meanwhile.
   bool begin(Generation& generation);
-  // Encodes one image or video of an answer in Phase::encoding.
+  // Encodes one image or video of an answer in Phase::encoding, which does not change when the answer is
+  // given up meanwhile.
   void encode_visual(Generation& generation);
   // One pass for all of them, which are in_passes(); of prompts it reads `prefill_rows` tokens in all. What
-  // goes wrong for one of them is its failure.
+  // goes wrong for one of them is its failure. A pass that reads prompts ends early when all are given up.
   void step(std::span<Generation* const> together, int prefill_rows);
   // Ends an answer, early (FinishReason::cancelled) or not, and keeps what later prompts may share. To be
   // called once for whatever has begun.
@@ -45,9 +46,10 @@ class Generator {
   GeneratorTotals totals() const;
 
  private:
-  DecodeContext context_of(const DecodeOptions& options);
-  std::shared_ptr<BlockChooser> chooser(int largest);
+  DecodeContext context_of(const DecodeOptions& options, const WorkListener& listener);
+  std::shared_ptr<BlockChooser> chooser(int largest, const WorkListener& listener);
   void start_when_encoded(Generation& generation);
+  void tell_of_prompts(int64_t layers, int64_t of);
   std::span<const Chosen> forward(std::span<const Segment> segments);
   void step_alone(size_t i);
   void take(Generation& generation, std::span<const Chosen> chosen);
@@ -60,6 +62,7 @@ class Generator {
   std::map<int, std::shared_ptr<BlockChooser>> choosers_;  // by the largest block
   SharedPass pass_;
   std::vector<Generation*> in_pass_;
+  std::vector<int> reading_;  // tokens of each one's prompt that the pass reads
   uint64_t passes_ = 0, rows_ = 0;
   double pass_seconds_ = 0;
 };

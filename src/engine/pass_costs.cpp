@@ -29,34 +29,60 @@ double timed_pass(Model& model, Sequence& sequence, int rows, bool draft) {
   return milliseconds_of([&] { model.forward({&segment, 1}); });
 }
 
-double best_of(Model& model, Sequence& sequence, int rows, bool draft) {
-  constexpr int kMaxPasses = 4;
-  constexpr double kEnoughMs = 100;
-  double best = std::numeric_limits<double>::infinity(), spent = 0;
-  for (int i = 0; i < kMaxPasses && spent < kEnoughMs; ++i) {
-    const double ms = timed_pass(model, sequence, rows, draft);
-    best = std::min(best, ms);
-    spent += ms;
+// Times passes on one sequence, and tells of them.
+class Timer {
+ public:
+  Timer(Model& model, int widest, const LayerWatch& watch, int64_t expected)
+      : model_(model), sequence_(model.new_sequence(widest)), watch_(watch), expected_(expected) {
+    if (watch_) watch_(0, expected_);
   }
-  return best;
+
+  double best_of(int rows, bool draft) {
+    constexpr int kMaxPasses = 4;
+    constexpr double kEnoughMs = 100;
+    double best = std::numeric_limits<double>::infinity(), spent = 0;
+    for (int i = 0; i < kMaxPasses && spent < kEnoughMs; ++i) {
+      const double ms = timed_pass(model_, *sequence_, rows, draft);
+      best = std::min(best, ms);
+      spent += ms;
+    }
+    if (watch_) watch_(std::min(++done_, expected_ - 1), expected_);
+    return best;
+  }
+  void finish() const {
+    if (watch_) watch_(expected_, expected_);
+  }
+
+ private:
+  Model& model_;
+  std::unique_ptr<Sequence> sequence_;
+  const LayerWatch& watch_;
+  int64_t done_ = 0;
+  const int64_t expected_;  // about
+};
+
+// 1, 2, 4, ... `largest`.
+std::vector<int> widths(int largest) {
+  std::vector<int> out;
+  for (int rows = 1; rows < largest; rows *= 2) out.push_back(rows);
+  out.push_back(largest);
+  return out;
 }
 
-// Passes of 1, 2, 4, ... `largest` rows. Once twice the rows take almost twice the time, wider passes will
-// too.
-CostCurve measure(Model& model, int largest, bool draft) {
-  constexpr double kProportional = 1.8;
-  const auto sequence = model.new_sequence(largest);
+// Once twice the rows take almost twice the time, wider passes will too.
+CostCurve measure(Timer& timer, int largest, bool draft) {
+  constexpr double kProportional = 1.8, kLongMs = 250;
   CostCurve curve;
-  for (int rows = 1; rows <= largest; rows = rows < largest ? std::min(2 * rows, largest) : largest + 1) {
-    curve.points.emplace_back(rows, best_of(model, *sequence, rows, draft));
+  for (const int rows : widths(largest)) {
+    curve.points.emplace_back(rows, timer.best_of(rows, draft));
     if (rows >= 16 && curve.points.back().second > kProportional * curve.of(rows / 2)) break;
   }
-  // Every width is timed a second time: buffers have grown by then, and a bad moment of the machine has
-  // passed.
+  // A second time: buffers have grown by then, and a bad moment of the machine has passed. Long passes are
+  // left alone, since somebody waits.
   double before = 0;
   for (auto& [rows, ms] : curve.points) {
-    // A wider pass never costs less: what looks so is noise.
-    before = ms = std::max(before, std::min(ms, best_of(model, *sequence, rows, draft)));
+    if (ms < kLongMs) ms = std::min(ms, timer.best_of(rows, draft));
+    before = ms = std::max(before, ms);  // a wider pass never costs less: what looks so is noise
   }
   const auto [rows, ms] = curve.points.back();
   if (rows < largest) curve.points.emplace_back(largest, ms * largest / rows);
@@ -65,8 +91,12 @@ CostCurve measure(Model& model, int largest, bool draft) {
 
 }  // namespace
 
-PassCosts measure_pass_costs(Model& model, int largest) {
-  return {measure(model, widest(largest), false), measure(model, largest, true)};
+PassCosts measure_pass_costs(Model& model, int largest, const LayerWatch& watch) {
+  const int wide = widest(largest);
+  Timer timer(model, wide, watch, 2 * std::ssize(widths(wide)) + 2 * std::ssize(widths(largest)));
+  PassCosts costs{measure(timer, wide, false), measure(timer, largest, true)};
+  timer.finish();
+  return costs;
 }
 
 }  // namespace dvlm

@@ -5,9 +5,10 @@
 
 namespace dvlm {
 
-// Times passes with logits for every row, a few of every width: approximate ones of 1 to `largest` rows,
-// exact ones up to three times that or 128. Some seconds for a large model, milliseconds for a small one. In
-// milliseconds.
-PassCosts measure_pass_costs(Model& model, int largest);
+// Times passes that choose in every row: approximate ones of 1 to `largest` rows, exact ones up to three
+// times that or 128. Short passes are timed several times. Some seconds for a large model, milliseconds for a
+// small one. In milliseconds. `watch`, which may be empty, hears of every pass; what it throws ends the
+// measurement.
+PassCosts measure_pass_costs(Model& model, int largest, const LayerWatch& watch = {});
 
 }  // namespace dvlm

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/finally.h"
 
 namespace dvlm {
 
@@ -29,12 +30,16 @@ LoadedPrompt PromptReader::load(const Request& request) {
   return loaded;
 }
 
-void PromptReader::encode(Visual& visual, size_t number) {
+void PromptReader::encode(Visual& visual, size_t number, const WorkListener& listener) {
   if (const auto known =
           visuals_.find(visual.key)) {  // twice in one prompt, or encoded for another meanwhile
     visual.features = known->features;
     return;
   }
+  model_.set_watch([&](int64_t done, int64_t total) {
+    listener.hear({Stage::picture, done, total, static_cast<int>(number), visual.video, visual.info});
+  });
+  const Finally unwatch([&] { model_.set_watch({}); });
   try {
     visual.features = std::make_shared<ImageFeatures>(model_.encode_image(patches_of(visual, config())));
   } catch (const Error& error) {
@@ -62,9 +67,9 @@ Prompt PromptReader::finish(LoadedPrompt loaded, int held) const {
   return prompt;
 }
 
-Prompt PromptReader::read(const Request& request) {
+Prompt PromptReader::read(const Request& request, const WorkListener& listener) {
   LoadedPrompt loaded = load(request);
-  for (size_t i = 0; i < loaded.visuals.size(); ++i) encode(loaded.visuals[i], i + 1);
+  for (size_t i = 0; i < loaded.visuals.size(); ++i) encode(loaded.visuals[i], i + 1, listener);
   return finish(std::move(loaded), 0);
 }
 

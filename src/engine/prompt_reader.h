@@ -19,12 +19,13 @@ class PromptReader {
   void check_template(const Request& request);
   // Reads images and encodes text. Throws Error for a prompt that cannot be answered.
   LoadedPrompt load(const Request& request);
-  // Computes the features of the image or video, or finds them; `number`, from 1, is for sentences.
-  void encode(Visual& visual, size_t number);
+  // Computes the features of the image or video, or finds them; `number`, from 1, is for sentences. Throws
+  // Cancelled when the listener does.
+  void encode(Visual& visual, size_t number, const WorkListener& listener);
   // The prompt for a sequence that holds its first `held` tokens: what stands behind those is encoded.
   Prompt finish(LoadedPrompt loaded, int held) const;
   // All of this at once.
-  Prompt read(const Request& request);
+  Prompt read(const Request& request, const WorkListener& listener = {});
 
   VisualCache& visuals() { return visuals_; }
   const VisualCache& visuals() const { return visuals_; }

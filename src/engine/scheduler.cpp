@@ -19,10 +19,11 @@ void append(std::vector<T>& to, std::vector<T>& from) {
 
 }  // namespace
 
-RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout) {
+RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout, bool asked) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, timeout, [&] {
-    return update_.done || !update_.text.empty() || !update_.passes.empty() || !update_.logprobs.empty();
+    return update_.done || !update_.text.empty() || !update_.passes.empty() || !update_.logprobs.empty() ||
+           (asked && update_.progress);
   });
   Update out = std::move(update_);
   update_ = {};
@@ -36,6 +37,12 @@ void RequestHandle::publish(AnswerPart part) {
   update_.text += part.text;
   append(update_.logprobs, part.logprobs);
   append(update_.passes, part.passes);
+  changed_.notify_all();
+}
+
+void RequestHandle::publish(const WorkProgress& progress) {
+  const std::lock_guard lock(mutex_);
+  update_.progress = progress;
   changed_.notify_all();
 }
 
@@ -150,10 +157,24 @@ void Scheduler::admit() {
   }
 }
 
+// What it holds lives as long as the request's work.
+WorkListener Scheduler::listener_for(const std::shared_ptr<RequestHandle>& handle) const {
+  auto next = std::make_shared<Clock::time_point>(Clock::now() + options_.progress_every);
+  const auto tell = [every = options_.progress_every, next, handle](const WorkProgress& progress) {
+    if (Clock::now() < *next) return;
+    *next = Clock::now() + every;
+    handle->publish(progress);
+  };
+  return {tell, [handle] { return handle->cancelled_.load(); }};
+}
+
 bool Scheduler::begin(Entry& entry) {
   try {
+    entry.generation->listen(listener_for(entry.handle));
     if (!generator_.begin(*entry.generation)) return false;
     running_.push_back(std::move(entry));
+  } catch (const Cancelled&) {
+    fail(entry, Failure{"the request was given up before its turn came"});
   } catch (...) {
     fail(entry, false);
   }

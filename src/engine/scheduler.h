@@ -26,11 +26,13 @@ struct Failure {
 // One request on its way. The scheduler writes, its client reads.
 class RequestHandle {
  public:
-  struct Update : AnswerPart, Failure {  // since the last call
-    bool done = false;                   // with an answer or a failure
+  struct Update : AnswerPart, Failure {    // since the last call
+    bool done = false;                     // with an answer or a failure
+    std::optional<WorkProgress> progress;  // the latest; null: as before
   };
-  // Waits until there is something new, at most `timeout`.
-  Update wait(std::chrono::milliseconds timeout);
+  // Waits until there is something new, at most `timeout`. Progress alone ends no wait unless it is `asked`
+  // for.
+  Update wait(std::chrono::milliseconds timeout, bool asked = false);
   const Answer& answer() const { return answer_; }  // once done without an error
 
   void cancel() { cancelled_ = true; }  // its work ends with the next pass, its place in the queue at once
@@ -38,6 +40,7 @@ class RequestHandle {
  private:
   friend class Scheduler;
   void publish(AnswerPart part);
+  void publish(const WorkProgress& progress);
   void finish(Answer answer);
   void fail(Failure failure);
 
@@ -53,6 +56,8 @@ struct SchedulerOptions {
   size_t max_waiting = 32;  // beside those; further ones are refused
   // Tokens of prompts in a pass that also writes for others, who wait for it; and in one that does not.
   int prefill_rows = 64, prefill_rows_alone = 512;
+  // A request tells of its work so often at most, and never before it has lasted that long.
+  std::chrono::milliseconds progress_every{250};
 };
 
 struct SchedulerTotals {
@@ -85,6 +90,7 @@ class Scheduler {
   void drop_cancelled();  // leaves the queue to those who still wait
   void admit();
   bool begin(Entry& entry);  // false: it must wait
+  WorkListener listener_for(const std::shared_ptr<RequestHandle>& handle) const;
   void advance();
   void publish();
   void finish(Entry& entry);

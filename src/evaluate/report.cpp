@@ -69,19 +69,22 @@ std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& 
     request.decode = decoders[i % decoders.size()];
     return request;
   };
-  answer_all(
-      engine, examples.size() * decoders.size(), parallel, request_of, [&](size_t i, const Answer& answer) {
-        answers.push_back(answer);
-        if (answers.size() < decoders.size()) return;
-        const Example& example = examples[i / decoders.size()];
-        for (size_t d = 0; d < decoders.size(); ++d) {
-          const std::vector<TokenId>& tokens = answers[d].tokens;
-          add(results[d].types[example.type], measure(example, answers[d], answers[0].tokens));
-          results[d].digest = siphash(results[d].digest, tokens.size(), std::as_bytes(std::span(tokens)));
-        }
-        answers.clear();
-        progress.update(static_cast<int64_t>(i / decoders.size()) + 1);
-      });
+  int64_t done = 0;
+  const auto take = [&](size_t i, const Answer& answer) {
+    answers.push_back(answer);
+    progress.update(done, fmt::format("{} of {} decoders", answers.size(), decoders.size()));
+    if (answers.size() < decoders.size()) return;
+    const Example& example = examples[i / decoders.size()];
+    for (size_t d = 0; d < decoders.size(); ++d) {
+      const std::vector<TokenId>& tokens = answers[d].tokens;
+      add(results[d].types[example.type], measure(example, answers[d], answers[0].tokens));
+      results[d].digest = siphash(results[d].digest, tokens.size(), std::as_bytes(std::span(tokens)));
+    }
+    answers.clear();
+    progress.update(++done);
+  };
+  answer_all(engine, examples.size() * decoders.size(), parallel, request_of, take,
+             [&](const WorkProgress& work) { progress.update(done, note_of(work)); });
   return results;
 }
 

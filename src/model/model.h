@@ -1,6 +1,7 @@
 // The interface of a loaded checkpoint on one device. It knows nothing of decoding policies.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -128,6 +129,10 @@ struct Segment {
   std::span<const Wanted> wanted;  // in ascending order of their rows
 };
 
+// Hears how many of the layers of a call are done, from 0 on. What it throws ends the call, which then has
+// changed nothing.
+using LayerWatch = std::function<void(int64_t done, int64_t total)>;
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -141,6 +146,18 @@ class Model {
   // of the segments, valid until the next forward(). What a row gives does not depend on which other rows
   // share the pass, nor on the number of threads.
   virtual std::span<const Chosen> forward(std::span<const Segment> segments) = 0;
+
+  // Until the next call encode_image() and forward() tell `watch`, which may be empty, of their layers. A
+  // model whose calls are short may say nothing.
+  void set_watch(LayerWatch watch) { watch_ = std::move(watch); }
+
+ protected:
+  void tell(int64_t done, int64_t total) const {
+    if (watch_) watch_(done, total);
+  }
+
+ private:
+  LayerWatch watch_;
 };
 
 // M-RoPE positions of a prompt (docs/reference.md, Token positions): pads of the k-th image or video run take

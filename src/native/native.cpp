@@ -39,7 +39,7 @@ class NativeModel : public Model {
     const size_t bytes = vision_.activation_bytes(patches.grid.patches());
     budget_->reserve(bytes, "encoding this image");
     const Finally release([&] { budget_->release(bytes); });
-    return vision_.encode(patches);
+    return vision_.encode(patches, [&](int64_t done, int64_t total) { tell(done, total); });
   }
 
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
@@ -50,7 +50,7 @@ class NativeModel : public Model {
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
     pass_.prepare(segments, this, config_, *keys_);
     reserve_buffers();
-    return text_.forward(pass_, config_);
+    return text_.forward(pass_, config_, [&](int64_t done, int64_t total) { tell(done, total); });
   }
 
  private:

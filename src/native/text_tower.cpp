@@ -36,9 +36,11 @@ TextTower::TextTower(const TextConfig& config, TextWeights weights, KvType keys,
       chooser_(pool) {}
 
 // B rows; H hidden, Q = heads * head_dim, I intermediate, V vocabulary.
-std::span<const Chosen> TextTower::forward(const NativePass& pass, const ModelConfig& config) {
+std::span<const Chosen> TextTower::forward(const NativePass& pass, const ModelConfig& config,
+                                           const LayerWatch& watch) {
   const TextWeights& weights = draft_ && pass.plan.approximate ? *draft_ : weights_;
   reserve(pass);
+  watch(0, config_.layers);
   set_rotary(pass);
   embed(pass, config);  // hidden [B, H]
   const auto chunks = [&](auto&& step) {
@@ -54,6 +56,7 @@ std::span<const Chosen> TextTower::forward(const NativePass& pass, const ModelCo
       project_output(layer, first, rows);  // hidden += [B, Q] x [Q, H]
       mlp(layer, first, rows);             // hidden += [B, I] x [I, H]
     });
+    watch(i + 1, config_.layers);
   }
   for (const NativeSegment& s : pass.segments) {
     if (s.segment->keep) s.sequence->extend_to(s.segment->context + s.rows);

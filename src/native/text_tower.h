@@ -35,7 +35,8 @@ class TextTower {
   void set_draft(TextWeights draft) { draft_ = std::move(draft); }
 
   const HeadShape& heads() const { return heads_; }
-  std::span<const Chosen> forward(const NativePass& pass, const ModelConfig& config);
+  // `watch` hears of every layer; what it throws leaves the sequences as they were.
+  std::span<const Chosen> forward(const NativePass& pass, const ModelConfig& config, const LayerWatch& watch);
 
   // Rows that pass through the wide linears together: enough for full speed, few enough to bound memory.
   static constexpr int kChunkRows = 256;

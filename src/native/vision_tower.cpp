@@ -54,7 +54,7 @@ size_t VisionTower::activation_bytes(int64_t patches) const {
 }
 
 // N patches, W width.
-ImageFeatures VisionTower::encode(const Patches& patches) {
+ImageFeatures VisionTower::encode(const Patches& patches, const LayerWatch& watch) {
   const Grid& grid = patches.grid;
   VisionActivations p;
   p.windows = window_index({&grid, 1}, config_);  // refuses grids that do not split into merged tokens
@@ -66,12 +66,14 @@ ImageFeatures VisionTower::encode(const Patches& patches) {
   p.patches = static_cast<int>(grid.patches());
   p.group = config_.spatial_merge_size * config_.spatial_merge_size;
   for (int t = 0; t <= grid.t; ++t) p.slices.push_back(t * grid.h * grid.w);
+  watch(0, config_.depth);
   embed_patches(patches, p);  // hidden [N, W] in window order
   set_rotary(grid, p);
   for (int i = 0; i < config_.depth; ++i) {
     const auto& full = config_.full_attention_blocks;
     const bool whole = std::find(full.begin(), full.end(), i) != full.end();
     block(weights_.blocks[i], whole ? p.slices : p.windows.cumulative, p);
+    watch(i + 1, config_.depth);
   }
   return merge(p);  // [N / 4, text hidden] in the picture's order
 }

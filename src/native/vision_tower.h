@@ -13,8 +13,9 @@ class VisionTower {
   VisionTower(const VisionConfig& config, VisionWeights weights, KvType keys, ThreadPool& pool,
               LinearObserver observer);
 
-  // Throws Error when the values do not fit the grid or the grid does not fit the configuration.
-  ImageFeatures encode(const Patches& patches);
+  // Throws Error when the values do not fit the grid or the grid does not fit the configuration, and what
+  // `watch`, which hears of every layer, throws.
+  ImageFeatures encode(const Patches& patches, const LayerWatch& watch);
 
   size_t activation_bytes(int64_t patches) const;
 

@@ -135,7 +135,9 @@ CalibrationInputs calibrate(const EngineOptions& model, const CalibrationOptions
                       engine.prepare(request).tokens.size() <= static_cast<size_t>(options.length);
     if (fits) {
       engine.clear();  // every token of every sample is to be seen
-      engine.generate(request);
+      engine.generate(request, {}, interrupted, [&](const WorkProgress& work) {
+        progress.update(static_cast<int64_t>(i), note_of(work));
+      });
       ++used;
     }
     progress.update(static_cast<int64_t>(i) + 1);

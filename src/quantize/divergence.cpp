@@ -30,29 +30,35 @@ struct Totals {
 };
 
 void add_sample(Engine& original, Engine& quantized, const Request& request, std::span<const TokenId> tokens,
-                Totals& totals) {
+                Totals& totals, const std::function<void(const WorkProgress&)>& on_progress) {
   const ModelConfig& config = original.config();
   const auto scored = [&](size_t i) {
     return i + 1 < tokens.size() && tokens[i + 1] != config.image_token &&
            tokens[i + 1] != config.video_token;
   };
   std::vector<std::vector<float>> expected(tokens.size());
-  original.score(request, [&](size_t i, std::span<const float> logits) {
-    if (scored(i)) expected[i] = log_softmax(logits);
-  });
-  quantized.score(request, [&](size_t i, std::span<const float> logits) {
-    if (!scored(i)) return;
-    const std::vector<float>& p = expected[i];
-    const std::vector<float> q = log_softmax(logits);
-    double divergence = 0;
-    for (size_t v = 0; v < q.size(); ++v) divergence += std::exp(double{p[v]}) * (double{p[v]} - q[v]);
-    totals.divergences.push_back(static_cast<float>(std::max(divergence, 0.0)));
-    totals.same_top +=
-        std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
-    const auto next = static_cast<size_t>(tokens[i + 1]);
-    totals.original -= p[next];
-    totals.quantized -= q[next];
-  });
+  original.score(
+      request,
+      [&](size_t i, std::span<const float> logits) {
+        if (scored(i)) expected[i] = log_softmax(logits);
+      },
+      on_progress);
+  quantized.score(
+      request,
+      [&](size_t i, std::span<const float> logits) {
+        if (!scored(i)) return;
+        const std::vector<float>& p = expected[i];
+        const std::vector<float> q = log_softmax(logits);
+        double divergence = 0;
+        for (size_t v = 0; v < q.size(); ++v) divergence += std::exp(double{p[v]}) * (double{p[v]} - q[v]);
+        totals.divergences.push_back(static_cast<float>(std::max(divergence, 0.0)));
+        totals.same_top += std::max_element(p.begin(), p.end()) - p.begin() ==
+                           std::max_element(q.begin(), q.end()) - q.begin();
+        const auto next = static_cast<size_t>(tokens[i + 1]);
+        totals.original -= p[next];
+        totals.quantized -= q[next];
+      },
+      on_progress);
 }
 
 }  // namespace
@@ -67,7 +73,10 @@ Divergence compare(Engine& original, Engine& quantized, std::span<const Calibrat
     const std::vector<TokenId> tokens =
         request.input_ids.empty() ? original.prepare(request).tokens : request.input_ids;
     if (tokens.size() <= static_cast<size_t>(length))
-      add_sample(original, quantized, request, tokens, totals);
+      add_sample(original, quantized, request, tokens, totals, [&](const WorkProgress& work) {
+        progress.update(static_cast<int64_t>(i), note_of(work));
+        if (work.stage == Stage::prompt && interrupted()) fail("the comparison was interrupted");
+      });
     progress.update(static_cast<int64_t>(i) + 1);
   }
   std::vector<float>& divergences = totals.divergences;

@@ -145,15 +145,91 @@ TEST_F(EngineTest, AFurtherTurnReusesThePrefixAndWritesTheSame) {
 
 TEST_F(EngineTest, StopsWhenCancelledAndStaysUsable) {
   Request request = question(50);
+  request.decode.kind = DecoderKind::autoregressive;
   const auto whole = engine_.generate(request).tokens;
-  for (const int passes : {0, 1, 4}) {
+  for (const int pieces : {0, 1, 4}) {
     engine_.clear();
-    int asked = 0;
-    const Answer answer = engine_.generate(request, {}, [&] { return asked++ == passes; });
+    int written = 0;
+    const Answer answer = engine_.generate(
+        request, [&](std::string_view) { ++written; }, [&] { return written == pieces; });
     EXPECT_EQ(answer.finish, FinishReason::cancelled);
-    EXPECT_EQ(static_cast<int>(answer.tokens.size()), passes);
+    EXPECT_EQ(written, pieces);
+    EXPECT_LT(answer.tokens.size(), whole.size());
     EXPECT_EQ(engine_.generate(request).tokens, whole);
   }
+}
+
+TEST_F(EngineTest, TellsHowFarPictureAndPromptAreRead) {
+  const Request request = question(2);
+  std::vector<WorkProgress> heard;
+  const Answer answer =
+      engine_.generate(request, {}, {}, [&](const WorkProgress& work) { heard.push_back(work); });
+  std::map<Stage, std::vector<std::pair<int64_t, int64_t>>> stages;
+  for (const WorkProgress& work : heard) stages[work.stage].emplace_back(work.done, work.total);
+  using Steps = std::vector<std::pair<int64_t, int64_t>>;
+  EXPECT_EQ(stages[Stage::picture], (Steps{{0, 2}, {1, 2}, {2, 2}})) << "two layers of the vision tower";
+  const int64_t prompt = answer.prompt_tokens;
+  EXPECT_EQ(stages[Stage::prompt], (Steps{{0, prompt}, {prompt / 2, prompt}, {prompt, prompt}}))
+      << "and of the text tower";
+  EXPECT_EQ(heard.front().picture, 1);
+  EXPECT_EQ(heard.front().image.tokens, answer.images[0].tokens);
+
+  heard.clear();
+  engine_.generate(request, {}, {}, [&](const WorkProgress& work) { heard.push_back(work); });
+  ASSERT_FALSE(heard.empty());
+  EXPECT_EQ(heard.back().total, 1) << "only the last token is not held";
+  EXPECT_EQ(heard.front().stage, Stage::prompt);
+}
+
+TEST_F(EngineTest, IsCancelledBetweenLayers) {
+  const Request request = question(20);
+  const auto whole = engine_.generate(request).tokens;
+  for (const Stage stage : {Stage::picture, Stage::prompt}) {
+    engine_.clear();
+    int layers = 0;
+    const Answer answer = engine_.generate(
+        request, {}, [&] { return layers == 2; },
+        [&](const WorkProgress& work) { layers += work.stage == stage; });
+    EXPECT_EQ(answer.finish, FinishReason::cancelled);
+    EXPECT_TRUE(answer.tokens.empty());
+    EXPECT_EQ(layers, 2) << "none and one: the second layer was not computed";
+    EXPECT_EQ(engine_.generate(request).tokens, whole);
+  }
+}
+
+TEST_F(EngineTest, MeasuresPassesOnceAndTells) {
+  Request request = question(8);
+  request.decode.kind = DecoderKind::automatic;
+  std::vector<WorkProgress> heard;
+  const auto on_progress = [&](const WorkProgress& work) {
+    if (work.stage == Stage::costs) heard.push_back(work);
+  };
+  EXPECT_EQ(engine_
+                .generate(
+                    request, {}, [&] { return !heard.empty(); }, on_progress)
+                .finish,
+            FinishReason::cancelled);
+  EXPECT_EQ(heard.size(), 1u);
+  heard.clear();
+  engine_.generate(request, {}, {}, on_progress);
+  ASSERT_FALSE(heard.empty()) << "a measurement that was cut short does not count";
+  EXPECT_EQ(heard.back().done, heard.back().total);
+  EXPECT_TRUE(std::is_sorted(heard.begin(), heard.end(),
+                             [](const auto& a, const auto& b) { return a.done < b.done; }));
+  heard.clear();
+  engine_.generate(request, {}, {}, on_progress);
+  EXPECT_TRUE(heard.empty());
+}
+
+TEST(WorkProgress, SaysWhatAPictureCostsAndWhatWouldMakeItCheaper) {
+  ModelConfig config;
+  const auto tokens = [](int width, int height) { return width / 28 * (height / 28); };
+  EXPECT_EQ(expensive_picture({1280, 720, 1288, 728, tokens(1288, 728)}, config),
+            "1,196 picture tokens; --max-pixels 400000 would make 480");
+  EXPECT_EQ(expensive_picture({700, 700, 700, 700, tokens(700, 700)}, config),
+            "625 picture tokens; --max-pixels 240000 would make 289");
+  EXPECT_EQ(expensive_picture({10000, 8000, 10024, 8008, tokens(10024, 8008)}, config),
+            "102,388 picture tokens; --max-pixels 400000 would make 500");
 }
 
 TEST_F(EngineTest, StopsAtTheCheckpointsStopTokenAndDoesNotPrintIt) {
