@@ -10,7 +10,7 @@ export class ServerError extends Error {
 const keyName = "dvlm.key";
 const longestEvent = 1 << 24;  // characters
 let key = "";
-let reportsPasses = true;  // until the server says that it does not know the field
+let reports = true;  // passes and progress, until the server says that it does not know these fields
 
 try {
   key = sessionStorage.getItem(keyName) ?? "";
@@ -105,7 +105,7 @@ async function readEvents(response, onEvent) {
 // ServerError with a sentence, or an AbortError when `signal` says so.
 export async function ask(messages, fields, signal, onEvent) {
   const send = () => {
-    const dvlm = reportsPasses ? {...fields.dvlm, passes: true} : fields.dvlm;
+    const dvlm = reports ? {...fields.dvlm, passes: true, progress: true} : fields.dvlm;
     const body = {...fields, dvlm, messages, stream: true, stream_options: {include_usage: true}};
     return request("/v1/chat/completions",
                    {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body), signal});
@@ -114,8 +114,8 @@ export async function ask(messages, fields, signal, onEvent) {
   try {
     response = await send();
   } catch (error) {
-    if (error.status !== 400 || !reportsPasses || !error.message.includes("\"passes\"")) throw error;
-    reportsPasses = false;
+    if (error.status !== 400 || !reports || !/passes|progress/.test(error.message)) throw error;
+    reports = false;
     response = await send();
   }
   await readEvents(response, onEvent);

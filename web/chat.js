@@ -80,6 +80,13 @@ export class AnswerText {
   }
 }
 
+// What the server does before there is text, from "dvlm.progress" of an event.
+function workText(progress) {
+  const percent = progress.total > 0 ? Math.floor(100 * Math.min(progress.done / progress.total, 1)) : 0;
+  if (progress.stage === "picture") return `Looking at picture ${Number(progress.picture) || 1}: ${percent} %`;
+  return progress.stage === "costs" ? `Measuring this machine: ${percent} %` : `Reading the question: ${percent} %`;
+}
+
 function userMessage(text, pictures) {
   if (!pictures.length) return {role: "user", content: text};
   const parts = pictures.map(({url}) => ({type: "image_url", image_url: {url}}));
@@ -127,7 +134,8 @@ export class Chat {
     const answer = turnElement("dvlm", "answer");
     const shown = new AnswerText();
     const log = new PassLog();
-    answer.append(shown.element);
+    const working = node("p", "working");
+    answer.append(shown.element, working);
     answer.setAttribute("aria-busy", "true");
     show(question);
     show(answer);
@@ -141,6 +149,7 @@ export class Chat {
         log.add(event, performance.now() - begun);
         const keep = atEnd();
         shown.draw(log);
+        working.textContent = event?.dvlm?.progress && !log.text ? workText(event.dvlm.progress) : "";
         if (keep) scrollToEnd();
         this.#view.update();
       });
@@ -148,6 +157,7 @@ export class Chat {
       problem = error;
     }
     answer.removeAttribute("aria-busy");
+    working.remove();
     if (conversation !== this.#messages) return;  // cleared meanwhile
     if (problem && !log.text) {
       question.remove();

@@ -51,14 +51,22 @@ json statistics_json(Answers answers, const DecodeOptions& decode) {
   return choices.size() == 1 ? choices.front() : json{{"choices", choices}};
 }
 
+json progress_json(const WorkProgress& progress) {
+  json out = {{"stage", name_of(progress.stage)}, {"done", progress.done}, {"total", progress.total}};
+  if (progress.stage == Stage::picture) out["picture"] = progress.picture;
+  return out;
+}
+
 OpenAiFormat::OpenAiFormat(FormatOptions options, const char* whole, const char* event)
     : options_(std::move(options)), whole_(whole), event_(event) {}
 
 json OpenAiFormat::piece(int choice, const RequestHandle::Update& update) {
-  if (update.text.empty() && update.logprobs.empty() && update.passes.empty()) return nullptr;
+  if (update.text.empty() && update.logprobs.empty() && update.passes.empty() && !update.progress)
+    return nullptr;
   json out = event(choice, content(update), nullptr,
                    update.logprobs.empty() ? json() : logprobs(choice, update.logprobs));
   if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
+  if (update.progress) out["dvlm"]["progress"] = progress_json(*update.progress);
   return out;
 }
 

@@ -23,6 +23,7 @@ class AnswerFormat {
   virtual ~AnswerFormat() = default;
   // Events of a stream, for each choice in this order; null: there is none.
   virtual nlohmann::json begin(int choice) = 0;
+  // An update has progress only where the request asks for it.
   virtual nlohmann::json piece(int choice, const RequestHandle::Update& update) = 0;
   virtual nlohmann::json end(int choice, const Answer& answer) = 0;
   // After the ends of all choices; null: there is none.
@@ -42,6 +43,9 @@ struct FormatOptions {
   TokenWriter tokens;
 };
 FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, TokenWriter tokens);
+
+// How far the work before the first text is: {"stage": "prompt", "done": 512, "total": 1221}.
+nlohmann::json progress_json(const WorkProgress& progress);
 
 // "dvlm": the statistics of the one choice, or "choices" with those of each.
 nlohmann::json statistics_json(Answers answers, const DecodeOptions& decode);

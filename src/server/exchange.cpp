@@ -73,6 +73,7 @@ void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
   format_ = std::move(format);
   fields_ = asked.fields;
   decoder_ = asked.request.decode.kind;
+  progress_ = asked.progress;
   deadline_ = Clock::now() + std::chrono::seconds(options.timeout);
   connection_.answer_until(deadline_ + kLastWrite);
   RequestRecord& record = connection_.record;
@@ -103,7 +104,8 @@ bool Exchange::gather(Choice& choice, milliseconds timeout) {
     choice.update = {};
     return false;
   }
-  choice.update = choice.handle->wait(timeout);
+  choice.update = choice.handle->wait(timeout, progress_);
+  if (!progress_) choice.update.progress.reset();
   const RequestHandle::Update& update = choice.update;
   choice.ended = update.done;
   if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {
@@ -111,7 +113,8 @@ bool Exchange::gather(Choice& choice, milliseconds timeout) {
     record.first_token_ms = seconds * 1000;
     state_.metrics.add_first_token(seconds);
   }
-  return update.done || !update.text.empty() || !update.logprobs.empty() || !update.passes.empty();
+  return update.done || !update.text.empty() || !update.logprobs.empty() || !update.passes.empty() ||
+         update.progress;
 }
 
 // Takes what is new of every choice; waits a while for something.

@@ -54,6 +54,7 @@ class Exchange {
   PromptFields fields_;
   DecoderKind decoder_ = DecoderKind::speculative;
   Clock::time_point deadline_ = {};
+  bool progress_ = false;  // is asked for
   bool timed_out_ = false;
 };
 

@@ -19,8 +19,8 @@ constexpr FieldRule kStreamFields[] = {
 };
 
 constexpr FieldRule kExtensionFields[] = {
-    {"decoder"},   {"block_size"}, {"branches"},   {"draft_p_min"}, {"threshold"},
-    {"sub_block"}, {"top_k"},      {"min_pixels"}, {"max_pixels"},  {"passes"},
+    {"decoder"}, {"block_size"}, {"branches"},   {"draft_p_min"}, {"threshold"}, {"sub_block"},
+    {"top_k"},   {"min_pixels"}, {"max_pixels"}, {"passes"},      {"progress"},
 };
 
 bool is_accepted(const json& value, std::string_view alternative) {
@@ -160,6 +160,8 @@ void read_extensions(const ApiObject& body, ApiRequest& out) {
   decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, decode.sampling.top_k));
   decode.record = fields.boolean("passes", false);
   if (decode.record && !out.stream) fields.refuse("passes", "dvlm: \"passes\" needs \"stream\": true");
+  out.progress = fields.boolean("progress", false);
+  if (out.progress && !out.stream) fields.refuse("progress", "dvlm: \"progress\" needs \"stream\": true");
 }
 
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives) {

@@ -90,7 +90,8 @@ struct ApiRequest {
   PromptFields fields;
   int choices = 1;
   bool stream = false, include_usage = false;
-  std::string echo;  // goes before the answer
+  bool progress = false;  // events tell how far pictures and prompt are read
+  std::string echo;       // goes before the answer
   // SGLang's: whether logprobs name their tokens.
   bool token_texts = false;
 };

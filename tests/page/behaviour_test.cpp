@@ -89,6 +89,23 @@ TEST_F(Page, does_without_passes_where_the_server_has_none) {
   EXPECT_EQ(server.questions()[2]["messages"].size(), 3) << "question, answer, question";
 }
 
+TEST_F(Page, shows_what_the_server_does_before_there_is_text) {
+  FakeServer server({.tokens = kWords,
+                     .pass_ms = 400,
+                     .work = {{{"stage", "picture"}, {"done", 8}, {"total", 32}, {"picture", 2}},
+                              {{"stage", "prompt"}, {"done", 610}, {"total", 1220}}}});
+  open(server.url());
+  ask("What is there?");
+  const auto shows = [&](const std::string& text) {
+    return browser().wait("document.querySelector('.working')?.textContent === '" + text + "'");
+  };
+  EXPECT_TRUE(shows("Looking at picture 2: 25 %"));
+  EXPECT_TRUE(shows("Reading the question: 50 %"));
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_EQ(text_of(".answer .text"), kText);
+  EXPECT_EQ(browser().run("return document.querySelectorAll('.working').length"), 0);
+}
+
 TEST_F(Page, plays_slowly_what_was_too_fast) {
   FakeServer server({.tokens = kWords});
   open(server.url());
@@ -139,8 +156,10 @@ TEST_F(Page, sends_what_the_settings_say_and_remembers_them) {
   ask("What is there?");
   ASSERT_TRUE(answered()) << text_of("#problem");
   const json question = server.questions().at(0);
-  EXPECT_EQ(question["dvlm"],
-            (json{{"decoder", "fused"}, {"block_size", 16}, {"branches", 2}, {"passes", true}}));
+  EXPECT_EQ(
+      question["dvlm"],
+      (json{
+          {"decoder", "fused"}, {"block_size", 16}, {"branches", 2}, {"passes", true}, {"progress", true}}));
   EXPECT_EQ(question["temperature"], 0.75);
   EXPECT_EQ(question["top_p"], 0.9);
   EXPECT_EQ(question["seed"], -7);

@@ -62,6 +62,10 @@ void FakeServer::chat(const httplib::Request& request, httplib::Response& respon
   }
   const std::string decoder = body["dvlm"]["decoder"];
   auto events = decoder == "ar" ? autoregressive() : decoder == "mdm" ? masked_diffusion() : speculative();
+  Events work;
+  for (const json& one : options_.work)
+    work.push_back({{"choices", {{{"index", 0}, {"delta", json::object()}}}}, {"dvlm", {{"progress", one}}}});
+  events.insert(events.begin(), work.begin(), work.end());
   if (!options_.knows_passes)
     for (json& one : events) one.erase("dvlm");
   response.set_chunked_content_provider(

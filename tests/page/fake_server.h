@@ -19,7 +19,8 @@ class FakeServer {
     int block = 8;                          // tokens
     std::vector<int> accepted = {4, 8, 2};  // by verification, round by round, over and over
     int pass_ms = 0;
-    bool knows_passes = true;  // else it refuses the field
+    bool knows_passes = true;               // else it refuses the field
+    std::vector<nlohmann::json> work = {};  // "progress" of events before the first pass
   };
 
   explicit FakeServer(Options options);

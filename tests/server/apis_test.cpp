@@ -307,6 +307,32 @@ TEST_F(Apis, lists_that_belong_together_are_equally_long) {
     EXPECT_EQ(legacy["logprobs"][list].size(), legacy["logprobs"]["tokens"].size()) << list;
 }
 
+TEST_F(Apis, progress_is_told_to_those_who_ask) {
+  engine().clear();  // or the picture would be known
+  ServerOptions options;
+  options.scheduler.progress_every = std::chrono::milliseconds(0);
+  start(options);
+  json body = picture_question("Where is the hammer?");
+  for (const bool asked : {true, false}) {
+    engine().clear();
+    body["dvlm"]["progress"] = asked;
+    std::map<std::string, int64_t> last;
+    std::string text;
+    for (const json& event : post_streamed(body)) {
+      text += event["choices"][0]["delta"].value("content", "");
+      if (!event.contains("dvlm")) continue;
+      const json& progress = event["dvlm"]["progress"];
+      EXPECT_TRUE(text.empty()) << "it is of what comes before the text";
+      EXPECT_LE(progress["done"], progress["total"]);
+      EXPECT_GE(progress["done"], last[progress["stage"]]);
+      last[progress["stage"]] = progress["done"];
+    }
+    EXPECT_FALSE(text.empty());
+    EXPECT_EQ(!last.empty(), asked);
+    EXPECT_LE(last.size(), 3u);
+  }
+}
+
 TEST_F(Apis, passes_are_told) {
   start();
   json body = picture_question("Where is the hammer?");

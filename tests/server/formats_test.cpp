@@ -117,6 +117,12 @@ TEST_F(Formats, chat_chunks) {
   const json pass = format->piece(0, update);
   EXPECT_EQ(pass["choices"][0]["delta"], json::object());
   EXPECT_EQ(pass["dvlm"]["passes"][0]["accepted"], 3);
+  update = {};
+  update.progress = WorkProgress{.stage = Stage::picture, .done = 3, .total = 32, .picture = 2};
+  const json work = format->piece(0, update);
+  EXPECT_EQ(work["choices"][0]["delta"], json::object());
+  EXPECT_EQ(work["dvlm"],
+            json({{"progress", {{"stage", "picture"}, {"done", 3}, {"total", 32}, {"picture", 2}}}}));
   EXPECT_EQ(format->end(0, answer())["choices"][0]["finish_reason"], "stop");
   const Answer one = answer();
   const Answer* const all[] = {&one, &one};

@@ -107,7 +107,9 @@ TEST(ChatRequests, name_the_field_that_is_wrong) {
            {R"("dvlm": {"speed": 9})", "dvlm.speed"},
            {R"("dvlm": {"branches": 2, "decoder": "warp"})", "dvlm.decoder"},
            {R"("dvlm": {"block_size": 1})", "dvlm.block_size"},
-           {R"("dvlm": {"passes": true})", "dvlm.passes"}}) {
+           {R"("dvlm": {"passes": true})", "dvlm.passes"},
+           {R"("stream": true, "dvlm": {"progress": 1})", "dvlm.progress"},
+           {R"("dvlm": {"progress": true})", "dvlm.progress"}}) {
     try {
       parsed(fields);
       ADD_FAILURE() << fields;
@@ -127,6 +129,7 @@ TEST(ChatRequests, refuse_what_they_would_ignore) {
            {R"("top_k": 5, "dvlm": {"top_k": 5})", "top_k"},
            {R"("top_k": -2)", "top_k"},
            {R"("dvlm": {"passes": true})", "needs \"stream\""},
+           {R"("dvlm": {"progress": true})", "needs \"stream\""},
            {R"("min_p": 0.1)", "min_p"},
            {R"("response_format": {"type": "json_object"})", "response_format"},
            {R"("tools": [{"type": "function"}])", "tools"},
