@@ -30,7 +30,7 @@ namespace dvlm {
 enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels, int4_panels };
 constexpr int kWeightFormats = 5;
 
-constexpr uint64_t kPackedLayout = 2;
+constexpr uint64_t kPackedLayout = 1;
 constexpr int kPanel = 32;
 constexpr int kInt4Group = 64;
 constexpr int int4_groups(int inputs) {

@@ -1,6 +1,5 @@
 #include "server/page.h"
 
-#include "server/connection.h"
 #include "server/routes.h"
 
 namespace dvlm {
@@ -21,13 +20,13 @@ const char* content_type(std::string_view name) {
   return "application/octet-stream";
 }
 
-void answer(const PageFile& file, httplib::Response& response) {
+void answer(const PageFile& file, const httplib::Request& request, httplib::Response& response) {
   response.set_header("ETag", file.etag);
   response.set_header("Cache-Control", "no-cache");  // kept, but asked about each time
   response.set_header("Content-Security-Policy", kPolicy);
   response.set_header("X-Content-Type-Options", "nosniff");
   response.set_header("Referrer-Policy", "no-referrer");
-  if (Connection::current().head().header("if-none-match").find(file.etag) != std::string::npos) {
+  if (request.get_header_value("If-None-Match").find(file.etag) != std::string::npos) {
     response.status = 304;
     return;
   }
@@ -38,7 +37,7 @@ void answer(const PageFile& file, httplib::Response& response) {
 
 void add_page(httplib::Server& server) {
   for (const PageFile& file : page_files()) {
-    const auto handler = [&file](const auto&, auto& response) { answer(file, response); };
+    const auto handler = [&file](const auto& request, auto& response) { answer(file, request, response); };
     server.Get(literal(std::string(kFolder) + file.name), handler);
     if (file.name == std::string_view("index.html")) server.Get("/", handler);
   }

@@ -96,7 +96,7 @@ std::string content_encoding(std::string_view value, RequestHead& out) {
 
 // What a header says of the body and of the answer.
 struct Framing {
-  std::string length, content_encoding, accept_encoding;
+  std::string length, content_encoding, accept_encoding, if_none_match;
   bool expects_continue = false;
 };
 
@@ -109,6 +109,8 @@ void read_header(const std::string& name, std::string_view value, Framing& frami
     framing.content_encoding = content_encoding(value, out);
   } else if (name == "accept-encoding") {
     framing.accept_encoding = wanted_encodings(value);
+  } else if (name == "if-none-match") {
+    framing.if_none_match = value;
   } else if (name == "expect") {
     framing.expects_continue = same_word(value, "100-continue") && !out.http_1_0;
   } else if (name == "content-type" && begins_with_word(value, "multipart/")) {
@@ -132,6 +134,7 @@ void frame(const Framing& framing, uint64_t most, RequestHead& out) {
   add("Content-Length", framing.length);
   add("Content-Encoding", framing.content_encoding);
   add("Accept-Encoding", framing.accept_encoding);
+  add("If-None-Match", framing.if_none_match);
   add("Expect", framing.expects_continue ? "100-continue" : "");
 }
 
