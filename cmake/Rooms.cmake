@@ -56,4 +56,5 @@ function(dvlm_test ROOM)
   target_compile_definitions(test_${ROOM} PRIVATE DVLM_FIXTURES="${CMAKE_SOURCE_DIR}/tests/fixtures"
                                                   DVLM_MODELS="${CMAKE_SOURCE_DIR}/models")
   add_test(NAME ${ROOM} COMMAND test_${ROOM})
+  set_tests_properties(${ROOM} PROPERTIES ENVIRONMENT "DVLM_CACHE=")  # nothing is left in the user's folders
 endfunction()

@@ -74,7 +74,7 @@ function startRace() {
     question.focus();
     return;
   }
-  const decoder = chosenDecoder() === "ar" ? "spec" : chosenDecoder();
+  const decoder = chosenDecoder() === "ar" ? "auto" : chosenDecoder();
   take(async (text, pictures, signal) => {
     await race(text || chat.lastQuestion(), chat.messagesFor(text, pictures), decoder, view, signal);
     tray.putBack(pictures);  // the conversation does not have them

@@ -1,7 +1,7 @@
 // How answers are asked for: the form beside the conversation, remembered from visit to visit.
 import {remember, remembered} from "/page/theme.js";
 
-const initial = {decoder: "spec", block_size: "", branches: "", threshold: "", temperature: "", top_p: "", seed: "",
+const initial = {decoder: "auto", block_size: "", branches: "", threshold: "", temperature: "", top_p: "", seed: "",
                  max_tokens: "512", picture_side: "1600", system: ""};
 const needs = {block_size: ["spec", "fused", "auto", "mdm"], branches: ["fused", "auto"], threshold: ["mdm"]};
 const help = {

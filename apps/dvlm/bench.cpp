@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "engine/request_json.h"
 #include "evaluate/metrics.h"
 #include "kernels/targets.h"
 #include "measure/batching.h"
@@ -179,8 +180,8 @@ void bench_record(const Recording& options) {
     if (is_long(example.type) && examples.size() < options.limit) examples.push_back(std::move(example));
   }
   if (examples.empty()) fail("{} holds no examples with long answers", options.data);
-  write_acceptance(options.output, record_acceptance(engine_options(options.model), examples, options.blocks,
-                                                     options.max_tokens));
+  write_acceptance(options.output, record_acceptance(engine_options(options.model, {}), examples,
+                                                     options.blocks, options.max_tokens));
 }
 
 struct ImageBench {

@@ -26,7 +26,7 @@ void eval(const EvalOptions& options) {
   install_interrupt_handler();
   if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
   const std::vector<Example> examples = read_examples(options.data, options.limit);
-  Engine engine(engine_options(options.model));
+  Engine engine(engine_options(options.model, options.decoders));
   std::vector<DecodeOptions> decoders;
   for (const std::string& name : options.decoders) {
     DecodingOptions decoding = options.decoding;

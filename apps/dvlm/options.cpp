@@ -102,19 +102,15 @@ void add_output_options(Command command, int& threads, bool& json) {
 
 void add_draft_option(Command command, std::string& precision) {
   command.choice(
-      "--draft-precision", precision, {"same", "int8", "int4"},
+      "--draft-precision", precision, {"auto", "same", "int8", "int4"},
       "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
-      "much) memory again as an FP8 model");
+      "much) memory again as an FP8 model; auto: int4 for large models where memory has room, else same");
 }
 
 void add_p_min_option(Command command, double& p_min) {
   command.number(
       "--draft-p-min", p_min, 0, kMaxDraftPMin,
       "Verify no draft less probable than this to be right together with those before it (0: all)");
-}
-
-DraftPrecision parse_draft_precision(const std::string& name) {
-  return name == "int4" ? DraftPrecision::int4 : name == "int8" ? DraftPrecision::int8 : DraftPrecision::same;
 }
 
 size_t parse_bytes(const std::string& text, const char* option) {
@@ -131,11 +127,14 @@ size_t parse_bytes(const std::string& text, const char* option) {
   fail("{} \"{}\" is not a size; write for example 6GiB or 500MB", option, printable(text));
 }
 
-EngineOptions engine_options(const ModelFlags& options) {
+EngineOptions engine_options(const ModelFlags& options, const std::vector<std::string>& decoders) {
   EngineOptions out;
   out.model = model_folder(options.model);
   out.load.precision = parse_precision(options.precision);
   out.load.draft = parse_draft_precision(options.draft_precision);
+  const auto drafts = [](const std::string& name) { return info_of(decoder_kind(name)).drafts_apart; };
+  if (out.load.draft == DraftPrecision::automatic && std::none_of(decoders.begin(), decoders.end(), drafts))
+    out.load.draft = DraftPrecision::same;
   out.load.threads = options.threads;
   out.load.packed_file = options.packed;
   out.load.memory_limit = parse_bytes(options.memory_limit, "--memory-limit");

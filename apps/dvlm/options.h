@@ -12,14 +12,16 @@ namespace dvlm {
 // Which checkpoint, and how it is held.
 struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
-  std::string precision = "auto", draft_precision = "same", packed;
+  std::string precision = "auto", draft_precision = "auto", packed;
   int threads = 0;
   std::string memory_limit;
 };
 void add_model_options(Command command, ModelFlags& options);
 // "6GiB", "500MB", ...; 0 for an empty text. Throws Error naming `option`.
 size_t parse_bytes(const std::string& text, const char* option);
-EngineOptions engine_options(const ModelFlags& options);
+// `decoders`: all that the command will use; where none of them drafts in passes of its own,
+// --draft-precision auto holds no weights for that.
+EngineOptions engine_options(const ModelFlags& options, const std::vector<std::string>& decoders);
 // What the commands of `dvlm bench` share: --shape and --precision; --threads and --json.
 void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
                        const char* which = "Which precisions");
@@ -27,13 +29,12 @@ void add_acceptance_option(Command command, std::string& file);  // --acceptance
 void add_output_options(Command command, int& threads, bool& json);
 void add_draft_option(Command command, std::string& precision);  // --draft-precision
 void add_p_min_option(Command command, double& p_min);           // --draft-p-min
-DraftPrecision parse_draft_precision(const std::string& name);
 
 constexpr uint64_t kMaxSeed = uint64_t{1} << 53;  // exact in JSON numbers too
 
 // How the answer is decoded.
 struct DecodingOptions {
-  std::string decoder = "spec";
+  std::string decoder = "auto";
   int block_size = 0;  // 0: the checkpoint's
   DecodeOptions decode;
 };

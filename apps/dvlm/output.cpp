@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "core/memory.h"
+#include "engine/request_json.h"
 
 namespace dvlm {
 
@@ -28,6 +29,10 @@ std::string stats_text(const Answer& answer, const DecodeOptions& decode) {
       "ms; peak memory {}",
       answer.prompt_tokens, answer.image_tokens, answer.reused_tokens, answer.encode_ms, answer.prefill_ms,
       answer.decode_ms, bytes_text(static_cast<double>(peak_rss_bytes())));
+  text += fmt::format("; weights {}", bytes_text(static_cast<double>(answer.memory.weights)));
+  if (answer.memory.drafts > 0)
+    text += fmt::format(", {} drafts {}", name_of(answer.memory.draft),
+                        bytes_text(static_cast<double>(answer.memory.drafts)));
   return text;
 }
 

@@ -77,7 +77,7 @@ void print_divergence(const Divergence& d) {
 
 void quantize_command(QuantizeCommand command) {
   install_interrupt_handler();
-  const EngineOptions engine = engine_options(command.model);
+  const EngineOptions engine = engine_options(command.model, {});  // reads, and drafts nothing
   const fs::path output = command.output;
   // Before hours.
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());

@@ -64,7 +64,9 @@ void run(const RunOptions& options) {
   if (chat && !options.compare.empty())
     fail("--compare needs a question: give --prompt, --messages or --input-ids");
   Request request = make_request(options.prompt);
-  Engine engine(engine_options(options.model));
+  std::vector<std::string> decoders = options.compare;
+  decoders.push_back(options.decoding.decoder);
+  Engine engine(engine_options(options.model, decoders));
   request.decode = decode_options(options.decoding, engine.config());
   if (chat)  // a wrong name is told now, not after the first question
     for (const std::string& image : options.prompt.images) read_image(image);

@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "options.h"
 #include "server/server.h"
+#include "work_bar.h"
 
 namespace dvlm {
 
@@ -54,15 +55,26 @@ void set_log(ServeOptions& options) {
   options.server.log = [](const std::string& line) { standard_error().write(line); };
 }
 
+// Or the first client would wait for it.
+void measure_passes(Engine& engine) {
+  WorkBar bar(engine.config());
+  engine.prepare({.kind = DecoderKind::automatic, .block_size = engine.config().block_size},
+                 [&](const WorkProgress& work) {
+                   if (interrupted()) fail("measuring passes was interrupted");
+                   bar.hear(work);
+                 });
+}
+
 void serve(ServeOptions& options) {
   set_log(options);
   install_interrupt_handler();
   if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
-  EngineOptions engine_given = engine_options(options.model);
+  EngineOptions engine_given = engine_options(options.model, decoder_names());
   engine_given.max_cached_prefixes = kPrefixes;
   engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");
   if (options.server.model_name.empty()) options.server.model_name = engine_given.model.filename().string();
   Engine engine(engine_given);
+  measure_passes(engine);
   Server server(engine, options.server);
   const int port = server.bind();
   std::fprintf(stderr, "%s is served at http://%s:%d/v1; a page to look at: http://%s:%d/ (Ctrl-C ends it)\n",

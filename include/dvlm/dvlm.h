@@ -29,14 +29,16 @@ typedef struct dvlm_frame {
 typedef int (*dvlm_on_text)(const char* text, size_t length, void* user);
 
 /* `folder`: a Hugging Face model folder. `options`: a JSON object or NULL; keys "precision" ("auto", "f32",
- * "bf16"), "threads", "memory_limit" (bytes). */
+ * "bf16"), "draft_precision" ("auto", "same", "int8", "int4": what drafts are made with), "packed" (a file
+ * that keeps the repacked weights), "threads", "memory_limit" (bytes). What is left out is chosen for speed
+ * within the memory that is free; answers say what it takes. */
 DVLM_API dvlm_engine* dvlm_open(const char* folder, const char* options, char** error);
 DVLM_API void dvlm_close(dvlm_engine* engine);
 
 /* `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder" ("ar", "mdm", "spec",
- * "fused", "auto"), "block_size", "branches", "draft_p_min", "threshold", "sub_block", "max_tokens",
- * "temperature", "top_k", "top_p", "seed", "min_pixels", "max_pixels", "add_vision_id". An unknown key is an
- * error. Returns the JSON object that `dvlm run --json` prints (docs/cli.md). */
+ * "fused", "auto", which is the default), "block_size", "branches", "draft_p_min", "threshold", "sub_block",
+ * "max_tokens", "temperature", "top_k", "top_p", "seed", "min_pixels", "max_pixels", "add_vision_id". An
+ * unknown key is an error. Returns the JSON object that `dvlm run --json` prints (docs/cli.md). */
 DVLM_API char* dvlm_generate(dvlm_engine* engine, const char* request, const dvlm_frame* frames,
                              size_t frame_count, dvlm_on_text on_text, void* user, char** error);
 

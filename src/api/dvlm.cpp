@@ -45,13 +45,17 @@ EngineOptions parse_options(const char* folder, const char* options) {
   if (!folder) fail("dvlm_open: folder is NULL");
   EngineOptions out;
   out.model = folder;
+  out.load.draft = DraftPrecision::automatic;
   if (!options) return out;
   const nlohmann::json json = parse_json(options, "options");
   const JsonObject object(json, "options");
   for (const auto& [key, unused] : json.items())
-    if (key != "precision" && key != "threads" && key != "memory_limit")
+    if (key != "precision" && key != "draft_precision" && key != "packed" && key != "threads" &&
+        key != "memory_limit")
       fail("options: the key \"{}\" is not known", printable(key));
   out.load.precision = parse_precision(object.string("precision", "auto"));
+  out.load.draft = parse_draft_precision(object.string("draft_precision", "auto"));
+  out.load.packed_file = object.string("packed", "");
   out.load.threads = static_cast<int>(object.integer("threads", 0, 1024, 0));
   out.load.memory_limit = static_cast<size_t>(object.integer("memory_limit", 0, int64_t{1} << 50, 0));
   return out;

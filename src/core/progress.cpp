@@ -10,8 +10,8 @@ namespace dvlm {
 
 namespace {
 
-// Seconds: before the first line, between lines of a bar, and where stderr is no terminal.
-constexpr double kSilent = 1, kRedraw = 0.1, kLines = 30;
+// Seconds: before the first line, between lines without and with news, and where stderr is no terminal.
+constexpr double kSilent = 0.5, kTick = 1, kRedraw = 0.1, kLines = 30;
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds);
@@ -55,7 +55,7 @@ void Progress::tick(const std::stop_token& ended) {
   std::unique_lock lock(mutex_);
   while (!ending_.wait_for(lock, ended, std::chrono::milliseconds(250),
                            [&] { return ended.stop_requested(); })) {
-    if (seconds_since(start_) >= kSilent && seconds_since(last_) >= (terminal_ ? kSilent : kLines)) draw();
+    if (seconds_since(start_) >= kSilent && seconds_since(last_) >= (terminal_ ? kTick : kLines)) draw();
   }
 }
 

@@ -10,8 +10,8 @@
 
 namespace dvlm {
 
-// Silent for the first second and when stderr is not a terminal (then one plain line every 30 seconds). Drawn
-// anew every second, also while nothing is done: work that goes on does not look stuck.
+// Silent for the first half second and when stderr is not a terminal (then one plain line every 30 seconds).
+// Drawn anew every second, also while nothing is done: work that goes on does not look stuck.
 class Progress {
  public:
   Progress(std::string title, int64_t total);  // total 0: unknown, counts up

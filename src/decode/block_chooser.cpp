@@ -75,6 +75,21 @@ double CostCurve::of(int rows) const {
   return below->second + share * (above->second - below->second);
 }
 
+void CostCurve::learn(int rows, double time) {
+  constexpr double kTrust = 0.2, kMost = 2;  // of one pass, and however long it took
+  if (!(time > 0) || !(of(rows) > 0)) return;
+  const double factor = std::pow(std::clamp(time / of(rows), 1 / kMost, kMost), kTrust);
+  const auto distance = [&](const auto& point) { return std::abs(point.first - rows); };
+  const auto nearest = std::min_element(
+      points.begin(), points.end(), [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+  nearest->second *= factor;
+  // A wider pass costs no less.
+  for (auto other = points.begin(); other != nearest; ++other)
+    other->second = std::min(other->second, nearest->second);
+  for (auto other = nearest; other != points.end(); ++other)
+    other->second = std::max(other->second, nearest->second);
+}
+
 void DraftHistory::record(std::span<const float> confidences, int right, bool cut) {
   constexpr int kEnds = 2;
   const double by_place = uncovered(ends(chances_by_place(static_cast<int>(confidences.size()) + 1)), kEnds);

@@ -16,6 +16,8 @@ struct CostCurve {
   // Time is linear between points and beyond the last one, as from the one before it; fewer rows than the
   // first point's cost as much as those.
   double of(int rows) const;
+  // A pass took so long just now: moves the curve a little towards that.
+  void learn(int rows, double time);
   int most() const { return points.back().first; }
 };
 
@@ -88,6 +90,12 @@ class BlockChooser {
   // plan's branches: as long as more of them gain more tokens than the same time would give elsewhere.
   // `branch`: the draft was made beside the verification of its predecessors.
   int worth_verifying(std::span<const float> confidences, const RoundPlan& plan, bool branch) const;
+
+  // What a pass of so many rows took that carried one text alone, in the unit of the costs: machines change
+  // while they work.
+  void saw_pass(int rows, bool drafted, double time) {
+    (drafted ? costs_.draft : costs_.exact).learn(rows, time);
+  }
 
   // See DraftHistory.
   void record(std::span<const float> confidences, int right, bool cut, bool branch);

@@ -55,12 +55,12 @@ std::string DecodeContext::problem(DecoderKind kind) const {
 
 std::span<const DecoderInfo> decoders() {
   static constexpr DecoderInfo kDecoders[] = {
-      {DecoderKind::autoregressive, "ar", false, true, make_autoregressive, "one token per pass"},
-      {DecoderKind::masked_diffusion, "mdm", true, false, make_masked_diffusion, "masked diffusion"},
-      {DecoderKind::speculative, "spec", true, true, make_speculative, "lossless self-speculation"},
-      {DecoderKind::fused, "fused", true, true, make_speculative,
+      {DecoderKind::autoregressive, "ar", false, true, false, make_autoregressive, "one token per pass"},
+      {DecoderKind::masked_diffusion, "mdm", true, false, false, make_masked_diffusion, "masked diffusion"},
+      {DecoderKind::speculative, "spec", true, true, true, make_speculative, "lossless self-speculation"},
+      {DecoderKind::fused, "fused", true, true, false, make_speculative,
        "spec whose passes verify and draft at once"},
-      {DecoderKind::automatic, "auto", true, true, make_speculative,
+      {DecoderKind::automatic, "auto", false, true, true, make_speculative,
        "spec or fused with block sizes chosen by measured costs"},
   };
   return kDecoders;

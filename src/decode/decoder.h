@@ -52,7 +52,7 @@ struct PassRecord {
 constexpr double kMaxDraftPMin = 0.999;
 
 struct DecodeOptions {
-  DecoderKind kind = DecoderKind::speculative;
+  DecoderKind kind = DecoderKind::automatic;
   int block_size = 32;     // tokens per draft, including the known first one; automatic: at most
   double threshold = 0.9;  // tau of masked diffusion
   int sub_block = 8;       // masked diffusion: tokens denoised together, left to right
@@ -126,6 +126,7 @@ struct DecoderInfo {
   std::string_view name;  // that users give
   bool needs_mask;        // else a model that was never converted will do
   bool lossless;          // writes what ar writes
+  bool drafts_apart;      // has passes that only draft, see DraftPrecision
   MakeDecoder* make;
   std::string_view help;
 };

@@ -5,13 +5,25 @@
 #include "backends/load_model.h"
 #include "core/finally.h"
 #include "engine/generator.h"
+#include "text/mask_token.h"
 
 namespace dvlm {
+
+namespace {
+
+// Who cannot draft needs no weights for it.
+ModelOptions with_drafts(ModelOptions options, const Tokenizer& tokenizer, const ModelConfig& config) {
+  if (options.draft == DraftPrecision::automatic && !mask_token(tokenizer, config))
+    options.draft = DraftPrecision::same;
+  return options;
+}
+
+}  // namespace
 
 Engine::Engine(const EngineOptions& options) : Engine(options, Checkpoint(options.model)) {}
 Engine::Engine(const EngineOptions& options, const Checkpoint& checkpoint)
     : tokenizer_(options.model),
-      model_(load_model(checkpoint, options.load)),
+      model_(load_model(checkpoint, with_drafts(options.load, tokenizer_, checkpoint.config()))),
       reader_(std::make_unique<PromptReader>(options.model, tokenizer_, *model_, options.image_memory)),
       generator_(std::make_unique<Generator>(options, tokenizer_, *model_, *reader_)) {}
 Engine::~Engine() = default;
@@ -66,6 +78,11 @@ void Engine::score(const Request& request, const std::function<void(size_t, std:
     for (const Chosen& row : model_->forward({&segment, 1})) on_row(at++, row.logits);
     listener.hear({.stage = Stage::prompt, .done = static_cast<int64_t>(at), .total = size});
   }
+}
+
+void Engine::prepare(const DecodeOptions& options,
+                     const std::function<void(const WorkProgress&)>& on_progress) {
+  generator_->prepare(options, {on_progress});
 }
 
 PreparedPrompt Engine::prepare(const Request& request) const {

@@ -13,7 +13,7 @@
 #include "decode/decoder.h"
 #include "engine/work_progress.h"
 #include "image/video.h"
-#include "model/options.h"
+#include "model/model.h"
 #include "text/chat.h"
 
 namespace dvlm {
@@ -65,6 +65,7 @@ struct Answer {
   std::vector<ImageInfo> images;
   DecodeStats stats;
   double encode_ms = 0, prefill_ms = 0, decode_ms = 0;
+  WeightMemory memory;          // of the model that wrote it
   double tokens_per_s() const;  // tokens after the first over decode_ms
 };
 
@@ -105,6 +106,11 @@ class Engine {
   PreparedPrompt prepare(const Request& request) const;
   // Forgets conversations and images: the next answer is computed from nothing.
   void clear();
+
+  // Measures passes now where the first answer with such options would wait for it. Throws Error for options
+  // that the model cannot do, and what `on_progress` throws.
+  void prepare(const DecodeOptions& options,
+               const std::function<void(const WorkProgress&)>& on_progress = {});
 
   const ModelConfig& config() const { return model_->config(); }
   const Tokenizer& tokenizer() const { return tokenizer_; }

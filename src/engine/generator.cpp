@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/finally.h"
+#include "core/machine.h"
 #include "engine/pass_costs.h"
 #include "text/mask_token.h"
 
@@ -11,13 +12,31 @@ namespace dvlm {
 
 using Phase = Generation::Phase;
 
+namespace {
+
+// Beside the packed weights, else in the user's cache.
+std::filesystem::path cost_file_for(const std::filesystem::path& packed_file) {
+  if (!packed_file.empty()) return packed_file.string() + ".costs";
+  const std::filesystem::path folder = cache_folder();
+  return folder.empty() ? folder : folder / "pass-costs.json";
+}
+
+// For models that cannot draft.
+std::shared_ptr<BlockChooser> steps_alone() {
+  const CostCurve any{{{1, 1.0}}};
+  return std::make_shared<BlockChooser>(PassCosts{any, any}, 1);
+}
+
+}  // namespace
+
 Generator::Generator(const EngineOptions& options, const Tokenizer& tokenizer, Model& model,
                      PromptReader& reader)
     : folder_(options.model),
       tokenizer_(tokenizer),
       model_(model),
       reader_(reader),
-      prefixes_(model, options.max_cached_prefixes) {}
+      prefixes_(model, options.max_cached_prefixes),
+      cost_file_(cost_file_for(options.load.packed_file)) {}
 
 std::unique_ptr<Generation> Generator::load(const Request& request) {
   LoadedPrompt loaded = reader_.load(request);
@@ -28,6 +47,7 @@ std::unique_ptr<Generation> Generator::load(const Request& request) {
   for (const Visual& visual : generation->loaded_.visuals) answer.images.push_back(visual.info);
   answer.prompt_tokens = static_cast<int>(generation->loaded_.tokens.size());
   answer.image_tokens = generation->loaded_.image_tokens;
+  answer.memory = model_.weight_memory();
   return generation;
 }
 
@@ -35,8 +55,13 @@ DecodeContext Generator::context_of(const DecodeOptions& options, const WorkList
   const TextConfig& text = model_.config().text;
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
                         .context_limit = text.max_positions};
-  if (!info_of(options.kind).needs_mask) return context;
+  const bool automatic = options.kind == DecoderKind::automatic;
+  if (!automatic && !info_of(options.kind).needs_mask) return context;
   const auto mask = mask_token(tokenizer_, model_.config());
+  if (automatic && (!mask || *mask >= text.vocab_size)) {
+    context.chooser = steps_alone();
+    return context;
+  }
   if (!mask)
     fail(
         "{} has no mask token {} in its tokenizer, which --decoder {} needs: it was not converted to block "
@@ -46,16 +71,33 @@ DecodeContext Generator::context_of(const DecodeOptions& options, const WorkList
     fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", *mask,
          text.vocab_size - 1);
   context.mask_token = *mask;
-  if (options.kind == DecoderKind::automatic) context.chooser = chooser(options.block_size, listener);
+  if (automatic) context.chooser = chooser(options.block_size, listener);
   return context;
 }
 
 // Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
 std::shared_ptr<BlockChooser> Generator::chooser(int largest, const WorkListener& listener) {
   if (const auto known = choosers_.find(largest); known != choosers_.end()) return known->second;
-  const auto watch = [&](int64_t done, int64_t total) { listener.hear({Stage::costs, done, total}); };
-  const PassCosts costs = measure_pass_costs(model_, largest, watch);
-  return choosers_[largest] = std::make_shared<BlockChooser>(costs, largest);
+  if (largest > costs_largest_) find_costs(largest, listener);
+  return choosers_[largest] = std::make_shared<BlockChooser>(costs_, largest);
+}
+
+void Generator::find_costs(int largest, const WorkListener& listener) {
+  constexpr double kWorthKeepingMs = 500;
+  const std::string name = model_.timing_name();
+  std::optional<PassCosts> costs = cost_file_.find(name, largest);
+  if (!costs) {
+    const auto watch = [&](int64_t done, int64_t total) { listener.hear({Stage::costs, done, total}); };
+    Stopwatch stopwatch;
+    costs = measure_pass_costs(model_, largest, watch);
+    if (stopwatch.lap() > kWorthKeepingMs) cost_file_.keep(name, largest, *costs);
+  }
+  costs_ = *std::move(costs);
+  costs_largest_ = largest;
+}
+
+void Generator::prepare(const DecodeOptions& options, const WorkListener& listener) {
+  context_of(options, listener);
 }
 
 bool Generator::begin(Generation& g) {
@@ -102,7 +144,8 @@ std::span<const Chosen> Generator::forward(std::span<const Segment> segments) {
   Stopwatch watch;
   const auto chosen = model_.forward(segments);
   ++passes_;
-  pass_seconds_ += watch.lap() / 1000;
+  last_pass_ms_ = watch.lap();
+  pass_seconds_ += last_pass_ms_ / 1000;
   for (const Segment& segment : segments) rows_ += segment.tokens.size();
   return chosen;
 }
@@ -133,7 +176,20 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);
     return;
   }
+  if (!reads) learn_costs();
   for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
+}
+
+// Of a pass that wrote for one answer alone.
+void Generator::learn_costs() {
+  if (in_pass_.size() != 1 || !in_pass_[0]->context_.chooser) return;
+  int rows = 0;
+  bool drafted = true;
+  for (const Segment& segment : pass_.segments()) {
+    rows += static_cast<int>(segment.tokens.size());
+    drafted &= segment.approximate;
+  }
+  in_pass_[0]->context_.chooser->saw_pass(rows, drafted, last_pass_ms_);
 }
 
 // Of the prompts that the pass reads; all of them are given up together or not at all.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "decode/shared_pass.h"
+#include "engine/cost_file.h"
 #include "engine/prefix_search.h"
 #include "engine/prompt_reader.h"
 
@@ -42,16 +43,22 @@ class Generator {
   // called once for whatever has begun.
   void end(Generation& generation);
 
+  // Does now what the first answer with such options would wait for: measures passes, when they are needed
+  // and were not kept. Throws what the listener throws, and Error for options that the model cannot do.
+  void prepare(const DecodeOptions& options, const WorkListener& listener);
+
   void clear() { prefixes_.clear(); }  // forgets earlier answers
   GeneratorTotals totals() const;
 
  private:
   DecodeContext context_of(const DecodeOptions& options, const WorkListener& listener);
   std::shared_ptr<BlockChooser> chooser(int largest, const WorkListener& listener);
+  void find_costs(int largest, const WorkListener& listener);
   void start_when_encoded(Generation& generation);
   void tell_of_prompts(int64_t layers, int64_t of);
   std::span<const Chosen> forward(std::span<const Segment> segments);
   void step_alone(size_t i);
+  void learn_costs();
   void take(Generation& generation, std::span<const Chosen> chosen);
 
   const std::filesystem::path folder_;
@@ -59,12 +66,15 @@ class Generator {
   Model& model_;
   PromptReader& reader_;
   PrefixSearch prefixes_;
+  const CostFile cost_file_;
+  PassCosts costs_;                                        // measured for blocks of at most
+  int costs_largest_ = 0;                                  // so many tokens
   std::map<int, std::shared_ptr<BlockChooser>> choosers_;  // by the largest block
   SharedPass pass_;
   std::vector<Generation*> in_pass_;
   std::vector<int> reading_;  // tokens of each one's prompt that the pass reads
   uint64_t passes_ = 0, rows_ = 0;
-  double pass_seconds_ = 0;
+  double pass_seconds_ = 0, last_pass_ms_ = 0;
 };
 
 }  // namespace dvlm

@@ -71,19 +71,19 @@ std::vector<int> widths(int largest) {
 
 // Once twice the rows take almost twice the time, wider passes will too.
 CostCurve measure(Timer& timer, int largest, bool draft) {
-  constexpr double kProportional = 1.8, kLongMs = 250;
+  constexpr double kProportional = 1.8;
+  timer.best_of(1, draft);  // weights are touched, buffers grow
   CostCurve curve;
   for (const int rows : widths(largest)) {
     curve.points.emplace_back(rows, timer.best_of(rows, draft));
     if (rows >= 16 && curve.points.back().second > kProportional * curve.of(rows / 2)) break;
   }
-  // A second time: buffers have grown by then, and a bad moment of the machine has passed. Long passes are
-  // left alone, since somebody waits.
-  double before = 0;
-  for (auto& [rows, ms] : curve.points) {
-    if (ms < kLongMs) ms = std::min(ms, timer.best_of(rows, draft));
-    before = ms = std::max(before, ms);  // a wider pass never costs less: what looks so is noise
-  }
+  // Narrow passes a second time: a bad moment of the machine has passed. Wide ones take long, and somebody
+  // waits.
+  constexpr int kNarrow = 16;
+  for (auto& [rows, ms] : curve.points)
+    if (rows <= kNarrow) ms = std::min(ms, timer.best_of(rows, draft));
+  settle(curve);
   const auto [rows, ms] = curve.points.back();
   if (rows < largest) curve.points.emplace_back(largest, ms * largest / rows);
   return curve;
@@ -91,9 +91,15 @@ CostCurve measure(Timer& timer, int largest, bool draft) {
 
 }  // namespace
 
+void settle(CostCurve& curve) {
+  auto& points = curve.points;
+  for (size_t i = points.size() - 1; i > 0; --i)
+    points[i - 1].second = std::min(points[i - 1].second, points[i].second);
+}
+
 PassCosts measure_pass_costs(Model& model, int largest, const LayerWatch& watch) {
   const int wide = widest(largest);
-  Timer timer(model, wide, watch, 2 * std::ssize(widths(wide)) + 2 * std::ssize(widths(largest)));
+  Timer timer(model, wide, watch, 2 * std::ssize(widths(wide)) + 2 * std::ssize(widths(largest)) + 2);
   PassCosts costs{measure(timer, wide, false), measure(timer, largest, true)};
   timer.finish();
   return costs;

@@ -11,4 +11,7 @@ namespace dvlm {
 // measurement.
 PassCosts measure_pass_costs(Model& model, int largest, const LayerWatch& watch = {});
 
+// Noise only adds time: a pass takes no longer than a wider one took.
+void settle(CostCurve& curve);
+
 }  // namespace dvlm

@@ -17,9 +17,32 @@ Precision parse_precision(const std::string& name) {
   fail("there is no precision \"{}\"; choose auto, f32 or bf16", printable(name));
 }
 
+namespace {
+
+constexpr std::pair<std::string_view, DraftPrecision> kDraftPrecisions[] = {
+    {"auto", DraftPrecision::automatic},
+    {"same", DraftPrecision::same},
+    {"int8", DraftPrecision::int8},
+    {"int4", DraftPrecision::int4},
+};
+
+}  // namespace
+
+DraftPrecision parse_draft_precision(const std::string& name) {
+  for (const auto& [known, precision] : kDraftPrecisions)
+    if (name == known) return precision;
+  fail("there is no draft precision \"{}\"; choose auto, same, int8 or int4", printable(name));
+}
+
+std::string_view name_of(DraftPrecision precision) {
+  for (const auto& [name, known] : kDraftPrecisions)
+    if (precision == known) return name;
+  return "?";
+}
+
 void read_decoding(const JsonObject& object, Request& request) {
   DecodeOptions& decode = request.decode;
-  decode.kind = decoder_kind(object.string("decoder", "spec"));
+  decode.kind = decoder_kind(object.string("decoder", std::string(name_of(decode.kind))));
   decode.block_size = static_cast<int>(object.integer("block_size", 2, 256, decode.block_size));
   decode.branches = static_cast<int>(object.integer("branches", 1, 256, decode.branches));
   decode.draft_p_min = object.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
@@ -83,6 +106,9 @@ json answer_json(const Answer& answer, const DecodeOptions& decode) {
                 {"prefill_ms", answer.prefill_ms},
                 {"decode_ms", answer.decode_ms},
                 {"tokens_per_s", answer.tokens_per_s()},
+                {"draft_precision", name_of(answer.memory.draft)},
+                {"weight_bytes", answer.memory.weights},
+                {"draft_bytes", answer.memory.drafts},
                 {"peak_rss_bytes", peak_rss_bytes()}}}};
   if (stats.verified > 0) out["stats"]["verified_per_round"] = stats.verified_per_round();
   if (stats.fused > 0) out["stats"]["fused_rounds"] = stats.fused;

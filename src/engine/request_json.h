@@ -7,7 +7,7 @@
 
 namespace dvlm {
 
-// {"messages": [...], "decoder": "spec", "block_size": ..., ...} (include/dvlm/dvlm.h lists the keys). Throws
+// {"messages": [...], "decoder": "auto", "block_size": ..., ...} (include/dvlm/dvlm.h lists the keys). Throws
 // Error naming the key that is unknown or out of range.
 Request parse_request(const nlohmann::json& json, const ModelConfig& config);
 
@@ -16,6 +16,9 @@ Request parse_request(const nlohmann::json& json, const ModelConfig& config);
 void read_decoding(const JsonObject& object, Request& request);
 
 Precision parse_precision(const std::string& name);  // "auto", "f32", "bf16"; throws Error for another
+// "auto", "same", "int8", "int4"; likewise. What drafts are made with.
+DraftPrecision parse_draft_precision(const std::string& name);
+std::string_view name_of(DraftPrecision precision);
 
 nlohmann::json images_json(const std::vector<ImageInfo>& images);
 nlohmann::json answer_json(const Answer& answer, const DecodeOptions& decode);

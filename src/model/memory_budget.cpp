@@ -7,6 +7,10 @@
 
 namespace dvlm {
 
+size_t MemoryBudget::free() const {
+  return limit_ == 0 ? available_memory_bytes() : limit_ - std::min(limit_, used_.load());
+}
+
 void MemoryBudget::reserve(size_t bytes, const char* what) {
   const size_t used = used_.fetch_add(bytes);
   const size_t free = limit_ == 0 ? available_memory_bytes() : limit_ - std::min(limit_, used);

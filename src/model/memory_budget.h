@@ -10,6 +10,7 @@ class MemoryBudget {
   explicit MemoryBudget(size_t limit) : limit_(limit) {}  // bytes; 0: what the machine has free when asked
   // Throws Error naming the need (`what`) and what is left.
   void reserve(size_t bytes, const char* what);
+  size_t free() const;  // bytes that may still be reserved
   void release(size_t bytes) { used_ -= bytes; }
 
  private:

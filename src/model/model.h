@@ -4,11 +4,13 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "checkpoint/config.h"
 #include "image/preprocess.h"
+#include "model/options.h"
 
 namespace dvlm {
 
@@ -48,6 +50,12 @@ class Sequence {
 // Memory of keys and values, in bytes.
 struct KvMemory {
   size_t used = 0, limit = 0;  // limit 0: what the machine has
+};
+
+// What a model's weights take, in bytes, and what drafts are made with.
+struct WeightMemory {
+  size_t weights = 0, drafts = 0;
+  DraftPrecision draft = DraftPrecision::same;
 };
 
 // Ids that a row must not choose: the mask token and the padding rows of the head. The default allows all.
@@ -142,6 +150,10 @@ class Model {
   // short.
   virtual std::unique_ptr<Sequence> new_sequence(int capacity) = 0;
   virtual KvMemory kv_memory() const { return {}; }  // of all its sequences, room included
+  virtual WeightMemory weight_memory() const { return {}; }
+  // What the times of its passes depend on: weights, arithmetic, machine. Equal names, equal times. Empty:
+  // nothing is known, and times are not to be kept.
+  virtual std::string timing_name() const { return {}; }
   // ONE pass over the weights for all segments of all sequences; an answer for each wanted row, in the order
   // of the segments, valid until the next forward(). What a row gives does not depend on which other rows
   // share the pass, nor on the number of threads.

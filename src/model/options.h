@@ -16,10 +16,16 @@ enum class Precision {
 
 // What passes of nothing but `approximate` segments compute with.
 enum class DraftPrecision {
-  same,  // as every other pass
-  int8,  // weights and inputs of linear layers and the head in eight-bit integers
-  int4,  // the weights in four bits, the inputs in eight
-};       // beside the weights themselves
+  same,       // as every other pass
+  int8,       // weights and inputs of linear layers and the head in eight-bit integers
+  int4,       // the weights in four bits, the inputs in eight
+  automatic,  // int4 or same, see drafts_that_pay
+};            // int8 and int4 stand beside the weights themselves
+
+// What `automatic` is for weights of so many bytes, whose four-bit copy has so many: int4 for large weights,
+// when both leave room in `free` bytes for keys, values and buffers (a quarter of them). Passes of small
+// models do not wait for memory, and gain nothing.
+DraftPrecision drafts_that_pay(size_t weights, size_t int4_drafts, size_t free);
 
 // Called before a linear layer runs, with its name (see docs/quantization.md) and its inputs [rows, inputs],
 // which stand `stride` floats apart.

@@ -2,8 +2,11 @@
 
 #include <fmt/core.h>
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/finally.h"
+#include "core/machine.h"
+#include "kernels/isa.h"
 #include "kernels/targets.h"
 #include "native/native_pass.h"
 #include "native/text_tower.h"
@@ -21,16 +24,22 @@ class NativeModel : public Model {
  public:
   NativeModel(const Checkpoint& checkpoint, WeightFormat format, KvType keys,
               std::shared_ptr<ThreadPool> pool, std::shared_ptr<MemoryBudget> budget, const Loading& loading,
-              const ModelOptions& options)
+              const ModelOptions& options, WeightMemory memory)
       : config_(checkpoint.config()),
         pool_(std::move(pool)),
         budget_(std::move(budget)),
         text_(config_.text, load_text(checkpoint, format, loading), keys, loading.pool, options.observer),
         vision_(config_.vision, load_vision(checkpoint, format, loading), keys, loading.pool,
                 options.observer),
-        keys_(std::make_shared<KvPool>(text_.heads(), config_.text.layers, options.kv_limit, budget_)) {
-    if (options.draft != DraftPrecision::same)
-      text_.set_draft(load_draft(checkpoint, draft_format(options.draft), loading));
+        keys_(std::make_shared<KvPool>(text_.heads(), config_.text.layers, options.kv_limit, budget_)),
+        memory_(memory) {
+    if (memory.draft != DraftPrecision::same)
+      text_.set_draft(load_draft(checkpoint, draft_format(memory.draft), loading));
+    if (!checkpoint.identity().empty())
+      timing_name_ =
+          fmt::format("{:016x}, weights {}, drafts {}, {} threads of {}, {}", checksum(checkpoint.identity()),
+                      static_cast<int>(format), static_cast<int>(memory.draft), pool_->threads(),
+                      processor_name(), current_isa().name);
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -46,6 +55,8 @@ class NativeModel : public Model {
     return std::make_unique<PagedSequence>(this, keys_, capacity);
   }
   KvMemory kv_memory() const override { return {keys_->used(), keys_->limit()}; }
+  WeightMemory weight_memory() const override { return memory_; }
+  std::string timing_name() const override { return timing_name_; }
 
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
     pass_.prepare(segments, this, config_, *keys_);
@@ -70,7 +81,18 @@ class NativeModel : public Model {
   VisionTower vision_;
   std::shared_ptr<KvPool> keys_;
   NativePass pass_;
+  WeightMemory memory_;
+  std::string timing_name_;
 };
+
+WeightMemory plan_memory(const Checkpoint& checkpoint, WeightFormat format, DraftPrecision draft,
+                         size_t free) {
+  WeightMemory out{packed_bytes(checkpoint, format), 0, draft};
+  if (draft == DraftPrecision::automatic)
+    out.draft = drafts_that_pay(out.weights, draft_bytes(checkpoint, WeightFormat::int4_panels), free);
+  if (out.draft != DraftPrecision::same) out.drafts = draft_bytes(checkpoint, draft_format(out.draft));
+  return out;
+}
 
 bool holds_f32(const Checkpoint& checkpoint) {
   return checkpoint.head().type == DType::f32;
@@ -85,21 +107,19 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
                    (options.precision == Precision::automatic && holds_f32(checkpoint));
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
-  const bool draft = options.draft != DraftPrecision::same;
-  const size_t bytes = packed_bytes(checkpoint, format),
-               more = draft ? draft_bytes(checkpoint, draft_format(options.draft)) : 0;
-  budget->reserve(bytes, "the model");
-  budget->reserve(more, "the draft weights (--draft-precision)");
+  const WeightMemory memory = plan_memory(checkpoint, format, options.draft, budget->free());
+  budget->reserve(memory.weights, "the model");
+  budget->reserve(memory.drafts, "the draft weights (--draft-precision)");
   std::unique_ptr<PackedFile> packed;
   if (!options.packed_file.empty() && !checkpoint.identity().empty()) {
     const std::string identity = fmt::format("{}weights {}, drafts {}", checkpoint.identity(),
-                                             static_cast<int>(format), static_cast<int>(options.draft));
+                                             static_cast<int>(format), static_cast<int>(memory.draft));
     packed = std::make_unique<PackedFile>(options.packed_file, identity);
   }
-  LoadProgress progress(bytes + more);
+  LoadProgress progress(memory.weights + memory.drafts);
   const auto load = [&](PackedFile* from) {
     return std::make_unique<NativeModel>(checkpoint, format, f32 ? KvType::f32 : KvType::bf16, pool, budget,
-                                         Loading{*pool, progress, from}, options);
+                                         Loading{*pool, progress, from}, options, memory);
   };
   auto model = load(packed.get());
   if (packed && !packed->finish(*pool, progress)) {

@@ -52,7 +52,7 @@ class Exchange {
   std::vector<Choice> choices_;
   std::unique_ptr<AnswerFormat> format_;
   PromptFields fields_;
-  DecoderKind decoder_ = DecoderKind::speculative;
+  DecoderKind decoder_ = DecoderKind::automatic;
   Clock::time_point deadline_ = {};
   bool progress_ = false;  // is asked for
   bool timed_out_ = false;

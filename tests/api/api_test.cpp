@@ -50,6 +50,22 @@ TEST(Api, AnswersAboutAFrameInMemory) {
   EXPECT_EQ(again["tokens"], answer["tokens"]);
 }
 
+TEST(Api, ChoosesByItselfAndCanBeTold) {
+  const json request = {{"messages", {{{"role", "user"}, {"content", "Hello"}}}}, {"max_tokens", 8}};
+  const auto stats = [&](const char* options) {
+    dvlm::client::Engine engine(kModel, options);
+    return json::parse(engine.generate(request.dump()))["stats"];
+  };
+  const json chosen = stats("{}");
+  EXPECT_EQ(chosen["decoder"], "auto");
+  EXPECT_EQ(chosen["draft_precision"], "same") << "the model is small";
+  EXPECT_EQ(chosen["draft_bytes"], 0);
+  const json told = stats(R"({"draft_precision": "int4"})");
+  EXPECT_EQ(told["draft_precision"], "int4");
+  EXPECT_GT(told["draft_bytes"], 1'000'000);
+  EXPECT_EQ(told["weight_bytes"], chosen["weight_bytes"]);
+}
+
 TEST(Api, StopsWhenTheCallerSaysSo) {
   dvlm::client::Engine engine(kModel);
   const std::vector<uint8_t> rgb = disc(224);
@@ -72,6 +88,9 @@ TEST(Api, SaysWhatIsWrong) {
             std::string::npos);
   EXPECT_NE(message([] { dvlm::client::Engine engine(kModel, R"({"speed":9})"); }).find("speed"),
             std::string::npos);
+  EXPECT_NE(
+      message([] { dvlm::client::Engine engine(kModel, R"({"draft_precision":"int3"})"); }).find("int3"),
+      std::string::npos);
   dvlm::client::Engine engine(kModel);
   EXPECT_NE(message([&] { engine.generate("{"); }).find("not valid JSON"), std::string::npos);
   EXPECT_NE(message([&] { engine.generate(R"({"messages":[],"speed":9})"); }).find("speed"),

@@ -10,6 +10,7 @@
 #include "measure/passes.h"
 #include "scripted_backend.h"
 #include "server/server.h"
+#include "temporary_folder.h"
 
 namespace dvlm {
 namespace {
@@ -34,7 +35,7 @@ TEST_F(Scripted, an_unknown_device_is_named_beside_those_there_are) {
     ADD_FAILURE() << "loaded";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(),
-                testing::AllOf(testing::HasSubstr("abacus"), testing::HasSubstr("cpu, scripted")));
+                testing::AllOf(testing::HasSubstr("abacus"), testing::HasSubstr("cpu, scripted, slow")));
   }
 }
 
@@ -52,6 +53,25 @@ TEST_F(Scripted, the_engine_answers_with_every_decoder) {
     EXPECT_EQ(answer.text, kText) << name_of(kind);
     EXPECT_EQ(answer.finish, FinishReason::stop);
   }
+}
+
+TEST_F(Scripted, costs_of_passes_are_kept_for_the_next_start) {
+  const TemporaryFolder folder;
+  EngineOptions slow = options();
+  slow.load = {.device = "slow", .packed_file = folder / "weights.bin"};
+  const auto timed = [&](int block_size) {
+    Engine engine(slow);
+    int heard = 0;
+    engine.prepare({.kind = DecoderKind::automatic, .block_size = block_size},
+                   [&](const WorkProgress& work) { heard += work.stage == Stage::costs; });
+    return heard;
+  };
+  EXPECT_GT(timed(8), 0);
+  EXPECT_TRUE(std::filesystem::exists(folder / "weights.bin.costs"));
+  EXPECT_EQ(timed(8), 0);
+  EXPECT_EQ(timed(4), 0);
+  EXPECT_GT(timed(16), 0) << "wider passes were not timed";
+  EXPECT_EQ(timed(16), 0);
 }
 
 TEST_F(Scripted, the_server_serves_it) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "backends/load_model.h"
@@ -80,7 +81,21 @@ class ScriptedModel : public Model {
   std::vector<Chosen> chosen_;
 };
 
+// One whose passes take long enough for their times to be kept.
+class SlowModel : public ScriptedModel {
+ public:
+  using ScriptedModel::ScriptedModel;
+  std::span<const Chosen> forward(std::span<const Segment> segments) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(12));
+    return ScriptedModel::forward(segments);
+  }
+  std::string timing_name() const override { return "slow"; }
+};
+
 inline void add_scripted_backend() {
+  add_backend("slow", [](const Checkpoint& checkpoint, const ModelOptions&) -> std::unique_ptr<Model> {
+    return std::make_unique<SlowModel>(checkpoint.config());
+  });
   add_backend("scripted", [](const Checkpoint& checkpoint, const ModelOptions&) -> std::unique_ptr<Model> {
     ++ScriptedModel::loaded();
     return std::make_unique<ScriptedModel>(checkpoint.config());

@@ -4,11 +4,13 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <set>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/machine.h"
 #include "core/memory.h"
 #include "core/random.h"
 #include "core/tensor.h"
@@ -254,6 +256,39 @@ TEST(Tensor, WidensEveryCheckpointType) {
   EXPECT_EQ(out[1], -2.0f);
   const int64_t whole[] = {1};
   EXPECT_THROW(copy_to_float({DType::i64, {1}, reinterpret_cast<const std::byte*>(whole)}, 0, 1, out), Error);
+}
+
+TEST(Machine, CountsWhatItsControlGroupsLeave) {
+  const TemporaryFolder root;
+  std::filesystem::create_directories(root / "outer" / "inner");
+  EXPECT_EQ(group_memory_bytes(root.path(), "0::/outer/inner\n"), SIZE_MAX) << "no limits";
+  write_file(root / "outer" / "memory.max", "1000\n");
+  write_file(root / "outer" / "memory.current", "700\n");
+  EXPECT_EQ(group_memory_bytes(root.path(), "0::/outer/inner\n"), 300u);
+  write_file(root / "outer" / "memory.stat", "anon 500\nfile_mapped 7\nfile 200\n");
+  EXPECT_EQ(group_memory_bytes(root.path(), "3:cpu:/x\n0::/outer/inner\n"), 500u) << "files are given back";
+  write_file(root / "outer" / "inner" / "memory.max", "max\n");
+  write_file(root / "outer" / "inner" / "memory.current", "600\n");
+  EXPECT_EQ(group_memory_bytes(root.path(), "0::/outer/inner\n"), 500u);
+  write_file(root / "outer" / "inner" / "memory.max", "400\n");
+  EXPECT_EQ(group_memory_bytes(root.path(), "0::/outer/inner\n"), 0u) << "more is used than is allowed";
+  EXPECT_EQ(group_memory_bytes(root.path(), "0::/\n"), SIZE_MAX);
+  EXPECT_EQ(group_memory_bytes(root.path(), "4:memory:/outer\n"), SIZE_MAX) << "version 1";
+}
+
+TEST(Machine, KeepsThingsWhereTheUserSays) {
+  const auto with = [](const char* cache, const char* xdg, const char* home) {
+    for (const auto& [name, value] :
+         {std::pair{"DVLM_CACHE", cache}, {"XDG_CACHE_HOME", xdg}, {"HOME", home}})
+      value ? ::setenv(name, value, 1) : ::unsetenv(name);
+    return cache_folder().string();
+  };
+  EXPECT_EQ(with("/a", "/b", "/c"), "/a");
+  EXPECT_EQ(with("", "/b", "/c"), "");
+  EXPECT_EQ(with(nullptr, "/b", "/c"), "/b/dvlm");
+  EXPECT_EQ(with(nullptr, "relative", "/c"), "/c/.cache/dvlm");
+  EXPECT_EQ(with(nullptr, nullptr, nullptr), "");
+  EXPECT_FALSE(processor_name().empty());
 }
 
 }  // namespace

@@ -31,6 +31,36 @@ TEST(CostCurve, is_interpolated_and_continued) {
   EXPECT_EQ((CostCurve{{{4, 3}}}.of(100)), 3);
 }
 
+TEST(CostCurve, learns_from_passes_little_by_little) {
+  CostCurve costs{{{1, 100}, {8, 100}, {32, 400}}};
+  costs.learn(8, 200);
+  EXPECT_GT(costs.of(8), 110);
+  EXPECT_LT(costs.of(8), 120);
+  EXPECT_EQ(costs.of(1), 100);
+  EXPECT_EQ(costs.of(32), 400);
+  for (int i = 0; i < 50; ++i) costs.learn(9, 50);
+  EXPECT_NEAR(costs.of(8), 50, 20);
+  EXPECT_LE(costs.of(1), costs.of(8)) << "a narrower pass costs no more";
+  CostCurve noisy = costs;
+  noisy.learn(8, 1e9);
+  EXPECT_LT(noisy.of(8), 1.2 * costs.of(8)) << "one bad moment is one";
+  noisy.learn(8, 0);
+  EXPECT_GT(noisy.of(8), 0);
+}
+
+TEST(BlockChooser, notices_that_wide_passes_became_dear) {
+  BlockChooser chooser(costs_of({{{1, 10}, {8, 10}, {32, 10}, {96, 30}}}), 32);
+  for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, false);
+  EXPECT_EQ(chooser.choose(100).block, 32);
+  for (int i = 0; i < 40; ++i) {
+    chooser.saw_pass(8, false, 10);
+    chooser.saw_pass(7, true, 10);
+    chooser.saw_pass(32, false, 200);
+    chooser.saw_pass(31, true, 200);
+  }
+  EXPECT_EQ(chooser.choose(100).block, 8);
+}
+
 TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_cheap) {
   BlockChooser chooser(kFree, 32);
   for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, false);

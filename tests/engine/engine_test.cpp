@@ -312,7 +312,7 @@ TEST_F(EngineTest, EndsWithTheContext) {
   EXPECT_EQ(answer.prompt_tokens + static_cast<int>(answer.tokens.size()), 512);
 }
 
-TEST(EngineWithoutMask, OffersAutoregressiveDecodingOnly) {
+TEST(EngineWithoutMask, OffersAutoregressiveDecodingAndAutoDoesThat) {
   const RandomFolder folder;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}) {
     std::string content = read_file(folder.path() / name);
@@ -322,7 +322,12 @@ TEST(EngineWithoutMask, OffersAutoregressiveDecodingOnly) {
   }
   Engine engine({.model = folder.path(), .load = {.precision = Precision::f32, .threads = 1}});
   Request request = question(3);
-  EXPECT_EQ(engine.generate(request).tokens.size(), 3u);
+  const auto tokens = engine.generate(request).tokens;
+  EXPECT_EQ(tokens.size(), 3u);
+  request.decode.kind = DecoderKind::automatic;
+  const Answer stepped = engine.generate(request);
+  EXPECT_EQ(stepped.tokens, tokens);
+  EXPECT_EQ(stepped.stats.blocks, (std::map<int, int>{{1, 2}})) << "it does not draft";
   for (const auto kind : {DecoderKind::masked_diffusion, DecoderKind::speculative}) {
     request.decode.kind = kind;
     EXPECT_MENTIONS(message_of([&] { engine.generate(request); }), "--decoder ar");

@@ -84,7 +84,8 @@ TEST(Replay, plants_the_recorded_odds) {
   ReplayModel replay(*model, 20);
   replay.assign(sequence.get(), answer);
   const Prompt prompt = replay_prompt(20);
-  const auto decoder = make_decoder(prompt, *sequence, {.block_size = 8}, {.mask_token = kReplayMask});
+  const auto decoder = make_decoder(prompt, *sequence, {.kind = DecoderKind::speculative, .block_size = 8},
+                                    {.mask_token = kReplayMask});
   EXPECT_EQ(decoder->take(replay.forward(decoder->next()))[0], ReplayModel::token(0));
   const auto chosen = replay.forward(decoder->next());
   ASSERT_EQ(chosen.size(), 7);
@@ -145,6 +146,7 @@ TEST(Replay, records_what_drafts_are_worth) {
   Engine engine({.model = folder.path(), .load = {.threads = 1}});
   Request request;
   request.conversation = example.conversation;
+  request.decode.kind = DecoderKind::speculative;
   request.decode.block_size = 8;
   request.decode.max_tokens = 20;
   int rounds = 0;

@@ -94,7 +94,7 @@ TEST_F(ServedPage, races_ar_against_another_decoder) {
       browser().wait("document.querySelector('#announcer').textContent.startsWith('Race finished')", 60))
       << text_of("#problem") << text_of(".race .verdict");
   EXPECT_THAT(text_of(".race .verdict"), HasSubstr("Both texts are equal."));
-  EXPECT_THAT(text_of(".race .verdict"), testing::ContainsRegex("spec has [0-9.]+× the speed of ar"));
+  EXPECT_THAT(text_of(".race .verdict"), testing::ContainsRegex("auto has [0-9.]+× the speed of ar"));
   EXPECT_THAT(text_of(".race .verdict"), testing::ContainsRegex("with [0-9]+ passes instead of [0-9]+"));
   EXPECT_THAT(text_of(".race .lane .text"), HasSubstr("hammer"));
   EXPECT_THAT(text_of(".race .lane .notes"), HasSubstr("tokens/s"));

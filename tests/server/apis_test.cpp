@@ -224,8 +224,9 @@ TEST(Decoders, the_page_and_the_description_list_them) {
   const std::string description = read_file(root + "docs/openapi.yaml"),
                     form = read_file(root + "web/index.html"), settings = read_file(root + "web/settings.js");
   const std::vector<std::string> names = decoder_names();
-  EXPECT_THAT(description, testing::HasSubstr(fmt::format("decoder: {{enum: [{}], default: spec}}",
-                                                          fmt::join(names, ", "))));
+  EXPECT_THAT(description,
+              testing::HasSubstr(fmt::format("decoder: {{enum: [{}], default: {}}}", fmt::join(names, ", "),
+                                             name_of(DecodeOptions{}.kind))));
   const size_t begin = form.find("id=\"decoder\"");
   const std::string choice = form.substr(begin, form.find("</select>", begin) - begin);
   size_t offered = 0;

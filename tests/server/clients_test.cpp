@@ -207,13 +207,13 @@ TEST_F(Clients, metrics_tell_what_happened) {
   post_streamed(question("Hello"));
   post(json::object(), 400);
   EXPECT_TRUE(becomes("dvlm_http_requests_open", 0));
-  EXPECT_EQ(metric("dvlm_answers_total{decoder=\"spec\"}"), 2);
+  EXPECT_EQ(metric("dvlm_answers_total{decoder=\"auto\"}"), 2);
   EXPECT_EQ(metric("dvlm_time_to_first_token_seconds_count"), 2);
   EXPECT_EQ(metric("dvlm_request_seconds_bucket{le=\"+Inf\"}"), 2);
   EXPECT_TRUE(becomes("dvlm_http_answers_total{class=\"4xx\"}", 1));
   EXPECT_GE(metric("dvlm_http_answers_total{class=\"2xx\"}"), 3);
-  EXPECT_GE(metric("dvlm_decode_tokens_total{decoder=\"spec\"}"),
-            metric("dvlm_decode_passes_total{decoder=\"spec\"}") / 2);
+  EXPECT_GE(metric("dvlm_decode_tokens_total{decoder=\"auto\"}"),
+            metric("dvlm_decode_passes_total{decoder=\"auto\"}") / 2);
   EXPECT_GT(metric("dvlm_peak_memory_bytes"), 1e6);
 }
 

@@ -31,7 +31,7 @@ std::string refusal(const std::string& fields) {
 
 TEST(ChatRequests, have_defaults) {
   const ApiRequest chat = parsed("");
-  EXPECT_EQ(chat.request.decode.kind, DecoderKind::speculative);
+  EXPECT_EQ(chat.request.decode.kind, DecoderKind::automatic);
   EXPECT_EQ(chat.request.decode.block_size, 32);
   EXPECT_EQ(chat.request.decode.max_tokens, 100);
   EXPECT_EQ(chat.request.decode.sampling.temperature, 0);

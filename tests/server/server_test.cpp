@@ -11,7 +11,7 @@ TEST_F(Served, a_picture_is_answered_as_the_engine_answers_it) {
   EXPECT_EQ(text_of(answer), "The hammer is at the top left.");
   EXPECT_EQ(answer["object"], "chat.completion");
   EXPECT_EQ(answer["choices"][0]["finish_reason"], "stop");
-  EXPECT_EQ(answer["dvlm"]["decoder"], "spec");
+  EXPECT_EQ(answer["dvlm"]["decoder"], "auto");
   EXPECT_GT(answer["usage"]["prompt_tokens"], 64);
   EXPECT_EQ(answer["usage"]["total_tokens"].get<int>(),
             answer["usage"]["prompt_tokens"].get<int>() + answer["usage"]["completion_tokens"].get<int>());

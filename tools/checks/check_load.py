@@ -76,7 +76,7 @@ def fill_table(server: ServerProcess, table: list[Question]) -> list[str]:
         if answer.status != 200 or not answer.done or answer.error:
             problems.append(f"{question.name}: {answer.status} {answer.error}")
         question.expected, question.tokens = answer.text, answer.tokens
-        decoder = question.body.get("dvlm", {}).get("decoder", "spec")
+        decoder = question.body.get("dvlm", {}).get("decoder", "auto")
         if decoder == "mdm":
             continue
         alike = json.dumps({k: v for k, v in question.body.items() if k != "dvlm"})

@@ -1,0 +1,105 @@
+#include "engine/cost_file.h"
+#include "engine/pass_costs.h"
+
+#include <gtest/gtest.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "core/files.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+
+const PassCosts kCosts = {{{{1, 200.5}, {8, 210}, {32, 480}}}, {{{1, 60}, {31, 300.25}}}};
+
+class Costs : public testing::Test {
+ protected:
+  std::filesystem::path path() const { return folder_.path() / "dvlm" / "costs.json"; }
+  CostFile file() const { return CostFile(path()); }
+  json content() const { return json::parse(read_file(path())); }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_F(Costs, AreFoundUnderTheirKeyAndForSmallerBlocks) {
+  EXPECT_FALSE(file().find("a", 8)) << "no file, no folder";
+  file().keep("a", 32, kCosts);
+  for (const int largest : {2, 32}) {
+    const auto found = file().find("a", largest);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->exact.points, kCosts.exact.points);
+    EXPECT_EQ(found->draft.points, kCosts.draft.points);
+  }
+  EXPECT_FALSE(file().find("a", 33));
+  EXPECT_FALSE(file().find("b", 8));
+  EXPECT_FALSE(file().find("", 8));
+}
+
+TEST_F(Costs, OfOneKeyReplaceEachOtherAndOldOnesLeave) {
+  for (size_t i = 0; i < CostFile::kMost + 2; ++i) file().keep(std::to_string(i), 8, kCosts);
+  EXPECT_EQ(content()["entries"].size(), CostFile::kMost);
+  EXPECT_FALSE(file().find("1", 8));
+  EXPECT_TRUE(file().find("2", 8));
+  file().keep("2", 16, kCosts);
+  EXPECT_EQ(content()["entries"].size(), CostFile::kMost);
+  EXPECT_TRUE(file().find("2", 16));
+}
+
+TEST_F(Costs, AreMeasuredAnewAfterAMonth) {
+  file().keep("a", 8, kCosts);
+  json changed = content();
+  changed["entries"][0]["measured"] = std::time(nullptr) - CostFile::kDays * 24 * 3600 - 1;
+  write_file(path(), changed.dump());
+  EXPECT_FALSE(file().find("a", 8));
+  changed["entries"][0]["measured"] = std::time(nullptr) + 1000;
+  write_file(path(), changed.dump());
+  EXPECT_FALSE(file().find("a", 8)) << "from the future";
+}
+
+TEST_F(Costs, ThatAreDamagedAreNotBelievedAndNotTouched) {
+  file().keep("a", 8, kCosts);
+  const json good = content();
+  const auto broken = [&](const char* place, const json& value) {
+    json changed = good;
+    changed[json::json_pointer(place)] = value;
+    return changed.dump();
+  };
+  for (const std::string& text :
+       {std::string("not json"), std::string("[]"), good.dump().substr(0, 60),
+        broken("/dvlm", "something else"), broken("/entries", 5), broken("/entries/0/key", 5),
+        broken("/entries/0/largest", 0), broken("/entries/0/exact", json::array()),
+        broken("/entries/0/exact/0/0", 0), broken("/entries/0/exact/1/0", 1),
+        broken("/entries/0/exact/1/1", 3), broken("/entries/0/draft/0/1", -1),
+        broken("/entries/0/draft/0", json::array()), broken("/entries/0/draft/0/1", "x")}) {
+    write_file(path(), text);
+    testing::internal::CaptureStderr();
+    EXPECT_FALSE(file().find("a", 8)) << text;
+    EXPECT_NE(testing::internal::GetCapturedStderr().find("costs.json"), std::string::npos) << text;
+    file().keep("a", 8, kCosts);
+    EXPECT_EQ(read_file(path()), text);
+  }
+}
+
+TEST_F(Costs, ThatCannotBeKeptCostAWarning) {
+  write_file(path().parent_path().parent_path() / "file", "");
+  const CostFile under_a_file(path().parent_path().parent_path() / "file" / "costs.json");
+  testing::internal::CaptureStderr();
+  under_a_file.keep("a", 8, kCosts);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("not kept"), std::string::npos);
+  CostFile({}).keep("a", 8, kCosts);
+  EXPECT_FALSE(CostFile({}).find("a", 8));
+}
+
+TEST(CostCurves, ABadMomentOfTheMachineDoesNotMakeWiderPassesDearer) {
+  CostCurve curve{{{1, 1400}, {8, 210}, {16, 300}, {32, 290}, {64, 900}}};
+  settle(curve);
+  EXPECT_EQ(curve.points, (decltype(curve.points){{1, 210}, {8, 210}, {16, 290}, {32, 290}, {64, 900}}));
+}
+
+}  // namespace
+}  // namespace dvlm
