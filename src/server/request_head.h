@@ -12,8 +12,9 @@ namespace dvlm {
 struct RequestHead {
   enum class Body { none, length, chunked };
 
-  // For the library: of all headers those alone that it needs to read the body and to compress the answer, and
-  // If-None-Match. Others would lead to parsers of its own (Range and multipart bodies to regular expressions).
+  // For the library: of all headers those alone that it needs to read the body and to compress the answer,
+  // and If-None-Match. Others would lead to parsers of its own (Range and multipart bodies to regular
+  // expressions).
   std::string text;
   std::string method;
   bool http_1_0 = false;  // the client knows no chunks
