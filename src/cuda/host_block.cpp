@@ -75,16 +75,15 @@ struct HostGrid::Fiber {
     kernel = &what, done = false, thrown = nullptr;
     getcontext(&context);
     context.uc_stack.ss_sp = stack.data(), context.uc_stack.ss_size = stack.size();
-    // makecontext() passes integers only.
-    const auto address = reinterpret_cast<uintptr_t>(this);
-    makecontext(&context, reinterpret_cast<void (*)()>(enter), 2, static_cast<unsigned>(address),
-                static_cast<unsigned>(address >> 32));
+    makecontext(&context, enter, 0);
   }
 };
 
 HostGrid::HostGrid(uint64_t seed) : random_(seed) {}
 HostGrid::HostGrid(HostGrid&&) noexcept = default;
 HostGrid::~HostGrid() = default;
+
+thread_local HostGrid::Fiber* HostGrid::entering = nullptr;
 
 void Block::sync() {
   owner_->yield();
@@ -102,8 +101,8 @@ void HostGrid::yield() {
   swapcontext(&fiber.context, &fiber.back);
 }
 
-void HostGrid::enter(unsigned low, unsigned high) {
-  auto* fiber = reinterpret_cast<Fiber*>(static_cast<uintptr_t>(high) << 32 | low);
+void HostGrid::enter() {
+  Fiber* fiber = entering;
   try {
     (*fiber->kernel)(fiber->block);
   } catch (...) {
@@ -137,7 +136,7 @@ void HostGrid::run_block(Dim index, Dim grid, int warps, const std::function<voi
   while (!running.empty()) {
     std::shuffle(running.begin(), running.end(), random_);
     for (Fiber* fiber : running) {
-      current_ = fiber;
+      current_ = entering = fiber;
       swapcontext(&fiber->back, &fiber->context);
       if (fiber->thrown) std::rethrow_exception(fiber->thrown);
     }

@@ -167,8 +167,10 @@ class HostGrid {
   friend class Block;
   struct Fiber;
   void run_block(Dim index, Dim grid, int warps, const std::function<void(Block&)>& kernel);
-  static void enter(unsigned low, unsigned high);
+  static void enter();
   void yield();
+
+  static thread_local Fiber* entering;  // for a fiber that begins: makecontext() passes no pointers
 
   std::mt19937_64 random_;
   std::vector<std::byte> shared_;
