@@ -63,7 +63,7 @@ std::string read_file(const fs::path& path, size_t limit) {
   return content;
 }
 
-InputFile::InputFile(fs::path path) : InputFile(path, open_to_read(path)) {}
+InputFile::InputFile(const fs::path& path) : InputFile(path, open_to_read(path)) {}
 
 InputFile::InputFile(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {
   struct stat info = {};

@@ -14,7 +14,7 @@ std::string read_file(const std::filesystem::path& path, size_t limit = size_t{1
 // A regular file, open for reading: pipes and devices might never end. Throws Error naming the path.
 class InputFile {
  public:
-  explicit InputFile(std::filesystem::path path);
+  explicit InputFile(const std::filesystem::path& path);
   InputFile(std::filesystem::path path, int descriptor);  // open already, and closed in any case
   ~InputFile();
   InputFile(const InputFile&) = delete;

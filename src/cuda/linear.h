@@ -110,7 +110,6 @@ struct StreamLinear {
 
     const Shared<Word4> fifo = block.shared<Word4>(0, kDepth * kThreads);
     const int inputs = block_tiles * Weights::kPanels * kRowTiles * kPanelWords;
-    const Shared<Word4> x = block.shared<Word4>(static_cast<size_t>(kDepth) * kThreads * 16, inputs);
     int next = 0, next_in_group = 0, next_slot = 0;
     size_t source =
         ((static_cast<size_t>(block.x()) * kTiles + tile_in_group) * job.tiles + first_tile) * kTileWords;
@@ -130,14 +129,7 @@ struct StreamLinear {
     };
     for (int i = 0; i < kDepth; ++i) fetch();
 
-    block.wait_for_predecessor();
-    block.lanes([&](int lane) {
-      for (int i = warp * kWarp + lane; i < inputs; i += kThreads)
-        x[i] = load(job.inputs, static_cast<size_t>(split) * inputs + i);
-    });
-    block.sync();
-
-    const Shared<Word2> panels = block.shared<Word2>(static_cast<size_t>(kDepth) * kThreads * 16, inputs * 2);
+    const Shared<Word2> panels = load_inputs(block, job, inputs);
     int slot = 0;
     for (int g = 0; g < my_groups; ++g) {
       Lanes<Float4> c[kRowTiles];
@@ -148,18 +140,8 @@ struct StreamLinear {
         Lanes<Word4> tile;
         block.lanes([&](int lane) { tile[lane] = fifo[(slot * kWarps + warp) * kWarp + lane]; });
         slot = slot + 1 == kDepth ? 0 : slot + 1;
-        DVLM_UNROLL
-        for (int p = 0; p < Weights::kPanels; ++p) {
-          Lanes<Word4> a;
-          block.lanes([&](int lane) { a[lane] = fragment<Weights>(tile[lane], p); });
-          DVLM_UNROLL
-          for (int n = 0; n < kRowTiles; ++n) {
-            Lanes<Word2> b;
-            block.lanes([&](int lane) { b[lane] = panels[panel + n * kWarp + lane]; });
-            multiply<Weights>(c[n], a, b);
-          }
-          panel += kRowTiles * kWarp;
-        }
+        multiply_tile(block, tile, panels, panel, c);
+        panel += Weights::kPanels * kRowTiles * kWarp;
         fetch();
       }
       if constexpr (kSlices > 1) add_slices(block, inputs, g > 0, c);
@@ -171,6 +153,33 @@ struct StreamLinear {
   }
 
  private:
+  // The block's share of the inputs, behind the weights in flight.
+  static DVLM_DEVICE Shared<Word2> load_inputs(Block& block, const Job& job, int words) {
+    const size_t first_byte = static_cast<size_t>(kDepth) * kThreads * 16;
+    const Shared<Word4> x = block.shared<Word4>(first_byte, words);
+    block.wait_for_predecessor();
+    block.lanes([&](int lane) {
+      for (int i = block.warp() * kWarp + lane; i < words; i += kThreads)
+        x[i] = load(job.inputs, static_cast<size_t>(block.y()) * words + i);
+    });
+    block.sync();
+    return block.shared<Word2>(first_byte, static_cast<size_t>(words) * 2);
+  }
+  // c += a tile of weights times its panels, the first of which begins at `panel`.
+  static DVLM_DEVICE void multiply_tile(const Block& block, const Lanes<Word4>& tile, Shared<Word2> panels,
+                                        int panel, Lanes<Float4> (&c)[kRowTiles]) {
+    DVLM_UNROLL
+    for (int p = 0; p < Weights::kPanels; ++p) {
+      Lanes<Word4> a;
+      block.lanes([&](int lane) { a[lane] = fragment<Weights>(tile[lane], p); });
+      DVLM_UNROLL
+      for (int n = 0; n < kRowTiles; ++n) {
+        Lanes<Word2> b;
+        block.lanes([&](int lane) { b[lane] = panels[panel + (p * kRowTiles + n) * kWarp + lane]; });
+        multiply<Weights>(c[n], a, b);
+      }
+    }
+  }
   static DVLM_DEVICE void zero(const Block& block, Lanes<Float4> (&c)[kRowTiles]) {
     DVLM_UNROLL
     for (int n = 0; n < kRowTiles; ++n) block.lanes([&](int lane) { c[n][lane] = {}; });

@@ -113,8 +113,7 @@ class PlainRunner : public TowerRunner {
       for (size_t i = 0; i < s.tokens.size(); ++i, ++row) {
         Row qkv = times(l.qkv, normed(hidden[row], l.attention_norm));
         for (size_t k = 0; k < qkv.size(); ++k) qkv[k] += static_cast<double>(l.qkv_bias[k]);
-        for (int head = 0; head < t_.heads + t_.kv_heads; ++head)
-          turn(&qkv[static_cast<size_t>(head * t_.dim)], s.positions[i]);
+        for (int head = 0; head < t_.heads + t_.kv_heads; ++head) turn(&qkv[at(head, 0)], s.positions[i]);
         const int key = s.context + static_cast<int>(i);
         keys_[{index, s.pages[static_cast<size_t>(key / 64)] * 64 + key % 64}] =
             Row(qkv.begin() + t_.heads * t_.dim, qkv.end());
@@ -132,6 +131,9 @@ class PlainRunner : public TowerRunner {
         add(hidden[row], times(l.down, activated));
       }
   }
+  size_t at(int head, int d) const {
+    return static_cast<size_t>(head) * static_cast<size_t>(t_.dim) + static_cast<size_t>(d);
+  }
   void turn(double* head, int position) const {
     for (int d = 0; d < t_.dim / 2; ++d) {
       const double angle = position * std::pow(1e6, -2.0 * d / t_.dim), c = std::cos(angle),
@@ -148,8 +150,7 @@ class PlainRunner : public TowerRunner {
       for (int key = 0; key < visible; ++key) {
         const Row& k = stored(layer, s, key);
         double score = 0;
-        for (int d = 0; d < t_.dim; ++d)
-          score += q[static_cast<size_t>(head * t_.dim + d)] * k[static_cast<size_t>(kv * t_.dim + d)];
+        for (int d = 0; d < t_.dim; ++d) score += q[at(head, d)] * k[at(kv, d)];
         weights.push_back(score / std::sqrt(t_.dim));
       }
       const double most = *std::ranges::max_element(weights);
@@ -157,9 +158,8 @@ class PlainRunner : public TowerRunner {
       for (double& w : weights) sum += w = std::exp(w - most);
       for (int key = 0; key < visible; ++key)
         for (int d = 0; d < t_.dim; ++d)
-          out[static_cast<size_t>(head * t_.dim + d)] +=
-              weights[static_cast<size_t>(key)] / sum *
-              stored(layer, s, key)[static_cast<size_t>((t_.kv_heads + kv) * t_.dim + d)];
+          out[at(head, d)] +=
+              weights[static_cast<size_t>(key)] / sum * stored(layer, s, key)[at(t_.kv_heads + kv, d)];
     }
     return out;
   }

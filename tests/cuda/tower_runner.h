@@ -125,7 +125,7 @@ class RunnerOn : public TowerRunner {
     const TowerShape& shape = tower_.shape;
     PassBuffers& b = p.buffers;
     const auto rows = static_cast<size_t>(round_up(p.size.rows, 128)),
-               inner = static_cast<size_t>(shape.heads.heads * shape.heads.dim),
+               inner = static_cast<size_t>(shape.heads.heads) * static_cast<size_t>(shape.heads.dim),
                hidden = std::max(static_cast<size_t>(shape.hidden), inner),
                wide = std::max(static_cast<size_t>(shape.intermediate), inner);
     b.residual = memory_.template fresh<float>(rows * hidden),
