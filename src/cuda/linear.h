@@ -107,7 +107,6 @@ struct StreamLinear {
     const int my_groups = (groups - block.x() + block.blocks_x() - 1) / block.blocks_x();
     const int all = my_groups * warp_tiles;
     block.release_successor();
-
     const Shared<Word4> fifo = block.shared<Word4>(0, kDepth * kThreads);
     const int inputs = block_tiles * Weights::kPanels * kRowTiles * kPanelWords;
     int next = 0, next_in_group = 0, next_slot = 0;
