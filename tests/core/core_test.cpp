@@ -198,6 +198,18 @@ TEST(Files, MissingFileAndUnwritableTargetAreNamed) {
   EXPECT_THAT(message_of([&] { InputFile{"/dev/zero"}; }), HasSubstr("not a regular file"));
 }
 
+TEST(MappedFiles, that_become_shorter_are_named) {
+  TemporaryFolder folder;
+  write_file(folder / "weights", std::string(8192, 'x'));
+  const MappedFile file(folder / "weights");
+  const auto read_what_is_lost = [&] {
+    explain_lost_files();
+    std::filesystem::resize_file(folder / "weights", 0);
+    std::exit(file.bytes()[5000] == std::byte{'x'} ? 0 : 2);
+  };
+  EXPECT_EXIT(read_what_is_lost(), testing::ExitedWithCode(1), "weights became shorter while it was in use");
+}
+
 // As after kill -9: the name says which process wrote it, the lock that it still does.
 TEST(Files, OrphansOfKilledWritersAreRemoved) {
   TemporaryFolder folder;
