@@ -34,6 +34,7 @@ RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout, boo
 
 void RequestHandle::publish(AnswerPart part) {
   const std::lock_guard lock(mutex_);
+  if (!part.text.empty()) update_.progress.reset();  // it is of what comes before the text
   update_.text += part.text;
   append(update_.logprobs, part.logprobs);
   append(update_.passes, part.passes);
