@@ -52,7 +52,7 @@ struct ChooseInSlices {
           best[lane] = v, token[lane] = id;
       }
     });
-    const float largest = block_maximum(block, most, scratch);
+    const float largest = reduce<true>(block, most, kWarps, scratch);
     Lanes<float> sum;
     block.lanes([&](int lane) {
       sum[lane] = 0;
@@ -81,22 +81,6 @@ struct ChooseInSlices {
   static DVLM_DEVICE void take(float& best, int& token, float other, int other_token) {
     if (other_token >= 0 && (token < 0 || other > best || (other == best && other_token < token)))
       best = other, token = other_token;
-  }
-
- private:
-  static DVLM_DEVICE float block_maximum(Block& block, Lanes<float> v, Shared<float> scratch) {
-    for (int mask = 1; mask < kWarp; mask *= 2) {
-      const Lanes<float> other = shuffle_xor(v, mask);
-      block.lanes([&](int lane) { v[lane] = maximum(v[lane], other[lane]); });
-    }
-    block.lanes([&](int lane) {
-      if (lane == 0) scratch[block.warp()] = v[lane];
-    });
-    block.sync();
-    float out = scratch[0];
-    for (int w = 1; w < kWarps; ++w) out = maximum(out, scratch[w]);
-    block.sync();
-    return out;
   }
 };
 

@@ -64,7 +64,6 @@ class Block {
     body(static_cast<int>(threadIdx.x) % kWarp);
   }
   DVLM_DEVICE void sync() const { __syncthreads(); }
-  DVLM_DEVICE void sync_warp() const { __syncwarp(); }
   // What the previous kernel wrote may be read from here on.
   DVLM_DEVICE void wait_for_predecessor() const {
 #if __CUDA_ARCH__ >= 900

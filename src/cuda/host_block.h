@@ -65,7 +65,6 @@ class Block {
     for (int lane = 0; lane < kWarp; ++lane) body(lane);
   }
   void sync();
-  void sync_warp() const {}
   void wait_for_predecessor() const {}
   void release_successor() const {}
 

@@ -19,8 +19,8 @@ DVLM_DEVICE float reduce(Block& block, Lanes<float> v, int warps, Shared<float> 
     if (lane == 0) scratch[block.warp()] = v[lane];
   });
   block.sync();
-  float out = 0;
-  for (int w = 0; w < warps; ++w) out = kMaximum ? maximum(out, scratch[w]) : out + scratch[w];
+  float out = scratch[0];
+  for (int w = 1; w < warps; ++w) out = kMaximum ? maximum(out, scratch[w]) : out + scratch[w];
   block.sync();
   return out;
 }
