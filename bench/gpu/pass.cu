@@ -49,14 +49,6 @@ SegmentData random_segment(int rows, int context, bool causal, int vocab, std::v
   return s;
 }
 
-SegmentData part(const SegmentData& s, int first, int rows) {
-  SegmentData out = s;
-  out.tokens.assign(s.tokens.begin() + first, s.tokens.begin() + first + rows);
-  out.positions.assign(s.positions.begin() + first, s.positions.begin() + first + rows);
-  out.context = s.context + first;
-  return out;
-}
-
 std::vector<int> all_rows(int rows) {
   std::vector<int> out(static_cast<size_t>(rows));
   for (int i = 0; i < rows; ++i) out[static_cast<size_t>(i)] = i;

@@ -36,6 +36,14 @@ std::vector<float> around(float middle, size_t count, std::mt19937_64& random) {
 
 }  // namespace
 
+SegmentData part(const SegmentData& s, int first, int rows) {
+  SegmentData out = s;
+  out.tokens.assign(s.tokens.begin() + first, s.tokens.begin() + first + rows);
+  out.positions.assign(s.positions.begin() + first, s.positions.begin() + first + rows);
+  out.context = s.context + first;
+  return out;
+}
+
 TowerData random_tower(int heads, int kv_heads, int dim, int hidden, int intermediate, int vocab, int layers,
                        bool e4m3, uint64_t seed) {
   std::mt19937_64 random(seed);

@@ -34,6 +34,9 @@ struct SegmentData {
   bool causal = true;
   std::vector<int> pages;
 };
+// Its rows from `first` on, behind those before.
+SegmentData part(const SegmentData& s, int first, int rows);
+
 struct PassData {
   std::vector<SegmentData> segments;
   std::vector<int> wanted;  // rows

@@ -30,13 +30,7 @@ SegmentData segment(int rows, int context, bool causal, int vocab, std::vector<i
   s.context = context, s.causal = causal, s.pages = std::move(pages);
   return s;
 }
-SegmentData part(const SegmentData& s, int first, int rows) {
-  SegmentData out = s;
-  out.tokens.assign(s.tokens.begin() + first, s.tokens.begin() + first + rows);
-  out.positions.assign(s.positions.begin() + first, s.positions.begin() + first + rows);
-  out.context = s.context + first;
-  return out;
-}
+
 PassData every_row(std::vector<SegmentData> segments) {
   PassData pass{std::move(segments), {}};
   int rows = 0;
