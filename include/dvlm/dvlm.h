@@ -28,12 +28,20 @@ typedef struct dvlm_frame {
  * go on. */
 typedef int (*dvlm_on_text)(const char* text, size_t length, void* user);
 
+/* Work that gives no text yet: `stage` is "costs" (passes are timed, `done` of `total`, once per machine),
+ * "picture" (layers of a picture's or video's encoder) or "prompt" (tokens of the prompt). Several times a
+ * second for a large model. Return 0 to stop the answer, anything else to go on. */
+typedef int (*dvlm_on_progress)(const char* stage, int64_t done, int64_t total, void* user);
+
 /* `folder`: a Hugging Face model folder. `options`: a JSON object or NULL; keys "precision" ("auto", "f32",
  * "bf16"), "draft_precision" ("auto", "same", "int8", "int4": what drafts are made with), "packed" (a file
  * that keeps the repacked weights), "threads", "memory_limit" (bytes). What is left out is chosen for speed
  * within the memory that is free; answers say what it takes. */
 DVLM_API dvlm_engine* dvlm_open(const char* folder, const char* options, char** error);
 DVLM_API void dvlm_close(dvlm_engine* engine);
+
+/* Whom the answers from now on tell of their work; NULL: nobody. */
+DVLM_API void dvlm_listen(dvlm_engine* engine, dvlm_on_progress on_progress, void* user);
 
 /* `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder" ("ar", "mdm", "spec",
  * "fused", "auto", which is the default), "block_size", "branches", "draft_p_min", "threshold", "sub_block",

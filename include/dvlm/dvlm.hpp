@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace dvlm::client {
 
@@ -18,6 +19,15 @@ class Engine {
     char* error = nullptr;
     engine_.reset(dvlm_open(folder.c_str(), options.c_str(), &error));
     if (!engine_) raise(error);
+  }
+
+  // Who hears of the work of answers from now on, see dvlm_listen; returns false to stop.
+  void listen(std::function<bool(std::string_view stage, int64_t done, int64_t total)> on_progress) {
+    on_progress_ = std::make_unique<OnProgress>(std::move(on_progress));
+    const dvlm_on_progress forward = [](const char* stage, int64_t done, int64_t total, void* user) -> int {
+      return (*static_cast<const OnProgress*>(user))(stage, done, total);
+    };
+    dvlm_listen(engine_.get(), *on_progress_ ? forward : nullptr, on_progress_.get());
   }
 
   // `on_text` returns false to stop. Returns the answer as JSON; `request` as in dvlm_generate.
@@ -37,6 +47,8 @@ class Engine {
   }
 
  private:
+  using OnProgress = std::function<bool(std::string_view, int64_t, int64_t)>;
+
   [[noreturn]] static void raise(char* error) {
     const std::string message = error ? error : "unknown error";
     dvlm_free(error);
@@ -45,6 +57,7 @@ class Engine {
   struct Close {
     void operator()(dvlm_engine* engine) const { dvlm_close(engine); }
   };
+  std::unique_ptr<OnProgress> on_progress_;  // it stays where it is when the engine moves
   std::unique_ptr<dvlm_engine, Close> engine_;
 };
 

@@ -12,6 +12,8 @@
 
 struct dvlm_engine {
   std::unique_ptr<dvlm::Engine> engine;
+  dvlm_on_progress on_progress = nullptr;
+  void* progress_user = nullptr;
 };
 
 namespace dvlm {
@@ -77,17 +79,23 @@ std::map<std::string, Image> copy_frames(const dvlm_frame* frames, size_t count)
   return out;
 }
 
-char* generate(Engine& engine, const char* request_text, const dvlm_frame* frames, size_t frame_count,
-               dvlm_on_text on_text, void* user) {
+char* generate(const dvlm_engine& handle, const char* request_text, const dvlm_frame* frames,
+               size_t frame_count, dvlm_on_text on_text, void* user) {
   if (!request_text) fail("dvlm_generate: request is NULL");
+  Engine& engine = *handle.engine;
   Request request = parse_request(parse_json(request_text, "request"), engine.config());
   request.images_in_memory = copy_frames(frames, frame_count);
   bool stopped = false;
   const auto emit = [&](std::string_view text) {
     stopped = stopped || on_text(text.data(), text.size(), user) == 0;
   };
+  const auto tell = [&](const WorkProgress& work) {
+    const char* stage = name_of(work.stage).data();  // a literal, which ends with a zero
+    stopped = stopped || handle.on_progress(stage, work.done, work.total, handle.progress_user) == 0;
+  };
   const Answer answer = engine.generate(
-      request, on_text ? std::function<void(std::string_view)>(emit) : nullptr, [&] { return stopped; });
+      request, on_text ? std::function<void(std::string_view)>(emit) : nullptr, [&] { return stopped; },
+      handle.on_progress ? std::function<void(const WorkProgress&)>(tell) : nullptr);
   return copy_text(answer_json(answer, request.decode).dump());
 }
 
@@ -99,7 +107,7 @@ extern "C" {
 
 dvlm_engine* dvlm_open(const char* folder, const char* options, char** error) {
   return dvlm::guarded(error, [&] {
-    return new dvlm_engine{std::make_unique<dvlm::Engine>(dvlm::parse_options(folder, options))};
+    return new dvlm_engine{.engine = std::make_unique<dvlm::Engine>(dvlm::parse_options(folder, options))};
   });
 }
 
@@ -107,11 +115,17 @@ void dvlm_close(dvlm_engine* engine) {
   delete engine;
 }
 
+void dvlm_listen(dvlm_engine* engine, dvlm_on_progress on_progress, void* user) {
+  if (!engine) return;
+  engine->on_progress = on_progress;
+  engine->progress_user = user;
+}
+
 char* dvlm_generate(dvlm_engine* engine, const char* request, const dvlm_frame* frames, size_t frame_count,
                     dvlm_on_text on_text, void* user, char** error) {
   return dvlm::guarded(error, [&] {
     if (!engine) dvlm::fail("dvlm_generate: engine is NULL");
-    return dvlm::generate(*engine->engine, request, frames, frame_count, on_text, user);
+    return dvlm::generate(*engine, request, frames, frame_count, on_text, user);
   });
 }
 

@@ -102,7 +102,8 @@ std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> 
   return out;
 }
 
-void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows) {
+void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows,
+                           bool approximate) {
   const bool causal = kind != PassKind::draft && kind != PassKind::denoise;
   record_ = {kind, static_cast<int>(tokens.size()), {}, 0, 0};
   positions_.clear();
@@ -114,7 +115,7 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .visibility = causal ? Visibility::causal : Visibility::bidirectional,
                        .context = committed(),
                        .keep = causal,
-                       .approximate = kind == PassKind::draft,
+                       .approximate = approximate,
                        .wanted = wishes(kind, rows, committed())});
 }
 

@@ -23,7 +23,8 @@ class DecoderBase : public Decoder {
 
   // The next pass: `tokens` behind everything committed. Causal passes (decode, verify, commit) keep their
   // K/V, bidirectional ones (draft, denoise) do not. `tokens` and `rows` must live until take().
-  void set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows);
+  void set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows,
+                bool approximate = false);
 
   // Adds to a causal pass a draft for the case that its first `accepted` tokens are right: `masks` behind
   // those, seeing them and each other (docs/reference.md, Quadratic speculation).

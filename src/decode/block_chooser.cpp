@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kForget = 0.93;  // of the evidence at a place, per new piece
 constexpr double kPriorSeen = 2;
-constexpr int kProbe = 48;  // steps without a draft after which one is tried again
+constexpr int kProbe = 48;  // rounds without a draft, or an approximate one, after which one is tried again
 constexpr int kBranches[] = {1, 2, 3, 4, 6, 8};
 constexpr double kDecibels = 5;  // of the odds of a draft, that share their evidence
 constexpr double kLeastDecibels = -10;
@@ -139,49 +139,60 @@ std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, i
 BlockChooser::BlockChooser(PassCosts costs, int largest)
     : costs_(std::move(costs)),
       largest_(std::max(1, largest)),
-      drafted_(largest_, kPriorChance),
-      branched_(largest_, kPriorBranchChance) {}
+      drafts_{DraftHistory(largest_, kPriorChance), DraftHistory(largest_, kPriorChance),
+              DraftHistory(largest_, kPriorBranchChance)} {}
 
 double BlockChooser::rate(RoundPlan plan) const {
   const int block = plan.block;
   if (block == 1) return 1 / exact(1);
-  if (plan.branches == 0) return drafted_.tokens(block) / (draft(block - 1) + exact(block));
+  const DraftHistory& drafts = history(plan.source);
+  if (plan.branches == 0) {
+    const bool approximate = plan.source == DraftSource::approximate;
+    const double drafting = approximate ? costs_.draft.of(block - 1) : exact(block - 1);
+    return drafts.tokens(block) / (drafting + exact(block));
+  }
   // An end without a branch costs a pass that verifies one token and drafts.
-  const double missed = 1 - branched_.covered(block, plan.branches);
-  const double tokens = branched_.tokens(block) + missed;
+  const double missed = 1 - drafts.covered(block, plan.branches);
+  const double tokens = drafts.tokens(block) + missed;
   return tokens / (exact(block + plan.branches * (block - 1)) + missed * exact(block));
 }
 
 RoundPlan BlockChooser::choose(int limit) {
   const int largest = std::min(largest_, limit);
-  RoundPlan best{1, 0, rate({})}, best_draft;
-  const auto consider = [&](RoundPlan plan) {
+  RoundPlan best{1, 0, rate({})}, best_draft, best_approximate;
+  const auto consider = [&](int block, int branches, DraftSource source) {
+    RoundPlan plan{block, branches, 0, source};
     plan.rate = rate(plan);
     if (plan.rate > best.rate) best = plan;
     if (plan.rate > best_draft.rate) best_draft = plan;
+    if (source == DraftSource::approximate && plan.rate > best_approximate.rate) best_approximate = plan;
   };
   for (int block = 2; block <= largest;
        block = block < largest ? std::min(2 * block, largest) : largest + 1) {
-    consider({block, 0});
+    if (may_approximate()) consider(block, 0, DraftSource::approximate);
+    consider(block, 0, DraftSource::exact);
     for (const int branches : kBranches) {
       if (branches <= block && (block + branches * (block - 1)) * sharing_ <= costs_.exact.most())
-        consider({block, branches});
+        consider(block, branches, DraftSource::branch);
     }
   }
-  if (best.block > 1 || ++steps_alone_ < kProbe) return best;
-  steps_alone_ = 0;
-  best_draft.rate = best.rate;
-  return best_draft;
+  const auto try_again = [&](RoundPlan plan) {
+    plan.rate = best.rate;
+    return plan;
+  };
+  if (best.block == 1) return ++without_draft_ < kProbe ? best : try_again(best_draft);
+  const bool may = best_approximate.block > 1 && best.source != DraftSource::approximate;
+  return may && ++without_approximate_ >= kProbe ? try_again(best_approximate) : best;
 }
 
 int BlockChooser::worth_verifying(std::span<const float> confidences, const RoundPlan& plan,
-                                  bool branch) const {
-  const DraftHistory& history = branch ? branched_ : drafted_;
+                                  DraftSource source) const {
+  const DraftHistory& drafts = history(source);
   const int beside = plan.branches * (plan.block - 1);
   int best = 1, inputs = 1;
   double reached = 1, tokens = 1, most = tokens - plan.rate * exact(1 + beside);
   for (const float confidence : confidences) {
-    reached *= history.chance(confidence);
+    reached *= drafts.chance(confidence);
     tokens += reached;
     const double gain = tokens - plan.rate * exact(++inputs + beside);
     if (gain > most) most = gain, best = inputs;
@@ -189,9 +200,10 @@ int BlockChooser::worth_verifying(std::span<const float> confidences, const Roun
   return best;
 }
 
-void BlockChooser::record(std::span<const float> confidences, int right, bool cut, bool branch) {
-  if (!confidences.empty()) steps_alone_ = 0;
-  (branch ? branched_ : drafted_).record(confidences, right, cut);
+void BlockChooser::record(std::span<const float> confidences, int right, bool cut, DraftSource source) {
+  if (!confidences.empty()) without_draft_ = 0;
+  if (!confidences.empty() && source == DraftSource::approximate) without_approximate_ = 0;
+  drafts_[static_cast<size_t>(source)].record(confidences, right, cut);
 }
 
 }  // namespace dvlm

@@ -4,6 +4,7 @@
 #pragma once
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -22,8 +23,13 @@ struct CostCurve {
 };
 
 struct PassCosts {
-  CostCurve exact, draft;  // of passes that decide, and of those that only draft
+  CostCurve exact;  // of passes that decide
+  CostCurve draft;  // of approximate passes, which only draft; no points: the model has none
 };
+
+// What made a draft: a pass of its own, with approximate arithmetic or exact, or rows beside the verification
+// of the tokens before it, which are exact.
+enum class DraftSource : uint8_t { approximate, exact, branch };
 
 // How often drafts were right, given that those before them were; older ones count less. By their place in
 // the block, for what is not drafted yet, and by the model's confidence in them, its probability of the
@@ -74,6 +80,7 @@ struct RoundPlan {
   int block = 1;     // tokens of the next draft, its first token included; 1: none
   int branches = 0;  // 0: a pass of its own drafts; else one pass verifies and drafts for so many outcomes
   double rate = 0;   // tokens per unit of time that the best plan promises
+  DraftSource source = DraftSource::approximate;
 };
 
 class BlockChooser {
@@ -88,29 +95,30 @@ class BlockChooser {
 
   // How many inputs of a drafted block to verify, the known first one included, in a pass that also has the
   // plan's branches: as long as more of them gain more tokens than the same time would give elsewhere.
-  // `branch`: the draft was made beside the verification of its predecessors.
-  int worth_verifying(std::span<const float> confidences, const RoundPlan& plan, bool branch) const;
+  int worth_verifying(std::span<const float> confidences, const RoundPlan& plan, DraftSource source) const;
 
   // What a pass of so many rows took that carried one text alone, in the unit of the costs: machines change
   // while they work.
-  void saw_pass(int rows, bool drafted, double time) {
-    (drafted ? costs_.draft : costs_.exact).learn(rows, time);
+  void saw_pass(int rows, bool approximate, double time) {
+    (approximate && approximates() ? costs_.draft : costs_.exact).learn(rows, time);
   }
 
   // See DraftHistory.
-  void record(std::span<const float> confidences, int right, bool cut, bool branch);
-  const DraftHistory& branches() const { return branched_; }
+  void record(std::span<const float> confidences, int right, bool cut, DraftSource source);
+  const DraftHistory& history(DraftSource source) const { return drafts_[static_cast<size_t>(source)]; }
 
  private:
   double rate(RoundPlan plan) const;  // tokens per unit of time
   double exact(int rows) const { return costs_.exact.of(rows * sharing_); }
+  bool approximates() const { return !costs_.draft.points.empty(); }
   // A draft that shares its pass with rows that decide is computed as exactly as they.
-  double draft(int rows) const { return sharing_ > 1 ? exact(rows) : costs_.draft.of(rows); }
+  bool may_approximate() const { return approximates() && sharing_ == 1; }
 
   PassCosts costs_;
   int largest_, sharing_ = 1;
-  DraftHistory drafted_, branched_;
-  int steps_alone_ = 0;  // since the last draft
+  std::array<DraftHistory, 3> drafts_;  // by source
+  // Rounds since a draft was made at all, and since an approximate one was.
+  int without_draft_ = 0, without_approximate_ = 0;
 };
 
 }  // namespace dvlm

@@ -39,7 +39,7 @@ class Speculative final : public DecoderBase {
     if (!drafted_) {  // row i drafts the token behind it, so that the last mask would draft nothing
       const size_t drafts = block_.size() - 1;
       set_pass(PassKind::draft, std::span<const TokenId>(block_).first(drafts),
-               std::span<const int>(every_row_).first(drafts));
+               std::span<const int>(every_row_).first(drafts), source_ == DraftSource::approximate);
       return;
     }
     trim();
@@ -55,7 +55,10 @@ class Speculative final : public DecoderBase {
     if (block_.empty()) block_.assign(1, last_);
     // A draft that a branch made is there for nothing.
     drafted_ = block_.size() > 1 || plan_.branches > 0 || plan_.block == 1;
-    if (!drafted_) block_.resize(static_cast<size_t>(plan_.block), context_.mask_token);
+    if (!drafted_) {
+      source_ = plan_.source;
+      block_.resize(static_cast<size_t>(plan_.block), context_.mask_token);
+    }
     block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
     if (drafted_) confidences_.resize(judged_drafts_ ? block_.size() - 1 : 0);
     ++stats_.rounds;
@@ -74,8 +77,7 @@ class Speculative final : public DecoderBase {
       ++inputs;
     }
     if (chooser_)
-      inputs =
-          std::min(inputs, static_cast<size_t>(chooser_->worth_verifying(confidences_, plan_, branched_)));
+      inputs = std::min(inputs, static_cast<size_t>(chooser_->worth_verifying(confidences_, plan_, source_)));
     if (inputs == block_.size()) return;
     left_out_ = block_[inputs];
     block_.resize(inputs);
@@ -86,7 +88,7 @@ class Speculative final : public DecoderBase {
     const int size = static_cast<int>(block_.size());
     const auto verified = std::span<const float>(confidences_).first(block_.size() - 1);
     int row = size;
-    for (const int accepted : history().likely_ends(verified, plan_.branches)) {
+    for (const int accepted : branches().likely_ends(verified, plan_.branches)) {
       const int masks = std::min(plan_.block, remaining() - accepted) - 1;
       if (masks < 1 || row + masks > kMaxRows) continue;
       add_branch(std::span<const TokenId>(masks_).first(static_cast<size_t>(masks)), accepted,
@@ -132,7 +134,7 @@ class Speculative final : public DecoderBase {
     // draft that was right, the next one was never judged.
     const int right = accepted - 1 + (matches ? 1 : 0);
     if (chooser_)
-      chooser_->record(confidences_, right, matches, branched_);
+      chooser_->record(confidences_, right, matches, source_);
     else
       history_.record(confidences_, right, matches);
     stats_.fused += !branches_.empty();
@@ -142,25 +144,28 @@ class Speculative final : public DecoderBase {
     confidences_.clear();
     const auto branch = std::find_if(branches_.begin(), branches_.end(),
                                      [&](const Branch& b) { return b.accepted == accepted; });
-    branched_ = going && branch != branches_.end();
-    if (branched_)
+    if (going && branch != branches_.end()) {
+      source_ = DraftSource::branch;
       draft(chosen.subspan(static_cast<size_t>(branch->first_row), static_cast<size_t>(branch->masks)));
+    }
     drafted_ = false;
   }
 
-  const DraftHistory& history() const { return chooser_ ? chooser_->branches() : history_; }
+  const DraftHistory& branches() const {
+    return chooser_ ? chooser_->history(DraftSource::branch) : history_;
+  }
 
   static constexpr TokenId kNothing = -1;
 
   std::shared_ptr<BlockChooser> chooser_;  // or null: rounds of one kind
   DraftHistory history_;                   // without a chooser: of this text's branches
   RoundPlan plan_;
-  std::vector<TokenId> block_;      // last_ and its draft, when there is one
-  std::vector<float> confidences_;  // in each draft that was made, when they are judged
-  TokenId left_out_ = kNothing;     // the first draft that is not verified
-  bool drafted_ = false;            // block_ waits for verification
-  bool branched_ = false;           // its draft was made by a branch
-  std::vector<Branch> branches_;    // of the pass that runs
+  std::vector<TokenId> block_;                     // last_ and its draft, when there is one
+  std::vector<float> confidences_;                 // in each draft that was made, when they are judged
+  TokenId left_out_ = kNothing;                    // the first draft that is not verified
+  bool drafted_ = false;                           // block_ waits for verification
+  DraftSource source_ = DraftSource::approximate;  // of the draft in block_
+  std::vector<Branch> branches_;                   // of the pass that runs
   const std::vector<TokenId> masks_;
   std::vector<int> every_row_;
 };

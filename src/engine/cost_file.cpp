@@ -33,7 +33,7 @@ struct Entry {
 
 CostCurve curve_of(const json& points) {
   CostCurve out;
-  if (!points.is_array() || points.empty() || points.size() > kMostPoints) damaged();
+  if (!points.is_array() || points.size() > kMostPoints) damaged();
   for (const json& point : points) {
     const int rows = point.at(0).get<int>();
     const double ms = point.at(1).get<double>();
@@ -56,7 +56,7 @@ Entry entry_of(const json& entry) {
             entry.at("largest").get<int>(),
             entry.at("measured").get<int64_t>(),
             {curve_of(entry.at("exact")), curve_of(entry.at("draft"))}};
-  if (out.largest < 1 || out.largest > kMostBlock) damaged();
+  if (out.largest < 1 || out.largest > kMostBlock || out.costs.exact.points.empty()) damaged();
   return out;
 }
 

@@ -24,7 +24,7 @@ std::filesystem::path cost_file_for(const std::filesystem::path& packed_file) {
 // For models that cannot draft.
 std::shared_ptr<BlockChooser> steps_alone() {
   const CostCurve any{{{1, 1.0}}};
-  return std::make_shared<BlockChooser>(PassCosts{any, any}, 1);
+  return std::make_shared<BlockChooser>(PassCosts{any, {}}, 1);
 }
 
 }  // namespace

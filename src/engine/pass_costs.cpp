@@ -99,8 +99,11 @@ void settle(CostCurve& curve) {
 
 PassCosts measure_pass_costs(Model& model, int largest, const LayerWatch& watch) {
   const int wide = widest(largest);
-  Timer timer(model, wide, watch, 2 * std::ssize(widths(wide)) + 2 * std::ssize(widths(largest)) + 2);
-  PassCosts costs{measure(timer, wide, false), measure(timer, largest, true)};
+  const bool approximates = model.weight_memory().draft != DraftPrecision::same;
+  const auto passes = [](int most) { return 2 * std::ssize(widths(most)) + 1; };
+  Timer timer(model, wide, watch, passes(wide) + (approximates ? passes(largest) : 0));
+  PassCosts costs{measure(timer, wide, false), {}};
+  if (approximates) costs.draft = measure(timer, largest, true);
   timer.finish();
   return costs;
 }

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 #include <dvlm/dvlm.hpp>
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 namespace {
@@ -73,6 +75,27 @@ TEST(Api, StopsWhenTheCallerSaysSo) {
   const json answer = json::parse(engine.generate(question("Describe the picture.", "ar").dump(), {&frame, 1},
                                                   [](std::string_view) { return false; }));
   EXPECT_EQ(answer["finish_reason"], "cancelled");
+}
+
+TEST(Api, TellsOfItsWorkAndStopsThere) {
+  dvlm::client::Engine engine(kModel);
+  const std::vector<uint8_t> rgb = disc(224);
+  const dvlm_frame frame{rgb.data(), 224, 224};
+  const std::string request = question("Describe the picture.", "spec").dump();
+  std::map<std::string, int64_t> left;  // at the end of each stage
+  engine.listen([&](std::string_view stage, int64_t done, int64_t total) {
+    EXPECT_LE(done, total);
+    left[std::string(stage)] = total - done;
+    return true;
+  });
+  engine.generate(request, {&frame, 1});
+  EXPECT_EQ(left, (std::map<std::string, int64_t>{{"picture", 0}, {"prompt", 0}}));
+
+  dvlm::client::Engine stopped(kModel);
+  stopped.listen([&](std::string_view, int64_t, int64_t) { return false; });
+  EXPECT_EQ(json::parse(stopped.generate(request, {&frame, 1}))["finish_reason"], "cancelled");
+  stopped.listen({});
+  EXPECT_NE(json::parse(stopped.generate(request, {&frame, 1}))["finish_reason"], "cancelled");
 }
 
 TEST(Api, SaysWhatIsWrong) {

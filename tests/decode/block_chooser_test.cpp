@@ -8,8 +8,12 @@
 namespace dvlm {
 namespace {
 
+constexpr DraftSource kApproximate = DraftSource::approximate, kExact = DraftSource::exact,
+                      kBranch = DraftSource::branch;
+
+// Of a model that has no approximate passes.
 PassCosts costs_of(const CostCurve& curve) {
-  return {curve, curve};
+  return {curve, {}};
 }
 
 // Confidences in the drafts of a block of `block` tokens.
@@ -50,7 +54,7 @@ TEST(CostCurve, learns_from_passes_little_by_little) {
 
 TEST(BlockChooser, notices_that_wide_passes_became_dear) {
   BlockChooser chooser(costs_of({{{1, 10}, {8, 10}, {32, 10}, {96, 30}}}), 32);
-  for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, false);
+  for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, kExact);
   EXPECT_EQ(chooser.choose(100).block, 32);
   for (int i = 0; i < 40; ++i) {
     chooser.saw_pass(8, false, 10);
@@ -63,7 +67,7 @@ TEST(BlockChooser, notices_that_wide_passes_became_dear) {
 
 TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_cheap) {
   BlockChooser chooser(kFree, 32);
-  for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, false);
+  for (int i = 0; i < 30; ++i) chooser.record(confidences(32), 31, false, kExact);
   EXPECT_EQ(chooser.choose(100).block, 32);
   EXPECT_EQ(chooser.choose(20).block, 20);
   EXPECT_EQ(chooser.choose(1).block, 1);
@@ -71,7 +75,7 @@ TEST(BlockChooser, drafts_as_much_as_it_may_when_drafts_are_right_and_passes_che
 
 TEST(BlockChooser, drafts_short_blocks_when_only_the_first_drafts_are_right) {
   BlockChooser chooser(costs_of({{{1, 1}, {4, 1.2}, {32, 4}}}), 32);
-  for (int i = 0; i < 50; ++i) chooser.record(confidences(32), 3, false, false);
+  for (int i = 0; i < 50; ++i) chooser.record(confidences(32), 3, false, kExact);
   EXPECT_EQ(chooser.choose(100).block, 4);
 }
 
@@ -81,7 +85,7 @@ TEST(BlockChooser, stops_drafting_what_does_not_pay_and_tries_again_now_and_then
   for (int i = 0; i < 1000; ++i) {
     const RoundPlan plan = chooser.choose(100);
     drafts += plan.block > 1;
-    chooser.record(confidences(plan.block), 0, false, plan.branches > 0);
+    chooser.record(confidences(plan.block), 0, false, plan.source);
   }
   EXPECT_GE(drafts, 10);
   EXPECT_LE(drafts, 30);
@@ -91,13 +95,13 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
   BlockChooser chooser(costs_of({{{1, 10}, {16, 11}, {48, 13}}}), 16);
   for (int i = 0; i < 200; ++i) {
     const RoundPlan plan = chooser.choose(100);
-    chooser.record(confidences(plan.block), 0, false, plan.branches > 0);
+    chooser.record(confidences(plan.block), 0, false, plan.source);
   }
   EXPECT_EQ(chooser.choose(100).block, 1);
   int drafts = 0;
   for (int i = 0; i < 400; ++i) {
     const RoundPlan plan = chooser.choose(100);
-    chooser.record(confidences(plan.block), plan.block - 1, false, plan.branches > 0);
+    chooser.record(confidences(plan.block), plan.block - 1, false, plan.source);
     drafts += plan.block > 1;
   }
   EXPECT_EQ(chooser.choose(100).block, 16);
@@ -106,7 +110,7 @@ TEST(BlockChooser, changes_its_mind_when_drafts_become_right) {
 
 TEST(BlockChooser, drafts_less_when_others_share_its_passes) {
   BlockChooser chooser(costs_of({{{1, 10}, {32, 11}, {64, 22}, {96, 33}}}), 32);
-  for (int i = 0; i < 50; ++i) chooser.record(confidences(32), 20, false, false);
+  for (int i = 0; i < 50; ++i) chooser.record(confidences(32), 20, false, kExact);
   const int alone = chooser.choose(100).block;
   chooser.set_sharing(8);
   const int together = chooser.choose(100).block;
@@ -117,33 +121,82 @@ TEST(BlockChooser, drafts_less_when_others_share_its_passes) {
 }
 
 TEST(BlockChooser, counts_what_a_draft_costs) {
-  const CostCurve narrow{{{1, 1}}}, wide{{{1, 1}, {32, 1}}}, dear{{{1, 30}, {32, 30}}};
-  BlockChooser cheap({narrow, narrow}, 8), costly({narrow, dear}, 8), fused({wide, dear}, 8);
-  EXPECT_EQ(cheap.choose(100).block, 8);
+  const CostCurve flat{{{1, 1}, {32, 1}}}, dear{{{1, 30}, {32, 30}}}, steep{{{1, 10}, {8, 50}}};
+  BlockChooser cheap({steep, flat}, 8), costly({steep, dear}, 8), fused({flat, dear}, 8);
+  EXPECT_GT(cheap.choose(100).block, 1);
   EXPECT_EQ(costly.choose(100).block, 1);
   EXPECT_GT(fused.choose(100).branches, 0);
 }
 
 TEST(BlockChooser, verifies_and_drafts_at_once_when_rows_are_free_and_such_drafts_are_right) {
   const CostCurve flat{{{1, 1}, {96, 1}}};
-  BlockChooser chooser({flat, flat}, 16);
+  BlockChooser chooser(costs_of(flat), 16);
   for (int i = 0; i < 50; ++i) {
-    chooser.record(confidences(16), 8, false, false);
-    chooser.record(confidences(16), 8, false, true);
+    chooser.record(confidences(16), 8, false, kExact);
+    chooser.record(confidences(16), 8, false, kBranch);
   }
   EXPECT_GT(chooser.choose(100).branches, 0);
-  for (int i = 0; i < 50; ++i) chooser.record(confidences(16), 1, false, true);
+  for (int i = 0; i < 50; ++i) chooser.record(confidences(16), 1, false, kBranch);
   EXPECT_EQ(chooser.choose(100).branches, 0) << "their drafts became worse than those that know a token more";
 }
 
 TEST(BlockChooser, makes_no_pass_wider_than_was_measured) {
   const CostCurve flat{{{1, 1}, {20, 1}}};
-  const BlockChooser fresh({flat, flat}, 16);
+  const BlockChooser fresh(costs_of(flat), 16);
   BlockChooser chooser = fresh;
   for (int limit = 1; limit < 40; ++limit) {
     const RoundPlan plan = chooser.choose(limit);
     EXPECT_LE(plan.block + plan.branches * (plan.block - 1), 20);
     EXPECT_LE(plan.block, std::min(limit, 16));
+  }
+}
+
+// Rows beyond six are dear, so that nothing is drafted beside the verification of six.
+const PassCosts kApproximating = {{{{1, 10}, {6, 10.5}, {12, 60}}}, {{{1, 4}, {6, 5}}}};
+
+// Rounds by their draft.
+struct Rounds {
+  int approximate = 0, exact = 0, other = 0;
+};
+
+// Plays rounds of a text in which this many drafts of each block are right.
+Rounds play(BlockChooser& chooser, int rounds, int approximate_right, int exact_right) {
+  Rounds out;
+  for (int i = 0; i < rounds; ++i) {
+    const RoundPlan plan = chooser.choose(100);
+    const bool approximate = plan.source == kApproximate;
+    const int right = std::min(plan.block - 1, approximate ? approximate_right : exact_right);
+    chooser.record(confidences(plan.block), right, false, plan.source);
+    ++(plan.block == 1 || plan.branches > 0 ? out.other : approximate ? out.approximate : out.exact);
+  }
+  return out;
+}
+
+TEST(BlockChooser, drafts_exactly_where_approximate_drafts_are_wrong) {
+  BlockChooser chooser(kApproximating, 6);
+  EXPECT_EQ(chooser.choose(100).source, kApproximate) << "what is cheap is tried first";
+  const Rounds spoiled = play(chooser, 200, 0, 5);
+  EXPECT_GT(spoiled.exact, 180);
+  EXPECT_GE(spoiled.approximate, 200 / 48) << "tried again now and then";
+  EXPECT_GT(play(chooser, 1000, 5, 5).approximate, 500) << "they became right";
+}
+
+TEST(BlockChooser, keeps_to_approximate_drafts_where_exact_ones_are_no_better) {
+  for (const int right : {0, 1, 3, 5}) {
+    BlockChooser chooser(kApproximating, 6);
+    EXPECT_LT(play(chooser, 200, right, right).exact, 20) << right;
+  }
+}
+
+TEST(BlockChooser, has_no_approximate_drafts_where_passes_are_shared_or_the_model_has_none) {
+  const CostCurve exact{{{1, 10}, {64, 12}}}, draft{{{1, 4}, {32, 5}}};
+  BlockChooser shared({exact, draft}, 32), none({exact, {}}, 32);
+  shared.set_sharing(2);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_NE(shared.choose(100).source, kApproximate);
+    EXPECT_NE(none.choose(100).source, kApproximate);
+    shared.saw_pass(31, true, 10);
+    none.saw_pass(31, true, 10);
   }
 }
 
@@ -204,7 +257,7 @@ TEST(BlockChooser, verifies_what_is_worth_its_rows) {
   const CostCurve rising{{{1, 10}, {32, 41}}},
       steps{{{1, 10}, {4, 10}, {5, 20}}};  // a row costs 1; 4 rows cost one
   const auto verified = [&](const CostCurve& curve, double rate, const std::vector<float>& drafted) {
-    return BlockChooser(costs_of(curve), 32).worth_verifying(drafted, {6, 0, rate}, false);
+    return BlockChooser(costs_of(curve), 32).worth_verifying(drafted, {6, 0, rate}, kExact);
   };
   EXPECT_EQ(verified(rising, 0.3, confidences), 3);   // 0.19 more tokens are not worth 0.3
   EXPECT_EQ(verified(rising, 0.15, confidences), 6);  // now they are, and those behind them
@@ -220,31 +273,33 @@ TEST(BlockChooser, verifies_what_is_worth_its_rows) {
 
 TEST(BlockChooser, counts_the_rows_beside_verification_and_those_of_others) {
   const CostCurve corner{{{1, 10}, {10, 10}, {20, 30}}};
-  BlockChooser chooser({corner, corner}, 8);
+  BlockChooser chooser(costs_of(corner), 8);
   const std::vector<float> confidences(7, 0.9f);
-  EXPECT_EQ(chooser.worth_verifying(confidences, {8, 0, 0.4}, true), 8);
-  EXPECT_EQ(chooser.worth_verifying(confidences, {4, 2, 0.4}, true), 4) << "six rows are taken by branches";
+  EXPECT_EQ(chooser.worth_verifying(confidences, {8, 0, 0.4}, kBranch), 8);
+  EXPECT_EQ(chooser.worth_verifying(confidences, {4, 2, 0.4}, kBranch), 4)
+      << "six rows are taken by branches";
   chooser.set_sharing(5);
-  EXPECT_EQ(chooser.worth_verifying(confidences, {8, 0, 0.4}, true), 2);
+  EXPECT_EQ(chooser.worth_verifying(confidences, {8, 0, 0.4}, kBranch), 2);
 }
 
 TEST(BlockChooser, learns_whom_to_believe) {
   const CostCurve rising{{{1, 10}, {32, 41}}};
-  BlockChooser chooser({rising, rising}, 8);
+  BlockChooser chooser(costs_of(rising), 8);
   const std::vector<float> confidences(7, 0.5f);
   const RoundPlan plan{8, 0, 0.3};
-  EXPECT_EQ(chooser.worth_verifying(confidences, plan, false), 2);
-  for (int i = 0; i < 30; ++i) chooser.record(confidences, 7, false, false);
-  EXPECT_EQ(chooser.worth_verifying(confidences, plan, false), 8);
-  EXPECT_EQ(chooser.worth_verifying(confidences, plan, true), 2) << "drafts of branches are another matter";
+  EXPECT_EQ(chooser.worth_verifying(confidences, plan, kExact), 2);
+  for (int i = 0; i < 30; ++i) chooser.record(confidences, 7, false, kExact);
+  EXPECT_EQ(chooser.worth_verifying(confidences, plan, kExact), 8);
+  EXPECT_EQ(chooser.worth_verifying(confidences, plan, kBranch), 2)
+      << "drafts of branches are another matter";
 }
 
 TEST(BlockChooser, learns_nothing_from_where_the_text_ended) {
   const PassCosts rising = costs_of({{{1, 1}, {8, 2}}});
   BlockChooser ended(rising, 8), wrong(rising, 8);
   for (int i = 0; i < 20; ++i) {
-    ended.record(confidences(8), 2, true, false);
-    wrong.record(confidences(8), 2, false, false);
+    ended.record(confidences(8), 2, true, kExact);
+    wrong.record(confidences(8), 2, false, kExact);
   }
   EXPECT_EQ(ended.choose(100).block, 8);
   EXPECT_LT(wrong.choose(100).block, 8);

@@ -113,5 +113,20 @@ TEST(Automatic, LearnsFromTheFirstDraftThatItLeftOut) {
   EXPECT_EQ(all[all.size() / 2], 8);
 }
 
+TEST(Automatic, DraftsExactlyWhereApproximationSpoilsDrafts) {
+  auto model = confident(100, {0.9});
+  model.approximate_draft = [](std::span<const TokenId>, std::span<const TokenId>, int) {
+    return FakeModel::Row(kVocab, 0.0f);  // the token 0, which never comes
+  };
+  auto options = speculative(8, 300);
+  options.kind = DecoderKind::automatic;
+  const CostCurve exact{{{1, 10}, {8, 12}}}, draft{{{1, 4}, {8, 5}}};
+  const DecodeContext context{.mask_token = kMask,
+                              .chooser = std::make_shared<BlockChooser>(PassCosts{exact, draft}, 8)};
+  const Decoded result = decode(model, make_prompt({7}), options, context);
+  EXPECT_EQ(result.tokens, count_to(300));
+  EXPECT_GT(result.stats.accepted_per_round(), 6);
+}
+
 }  // namespace
 }  // namespace dvlm

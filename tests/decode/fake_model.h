@@ -76,7 +76,8 @@ class FakeModel : public Model {
         auto visible = prefix;
         const bool causal = segment.visibility == Visibility::causal;
         if (causal) visible.insert(visible.end(), segment.tokens.begin(), segment.tokens.begin() + row + 1);
-        rows_.push_back(causal ? next_(visible) : draft_(prefix, segment.tokens, row));
+        const Draft& draft = segment.approximate && approximate_draft ? approximate_draft : draft_;
+        rows_.push_back(causal ? next_(visible) : draft(prefix, segment.tokens, row));
         EXPECT_EQ(std::ssize(rows_.back()), vocab_);
         chosen_.push_back(choose(rows_.back(), wanted));
       }
@@ -86,6 +87,7 @@ class FakeModel : public Model {
     return chosen_;
   }
 
+  Draft approximate_draft;  // of passes that may approximate, when they draft otherwise
   int passes = 0;
   int delta = 0;            // expected offset of generated positions
   int prompt_tokens = 0;    // where generated tokens begin

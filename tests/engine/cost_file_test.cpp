@@ -40,6 +40,14 @@ TEST_F(Costs, AreFoundUnderTheirKeyAndForSmallerBlocks) {
   EXPECT_FALSE(file().find("", 8));
 }
 
+TEST_F(Costs, OfModelsWithoutApproximatePassesAreKept) {
+  file().keep("a", 8, {kCosts.exact, {}});
+  const auto found = file().find("a", 8);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->exact.points, kCosts.exact.points);
+  EXPECT_TRUE(found->draft.points.empty());
+}
+
 TEST_F(Costs, OfOneKeyReplaceEachOtherAndOldOnesLeave) {
   for (size_t i = 0; i < CostFile::kMost + 2; ++i) file().keep(std::to_string(i), 8, kCosts);
   EXPECT_EQ(content()["entries"].size(), CostFile::kMost);
