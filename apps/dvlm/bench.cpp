@@ -298,9 +298,9 @@ void add_bench_decode(Command bench) {
   command.choices("--decoders", decode.decoders, decoder_names(true),
                   "Which decoders; the first is the base");
   add_draft_option(command, options->draft_precision);
-  command.numbers("--blocks", decode.blocks, 2, 256,
+  command.numbers("--blocks", decode.blocks, 2, kMaxBlockSize,
                   "Block sizes of spec and fused; auto takes any up to the largest");
-  command.number("--branches", decode.branches, 1, 256, "Outcomes that a pass of fused drafts for");
+  command.number("--branches", decode.branches, 1, kMaxBlockSize, "Outcomes that a pass of fused drafts for");
   add_p_min_option(command, decode.draft_p_min);
   command.numbers("--temperatures", decode.temperatures, 0, kAny<double>,
                   "Which temperatures; draws are made as always and then say what was recorded");
@@ -323,7 +323,7 @@ void add_bench_batch(Command bench) {
   command.choices("--decoders", batch.decoders, decoder_names(true), "Which decoders");
   command.numbers("--concurrent", batch.concurrent, 1, 64, "Requests at once; the first is the base");
   add_draft_option(command, options->draft_precision);
-  command.number("--block-size", batch.block_size, 2, 256, "Of drafts; auto takes any up to it");
+  command.number("--block-size", batch.block_size, 2, kMaxBlockSize, "Of drafts; auto takes any up to it");
   command.number("--prompt-tokens", batch.prompt, 1, 100'000, "Tokens before each answer");
   command.number("-n,--max-tokens", batch.max_tokens, 2, 4096, "Most tokens of each answer");
   command.number("--rounds", batch.rounds, 1, 1000, "Times that every setting is measured, in turn");
@@ -340,7 +340,7 @@ void add_bench_record(Command bench) {
   add_model_options(command, options->model);
   command.text("--data", options->data, "Test file (dvlm synth --split test)").required();
   command.text("-o,--output", options->output, "File to write").required();
-  command.numbers("--blocks", options->blocks, 2, 256, "Block sizes");
+  command.numbers("--blocks", options->blocks, 2, kMaxBlockSize, "Block sizes");
   command.number("--limit", options->limit, 1, 100'000, "Most answers");
   command.number("-n,--max-tokens", options->max_tokens, 2, 4096, "Most tokens of each answer");
   command.runs(

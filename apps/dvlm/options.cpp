@@ -150,9 +150,9 @@ void add_decoder_option(Command command, DecodingOptions& options) {
 
 void add_decoding_options(Command command, DecodingOptions& options) {
   DecodeOptions& decode = options.decode;
-  command.number("-B,--block-size", options.block_size, 2, 256,
+  command.number("-B,--block-size", options.block_size, 2, kMaxBlockSize,
                  "Tokens per draft (default: the checkpoint's)");
-  command.number("--branches", decode.branches, 1, 256,
+  command.number("--branches", decode.branches, 1, kMaxBlockSize,
                  "fused: how many outcomes of verification a pass drafts for");
   add_p_min_option(command, decode.draft_p_min);
   command.number("--threshold", decode.threshold, 0, 1, "mdm: confidence tau above which a token is written");

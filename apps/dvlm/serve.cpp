@@ -23,7 +23,7 @@ constexpr size_t kPrefixes = 256;  // earlier answers to continue, as far as --k
 struct ServeOptions {
   ModelFlags model;
   ServerOptions server;
-  std::string api_key_file, kv_memory = "4GiB", log = "off";
+  std::string api_key_file, kv_memory = "4GiB", picture_memory = "2GiB", log = "off";
 };
 
 // One key per line, without the white space around it; lines that are empty or begin with # do not count.
@@ -72,6 +72,7 @@ void serve(ServeOptions& options) {
   EngineOptions engine_given = engine_options(options.model, decoder_names());
   engine_given.max_cached_prefixes = kPrefixes;
   engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");
+  engine_given.images.waiting = parse_bytes(options.picture_memory, "--picture-memory");
   if (options.server.model_name.empty()) options.server.model_name = engine_given.model.filename().string();
   Engine engine(engine_given);
   measure_passes(engine);
@@ -113,6 +114,10 @@ void add_serve(Command app) {
                  "Requests that may wait; further ones are refused (429)");
   command.text("--kv-memory", options->kv_memory,
                "Most memory for keys and values, of requests and of what is kept for later ones");
+  command.text(
+      "--picture-memory", options->picture_memory,
+      "Most memory for pictures and videos of all requests until they are encoded; what finds none is "
+      "refused (429)");
   command.number("--prefill-rows", server.scheduler.prefill_rows, 1, 65536,
                  "Tokens of prompts in a pass that also writes for others: more answers new requests "
                  "sooner, fewer keeps the others going");

@@ -215,7 +215,7 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   config.vision_start_token =
       static_cast<TokenId>(top.integer("vision_start_token_id", 0, kMaxVocab, 151652));
   config.vision_end_token = static_cast<TokenId>(top.integer("vision_end_token_id", 0, kMaxVocab, 151653));
-  config.block_size = whole(top, "bd_size", 4096, 32);
+  config.block_size = whole(top, "bd_size", kMaxBlockSize, 32);
   config.minimum_noise_level = top.number("minimum_noise_level", 0, 1, 1e-3);
   config.quantization = read_quantization(top, text);
 

@@ -53,6 +53,8 @@ struct PreprocessorConfig {  // preprocessor_config.json; the defaults are Qwen2
   double image_std[3] = {0.26862954, 0.26130258, 0.27577711};
 };
 
+constexpr int kMaxBlockSize = 256;  // of a model, and of what anybody asks for
+
 struct ModelConfig {
   std::string architecture;  // architectures[0]
   TextConfig text;

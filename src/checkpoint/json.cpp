@@ -52,9 +52,9 @@ json parse_json(std::string_view text, const std::string& name, bool comments) {
     };
     return json::parse(text, watch, true, comments);
   } catch (const json::parse_error& error) {
-    fail("{} is not valid JSON (byte {}): it is damaged, cut off, or no JSON at all", name, error.byte);
-  } catch (const json::exception& error) {
-    fail("{} is not usable JSON: {}", name, printable(error.what()));
+    fail("{} is not valid JSON: it ends or breaks at byte {}", name, error.byte);
+  } catch (const json::out_of_range&) {
+    fail("{} holds a number that is too large for JSON's readers", name);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -42,25 +43,59 @@ size_t read_some(int file, const fs::path& path, void* to, size_t bytes) {
   }
 }
 
-}  // namespace
-
-std::string read_file(const fs::path& path, size_t limit) {
+// Calls `take` with the file's bytes, piece by piece, until it returns false.
+void read_pieces(const fs::path& path, const std::function<bool(std::string_view)>& take) {
   const int file = open_to_read(path);
   const Finally closing([&] { ::close(file); });
   struct stat info = {};
   if (::fstat(file, &info) == 0 && S_ISDIR(info.st_mode))
     fail("cannot read {}: it is a folder, not a file", path.string());
-  std::string content;
-  char chunk[1 << 16];
-  while (const size_t got = read_some(file, path, chunk, sizeof chunk)) {
-    if (content.size() + got > limit)
-      fail("{} is larger than the {} bytes allowed here", path.string(), limit);
-    content.append(chunk, got);
+  char piece[1 << 16];
+  bool empty = true;
+  while (const size_t got = read_some(file, path, piece, sizeof piece)) {
+    empty = false;
+    if (!take({piece, got})) return;
   }
-  if (content.empty() && S_ISFIFO(info.st_mode))
+  if (empty && S_ISFIFO(info.st_mode))
     fail("cannot read {}: it is a pipe that nobody writes to", path.string());
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, size_t limit) {
+  std::string content;
+  read_pieces(path, [&](std::string_view piece) {
+    if (content.size() + piece.size() > limit)
+      fail("{} is larger than the {} bytes allowed here", path.string(), limit);
+    content.append(piece);
+    return true;
+  });
   refuse_lfs_pointer(content, path);
   return content;
+}
+
+void read_lines(const fs::path& path, const std::function<bool(int, std::string_view)>& take,
+                size_t longest) {
+  std::string line;
+  int number = 0;
+  bool going = true;
+  const auto end_line = [&] {
+    if (++number == 1) refuse_lfs_pointer(line, path);
+    going = take(number, line);
+    line.clear();
+  };
+  read_pieces(path, [&](std::string_view piece) {
+    while (going && !piece.empty()) {
+      const size_t end = std::min(piece.find('\n'), piece.size());
+      if (line.size() + end > longest)
+        fail("{}, line {}: it is longer than the {} bytes allowed here", path.string(), number + 1, longest);
+      line.append(piece.substr(0, end));
+      if (end < piece.size()) end_line();
+      piece.remove_prefix(std::min(end + 1, piece.size()));
+    }
+    return going;
+  });
+  if (going && !line.empty()) end_line();
 }
 
 InputFile::InputFile(const fs::path& path) : InputFile(path, open_to_read(path)) {}

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,11 @@ namespace dvlm {
 // Throws Error when the file is missing, unreadable, larger than `limit` bytes or a pointer of Git LFS. A
 // pipe is read to its end; one that nobody writes to is refused, not waited for.
 std::string read_file(const std::filesystem::path& path, size_t limit = size_t{1} << 30);
+
+// Calls `take` with the lines of a file, without their ends, and their numbers from 1, until it returns
+// false. Throws Error as read_file does, and for a line that is longer than `longest` bytes.
+void read_lines(const std::filesystem::path& path, const std::function<bool(int, std::string_view)>& take,
+                size_t longest = size_t{64} << 20);
 
 // A regular file, open for reading: pipes and devices might never end. Throws Error naming the path.
 class InputFile {

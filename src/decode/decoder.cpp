@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "checkpoint/config.h"
 #include "core/error.h"
 #include "decode/base.h"
 
@@ -22,10 +23,9 @@ double DecodeStats::verified_per_round() const {
 }
 
 std::string DecodeOptions::problem() const {
-  constexpr int kMaxBlock = 1024;
   if (max_tokens < 1) return fmt::format("max_tokens must be at least 1, not {}", max_tokens);
-  if (block_size < 1 || block_size > kMaxBlock)
-    return fmt::format("block_size must be 1 to {}, not {}", kMaxBlock, block_size);
+  if (block_size < 1 || block_size > kMaxBlockSize)
+    return fmt::format("block_size must be 1 to {}, not {}", kMaxBlockSize, block_size);
   if (branches < 1) return fmt::format("branches must be at least 1, not {}", branches);
   if (!(draft_p_min >= 0 && draft_p_min <= kMaxDraftPMin))
     return fmt::format("draft_p_min must be 0 (verify every draft) to {}, not {}", kMaxDraftPMin,

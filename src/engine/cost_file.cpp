@@ -5,6 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/config.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -17,7 +18,7 @@ using nlohmann::json;
 namespace {
 
 constexpr size_t kMostBytes = size_t{1} << 20, kMostPoints = 64;
-constexpr int kMostRows = 4096, kMostBlock = 1024;
+constexpr int kMostRows = 4096;
 constexpr const char* kTitle = "costs of passes, safe to delete";
 
 struct Entry {
@@ -56,7 +57,7 @@ Entry entry_of(const json& entry) {
             entry.at("largest").get<int>(),
             entry.at("measured").get<int64_t>(),
             {curve_of(entry.at("exact")), curve_of(entry.at("draft"))}};
-  if (out.largest < 1 || out.largest > kMostBlock || out.costs.exact.points.empty()) damaged();
+  if (out.largest < 1 || out.largest > kMaxBlockSize || out.costs.exact.points.empty()) damaged();
   return out;
 }
 

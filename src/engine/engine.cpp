@@ -24,7 +24,7 @@ Engine::Engine(const EngineOptions& options) : Engine(options, Checkpoint(option
 Engine::Engine(const EngineOptions& options, const Checkpoint& checkpoint)
     : tokenizer_(options.model),
       model_(load_model(checkpoint, with_drafts(options.load, tokenizer_, checkpoint.config()))),
-      reader_(std::make_unique<PromptReader>(options.model, tokenizer_, *model_, options.image_memory)),
+      reader_(std::make_unique<PromptReader>(options.model, tokenizer_, *model_, options.images)),
       generator_(std::make_unique<Generator>(options, tokenizer_, *model_, *reader_)) {}
 Engine::~Engine() = default;
 

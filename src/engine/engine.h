@@ -24,11 +24,17 @@ class PromptTooLong : public Error {
   using Error::Error;
 };
 
+// In bytes.
+struct ImageMemory {
+  size_t features = size_t{256} << 20;  // of earlier images, which are kept
+  size_t waiting = 0;  // for images and videos of all requests until they are encoded; 0: any
+};
+
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
   ModelOptions load = {};
-  size_t max_cached_prefixes = 1;           // earlier answers whose keys and values are kept
-  size_t image_memory = size_t{256} << 20;  // bytes of features of earlier images
+  size_t max_cached_prefixes = 1;  // earlier answers whose keys and values are kept
+  ImageMemory images = {};
 };
 
 struct Request {

@@ -47,28 +47,25 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
   LoadedPrompt prompt;
   std::vector<int> image_tokens, video_tokens;
   int64_t total = 0, pixels = 0;
-  const int64_t limit = context_limit > 0 ? context_limit : kMostCounted;
-  const auto too_long = [&](int64_t tokens) {
+  const int64_t context = context_limit > 0 ? context_limit : kMostCounted;
+  const int64_t limit = cache ? std::min(context, cache->most_waiting()) : context;
+  const auto add_tokens = [&](int64_t tokens) {
+    if (total + tokens <= limit) return;
+    const bool context_ends = limit == context_limit;
     throw PromptTooLong(fmt::format(
-        "the pictures of the prompt need at least {} tokens, but {} {}: lower --max-pixels or "
-        "send fewer",
-        total + tokens, context_limit > 0 ? "the model's context has" : "no prompt may have more than",
-        context_limit > 0 ? fmt::format("{} positions", limit) : std::to_string(limit)));
+        "the pictures of the prompt need at least {} tokens, but {} {}: lower --max-pixels or send fewer",
+        total + tokens, context_ends ? "the model's context has" : "those of one request may have at most",
+        context_ends ? fmt::format("{} positions", limit) : std::to_string(limit)));
   };
   for (const ContentPart* part : visuals_of(request.conversation)) {
-    Visual visual;
-    try {
-      visual = load_visual(*part, request, config, cache, std::max<int64_t>(limit - total, 1));
-    } catch (const TooManyTokens& error) {
-      too_long(error.tokens);
-    }
+    Visual visual = load_visual(*part, request, config, cache, add_tokens);
     pixels += int64_t{visual.info.width} * visual.info.height;
     if (request.max_source_pixels > 0 && pixels > 4 * request.max_source_pixels)
       fail("the pictures of the prompt have more than {} pixels in all: send fewer or smaller ones",
            4 * request.max_source_pixels);
-    if (total + visual.info.tokens > limit) too_long(visual.info.tokens);
+    add_tokens(visual.info.tokens);  // of a known one, too
     total += visual.info.tokens;
-    if (context_limit == 0) visual.image = {}, visual.patches = {};
+    if (context_limit == 0) visual.drop_pixels();
     (visual.video ? video_tokens : image_tokens).push_back(visual.info.tokens);
     prompt.visuals.push_back(std::move(visual));
   }

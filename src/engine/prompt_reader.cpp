@@ -7,9 +7,24 @@
 
 namespace dvlm {
 
+namespace {
+
+// Tokens whose patches fit.
+int64_t most_waiting(size_t bytes, const VisionConfig& vision) {
+  if (bytes == 0) return INT64_MAX;
+  const int64_t merged = int64_t{vision.spatial_merge_size} * vision.spatial_merge_size;
+  const int64_t patch = int64_t{3} * vision.temporal_patch_size * vision.patch_size * vision.patch_size;
+  return static_cast<int64_t>(bytes) / (merged * patch * static_cast<int64_t>(sizeof(float)));
+}
+
+}  // namespace
+
 PromptReader::PromptReader(const std::filesystem::path& folder, const Tokenizer& tokenizer, Model& model,
-                           size_t image_memory)
-    : folder_(folder), tokenizer_(tokenizer), model_(model), visuals_(image_memory) {}
+                           const ImageMemory& memory)
+    : folder_(folder),
+      tokenizer_(tokenizer),
+      model_(model),
+      visuals_(memory.features, most_waiting(memory.waiting, model.config().vision)) {}
 
 void PromptReader::check_template(const Request& request) {
   if (template_checked_ || !request.input_ids.empty()) return;
@@ -45,8 +60,7 @@ void PromptReader::encode(Visual& visual, size_t number, const WorkListener& lis
   } catch (const Error& error) {
     fail("picture {} ({} tokens): {}; lower --max-pixels", number, visual.info.tokens, error.what());
   }
-  visual.image = {};
-  visual.patches = {};
+  visual.drop_pixels();
   DVLM_ASSERT(visual.features->tokens == visual.info.tokens);
   visuals_.insert(visual);
 }

@@ -11,9 +11,9 @@ namespace dvlm {
 // check_template() and load() may be called from any thread; everything else from one thread at a time.
 class PromptReader {
  public:
-  // `folder` is the checkpoint's; `image_memory` bytes of features are kept.
+  // `folder` is the checkpoint's.
   PromptReader(const std::filesystem::path& folder, const Tokenizer& tokenizer, Model& model,
-               size_t image_memory);
+               const ImageMemory& memory);
 
   // Throws Error when the request needs the checkpoint's chat template and that is not the one we know.
   void check_template(const Request& request);

@@ -43,11 +43,11 @@ std::string_view name_of(DraftPrecision precision) {
 void read_decoding(const JsonObject& object, Request& request) {
   DecodeOptions& decode = request.decode;
   decode.kind = decoder_kind(object.string("decoder", std::string(name_of(decode.kind))));
-  decode.block_size = static_cast<int>(object.integer("block_size", 2, 256, decode.block_size));
-  decode.branches = static_cast<int>(object.integer("branches", 1, 256, decode.branches));
+  decode.block_size = static_cast<int>(object.integer("block_size", 2, kMaxBlockSize, decode.block_size));
+  decode.branches = static_cast<int>(object.integer("branches", 1, kMaxBlockSize, decode.branches));
   decode.draft_p_min = object.number("draft_p_min", 0, kMaxDraftPMin, decode.draft_p_min);
   decode.threshold = object.number("threshold", 0, 1, decode.threshold);
-  decode.sub_block = static_cast<int>(object.integer("sub_block", 1, 256, decode.sub_block));
+  decode.sub_block = static_cast<int>(object.integer("sub_block", 1, kMaxBlockSize, decode.sub_block));
   request.min_pixels = object.integer("min_pixels", 0, int64_t{1} << 40, 0);
   request.max_pixels = object.integer("max_pixels", 0, int64_t{1} << 40, 0);
 }

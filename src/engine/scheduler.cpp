@@ -92,11 +92,14 @@ std::shared_ptr<RequestHandle> Scheduler::submit(const Request& request) {
       if (pictures) pictures_.release();
     });
     entry.generation = generator_.load(request);
+  } catch (const NoPlaceForVisual&) {
+    handle = nullptr;
   } catch (...) {
     fail(entry, false);
   }
   const std::lock_guard lock(mutex_);
   --loading_;
+  totals_.refused += !handle;
   if (entry.generation) {
     waiting_.push_back(std::move(entry));
     arrived_.notify_one();

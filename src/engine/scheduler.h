@@ -75,7 +75,7 @@ class Scheduler {
   ~Scheduler();  // cancels what waits and what runs
 
   // Reads the request's images in the caller's thread; what is wrong with it is the handle's error. Null
-  // when as many requests wait as may.
+  // when as many requests or images wait as may.
   std::shared_ptr<RequestHandle> submit(const Request& request);
   SchedulerTotals totals() const;
 
@@ -103,8 +103,8 @@ class Scheduler {
   std::condition_variable arrived_;
   std::deque<Entry> waiting_;
   size_t loading_ = 0;  // of those that wait: not in the queue yet
-  // Requests whose pictures are decoded at once: what one may take is bounded by max_source_pixels and the
-  // context, and so all of them are; and no client waits for one other alone.
+  // Requests whose pictures are decoded at once: what each takes is bounded by max_source_pixels, and so all
+  // of them are; and no client waits for one other alone.
   std::counting_semaphore<> pictures_{4};
   std::vector<Entry> running_;  // the thread's own; the oldest first
   SchedulerTotals totals_;

@@ -129,7 +129,7 @@ void load_image(Visual& visual, const ImageSource& source, const PreprocessOptio
   const Image image = source.decode();
   const Size original{image.height, image.width};
   const Size size = resized_size(original, options);
-  check_tokens(size, 1, options);
+  admit(size, 1, options);
   visual.image = resize_bicubic(image, size);
   visual.grid = {1, size.height / options.patch_size, size.width / options.patch_size};
   describe(visual, original, size, config);
@@ -159,8 +159,7 @@ void VisualCache::insert(const Visual& visual) {
   const size_t size = bytes_of(visual);
   if (size > limit_ || index_.count(visual.key)) return;
   Visual kept = visual;
-  kept.image = {};
-  kept.patches = {};
+  kept.drop_pixels();
   visuals_.push_front(std::move(kept));
   index_[visual.key] = visuals_.begin();
   bytes_ += size;
@@ -169,6 +168,12 @@ void VisualCache::insert(const Visual& visual) {
     index_.erase(visuals_.back().key);
     visuals_.pop_back();
   }
+}
+
+std::shared_ptr<const void> VisualCache::place_for(int64_t tokens) {
+  const std::shared_ptr<const void> place(this, [this, tokens](const void*) { waiting_ -= tokens; });
+  if ((waiting_ += tokens) > most_waiting_) throw NoPlaceForVisual{};
+  return place;
 }
 
 void VisualCache::clear() {
@@ -192,10 +197,13 @@ std::vector<const ContentPart*> visuals_of(const Conversation& conversation) {
 }
 
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
-                   VisualCache* cache, int64_t max_tokens) {
-  PreprocessOptions options = options_for(part, request, config);
-  options.max_tokens = max_tokens;
+                   VisualCache* cache, const std::function<void(int64_t)>& admit) {
   Visual visual;
+  PreprocessOptions options = options_for(part, request, config);
+  options.admit = [&](int64_t tokens) {
+    if (admit) admit(tokens);
+    if (cache) visual.place = cache->place_for(tokens);
+  };
   visual.video = part.type == ContentPart::Type::video;
   const bool file = visual.video && part.frames.empty();
   ContentHash hash;

@@ -1,7 +1,6 @@
 #include "evaluate/examples.h"
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
@@ -12,11 +11,9 @@ namespace dvlm {
 namespace fs = std::filesystem;
 
 std::vector<Example> read_examples(const fs::path& file, size_t limit) {
-  std::istringstream stream(read_file(file));
   std::vector<Example> examples;
-  std::string line;
-  for (int number = 1; std::getline(stream, line) && (limit == 0 || examples.size() < limit); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+  read_lines(file, [&](int number, std::string_view line) {
+    if (line.find_first_not_of(" \t\r") == line.npos) return true;
     const std::string where = fmt::format("{}, line {}", file.string(), number);
     const nlohmann::json json = parse_json(line, where);
     const JsonObject object(json, where);
@@ -29,7 +26,8 @@ std::vector<Example> read_examples(const fs::path& file, size_t limit) {
     example.conversation = parse_messages(*object.find("messages"));
     resolve_paths(example.conversation, file.parent_path());
     examples.push_back(std::move(example));
-  }
+    return limit == 0 || examples.size() < limit;
+  });
   if (examples.empty()) fail("{} holds no examples", file.string());
   return examples;
 }

@@ -12,7 +12,7 @@ namespace dvlm {
 namespace {
 
 constexpr double kMaxRatio = 200;
-constexpr int64_t kMaxPixels = int64_t{1} << 28;  // of a resized picture: a patch tensor of 6 GB
+constexpr double kMaxPixels = 1 << 28;  // of a resized picture: a patch tensor of 6 GB
 
 void validate(const PreprocessOptions& options) {
   const auto small = [](int value) { return value >= 1 && value <= 1024; };
@@ -20,13 +20,9 @@ void validate(const PreprocessOptions& options) {
   if (!small(options.merge_size)) fail("merge_size must be in 1..1024, got {}", options.merge_size);
   if (!small(options.temporal_patch_size))
     fail("temporal_patch_size must be in 1..1024, got {}", options.temporal_patch_size);
-  if (options.min_pixels > kMaxPixels)
-    fail("min_pixels must be at most {}, got {}", kMaxPixels, options.min_pixels);
   if (options.min_pixels < 0 || options.min_pixels > options.max_pixels)
     fail("min_pixels must be between 0 and max_pixels, got {} and {}", options.min_pixels,
          options.max_pixels);
-  if (options.max_pixels > kMaxPixels)
-    fail("max_pixels must be at most {}, got {}", kMaxPixels, options.max_pixels);
   if ((options.resized_height > 0) != (options.resized_width > 0) || options.resized_height < 0)
     fail("resized_height and resized_width must be given together, got {} and {}", options.resized_height,
          options.resized_width);
@@ -88,6 +84,12 @@ Size smart_resize_within(Size size, int side, double minimum, double maximum) {
     h = std::ceil(height * beta / factor) * factor;
     w = std::ceil(width * beta / factor) * factor;
   }
+  if (h * w > kMaxPixels)
+    fail(
+        "the picture is {} x {} pixels and would be resized to {:.0f} x {:.0f}, above the {} that are "
+        "allowed: "
+        "lower {}",
+        size.width, size.height, w, h, kMaxPixels, minimum > kMaxPixels ? "min_pixels" : "max_pixels");
   return {static_cast<int>(h), static_cast<int>(w)};
 }
 
@@ -106,15 +108,12 @@ Size resized_size(Size size, const PreprocessOptions& options) {
   return smart_resize_within({options.resized_height, options.resized_width}, factor, 4 * area, 16384 * area);
 }
 
-TooManyTokens::TooManyTokens(int64_t count)
-    : Error(fmt::format("the picture or video would be {} tokens", count)), tokens(count) {}
-
-void check_tokens(Size resized, size_t frames, const PreprocessOptions& options) {
+void admit(Size resized, size_t frames, const PreprocessOptions& options) {
+  if (!options.admit) return;
   const auto temporal = static_cast<size_t>(options.temporal_patch_size);
   const int64_t side = int64_t{options.patch_size} * options.merge_size;
-  const int64_t tokens = static_cast<int64_t>((frames + temporal - 1) / temporal) * (resized.height / side) *
-                         (resized.width / side);
-  if (options.max_tokens > 0 && tokens > options.max_tokens) throw TooManyTokens(tokens);
+  options.admit(static_cast<int64_t>((frames + temporal - 1) / temporal) * (resized.height / side) *
+                (resized.width / side));
 }
 
 Patches extract_patches(std::span<const Image> frames, const PreprocessOptions& options) {

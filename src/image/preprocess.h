@@ -2,6 +2,7 @@
 // Qwen2VLImageProcessor do it (docs/reference.md, Preprocessing).
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -22,7 +23,9 @@ struct PreprocessOptions {
   int64_t max_pixels = 12845056;
   // Both set: used instead of the picture's own size (docs/reference.md, Sizes).
   int resized_height = 0, resized_width = 0;
-  int64_t max_tokens = 0;  // that the language model may see of a picture or video; 0 = no limit
+  // Hears how many tokens the language model will see of a picture or video, before anything of their size is
+  // made; what it throws ends the work.
+  std::function<void(int64_t)> admit = {};
   double mean[3] = {0.48145466, 0.4578275, 0.40821073};
   double std[3] = {0.26862954, 0.26130258, 0.27577711};
 };
@@ -35,15 +38,8 @@ Size smart_resize(Size size, const PreprocessOptions& options);
 // set.
 Size resized_size(Size size, const PreprocessOptions& options);
 
-// A picture or video that would be more than PreprocessOptions::max_tokens.
-class TooManyTokens : public Error {
- public:
-  explicit TooManyTokens(int64_t count);
-  const int64_t tokens;
-};
-
-// Throws TooManyTokens; to be asked before pixels are made. `frames`: 1 for a picture.
-void check_tokens(Size resized, size_t frames, const PreprocessOptions& options);
+// Calls PreprocessOptions::admit. `frames`: 1 for a picture.
+void admit(Size resized, size_t frames, const PreprocessOptions& options);
 
 // Pillow's Image.resize with BICUBIC, 8 bits, width before height as in every Pillow before 13.
 Image resize_bicubic(const Image& image, Size size);

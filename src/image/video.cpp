@@ -97,7 +97,7 @@ Patches preprocess_frames(size_t count, const std::function<Image(size_t)>& fram
       if (pixels > most)
         fail("{} frames of {} x {} pixels are {:.0f} in all, more than {:.0f}: send fewer or set max_pixels",
              count, size.width, size.height, pixels, most);
-      check_tokens(size, count, options);
+      admit(size, count, options);
     } else if (size.width != resized[0].width || size.height != resized[0].height) {
       fail(
           "frame {} is {} x {} pixels, which becomes {} x {}, but the first frame becomes {} x {}; all "

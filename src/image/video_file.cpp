@@ -182,7 +182,7 @@ Patches preprocess_video_file(const InputFile& file, const VideoOptions& video,
     if (frames.empty()) {
       original = {image.height, image.width};
       size = frame_size(original, indices.size(), video, options);
-      check_tokens(size, indices.size(), options);
+      admit(size, indices.size(), options);
     }
     frames.push_back(resize_bicubic_float(image, size));
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
@@ -26,12 +25,14 @@ struct Source {
 };
 
 void list_lines(const fs::path& file, std::vector<Source>& out) {
-  constexpr size_t kLimit = size_t{16} << 30;
-  std::istringstream stream(read_file(file, kLimit));
-  std::string line;
-  for (int number = 1; std::getline(stream, line); ++number) {
-    if (line.find_first_not_of(" \t\r") != line.npos) out.push_back({file, line, number});
-  }
+  constexpr size_t kLimit = size_t{4} << 30;
+  size_t bytes = 0;
+  read_lines(file, [&](int number, std::string_view line) {
+    bytes += line.size();
+    if (bytes > kLimit) fail("{} is larger than the {} bytes allowed here", file.string(), kLimit);
+    if (line.find_first_not_of(" \t\r") != line.npos) out.push_back({file, std::string(line), number});
+    return true;
+  });
 }
 
 void list_pictures(const fs::path& folder, std::vector<Source>& out) {

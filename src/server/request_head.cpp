@@ -118,6 +118,13 @@ void read_header(const std::string& name, std::string_view value, Framing& frami
   }
 }
 
+// Headers that say one thing: who reads the first of two and who reads the last would disagree.
+bool stands_once(std::string_view name) {
+  constexpr std::string_view kNames[] = {"host",         "authorization",    "origin",
+                                         "content-type", "content-encoding", "expect"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
 void frame(const Framing& framing, uint64_t most, RequestHead& out) {
   if (out.body == RequestHead::Body::chunked && !framing.length.empty())
     refuse(out, 400, "the body is chunked and has a Content-Length");
@@ -159,7 +166,12 @@ RequestHead parse_head(std::string_view head, uint64_t most) {
              "a header is no \"name: value\": its name has a space in it, or it goes on in a second line");
       continue;
     }
-    out.headers.emplace_back(lower(line.substr(0, colon)), trim(line.substr(colon + 1)));
+    const std::string name = lower(line.substr(0, colon));
+    if (stands_once(name) &&
+        std::ranges::count(out.headers, name, &std::pair<std::string, std::string>::first) > 0)
+      refuse(out, 400,
+             "a header stands twice that may stand once: Host, Origin, Authorization or one of the body's");
+    out.headers.emplace_back(name, trim(line.substr(colon + 1)));
     read_header(out.headers.back().first, out.headers.back().second, framing, out);
   }
   frame(framing, most, out);

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/files.h"
 #include "core/plot.h"
 
 namespace dvlm {
@@ -50,17 +51,18 @@ void draw(Plot& plot, const std::vector<LogPoint>& points, double LogPoint::*fie
 
 std::vector<LogPoint> read_log(const std::filesystem::path& path, int64_t last_step) {
   std::vector<LogPoint> points;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
+  if (!std::filesystem::exists(path)) return points;
+  read_lines(path, [&](int, std::string_view line) {
     const json value = json::parse(line, nullptr, false);
-    if (!value.is_object()) continue;
+    if (!value.is_object()) return true;
     LogPoint point;
     visit_point(point, [&](const char* key, auto& field) {
       if (const auto found = value.find(key); found != value.end() && found->is_number())
         found->get_to(field);
     });
     if (point.step <= last_step) points.push_back(point);
-  }
+    return true;
+  });
   return points;
 }
 

@@ -15,11 +15,15 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// The tokenizer has been read before, so these files are sound JSON objects.
 void edit(const fs::path& path, const std::function<void(Json&)>& change) {
   if (!fs::exists(path)) return;
-  Json content = Json::parse(read_file(path));
-  change(content);
+  Json content = Json::parse(read_file(path), nullptr, false);
+  try {
+    change(content);
+  } catch (const Json::exception&) {
+    fail("{} is not what a tokenizer's file of this name holds: it cannot take the mask token",
+         path.string());
+  }
   write_file(path, content.dump(2) + "\n");
 }
 

@@ -7,6 +7,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "message_of.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -68,6 +69,16 @@ TEST(Config, FlatAndNestedGiveTheSame) {
   EXPECT_EQ(a.text.hidden_size, b.text.hidden_size);
   EXPECT_EQ(a.text.mrope_section, b.text.mrope_section);
   EXPECT_EQ(a.block_size, b.block_size);
+}
+
+TEST(Config, BlocksAreRefusedWhereTheyAreRead) {
+  json file = published();
+  file["bd_size"] = kMaxBlockSize;
+  EXPECT_EQ(read(file).block_size, kMaxBlockSize);
+  file["bd_size"] = 4096;
+  const std::string message = message_of([&] { read(file); });
+  for (const char* part : {"config.json", "\"bd_size\" is 4096", "1..256"})
+    EXPECT_NE(message.find(part), message.npos) << message;
 }
 
 TEST(Config, ReadsRopeParameters) {

@@ -183,6 +183,32 @@ TEST(ThreadPool, CoversEveryIndexOnce) {
   }
 }
 
+TEST(Files, LinesComeOneByOneAndNoneIsEndless) {
+  TemporaryFolder folder;
+  const auto lines = [](const auto& path, size_t most = 100) {
+    std::vector<std::string> out;
+    read_lines(
+        path,
+        [&](int number, std::string_view line) {
+          out.emplace_back(line);
+          EXPECT_EQ(number, std::ssize(out));
+          return out.size() < most;
+        },
+        1 << 20);
+    return out;
+  };
+  const std::string wide(100'000, 'x');  // wider than what is read at once
+  write_file(folder / "file", "a\n\n" + wide + "\nlast");
+  EXPECT_EQ(lines(folder / "file"), (std::vector<std::string>{"a", "", wide, "last"}));
+  EXPECT_EQ(lines(folder / "file", 1), std::vector<std::string>{"a"});
+  write_file(folder / "file", "a\n");
+  EXPECT_EQ(lines(folder / "file"), std::vector<std::string>{"a"});
+  write_file(folder / "file", "");
+  EXPECT_TRUE(lines(folder / "file").empty());
+  EXPECT_THAT(message_of([&] { lines("/dev/zero"); }), HasSubstr("/dev/zero, line 1: it is longer than"));
+  EXPECT_THROW(lines(folder / "none"), Error);
+}
+
 TEST(Files, MissingFileAndUnwritableTargetAreNamed) {
   TemporaryFolder folder;
   EXPECT_THROW(read_file(folder / "none"), Error);

@@ -158,6 +158,34 @@ TEST_F(Scheduled, a_prefix_is_computed_once) {
   EXPECT_EQ(scheduler.totals().generator.visuals.encoded, 2u);
 }
 
+TEST_F(Scheduled, pictures_that_wait_have_so_much_memory) {
+  const Request red = picture_question(200, "What is it?"), blue = picture_question(20, "What is it?");
+  EngineOptions bounded = options();
+  const auto tokens = static_cast<size_t>(alone(red).image_tokens);
+  const VisionConfig vision = Engine(options()).config().vision;
+  const auto side = static_cast<size_t>(vision.spatial_merge_size * vision.patch_size);
+  const size_t token = 3 * side * side * static_cast<size_t>(vision.temporal_patch_size) * sizeof(float);
+  bounded.images.waiting = tokens * token + token / 2;
+  Engine engine(bounded);
+  Scheduler scheduler(engine.generator(), {.max_batch = 1});
+  const auto long_text = scheduler.submit(question("How long?", 400));
+  const auto first = scheduler.submit(red);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(scheduler.submit(blue)) << "the first picture waits behind the long text";
+  EXPECT_EQ(scheduler.totals().refused, 1u);
+  receive(*long_text);
+  EXPECT_EQ(receive(*first).answer.tokens, alone(red).tokens);
+  const auto second = scheduler.submit(blue);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(receive(*second).answer.tokens, alone(blue).tokens);
+
+  Request both = red;
+  both.conversation[0].content.push_back(blue.conversation[0].content[0]);
+  both.images_in_memory.insert(blue.images_in_memory.begin(), blue.images_in_memory.end());
+  EXPECT_NE(receive(*scheduler.submit(both)).error.find("those of one request may have at most"),
+            std::string::npos);
+}
+
 TEST_F(Scheduled, little_memory_makes_requests_wait_and_the_impossible_fail) {
   size_t page = 0;
   {

@@ -123,14 +123,14 @@ TEST(LoadPicture, NamesWhatItCannotRead) {
 TEST(LoadPicture, TokensAreCountedBeforePixelsAreMade) {
   Request request;
   request.images_in_memory["a"] = grey(16, 16);
-  request.min_pixels = int64_t{1} << 28;
+  request.min_pixels = int64_t{1} << 27;
   const size_t before = peak_rss_bytes();
-  EXPECT_THROW(load_visual(part("a"), request, config(), nullptr, 1000), TooManyTokens);
+  const auto admit = [](int64_t tokens) { fail("{} tokens", tokens); };
+  EXPECT_EQ(message_of([&] { load_visual(part("a"), request, config(), nullptr, admit); }), "171396 tokens");
   EXPECT_LT(peak_rss_bytes() - before, size_t{64} << 20);
   request.min_pixels = int64_t{1} << 40;
-  EXPECT_NE(
-      message_of([&] { load_visual(part("a"), request, config(), nullptr, 1000); }).find("min_pixels must"),
-      std::string::npos);
+  EXPECT_NE(message_of([&] { load_visual(part("a"), request, config(), nullptr); }).find("lower min_pixels"),
+            std::string::npos);
 }
 
 TEST(LoadPicture, ReadsFramesAsAVideo) {
@@ -183,6 +183,29 @@ TEST(VisualCache, DropsTheLeastRecentlyUsed) {
   EXPECT_FALSE(cache.find({4, 0}));
   cache.insert(picture(1, 40));
   EXPECT_EQ(cache.totals().bytes, 80 * sizeof(float));
+}
+
+TEST(VisualCache, HasPlacesForSoManyThatWait) {
+  VisualCache cache(0, 100);
+  auto first = cache.place_for(60);
+  const auto copy = first;
+  const auto second = cache.place_for(40);
+  EXPECT_THROW(cache.place_for(1), NoPlaceForVisual);
+  first.reset();
+  EXPECT_THROW(cache.place_for(60), NoPlaceForVisual) << "a copy holds it";
+  EXPECT_THROW(cache.place_for(101), NoPlaceForVisual);
+  EXPECT_THROW(cache.place_for(1), NoPlaceForVisual) << "who was refused took none";
+}
+
+TEST(LoadPicture, TakesItsPlaceUntilItIsEncoded) {
+  Request request;
+  request.images_in_memory["a"] = grey(84, 56);
+  VisualCache cache(1 << 20, 10);
+  Visual waiting = load_visual(part("a"), request, config(), &cache);
+  EXPECT_EQ(waiting.info.tokens, 6);
+  EXPECT_THROW(load_visual(part("a"), request, config(), &cache), NoPlaceForVisual);
+  waiting.drop_pixels();
+  EXPECT_NO_THROW(load_visual(part("a"), request, config(), &cache));
 }
 
 TEST(CommonPrefix, EndsBeforeAnotherPicture) {

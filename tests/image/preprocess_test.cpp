@@ -39,6 +39,10 @@ TEST(SmartResize, AllowsARatioOf200AndNoMore) {
   EXPECT_EQ(smart_resize({1, 200}, {}).height, 28);
   EXPECT_THAT(error_of([] { smart_resize({1, 201}, {}); }), HasSubstr("201.0 times"));
   EXPECT_THAT(error_of([] { smart_resize({0, 5}, {}); }), HasSubstr("5 x 0"));
+  PreprocessOptions free;
+  free.max_pixels = int64_t{1} << 40;
+  EXPECT_EQ(smart_resize({2000, 2000}, free).height, 1988) << "the limit is above it and harms nobody";
+  EXPECT_THAT(error_of([&] { smart_resize({20000, 20000}, free); }), HasSubstr("lower max_pixels"));
 }
 
 TEST(SmartResize, NamesTheOptionThatIsWrong) {
@@ -49,8 +53,9 @@ TEST(SmartResize, NamesTheOptionThatIsWrong) {
   };
   EXPECT_THAT(error_with([](PreprocessOptions& o) { o.min_pixels = 9000, o.max_pixels = 8000; }),
               HasSubstr("min_pixels must be between 0 and max_pixels, got 9000 and 8000"));
-  EXPECT_THAT(error_with([](PreprocessOptions& o) { o.max_pixels = int64_t{1} << 40; }),
-              HasSubstr("max_pixels"));
+  EXPECT_THAT(
+      error_with([](PreprocessOptions& o) { o.min_pixels = o.max_pixels = int64_t{1} << 40; }),
+      HasSubstr("resized to 1048600 x 1048600, above the 268435456 that are allowed: lower min_pixels"));
   EXPECT_THAT(error_with([](PreprocessOptions& o) { o.resized_height = 56; }), HasSubstr("given together"));
   EXPECT_THAT(error_with([](PreprocessOptions& o) { o.patch_size = 0; }), HasSubstr("patch_size"));
   EXPECT_THAT(error_with([](PreprocessOptions& o) { o.std[1] = 0; }), HasSubstr("image_std"));

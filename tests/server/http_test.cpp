@@ -69,6 +69,8 @@ TEST(RequestHeads, say_how_long_the_body_is_or_are_refused) {
                                                 {"A: b\r\n and more\r\n", 400},
                                                 {std::string("A: b\0c\r\n", 8), 400},
                                                 {"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", 400},
+                                                {"Host: a\r\nX: y\r\nhost: b\r\n", 400},
+                                                {"Authorization: a\r\nAuthorization: a\r\n", 400},
                                                 {"Content-Type: Multipart/form-data; boundary=x\r\n", 415},
                                                 {"Content-Encoding: zstd\r\n", 415}}) {
     EXPECT_EQ(head_of(headers).status, status) << headers;

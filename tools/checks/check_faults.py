@@ -20,68 +20,10 @@ import time
 import zlib
 from collections import Counter
 
+import claims
 import malformed
+from fault_report import PATIENCE, Report, exchange, expect, judged, post
 from server_process import CHAT, EXPECTED, ServerProcess, ask, connect, data_url, get, in_threads, metrics, question, user
-
-PATIENCE = 10.0  # seconds of silence that count as hanging
-
-
-class Report:
-    def __init__(self, quiet: bool):
-        self.rows: list[dict] = []
-        self.quiet = quiet
-
-    def row(self, group: str, what: str, fine: bool, result: str) -> None:
-        self.rows.append({"group": group, "what": what, "pass": bool(fine), "result": result})
-        if not self.quiet:
-            print(f"{'PASS' if fine else 'FAIL'}  {group:<12} {what:<52} {result}", flush=True)
-
-
-def exchange(address, data: bytes, patience: float = PATIENCE, half: bool = True) -> tuple[bytes | None, float]:
-    """Sends, reads until the server closes. None: silence. `half`: says after 0.3 s that no more will come, which
-    ends the waiting for a body that is shorter than announced."""
-    start, out, halved = time.monotonic(), b"", not half
-    with connect(address, patience) as sock:
-        try:
-            sock.sendall(data)
-            sock.settimeout(0.3)
-            while time.monotonic() - start < patience:
-                try:
-                    piece = sock.recv(1 << 16)
-                except TimeoutError:
-                    if not halved:
-                        sock.shutdown(socket.SHUT_WR)
-                        halved = True
-                    continue
-                if not piece:
-                    return out, time.monotonic() - start
-                out += piece
-        except OSError:
-            return out, time.monotonic() - start
-    return None, time.monotonic() - start
-
-
-def judged(answer: bytes | None) -> tuple[bool, str]:
-    """Whether an answer to something malformed is fine, and its kind."""
-    if answer is None:
-        return False, "hanging"
-    answer = re.sub(rb"^HTTP/1\.[01] 100 [^\r]*\r\n\r\n", b"", answer)
-    if not answer:
-        return True, "closed"
-    found = re.match(rb"HTTP/1\.[01] (\d{3})", answer)
-    if not found:
-        return False, "not HTTP"
-    status = int(found.group(1))
-    if status >= 500:
-        return False, str(status)
-    if status < 400:
-        return True, str(status)
-    try:
-        json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["message"]
-    except (ValueError, KeyError, IndexError):
-        return False, f"{status} without a sentence"
-    return True, str(status)
-
 
 def mutated(server: ServerProcess, report: Report, given) -> None:
     counts, bad, lock, threads = Counter(), [], threading.Lock(), 8
@@ -106,18 +48,6 @@ def mutated(server: ServerProcess, report: Report, given) -> None:
         report.row("malformed", kind, False, repr(request[:600]))
 
 
-def post(server: ServerProcess, body: bytes, *headers: str, patience: float = PATIENCE) -> tuple[str, float]:
-    answer, seconds = exchange(server.address, malformed.with_head(body, *headers), patience, half=False)
-    return judged(answer)[1], seconds
-
-
-def expect(server: ServerProcess, report: Report, group: str, name: str, body: bytes | dict, wanted: set[str], *headers: str) -> None:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    kind, seconds = post(server, data, *headers, patience=60)
-    if kind not in wanted or seconds > PATIENCE:
-        report.row(group, name, False, f"{kind} after {seconds:.1f} s, expected {' or '.join(sorted(wanted))}")
-
-
 def fields(server: ServerProcess, report: Report, given) -> None:
     wrong = {"messages": [0, "x", {}, [], [0], [[]], True, [{}], [{"role": "user"}], [{"role": 1, "content": "x"}],
                           [{"role": "user", "content": 1}], [{"role": "user", "content": [1]}],
@@ -130,7 +60,7 @@ def fields(server: ServerProcess, report: Report, given) -> None:
         wrong[name] = ["x", [], {}, True, 0, -1, 1.5, 2**31, 2**63, 10**400]
     for name in ("temperature", "top_p"):
         wrong[name] = ["x", [], {}, True, -1, 3, 10**400]
-    wrong["seed"] = ["x", [], {}, True, 1.5, 10**400]
+    wrong["seed"] = ["x", [], {}, True, 1.5, 2**64, -2**70, 1e300, 10**400]
     wrong["n"] = ["x", 0, 17, [7], {"a": 1}]
     for name in ("frequency_penalty", "presence_penalty", "logit_bias", "response_format", "tools", "tool_choice"):
         wrong[name] = ["x", 7, [7], {"a": 1}]
@@ -157,7 +87,7 @@ def json_bodies(server: ServerProcess, report: Report, given) -> None:
              "a BOM": (b"\xef\xbb\xbf" + hello % b"x", either), "NaN": (b'{"messages": NaN}', refused),
              "1e999": (b'{"temperature": 1e999, ' + (hello % b"x")[1:], refused),
              "a number of 1,000,000 digits": (b'{"seed": ' + b"9" * 1_000_000 + b", " + (hello % b"x")[1:], refused),
-             "doubled keys": (b'{"max_tokens": 0, ' + (hello % b"x")[1:], either), "a key of 1 MB": (b'{"' + b"k" * 10**6 + b'": 1}', refused),
+             "doubled keys": (b'{"max_tokens": 2, ' + (hello % b"x")[1:], refused), "a key of 1 MB": (b'{"' + b"k" * 10**6 + b'": 1}', refused),
              "comments": (b"/* x */" + hello % b"x", refused), "two values": ((hello % b"x") * 2, refused),
              "text of 3 MB": (hello % (b"word " * 600_000), refused),
              "100,000 unknown keys": (json.dumps({f"k{i}": i for i in range(100_000)}).encode(), refused),
@@ -435,9 +365,11 @@ def recovered(server: ServerProcess, report: Report, group: str) -> None:
                f"{healthy[0]}, {outcome.text or outcome.error}, {server.status('VmRSS') // 1024} MB, {server.status('Threads')} threads")
 
 
-SHORT = {"malformed": mutated, "fields": fields, "json": json_bodies, "pictures": pictures, "bodies": bodies}
+SHORT = {"malformed": mutated, "fields": fields, "json": json_bodies, "pictures": pictures, "bodies": bodies, "claims": claims.claims,
+         "heads": claims.heads, "elsewhere": claims.elsewhere}
 LONG = {"slow": slow, "flood": flood, "full": full}
-OWN = {"unread": unread, "restart": restart, "end": end}
+OWN = {"unread": unread, "restart": restart, "end": end, "log": claims.log, "keys": claims.keys, "damage": claims.damage,
+       "descriptors": claims.descriptors}
 
 
 def main() -> int:
