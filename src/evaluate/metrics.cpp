@@ -1,6 +1,7 @@
 #include "evaluate/metrics.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -91,8 +92,7 @@ double box_f1(const std::vector<LabelledBox>& expected, const std::vector<Labell
       if (expected[i].label == found[k].label)
         if (const double overlap = intersection_over_union(expected[i], found[k]); overlap >= kMatch)
           pairs.push_back({overlap, i, k});
-  std::stable_sort(pairs.begin(), pairs.end(),
-                   [](const Pair& a, const Pair& b) { return a.overlap > b.overlap; });
+  std::ranges::stable_sort(pairs, std::greater(), &Pair::overlap);
   std::vector<bool> used_expected(expected.size()), used_found(found.size());
   double matched = 0;
   for (const Pair& pair : pairs) {

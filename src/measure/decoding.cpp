@@ -46,7 +46,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // the prompt has no images
   config.vision.full_attention_blocks = {0};
-  const int largest = *std::max_element(options.blocks.begin(), options.blocks.end());
+  const int largest = *std::ranges::max_element(options.blocks);
   std::vector<std::unique_ptr<Model>> models;
   std::vector<Contestant> contestants;
   for (const std::string& precision : options.precisions) {

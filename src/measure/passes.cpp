@@ -108,8 +108,8 @@ std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // no pass here looks at images
   config.vision.full_attention_blocks = {0};
-  const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
-  const int widest = *std::max_element(options.rows.begin(), options.rows.end());
+  const int longest = *std::ranges::max_element(options.contexts);
+  const int widest = *std::ranges::max_element(options.rows);
   ModelOptions model = options.model;
   model.threads = pool.threads();
   std::vector<PassTiming> out;

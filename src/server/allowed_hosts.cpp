@@ -38,14 +38,14 @@ bool is_host_name(const std::string& name) {
   if (name.empty() || name.size() > kLongestHost || name.front() == '.' || name.back() == '.') return false;
   const char last = name[name.rfind('.') + 1];  // npos + 1 is 0
   if ((last >= '0' && last <= '9') || name.find("..") != std::string::npos) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
+  return std::ranges::all_of(name, [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
   });
 }
 
 // Spaces, control characters, letters beyond ASCII and backslashes: parsers disagree about them.
 bool is_plain(const std::string& text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f && c != '\\'; });
+  return std::ranges::all_of(text, [](char c) { return c > 0x20 && c < 0x7f && c != '\\'; });
 }
 
 std::optional<WebAddress> parse_host(const std::string& host) {
@@ -105,8 +105,7 @@ constexpr Carrier kCarriers[] = {
 };
 
 bool is_public_v4(std::span<const uint8_t> address) {
-  return std::none_of(std::begin(kNearV4), std::end(kNearV4),
-                      [&](const Range& range) { return range.holds(address); });
+  return std::ranges::none_of(kNearV4, [&](const Range& range) { return range.holds(address); });
 }
 
 }  // namespace
@@ -147,8 +146,8 @@ bool is_public(const IpAddress& address) {
   if (!address.v6) return is_public_v4(bytes);
   for (const Carrier& carrier : kCarriers)
     if (carrier.range.holds(bytes)) return is_public_v4(bytes.subspan(carrier.at));
-  return kGlobalV6.holds(bytes) && std::none_of(std::begin(kNearV6), std::end(kNearV6),
-                                                [&](const Range& range) { return range.holds(bytes); });
+  return kGlobalV6.holds(bytes) &&
+         std::ranges::none_of(kNearV6, [&](const Range& range) { return range.holds(bytes); });
 }
 
 WebAddress::WebAddress(const std::string& text) : parts_(curl_url()) {

@@ -117,8 +117,8 @@ class Exchange {
       if (!send_event(sink, format_->begin(i))) return false;
     for (;;) {
       if (!connection_.alive() || !send_updates(sink)) return false;
-      const auto failed = std::find_if(choices_.begin(), choices_.end(),
-                                       [](const Choice& choice) { return !choice.update.error.empty(); });
+      const auto failed =
+          std::ranges::find_if(choices_, [](const Choice& choice) { return !choice.update.error.empty(); });
       if (failed != choices_.end()) {
         connection_.record.finish = "error";
         if (!send_event(sink, error_json(error_of(failed->update))) ||
@@ -148,7 +148,7 @@ class Exchange {
   }
 
   bool ended() const {
-    return std::all_of(choices_.begin(), choices_.end(), [](const Choice& choice) { return choice.ended; });
+    return std::ranges::all_of(choices_, [](const Choice& choice) { return choice.ended; });
   }
 
   // True: there is something new.
@@ -180,8 +180,7 @@ class Exchange {
     bool any = false;
     for (Choice& choice : choices_) any |= gather(choice, alone ? kClientPoll : milliseconds(0));
     if (any || alone) return any;
-    const auto open =
-        std::find_if(choices_.begin(), choices_.end(), [](const Choice& c) { return !c.ended; });
+    const auto open = std::ranges::find_if(choices_, [](const Choice& c) { return !c.ended; });
     return open != choices_.end() && gather(*open, kTurn);
   }
 

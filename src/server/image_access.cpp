@@ -135,8 +135,7 @@ class Admission {
 
   std::string fetch_image(const std::string& source) {
     const WebAddress address{std::string(trim(source))};
-    if (std::none_of(rules_.begin(), rules_.end(),
-                     [&](const HostRule& rule) { return allows(rule, address); }))
+    if (std::ranges::none_of(rules_, [&](const HostRule& rule) { return allows(rule, address); }))
       fail("{}: not on a host and port that this server allows; send the picture as a data URL",
            printable(source));
     const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - Clock::now());

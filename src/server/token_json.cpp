@@ -25,7 +25,7 @@ json sglang_entry(TokenId id, float logprob, const TokenWriter& tokens, bool tex
 }
 
 int64_t characters(const std::string& utf8) {
-  return std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  return std::ranges::count_if(utf8, [](char c) { return (c & 0xC0) != 0x80; });
 }
 
 // In the order of PassKind.
