@@ -8,7 +8,6 @@
 #include "engine/request_json.h"
 #include "evaluate/metrics.h"
 #include "kernels/targets.h"
-#include "measure/batching.h"
 #include "measure/decoding.h"
 #include "measure/image.h"
 #include "measure/loading.h"
