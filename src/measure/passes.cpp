@@ -4,7 +4,7 @@
 
 #include "core/interrupt.h"
 #include "core/progress.h"
-#include "measure/clock.h"
+#include "core/stopwatch.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/prompt.h"
@@ -96,6 +96,11 @@ PassTiming time_one(Passes& passes, int rows, int context, int repeats, ThreadPo
 double text_flops(const TextConfig& t, double rows, double context, double head_rows) {
   const double attention = 4.0 * t.layers * t.heads * t.head_dim * rows * (context + rows / 2);
   return 2 * (rows * linear_weights(t) + head_rows * head_weights(t)) + attention;
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
 
 double PassTiming::roofline_ms() const {
