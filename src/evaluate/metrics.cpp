@@ -5,6 +5,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/ascii.h"
+
 namespace dvlm {
 
 namespace {
@@ -63,14 +65,9 @@ std::vector<LabelledBox> parse_boxes(const std::string& text) {
 }  // namespace
 
 std::string normalised_answer(const std::string& text) {
-  size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return "";
-  size_t last = text.find_last_not_of(" \t\r\n");
-  if (text[last] == '.' && last > first) --last;
-  std::string out = text.substr(first, last - first + 1);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
+  std::string_view out = trim(text);
+  if (out.size() > 1 && out.ends_with('.')) out.remove_suffix(1);
+  return lower(out);
 }
 
 double intersection_over_union(const LabelledBox& a, const LabelledBox& b) {
