@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"

@@ -4,7 +4,7 @@
 #include <sstream>
 #include <thread>
 
-#include "commands.h"
+#include "command.h"
 #include "core/ascii.h"
 #include "core/error.h"
 #include "core/files.h"
