@@ -5,8 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/error.h"
-
 namespace dvlm {
 
 namespace {

@@ -1,5 +1,4 @@
 // The addresses that say how the server is and what it serves.
-#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "core/memory.h"

@@ -1,6 +1,5 @@
 // What the fused CPU layers do to single rows: bf16 in memory, f32 in registers.
 #pragma once
-#include <cstddef>
 #include <cstdint>
 
 #include "core/types.h"
