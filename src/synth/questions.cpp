@@ -359,11 +359,6 @@ QuestionType type_from_name(std::string_view name) {
       printable(name, 40));
 }
 
-bool is_long(QuestionType type) {
-  return type == QuestionType::boxes || type == QuestionType::describe || type == QuestionType::plan ||
-         type == QuestionType::grid;
-}
-
 std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random) {
   return kTypes[static_cast<size_t>(type)].ask(scene, random);
 }
