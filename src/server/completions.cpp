@@ -1,4 +1,5 @@
-#include "server/completions.h"
+// OpenAI's completions: text after a raw prompt, without a chat template.
+#include "server/apis.h"
 
 #include <algorithm>
 #include <map>

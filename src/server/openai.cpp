@@ -1,4 +1,5 @@
-#include "server/openai.h"
+// OpenAI's chat completions.
+#include "server/apis.h"
 
 #include <nlohmann/json.hpp>
 #include <utility>

@@ -2,12 +2,10 @@
 #include <nlohmann/json.hpp>
 
 #include "core/finally.h"
-#include "server/completions.h"
+#include "server/apis.h"
 #include "server/errors.h"
 #include "server/exchange.h"
-#include "server/generate.h"
 #include "server/image_access.h"
-#include "server/openai.h"
 #include "server/routes.h"
 
 namespace dvlm {
