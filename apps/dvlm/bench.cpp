@@ -2,13 +2,12 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "engine/request_json.h"
 #include "evaluate/metrics.h"
 #include "kernels/targets.h"
-#include "measure/batching.h"
 #include "measure/decoding.h"
 #include "measure/image.h"
 #include "measure/loading.h"

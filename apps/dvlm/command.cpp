@@ -73,7 +73,7 @@ T read_number(const std::string& flags, const std::string& text, T low, T high) 
 }
 
 std::string read_choice(const std::string& flags, const std::string& text, const Values& choices) {
-  if (std::find(choices.begin(), choices.end(), text) == choices.end())
+  if (std::ranges::find(choices, text) == choices.end())
     refuse(flags, fmt::format("one of {}", fmt::join(choices, ", ")), text);
   return text;
 }

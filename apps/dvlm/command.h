@@ -74,4 +74,15 @@ int run_command_line(int argc, char** argv, const std::function<void(Command)>& 
 // From a command: end with this status. What went wrong is told already.
 [[noreturn]] void end_with(int status);
 
+// The subcommands, one file each.
+void add_run(Command app);
+void add_inspect(Command app);
+void add_tokenize(Command app);
+void add_serve(Command app);
+void add_eval(Command app);
+void add_synth(Command app);
+void add_quantize(Command app);
+void add_bench(Command app);
+void add_train(Command app);
+
 }  // namespace dvlm

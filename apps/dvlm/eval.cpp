@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "evaluate/report.h"

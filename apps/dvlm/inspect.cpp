@@ -6,11 +6,10 @@
 #include <map>
 
 #include "checkpoint/checkpoint.h"
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "options.h"
-#include "output.h"
 #include "text/chat.h"
 #include "text/mask_token.h"
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <new>
 
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/memory.h"

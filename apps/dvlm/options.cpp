@@ -51,7 +51,7 @@ std::vector<std::string> images_in(const fs::path& folder) {
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.is_regular_file()) files.push_back(entry.path().string());
-  std::sort(files.begin(), files.end());
+  std::ranges::sort(files);
   if (files.empty()) fail("--frames: the folder {} is empty", folder.string());
   return files;
 }
@@ -133,7 +133,7 @@ EngineOptions engine_options(const ModelFlags& options, const std::vector<std::s
   out.load.precision = parse_precision(options.precision);
   out.load.draft = parse_draft_precision(options.draft_precision);
   const auto drafts = [](const std::string& name) { return info_of(decoder_kind(name)).drafts_apart; };
-  if (out.load.draft == DraftPrecision::automatic && std::none_of(decoders.begin(), decoders.end(), drafts))
+  if (out.load.draft == DraftPrecision::automatic && std::ranges::none_of(decoders, drafts))
     out.load.draft = DraftPrecision::same;
   out.load.threads = options.threads;
   out.load.packed_file = options.packed;

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
@@ -14,6 +14,10 @@
 namespace dvlm {
 
 namespace fs = std::filesystem;
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerReport, name, outputs, inputs, plain, smoothed, worst, worst_errors)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Divergence, tokens, original_perplexity, quantized_perplexity, mean_kl,
+                                   median_kl, p99_kl, same_top)
 
 namespace {
 
@@ -26,26 +30,6 @@ struct QuantizeCommand {
   bool keep_vision = false, json = false;
   int compare = 32;
 };
-
-nlohmann::json to_json(const LayerReport& layer) {
-  return {{"name", layer.name},
-          {"outputs", layer.outputs},
-          {"inputs", layer.inputs},
-          {"plain", layer.plain},
-          {"smoothed", layer.smoothed},
-          {"worst", layer.worst},
-          {"worst_errors", layer.worst_errors}};
-}
-
-nlohmann::json to_json(const Divergence& d) {
-  return {{"tokens", d.tokens},
-          {"original_perplexity", d.original_perplexity},
-          {"quantized_perplexity", d.quantized_perplexity},
-          {"mean_kl", d.mean_kl},
-          {"median_kl", d.median_kl},
-          {"p99_kl", d.p99_kl},
-          {"same_top", d.same_top}};
-}
 
 // Mean errors by what the layer does: the last part of its name.
 void print_summary(const std::vector<LayerReport>& layers) {
@@ -92,8 +76,7 @@ void quantize_command(QuantizeCommand command) {
   }
   write_file(output / "quantization.md", report_table(layers));
   write_file(output / "quantization.svg", report_plot(layers));
-  nlohmann::json json = {{"output", output.string()}};
-  for (const LayerReport& layer : layers) json["layers"].push_back(to_json(layer));
+  nlohmann::json json = {{"output", output.string()}, {"layers", layers}};
   if (!command.json) print_summary(layers);
   if (command.compare > 0) {
     Engine original(engine);
@@ -103,7 +86,7 @@ void quantize_command(QuantizeCommand command) {
     std::vector<CalibrationSample> samples = read_samples(command.calibration);
     samples.resize(std::min(samples.size(), static_cast<size_t>(command.compare)));
     const Divergence divergence = compare(original, quantized, samples, command.calibration.length);
-    json["divergence"] = to_json(divergence);
+    json["divergence"] = divergence;
     if (!command.json) print_divergence(divergence);
   }
   if (command.json)

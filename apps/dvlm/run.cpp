@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "chat.h"
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "engine/request_json.h"

@@ -4,7 +4,7 @@
 #include <sstream>
 #include <thread>
 
-#include "commands.h"
+#include "command.h"
 #include "core/ascii.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -39,7 +39,7 @@ std::vector<std::string> read_keys(const std::string& file) {
     ++number;
     const std::string_view key = trim(line);
     if (key.empty() || key[0] == '#') continue;
-    if (!std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 127; }))
+    if (!std::ranges::all_of(key, [](char c) { return c > ' ' && c < 127; }))
       fail("{}, line {}: a key consists of visible ASCII characters without spaces", file, number);
     keys.emplace_back(key);
   }

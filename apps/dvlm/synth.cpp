@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/thread_pool.h"

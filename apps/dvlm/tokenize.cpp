@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
+#include "command.h"
 #include "core/utf8.h"
 #include "engine/request_json.h"
 #include "options.h"

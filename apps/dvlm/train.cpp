@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "commands.h"
+#include "command.h"
 #include "core/error.h"
 
 namespace dvlm {

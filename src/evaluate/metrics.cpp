@@ -1,8 +1,11 @@
 #include "evaluate/metrics.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+
+#include "core/ascii.h"
 
 namespace dvlm {
 
@@ -62,14 +65,9 @@ std::vector<LabelledBox> parse_boxes(const std::string& text) {
 }  // namespace
 
 std::string normalised_answer(const std::string& text) {
-  size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return "";
-  size_t last = text.find_last_not_of(" \t\r\n");
-  if (text[last] == '.' && last > first) --last;
-  std::string out = text.substr(first, last - first + 1);
-  for (char& c : out)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return out;
+  std::string_view out = trim(text);
+  if (out.size() > 1 && out.ends_with('.')) out.remove_suffix(1);
+  return lower(out);
 }
 
 double intersection_over_union(const LabelledBox& a, const LabelledBox& b) {
@@ -91,8 +89,7 @@ double box_f1(const std::vector<LabelledBox>& expected, const std::vector<Labell
       if (expected[i].label == found[k].label)
         if (const double overlap = intersection_over_union(expected[i], found[k]); overlap >= kMatch)
           pairs.push_back({overlap, i, k});
-  std::stable_sort(pairs.begin(), pairs.end(),
-                   [](const Pair& a, const Pair& b) { return a.overlap > b.overlap; });
+  std::ranges::stable_sort(pairs, std::greater(), &Pair::overlap);
   std::vector<bool> used_expected(expected.size()), used_found(found.size());
   double matched = 0;
   for (const Pair& pair : pairs) {

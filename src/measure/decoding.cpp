@@ -4,8 +4,9 @@
 
 #include "core/interrupt.h"
 #include "core/progress.h"
+#include "core/stopwatch.h"
+#include "decode/shared_pass.h"
 #include "engine/pass_costs.h"
-#include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 
 namespace dvlm {
@@ -39,6 +40,47 @@ struct Contestant {
   DecodeTiming timing;
 };
 
+// One request's share of a batch.
+struct Answering {
+  std::unique_ptr<Sequence> sequence;
+  std::unique_ptr<Decoder> decoder;
+};
+
+// Reads the prompts, uncounted, then writes all answers together.
+void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const BatchBenchOptions& options,
+               const DecodeOptions& decode, const DecodeContext& context, BatchTiming& timing) {
+  ReplayModel replay(model, options.prompt);
+  const Prompt prompt = replay_prompt(options.prompt);
+  std::vector<Answering> batch;
+  for (size_t i = 0; i < timing.concurrent; ++i) {
+    const RecordedAnswer& answer = answers[i % answers.size()];
+    Answering& one = batch.emplace_back();
+    DecodeOptions own = decode;
+    own.max_tokens = std::min(options.max_tokens, answer.tokens);
+    one.sequence = model.new_sequence(options.prompt + own.max_tokens + own.block_size);
+    replay.assign(one.sequence.get(), answer);
+    one.decoder = make_decoder(prompt, *one.sequence, own, context);
+    one.decoder->take(replay.forward(one.decoder->next()));
+  }
+  SharedPass pass;
+  std::vector<Decoder*> going;
+  timing.ms += milliseconds_of([&] {
+    for (;;) {
+      pass.clear();
+      going.clear();
+      for (const Answering& one : batch)
+        if (one.decoder->finished() == FinishReason::none) going.push_back(one.decoder.get());
+      context.chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
+      for (Decoder* decoder : going) pass.add(*decoder, 1);
+      if (going.empty() || interrupted()) return;
+      const auto chosen = replay.forward(pass.segments());
+      for (size_t i = 0; i < going.size(); ++i) going[i]->take(pass.rows_of(i, chosen));
+      ++timing.passes;
+    }
+  });
+  for (const Answering& one : batch) timing.tokens += one.decoder->stats().tokens - 1;
+}
+
 }  // namespace
 
 std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
@@ -46,7 +88,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // the prompt has no images
   config.vision.full_attention_blocks = {0};
-  const int largest = *std::max_element(options.blocks.begin(), options.blocks.end());
+  const int largest = *std::ranges::max_element(options.blocks);
   std::vector<std::unique_ptr<Model>> models;
   std::vector<Contestant> contestants;
   for (const std::string& precision : options.precisions) {
@@ -90,6 +132,38 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   std::vector<DecodeTiming> out;
   out.reserve(contestants.size());
   for (const Contestant& contestant : contestants) out.push_back(contestant.timing);
+  return out;
+}
+
+std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
+                                      const std::vector<RecordedAnswer>& answers) {
+  ModelConfig config = shape_named(options.shape);
+  config.vision.depth = 1;  // the prompts have no images
+  config.vision.full_attention_blocks = {0};
+  std::vector<BatchTiming> out;
+  const size_t settings = options.decoders.size() * options.concurrent.size();
+  Progress progress("batches", static_cast<int64_t>(options.precisions.size() * settings) * options.rounds);
+  int64_t done = 0;
+  for (const std::string& precision : options.precisions) {
+    const auto model = load_random(config, precision, options.model);
+    const DecodeContext context{.mask_token = kReplayMask,
+                                .chooser = std::make_shared<BlockChooser>(
+                                    measure_pass_costs(*model, options.block_size), options.block_size)};
+    const size_t first = out.size();
+    for (const std::string& decoder : options.decoders)
+      for (const size_t concurrent : options.concurrent)
+        out.push_back({.precision = precision,
+                       .decoder = decoder,
+                       .block_size = decoder == "ar" ? 1 : options.block_size,
+                       .concurrent = concurrent});
+    for (int round = 0; round < options.rounds; ++round) {
+      for (size_t i = first; i < out.size() && !interrupted(); ++i) {
+        const DecodeOptions decode{.kind = decoder_kind(out[i].decoder), .block_size = options.block_size};
+        run_batch(*model, answers, options, decode, context, out[i]);
+        progress.update(++done);
+      }
+    }
+  }
   return out;
 }
 

@@ -6,7 +6,7 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/random.h"
-#include "measure/clock.h"
+#include "core/stopwatch.h"
 #include "measure/passes.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
@@ -51,6 +51,12 @@ Prompt image_prompt(const ModelConfig& config, const Grid& grid, ImageFeatures f
   const double still = 0;
   prompt.rope = rope_index(prompt.tokens, {&grid, 1}, {&still, 1}, config);
   return prompt;
+}
+
+// The first call makes buffers grow; it counts only when it is the only one.
+double median_behind_first(std::vector<double> values) {
+  if (values.size() > 1) values.erase(values.begin());
+  return median(std::move(values));
 }
 
 ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool& pool) {

@@ -3,17 +3,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-
 #include "backends/load_model.h"
-#include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/memory.h"
 #include "core/progress.h"
+#include "core/stopwatch.h"
 #include "kernels/mapped_memory.h"
-#include "measure/clock.h"
 #include "measure/random_checkpoint.h"
 #include "native/weights.h"  // how much memory to touch: packed files are the CPU's
 
@@ -33,29 +29,17 @@ void write_checkpoint(const LoadBenchOptions& options, const fs::path& folder) {
   write_safetensors(folder / "model.safetensors", tensors);
 }
 
-class OpenFile {
- public:
-  explicit OpenFile(const fs::path& path) : file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (file_ < 0) fail("cannot open {}", path.string());
-  }
-  ~OpenFile() { ::close(file_); }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
+// Drops what the system keeps of the file in memory.
+void forget(const InputFile& file) {
+  ::fsync(file.descriptor());
+  ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_DONTNEED);
+}
 
-  void forget() const {  // what the system keeps of it in memory
-    ::fsync(file_);
-    ::posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED);
-  }
-  void read() const {
-    std::vector<char> piece(size_t{8} << 20);
-    ssize_t got = 1;
-    while (got > 0 && !interrupted()) got = ::read(file_, piece.data(), piece.size());
-    if (got < 0) fail("cannot read the file: {}", std::strerror(errno));
-  }
-
- private:
-  int file_;
-};
+void read_through(const InputFile& file) {
+  std::vector<char> piece(size_t{8} << 20);
+  for (size_t at = 0; at < file.size() && !interrupted(); at += piece.size())
+    file.read(piece.data(), piece.size(), at);
+}
 
 // A virtual machine's host takes back memory that was freed, and is slow to give it again: not ours to time.
 void touch_memory(size_t bytes, ThreadPool& pool) {
@@ -91,18 +75,12 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
   for (const char* state : {"cold", "warm"}) {
     if (interrupted()) break;
     const bool cold = state == std::string("cold");
-    const auto prepare = [&](const fs::path& path) {
-      const OpenFile opened(path);
-      if (cold)
-        opened.forget();
-      else
-        opened.read();
-    };
+    const auto prepare = [&](const fs::path& path) { (cold ? forget : read_through)(InputFile(path)); };
     LoadTiming timing{.state = state};
     timing.file_bytes = static_cast<double>(fs::file_size(file));
     timing.weight_bytes = static_cast<double>(weight_bytes);
     prepare(file);
-    timing.read_ms = milliseconds_of([&] { OpenFile(file).read(); });
+    timing.read_ms = milliseconds_of([&] { read_through(InputFile(file)); });
     progress.update(++done);
     prepare(file);
     timing.load_ms = load_ms({});

@@ -4,7 +4,7 @@
 
 #include "core/interrupt.h"
 #include "core/progress.h"
-#include "measure/clock.h"
+#include "core/stopwatch.h"
 #include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/prompt.h"
@@ -98,6 +98,11 @@ double text_flops(const TextConfig& t, double rows, double context, double head_
   return 2 * (rows * linear_weights(t) + head_rows * head_weights(t)) + attention;
 }
 
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
 double PassTiming::roofline_ms() const {
   const double memory = bytes / (probe_gb_per_s * 1e6),
                work = probe_gflops > 0 ? flops / (probe_gflops * 1e6) : 0;
@@ -108,8 +113,8 @@ std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // no pass here looks at images
   config.vision.full_attention_blocks = {0};
-  const int longest = *std::max_element(options.contexts.begin(), options.contexts.end());
-  const int widest = *std::max_element(options.rows.begin(), options.rows.end());
+  const int longest = *std::ranges::max_element(options.contexts);
+  const int widest = *std::ranges::max_element(options.rows);
   ModelOptions model = options.model;
   model.threads = pool.threads();
   std::vector<PassTiming> out;

@@ -26,6 +26,8 @@ struct PassTiming {
 // Multiplications and additions of linears, head and attention.
 double text_flops(const TextConfig& text, double rows, double context, double head_rows);
 
+double median(std::vector<double> values);
+
 struct PassOptions {
   std::string shape = "3b";
   ModelOptions model = {};

@@ -40,7 +40,7 @@ void list_pictures(const fs::path& folder, std::vector<Source>& out) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.is_regular_file()) files.push_back(entry.path());
   }
-  std::sort(files.begin(), files.end());
+  std::ranges::sort(files);
   for (fs::path& file : files) out.push_back({std::move(file), {}, 0});
 }
 

@@ -12,7 +12,7 @@ namespace dvlm {
 namespace {
 
 std::vector<float> log_softmax(std::span<const float> logits) {
-  const float highest = *std::max_element(logits.begin(), logits.end());
+  const float highest = *std::ranges::max_element(logits);
   double total = 0;
   for (float value : logits) total += std::exp(double{value} - highest);
   const double offset = highest + std::log(total);
@@ -52,8 +52,7 @@ void add_sample(Engine& original, Engine& quantized, const Request& request, std
         double divergence = 0;
         for (size_t v = 0; v < q.size(); ++v) divergence += std::exp(double{p[v]}) * (double{p[v]} - q[v]);
         totals.divergences.push_back(static_cast<float>(std::max(divergence, 0.0)));
-        totals.same_top += std::max_element(p.begin(), p.end()) - p.begin() ==
-                           std::max_element(q.begin(), q.end()) - q.begin();
+        totals.same_top += std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
         const auto next = static_cast<size_t>(tokens[i + 1]);
         totals.original -= p[next];
         totals.quantized -= q[next];
@@ -81,7 +80,7 @@ Divergence compare(Engine& original, Engine& quantized, std::span<const Calibrat
   }
   std::vector<float>& divergences = totals.divergences;
   if (divergences.empty()) fail("no sample of at most {} tokens is left to compare with", length);
-  std::sort(divergences.begin(), divergences.end());
+  std::ranges::sort(divergences);
   const auto count = static_cast<double>(divergences.size());
   double sum = 0;
   for (float value : divergences) sum += value;

@@ -1,14 +1,32 @@
-// Which web addresses a server's owner allows, compared with what libcurl would connect to.
+// Which web addresses a server's owner allows, compared with what libcurl would connect to; IP addresses, and
+// which of them are on the public internet.
 #pragma once
 #include <curl/curl.h>
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "server/ip_address.h"
-
 namespace dvlm {
+
+struct IpAddress {
+  bool v6 = false;
+  std::array<uint8_t, 16> bytes{};  // in network order; IPv4 has the first four
+  bool operator==(const IpAddress&) const = default;
+};
+
+// "192.0.2.1" or "2001:db8::1"; nothing for any other form (brackets, zones, "127.1").
+std::optional<IpAddress> parse_ip(const std::string& text);
+
+// Nothing for families other than IPv4 and IPv6. `size`: bytes behind `address`.
+std::optional<IpAddress> ip_of(const sockaddr& address, size_t size);
+int port_of(const sockaddr& address, size_t size);  // 0 for other families
+
+// Whether the address is globally reachable unicast by IANA's special-purpose registries. IPv6 addresses that
+// carry an IPv4 address (mapped, NAT64, 6to4) are what that one is; Teredo never is.
+bool is_public(const IpAddress& address);
 
 struct HostRule {
   std::string name;                  // in lower case

@@ -1,11 +1,10 @@
-#include "server/completions.h"
+// OpenAI's completions: text after a raw prompt, without a chat template.
+#include "server/apis.h"
 
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
-
-#include "core/error.h"
 
 namespace dvlm {
 
@@ -65,8 +64,8 @@ void read_prompt(const ApiObject& body, const ModelConfig& config, const Tokeniz
     body.refuse("prompt", "\"prompt\" must be a string or a list of token ids");
   const auto& ids = request.input_ids;
   if (ids.empty()) body.refuse("prompt", "\"prompt\" is empty");
-  if (std::any_of(ids.begin(), ids.end(),
-                  [&](TokenId id) { return id == config.image_token || id == config.video_token; }))
+  if (std::ranges::any_of(ids,
+                          [&](TokenId id) { return id == config.image_token || id == config.video_token; }))
     body.refuse(
         "prompt",
         "\"prompt\" has places for pictures, which this address does not take: use /v1/chat/completions or "

@@ -6,6 +6,7 @@
 
 #include "core/log.h"
 #include "core/stopwatch.h"
+#include "server/connection.h"
 #include "server/errors.h"
 
 namespace dvlm {
@@ -44,179 +45,209 @@ std::string prompt_text(const Request& request, const Tokenizer& tokenizer) {
   return out;
 }
 
-}  // namespace
-
-Exchange::Exchange(ServerState& state, Connection& connection) : state_(state), connection_(connection) {
-  ++state_.exchanges;
-}
-
-Exchange::~Exchange() {
-  cancel();
-  RequestRecord& record = connection_.record;
-  if (record.generated && record.finish.empty()) record.finish = connection_.alive() ? "error" : "gone";
-  if (!choices_.empty()) state_.metrics.add_request(seconds_since(record.start));
-  --state_.exchanges;
-}
-
-void Exchange::submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
-  const ServerOptions& options = state_.options;
-  if (state_.stopping) throw Refused(503, "the server is about to end");
-  const auto count = static_cast<size_t>(asked.choices);
-  if (count > options.scheduler.max_waiting)
-    throw Refused({400,
-                   fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
-                               options.scheduler.max_waiting),
-                   "n"});
-  // Each choice holds the prompt with its images.
-  if (count * connection_.body_bytes() > options.body_limit)
-    throw Refused({413, fmt::format("the request is too large for {} choices: ask for fewer", count), "n"});
-  format_ = std::move(format);
-  fields_ = asked.fields;
-  decoder_ = asked.request.decode.kind;
-  progress_ = asked.progress;
-  deadline_ = Clock::now() + std::chrono::seconds(options.timeout);
-  connection_.answer_until(deadline_ + kLastWrite);
-  RequestRecord& record = connection_.record;
-  record.generated = true;
-  if (options.log_prompts) record.prompt = prompt_text(asked.request, state_.tokens.tokenizer());
-  for (size_t i = 0; i < count; ++i) {
-    Request request = i + 1 == count ? std::move(asked.request) : asked.request;
-    request.decode.sampling.seed += i;
-    choices_.push_back({state_.scheduler.submit(request), {}});
-    if (!choices_.back().handle) {
-      choices_.pop_back();
-      throw Refused({429, "too many requests wait already: try again", "", "rate_limit_exceeded"});
-    }
+// A request for text from its acceptance to the end of its answer. Gives its handles up when it goes. Used by
+// the connection's thread.
+class Exchange {
+ public:
+  Exchange(ServerState& state, Connection& connection) : state_(state), connection_(connection) {
+    ++state_.exchanges;
   }
-}
-
-void Exchange::cancel() {
-  for (Choice& choice : choices_) choice.handle->cancel();
-}
-
-bool Exchange::ended() const {
-  return std::all_of(choices_.begin(), choices_.end(), [](const Choice& choice) { return choice.ended; });
-}
-
-// True: there is something new.
-bool Exchange::gather(Choice& choice, milliseconds timeout) {
-  if (choice.ended) {
-    choice.update = {};
-    return false;
-  }
-  choice.update = choice.handle->wait(timeout, progress_);
-  if (!progress_) choice.update.progress.reset();
-  const RequestHandle::Update& update = choice.update;
-  choice.ended = update.done;
-  if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {
-    const double seconds = seconds_since(record.start);
-    record.first_token_ms = seconds * 1000;
-    state_.metrics.add_first_token(seconds);
-  }
-  return update.done || !update.text.empty() || !update.logprobs.empty() || !update.passes.empty() ||
-         update.progress;
-}
-
-// Takes what is new of every choice; waits a while for something.
-bool Exchange::gather() {
-  if (Clock::now() > deadline_) {
-    timed_out_ = true;
+  ~Exchange() {
     cancel();
+    RequestRecord& record = connection_.record;
+    if (record.generated && record.finish.empty()) record.finish = connection_.alive() ? "error" : "gone";
+    if (!choices_.empty()) state_.metrics.add_request(seconds_since(record.start));
+    --state_.exchanges;
   }
-  const bool alone = choices_.size() == 1;
-  bool any = false;
-  for (Choice& choice : choices_) any |= gather(choice, alone ? kClientPoll : milliseconds(0));
-  if (any || alone) return any;
-  const auto open = std::find_if(choices_.begin(), choices_.end(), [](const Choice& c) { return !c.ended; });
-  return open != choices_.end() && gather(*open, kTurn);
-}
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
 
-// What is the client's fault and not the length of the prompt is a picture: all else was looked at before.
-ApiError Exchange::error_of(const Failure& failure) const {
-  if (timed_out_)
-    return {503, fmt::format("the request took longer than the {} seconds that this server allows",
-                             state_.options.timeout)};
-  if (failure.too_long) return {400, failure.error, fields_.text, "context_length_exceeded"};
-  if (!failure.server_fault) return {400, hide_root(failure.error, state_.options.images), fields_.pictures};
-  log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, failure.error));
-  return {500, fmt::format("{} (request {})", failure.error, connection_.record.id)};
-}
-
-void Exchange::check_errors() {
-  for (const Choice& choice : choices_)
-    if (choice.ended && !choice.update.error.empty()) throw Refused(error_of(choice.update));
-}
-
-void Exchange::wait_for_update() {
-  do {
-    if (!connection_.alive()) throw Refused(kClientGone, "the client is gone");
-  } while (!gather());
-  check_errors();
-}
-
-json Exchange::whole() {
-  while (!ended()) wait_for_update();
-  count_answers();
-  return format_->whole(answers());
-}
-
-std::vector<const Answer*> Exchange::answers() const {
-  std::vector<const Answer*> out;
-  for (const Choice& choice : choices_) out.push_back(&choice.handle->answer());
-  return out;
-}
-
-void Exchange::count_answers() {
-  RequestRecord& record = connection_.record;
-  for (const Answer* answer : answers()) {
-    state_.metrics.add_answer(*answer, decoder_);
-    record.prompt_tokens = answer->prompt_tokens;
-    record.completion_tokens += static_cast<int>(answer->tokens.size());
-    if (!record.finish.empty()) record.finish += ",";
-    record.finish +=
-        answer->finish == FinishReason::cancelled && timed_out_ ? "timeout" : name_of(answer->finish);
+  // Throws Refused when the server ends or the queue is full.
+  void submit(ApiRequest asked, std::unique_ptr<AnswerFormat> format) {
+    const ServerOptions& options = state_.options;
+    if (state_.stopping) throw Refused(503, "the server is about to end");
+    const auto count = static_cast<size_t>(asked.choices);
+    if (count > options.scheduler.max_waiting)
+      throw Refused({400,
+                     fmt::format("\"n\" is {}, but this server holds at most {} requests", count,
+                                 options.scheduler.max_waiting),
+                     "n"});
+    // Each choice holds the prompt with its images.
+    if (count * connection_.body_bytes() > options.body_limit)
+      throw Refused({413, fmt::format("the request is too large for {} choices: ask for fewer", count), "n"});
+    format_ = std::move(format);
+    fields_ = asked.fields;
+    decoder_ = asked.request.decode.kind;
+    progress_ = asked.progress;
+    deadline_ = Clock::now() + std::chrono::seconds(options.timeout);
+    connection_.answer_until(deadline_ + kLastWrite);
+    RequestRecord& record = connection_.record;
+    record.generated = true;
+    if (options.log_prompts) record.prompt = prompt_text(asked.request, state_.tokens.tokenizer());
+    for (size_t i = 0; i < count; ++i) {
+      Request request = i + 1 == count ? std::move(asked.request) : asked.request;
+      request.decode.sampling.seed += i;
+      choices_.push_back({state_.scheduler.submit(request), {}});
+      if (!choices_.back().handle) {
+        choices_.pop_back();
+        throw Refused({429, "too many requests wait already: try again", "", "rate_limit_exceeded"});
+      }
+    }
   }
-}
 
-bool Exchange::send_updates(httplib::DataSink& sink) {
-  for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
-    const Choice& choice = choices_[i];
-    if (!send_event(sink, format_->piece(i, choice.update))) return false;
-    // Only once: after the end a choice has nothing more to say.
-    if (choice.update.done && choice.update.error.empty() &&
-        !send_event(sink, format_->end(i, choice.handle->answer())))
+  // Waits for the first update: the status of a stream depends on it. Throws Refused for an error, and when
+  // the client has gone.
+  void wait_for_update() {
+    do {
+      if (!connection_.alive()) throw Refused(kClientGone, "the client is gone");
+    } while (!gather());
+    check_errors();
+  }
+
+  // Waits for the ends of all choices. Throws as wait_for_update.
+  json whole() {
+    while (!ended()) wait_for_update();
+    count_answers();
+    return format_->whole(answers());
+  }
+
+  // Writes server-sent events to the end. False: the client is gone.
+  bool stream(httplib::DataSink& sink) {
+    for (int i = 0; i < static_cast<int>(choices_.size()); ++i)
+      if (!send_event(sink, format_->begin(i))) return false;
+    for (;;) {
+      if (!connection_.alive() || !send_updates(sink)) return false;
+      const auto failed =
+          std::ranges::find_if(choices_, [](const Choice& choice) { return !choice.update.error.empty(); });
+      if (failed != choices_.end()) {
+        connection_.record.finish = "error";
+        if (!send_event(sink, error_json(error_of(failed->update))) ||
+            !send_event(sink, std::string("[DONE]")))
+          return false;
+        break;
+      }
+      if (ended()) {
+        if (!send_end(sink)) return false;
+        break;
+      }
+      gather();
+    }
+    sink.done();
+    return true;
+  }
+
+ private:
+  struct Choice {
+    std::shared_ptr<RequestHandle> handle;
+    RequestHandle::Update update;  // read, not yet sent
+    bool ended = false;
+  };
+
+  void cancel() {
+    for (Choice& choice : choices_) choice.handle->cancel();
+  }
+
+  bool ended() const {
+    return std::ranges::all_of(choices_, [](const Choice& choice) { return choice.ended; });
+  }
+
+  // True: there is something new.
+  bool gather(Choice& choice, milliseconds timeout) {
+    if (choice.ended) {
+      choice.update = {};
       return false;
+    }
+    choice.update = choice.handle->wait(timeout, progress_);
+    if (!progress_) choice.update.progress.reset();
+    const RequestHandle::Update& update = choice.update;
+    choice.ended = update.done;
+    if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {
+      const double seconds = seconds_since(record.start);
+      record.first_token_ms = seconds * 1000;
+      state_.metrics.add_first_token(seconds);
+    }
+    return update.done || !update.text.empty() || !update.logprobs.empty() || !update.passes.empty() ||
+           update.progress;
   }
-  return true;
-}
 
-bool Exchange::send_end(httplib::DataSink& sink) {
-  count_answers();
-  return send_event(sink, format_->last(answers())) && send_event(sink, std::string("[DONE]"));
-}
+  // Takes what is new of every choice; waits a while for something.
+  bool gather() {
+    if (Clock::now() > deadline_) {
+      timed_out_ = true;
+      cancel();
+    }
+    const bool alone = choices_.size() == 1;
+    bool any = false;
+    for (Choice& choice : choices_) any |= gather(choice, alone ? kClientPoll : milliseconds(0));
+    if (any || alone) return any;
+    const auto open = std::ranges::find_if(choices_, [](const Choice& c) { return !c.ended; });
+    return open != choices_.end() && gather(*open, kTurn);
+  }
 
-bool Exchange::stream(httplib::DataSink& sink) {
-  for (int i = 0; i < static_cast<int>(choices_.size()); ++i)
-    if (!send_event(sink, format_->begin(i))) return false;
-  for (;;) {
-    if (!connection_.alive() || !send_updates(sink)) return false;
-    const auto failed = std::find_if(choices_.begin(), choices_.end(),
-                                     [](const Choice& choice) { return !choice.update.error.empty(); });
-    if (failed != choices_.end()) {
-      connection_.record.finish = "error";
-      if (!send_event(sink, error_json(error_of(failed->update))) || !send_event(sink, std::string("[DONE]")))
+  // What is the client's fault and not the length of the prompt is a picture: all else was looked at before.
+  ApiError error_of(const Failure& failure) const {
+    if (timed_out_)
+      return {503, fmt::format("the request took longer than the {} seconds that this server allows",
+                               state_.options.timeout)};
+    if (failure.too_long) return {400, failure.error, fields_.text, "context_length_exceeded"};
+    if (!failure.server_fault)
+      return {400, hide_root(failure.error, state_.options.images), fields_.pictures};
+    log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, failure.error));
+    return {500, fmt::format("{} (request {})", failure.error, connection_.record.id)};
+  }
+
+  void check_errors() {
+    for (const Choice& choice : choices_)
+      if (choice.ended && !choice.update.error.empty()) throw Refused(error_of(choice.update));
+  }
+
+  std::vector<const Answer*> answers() const {
+    std::vector<const Answer*> out;
+    for (const Choice& choice : choices_) out.push_back(&choice.handle->answer());
+    return out;
+  }
+
+  void count_answers() {
+    RequestRecord& record = connection_.record;
+    for (const Answer* answer : answers()) {
+      state_.metrics.add_answer(*answer, decoder_);
+      record.prompt_tokens = answer->prompt_tokens;
+      record.completion_tokens += static_cast<int>(answer->tokens.size());
+      if (!record.finish.empty()) record.finish += ",";
+      record.finish +=
+          answer->finish == FinishReason::cancelled && timed_out_ ? "timeout" : name_of(answer->finish);
+    }
+  }
+
+  bool send_updates(httplib::DataSink& sink) {
+    for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
+      const Choice& choice = choices_[i];
+      if (!send_event(sink, format_->piece(i, choice.update))) return false;
+      // Only once: after the end a choice has nothing more to say.
+      if (choice.update.done && choice.update.error.empty() &&
+          !send_event(sink, format_->end(i, choice.handle->answer())))
         return false;
-      break;
     }
-    if (ended()) {
-      if (!send_end(sink)) return false;
-      break;
-    }
-    gather();
+    return true;
   }
-  sink.done();
-  return true;
-}
+
+  bool send_end(httplib::DataSink& sink) {
+    count_answers();
+    return send_event(sink, format_->last(answers())) && send_event(sink, std::string("[DONE]"));
+  }
+
+  ServerState& state_;
+  Connection& connection_;
+  std::vector<Choice> choices_;
+  std::unique_ptr<AnswerFormat> format_;
+  PromptFields fields_;
+  DecoderKind decoder_ = DecoderKind::automatic;
+  Clock::time_point deadline_ = {};
+  bool progress_ = false;  // is asked for
+  bool timed_out_ = false;
+};
+
+}  // namespace
 
 void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
             std::unique_ptr<AnswerFormat> format) {

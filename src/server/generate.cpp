@@ -1,4 +1,5 @@
-#include "server/generate.h"
+// SGLang's native /generate.
+#include "server/apis.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

@@ -1,14 +1,17 @@
 #include "server/image_access.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "core/ascii.h"
 #include "core/data_url.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/stopwatch.h"
 #include "engine/visual.h"
 #include "server/fetch.h"
-#include "server/shared_folder.h"
 
 namespace dvlm {
 
@@ -27,6 +30,46 @@ constexpr std::string_view kSchemeEnd = "://";
 std::string scheme_of(const std::string& source) {
   const size_t end = source.find(kSchemeEnd);
   return end == std::string::npos ? "" : lower(trim(std::string_view(source).substr(0, end)));
+}
+
+constexpr int kOpenFolder = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+// O_NONBLOCK: opening must not wait for a pipe or a terminal that has taken the file's place.
+constexpr int kOpenFile = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
+
+// `relative` goes down from `top`, both canonical. Follows no symbolic link: one that appears after the paths
+// were compared ends it.
+int open_relative(const fs::path& top, const fs::path& relative) {
+  int folder = ::open(top.c_str(), kOpenFolder);
+  for (auto step = relative.begin(); folder >= 0 && step != relative.end(); ++step) {
+    const bool last = std::next(step) == relative.end();
+    const int next = ::openat(folder, step->c_str(), last ? kOpenFile : kOpenFolder);
+    ::close(folder);
+    if (last) return next;
+    folder = next;
+  }
+  if (folder >= 0) ::close(folder);
+  return -1;
+}
+
+// A regular file that was below `root` when it was opened, by its canonical path. Null for all that is not a
+// regular file below `root`, symbolic links resolved, or cannot be opened: the caller cannot tell why.
+// `name`: relative to `root`, or absolute.
+std::shared_ptr<const InputFile> open_below(const fs::path& root, const std::string& name) {
+  if (name.empty() || name.find('\0') != std::string::npos) return nullptr;
+  std::error_code error;
+  const fs::path top = fs::canonical(root, error);
+  if (error) return nullptr;
+  const fs::path path = fs::canonical(top / name, error);
+  if (error || !fs::is_regular_file(path, error)) return nullptr;
+  const fs::path relative = path.lexically_relative(top);
+  if (relative.empty() || *relative.begin() == ".." || *relative.begin() == ".") return nullptr;
+  const int descriptor = open_relative(top, relative);
+  if (descriptor < 0) return nullptr;
+  try {
+    return std::make_shared<const InputFile>(path, descriptor);
+  } catch (const Error&) {
+    return nullptr;  // something else has taken its place
+  }
 }
 
 // Takes the images of one request, one after the other, out of one purse of bytes, pixels and time.
@@ -92,8 +135,7 @@ class Admission {
 
   std::string fetch_image(const std::string& source) {
     const WebAddress address{std::string(trim(source))};
-    if (std::none_of(rules_.begin(), rules_.end(),
-                     [&](const HostRule& rule) { return allows(rule, address); }))
+    if (std::ranges::none_of(rules_, [&](const HostRule& rule) { return allows(rule, address); }))
       fail("{}: not on a host and port that this server allows; send the picture as a data URL",
            printable(source));
     const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - Clock::now());

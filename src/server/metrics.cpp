@@ -18,11 +18,6 @@ void PrometheusText::value(std::string_view name, double value, std::string_view
     fmt::format_to(std::back_inserter(text_), "dvlm_{}{{{}}} {}\n", name, labels, value);
 }
 
-void PrometheusText::add(std::string_view name, std::string_view type, std::string_view help, double number) {
-  family(name, type, help);
-  value(name, number);
-}
-
 void Histogram::add(double value) {
   const auto bucket = std::lower_bound(bounds_.begin(), bounds_.end(), value) - bounds_.begin();
   ++counts_[static_cast<size_t>(bucket)];
@@ -96,33 +91,32 @@ void Metrics::write_decoded(PrometheusText& out) const {
 }
 
 void write_totals(PrometheusText& out, const SchedulerTotals& totals) {
-  const auto add = [&](const char* name, const char* type, const char* help, auto value) {
-    out.add(name, type, help, static_cast<double>(value));
-  };
-  add("requests_total", "counter", "Requests that were worked on, each choice of n by itself",
-      totals.requests);
-  add("requests_failed_total", "counter", "Of these, requests that ended with an error", totals.failed);
-  add("requests_cancelled_total", "counter", "Of these, requests cut short: timeouts, clients gone",
-      totals.cancelled);
-  add("requests_refused_total", "counter", "Requests that found the queue full", totals.refused);
-  add("requests_waiting", "gauge", "Requests in the queue", totals.waiting);
-  add("requests_running", "gauge", "Requests being answered", totals.running);
-  add("prompt_tokens_total", "counter", "Tokens of prompts", totals.prompt_tokens);
-  add("prompt_tokens_reused_total", "counter", "Of these, tokens whose keys and values were held",
-      totals.reused_tokens);
-  add("tokens_total", "counter", "Tokens written", totals.tokens);
+  out.add("requests_total", "counter", "Requests that were worked on, each choice of n by itself",
+          totals.requests);
+  out.add("requests_failed_total", "counter", "Of these, requests that ended with an error", totals.failed);
+  out.add("requests_cancelled_total", "counter", "Of these, requests cut short: timeouts, clients gone",
+          totals.cancelled);
+  out.add("requests_refused_total", "counter", "Requests that found the queue full", totals.refused);
+  out.add("requests_waiting", "gauge", "Requests in the queue", totals.waiting);
+  out.add("requests_running", "gauge", "Requests being answered", totals.running);
+  out.add("prompt_tokens_total", "counter", "Tokens of prompts", totals.prompt_tokens);
+  out.add("prompt_tokens_reused_total", "counter", "Of these, tokens whose keys and values were held",
+          totals.reused_tokens);
+  out.add("tokens_total", "counter", "Tokens written", totals.tokens);
   const GeneratorTotals& model = totals.generator;
-  add("passes_total", "counter", "Passes over the model, each for all requests under way", model.passes);
-  add("pass_rows_total", "counter", "Rows of these passes: by passes, how many a pass carries", model.rows);
-  add("pass_seconds_total", "counter", "Time spent in passes", model.pass_seconds);
+  out.add("passes_total", "counter", "Passes over the model, each for all requests under way", model.passes);
+  out.add("pass_rows_total", "counter", "Rows of these passes: by passes, how many a pass carries",
+          model.rows);
+  out.add("pass_seconds_total", "counter", "Time spent in passes", model.pass_seconds);
   for (const char* name : {"kv_bytes", "key_bytes"})  // the second is the name of version 0.1
-    add(name, "gauge", "Memory of keys and values, room that requests have claimed included", model.kv.used);
+    out.add(name, "gauge", "Memory of keys and values, room that requests have claimed included",
+            model.kv.used);
   for (const char* name : {"kv_bytes_limit", "key_bytes_limit"})
-    add(name, "gauge", "Its limit; 0: what the machine has", model.kv.limit);
-  add("prefixes_kept", "gauge", "Earlier answers whose keys and values are kept", model.prefixes);
-  add("pictures_encoded_total", "counter", "Pictures and videos encoded", model.visuals.encoded);
-  add("pictures_found_total", "counter", "Those whose features were kept", model.visuals.found);
-  add("picture_bytes", "gauge", "Memory of kept features", model.visuals.bytes);
+    out.add(name, "gauge", "Its limit; 0: what the machine has", model.kv.limit);
+  out.add("prefixes_kept", "gauge", "Earlier answers whose keys and values are kept", model.prefixes);
+  out.add("pictures_encoded_total", "counter", "Pictures and videos encoded", model.visuals.encoded);
+  out.add("pictures_found_total", "counter", "Those whose features were kept", model.visuals.found);
+  out.add("picture_bytes", "gauge", "Memory of kept features", model.visuals.bytes);
 }
 
 }  // namespace dvlm

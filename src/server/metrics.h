@@ -20,7 +20,11 @@ class PrometheusText {
   void family(std::string_view name, std::string_view type, std::string_view help);
   void value(std::string_view name, double value, std::string_view labels = {});
   // A family with one value.
-  void add(std::string_view name, std::string_view type, std::string_view help, double value);
+  template <class Number>
+  void add(std::string_view name, std::string_view type, std::string_view help, const Number& number) {
+    family(name, type, help);
+    value(name, static_cast<double>(number));
+  }
   std::string take() { return std::move(text_); }
 
  private:

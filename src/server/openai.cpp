@@ -1,9 +1,8 @@
-#include "server/openai.h"
+// OpenAI's chat completions.
+#include "server/apis.h"
 
 #include <nlohmann/json.hpp>
 #include <utility>
-
-#include "core/error.h"
 
 namespace dvlm {
 

@@ -14,7 +14,7 @@ constexpr const char* kOriginHeaders = "authorization, content-type, x-request-i
 
 bool is_header_name(std::string_view text) {
   constexpr std::string_view kSigns = "!#$%&'*+-.^_`|~";
-  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+  return !text.empty() && std::ranges::all_of(text, [&](char c) {
     return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || kSigns.find(c) != kSigns.npos;
   });
 }
@@ -27,7 +27,7 @@ std::string parse_origin(const std::string& entry) {
   const bool secure = origin.starts_with("https://");
   const std::string_view port = secure ? ":443" : ":80";
   const size_t host = secure ? 8 : 7;
-  const bool plain = std::all_of(origin.begin(), origin.end(), [](char c) { return c > ' ' && c < 127; });
+  const bool plain = std::ranges::all_of(origin, [](char c) { return c > ' ' && c < 127; });
   if (!plain || !(secure || origin.starts_with("http://")) || origin.size() == host ||
       origin.find_first_of("/?#@*,", host) != origin.npos)
     fail("{} is no origin of pages: give http://localhost:5173, https://example.org, null or *",
@@ -69,17 +69,16 @@ Origins::Origins(const std::vector<std::string>& allowed, const std::vector<std:
       fail("{} is no host name: give example.org or 192.168.1.5", printable(host));
   }
   for (const std::string& entry : allowed) allowed_.push_back(parse_origin(entry));
-  all_ = std::find(allowed_.begin(), allowed_.end(), "*") != allowed_.end();
+  all_ = std::ranges::find(allowed_, "*") != allowed_.end();
 }
 
 bool Origins::allows(const std::string& origin) const {
-  return !origin.empty() && (all_ || std::find(allowed_.begin(), allowed_.end(), origin) != allowed_.end());
+  return !origin.empty() && (all_ || std::ranges::find(allowed_, origin) != allowed_.end());
 }
 
 const char* Origins::refusal(const RequestHead& head) const {
   const std::string host = lower(head.header("host")), origin = lower(head.header("origin"));
-  if (!host.empty() && !hosts_.empty() &&
-      std::find(hosts_.begin(), hosts_.end(), without_port(host)) == hosts_.end())
+  if (!host.empty() && !hosts_.empty() && std::ranges::find(hosts_, without_port(host)) == hosts_.end())
     return "the Host of the request is none of this server's names; its owner can add it by --allow-host";
   const bool own = origin == "http://" + host || origin == "https://" + host;
   if (!origin.empty() && !own && !allows(origin))

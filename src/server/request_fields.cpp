@@ -86,8 +86,8 @@ void check_fields(const ApiObject& body, FieldRules rules) {
   for (const auto& [key, value] : body.value().items()) {
     if (value.is_null()) continue;
     // `name = key`: clang captures no structured binding.
-    const auto rule = std::find_if(rules.begin(), rules.end(),
-                                   [&name = key](const FieldRule& given) { return name == given.name; });
+    const auto rule =
+        std::ranges::find_if(rules, [&name = key](const FieldRule& given) { return name == given.name; });
     const std::string name = body.path(printable(key));
     if (rule == rules.end()) throw FieldError(name, fmt::format("the field \"{}\" is not known", name));
     if (rule->accepted && !changes_nothing(value, rule->accepted))

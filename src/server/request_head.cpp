@@ -148,8 +148,7 @@ void frame(const Framing& framing, uint64_t most, RequestHead& out) {
 }  // namespace
 
 std::string RequestHead::header(std::string_view name) const {
-  const auto found =
-      std::find_if(headers.begin(), headers.end(), [&](const auto& header) { return header.first == name; });
+  const auto found = std::ranges::find_if(headers, [&](const auto& header) { return header.first == name; });
   return found == headers.end() ? "" : found->second;
 }
 

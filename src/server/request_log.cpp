@@ -26,7 +26,7 @@ std::string random_hex() {
 
 std::string request_id(const std::string& given) {
   constexpr size_t kLongest = 128;
-  const bool visible = std::all_of(given.begin(), given.end(), [](char c) { return c > ' ' && c < 127; });
+  const bool visible = std::ranges::all_of(given, [](char c) { return c > ' ' && c < 127; });
   return !given.empty() && given.size() <= kLongest && visible ? given : "req-" + random_hex();
 }
 

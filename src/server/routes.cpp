@@ -19,8 +19,7 @@ using nlohmann::json;
 constexpr std::ptrdiff_t kMaxValues = 1'000'000;
 
 void check_values(const std::string& text) {
-  const auto values =
-      std::count_if(text.begin(), text.end(), [](char c) { return c == ',' || c == '[' || c == '{'; });
+  const auto values = std::ranges::count_if(text, [](char c) { return c == ',' || c == '[' || c == '{'; });
   if (values > kMaxValues) fail("the request has more than {} JSON values", kMaxValues);
 }
 

@@ -1,5 +1,4 @@
 // The addresses that say how the server is and what it serves.
-#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include "core/memory.h"
@@ -32,16 +31,13 @@ void send_metrics(const ServerState& state, const HttpServer& http, httplib::Res
   state.metrics.write(out);
   const ConnectionTotals& connections = http.totals();
   out.add("http_requests_open", "gauge", "Requests for text that are not answered to the end",
-          static_cast<double>(state.exchanges));
-  out.add("http_connections", "gauge", "Connections", static_cast<double>(connections.open));
-  out.add("http_connections_refused_total", "counter", "Connections beyond the limit",
-          static_cast<double>(connections.refused));
+          state.exchanges);
+  out.add("http_connections", "gauge", "Connections", connections.open);
+  out.add("http_connections_refused_total", "counter", "Connections beyond the limit", connections.refused);
   out.add("http_connections_cut_off_total", "counter",
-          "Connections without a request that made way for others", static_cast<double>(connections.cut_off));
-  out.add("http_body_memory_bytes", "gauge", "Bodies of requests under way",
-          static_cast<double>(connections.body_memory));
-  out.add("peak_memory_bytes", "gauge", "Largest memory of the process so far",
-          static_cast<double>(peak_rss_bytes()));
+          "Connections without a request that made way for others", connections.cut_off);
+  out.add("http_body_memory_bytes", "gauge", "Bodies of requests under way", connections.body_memory);
+  out.add("peak_memory_bytes", "gauge", "Largest memory of the process so far", peak_rss_bytes());
   response.set_content(out.take(), "text/plain; version=0.0.4");
 }
 

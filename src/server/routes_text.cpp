@@ -1,15 +1,12 @@
 // The addresses that write text or count tokens.
-#include "core/finally.h"
-#include "server/completions.h"
-
 #include <nlohmann/json.hpp>
+
+#include "core/finally.h"
+#include "server/apis.h"
 #include "server/errors.h"
 #include "server/exchange.h"
-#include "server/generate.h"
 #include "server/image_access.h"
-#include "server/openai.h"
 #include "server/routes.h"
-#include "server/tokenize.h"
 
 namespace dvlm {
 
@@ -37,6 +34,64 @@ void admit_now(ServerState& state, Request& request) {
 // `field`: that names the images.
 void admit(ServerState& state, Request& request, const char* field) {
   at_field(field, [&] { admit_now(state, request); });
+}
+
+// vLLM's /tokenize: {"prompt"} or {"messages"} -> {"count", "max_model_len", "tokens", "token_strs"}.
+constexpr FieldRule kTokenizeFields[] = {
+    {"model"},
+    {"prompt"},
+    {"messages"},
+    {"add_generation_prompt"},
+    {"return_token_strs"},
+    {"add_special_tokens", "true or false", "it must be true or false"},  // these tokenizers have none to add
+};
+
+// Images are decoded to count their tokens.
+std::vector<TokenId> tokens_of(const ApiObject& body, ServerState& state) {
+  const Tokenizer& tokenizer = state.tokens.tokenizer();
+  const json* prompt = body.find("prompt");
+  if ((prompt != nullptr) == body.has("messages"))
+    body.refuse("prompt", "give either \"prompt\" or \"messages\"");
+  if (!prompt) {
+    Request request;
+    request.conversation = read_conversation(body, state.options.chat);
+    request.chat_template.add_generation_prompt = body.boolean("add_generation_prompt", true);
+    admit(state, request, "messages");
+    const std::lock_guard lock(state.images);
+    return prepare_prompt(state.config, tokenizer, request).tokens;
+  }
+  if (!prompt->is_string()) body.refuse("prompt", "\"prompt\" must be a string");
+  if (!body.boolean("add_generation_prompt", true))
+    body.refuse("add_generation_prompt", "\"add_generation_prompt\" is for \"messages\"");
+  return tokenizer.encode(prompt->get_ref<const std::string&>(), ControlTokens::parse);
+}
+
+json tokenize(const json& given, ServerState& state) {
+  const ApiObject body(given);
+  check_fields(body, kTokenizeFields);
+  const bool texts = body.boolean("return_token_strs", false);
+  const std::vector<TokenId> ids = tokens_of(body, state);
+  json out = {{"count", ids.size()},
+              {"max_model_len", state.config.text.max_positions},
+              {"tokens", ids},
+              {"token_strs", nullptr}};
+  if (texts) {
+    json& strings = out["token_strs"] = json::array();
+    for (const TokenId id : ids) strings.push_back(state.tokens.text(id));
+  }
+  return out;
+}
+
+// vLLM's /detokenize: {"tokens"} -> {"prompt"}, special tokens included.
+constexpr FieldRule kDetokenizeFields[] = {{"model"}, {"tokens"}};
+
+json detokenize(const json& given, const ServerState& state) {
+  const ApiObject body(given);
+  check_fields(body, kDetokenizeFields);
+  const json* list = body.find("tokens");
+  if (!list) body.refuse("tokens", "the field \"tokens\" is missing");
+  const std::vector<TokenId> ids = read_token_ids(*list, "tokens", state.config);
+  return {{"prompt", state.tokens.tokenizer().decode(ids, false)}};
 }
 
 }  // namespace
@@ -69,11 +124,10 @@ void add_others(Routes& routes, ServerState& state) {
     answer(state, response, std::move(asked), std::move(format));
   });
   routes.post("/tokenize", [&state](const json& body, httplib::Response& response) {
-    const ImageAccess images{[&state](Request& request) { admit(state, request, "messages"); }, state.images};
-    send_json(response, tokenize(body, state.config, state.tokens, state.options.chat, images));
+    send_json(response, tokenize(body, state));
   });
   routes.post("/detokenize", [&state](const json& body, httplib::Response& response) {
-    send_json(response, detokenize(body, state.config, state.tokens));
+    send_json(response, detokenize(body, state));
   });
 }
 

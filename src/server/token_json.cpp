@@ -25,26 +25,11 @@ json sglang_entry(TokenId id, float logprob, const TokenWriter& tokens, bool tex
 }
 
 int64_t characters(const std::string& utf8) {
-  return std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  return std::ranges::count_if(utf8, [](char c) { return (c & 0xC0) != 0x80; });
 }
 
-const char* name_of(PassKind kind) {
-  switch (kind) {
-    case PassKind::prefill:
-      return "prefill";
-    case PassKind::decode:
-      return "decode";
-    case PassKind::draft:
-      return "draft";
-    case PassKind::verify:
-      return "verify";
-    case PassKind::denoise:
-      return "denoise";
-    case PassKind::commit:
-      return "commit";
-  }
-  return "?";
-}
+// In the order of PassKind.
+constexpr const char* kPassNames[] = {"prefill", "decode", "draft", "verify", "denoise", "commit"};
 
 }  // namespace
 
@@ -116,7 +101,7 @@ json passes_json(std::span<const PassRecord> passes, const TokenWriter& tokens) 
   for (const PassRecord& pass : passes) {
     json block = json::array();
     for (const TokenId id : pass.block) block.push_back(tokens.masked(id) ? json() : json(tokens.text(id)));
-    out.push_back({{"kind", name_of(pass.kind)},
+    out.push_back({{"kind", kPassNames[static_cast<size_t>(pass.kind)]},
                    {"rows", pass.rows},
                    {"block", std::move(block)},
                    {"accepted", pass.accepted},

@@ -2,7 +2,6 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <string>
 
 namespace dvlm {
 
@@ -97,11 +96,5 @@ inline int row_of(int place) {
 inline int column_of(int place) {
   return place % 3;
 }
-
-// "at the top left", "on the left", "in the center".
-std::string place_phrase(int place);
-
-// "a hammer", "an apple".
-std::string with_article(const std::string& noun);
 
 }  // namespace dvlm

@@ -58,9 +58,7 @@ Question plan_clear(const Scene& scene, Random& random) {
   for (const Object& object : scene.objects) objects.push_back(&object);
   const bool by_column = random.uniform() < 0.5;
   if (by_column)
-    std::stable_sort(objects.begin(), objects.end(), [](const Object* a, const Object* b) {
-      return column_of(a->place) < column_of(b->place);
-    });
+    std::ranges::stable_sort(objects, {}, [](const Object* object) { return column_of(object->place); });
   const std::string order = by_column ? "from left to right" : "from top to bottom";
   const std::string text = phrase(random,
                                   {"Plan how to clear the table {}.", "Clear the table {}. List the steps.",
@@ -72,7 +70,7 @@ Question plan_clear(const Scene& scene, Random& random) {
 std::optional<Question> plan_category(const Scene& scene, Random& random) {
   std::vector<std::string> categories;
   for (const char* category : kCategories) {
-    const auto count = std::count_if(scene.objects.begin(), scene.objects.end(), [&](const Object& object) {
+    const auto count = std::ranges::count_if(scene.objects, [&](const Object& object) {
       return std::string_view(object.word().category) == category;
     });
     if (count >= 2 && count <= 5) categories.push_back(category);

@@ -7,7 +7,6 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "synth/background.h"
 
 namespace dvlm {
 
@@ -67,6 +66,102 @@ bool has_colour(const Surface& surface) {
       bright += (pixels[x] >> 16 & 255) > 64 || (pixels[x] >> 8 & 255) > 64 || (pixels[x] & 255) > 64;
   }
   return bright > 100;
+}
+
+void set_colour(cairo_t* context, const Colour& colour, double brightness, double share = 1) {
+  const auto channel = [&](uint8_t value) { return std::min(1.0, value / 255.0 * brightness) * share; };
+  cairo_set_source_rgb(context, channel(colour.red), channel(colour.green), channel(colour.blue));
+}
+
+// Light that falls off a little in a random direction.
+void shade(cairo_t* context, int width, int height, Random& random) {
+  const double angle = random.between(0, 6.283), reach = std::max(width, height) / 2.0;
+  const double dx = reach * std::cos(angle), dy = reach * std::sin(angle);
+  cairo_pattern_t* light =
+      cairo_pattern_create_linear(width / 2.0 - dx, height / 2.0 - dy, width / 2.0 + dx, height / 2.0 + dy);
+  cairo_pattern_add_color_stop_rgba(light, 0, 1, 1, 1, 0.10);
+  cairo_pattern_add_color_stop_rgba(light, 1, 0, 0, 0, 0.10);
+  cairo_set_source(context, light);
+  cairo_paint(context);
+  cairo_pattern_destroy(light);
+}
+
+void paint_wood(cairo_t* context, int width, int height, Random& random) {
+  set_colour(context, {"", 196, 150, 102}, random.between(0.92, 1.08));
+  cairo_paint(context);
+  const int grain_lines = height / 6;
+  for (int i = 0; i < grain_lines; ++i) {
+    const double y = random.between(0, height), bend = random.between(-5, 5);
+    cairo_set_source_rgba(context, 0.36, 0.2, 0.08, random.between(0.05, 0.18));
+    cairo_set_line_width(context, random.between(0.6, 2.2));
+    cairo_move_to(context, 0, y);
+    cairo_curve_to(context, width / 3.0, y + bend, width * 2 / 3.0, y - bend, width, y + bend / 2);
+    cairo_stroke(context);
+  }
+  const double plank = random.between(46, 70);
+  cairo_set_source_rgba(context, 0.25, 0.14, 0.06, 0.55);
+  cairo_set_line_width(context, 1.2);
+  for (double y = random.between(5, plank); y < height; y += plank) {
+    cairo_move_to(context, 0, std::round(y));
+    cairo_line_to(context, width, std::round(y));
+  }
+  cairo_stroke(context);
+}
+
+// Squares (checkered) or bands (striped) of the cloth's colour on white.
+void paint_cloth(cairo_t* context, int width, int height, const Background& background, Random& random) {
+  const double factor = random.between(0.95, 1.05);
+  set_colour(context, {"", 248, 246, 242}, 1);
+  cairo_paint(context);
+  set_colour(context, kClothColours[static_cast<size_t>(background.colour)], factor);
+  const int cell = 12 + static_cast<int>(random.below(11));
+  const int offset = static_cast<int>(random.below(2 * cell));
+  const bool checkered = background.pattern == Pattern::checkered, upright = random.uniform() < 0.5;
+  for (int j = -2; j <= height / cell + 1; ++j) {
+    for (int i = -2; i <= width / cell + 1; ++i) {
+      const int parity = checkered ? i + j : upright ? i : j;
+      if (parity % 2 != 0) continue;
+      cairo_rectangle(context, i * cell + offset, j * cell + offset, cell, cell);
+    }
+  }
+  cairo_set_antialias(context, CAIRO_ANTIALIAS_NONE);
+  cairo_fill(context);
+}
+
+// Grey noise of a few levels. A generator of its own, since it draws once per pixel.
+void add_noise(cairo_surface_t* surface, uint64_t seed) {
+  cairo_surface_flush(surface);
+  const int width = cairo_image_surface_get_width(surface), height = cairo_image_surface_get_height(surface);
+  const int stride = cairo_image_surface_get_stride(surface);
+  unsigned char* data = cairo_image_surface_get_data(surface);
+  uint32_t state = static_cast<uint32_t>(seed) | 1;
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      state ^= state << 13, state ^= state >> 17, state ^= state << 5;
+      const int delta = static_cast<int>(state >> 8) % 9 - 4;
+      unsigned char* pixel = data + static_cast<ptrdiff_t>(y) * stride + 4 * x;
+      for (int c = 0; c < 3; ++c) pixel[c] = static_cast<unsigned char>(std::clamp(pixel[c] + delta, 0, 255));
+    }
+  }
+  cairo_surface_mark_dirty(surface);
+}
+
+// Covers the whole surface (an ARGB32 image); the same background and size give the same pixels.
+void paint_background(cairo_surface_t* surface, const Background& background) {
+  const int width = cairo_image_surface_get_width(surface), height = cairo_image_surface_get_height(surface);
+  Random random(background.texture, 1);
+  cairo_t* context = cairo_create(surface);
+  if (background.pattern == Pattern::plain) {
+    set_colour(context, kTableColours[static_cast<size_t>(background.colour)], random.between(0.97, 1.03));
+    cairo_paint(context);
+    shade(context, width, height, random);
+  } else if (background.pattern == Pattern::wood) {
+    paint_wood(context, width, height, random);
+  } else {
+    paint_cloth(context, width, height, background, random);
+  }
+  cairo_destroy(context);
+  if (background.noise) add_noise(surface, background.texture);
 }
 
 // One line of text as a raster cropped to its ink, in black (emoji keep their colours).
@@ -139,12 +234,10 @@ void outline_shape(cairo_t* context, int shape, double size) {
 
 void draw_shape(cairo_t* context, const Object& object) {
   const Colour& colour = kColours[static_cast<size_t>(object.colour)];
-  const auto channel = [&](uint8_t value) { return std::min(1.0, value / 255.0 * object.brightness); };
   outline_shape(context, object.noun, object.size);
-  cairo_set_source_rgb(context, channel(colour.red), channel(colour.green), channel(colour.blue));
+  set_colour(context, colour, object.brightness);
   cairo_fill_preserve(context);
-  cairo_set_source_rgb(context, channel(colour.red) * 0.45, channel(colour.green) * 0.45,
-                       channel(colour.blue) * 0.45);
+  set_colour(context, colour, object.brightness, 0.45);
   cairo_set_line_width(context, 1.8);
   cairo_set_line_join(context, CAIRO_LINE_JOIN_ROUND);
   cairo_stroke(context);

@@ -17,6 +17,12 @@ const T& pick(const std::vector<T>& items, Random& random) {
   return items[static_cast<size_t>(random.below(static_cast<int64_t>(items.size())))];
 }
 
+// "at the top left", "on the left", "in the center".
+std::string place_phrase(int place);
+
+// "a hammer", "an apple".
+std::string with_article(const std::string& noun);
+
 // "the apple, the key and the cup"
 std::string join_list(const std::vector<std::string>& items);
 

@@ -18,8 +18,7 @@ std::string replace_all(std::string text, std::string_view mark, const std::stri
 }
 
 bool present(const Scene& scene, const std::string& name) {
-  return std::any_of(scene.objects.begin(), scene.objects.end(),
-                     [&](const Object& object) { return object.name() == name; });
+  return std::ranges::any_of(scene.objects, [&](const Object& object) { return object.name() == name; });
 }
 
 std::string random_name(Random& random) {
@@ -64,7 +63,7 @@ std::optional<Question> ask_what(const Scene& scene, Random& random) {
 
 // How a question may call a unique object: a shape alone of its kind also without its colour.
 std::string call(const Scene& scene, const Object& object, Random& random) {
-  const auto same = std::count_if(scene.objects.begin(), scene.objects.end(), [&](const Object& other) {
+  const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {
     return other.kind == object.kind && other.noun == object.noun;
   });
   const bool short_name = object.kind == Kind::shape && same == 1 && random.uniform() < 0.3;
@@ -89,7 +88,7 @@ std::optional<Question> ask_where(const Scene& scene, Random& random) {
 std::optional<Question> ask_colour(const Scene& scene, Random& random) {
   std::vector<const Object*> shapes;
   for (const Object& object : scene.objects) {
-    const auto same = std::count_if(scene.objects.begin(), scene.objects.end(), [&](const Object& other) {
+    const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {
       return other.kind == Kind::shape && other.noun == object.noun;
     });
     if (object.kind == Kind::shape && same == 1) shapes.push_back(&object);
@@ -114,7 +113,7 @@ struct Countable {
 std::vector<Countable> countables(const Scene& scene) {
   std::vector<Countable> all;
   const auto add = [&](const std::string& plural, auto matches) {
-    all.push_back({plural, std::count_if(scene.objects.begin(), scene.objects.end(), matches)});
+    all.push_back({plural, std::ranges::count_if(scene.objects, matches)});
   };
   for (const char* category : kCategories)
     add(category, [&](const Object& o) { return std::string_view(o.word().category) == category; });
@@ -229,8 +228,8 @@ std::optional<Question> ask_relation(const Scene& scene, Random& random) {
 std::optional<Question> ask_exists(const Scene& scene, Random& random) {
   const bool yes = random.uniform() < 0.5;
   std::string name = yes ? pick(scene.objects, random).name() : absent_name(scene, random);
-  const bool sign = std::any_of(scene.objects.begin(), scene.objects.end(),
-                                [](const Object& object) { return object.kind == Kind::sign; });
+  const bool sign =
+      std::ranges::any_of(scene.objects, [](const Object& object) { return object.kind == Kind::sign; });
   if (!yes && !sign && random.uniform() < 0.12) name = "sign";
   const std::string text = phrase(random,
                                   {"Is there {}?", "Do you see {}?", "Can you see {}?",
@@ -305,6 +304,18 @@ std::string phrase(Random& random, std::initializer_list<const char*> forms, con
   return replace_all(replace_all(form, "{}", subject), "[]", other);
 }
 
+std::string place_phrase(int place) {
+  const std::string name = kPlaceNames[static_cast<size_t>(place)];
+  const bool side = row_of(place) == 1;
+  const char* preposition = !side ? "at" : column_of(place) == 1 ? "in" : "on";
+  return std::string(preposition) + " the " + name;
+}
+
+std::string with_article(const std::string& noun) {
+  const bool vowel = !noun.empty() && std::string("aeiou").find(noun[0]) != std::string::npos;
+  return (vowel ? "an " : "a ") + noun;
+}
+
 std::string join_list(const std::vector<std::string>& items) {
   std::string text;
   for (size_t i = 0; i < items.size(); ++i)
@@ -315,8 +326,8 @@ std::string join_list(const std::vector<std::string>& items) {
 std::vector<const Object*> unique_objects(const Scene& scene) {
   std::vector<const Object*> unique;
   for (const Object& object : scene.objects) {
-    const auto same = std::count_if(scene.objects.begin(), scene.objects.end(),
-                                    [&](const Object& other) { return other.name() == object.name(); });
+    const auto same = std::ranges::count_if(
+        scene.objects, [&](const Object& other) { return other.name() == object.name(); });
     if (same == 1) unique.push_back(&object);
   }
   return unique;
@@ -346,11 +357,6 @@ QuestionType type_from_name(std::string_view name) {
       "unknown question type '{}'; the types are what, where, colour, count, relation, exists, read, box, "
       "boxes, describe, plan, grid",
       printable(name, 40));
-}
-
-bool is_long(QuestionType type) {
-  return type == QuestionType::boxes || type == QuestionType::describe || type == QuestionType::plan ||
-         type == QuestionType::grid;
 }
 
 std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random) {

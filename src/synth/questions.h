@@ -30,7 +30,6 @@ inline constexpr int kQuestionTypes = 12;
 
 std::string_view type_name(QuestionType type);
 QuestionType type_from_name(std::string_view name);  // throws Error listing the names
-bool is_long(QuestionType type);                     // boxes, describe, plan, grid
 
 struct Question {
   QuestionType type = QuestionType::what;

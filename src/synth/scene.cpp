@@ -171,8 +171,7 @@ Scene make_scene(Painter& painter, uint64_t seed, Split split, int64_t index, in
     for (const Object& object : scene.objects) sizes.push_back(painter.measure(object));
     for (int layouts = 0; layouts < 5; ++layouts) {
       if (!lay_out(scene, sizes, random)) continue;
-      std::sort(scene.objects.begin(), scene.objects.end(),
-                [](const Object& a, const Object& b) { return a.place < b.place; });
+      std::ranges::sort(scene.objects, {}, &Object::place);
       return scene;
     }
   }

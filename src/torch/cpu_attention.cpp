@@ -115,7 +115,7 @@ class HeadPass {
 
   void read_keys() {
     for (int i = 0; i < length_; ++i) {
-      rows::rotate(a_.qkv + at(i, a_.heads + kv_head_), cosine(i), sine(i), dim_ / 2,
+      rows_.rotate(a_.qkv + at(i, a_.heads + kv_head_), cosine(i), sine(i), dim_ / 2,
                    b_.keys.data() + i * dim_);
       std::memcpy(b_.values.data() + i * dim_, a_.qkv + at(i, a_.heads + a_.kv_heads + kv_head_),
                   static_cast<size_t>(dim_) * sizeof(bf16));
@@ -128,7 +128,7 @@ class HeadPass {
 
   void pairs_of(const bf16* x, int count, bf16* out) const {
     for (int i = 0; i < count; i += 2)
-      rows::interleave(x + i * dim_, x + (i + 1) * dim_, dim_, out + i * dim_);
+      rows_.interleave(x + i * dim_, x + (i + 1) * dim_, dim_, out + i * dim_);
   }
 
   struct Range {
@@ -179,7 +179,7 @@ class HeadPass {
   void read_queries(const Block& block, int head) {
     for (int r = 0; r < block.count; ++r) {
       const int i = block.q0 + r;
-      rows::rotate(a_.qkv + at(i, head), cosine(i), sine(i), dim_ / 2, b_.q.data() + r * dim_);
+      rows_.rotate(a_.qkv + at(i, head), cosine(i), sine(i), dim_ / 2, b_.q.data() + r * dim_);
     }
     std::fill_n(b_.q.begin() + block.count * dim_, (block.rows - block.count) * dim_, bf16{});
   }
@@ -195,7 +195,7 @@ class HeadPass {
     float inverse[kQueries];
     for (int r = 0; r < block.rows; ++r) {
       const ptrdiff_t start = static_cast<ptrdiff_t>(r) * block.keys;
-      const auto sums = rows::softmax(b_.s.data() + start, b_.visible.data() + start, block.keys, scale_,
+      const auto sums = rows_.softmax(b_.s.data() + start, b_.visible.data() + start, block.keys, scale_,
                                       b_.p.data() + start);
       inverse[r] = sums.inverse;
       if (r < block.count) log_sums[row(block.q0 + r) * a_.heads + head] = sums.log_sum;
@@ -203,7 +203,7 @@ class HeadPass {
     multiply_pairs(block.rows, dim_, block.keys, b_.p.data(), block.keys,
                    b_.value_pairs.data() + block.k0 * dim_, dim_, b_.o.data(), dim_);
     for (int r = 0; r < block.count; ++r)
-      rows::scale_row(b_.o.data() + r * dim_, inverse[r], dim_, out + out_at(block.q0 + r, head));
+      rows_.scale_row(b_.o.data() + r * dim_, inverse[r], dim_, out + out_at(block.q0 + r, head));
   }
 
   void attend_backward(const Block& block, int head, const bf16* out, const float* log_sums,
@@ -213,7 +213,7 @@ class HeadPass {
     for (int r = 0; r < block.count; ++r) {
       const ptrdiff_t at_row = out_at(block.q0 + r, head);
       std::memcpy(b_.d_o.data() + r * dim_, d_out + at_row, static_cast<size_t>(dim_) * sizeof(bf16));
-      delta[r] = rows::dot(d_out + at_row, out + at_row, dim_);
+      delta[r] = rows_.dot(d_out + at_row, out + at_row, dim_);
       log_sum[r] = log_sums[row(block.q0 + r) * a_.heads + head];
     }
     std::fill_n(b_.d_o.begin() + block.count * dim_, (block.rows - block.count) * dim_, bf16{});
@@ -228,14 +228,14 @@ class HeadPass {
             b_.d_s.data() + start};
       };
       const ptrdiff_t start = static_cast<ptrdiff_t>(r) * block.keys;
-      rows::softmax_backward(softmax_row(r), softmax_row(r + 1), block.keys, scale_,
+      rows_.softmax_backward(softmax_row(r), softmax_row(r + 1), block.keys, scale_,
                              b_.p_pairs.data() + start, b_.d_s_pairs.data() + start);
     }
     multiply_pairs(block.rows, dim_, block.keys, b_.d_s.data(), block.keys,
                    b_.key_pairs.data() + block.k0 * dim_, dim_, b_.o.data(), dim_);
     for (int r = 0; r < block.count; ++r) {
       const int i = block.q0 + r;
-      rows::rotate_back(b_.o.data() + r * dim_, cosine(i), sine(i), dim_ / 2, d_qkv + at(i, head));
+      rows_.rotate_back(b_.o.data() + r * dim_, cosine(i), sine(i), dim_ / 2, d_qkv + at(i, head));
     }
     add_key_gradients(block, b_.q.data(), b_.q_t.data(), b_.d_s_pairs.data(), b_.d_keys_t.data());
     add_key_gradients(block, b_.d_o.data(), b_.d_o_t.data(), b_.p_pairs.data(), b_.d_values_t.data());
@@ -253,15 +253,16 @@ class HeadPass {
   void write_key_gradients(bf16* d_qkv) {
     transpose(b_.d_keys_t.data(), padded_, dim_, padded_, b_.d_rows.data(), dim_);
     for (int i = 0; i < length_; ++i)
-      rows::rotate_back(b_.d_rows.data() + i * dim_, cosine(i), sine(i), dim_ / 2,
+      rows_.rotate_back(b_.d_rows.data() + i * dim_, cosine(i), sine(i), dim_ / 2,
                         d_qkv + at(i, a_.heads + kv_head_));
     transpose(b_.d_values_t.data(), padded_, dim_, padded_, b_.d_rows.data(), dim_);
     for (int i = 0; i < length_; ++i)
-      rows::scale_row(b_.d_rows.data() + i * dim_, 1.0f, dim_,
+      rows_.scale_row(b_.d_rows.data() + i * dim_, 1.0f, dim_,
                       d_qkv + at(i, a_.heads + a_.kv_heads + kv_head_));
   }
 
   const CpuAttention& a_;
+  const rows::Kernels& rows_ = rows::kernels();
   Buffers& b_;
   int64_t segment_, first_;
   int length_, padded_, dim_, kv_head_;

@@ -234,6 +234,14 @@ void interleave(const bf16* even, const bf16* odd, int n, bf16* out) {
   for (int i = 0; i < n; ++i) out[2 * i] = even[i], out[2 * i + 1] = odd[i];
 }
 
+constexpr Kernels kKernels = {add_norm, add_norm_backward, swiglu,    swiglu_backward,
+                              rotate,   rotate_back,       scale_row, dot,
+                              softmax,  softmax_backward,  interleave};
+
+const Kernels& compiled() {
+  return kKernels;
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace dvlm::rows
@@ -242,53 +250,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace dvlm::rows {
 
-HWY_EXPORT(add_norm);
-HWY_EXPORT(add_norm_backward);
-HWY_EXPORT(swiglu);
-HWY_EXPORT(swiglu_backward);
-HWY_EXPORT(rotate);
-HWY_EXPORT(rotate_back);
-HWY_EXPORT(scale_row);
-HWY_EXPORT(dot);
-HWY_EXPORT(softmax);
-HWY_EXPORT(softmax_backward);
-HWY_EXPORT(interleave);
+HWY_EXPORT(compiled);
 
-float add_norm(const float* x, const bf16* delta, const float* weight, int n, float eps, float* sum,
-               bf16* y) {
-  return HWY_DYNAMIC_DISPATCH(add_norm)(x, delta, weight, n, eps, sum, y);
-}
-void add_norm_backward(const bf16* d_y, const float* x, const float* weight, float factor, const float* d_sum,
-                       int n, float* d_x, bf16* d_delta, float* d_weight) {
-  HWY_DYNAMIC_DISPATCH(add_norm_backward)(d_y, x, weight, factor, d_sum, n, d_x, d_delta, d_weight);
-}
-void swiglu(const bf16* gate_up, int n, bf16* y) {
-  HWY_DYNAMIC_DISPATCH(swiglu)(gate_up, n, y);
-}
-void swiglu_backward(const bf16* gate_up, const bf16* d_y, int n, bf16* d_gate_up) {
-  HWY_DYNAMIC_DISPATCH(swiglu_backward)(gate_up, d_y, n, d_gate_up);
-}
-void rotate(const bf16* x, const float* cosine, const float* sine, int half, bf16* y) {
-  HWY_DYNAMIC_DISPATCH(rotate)(x, cosine, sine, half, y);
-}
-void rotate_back(const float* x, const float* cosine, const float* sine, int half, bf16* y) {
-  HWY_DYNAMIC_DISPATCH(rotate_back)(x, cosine, sine, half, y);
-}
-void scale_row(const float* x, float scale, int n, bf16* y) {
-  HWY_DYNAMIC_DISPATCH(scale_row)(x, scale, n, y);
-}
-float dot(const bf16* a, const bf16* b, int n) {
-  return HWY_DYNAMIC_DISPATCH(dot)(a, b, n);
-}
-SoftmaxSums softmax(const float* scores, const uint8_t* visible, int n, float scale, bf16* probabilities) {
-  return HWY_DYNAMIC_DISPATCH(softmax)(scores, visible, n, scale, probabilities);
-}
-void softmax_backward(const SoftmaxRow& even, const SoftmaxRow& odd, int n, float scale,
-                      bf16* probability_pairs, bf16* d_score_pairs) {
-  HWY_DYNAMIC_DISPATCH(softmax_backward)(even, odd, n, scale, probability_pairs, d_score_pairs);
-}
-void interleave(const bf16* even, const bf16* odd, int n, bf16* out) {
-  HWY_DYNAMIC_DISPATCH(interleave)(even, odd, n, out);
+const Kernels& kernels() {
+  return HWY_DYNAMIC_DISPATCH(compiled)();
 }
 
 }  // namespace dvlm::rows

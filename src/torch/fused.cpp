@@ -41,9 +41,9 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
     float* factor = factors.mutable_data_ptr<float>();
     at::parallel_for(0, in.size(0), kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
-        factor[r] =
-            rows::add_norm(source + r * n, addend ? addend + r * n : nullptr, scale, static_cast<int>(n),
-                           static_cast<float>(eps), sums ? sums + r * n : nullptr, out + r * n);
+        factor[r] = rows::kernels().add_norm(source + r * n, addend ? addend + r * n : nullptr, scale,
+                                             static_cast<int>(n), static_cast<float>(eps),
+                                             sums ? sums + r * n : nullptr, out + r * n);
     });
     context->set_materialize_grads(false);
     context->saved_data["add"] = delta.has_value();
@@ -74,9 +74,10 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
     std::vector<float> partial(static_cast<size_t>(chunks * n));
     at::parallel_for(0, chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin * kChunk; r < std::min(end * kChunk, x.size(0)); ++r)
-        rows::add_norm_backward(from_y + r * n, source + r * n, scale, factor[r],
-                                from_sum ? from_sum + r * n : nullptr, static_cast<int>(n), to_x + r * n,
-                                to_delta ? to_delta + r * n : nullptr, partial.data() + r / kChunk * n);
+        rows::kernels().add_norm_backward(from_y + r * n, source + r * n, scale, factor[r],
+                                          from_sum ? from_sum + r * n : nullptr, static_cast<int>(n),
+                                          to_x + r * n, to_delta ? to_delta + r * n : nullptr,
+                                          partial.data() + r / kChunk * n);
     });
     for (int64_t c = 0; c < chunks; ++c)
       for (int64_t i = 0; i < n; ++i) to_weight[i] += partial[static_cast<size_t>(c * n + i)];
@@ -93,7 +94,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
     bf16* out = mutable_half_data(y);
     at::parallel_for(0, in.size(0), kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
-        rows::swiglu(source + 2 * r * n, static_cast<int>(n), out + r * n);
+        rows::kernels().swiglu(source + 2 * r * n, static_cast<int>(n), out + r * n);
     });
     context->save_for_backward({in});
     return y;
@@ -107,7 +108,8 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
     bf16* out = mutable_half_data(d_in);
     at::parallel_for(0, in.size(0), kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r)
-        rows::swiglu_backward(source + 2 * r * n, from_y + r * n, static_cast<int>(n), out + 2 * r * n);
+        rows::kernels().swiglu_backward(source + 2 * r * n, from_y + r * n, static_cast<int>(n),
+                                        out + 2 * r * n);
     });
     return {d_in};
   }

@@ -3,8 +3,6 @@
 #include <torch/torch.h>
 
 #include <filesystem>
-#include <map>
-#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"

@@ -5,15 +5,8 @@
 #include "torch/towers.h"
 
 namespace dvlm::towers {
-namespace {
 
 using torch::Tensor;
-
-std::string numbered(const char* stem, size_t i) {
-  return std::string(stem) + std::to_string(i);
-}
-
-}  // namespace
 
 TextLayerImpl::TextLayerImpl(const TextConfig& config)
     : query_rows_(int64_t{config.heads} * config.head_dim),
@@ -52,7 +45,7 @@ TextTowerImpl::TextTowerImpl(const TextConfig& config) : config_(config) {
   const int64_t hidden = config.hidden_size, vocab = config.vocab_size;
   embedding_ = register_parameter("embedding", torch::randn({vocab, hidden}) * config.initializer_range);
   for (int i = 0; i < config.layers; ++i)
-    layers_.push_back(register_module(numbered("layer", static_cast<size_t>(i)), TextLayer(config)));
+    layers_.push_back(register_module("layer" + std::to_string(i), TextLayer(config)));
   norm_ = register_parameter("norm", torch::ones({hidden}));
   if (!config.tie_word_embeddings)
     head_ = register_parameter("head", torch::randn({vocab, hidden}) * config.initializer_range);

@@ -1,7 +1,6 @@
 // A training run from start (or from its last checkpoint) to end.
 #pragma once
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "train/config.h"

@@ -1,10 +1,9 @@
-#include "evaluate/answers.h"
+#include "evaluate/report.h"
 
 #include <gtest/gtest.h>
 
 #include "core/error.h"
 #include "engine/generator.h"
-#include "evaluate/report.h"
 #include "random_folder.h"
 
 namespace dvlm {

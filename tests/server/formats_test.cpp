@@ -5,11 +5,9 @@
 
 #include <limits>
 
-#include "server/completions.h"
+#include "server/apis.h"
 #include "server/errors.h"
-#include "server/generate.h"
 #include "server/metrics.h"
-#include "server/openai.h"
 #include "server/request_log.h"
 
 namespace dvlm {

@@ -1,4 +1,4 @@
-#include "server/openai.h"
+#include "server/apis.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
