@@ -158,6 +158,7 @@ inline double relative_rms(const std::vector<float>& found, const std::vector<fl
 struct Options {
   double tolerance = 1e-4;  // relative, for features and logits
   bool exact_bits = true;   // a row's bits do not depend on the split of the prompt nor on its neighbours
+  bool greedy_text = true;  // the likeliest tokens are those of f32
 };
 
 // What was found: relative errors against transformers, 0 where the fixture records nothing.
@@ -387,7 +388,7 @@ inline Report expect_parity(Model& model, const Fixture& fixture, const Options&
     EXPECT_LE(report.draft, options.tolerance) << "logits of the draft block";
     checker.expect_parent(*sequence);
   }
-  checker.expect_greedy(*sequence, logits);
+  if (options.greedy_text) checker.expect_greedy(*sequence, logits);
   return report;
 }
 

@@ -175,16 +175,20 @@ Matrix random_matrix(DeviceMemory& memory, int outputs, int inputs, bool e4m3, b
   return m;
 }
 
-Tower tower_3b(DeviceMemory& memory, bool e4m3, Matrix head) {
-  Tower t;
-  t.shape = {{16, 2, 128}, 36, 2048, 11008, 151936, 1e-6f};
-  for (int i = 0; i < t.shape.layers; ++i) {
+TextTower tower_3b(DeviceMemory& memory, bool e4m3, Matrix head) {
+  TextTower t;
+  t.shape = {{16, 2, 128}, 2048, 11008, 2048, 128, 1e-6f};
+  t.vocab = 151936;
+  for (int i = 0; i < 36; ++i) {
     const auto seed = static_cast<uint32_t>(i * 7 + 1);
     t.layers.push_back({random_matrix(memory, 2560, 2048, e4m3, false, seed),
                         random_matrix(memory, 2048, 2048, e4m3, false, seed + 1),
                         random_matrix(memory, 22016, 2048, e4m3, true, seed + 2),
                         random_matrix(memory, 2048, 11008, e4m3, false, seed + 3),
                         memory.upload(std::vector<float>(2560, 0.1f)),
+                        {},
+                        {},
+                        {},
                         memory.upload(std::vector<float>(2048, 1.0f)),
                         memory.upload(std::vector<float>(2048, 1.0f))});
   }
@@ -194,7 +198,7 @@ Tower tower_3b(DeviceMemory& memory, bool e4m3, Matrix head) {
   return t;
 }
 
-size_t pass_bytes(const Tower& t) {
+size_t pass_bytes(const TextTower& t) {
   size_t bytes = 0;
   const auto of = [](const Matrix& m) {
     return static_cast<size_t>(m.outputs) * m.inputs * (m.e4m3 ? 1 : 2);
@@ -234,7 +238,7 @@ class SomeLauncher {
                            job.parts;
                          }) {
       return Step::norm;
-    } else if constexpr (requires { job.bias; }) {
+    } else if constexpr (requires { job.rotation; }) {
       return Step::rotate;
     } else if constexpr (requires { job.page_table; }) {
       return Step::attention;
@@ -272,7 +276,7 @@ PassData rows_behind(int rows, int context, bool causal, int wanted, std::mt1993
   return p;
 }
 
-void check_bits_3b(DeviceMemory& memory, const Tower& tower) {
+void check_bits_3b(DeviceMemory& memory, const TextTower& tower) {
   std::mt19937_64 random(5);
   const PassData whole = rows_behind(1100, 0, true, 1, random);
   const size_t mark = memory.mark();
@@ -307,7 +311,7 @@ const std::pair<Step, const char*> kSteps[] = {
     {Step::gate_up, "gate-up"},     {Step::quantize, "quantize"}, {Step::down, "down"},
     {Step::head, "head"},           {Step::choose, "choose"}};
 
-void time_passes(DeviceMemory& memory, const Tower& tower) {
+void time_passes(DeviceMemory& memory, const TextTower& tower) {
   std::mt19937_64 random(5);
   const bool e4m3 = tower.layers[0].qkv.e4m3;
   const double bytes = static_cast<double>(pass_bytes(tower));
@@ -341,7 +345,7 @@ void time_passes(DeviceMemory& memory, const Tower& tower) {
   }
 }
 
-void time_cuts(DeviceMemory& memory, Tower tower) {
+void time_cuts(DeviceMemory& memory, TextTower tower) {
   std::mt19937_64 random(5);
   const bool e4m3 = tower.layers[0].qkv.e4m3;
   for (const int rows : {8, 32}) {
@@ -393,9 +397,10 @@ void time_tile(const char* name, const std::vector<LayerMatrices>& layers, Matri
           typename Kernel::Job job;
           static_cast<LinearJob&>(job) = {m.weights, as<const Word4>(inputs),
                                           m.scale,   row_scale,
-                                          out,       activated,
-                                          m.outputs, m.tiles(),
-                                          row_tiles, 1};
+                                          {},        out,
+                                          activated, m.outputs,
+                                          m.tiles(), row_tiles,
+                                          1};
           job.parts = m.cut.parts();
           launcher.launch<Kernel>({static_cast<unsigned>((m.outputs / 16 + kTilesM - 1) / kTilesM),
                                    static_cast<unsigned>(row_tiles / kTilesN)},
@@ -412,7 +417,8 @@ void time_tile(const char* name, const std::vector<LayerMatrices>& layers, Matri
 }
 
 template <class W, Epilogue kE, int kStage>
-void time_tiles(const Tower& tower, Matrix LayerMatrices::*which, const char* name, DeviceMemory& memory) {
+void time_tiles(const TextTower& tower, Matrix LayerMatrices::*which, const char* name,
+                DeviceMemory& memory) {
   for (const int rows : {64, 128, 256, 1024}) {
     std::printf("%s rows %4d %-8s", W::kScaled ? "fp8" : "bf16", rows, name);
     time_tile<TileLinear<W, kE, 2, 8, 1, 2, kStage, 6>, 2, 8>("32x64/2", tower.layers, which, rows, memory);
@@ -448,7 +454,7 @@ int main(int count, char** arguments) {
   if (part.starts_with("check")) return 0;
   DeviceMemory memory;
   const Matrix head = random_matrix(memory, 151936, 2048, false, true, 999);
-  const Tower bf16 = tower_3b(memory, false, head), fp8 = tower_3b(memory, true, head);
+  const TextTower bf16 = tower_3b(memory, false, head), fp8 = tower_3b(memory, true, head);
   {
     const size_t mark = memory.mark(), bytes = size_t{3} << 30;
     const Global<uint4> a = memory.fresh<uint4>(bytes / 16), b = memory.fresh<uint4>(bytes / 16);

@@ -3,21 +3,10 @@
 // cut.
 #pragma once
 #include "cuda/rows.h"
+#include "cuda/tower.h"
 
 namespace dvlm::cuda {
 inline namespace DVLM_LAYER {
-
-constexpr int kChunk = 64;  // keys of a page and of a chunk
-
-struct Heads {
-  int heads = 0, kv_heads = 0, dim = 0;
-  DVLM_BOTH int group() const { return heads / kv_heads; }
-  DVLM_BOTH int width() const { return (heads + 2 * kv_heads) * dim; }
-  DVLM_BOTH int tile_rows() const { return 64 / group(); }  // rows of a pass that share a block of attention
-  DVLM_BOTH size_t page_elements() const {
-    return static_cast<size_t>(kv_heads) * 2 * kChunk * dim;
-  }  // of a layer
-};
 
 // Elements of a page of one layer: per key/value head the keys as B of `dim` inputs and 64 rows, then the
 // values as B of 64 inputs and `dim` rows.
@@ -28,12 +17,6 @@ DVLM_BOTH size_t value_index(int dim, int slot, int d) {
   return static_cast<size_t>(kChunk) * dim + input_index(slot, d, dim / 8);
 }
 
-// Where a row of a pass stands.
-struct alignas(16) RowPlace {
-  int tile = 0, row_in_tile = 0;  // of attention
-  int page = 0, slot = 0;         // where its key and value go
-};
-
 // Adds the parts of q, k and v and their bias, turns q and k, and puts q into A's order [tile][kv
 // head][64][dim], k and v into their page. grid: (ceil(all heads / 4), rows).
 template <bool kE4m3>
@@ -41,9 +24,9 @@ struct RotateAndStore {
   struct Job {
     Heads shape;
     Parts parts;
-    Global<const float> bias;      // [width]
     Global<const float> rotation;  // [rows][dim]: cosines, then sines, of dim / 2 angles
     Global<const RowPlace> places;
+    Global<const KeyPlace> key_copies;
     Global<uint16_t> queries;
     Global<uint16_t> pages;  // of this layer: page p at p * page_stride
     size_t page_stride = 0;
@@ -60,14 +43,19 @@ struct RotateAndStore {
       for (int d = lane * 2; d < dim / 2; d += kWarp * 2) {
         const int low = head * dim + d, high = low + dim / 2;
         Float2 a = sum_parts<kE4m3>(job.parts, row, low), b = sum_parts<kE4m3>(job.parts, row, high);
-        a.x += load(job.bias, low), a.y += load(job.bias, low + 1);
-        b.x += load(job.bias, high), b.y += load(job.bias, high + 1);
         if (head < job.shape.heads + job.shape.kv_heads) {
           const size_t at = static_cast<size_t>(row) * dim + d;
           turn(job, at, a.x, b.x), turn(job, at + 1, a.y, b.y);
         }
-        put(job, place, head, d, a.x), put(job, place, head, d + 1, a.y);
-        put(job, place, head, d + dim / 2, b.x), put(job, place, head, d + dim / 2 + 1, b.y);
+        if (head < job.shape.heads) {
+          put_query(job, place, head, d, a.x, b.x), put_query(job, place, head, d + 1, a.y, b.y);
+          continue;
+        }
+        put_key(job, place.page, place.slot, head, d, a, b);
+        for (int i = place.first_copy; i < place.first_copy + place.copies; ++i) {
+          const KeyPlace copy = load(job.key_copies, i);
+          put_key(job, copy.page, copy.slot, head, d, a, b);
+        }
       }
     });
   }
@@ -78,46 +66,58 @@ struct RotateAndStore {
     const float turned = low * cosine - high * sine;
     high = high * cosine + low * sine, low = turned;
   }
-  static DVLM_DEVICE void put(const Job& job, const RowPlace& place, int head, int d, float v) {
+  // Elements d and d + dim / 2.
+  static DVLM_DEVICE void put_query(const Job& job, const RowPlace& place, int head, int d, float low,
+                                    float high) {
     const Heads& shape = job.shape;
-    if (head < shape.heads) {
-      const int group = shape.group(), kv = head / group, m = place.row_in_tile * group + head % group;
-      const size_t tile = (static_cast<size_t>(place.tile) * shape.kv_heads + kv) * kChunk * shape.dim;
-      store(job.queries, tile + weight_index(m, d, shape.dim), bf16_bits(v));
-      return;
-    }
+    const int group = shape.group(), kv = head / group, m = place.row_in_tile * group + head % group;
+    const size_t tile = (static_cast<size_t>(place.tile) * shape.kv_heads + kv) * kChunk * shape.dim;
+    store(job.queries, tile + weight_index(m, d, shape.dim), bf16_bits(low));
+    store(job.queries, tile + weight_index(m, d + shape.dim / 2, shape.dim), bf16_bits(high));
+  }
+  // Elements d, d + 1, d + dim / 2 and the next of a key or value.
+  static DVLM_DEVICE void put_key(const Job& job, int page, int slot, int head, int d, Float2 low,
+                                  Float2 high) {
+    const Heads& shape = job.shape;
     const int kv = (head - shape.heads) % shape.kv_heads;
     const size_t base =
-        static_cast<size_t>(place.page) * job.page_stride + static_cast<size_t>(kv) * 2 * kChunk * shape.dim;
+        static_cast<size_t>(page) * job.page_stride + static_cast<size_t>(kv) * 2 * kChunk * shape.dim;
     const bool key = head < shape.heads + shape.kv_heads;
-    store(job.pages, base + (key ? key_index(place.slot, d) : value_index(shape.dim, place.slot, d)),
-          bf16_bits(v));
+    const auto put = [&](int at, float v) {
+      store(job.pages, base + (key ? key_index(slot, at) : value_index(shape.dim, slot, at)), bf16_bits(v));
+    };
+    put(d, low.x), put(d + 1, low.y);
+    put(d + shape.dim / 2, high.x), put(d + shape.dim / 2 + 1, high.y);
   }
-};
-
-// Up to 64 / group rows of one segment.
-struct alignas(16) AttentionTile {
-  int first_page = 0;    // of its segment, in the page table
-  int visible = 0;       // keys that its first row sees
-  int visible_step = 0;  // and each further row
-  int rows = 0;
-  int first_row = 0;  // of the pass
-};
-
-// A chunk's share: sums of exp2-weighted values that are not divided yet, the largest score, the sum of
-// weights. The largest is rounded up to a whole number: bringing shares to a common largest then multiplies
-// by powers of two, which is exact, so that it does not matter when that is done. [chunk][tile][kv head][64
-// query rows]...
-struct Shares {
-  Global<float> values;  // ...[dim]
-  Global<float> largest, sums;
-  int tiles = 0;
 };
 
 // 2^v for whole v <= 0; 0 below the range of normal numbers.
 DVLM_DEVICE float power_of_two(float v) {
   return v < -126 ? 0.0f : bits_float(static_cast<uint32_t>(static_cast<int>(v) + 127) << 23);
 }
+
+// Page `slot` becomes what page `page` is, in all layers. grid: (blocks, copies).
+struct CopyPages {
+  struct Job {
+    Global<Word4> pages;
+    Global<const KeyPlace> copies;
+    size_t words = 0;  // of a page
+  };
+  static constexpr int kThreads = 256;
+
+  static DVLM_DEVICE void run(Block& block, const Job& job) {
+    block.release_successor();
+    block.wait_for_predecessor();
+    const KeyPlace copy = load(job.copies, block.y());
+    const size_t from = static_cast<size_t>(copy.page) * job.words,
+                 to = static_cast<size_t>(copy.slot) * job.words;
+    block.lanes([&](int lane) {
+      for (size_t i = static_cast<size_t>(block.x()) * kThreads + block.warp() * kWarp + lane; i < job.words;
+           i += static_cast<size_t>(block.blocks_x()) * kThreads)
+        store(job.pages, to + i, load(job.pages, from + i));
+    });
+  }
+};
 
 struct AttentionJob {
   Heads shape;

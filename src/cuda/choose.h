@@ -1,31 +1,34 @@
-// The choice of a token where the logits are. The vocabulary is cut into slices that do not depend on the
-// rows.
+// The choice of a token where the logits are: what every row needs, and the greedy choice. The vocabulary is
+// cut into slices that do not depend on the rows.
 #pragma once
 #include <cmath>
 
 #include "cuda/rows.h"
+#include "cuda/tower.h"
 
 namespace dvlm::cuda {
 inline namespace DVLM_LAYER {
 
-constexpr int kSlices = 32;
+constexpr float kLog2E = 1.44269504f;
 
-struct alignas(16) SliceBest {
-  float largest = 0;        // among ids that may be chosen
-  int token = -1;           // the lowest with that logit; -1: none
-  float base = 0, sum = 0;  // of all ids: the largest, and the sum of exp2((logit - base) log2 e)
-};
+DVLM_DEVICE bool may_choose(const RowWish& wish, Global<const uint64_t> masks, int id) {
+  if (id == wish.excluded || (wish.limit > 0 && id >= wish.limit)) return false;
+  return wish.mask < 0 || (id / 64 < wish.mask_words &&
+                           (load(masks, static_cast<size_t>(wish.mask) + id / 64) >> id % 64 & 1) != 0);
+}
 
-struct alignas(8) Excluded {
-  int token = -1, limit = 0;  // as dvlm::ExcludedTokens
-};
+// exp2((logit - base) * sharpness); infinite logits share everything.
+DVLM_DEVICE float share(float logit, float base, float sharpness) {
+  return logit == base ? 1.0f : exp2_fast((logit - base) * sharpness);
+}
 
 // grid: (slices, rows).
 struct ChooseInSlices {
   struct Job {
-    Global<const float> logits;       // [rows][stride]
-    Global<const Excluded> excluded;  // [rows]
-    Global<SliceBest> best;           // [rows][kSlices]
+    Global<const float> logits;  // [rows][stride]
+    Global<const RowWish> wishes;
+    Global<const uint64_t> masks;
+    Global<SliceBest> best;  // [rows][kSlices]
     int vocab = 0, stride = 0;
   };
   static constexpr int kThreads = 256, kWarps = kThreads / kWarp;
@@ -38,8 +41,7 @@ struct ChooseInSlices {
     block.wait_for_predecessor();
     const int row = block.y(), each = (job.vocab + kSlices - 1) / kSlices;
     const int first = block.x() * each, end = first + each < job.vocab ? first + each : job.vocab;
-    const Excluded excluded = load(job.excluded, row);
-    const int limit = excluded.limit > 0 ? excluded.limit : job.vocab;
+    const RowWish wish = load(job.wishes, row);
     const size_t base = static_cast<size_t>(row) * job.stride;
     Lanes<float> most, best;
     Lanes<int> token;
@@ -48,8 +50,7 @@ struct ChooseInSlices {
       for (int id = first + block.warp() * kWarp + lane; id < end; id += kThreads) {
         const float v = load(job.logits, base + id);
         most[lane] = maximum(most[lane], v);
-        if (id < limit && id != excluded.token && (v > best[lane] || (token[lane] < 0 && v == best[lane])))
-          best[lane] = v, token[lane] = id;
+        if (v > best[lane] && may_choose(wish, job.masks, id)) best[lane] = v, token[lane] = id;
       }
     });
     const float largest = reduce<true>(block, most, kWarps, scratch);
@@ -57,7 +58,7 @@ struct ChooseInSlices {
     block.lanes([&](int lane) {
       sum[lane] = 0;
       for (int id = first + block.warp() * kWarp + lane; id < end; id += kThreads)
-        sum[lane] += exp2_fast((load(job.logits, base + id) - largest) * 1.44269504f);
+        sum[lane] += share(load(job.logits, base + id), largest, kLog2E);
     });
     const float total = reduce<false>(block, sum, kWarps, scratch);
     for (int mask = 1; mask < kWarp; mask *= 2) {
@@ -82,11 +83,6 @@ struct ChooseInSlices {
     if (other_token >= 0 && (token < 0 || other > best || (other == best && other_token < token)))
       best = other, token = other_token;
   }
-};
-
-struct alignas(8) Chosen {
-  int token = -1;
-  float probability = 0;
 };
 
 // The slices of a row, in their order. grid: (rows).
@@ -116,7 +112,7 @@ struct ChooseInRow {
         most[lane] = maximum(most[lane], other_most[lane]);
       });
     }
-    block.lanes([&](int lane) { sum[lane] *= exp2_fast((base[lane] - most[lane]) * 1.44269504f); });
+    block.lanes([&](int lane) { sum[lane] *= share(base[lane], most[lane], kLog2E); });
     for (int mask = 1; mask < kWarp; mask *= 2) {
       const Lanes<float> other = shuffle_xor(sum, mask);
       block.lanes([&](int lane) { sum[lane] += other[lane]; });
@@ -124,7 +120,8 @@ struct ChooseInRow {
     block.lanes([&](int lane) {
       if (lane == 0)
         store(job.chosen, row,
-              Chosen{token[lane], exp2_fast((best[lane] - most[lane]) * 1.44269504f) / sum[lane]});
+              Chosen{token[lane], best[lane], share(best[lane], most[lane], kLog2E) / sum[lane], most[lane],
+                     sum[lane], 0});
     });
   }
 };

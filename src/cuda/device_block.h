@@ -36,9 +36,11 @@ DVLM_DEVICE T load(Global<T> from, size_t i) {
       const uint4 v = __ldcg(reinterpret_cast<const uint4*>(at) + w);
       memcpy(reinterpret_cast<char*>(&out) + w * 16, &v, 16);
     }
-  } else if constexpr (sizeof(Value) == 8) {
-    const uint2 v = __ldcg(reinterpret_cast<const uint2*>(at));
-    memcpy(&out, &v, 8);
+  } else if constexpr (sizeof(Value) % 8 == 0) {
+    for (size_t w = 0; w < sizeof(Value) / 8; ++w) {
+      const uint2 v = __ldcg(reinterpret_cast<const uint2*>(at) + w);
+      memcpy(reinterpret_cast<char*>(&out) + w * 8, &v, 8);
+    }
   } else {
     out = __ldcg(at);
   }
@@ -99,6 +101,14 @@ class Block {
   uint8_t* shared_;
 };
 
+// Adds; returns what was there.
+DVLM_DEVICE uint32_t atomic_add(Shared<uint32_t> to, size_t i, uint32_t v) {
+  return atomicAdd(to.data + i, v);
+}
+DVLM_DEVICE uint64_t atomic_add(Shared<uint64_t> to, size_t i, uint64_t v) {
+  return atomicAdd(reinterpret_cast<unsigned long long*>(to.data + i), static_cast<unsigned long long>(v));
+}
+
 template <class T>
 DVLM_DEVICE Lanes<T> shuffle_xor(const Lanes<T>& v, int mask) {
   return {__shfl_xor_sync(0xffffffffu, v.value, mask)};
@@ -152,6 +162,9 @@ DVLM_DEVICE float ceiling(float v) {
 }
 DVLM_DEVICE float reciprocal_root(float v) {
   return 1.0f / sqrtf(v);
+}
+DVLM_DEVICE float error_function(float v) {
+  return erff(v);
 }
 DVLM_DEVICE float maximum(float a, float b) {
   return fmaxf(a, b);

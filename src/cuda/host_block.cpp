@@ -1,10 +1,12 @@
 #include "cuda/portable.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <exception>
 #include <numeric>
+#include <utility>
 
 namespace dvlm::cuda {
 inline namespace on_host {
@@ -63,20 +65,57 @@ uint16_t half_bits(float v) {
   return static_cast<uint16_t>(sign | (((magnitude & 0x7fffffu) | 0x800000u) >> (-exponent - 1)));
 }
 
+// swapcontext() asks the kernel for the signal mask each time; sanitizers know it, though, and not
+// _longjmp().
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+class Switch {
+ public:
+  void prepare(std::span<std::byte> stack, void (*entry)()) {
+    getcontext(&own_);
+    own_.uc_stack.ss_sp = stack.data(), own_.uc_stack.ss_size = stack.size();
+    makecontext(&own_, entry, 0);
+  }
+  void enter() { swapcontext(&back_, &own_); }
+  void leave() { swapcontext(&own_, &back_); }
+
+ private:
+  ucontext_t own_{}, back_{};
+};
+#else
+class Switch {
+ public:
+  void prepare(std::span<std::byte> stack, void (*entry)()) {
+    getcontext(&first_);
+    first_.uc_stack.ss_sp = stack.data(), first_.uc_stack.ss_size = stack.size();
+    makecontext(&first_, entry, 0);
+  }
+  void enter() {
+    if (_setjmp(back_) != 0) return;
+    if (std::exchange(begun_, true)) _longjmp(own_, 1);
+    setcontext(&first_);
+  }
+  void leave() {
+    if (_setjmp(own_) == 0) _longjmp(back_, 1);
+  }
+
+ private:
+  ucontext_t first_{};
+  jmp_buf own_{}, back_{};
+  bool begun_ = false;
+};
+#endif
+
+// Runs one kernel after the other.
 struct HostGrid::Fiber {
-  ucontext_t context{}, back{};
+  Switch stacks;
   std::vector<std::byte> stack = std::vector<std::byte>(kStackBytes);
   Block block;
   const std::function<void(Block&)>* kernel = nullptr;
   std::exception_ptr thrown;
   bool done = false;
 
-  void start(const std::function<void(Block&)>& what) {
-    kernel = &what, done = false, thrown = nullptr;
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack.data(), context.uc_stack.ss_size = stack.size();
-    makecontext(&context, enter, 0);
-  }
+  Fiber() { stacks.prepare(stack, HostGrid::enter); }
+  void start(const std::function<void(Block&)>& what) { kernel = &what, done = false, thrown = nullptr; }
 };
 
 HostGrid::HostGrid(uint64_t seed) : random_(seed) {}
@@ -97,19 +136,19 @@ void Block::arrive(size_t left) {
 }
 
 void HostGrid::yield() {
-  Fiber& fiber = *current_;
-  swapcontext(&fiber.context, &fiber.back);
+  current_->stacks.leave();
 }
 
 void HostGrid::enter() {
-  Fiber* fiber = entering;
-  try {
-    (*fiber->kernel)(fiber->block);
-  } catch (...) {
-    fiber->thrown = std::current_exception();
+  for (Fiber* const fiber = entering;;) {
+    try {
+      (*fiber->kernel)(fiber->block);
+    } catch (...) {
+      fiber->thrown = std::current_exception();
+    }
+    fiber->done = true;
+    fiber->stacks.leave();
   }
-  fiber->done = true;
-  swapcontext(&fiber->context, &fiber->back);
 }
 
 void HostGrid::run(Dim grid, int warps, size_t shared_bytes, const std::function<void(Block&)>& kernel) {
@@ -137,7 +176,7 @@ void HostGrid::run_block(Dim index, Dim grid, int warps, const std::function<voi
     std::shuffle(running.begin(), running.end(), random_);
     for (Fiber* fiber : running) {
       current_ = entering = fiber;
-      swapcontext(&fiber->back, &fiber->context);
+      fiber->stacks.enter();
       if (fiber->thrown) std::rethrow_exception(fiber->thrown);
     }
     const auto ended = std::ranges::count_if(running, [](const Fiber* fiber) { return fiber->done; });

@@ -50,6 +50,14 @@ void store(Global<T> to, size_t i, T value) {
   to.data[i] = value;
 }
 
+// Adds; returns what was there. Warps run in turn.
+template <class T>
+T atomic_add(Shared<T> to, size_t i, T v) {
+  const T before = to[i];
+  to[i] = static_cast<T>(before + v);
+  return before;
+}
+
 class HostGrid;
 
 class Block {
@@ -144,6 +152,9 @@ inline float ceiling(float v) {
 }
 inline float reciprocal_root(float v) {
   return 1.0f / std::sqrt(v);
+}
+inline float error_function(float v) {
+  return std::erf(v);
 }
 inline float maximum(float a, float b) {
   return std::fmax(a, b);

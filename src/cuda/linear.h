@@ -18,6 +18,7 @@ struct LinearJob {
   Global<const Word4> inputs;        // B: bf16, or halves that hold e4m3 values
   Global<const float> weight_scale;  // [outputs], e4m3 with swiglu only
   Global<const float> row_scale;     // [rows], likewise
+  Global<const float> bias;          // [outputs], swiglu only; may be empty
   Global<float> out;                 // store: [splits][rows][outputs]
   Global<uint16_t> activated;        // swiglu: B of outputs / 2 inputs; e4m3: [rows][outputs / 2]
   int outputs = 0;                   // a multiple of 16
@@ -75,6 +76,7 @@ DVLM_DEVICE void finish(const Block& block, const LinearJob& job, int split, int
           const float row_scale = load(job.row_scale, row);
           gate *= load(job.weight_scale, m) * row_scale, up *= load(job.weight_scale, m + 8) * row_scale;
         }
+        if (job.bias.data) gate += load(job.bias, m), up += load(job.bias, m + 8);
         const uint16_t activated = bf16_bits(gate / (1 + exp2_fast(-1.44269504f * gate)) * up);
         store(job.activated,
               Weights::kScaled ? static_cast<size_t>(row) * (job.outputs / 2) + value

@@ -1,23 +1,14 @@
-// A pass of the text tower as a list of launches: the same list for a device and for the host's layer.
+// Passes of the towers as lists of launches: the same list for a device and for the host's layer.
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
-#include <vector>
 
 #include "cuda/attention.h"
-#include "cuda/choose.h"
+#include "cuda/draw.h"
 #include "cuda/linear_tile.h"
 
 namespace dvlm::cuda {
-inline namespace DVLM_LAYER {
-
-// How the sum over a linear layer's inputs is cut: into `slices` inside a block or `splits` over the grid;
-// one of them is 1. It belongs to the layer: every row of every pass is added in the same order.
-struct Cut {
-  int slices = 1, splits = 1;
-  int parts() const { return slices * splits; }
-};
 
 // For `outputs` x `inputs` weights; `tile_inputs`: 16, with e4m3 weights 32. `whole`: the layer's sums are
 // finished where they are made (gate and up, the head), which takes so many outputs that they fill a card.
@@ -28,140 +19,134 @@ inline Cut cut_for(int outputs, int inputs, int tile_inputs, bool whole) {
   return whole ? Cut{.slices = parts, .splits = 1} : Cut{.slices = 1, .splits = parts};
 }
 
-struct Matrix {
-  Global<const Word4> weights;
-  Global<const float> scale;  // [outputs]; e4m3 only
-  int outputs = 0, inputs = 0;
-  bool e4m3 = false;
-  Cut cut;
-  int tiles() const { return inputs / (e4m3 ? 32 : 16); }
-};
+// Tiles of 8 rows that a pass of so many rows is padded to.
+inline int padded_tiles(int rows) {
+  const int tiles = (rows + 7) / 8;
+  return tiles <= 2 ? tiles : tiles <= 4 ? 4 : tiles <= 8 ? 8 : (tiles + 15) / 16 * 16;
+}
 
-struct LayerMatrices {
-  Matrix qkv, output, gate_up, down;
-  Global<const float> qkv_bias, attention_norm, mlp_norm;
+// Outputs and rows, in tiles, of a block of TileLinear.
+struct BlockTiles {
+  int outputs = 0, rows = 0;
 };
+inline BlockTiles block_tiles(int row_tiles) {
+  return row_tiles <= 8 ? BlockTiles{4, 8} : BlockTiles{8, 16};
+}
 
-struct TowerShape {
-  Heads heads;
-  int layers = 0, hidden = 0, intermediate = 0, vocab = 0;
-  float eps = 1e-6f;
-};
+// Over how many splits of the grid a layer's sums lie: with few blocks all of its own, with many each block
+// adds them.
+inline int splits_of(const Matrix& m, int row_tiles, int processors) {
+  if (row_tiles <= 4) return m.cut.splits;
+  const BlockTiles block = block_tiles(row_tiles);
+  const int blocks = (m.outputs / 16 + block.outputs - 1) / block.outputs * (row_tiles / block.rows);
+  return blocks >= processors ? 1 : m.cut.splits;
+}
 
-struct Tower {
-  TowerShape shape;
-  std::vector<LayerMatrices> layers;
-  Global<const uint16_t> table;
-  Global<const float> norm;
-  Matrix head;
-};
+inline namespace DVLM_LAYER {
 
-// Every buffer of a pass; all have room for the widest pass.
-struct PassBuffers {
-  Global<float> residual;      // [rows, hidden]
-  Global<uint16_t> inputs;     // B of the hidden or attention width
-  Global<uint16_t> activated;  // B of the intermediate width
-  Global<uint16_t> wide;       // [rows, intermediate or attention width] bf16, e4m3 only
-  Global<float> parts;         // [splits][rows][outputs]
-  Global<float> row_scale;     // of `inputs` and `activated`
-  Global<uint16_t> queries;
-  Shares shares;
-  Global<float> logits;
-  Global<SliceBest> best;
-  Global<Chosen> chosen;
-  // What the host says of a pass.
-  Global<const int> tokens, page_table, wanted_rows;
-  Global<const RowPlace> places;
-  Global<const AttentionTile> tiles;
-  Global<const float> rotation;
-  Global<const Excluded> excluded;
-  Global<uint16_t> pages;  // [page][layer][Heads::page_elements()]
-};
-
-struct PassSize {
-  int rows = 0;        // padded to row_tiles * 8 in buffers
-  int wanted = 0;      // rows of the head
-  int tiles = 0;       // of attention
-  int max_chunks = 0;  // an upper bound of every tile's
-};
-
+// Records the layers of a tower for `rows` rows.
 template <class Launcher>
-class PassRecorder {
+class LayerRecorder {
  public:
-  PassRecorder(Launcher& launcher, const Tower& tower, const PassBuffers& buffers, PassSize size)
+  // `page_layers`: layers that a page has room for.
+  LayerRecorder(Launcher& launcher, const TowerShape& shape, const PassBuffers& buffers, int rows,
+                int page_layers)
       : to_(launcher),
-        tower_(tower),
-        shape_(tower.shape),
+        shape_(shape),
         b_(buffers),
-        size_(size),
-        row_tiles_(padded_tiles(size.rows)) {}
+        rows_(rows),
+        row_tiles_(padded_tiles(rows)),
+        page_stride_(shape.heads.page_elements() * static_cast<size_t>(page_layers)) {}
 
   static constexpr size_t kSharedPerProcessor = size_t{226} * 1024;
 
-  // Tiles of 8 rows that a pass of so many rows is padded to.
-  static int padded_tiles(int rows) {
-    const int tiles = (rows + 7) / 8;
-    return tiles <= 2 ? tiles : tiles <= 4 ? 4 : tiles <= 8 ? 8 : round_up(tiles, 16);
+  size_t page_stride() const { return page_stride_; }
+  RowOutput output(int row_tiles) const { return {b_.inputs, b_.row_scale, row_tiles}; }
+  RowOutput output() const { return output(row_tiles_); }
+
+  // The sums of the layer's MLP, which the next step adds to the residual. `before`: of the layer before it.
+  template <bool kBeforeE4m3, bool kE4m3>
+  Parts layer(const LayerMatrices& layer, int page_layer, const Parts& before, bool fresh,
+              const AttentionPlan& plan, Global<const float> rotation) {
+    const Heads& heads = shape_.heads;
+    norm<kBeforeE4m3, kE4m3>(before, layer.attention_norm, {}, rows_, output(), fresh);
+    const Parts qkv = linear<kE4m3>(layer.qkv, layer.qkv_bias, b_.inputs);
+    const Global<uint16_t> pages = b_.pages.tail(heads.page_elements() * static_cast<size_t>(page_layer));
+    const auto blocks = static_cast<unsigned>((heads.heads + 2 * heads.kv_heads + 3) / 4);
+    to_.template launch<RotateAndStore<kE4m3>>(
+        {blocks, static_cast<unsigned>(rows_)}, 0,
+        {heads, qkv, rotation, plan.places, plan.key_copies, b_.queries, pages, page_stride_});
+    switch (heads.dim) {
+      case 32:
+        attend<32, kE4m3>(pages, plan);
+        break;
+      case 64:
+        attend<64, kE4m3>(pages, plan);
+        break;
+      case 80:
+        attend<80, kE4m3>(pages, plan);
+        break;
+      default:
+        attend<128, kE4m3>(pages, plan);
+    }
+    const Parts attended = linear<kE4m3>(layer.output, layer.output_bias, b_.inputs);
+    norm<kE4m3, kE4m3>(attended, layer.mlp_norm, {}, rows_, output(), false);
+    gate_up<kE4m3>(layer);
+    return linear<kE4m3>(layer.down, layer.down_bias, b_.activated);
   }
 
-  void record() {
-    to_.template launch<Embed>(rows(), 0, {tower_.table, b_.tokens, b_.residual, shape_.hidden});
-    Parts before{};  // of the previous layer's MLP
-    const bool e4m3 = tower_.layers[0].qkv.e4m3;
-    for (int i = 0; i < shape_.layers; ++i) e4m3 ? layer<true>(i, before) : layer<false>(i, before);
-    head(before, e4m3);
+  template <bool kPartsE4m3, bool kOutE4m3>
+  void norm(const Parts& parts, Global<const float> weight, Global<const int> row_of, int count,
+            const RowOutput& out, bool fresh) {
+    const auto go = [&]<int kThreads>() {
+      using Kernel = Norm<kPartsE4m3, kOutE4m3, kThreads>;
+      to_.template launch<Kernel>(
+          {static_cast<unsigned>(count)}, Kernel::shared_bytes(shape_.hidden),
+          {b_.residual, parts, weight, row_of, out, shape_.hidden, shape_.norm_width, shape_.eps, fresh});
+    };
+    shape_.hidden >= 2048 ? go.template operator()<1024>() : go.template operator()<128>();
+  }
+
+  template <bool kE4m3>
+  Parts linear(const Matrix& m, Global<const float> bias, Global<uint16_t> inputs, int row_tiles) {
+    const int splits = run<kE4m3, Epilogue::store>(m, {}, inputs, row_tiles, b_.parts);
+    return {b_.parts, m.scale, b_.row_scale, bias, splits, row_tiles * 8, m.outputs};
+  }
+
+  // Sums without splits, as they are.
+  void head(const Matrix& m, int row_tiles, Global<float> out) {
+    run<false, Epilogue::store>(m, {}, b_.inputs, row_tiles, out);
   }
 
  private:
-  Dim rows() const { return {static_cast<unsigned>(size_.rows)}; }
-  int padded_rows() const { return row_tiles_ * 8; }
+  Dim rows() const { return {static_cast<unsigned>(rows_)}; }
 
   template <bool kE4m3>
-  void layer(int i, Parts& before) {
-    const LayerMatrices& layer = tower_.layers[static_cast<size_t>(i)];
-    const Heads& heads = shape_.heads;
-    norm<kE4m3, kE4m3>(before, layer.attention_norm, {}, size_.rows);
-    const Parts qkv = linear<kE4m3>(layer.qkv, b_.inputs);
-    const size_t stride = heads.page_elements() * static_cast<size_t>(shape_.layers);
-    const auto pages = tail(b_.pages, heads.page_elements() * static_cast<size_t>(i));
-    const auto blocks = static_cast<unsigned>((heads.heads + 2 * heads.kv_heads + 3) / 4);
-    to_.template launch<RotateAndStore<kE4m3>>(
-        {blocks, static_cast<unsigned>(size_.rows)}, 0,
-        {heads, qkv, layer.qkv_bias, b_.rotation, b_.places, b_.queries, pages, stride});
-    switch (heads.dim) {
-      case 32:
-        attend<32, kE4m3>(pages, stride);
-        break;
-      case 64:
-        attend<64, kE4m3>(pages, stride);
-        break;
-      default:
-        attend<128, kE4m3>(pages, stride);
-    }
-    const Parts attended = linear<kE4m3>(layer.output, b_.inputs);
-    norm<kE4m3, kE4m3>(attended, layer.mlp_norm, {}, size_.rows);
-    gate_up<kE4m3>(layer.gate_up);
-    before = linear<kE4m3>(layer.down, b_.activated);
+  Parts linear(const Matrix& m, Global<const float> bias, Global<uint16_t> inputs) {
+    return linear<kE4m3>(m, bias, inputs, row_tiles_);
   }
 
   // Leaves the attention's output as the input of the output projection.
   template <int kDim, bool kE4m3>
-  void attend(Global<uint16_t> pages, size_t stride) {
+  void attend(Global<uint16_t> pages, const AttentionPlan& plan) {
     const Heads& heads = shape_.heads;
     const AttentionJob job{heads,
                            as<const Word4>(b_.queries),
                            as<const Word4>(pages),
-                           stride / 8,
-                           b_.page_table,
-                           b_.tiles,
-                           1.44269504f / std::sqrt(static_cast<float>(kDim))};
-    const auto kv_heads = static_cast<unsigned>(heads.kv_heads), tiles = static_cast<unsigned>(size_.tiles);
+                           page_stride_ / 8,
+                           plan.page_table,
+                           plan.tiles,
+                           kLog2E / std::sqrt(static_cast<float>(shape_.head_dim))};
+    const auto kv_heads = static_cast<unsigned>(heads.kv_heads),
+               tiles = static_cast<unsigned>(plan.tile_count);
     const int width = heads.heads * heads.dim;
-    if (size_.tiles * heads.kv_heads < to_.processors()) {
-      to_.template launch<ChunkAttention<kDim>>({static_cast<unsigned>(size_.max_chunks), kv_heads, tiles},
-                                                ChunkSteps<kDim>::kBytes, {job, b_.shares});
+    if (plan.tile_count * heads.kv_heads < to_.processors()) {
+      Shares shares = b_.shares;
+      shares.tiles = plan.tile_count;
+      to_.template launch<ChunkAttention<kDim>>({static_cast<unsigned>(plan.max_chunks), kv_heads, tiles},
+                                                ChunkSteps<kDim>::kBytes, {job, shares});
       to_.template launch<CombineChunks<kE4m3>>(rows(), CombineChunks<kE4m3>::shared_bytes(width),
-                                                {heads, b_.places, b_.tiles, b_.shares, output()});
+                                                {heads, plan.places, plan.tiles, shares, output()});
       return;
     }
     using Kernel = TileAttention<kDim, kE4m3>;
@@ -172,56 +157,25 @@ class PassRecorder {
                                         {b_.wide, output(), width});
   }
 
-  RowOutput output() const { return {b_.inputs, b_.row_scale, row_tiles_}; }
-
-  template <bool kPartsE4m3, bool kOutE4m3>
-  void norm(const Parts& parts, Global<const float> weight, Global<const int> row_of, int count,
-            int row_tiles = 0) {
-    RowOutput out = output();
-    if (row_tiles > 0) out.row_tiles = row_tiles;
-    const auto go = [&]<int kThreads>() {
-      using Kernel = Norm<kPartsE4m3, kOutE4m3, kThreads>;
-      to_.template launch<Kernel>({static_cast<unsigned>(count)}, Kernel::shared_bytes(shape_.hidden),
-                                  {b_.residual, parts, weight, row_of, out, shape_.hidden, shape_.eps});
-    };
-    shape_.hidden >= 2048 ? go.template operator()<1024>() : go.template operator()<128>();
-  }
-
   template <bool kE4m3>
-  Parts linear(const Matrix& m, Global<uint16_t> inputs) {
-    const int splits = run<kE4m3, Epilogue::store>(m, inputs, row_tiles_, b_.parts);
-    return {b_.parts, m.scale, b_.row_scale, splits, padded_rows(), m.outputs};
-  }
-
-  template <bool kE4m3>
-  void gate_up(const Matrix& m) {
-    run<kE4m3, Epilogue::swiglu>(m, b_.inputs, row_tiles_, {});
+  void gate_up(const LayerMatrices& layer) {
+    run<kE4m3, Epilogue::swiglu>(layer.gate_up, layer.gate_up_bias, b_.inputs, row_tiles_, {});
     if constexpr (kE4m3)
       to_.template launch<QuantizeRows>(
           rows(), QuantizeRows::shared_bytes(shape_.intermediate),
           {b_.wide, {b_.activated, b_.row_scale, row_tiles_}, shape_.intermediate});
   }
 
-  void head(const Parts& before, bool e4m3) {
-    const int row_tiles = padded_tiles(size_.wanted);
-    e4m3 ? norm<true, false>(before, tower_.norm, b_.wanted_rows, size_.wanted, row_tiles)
-         : norm<false, false>(before, tower_.norm, b_.wanted_rows, size_.wanted, row_tiles);
-    run<false, Epilogue::store>(tower_.head, b_.inputs, row_tiles, b_.logits);
-    to_.template launch<ChooseInSlices>({kSlices, static_cast<unsigned>(size_.wanted)},
-                                        ChooseInSlices::kSharedBytes,
-                                        {b_.logits, b_.excluded, b_.best, shape_.vocab, tower_.head.outputs});
-    to_.template launch<ChooseInRow>({static_cast<unsigned>(size_.wanted)}, 0, {b_.best, b_.chosen});
-  }
-
   // Returns the splits that the layer's sums lie in.
   template <bool kE4m3, Epilogue kEpilogue>
-  int run(const Matrix& m, Global<uint16_t> inputs, int row_tiles, Global<float> out) {
+  int run(const Matrix& m, Global<const float> bias, Global<uint16_t> inputs, int row_tiles,
+          Global<float> out) {
     using Weights = std::conditional_t<kE4m3, E4m3Weights, Bf16Weights>;
-    const LinearJob job{m.weights, as<const Word4>(inputs),
-                        m.scale,   b_.row_scale,
-                        out,       kE4m3 ? b_.wide : b_.activated,
-                        m.outputs, m.tiles(),
-                        row_tiles, m.cut.splits};
+    LinearJob job;
+    job.weights = m.weights, job.inputs = as<const Word4>(inputs);
+    job.weight_scale = m.scale, job.row_scale = b_.row_scale, job.bias = bias;
+    job.out = out, job.activated = kE4m3 ? b_.wide : b_.activated;
+    job.outputs = m.outputs, job.tiles = m.tiles(), job.row_tiles = row_tiles, job.splits = m.cut.splits;
     switch (row_tiles) {
       case 1:
         stream<Weights, kEpilogue, 1, 16>(m, job);
@@ -238,13 +192,11 @@ class PassRecorder {
         return tile<TileLinear<Weights, kEpilogue, 8, 16, 4, 2, kE4m3 ? 1 : 2, 5>, 8, 16>(m, job);
     }
   }
-  // With few blocks the splits go over the grid, with many each block adds them.
   template <class Kernel, int kTilesM, int kTilesN>
   int tile(const Matrix& m, const LinearJob& linear) {
     typename Kernel::Job job;
     static_cast<LinearJob&>(job) = linear;
-    const int blocks = (m.outputs / 16 + kTilesM - 1) / kTilesM * (job.row_tiles / kTilesN);
-    job.splits = blocks >= to_.processors() ? 1 : m.cut.splits;
+    job.splits = splits_of(m, job.row_tiles, to_.processors());
     job.parts = m.cut.parts() / job.splits;
     to_.template launch<Kernel>(
         {static_cast<unsigned>((m.outputs / 16 + kTilesM - 1) / kTilesM),
@@ -278,22 +230,96 @@ class PassRecorder {
     }
   }
 
-  template <class T>
-  static Global<T> tail(Global<T> from, size_t first) {
-#ifdef __CUDACC__
-    return {from.data + first, 0};
-#else
-    return {from.data + first, from.size - first};
-#endif
-  }
-
   Launcher& to_;
-  const Tower& tower_;
   const TowerShape& shape_;
   const PassBuffers& b_;
-  const PassSize size_;
-  const int row_tiles_;
+  const int rows_, row_tiles_;
+  const size_t page_stride_;
 };
+
+template <class Launcher>
+void record_text(Launcher& to, const TextTower& tower, const PassBuffers& b, const TextPass& pass) {
+  const TowerShape& shape = tower.shape;
+  LayerRecorder<Launcher> layers(to, shape, b, pass.rows, static_cast<int>(tower.layers.size()));
+  if (pass.page_copies > 0)
+    to.template launch<CopyPages>({16, static_cast<unsigned>(pass.page_copies)}, 0,
+                                  {as<Word4>(b.pages), pass.copied, layers.page_stride() / 8});
+  to.template launch<Embed>({static_cast<unsigned>(pass.rows)}, 0,
+                            {tower.table, pass.tokens, pass.features, b.residual, shape.hidden});
+  const bool e4m3 = tower.layers[0].qkv.e4m3;
+  Parts before{};
+  for (int i = 0; i < static_cast<int>(tower.layers.size()); ++i) {
+    const LayerMatrices& layer = tower.layers[static_cast<size_t>(i)];
+    before =
+        e4m3 ? layers.template layer<true, true>(layer, i, before, false, pass.attention, pass.rotation)
+             : layers.template layer<false, false>(layer, i, before, false, pass.attention, pass.rotation);
+  }
+  if (pass.wanted == 0) return;
+  const int row_tiles = padded_tiles(pass.wanted);
+  const RowOutput out = layers.output(row_tiles);
+  e4m3 ? layers.template norm<true, false>(before, tower.norm, pass.wanted_rows, pass.wanted, out, false)
+       : layers.template norm<false, false>(before, tower.norm, pass.wanted_rows, pass.wanted, out, false);
+  layers.head(tower.head, row_tiles, pass.logits);
+  const auto wanted = static_cast<unsigned>(pass.wanted);
+  to.template launch<ChooseInSlices>(
+      {kSlices, wanted}, ChooseInSlices::kSharedBytes,
+      {pass.logits, pass.wishes, pass.masks, pass.best, tower.vocab, tower.head.outputs});
+  to.template launch<ChooseInRow>({wanted}, 0, {pass.best, pass.chosen});
+  if (pass.draws > 0)
+    to.template launch<DrawInRow>({static_cast<unsigned>(pass.draws)}, DrawInRow::kSharedBytes,
+                                  {pass.logits, pass.wishes, pass.masks, pass.drawing, pass.chosen,
+                                   pass.alternatives, tower.vocab, tower.head.outputs});
+}
+
+// The last part of the vision tower. kE4m3: the merger's weights; `e4m3`: those of `before`.
+template <bool kE4m3, class Launcher>
+void record_merger(Launcher& to, LayerRecorder<Launcher>& layers, const VisionTower& tower,
+                   const PassBuffers& b, const VisionPass& pass, const Parts& before, bool e4m3) {
+  const int tokens = pass.rows / tower.group, row_tiles = padded_tiles(tokens),
+            width = tower.merger_in.inputs;
+  const auto count = static_cast<unsigned>(tokens);
+  const RowOutput inputs = layers.output(row_tiles);
+  // e4m3 has one scale for the patches of a token.
+  const RowOutput patches =
+      kE4m3 ? RowOutput{b.wide, {}, 0, 1} : RowOutput{b.inputs, {}, row_tiles, tower.group};
+  e4m3 ? layers.template norm<true, false>(before, tower.merger_norm, {}, pass.rows, patches, false)
+       : layers.template norm<false, false>(before, tower.merger_norm, {}, pass.rows, patches, false);
+  if constexpr (kE4m3)
+    to.template launch<QuantizeRows>({count}, QuantizeRows::shared_bytes(width), {b.wide, inputs, width});
+  const Parts inner =
+      layers.template linear<kE4m3>(tower.merger_in, tower.merger_in_bias, b.inputs, row_tiles);
+  using Gelu = RoundRows<true, kE4m3>;
+  to.template launch<Gelu>({count}, Gelu::shared_bytes(inner.width), {{}, inner, inputs, inner.width});
+  const Parts out =
+      layers.template linear<kE4m3>(tower.merger_out, tower.merger_out_bias, b.inputs, row_tiles);
+  to.template launch<StoreRows<kE4m3>>({count}, 0, {out, pass.features});
+}
+
+template <class Launcher>
+void record_vision(Launcher& to, const VisionTower& tower, const PassBuffers& b, const VisionPass& pass) {
+  const TowerShape& shape = tower.shape;
+  const auto rows = static_cast<unsigned>(pass.rows);
+  LayerRecorder<Launcher> layers(to, shape, b, pass.rows, 1);
+  const int width = tower.patches.inputs;
+  using Round = RoundRows<false, false>;
+  to.template launch<Round>({rows}, Round::shared_bytes(width), {pass.patches, {}, layers.output(), width});
+  Parts before = layers.template linear<false>(tower.patches, {}, b.inputs, padded_tiles(pass.rows));
+  const bool e4m3 = tower.layers[0].qkv.e4m3;
+  for (size_t i = 0; i < tower.layers.size(); ++i) {
+    const AttentionPlan& plan = tower.whole[i] ? pass.whole : pass.windows;
+    const auto layer = [&]<bool kBefore, bool kE4m3>(bool fresh) {
+      before = layers.template layer<kBefore, kE4m3>(tower.layers[i], 0, before, fresh, plan, pass.rotation);
+    };
+    if (!e4m3)
+      layer.template operator()<false, false>(i == 0);
+    else if (i == 0)  // behind the patches, which are bf16
+      layer.template operator()<false, true>(true);
+    else
+      layer.template operator()<true, true>(false);
+  }
+  tower.merger_in.e4m3 ? record_merger<true>(to, layers, tower, b, pass, before, e4m3)
+                       : record_merger<false>(to, layers, tower, b, pass, before, e4m3);
+}
 
 }  // namespace DVLM_LAYER
 }  // namespace dvlm::cuda

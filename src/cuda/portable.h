@@ -26,7 +26,6 @@
 #endif
 
 namespace dvlm::cuda {
-inline namespace DVLM_LAYER {
 
 constexpr int kWarp = 32;
 
@@ -44,43 +43,29 @@ struct Float4 {
   float v[4];
 };
 
-// A kernel's view of device memory. Bounds are known, and checked, on the host only.
+// Device memory. Its bounds are checked on the host only.
 template <class T>
 struct Global {
   T* data = nullptr;
-#ifndef __CUDACC__
   size_t size = 0;
-#endif
   Global() = default;
   template <class U>
   requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>) DVLM_BOTH Global(const Global<U>& from)
-      : data(from.data) {
-#ifndef __CUDACC__
-    size = from.size;
-#endif
-  }
-  DVLM_BOTH Global(T* pointer, [[maybe_unused]] size_t count) : data(pointer) {
-#ifndef __CUDACC__
-    size = count;
-#endif
-  }
+      : data(from.data), size(from.size) {}
+  DVLM_BOTH Global(T* pointer, size_t count) : data(pointer), size(count) {}
+  DVLM_BOTH Global tail(size_t first) const { return {data + first, size - first}; }
 };
 
 // The same memory as values of another type.
 template <class U, class T>
 DVLM_BOTH Global<U> as(Global<T> from) {
-#ifdef __CUDACC__
-  return {reinterpret_cast<U*>(from.data), 0};
-#else
   return {reinterpret_cast<U*>(from.data), from.size * sizeof(T) / sizeof(U)};
-#endif
 }
 
 struct Dim {
   unsigned x = 1, y = 1, z = 1;
 };
 
-}  // namespace DVLM_LAYER
 }  // namespace dvlm::cuda
 
 #ifdef __CUDACC__

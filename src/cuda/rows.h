@@ -27,9 +27,10 @@ DVLM_DEVICE float reduce(Block& block, Lanes<float> v, int warps, Shared<float> 
 
 // Where a row goes as the input of a linear layer: bf16, or e4m3 with a scale per row (held as halves).
 struct RowOutput {
-  Global<uint16_t> inputs;  // B of `width` inputs
+  Global<uint16_t> inputs;  // B; with row_tiles 0: bf16 rows, one behind the other
   Global<float> row_scale;  // [rows], e4m3 only
   int row_tiles = 0;
+  int group = 1;  // rows that stand side by side in one row of the layer; bf16 only
 };
 
 // `values`: the row, in shared memory; each thread wrote the pairs that it reads here: first, first + step,
@@ -56,17 +57,22 @@ DVLM_DEVICE void put_row(Block& block, const RowOutput& out, int row, int width,
   }
   block.lanes([&](int lane) {
     const auto bits = [&](float v) { return uint32_t{kE4m3 ? e4m3_as_half(v * to_code) : bf16_bits(v)}; };
+    const int to_row = row / out.group, first = row % out.group * width;
     for (int k = (block.warp() * kWarp + lane) * 2; k < width; k += kThreads * 2)
-      store(as<uint32_t>(out.inputs), input_index(k, row, out.row_tiles) / 2,
+      store(as<uint32_t>(out.inputs),
+            (out.row_tiles == 0 ? static_cast<size_t>(row) * width + k
+                                : input_index(first + k, to_row, out.row_tiles)) /
+                2,
             bits(values[k]) | bits(values[k + 1]) << 16);
   });
 }
 
-// The sum of a linear layer's parts, in their order, and with its scales.
+// The sum of a linear layer's parts, in their order, with its scales and its bias.
 struct Parts {
   Global<const float> values;        // [splits][rows][width]
   Global<const float> weight_scale;  // [width], e4m3 only
   Global<const float> row_scale;     // [rows], likewise
+  Global<const float> bias;          // [width]; may be empty
   int splits = 0, rows = 0, width = 0;
 };
 template <bool kE4m3>
@@ -85,6 +91,7 @@ DVLM_DEVICE Float2 sum_parts(const Parts& from, int row, int k) {
     const float scale = load(from.row_scale, row);
     sum.x *= load(from.weight_scale, k) * scale, sum.y *= load(from.weight_scale, k + 1) * scale;
   }
+  if (from.bias.data) sum.x += load(from.bias, k), sum.y += load(from.bias, k + 1);
   return sum;
 }
 
@@ -97,8 +104,9 @@ struct Norm {
     Global<const float> weight;
     Global<const int> row_of;  // the rows to take; empty: all
     RowOutput out;
-    int width = 0;
+    int width = 0, mean_width = 0;  // stored, and of the network: beyond it stand zeros
     float eps = 0;
+    bool fresh = false;  // the residual is zero so far, whatever the memory holds
   };
   static constexpr int kThreads = kBlock;
   static size_t shared_bytes(int width) { return static_cast<size_t>(width + kThreads / kWarp) * 4; }
@@ -120,7 +128,7 @@ struct Norm {
       squares[lane] = 0;
       for (int k = (block.warp() * kWarp + lane) * 2; k < job.width; k += kThreads * 2) {
         const size_t at = (static_cast<size_t>(row) * job.width + k) / 2;
-        Float2 v = load(as<Float2>(job.residual), at);
+        Float2 v = job.fresh ? Float2{0, 0} : load(as<Float2>(job.residual), at);
         if (job.parts.splits > 0) {
           const Float2 sum = sum_parts<kPartsE4m3>(job.parts, row, k);
           v.x += sum.x, v.y += sum.y;
@@ -131,7 +139,7 @@ struct Norm {
       }
     });
     const float mean =
-        reduce<false>(block, squares, kThreads / kWarp, scratch) / static_cast<float>(job.width);
+        reduce<false>(block, squares, kThreads / kWarp, scratch) / static_cast<float>(job.mean_width);
     const float scale = reciprocal_root(mean + job.eps);
     block.lanes([&](int lane) {
       const int first = (block.warp() * kWarp + lane) * 2;
@@ -141,6 +149,64 @@ struct Norm {
       }
     });
     put_row<kOutE4m3, kThreads>(block, job.out, to, job.width, values, scratch);
+  }
+};
+
+// Rows of f32, or the sum of parts through GELU, to inputs. grid: (rows).
+template <bool kGelu, bool kE4m3>
+struct RoundRows {
+  struct Job {
+    Global<const float> rows;  // [rows, width], without kGelu
+    Parts parts;
+    RowOutput out;
+    int width = 0;
+  };
+  static constexpr int kThreads = 256;
+  static size_t shared_bytes(int width) { return static_cast<size_t>(width + kThreads / kWarp) * 4; }
+
+  static DVLM_DEVICE void run(Block& block, const Job& job) {
+    const Shared<float> values = block.shared<float>(0, job.width),
+                        scratch = block.shared<float>(static_cast<size_t>(job.width) * 4, kThreads / kWarp);
+    block.release_successor();
+    block.wait_for_predecessor();
+    const int row = block.x();
+    block.lanes([&](int lane) {
+      for (int k = (block.warp() * kWarp + lane) * 2; k < job.width; k += kThreads * 2) {
+        Float2 v;
+        if constexpr (kGelu) {
+          v = sum_parts<kE4m3>(job.parts, row, k);
+          v.x = gelu(v.x), v.y = gelu(v.y);
+        } else {
+          v = load(as<const Float2>(job.rows), (static_cast<size_t>(row) * job.width + k) / 2);
+        }
+        values[k] = v.x, values[k + 1] = v.y;
+      }
+    });
+    put_row<kE4m3, kThreads>(block, job.out, row, job.width, values, scratch);
+  }
+
+ private:
+  static DVLM_DEVICE float gelu(float v) { return 0.5f * v * (1.0f + error_function(v * 0.70710678f)); }
+};
+
+// The sum of parts as it is. grid: (rows).
+template <bool kPartsE4m3>
+struct StoreRows {
+  struct Job {
+    Parts parts;
+    Global<float> out;  // [rows, width of the parts]
+  };
+  static constexpr int kThreads = 256;
+
+  static DVLM_DEVICE void run(Block& block, const Job& job) {
+    block.release_successor();
+    block.wait_for_predecessor();
+    const int row = block.x(), width = job.parts.width;
+    block.lanes([&](int lane) {
+      for (int k = (block.warp() * kWarp + lane) * 2; k < width; k += kThreads * 2)
+        store(as<Float2>(job.out), (static_cast<size_t>(row) * width + k) / 2,
+              sum_parts<kPartsE4m3>(job.parts, row, k));
+    });
   }
 };
 
@@ -173,11 +239,12 @@ struct QuantizeRows {
   }
 };
 
-// Rows of the embedding table (A's order) to the residual stream. grid: (rows).
+// Rows of the embedding table (A's order), or of features, to the residual stream. grid: (rows).
 struct Embed {
   struct Job {
     Global<const uint16_t> table;
-    Global<const int> tokens;
+    Global<const int> tokens;  // below 0: row -1 - token of the features
+    Global<const float> features;
     Global<float> residual;
     int width = 0;
   };
@@ -190,7 +257,8 @@ struct Embed {
     block.lanes([&](int lane) {
       for (int k = block.warp() * kWarp + lane; k < job.width; k += kThreads)
         store(job.residual, static_cast<size_t>(row) * job.width + k,
-              from_bf16(load(job.table, weight_index(token, k, job.width))));
+              token < 0 ? load(job.features, static_cast<size_t>(-1 - token) * job.width + k)
+                        : from_bf16(load(job.table, weight_index(token, k, job.width))));
     });
   }
 };

@@ -8,7 +8,7 @@
 #include "native/chooser.h"
 #include "native/linears.h"
 #include "native/native_pass.h"
-#include "native/rotary_table.h"
+#include "model/rotary_table.h"
 #include "native/weights.h"
 
 namespace dvlm {

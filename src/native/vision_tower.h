@@ -3,7 +3,7 @@
 #include "kernels/attention.h"
 #include "model/model.h"
 #include "native/linears.h"
-#include "native/rotary_table.h"
+#include "model/rotary_table.h"
 #include "native/weights.h"
 
 namespace dvlm {

@@ -30,20 +30,18 @@ class TowerUpload {
  public:
   explicit TowerUpload(Memory& memory) : memory_(memory) {}
 
-  cuda::Tower upload(const TowerData& data) {
+  cuda::TextTower upload(const TowerData& data) {
     using namespace cuda;
-    Tower tower;
-    tower.shape = {{data.heads, data.kv_heads, data.dim},
-                   static_cast<int>(data.layers.size()),
-                   data.hidden,
-                   data.intermediate,
-                   data.vocab,
-                   1e-6f};
+    TextTower tower;
+    tower.shape = {
+        {data.heads, data.kv_heads, data.dim}, data.hidden, data.intermediate, data.hidden, data.dim, 1e-6f};
+    tower.vocab = data.vocab;
     for (const LayerData& layer : data.layers) {
-      tower.layers.push_back({matrix(layer.qkv), matrix(layer.output),
-                              matrix(swiglu_order(layer.gate_up), true), matrix(layer.down),
-                              floats(padded(layer.qkv_bias)), floats(layer.attention_norm),
-                              floats(layer.mlp_norm)});
+      LayerMatrices& to = tower.layers.emplace_back();
+      to.qkv = matrix(layer.qkv), to.output = matrix(layer.output);
+      to.gate_up = matrix(swiglu_order(layer.gate_up), true), to.down = matrix(layer.down);
+      to.qkv_bias = floats(padded(layer.qkv_bias));
+      to.attention_norm = floats(layer.attention_norm), to.mlp_norm = floats(layer.mlp_norm);
     }
     tower.head = matrix(data.table, true), tower.norm = floats(data.norm);
     tower.table = as<const uint16_t>(tower.head.weights);
@@ -101,7 +99,7 @@ class RunnerOn : public TowerRunner {
  public:
   struct Prepared {
     cuda::PassBuffers buffers;
-    cuda::PassSize size;
+    cuda::TextPass pass;
   };
 
   RunnerOn(const TowerData& data, int pages, Memory memory, Launcher launcher)
@@ -109,22 +107,22 @@ class RunnerOn : public TowerRunner {
         launcher_(std::move(launcher)),
         tower_(TowerUpload(memory_).upload(data)),
         pages_(fresh_pages(pages)) {}
-  RunnerOn(cuda::Tower tower, int pages, Memory memory, Launcher launcher)
+  RunnerOn(cuda::TextTower tower, int pages, Memory memory, Launcher launcher)
       : memory_(std::move(memory)),
         launcher_(std::move(launcher)),
         tower_(std::move(tower)),
         pages_(fresh_pages(pages)) {}
 
-  cuda::Tower& tower() { return tower_; }
+  cuda::TextTower& tower() { return tower_; }
   Launcher& launcher() { return launcher_; }
 
   Prepared prepare(const PassData& pass) {
     using namespace cuda;
     Prepared p;
-    describe(pass, p.buffers, p.size);
+    describe(pass, p.pass);
     const TowerShape& shape = tower_.shape;
     PassBuffers& b = p.buffers;
-    const auto rows = static_cast<size_t>(round_up(p.size.rows, 128)),
+    const auto rows = static_cast<size_t>(round_up(p.pass.rows, 128)),
                inner = static_cast<size_t>(shape.heads.heads) * static_cast<size_t>(shape.heads.dim),
                hidden = std::max(static_cast<size_t>(shape.hidden), inner),
                wide = std::max(static_cast<size_t>(shape.intermediate), inner);
@@ -134,25 +132,25 @@ class RunnerOn : public TowerRunner {
     b.wide = memory_.template fresh<uint16_t>(rows * wide);
     const size_t outputs =
         static_cast<size_t>(std::max(tower_.layers[0].qkv.outputs, tower_.layers[0].down.outputs));
-    b.parts = memory_.template fresh<float>(rows * outputs * (p.size.rows <= 512 ? 16 : 1));
+    b.parts = memory_.template fresh<float>(rows * outputs * (p.pass.rows <= 512 ? 16 : 1));
     b.row_scale = memory_.template fresh<float>(rows);
-    const size_t queries = static_cast<size_t>(p.size.tiles * shape.heads.kv_heads) * kChunk,
-                 shares = queries * static_cast<size_t>(p.size.max_chunks),
+    const size_t queries = static_cast<size_t>(p.pass.attention.tile_count * shape.heads.kv_heads) * kChunk,
+                 shares = queries * static_cast<size_t>(p.pass.attention.max_chunks),
                  dim = static_cast<size_t>(shape.heads.dim);
     b.queries = memory_.template fresh<uint16_t>(queries * dim);
     b.shares = {memory_.template fresh<float>(shares * dim), memory_.template fresh<float>(shares),
-                memory_.template fresh<float>(shares), p.size.tiles};
-    const auto wanted = static_cast<size_t>(round_up(p.size.wanted, 128));
-    b.logits = memory_.template fresh<float>(wanted * static_cast<size_t>(tower_.head.outputs));
-    b.best = memory_.template fresh<SliceBest>(wanted * kSlices),
-    b.chosen = memory_.template fresh<Chosen>(wanted);
+                memory_.template fresh<float>(shares), 0};
+    const auto wanted = static_cast<size_t>(round_up(p.pass.wanted, 128));
+    p.pass.logits = memory_.template fresh<float>(wanted * static_cast<size_t>(tower_.head.outputs));
+    p.pass.best = memory_.template fresh<SliceBest>(wanted * kSlices),
+    p.pass.chosen = memory_.template fresh<cuda::Chosen>(wanted);
     b.pages = pages_;
     return p;
   }
 
   template <class To>
   void record(To& launcher, const Prepared& p) {
-    cuda::PassRecorder<To>(launcher, tower_, p.buffers, p.size).record();
+    cuda::record_text(launcher, tower_, p.buffers, p.pass);
   }
 
   PassResult run(const PassData& pass) override {
@@ -163,11 +161,11 @@ class RunnerOn : public TowerRunner {
     out.launches = launcher_.launches() - before;
     std::vector<float> logits;
     std::vector<cuda::Chosen> chosen;
-    memory_.download(p.buffers.logits, logits, pass.wanted.size() * static_cast<size_t>(tower_.head.outputs));
-    memory_.download(p.buffers.chosen, chosen, pass.wanted.size());
+    memory_.download(p.pass.logits, logits, pass.wanted.size() * static_cast<size_t>(tower_.head.outputs));
+    memory_.download(p.pass.chosen, chosen, pass.wanted.size());
     for (size_t i = 0; i < pass.wanted.size(); ++i) {
       const auto row = logits.begin() + static_cast<std::ptrdiff_t>(i) * tower_.head.outputs;
-      out.logits.insert(out.logits.end(), row, row + tower_.shape.vocab);
+      out.logits.insert(out.logits.end(), row, row + tower_.vocab);
       out.tokens.push_back(chosen[i].token), out.probabilities.push_back(chosen[i].probability);
     }
     return out;
@@ -175,12 +173,11 @@ class RunnerOn : public TowerRunner {
 
  private:
   cuda::Global<uint16_t> fresh_pages(int pages) {
-    return memory_.template zeroed<uint16_t>(tower_.shape.heads.page_elements() *
-                                             static_cast<size_t>(tower_.shape.layers) *
+    return memory_.template zeroed<uint16_t>(tower_.shape.heads.page_elements() * tower_.layers.size() *
                                              static_cast<size_t>(pages));
   }
 
-  void describe(const PassData& pass, cuda::PassBuffers& b, cuda::PassSize& size) {
+  void describe(const PassData& pass, cuda::TextPass& to) {
     using namespace cuda;
     const int dim = tower_.shape.heads.dim;
     std::vector<int> tokens, table;
@@ -197,8 +194,13 @@ class RunnerOn : public TowerRunner {
                            std::min(tile_rows, rows - i), static_cast<int>(tokens.size())});
         }
         const int key = s.context + i;
-        places.push_back({static_cast<int>(tiles.size()) - 1, i % tile_rows,
-                          s.pages[static_cast<size_t>(key / kChunk)], key % kChunk});
+        places.push_back({static_cast<int>(tiles.size()) - 1,
+                          i % tile_rows,
+                          s.pages[static_cast<size_t>(key / kChunk)],
+                          key % kChunk,
+                          0,
+                          0,
+                          {}});
         tokens.push_back(s.tokens[static_cast<size_t>(i)]);
         for (int part = 0; part < 2; ++part)
           for (int d = 0; d < dim / 2; ++d) {
@@ -206,20 +208,20 @@ class RunnerOn : public TowerRunner {
             rotation.push_back(static_cast<float>(part == 0 ? std::cos(angle) : std::sin(angle)));
           }
       }
-      size.max_chunks = std::max(size.max_chunks, (s.context + rows + kChunk - 1) / kChunk);
+      to.attention.max_chunks = std::max(to.attention.max_chunks, (s.context + rows + kChunk - 1) / kChunk);
     }
-    size.rows = static_cast<int>(tokens.size()), size.wanted = static_cast<int>(pass.wanted.size());
-    size.tiles = static_cast<int>(tiles.size());
-    b.tokens = memory_.upload(tokens), b.page_table = memory_.upload(table);
-    b.wanted_rows = memory_.upload(pass.wanted);
-    b.places = memory_.upload(places), b.tiles = memory_.upload(tiles);
-    b.rotation = memory_.upload(rotation);
-    b.excluded = memory_.upload(std::vector<Excluded>(pass.wanted.size()));
+    to.rows = static_cast<int>(tokens.size()), to.wanted = static_cast<int>(pass.wanted.size());
+    to.attention.tile_count = static_cast<int>(tiles.size());
+    to.tokens = memory_.upload(tokens), to.attention.page_table = memory_.upload(table);
+    to.wanted_rows = memory_.upload(pass.wanted);
+    to.attention.places = memory_.upload(places), to.attention.tiles = memory_.upload(tiles);
+    to.rotation = memory_.upload(rotation);
+    to.wishes = memory_.upload(std::vector<RowWish>(pass.wanted.size()));
   }
 
   Memory memory_;
   Launcher launcher_;
-  cuda::Tower tower_;
+  cuda::TextTower tower_;
   cuda::Global<uint16_t> pages_;
 };
 

@@ -1,4 +1,4 @@
-#include "native/rotary_table.h"
+#include "model/rotary_table.h"
 
 #include <cmath>
 

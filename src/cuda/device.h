@@ -1,0 +1,82 @@
+// A card, or the host's layer in its place: memory, and the passes of both towers.
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuda/tower.h"
+
+namespace dvlm::cuda {
+
+class Device {
+ public:
+  Device() = default;
+  virtual ~Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  virtual std::string name() const = 0;
+  virtual int processors() const = 0;
+  virtual size_t free_bytes() const = 0;
+  virtual void* allocate(size_t bytes) = 0;  // aligned to 256 bytes; throws Error when memory is short
+  virtual void free(void* memory) noexcept = 0;
+  // Each returns when it is done, behind all that was asked before.
+  virtual void write(void* to, const void* from, size_t bytes) = 0;
+  virtual void read(const void* from, void* to, size_t bytes) = 0;
+  virtual void copy(const void* from, void* to, size_t bytes) = 0;
+  virtual void clear(void* memory, size_t bytes) = 0;  // to zeros
+  // Throw Error for what the device reports.
+  virtual void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) = 0;
+  virtual void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) = 0;
+};
+
+// Kernels run as coroutines of one thread (host_block.h); `seed` is that of their order.
+std::shared_ptr<Device> host_device(size_t memory, uint64_t seed = 1);
+
+// Memory of a device that grows and is given back with the object.
+template <class T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+  ~DeviceArray() {
+    if (data_) device_->free(data_);
+  }
+  DeviceArray(DeviceArray&& other) noexcept
+      : device_(std::move(other.device_)), data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  DeviceArray& operator=(DeviceArray&&) = delete;
+
+  // Forgets what it holds when it must grow.
+  Global<T> room(size_t count) {
+    if (count > size_) {
+      if (data_) device_->free(std::exchange(data_, nullptr));
+      data_ = static_cast<T*>(device_->allocate(count * sizeof(T)));
+      size_ = count;
+    }
+    return {data_, count};
+  }
+  Global<T> hold(std::span<const T> values) {
+    const Global<T> out = room(values.size());
+    if (!values.empty()) device_->write(out.data, values.data(), values.size_bytes());
+    return out;
+  }
+  Global<T> zeros(size_t count) {
+    const Global<T> out = room(count);
+    device_->clear(out.data, count * sizeof(T));
+    return out;
+  }
+  Global<T> hold(const std::vector<T>& values) { return hold(std::span(values)); }
+  std::vector<T> read(size_t first, size_t count) const {
+    std::vector<T> out(count);
+    if (count > 0) device_->read(data_ + first, out.data(), count * sizeof(T));
+    return out;
+  }
+
+ private:
+  std::shared_ptr<Device> device_;
+  T* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace dvlm::cuda

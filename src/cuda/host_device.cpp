@@ -1,0 +1,68 @@
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "core/error.h"
+#include "core/memory.h"
+#include "cuda/device.h"
+#include "cuda/pass.h"
+
+namespace dvlm::cuda {
+
+namespace {
+
+class HostDevice final : public Device {
+ public:
+  HostDevice(size_t memory, uint64_t seed) : free_(memory), launcher_(seed) {}
+  ~HostDevice() override {
+    for (const auto& [memory, bytes] : sizes_) std::free(memory);
+  }
+
+  std::string name() const override { return "the host's layer"; }
+  int processors() const override { return launcher_.processors(); }
+  size_t free_bytes() const override { return free_; }
+
+  // Fresh memory holds no numbers.
+  void* allocate(size_t bytes) override {
+    if (bytes > free_)
+      fail("{} has {} of memory left, and {} are needed", name(), bytes_text(static_cast<double>(free_)),
+           bytes_text(static_cast<double>(bytes)));
+    constexpr size_t kAlign = 256;
+    const size_t whole = (bytes / kAlign + 1) * kAlign;
+    void* memory = std::aligned_alloc(kAlign, whole);
+    if (!memory) throw std::bad_alloc();
+    std::memset(memory, 0xff, whole);
+    sizes_[memory] = bytes;
+    free_ -= bytes;
+    return memory;
+  }
+  void free(void* memory) noexcept override {
+    const auto found = sizes_.find(memory);
+    free_ += found->second;
+    sizes_.erase(found);
+    std::free(memory);
+  }
+  void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void read(const void* from, void* to, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy(const void* from, void* to, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void clear(void* memory, size_t bytes) override { std::memset(memory, 0, bytes); }
+  void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) override {
+    record_text(launcher_, tower, buffers, pass);
+  }
+  void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
+    record_vision(launcher_, tower, buffers, pass);
+  }
+
+ private:
+  size_t free_;
+  std::map<void*, size_t> sizes_;
+  HostLauncher launcher_;
+};
+
+}  // namespace
+
+std::shared_ptr<Device> host_device(size_t memory, uint64_t seed) {
+  return std::make_shared<HostDevice>(memory, seed);
+}
+
+}  // namespace dvlm::cuda

@@ -1,0 +1,327 @@
+#include "cuda/model.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/finally.h"
+#include "cuda/layout.h"
+#include "cuda/packing.h"
+#include "cuda/pages.h"
+#include "cuda/pass.h"
+
+namespace dvlm::cuda {
+
+namespace {
+
+size_t product(size_t a, int b) {
+  return a * static_cast<size_t>(b);
+}
+
+// PassBuffers that grow.
+class Buffers {
+ public:
+  explicit Buffers(const std::shared_ptr<Device>& device)
+      : device_(device),
+        residual_(device),
+        parts_(device),
+        row_scale_(device),
+        values_(device),
+        largest_(device),
+        sums_(device),
+        inputs_(device),
+        activated_(device),
+        wide_(device),
+        queries_(device) {}
+
+  // `widest`: elements of an input row, of any linear layer. `sums`: of all splits of all rows of any.
+  PassBuffers fit(const TowerShape& shape, std::initializer_list<const AttentionTables*> plans, int rows,
+                  int widest, size_t sums) {
+    const auto padded = static_cast<size_t>(padded_tiles(rows)) * 8;
+    const int inner = shape.heads.heads * shape.heads.dim;
+    PassBuffers out;
+    out.residual = residual_.room(product(padded, shape.hidden));
+    out.inputs = inputs_.room(product(padded, std::max({shape.hidden, inner, widest})));
+    out.activated = activated_.room(product(padded, shape.intermediate));
+    out.wide = wide_.room(product(padded, std::max({shape.intermediate, inner, shape.hidden})));
+    out.parts = parts_.room(sums);
+    out.row_scale = row_scale_.room(padded);
+    size_t queries = 0, shares = 0;
+    for (const AttentionTables* plan : plans) {
+      const size_t own = product(product(plan->tiles.size(), shape.heads.kv_heads), kChunk);
+      queries = std::max(queries, own);
+      if (std::ssize(plan->tiles) * shape.heads.kv_heads < device_->processors())
+        shares = std::max(shares, product(own, plan->max_chunks));
+    }
+    out.queries = queries_.room(product(queries, shape.heads.dim));
+    out.shares = {values_.room(product(shares, shape.heads.dim)), largest_.room(shares), sums_.room(shares),
+                  0};
+    return out;
+  }
+
+ private:
+  std::shared_ptr<Device> device_;
+  DeviceArray<float> residual_, parts_, row_scale_, values_, largest_, sums_;
+  DeviceArray<uint16_t> inputs_, activated_, wide_, queries_;
+};
+
+size_t sums_of(std::initializer_list<const Matrix*> matrices, int rows, int processors) {
+  size_t most = 0;
+  for (const Matrix* m : matrices)
+    most = std::max(most,
+                    product(static_cast<size_t>(m->outputs), splits_of(*m, padded_tiles(rows), processors)));
+  return product(most, padded_tiles(rows) * 8);
+}
+
+class AttentionArrays {
+ public:
+  explicit AttentionArrays(const std::shared_ptr<Device>& device)
+      : places_(device), copies_(device), tiles_(device), table_(device) {}
+
+  AttentionPlan hold(const AttentionTables& tables) {
+    return {places_.hold(tables.places),    copies_.hold(tables.key_copies),       tiles_.hold(tables.tiles),
+            table_.hold(tables.page_table), static_cast<int>(tables.tiles.size()), tables.max_chunks};
+  }
+
+ private:
+  DeviceArray<RowPlace> places_;
+  DeviceArray<KeyPlace> copies_;
+  DeviceArray<AttentionTile> tiles_;
+  DeviceArray<int> table_;
+};
+
+// What a text pass is asked, and what it answers, on the device.
+class TextArrays {
+ public:
+  explicit TextArrays(const std::shared_ptr<Device>& device)
+      : attention_(device),
+        tokens_(device),
+        wanted_(device),
+        drawing_(device),
+        features_(device),
+        rotation_(device),
+        logits_(device),
+        copied_(device),
+        wishes_(device),
+        masks_(device),
+        best_(device),
+        chosen_(device),
+        alternatives_(device) {}
+
+  TextPass hold(const TextTables& t, const TextTower& tower) {
+    TextPass out;
+    out.rows = static_cast<int>(t.tokens.size()), out.wanted = static_cast<int>(t.wanted_rows.size());
+    out.page_copies = static_cast<int>(t.copied.size()), out.draws = static_cast<int>(t.drawing.size());
+    out.attention = attention_.hold(t.attention);
+    out.tokens = tokens_.hold(t.tokens), out.features = features_.hold(t.features);
+    out.rotation = rotation_.hold(t.rotation), out.copied = copied_.hold(t.copied);
+    out.wanted_rows = wanted_.hold(t.wanted_rows), out.wishes = wishes_.hold(t.wishes);
+    out.masks = masks_.hold(t.masks), out.drawing = drawing_.hold(t.drawing);
+    const auto wanted = t.wanted_rows.size();
+    out.logits = logits_.room(product(static_cast<size_t>(padded_tiles(out.wanted)) * 8, tower.head.outputs));
+    out.best = best_.room(wanted * kSlices), out.chosen = chosen_.room(wanted);
+    if (out.draws > 0)
+      out.alternatives = alternatives_.hold(std::vector<Alternative>(wanted * kMostAlternatives));
+    return out;
+  }
+
+  std::vector<Chosen> chosen(size_t wanted) const { return chosen_.read(0, wanted); }
+  std::vector<Alternative> alternatives(size_t wanted) const {
+    return alternatives_.read(0, wanted * kMostAlternatives);
+  }
+  std::vector<float> logits(size_t row, const TextTower& tower) const {
+    return logits_.read(product(row, tower.head.outputs), static_cast<size_t>(tower.vocab));
+  }
+
+ private:
+  AttentionArrays attention_;
+  DeviceArray<int> tokens_, wanted_, drawing_;
+  DeviceArray<float> features_, rotation_, logits_;
+  DeviceArray<KeyPlace> copied_;
+  DeviceArray<RowWish> wishes_;
+  DeviceArray<uint64_t> masks_;
+  DeviceArray<SliceBest> best_;
+  DeviceArray<Chosen> chosen_;
+  DeviceArray<Alternative> alternatives_;
+};
+
+class CudaModel final : public Model {
+ public:
+  CudaModel(const Checkpoint& checkpoint, std::shared_ptr<Device> device, Weights weights, int pages,
+            std::shared_ptr<MemoryBudget> budget)
+      : config_(checkpoint.config()),
+        device_(std::move(device)),
+        weights_(std::move(weights)),
+        pages_(
+            std::make_shared<DevicePages>(device_, page_elements(weights_.text), pages, std::move(budget))),
+        text_rotary_(text_rotary(config_.text.rope_theta, config_.text.head_dim, config_.text.mrope_section)),
+        vision_rotary_(vision_rotary(config_.vision.head_dim())),
+        buffers_(device_),
+        arrays_(device_) {}
+
+  static size_t page_elements(const TextTower& text) {
+    return text.shape.heads.page_elements() * text.layers.size();
+  }
+
+  const ModelConfig& config() const override { return config_; }
+  std::unique_ptr<Sequence> new_sequence(int capacity) override {
+    return std::make_unique<PagedSequence>(this, pages_, capacity);
+  }
+  KvMemory kv_memory() const override { return {pages_->used(), pages_->limit()}; }
+  WeightMemory weight_memory() const override { return {weights_.bytes, 0, DraftPrecision::same}; }
+
+  std::span<const dvlm::Chosen> forward(std::span<const Segment> segments) override;
+  ImageFeatures encode_image(const Patches& patches) override;
+
+ private:
+  void answer(std::span<const Wanted> wanted, bool drew);
+
+  ModelConfig config_;
+  std::shared_ptr<Device> device_;
+  Weights weights_;
+  std::shared_ptr<DevicePages> pages_;
+  RotaryTable text_rotary_, vision_rotary_;
+  Buffers buffers_;
+  TextArrays arrays_;
+  PassPlan plan_;
+  TextTables tables_;
+  std::vector<dvlm::Chosen> answers_;
+  std::vector<std::vector<float>> logits_;
+};
+
+std::span<const dvlm::Chosen> CudaModel::forward(std::span<const Segment> segments) {
+  const TextTower& tower = weights_.text;
+  plan_.plan(segments, this, config_);
+  for (const PlannedSegment& s : plan_.segments)
+    if (s.segment->keep)
+      static_cast<PagedSequence*>(s.segment->sequence)->prepare(s.segment->context + s.rows);
+  tables_.plan(plan_, config_, tower.shape, text_rotary_, pages_->first_scratch(), DevicePages::kScratch);
+  const int rows = std::max(plan_.rows, static_cast<int>(plan_.wanted.size()));
+  const LayerMatrices& layer = tower.layers[0];
+  PassBuffers buffers =
+      buffers_.fit(tower.shape, {&tables_.attention}, rows, 0,
+                   sums_of({&layer.qkv, &layer.output, &layer.down}, rows, device_->processors()));
+  buffers.pages = pages_->view();
+  const TextPass pass = arrays_.hold(tables_, tower);
+  tell(0, 1);
+  device_->run(tower, buffers, pass);
+  answer(plan_.wanted, pass.draws > 0);
+  tell(1, 1);
+  for (const PlannedSegment& s : plan_.segments)
+    if (s.segment->keep)
+      static_cast<PagedSequence*>(s.segment->sequence)->extend_to(s.segment->context + s.rows);
+  return answers_;
+}
+
+void CudaModel::answer(std::span<const Wanted> wanted, bool drew) {
+  const std::vector<Chosen> chosen = arrays_.chosen(wanted.size());
+  const std::vector<Alternative> alternatives =
+      drew ? arrays_.alternatives(wanted.size()) : std::vector<Alternative>();
+  answers_.clear(), logits_.assign(wanted.size(), {});
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i].choice == Choice::logits) logits_[i] = arrays_.logits(i, weights_.text);
+    const bool listed = wanted[i].alternatives > 0 && drew;
+    answers_.push_back(
+        answer_of(wanted[i], chosen[i],
+                  listed ? std::span(alternatives).subspan(i * kMostAlternatives, kMostAlternatives)
+                         : std::span<const Alternative>(),
+                  logits_[i]));
+  }
+}
+
+// Who sees whom between `boundaries` of the patches; every stretch has pages of its own.
+AttentionTables stretches(const Heads& heads, std::span<const int> boundaries, int& pages) {
+  AttentionTables out;
+  pages = 0;
+  for (size_t i = 1; i < boundaries.size(); ++i) {
+    const int rows = boundaries[i] - boundaries[i - 1];
+    std::vector<int> own;
+    for (int at = 0; at < rows; at += kChunk) own.push_back(pages++);
+    out.add(heads, rows, rows, 0, 0, own);
+  }
+  return out;
+}
+
+ImageFeatures CudaModel::encode_image(const Patches& patches) {
+  const VisionTower& tower = weights_.vision;
+  const VisionConfig& vision = config_.vision;
+  const Grid& grid = patches.grid;
+  const WindowIndex windows = window_index({&grid, 1}, vision);
+  const int rows = static_cast<int>(grid.patches()), group = tower.group, elements = vision.patch_elements();
+  if (patches.values.size() != product(static_cast<size_t>(rows), elements))
+    fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
+         grid.patches() * elements, patches.values.size());
+  std::vector<int> slices;
+  for (int t = 0; t <= grid.t; ++t) slices.push_back(t * grid.h * grid.w);
+  int window_pages = 0, slice_pages = 0;
+  const AttentionTables narrow = stretches(tower.shape.heads, windows.cumulative, window_pages),
+                        whole = stretches(tower.shape.heads, slices, slice_pages);
+
+  // Rows stand in window order.
+  std::vector<float> values(product(static_cast<size_t>(rows), tower.patches.inputs), 0.0f);
+  const int merge = vision.spatial_merge_size, columns = grid.w / merge;
+  vision_rotary_.reserve(rows);
+  for (int row = 0; row < rows; ++row) {
+    const int merged = windows.index[static_cast<size_t>(row / group)], cell = row % group,
+              in_slice = merged % (grid.h / merge * columns);
+    std::copy_n(patches.values.begin() + static_cast<ptrdiff_t>(merged * group + cell) * elements, elements,
+                values.begin() + static_cast<ptrdiff_t>(row) * tower.patches.inputs);
+    vision_rotary_.set(
+        row, {0, in_slice / columns * merge + cell / merge, in_slice % columns * merge + cell % merge});
+  }
+  const LayerMatrices& layer = tower.layers[0];
+  Buffers own(device_);
+  PassBuffers buffers = own.fit(
+      tower.shape, {&narrow, &whole}, rows,
+      std::max({tower.patches.inputs, tower.merger_in.inputs, tower.merger_out.inputs}),
+      sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down, &tower.merger_in, &tower.merger_out},
+              rows, device_->processors()));
+  DeviceArray<uint16_t> pages(device_);
+  buffers.pages =
+      pages.zeros(product(tower.shape.heads.page_elements(), std::max(window_pages, slice_pages)));
+  AttentionArrays narrow_arrays(device_), whole_arrays(device_);
+  DeviceArray<float> in(device_), rotation(device_), out(device_);
+  const int tokens = rows / group;
+  VisionPass pass{rows,
+                  narrow_arrays.hold(narrow),
+                  whole_arrays.hold(whole),
+                  in.hold(values),
+                  rotation.hold(stored_rotation(vision_rotary_, rows, tower.shape)),
+                  out.room(product(static_cast<size_t>(tokens), tower.merger_out.outputs))};
+  tell(0, 1);
+  device_->run(tower, buffers, pass);
+  const std::vector<float> stored = out.read(0, pass.features.size);
+  const auto width = static_cast<size_t>(vision.out_hidden_size);
+  ImageFeatures features{std::vector<float>(static_cast<size_t>(tokens) * width), tokens};
+  for (int g = 0; g < tokens; ++g)
+    std::copy_n(stored.begin() + static_cast<ptrdiff_t>(g) * tower.merger_out.outputs, width,
+                features.values.begin() + static_cast<ptrdiff_t>(windows.index[static_cast<size_t>(g)]) *
+                                              static_cast<ptrdiff_t>(width));
+  tell(1, 1);
+  return features;
+}
+
+}  // namespace
+
+std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device,
+                                  const ModelOptions& options) {
+  if (options.precision == Precision::f32)
+    fail("a card computes in bf16 or FP8: --precision f32 needs --device cpu");
+  if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
+    fail("drafts on a card are made with the weights themselves: --draft-precision same");
+  if (options.observer) fail("calibration runs on the CPU: --device cpu");
+  const size_t free = device->free_bytes(),
+               limit = options.memory_limit > 0 ? std::min(options.memory_limit, free) : free;
+  const auto budget = std::make_shared<MemoryBudget>(limit);
+  const size_t bytes = weight_bytes(checkpoint);
+  budget->reserve(bytes, "the model");
+  LoadProgress progress(bytes);
+  Weights weights = load_weights(checkpoint, device, progress);
+  // Half of the rest is for buffers.
+  const size_t page = CudaModel::page_elements(weights.text) * sizeof(uint16_t);
+  const size_t kv = options.kv_limit > 0 ? options.kv_limit : budget->free() / 2;
+  const auto pages = static_cast<int>(std::min<size_t>(kv / page, 1 << 20));
+  budget->reserve(page * DevicePages::kScratch, "scratch memory for drafts");
+  return std::make_unique<CudaModel>(checkpoint, device, std::move(weights), pages, budget);
+}
+
+}  // namespace dvlm::cuda

@@ -1,0 +1,35 @@
+// A checkpoint's weights in the order of the kernels, in device memory.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "cuda/device.h"
+#include "model/load_progress.h"
+
+namespace dvlm::cuda {
+
+// The network's own numbers where the stored ones have another size.
+int stored_hidden(int width);
+int stored_intermediate(int width);
+// A head's dimensions are padded half by half, so that those which turn together stay half a head apart; all
+// heads together are the inputs of a linear layer. Throws Error for more than kernels know.
+int stored_head_dim(int dim, int heads);
+
+// Owns what the towers view.
+struct Weights {
+  TextTower text;
+  VisionTower vision;
+  std::vector<DeviceArray<std::byte>> memory;
+  size_t bytes = 0;
+};
+
+// Bytes that load_weights will take.
+size_t weight_bytes(const Checkpoint& checkpoint);
+
+// Linear layers are bf16, or e4m3 where the checkpoint holds F8_E4M3 with scales; a tower's must agree.
+// Throws Error for tensors that are missing, misshapen or of another type, and after Ctrl-C.
+Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device,
+                     LoadProgress& progress);
+
+}  // namespace dvlm::cuda

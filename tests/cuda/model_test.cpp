@@ -1,0 +1,82 @@
+// Whole models on the host's layer: against transformers' results and against themselves.
+#include "cuda/model.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "message_of.h"
+#include "native/native.h"
+#include "parity.h"
+#include "random_model.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+constexpr size_t kMemory = size_t{1} << 30;
+
+std::unique_ptr<Model> load(const Checkpoint& checkpoint, uint64_t seed = 1) {
+  return cuda::load_model(checkpoint, cuda::host_device(kMemory, seed), {.kv_limit = size_t{16} << 20});
+}
+
+void expect_as_close_as_the_cpu(const parity::Fixture& fixture, double tolerance) {
+  const Checkpoint checkpoint(fixture.folder);
+  const auto cpu = load_native(checkpoint, {.precision = Precision::bf16, .threads = 1}),
+             card = load(checkpoint);
+  const parity::Options all{.tolerance = tolerance, .greedy_text = false};
+  const parity::Report is = parity::expect_parity(*card, fixture, all),
+                       near = parity::expect_parity(*cpu, fixture, all);
+  std::printf("relative errors: features %.1e (CPU %.1e), logits %.1e (%.1e), draft %.1e (%.1e)\n",
+              is.features, near.features, is.logits, near.logits, is.draft, near.draft);
+  EXPECT_LE(is.features, 2.5 * near.features);
+  EXPECT_LE(is.logits, 2.5 * near.logits);
+  EXPECT_LE(is.draft, 2.5 * near.draft);
+}
+
+class CardParity : public testing::TestWithParam<parity::Fixture> {};
+
+// The CPU in bf16 rounds in as many places; here keys, values and weights of attention are rounded, too.
+TEST_P(CardParity, results_are_as_close_to_transformers_as_those_of_the_cpu_in_bf16) {
+  expect_as_close_as_the_cpu(GetParam(), 0.1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, CardParity,
+                         testing::ValuesIn(parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) /
+                                                                 "model")),
+                         parity::test_name);
+
+TEST(CardInBf16, is_as_close_to_f32_as_transformers_in_bf16) {
+  int recorded = 0;
+  for (const parity::Fixture& fixture :
+       parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) / "model")) {
+    if (fixture.bf16_logits.empty()) continue;
+    const Checkpoint checkpoint(fixture.folder);
+    const parity::Bf16Report report = parity::expect_bf16_parity(*load(checkpoint), fixture);
+    std::printf("relative rms errors: %.3g, transformers' %.3g\n", report.found, report.reference);
+    ++recorded;
+  }
+  EXPECT_GT(recorded, 0);
+}
+
+// Inputs that are rounded to bf16 first are now and then rounded to another e4m3 number: on the CPU as here.
+TEST(CardInFp8, results_are_as_close_to_an_emulation_as_those_of_the_cpu_in_bf16) {
+  for (const parity::Fixture& fixture :
+       parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) / "model-fp8"))
+    expect_as_close_as_the_cpu(fixture, 0.5);
+}
+
+TEST(Card, refuses_what_it_does_not_run) {
+  const TemporaryFolder folder;
+  make_random_model(small_config(), 1, folder.path());
+  const Checkpoint checkpoint(folder.path());
+  const auto message = [&](const ModelOptions& options, size_t memory = kMemory) {
+    return message_of([&] { cuda::load_model(checkpoint, cuda::host_device(memory), options); });
+  };
+  EXPECT_NE(message({.precision = Precision::f32}).find("--device cpu"), std::string::npos);
+  EXPECT_NE(message({.draft = DraftPrecision::int4}).find("--draft-precision same"), std::string::npos);
+  EXPECT_NE(message({}, 100'000).find("the model"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace dvlm
