@@ -58,9 +58,8 @@ void Chooser::begin(std::span<const Wanted> wanted) {
 }
 
 void Chooser::look(Rows logits, int first, int ids) {
-  split(pool_, logits.count, kLookNanoseconds * ids, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
-      look(wanted_[i], {logits.row(static_cast<int>(i)), static_cast<size_t>(ids)}, first, seen_[i]);
+  split_each(pool_, logits.count, kLookNanoseconds * ids, [&](int i) {
+    look(wanted_[i], {logits.row(i), static_cast<size_t>(ids)}, first, seen_[i]);
   });
 }
 
@@ -107,15 +106,11 @@ void Chooser::add_top(const Wanted& wanted, std::span<const float> piece, int fi
 }
 
 std::span<const Chosen> Chooser::finish(Rows logits, int vocab) {
-  split(pool_, std::ssize(wanted_), streams(wanted_) ? 1.0 : kDrawNanoseconds * vocab,
-        [&](int64_t begin, int64_t end) {
-          for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-            const auto row = logits.data ? std::span<const float>(logits.row(static_cast<int>(i)),
-                                                                  static_cast<size_t>(vocab))
-                                         : std::span<const float>();
-            answer(wanted_[i], row, seen_[i], chosen_[i]);
-          }
-        });
+  const size_t floats = logits.data ? static_cast<size_t>(vocab) : 0;
+  split_each(pool_, static_cast<int>(wanted_.size()), streams(wanted_) ? 1.0 : kDrawNanoseconds * vocab,
+             [&](int i) {
+               answer(wanted_[i], {logits.row(i), floats}, seen_[i], chosen_[i]);
+             });
   return chosen_;
 }
 

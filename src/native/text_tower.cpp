@@ -103,11 +103,9 @@ void TextTower::reserve(const NativePass& pass) {
 
 void TextTower::set_rotary(const NativePass& pass) {
   for (const NativeSegment& s : pass.segments) {
-    split(pool_, s.rows, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
-      for (int i = static_cast<int>(begin); i < end; ++i) {
-        const Position& p = s.segment->positions[i];
-        rotary_.set(s.first_row + i, {p.t, p.h, p.w});
-      }
+    split_each(pool_, s.rows, 15.0 * heads_.head_dim, [&](int i) {
+      const Position& p = s.segment->positions[i];
+      rotary_.set(s.first_row + i, {p.t, p.h, p.w});
     });
   }
 }

@@ -105,11 +105,9 @@ void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
 void VisionTower::set_rotary(const Grid& grid, VisionActivations& p) {
   const int merge = config_.spatial_merge_size, columns = grid.w / merge;
   rotary_.reserve(p.patches);
-  split(pool_, p.patches, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
-    for (int row = static_cast<int>(begin); row < end; ++row) {
-      const int merged = p.windows.index[row / p.group] % (grid.h / merge * columns), cell = row % p.group;
-      rotary_.set(row, {0, merged / columns * merge + cell / merge, merged % columns * merge + cell % merge});
-    }
+  split_each(pool_, p.patches, 15.0 * heads_.head_dim, [&](int row) {
+    const int merged = p.windows.index[row / p.group] % (grid.h / merge * columns), cell = row % p.group;
+    rotary_.set(row, {0, merged / columns * merge + cell / merge, merged % columns * merge + cell % merge});
   });
 }
 
