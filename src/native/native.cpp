@@ -8,7 +8,6 @@
 #include "core/machine.h"
 #include "kernels/isa.h"
 #include "kernels/targets.h"
-#include "native/native_pass.h"
 #include "native/text_tower.h"
 #include "native/vision_tower.h"
 

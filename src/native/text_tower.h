@@ -6,8 +6,8 @@
 #include "core/memory.h"
 #include "kernels/attention.h"
 #include "native/chooser.h"
+#include "native/kv_pool.h"
 #include "native/linears.h"
-#include "native/native_pass.h"
 #include "native/rotary_table.h"
 #include "native/weights.h"
 
