@@ -15,10 +15,6 @@ void grow(Buffer<T>& buffer, size_t size) {
   if (buffer.size() < size) buffer = Buffer<T>(size);
 }
 
-size_t product(int64_t a, int64_t b) {
-  return static_cast<size_t>(a) * static_cast<size_t>(b);
-}
-
 float norm_eps(const TextConfig& config) {
   return static_cast<float>(config.rms_norm_eps);
 }
