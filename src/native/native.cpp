@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include "core/checksum.h"
-#include "core/error.h"
 #include "core/finally.h"
 #include "core/machine.h"
 #include "kernels/isa.h"
