@@ -7,7 +7,6 @@
 
 #include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
-#include "checkpoint/preprocessor.h"
 #include "core/error.h"
 #include "core/files.h"
 

@@ -76,7 +76,13 @@ struct ModelConfig {
 // file and key.
 ModelConfig read_config(const std::filesystem::path& folder);
 
-// The inverse, in the nested layout: config.json, preprocessor_config.json, generation_config.json.
+// Reads "image_processor" of processor_config.json (transformers 5), else preprocessor_config.json; without
+// either the defaults stay. Settings that dvlm cannot follow are refused by name, those that change nothing
+// are warned of.
+PreprocessorConfig read_preprocessor(const std::filesystem::path& folder, const VisionConfig& vision);
+
+// The inverse of read_config, in the nested layout: config.json, preprocessor_config.json,
+// generation_config.json.
 void write_config(const std::filesystem::path& folder, const ModelConfig& config);
 
 // Makes a config.json that `config` was read from clear to others: whole numbers where transformers 5

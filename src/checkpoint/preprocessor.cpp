@@ -1,8 +1,8 @@
-#include "checkpoint/preprocessor.h"
-
+// How a checkpoint wants its pictures prepared.
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/config.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/log.h"

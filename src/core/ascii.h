@@ -1,5 +1,6 @@
 // ASCII text whose case does not count: schemes, tokens of HTTP, media types.
 #pragma once
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -16,10 +17,7 @@ inline std::string lower(std::string_view text) {
 }
 
 inline bool same_word(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (lower(a[i]) != lower(b[i])) return false;
-  return true;
+  return std::ranges::equal(a, b, [](char x, char y) { return lower(x) == lower(y); });
 }
 
 inline bool begins_with_word(std::string_view text, std::string_view word) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <string_view>
 
@@ -56,6 +57,13 @@ size_t group_memory_bytes(const std::filesystem::path& root, const std::string& 
     look();
   }
   return least;
+}
+
+size_t available_memory_bytes() {
+  std::ifstream file("/proc/self/cgroup");
+  const std::string membership(std::istreambuf_iterator<char>(file), {});
+  const auto kilobytes = number_in("/proc/meminfo", "MemAvailable:");
+  return std::min(kilobytes ? *kilobytes * 1024 : SIZE_MAX, group_memory_bytes("/sys/fs/cgroup", membership));
 }
 
 std::filesystem::path cache_folder() {

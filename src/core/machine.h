@@ -13,6 +13,8 @@ std::string processor_name();  // "AMD EPYC 9R14", or "unknown processor"
 // back. SIZE_MAX: no limit is known.
 size_t group_memory_bytes(const std::filesystem::path& root, const std::string& membership);
 
+size_t available_memory_bytes();  // what the kernel says may still be allocated; SIZE_MAX when unknown
+
 // Where dvlm may keep what it would have to compute anew: the folder that DVLM_CACHE names, else dvlm in
 // XDG_CACHE_HOME or in ~/.cache. Empty: nowhere, which is also what an empty DVLM_CACHE says. Nothing is
 // made.

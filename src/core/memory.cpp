@@ -4,22 +4,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
 #include "core/files.h"
-#include "core/machine.h"
 
 namespace dvlm {
 
@@ -107,28 +102,6 @@ size_t peak_rss_bytes() {
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<size_t>(usage.ru_maxrss) * 1024;
-}
-
-namespace {
-
-// Of the machine.
-size_t available_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  size_t kilobytes = 0;
-  while (file >> key >> kilobytes) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-    file.ignore(256, '\n');
-  }
-  return SIZE_MAX;
-}
-
-}  // namespace
-
-size_t available_memory_bytes() {
-  std::ifstream file("/proc/self/cgroup");
-  const std::string membership(std::istreambuf_iterator<char>(file), {});
-  return std::min(available_bytes(), group_memory_bytes("/sys/fs/cgroup", membership));
 }
 
 }  // namespace dvlm

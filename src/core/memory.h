@@ -67,7 +67,6 @@ void explain_lost_files();
 
 std::string bytes_text(double bytes);  // "1.5 GiB"
 
-size_t peak_rss_bytes();          // of this process, so far
-size_t available_memory_bytes();  // what the kernel says may still be allocated; SIZE_MAX when unknown
+size_t peak_rss_bytes();  // of this process, so far
 
 }  // namespace dvlm

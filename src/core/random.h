@@ -2,7 +2,9 @@
 // drawn in turn, so that what is drawn for one token never depends on how many passes came before it.
 #pragma once
 #include <array>
+#include <cmath>
 #include <cstdint>
+#include <numbers>
 #include <utility>
 
 namespace dvlm {
@@ -34,7 +36,10 @@ class Random {
   // Uniform in [0, n), n >= 1.
   int64_t below(int64_t n) { return static_cast<int64_t>(uniform() * static_cast<double>(n)); }
   double between(double low, double high) { return low + (high - low) * uniform(); }
-  double normal();  // mean 0, variance 1
+  double normal() {  // mean 0, variance 1
+    const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));
+    return radius * std::cos(2.0 * std::numbers::pi * uniform());
+  }
   template <class Iterator>
   void shuffle(Iterator begin, Iterator end) {
     for (auto n = end - begin; n > 1; --n) std::swap(begin[n - 1], begin[below(n)]);

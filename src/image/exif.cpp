@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <string_view>
-#include <utility>
 
 #include "image/formats.h"
 
@@ -61,22 +60,9 @@ Bytes exif_of_webp(Bytes file) {
   return {};
 }
 
-// The number of bytes of a value of this type; 0 where it is no whole number.
-size_t bytes_of_type(uint32_t type) {
-  enum : uint32_t { kShort = 3, kLong = 4, kSignedByte = 6, kSignedShort = 8, kSignedLong = 9 };
-  switch (type) {
-    case kSignedByte:
-      return 1;
-    case kShort:
-    case kSignedShort:
-      return 2;
-    case kLong:
-    case kSignedLong:
-      return 4;
-    default:
-      return 0;
-  }
-}
+// Bytes of a value by the number of its type: of shorts, longs and their signed kin with the signed byte. No
+// other type is a number here.
+constexpr size_t kBytesOfType[] = {0, 0, 0, 2, 4, 0, 1, 0, 2, 4};
 
 }  // namespace
 
@@ -93,7 +79,8 @@ int exif_orientation(Bytes file) {
   const size_t entries = number_at(exif, directory, 2, big_endian);
   for (size_t at = directory + 2; at < directory + 2 + 12 * entries; at += 12) {
     if (number_at(exif, at, 2, big_endian) != kOrientation) continue;
-    const size_t bytes = bytes_of_type(number_at(exif, at + 2, 2, big_endian));
+    const uint32_t type = number_at(exif, at + 2, 2, big_endian);
+    const size_t bytes = type < std::size(kBytesOfType) ? kBytesOfType[type] : 0;
     const uint32_t value = number_at(exif, at + 8, bytes, big_endian);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }

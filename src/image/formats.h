@@ -29,19 +29,16 @@ void check_size(int64_t width, int64_t height, const std::string& name, const De
 // An uninitialised-to-black picture of a size that check_size has passed.
 Image make_image(int width, int height);
 
-// round(a * b / 255) as Pillow computes it.
-inline uint8_t multiply_255(int a, int b) {
-  const int t = a * b + 128;
-  return static_cast<uint8_t>(((t >> 8) + t) >> 8);
+// round(x / 255) of a product of two bytes as Pillow computes it.
+inline uint8_t divided_by_255(int x) {
+  x += 128;
+  return static_cast<uint8_t>(((x >> 8) + x) >> 8);
 }
 
 // One RGBA pixel pasted on white as Pillow's Image.paste with a mask does it.
 inline void paste_on_white(const uint8_t* rgba, uint8_t* rgb) {
   const int alpha = rgba[3];
-  for (int c = 0; c < 3; ++c) {
-    const int t = 255 * (255 - alpha) + rgba[c] * alpha + 128;
-    rgb[c] = static_cast<uint8_t>(((t >> 8) + t) >> 8);
-  }
+  for (int c = 0; c < 3; ++c) rgb[c] = divided_by_255(255 * (255 - alpha) + rgba[c] * alpha);
 }
 
 // Whether `text` stands at `at`.

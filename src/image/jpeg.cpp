@@ -84,7 +84,7 @@ void cmyk_to_rgb(const uint8_t* cmyk, int width, uint8_t* rgb) {
   for (int x = 0; x < width; ++x, cmyk += 4, rgb += 3) {
     const int k = cmyk[3];
     for (int c = 0; c < 3; ++c)
-      rgb[c] = static_cast<uint8_t>(std::max(0, k - multiply_255(255 - cmyk[c], k)));
+      rgb[c] = static_cast<uint8_t>(std::max(0, k - divided_by_255((255 - cmyk[c]) * k)));
   }
 }
 

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "image/resample.h"
 
 namespace dvlm {
 

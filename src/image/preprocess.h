@@ -34,6 +34,10 @@ struct PreprocessOptions {
 // ratio. Throws Error for an empty picture or an aspect ratio above 200.
 Size smart_resize(Size size, const PreprocessOptions& options);
 
+// The same with sides that are multiples of `side` and an area within [minimum, maximum]: videos have bounds
+// that are no whole numbers.
+Size smart_resize_within(Size size, int side, double minimum, double maximum);
+
 // The size that preprocess_image resizes to: smart_resize, of resized_height x resized_width where these are
 // set.
 Size resized_size(Size size, const PreprocessOptions& options);
@@ -43,6 +47,11 @@ void admit(Size resized, size_t frames, const PreprocessOptions& options);
 
 // Pillow's Image.resize with BICUBIC, 8 bits, width before height as in every Pillow before 13.
 Image resize_bicubic(const Image& image, Size size);
+
+// torchvision's resize of a uint8 video frame (torch.nn.functional.interpolate with mode="bicubic",
+// antialias=True in float32, clamped, rounded half to even). Equal to it up to 1 level: torch's order of
+// additions depends on its build.
+Image resize_bicubic_float(const Image& image, Size size);
 
 // (t, h, w) in patches; the language model sees t * h * w / merge_size^2 tokens.
 struct Grid {

@@ -1,18 +1,68 @@
 // Pillow's 8-bit bicubic resize: two passes of 22-bit fixed point with an 8-bit picture between them.
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "core/error.h"
-#include "image/resample.h"
+#include "image/preprocess.h"
+
+namespace dvlm {
+
+namespace {
+
+// Keys' cubic with a = -0.5.
+template <class T>
+T cubic_filter(T x) {
+  constexpr T a = static_cast<T>(-0.5);
+  x = std::fabs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0;
+}
+
+// Output i is the sum over k < count[i] of weights[i * taps + k] * input[first[i] + k].
+template <class T>
+struct Axis {
+  int taps = 0;
+  std::vector<int> first, count;
+  std::vector<T> weights;
+};
+
+// All in T: double for Pillow, float for torch.
+template <class T>
+Axis<T> bicubic_axis(int in, int out) {
+  const T scale = static_cast<T>(in) / static_cast<T>(out), stretch = scale < 1 ? T{1} : scale;
+  const T half = static_cast<T>(0.5), support = 2 * stretch;
+  const T shrink = static_cast<T>(1.0 / static_cast<double>(stretch));
+  Axis<T> axis;
+  axis.taps = static_cast<int>(std::ceil(support)) * 2 + 1;
+  axis.first.resize(out);
+  axis.count.resize(out);
+  axis.weights.assign(static_cast<size_t>(out) * axis.taps, T{0});
+  for (int i = 0; i < out; ++i) {
+    const T center = (static_cast<T>(i) + half) * scale;
+    const int first = std::max(0, static_cast<int>(center - support + half));
+    const int last = std::min(in, static_cast<int>(center + support + half));
+    const int count = std::clamp(last - first, 0, axis.taps);
+    T* weights = &axis.weights[static_cast<size_t>(i) * axis.taps];
+    T sum = 0;
+    for (int k = 0; k < count; ++k) {
+      weights[k] = cubic_filter((static_cast<T>(k + first) - center + half) * shrink);
+      sum += weights[k];
+    }
+    if (sum != 0)
+      for (int k = 0; k < count; ++k) weights[k] /= sum;
+    axis.first[i] = first;
+    axis.count[i] = count;
+  }
+  return axis;
+}
 
 // The loops below are plain C++ with constant trip counts. On x86-64 they are compiled a second time for
 // AVX2, which has the 32-bit multiply that the baseline lacks; integers make both exact.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define DVLM_RESIZE_AVX2 1
 #endif
-
-namespace dvlm {
-
-namespace {
 
 constexpr int kPrecisionBits = 32 - 8 - 2;
 constexpr int kRows = 16;         // the horizontal pass handles that many rows as one transposed tile

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "image/resample.h"
 
 namespace dvlm {
 

@@ -2,7 +2,6 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "image/formats.h"
-#include "image/resample.h"
 #include "image/video.h"
 
 #ifdef DVLM_HAVE_LIBAV

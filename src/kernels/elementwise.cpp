@@ -97,41 +97,31 @@ HWY_EXPORT(swiglu_row);
 HWY_EXPORT(rotate_head);
 
 void rms_norm(Rows x, int columns, const float* weight, float eps, Rows y, ThreadPool& pool) {
-  split(pool, x.count, 0.3 * columns, [&](int64_t begin, int64_t end) {
-    for (int i = static_cast<int>(begin); i < end; ++i) {
-      HWY_DYNAMIC_DISPATCH(rms_norm_row)(x.row(i), columns, weight, eps, y.row(i));
-    }
+  split_each(pool, x.count, 0.3 * columns, [&](int i) {
+    HWY_DYNAMIC_DISPATCH(rms_norm_row)(x.row(i), columns, weight, eps, y.row(i));
   });
 }
 
 void swiglu(Rows gate_up, int columns, ThreadPool& pool) {
-  split(pool, gate_up.count, 1.0 * columns, [&](int64_t begin, int64_t end) {
-    for (int i = static_cast<int>(begin); i < end; ++i) {
-      float* gate = gate_up.row(i);
-      HWY_DYNAMIC_DISPATCH(swiglu_row)(gate, gate + columns, columns);
-    }
+  split_each(pool, gate_up.count, 1.0 * columns, [&](int i) {
+    float* gate = gate_up.row(i);
+    HWY_DYNAMIC_DISPATCH(swiglu_row)(gate, gate + columns, columns);
   });
 }
 
 void gelu(Rows x, int columns, ThreadPool& pool) {
-  split(pool, x.count, 12.0 * columns, [&](int64_t begin, int64_t end) {
-    for (int i = static_cast<int>(begin); i < end; ++i) {
-      float* row = x.row(i);
-      for (int k = 0; k < columns; ++k) row[k] = 0.5f * row[k] * (1.0f + std::erf(row[k] * 0.70710678f));
-    }
+  split_each(pool, x.count, 12.0 * columns, [&](int i) {
+    float* row = x.row(i);
+    for (int k = 0; k < columns; ++k) row[k] = 0.5f * row[k] * (1.0f + std::erf(row[k] * 0.70710678f));
   });
 }
 
 void rotary(Rows x, int heads, int head_dim, const float* cos, const float* sin, ThreadPool& pool) {
   const int half = head_dim / 2;
-  split(pool, x.count, 0.3 * heads * head_dim, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      float* row = x.row(static_cast<int>(i));
-      for (int h = 0; h < heads; ++h) {
-        HWY_DYNAMIC_DISPATCH(rotate_head)
-        (row + static_cast<ptrdiff_t>(h) * head_dim, half, cos + i * half, sin + i * half);
-      }
-    }
+  split_each(pool, x.count, 0.3 * heads * head_dim, [&](int i) {
+    const ptrdiff_t at = ptrdiff_t{i} * half;
+    for (int h = 0; h < heads; ++h)
+      HWY_DYNAMIC_DISPATCH(rotate_head)(x.row(i) + ptrdiff_t{h} * head_dim, half, cos + at, sin + at);
   });
 }
 

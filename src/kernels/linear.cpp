@@ -24,16 +24,14 @@ int input_blocks_of(int inputs) {
 void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, float* scales, ThreadPool& pool) {
   constexpr float kZeros[kInputBlock] = {};
   const int n = job.w->inputs(), words = input_block_words(form), line = words * input_blocks_per_line(form);
-  split(pool, job.row_blocks, 0.2 * n * job.rows(0), [&](int64_t begin, int64_t end) {
-    for (int i = static_cast<int>(begin); i < end; ++i) {
-      const int first = job.first_row(i), rows = job.rows(i);
-      float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.input_blocks * words);
-      for (int r = 0; r < rows; ++r) {
-        const PackedInput to{out + r * line, static_cast<size_t>(rows * line), form};
-        const float scale = pack_inputs(x.row(first + r), n, job.w->format(), to);
-        for (int b = input_blocks_of(n); b < job.input_blocks; ++b) to.store(b, kZeros);
-        if (scales) scales[first + r] = scale;
-      }
+  split_each(pool, job.row_blocks, 0.2 * n * job.rows(0), [&](int i) {
+    const int first = job.first_row(i), rows = job.rows(i);
+    float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.input_blocks * words);
+    for (int r = 0; r < rows; ++r) {
+      const PackedInput to{out + r * line, static_cast<size_t>(rows * line), form};
+      const float scale = pack_inputs(x.row(first + r), n, job.w->format(), to);
+      for (int b = input_blocks_of(n); b < job.input_blocks; ++b) to.store(b, kZeros);
+      if (scales) scales[first + r] = scale;
     }
   });
 }

@@ -1,6 +1,6 @@
 // Linear layers with four-bit weights on AVX2: products of bytes, summed in 16 and then in 32 bits, several
 // for each that an f32 multiply-add makes. The sums are those of linear_avx512_bf16.cpp to the bit.
-#include "kernels/linear_int4.h"
+#include "kernels/linear_tiles.h"
 
 #if defined(__x86_64__)
 #include <hwy/base.h>

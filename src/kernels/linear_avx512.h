@@ -1,7 +1,7 @@
 // What the AVX-512 and AMX kernels of linear() share. Not for other rooms.
 #pragma once
 #include "kernels/avx512.h"
-#include "kernels/prefetch.h"
+#include "kernels/linear_tiles.h"
 
 #if defined(__x86_64__)
 DVLM_PUSH_AVX512

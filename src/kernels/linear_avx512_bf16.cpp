@@ -2,7 +2,6 @@
 // that an f32 multiply-add makes. e4m3 weights become bf16 by two byte permutes of 128 entries, exactly, just
 // before they are multiplied.
 #include "kernels/linear_avx512.h"
-#include "kernels/linear_int4.h"
 
 #if defined(__x86_64__)
 #include <utility>

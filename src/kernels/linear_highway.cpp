@@ -1,5 +1,5 @@
 // Tiles of linear() with f32 multiply-adds, and the packing of inputs, compiled once per instruction set.
-#include "kernels/prefetch.h"
+#include "kernels/linear_tiles.h"
 #include "kernels/targets.h"
 // clang-format off
 #undef HWY_TARGET_INCLUDE

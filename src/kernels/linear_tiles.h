@@ -1,15 +1,90 @@
-// What linear.cpp and its kernels share: the plan of one call and the tables of tiles. Not for other rooms.
+// What linear.cpp and its kernels share: how inputs are packed, the plan of one call, prefetching, and the
+// tables of tiles. Not for other rooms.
 //
 // The loops have the names that BLIS gave them. From outside: mc blocks of rows, whose packed inputs stay in
 // L2; panels, split between threads; kc blocks of inputs, of which a panel's part stays in L2 while the mc
 // block passes over it; row blocks, whose sums stay in registers (for int4 in L1) while the kc block goes by.
 #pragma once
+#include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "kernels/linear.h"
-#include "kernels/linear_inputs.h"
 
 namespace dvlm {
+
+constexpr int kInputBlock = 16;  // inputs of a row that are packed together: a line of floats
+
+// An input block of a row becomes a few words of 32 bits; some input blocks of a row form a line; and a row
+// block has the first line of each of its rows, then their second lines, and so on. Inputs are x0, x1, ...:
+//
+//   form          a word                            a line of a row, in words
+//   floats        | x0 (f32)                      | | 16 |
+//   pairs         | x0 (bf16)     | x1 (bf16)     | | 8 |
+//   bytes         | x0+128 | x1+128 | x2+128 | .. | | 4 |
+//   summed_bytes  | x0 | x1 | x2 | x3 (int8)      | | 4, sum | 4, sum | 4, sum | 4, sum |
+//   tile_pairs    as pairs                          | 8 | 8 |        64 bytes: a row of a tile of AMX
+//   tile_bytes    | x0 | x1 | x2 | x3 (int8)      | | 4 | 4 | 4 | 4 |          64 bytes likewise
+//
+// A sum is -8 times all inputs of the line so far: what the excess of int4's codes adds to the products.
+enum class InputForm : uint8_t { floats, pairs, bytes, summed_bytes, tile_pairs, tile_bytes };
+
+constexpr int input_block_words(InputForm form) {
+  constexpr int kWords[] = {16, 8, 4, 5, 8, 4};
+  return kWords[static_cast<int>(form)];
+}
+constexpr int input_blocks_per_line(InputForm form) {
+  constexpr int kInputBlocks[] = {1, 1, 1, 4, 2, 4};
+  return kInputBlocks[static_cast<int>(form)];
+}
+
+// Where a row goes: its line l begins at out + l * step floats, and is zero beyond the last input.
+struct PackedInput {
+  float* out;
+  size_t step;
+  InputForm form;
+
+  // `values`: 16, as the form holds them but in floats.
+  void store(int input_block, const float* values) const {
+    const int line = input_blocks_per_line(form), at = input_block % line;
+    float* to = out + static_cast<size_t>(input_block / line) * step + at * input_block_words(form);
+    if (form == InputForm::floats)
+      std::copy_n(values, kInputBlock, to);
+    else if (form == InputForm::pairs || form == InputForm::tile_pairs)
+      store_pairs(values, to);
+    else
+      store_bytes(values, at == 0, to);
+  }
+
+ private:
+  static void store_pairs(const float* values, float* to) {
+    uint32_t bits[kInputBlock], words[kInputBlock / 2];
+    std::memcpy(bits, values, sizeof bits);
+    for (int i = 0; i < kInputBlock / 2; ++i)
+      words[i] = (bits[2 * i] >> 16) | (bits[2 * i + 1] & 0xFFFF0000u);
+    std::memcpy(to, words, sizeof words);
+  }
+  void store_bytes(const float* values, bool first_of_line, float* to) const {
+    const int excess = form == InputForm::bytes ? 128 : 0;
+    uint8_t bytes[kInputBlock];
+    int sum = 0;
+    for (int i = 0; i < kInputBlock; ++i) {
+      const int value = static_cast<int>(values[i]);
+      bytes[i] = static_cast<uint8_t>(value + excess);
+      sum -= 8 * value;
+    }
+    std::memcpy(to, bytes, sizeof bytes);
+    if (form != InputForm::summed_bytes) return;
+    int before = 0;
+    if (!first_of_line) std::memcpy(&before, to - 1, sizeof before);
+    sum += before;
+    std::memcpy(to + 4, &sum, sizeof sum);
+  }
+};
+
+// Rounds a row of inputs [inputs] as the format wants it and stores its input blocks. Returns the factor that
+// the row's sums need: 1 for f32 and bf16.
+float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedInput& to);
 
 // Why these sizes. A panel's 32 outputs (matrix.h) are two vectors of AVX-512 or two tiles of AMX, so that
 // every broadcast input meets two vectors, and one input of a bf16 panel fills a cache line.
@@ -78,6 +153,72 @@ class PartialSums {
   int floats_;
   ptrdiff_t panel_, first_;
   float* sums_;
+};
+
+// Asks for weights that will be needed soon; keys and values have KvPrefetcher. A lone row block reads each
+// line once, so it looks a little ahead in its own panel into L1, and further ahead into L2 where it
+// multiplies for longer than memory needs to bring a line. Several row blocks read a panel from L2 after the
+// first, so all of them together fetch the next panel meanwhile.
+class Prefetcher {
+ public:
+  // `rows` are multiplied one by one with weights at `w`; the next ones lie `bytes_to_next` later.
+  Prefetcher(const void* w, int rows, int bytes_per_input, size_t bytes_to_next, const RowBlock& row_block) {
+    const int readers = row_block.row_blocks_in_mc;
+    const size_t all =
+        static_cast<size_t>(row_block.last - row_block.first) * static_cast<size_t>(bytes_per_input);
+    lines_ = (kInputBlock * bytes_per_input / kLine + readers - 1) / readers;
+    to_l1_ = readers == 1;
+    to_l2_ = !to_l1_ || rows * kPanel >= kManyProducts * bytes_per_input;
+    next_ = static_cast<const char*>(w) +
+            (to_l1_ ? kDistance
+                    : bytes_to_next + all / static_cast<size_t>(readers) / kLine * kLine *
+                                          static_cast<size_t>(row_block.number_in_mc));
+  }
+
+  // Asks for the share of one input block.
+  void issue() {
+    if (to_l1_ && to_l2_) {
+      for (int i = 0; i < lines_; ++i, next_ += kLine) {
+        __builtin_prefetch(next_);
+        __builtin_prefetch(next_ + kFurther, 0, 2);
+      }
+    } else if (to_l1_) {
+      for (int i = 0; i < lines_; ++i, next_ += kLine) __builtin_prefetch(next_);
+    } else {
+      for (int i = 0; i < lines_; ++i, next_ += kLine) __builtin_prefetch(next_, 0, 2);
+    }
+  }
+
+ private:
+  static constexpr int kLine = 64;
+  // The latency of memory at its bandwidth, for one thread: 24 and 80 lines are as good, 128 are worse.
+  static constexpr size_t kDistance = 40 * kLine;
+  static constexpr size_t kFurther = 60 * kLine;  // from there
+  static constexpr int kManyProducts = 8;         // with each byte
+  const char* next_;
+  int lines_;  // per input block
+  bool to_l1_, to_l2_;
+};
+
+// The place where a row block meets a panel of four-bit weights that are multiplied as integers; inputs are
+// summed_bytes.
+struct Int4Place {
+  static constexpr int kBytesPerInput = kPanel / 2, kInputBlocks = kInt4Group / kInputBlock;
+  static constexpr int kWords = input_block_words(InputForm::summed_bytes), kLine = kInputBlocks * kWords;
+  static_assert(kInputBlocks == input_blocks_per_line(InputForm::summed_bytes));
+  const std::byte *scales, *weights;  // of the panel
+  const int32_t* x;                   // [groups of inputs][rows][kLine]
+
+  Int4Place(const LinearJob& job, const RowBlock& row_block, int panel) {
+    const auto row = static_cast<size_t>(job.first_row(row_block.number)),
+               rows = static_cast<size_t>(job.rows(row_block.number)),
+               first = static_cast<size_t>(row_block.first);
+    const std::byte* begin = job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes();
+    scales = begin + first / kInt4Group * kPanel * sizeof(bf16);
+    weights = begin + int4_scale_bytes(job.w->inputs()) + first * kBytesPerInput;
+    x = reinterpret_cast<const int32_t*>(job.inputs) + row * static_cast<size_t>(job.input_blocks * kWords) +
+        first / kInt4Group * rows * kLine;
+  }
 };
 
 // A panel as floats, for all row blocks of an mc block.

@@ -20,4 +20,12 @@ void split(ThreadPool& pool, int64_t count, double nanoseconds, F&& f) {
     pool.parallel_for(count, f);
 }
 
+// Calls f(i) for each i of [0, count), likewise.
+template <class F>
+void split_each(ThreadPool& pool, int count, double nanoseconds, F&& f) {
+  split(pool, count, nanoseconds, [&](int64_t begin, int64_t end) {
+    for (int i = static_cast<int>(begin); i < end; ++i) f(i);
+  });
+}
+
 }  // namespace dvlm

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/machine.h"
 #include "core/memory.h"
 
 namespace dvlm {

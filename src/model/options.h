@@ -25,7 +25,11 @@ enum class DraftPrecision {
 // What `automatic` is for weights of so many bytes, whose four-bit copy has so many: int4 for large weights,
 // when both leave room in `free` bytes for keys, values and buffers (a quarter of them). Passes of small
 // models do not wait for memory, and gain nothing.
-DraftPrecision drafts_that_pay(size_t weights, size_t int4_drafts, size_t free);
+constexpr DraftPrecision drafts_that_pay(size_t weights, size_t int4_drafts, size_t free) {
+  constexpr size_t kLarge = size_t{256} << 20;  // no cache holds it
+  const size_t both = weights + int4_drafts;
+  return weights >= kLarge && both + both / 4 <= free ? DraftPrecision::int4 : DraftPrecision::same;
+}
 
 // Called before a linear layer runs, with its name (see docs/quantization.md) and its inputs [rows, inputs],
 // which stand `stride` floats apart.

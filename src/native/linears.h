@@ -20,6 +20,10 @@ struct Linears {
   }
 };
 
+inline size_t product(int64_t a, int64_t b) {  // floats of a buffer
+  return static_cast<size_t>(a) * static_cast<size_t>(b);
+}
+
 // Rows [first, first + rows) of a buffer of rows of `width` floats.
 inline Rows view(Buffer<float>& buffer, int width, int first, int rows) {
   return Rows{buffer.data(), static_cast<size_t>(width), first + rows}.part(first, rows);

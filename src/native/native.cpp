@@ -3,12 +3,10 @@
 #include <fmt/core.h>
 
 #include "core/checksum.h"
-#include "core/error.h"
 #include "core/finally.h"
 #include "core/machine.h"
 #include "kernels/isa.h"
 #include "kernels/targets.h"
-#include "native/native_pass.h"
 #include "native/text_tower.h"
 #include "native/vision_tower.h"
 
@@ -94,17 +92,13 @@ WeightMemory plan_memory(const Checkpoint& checkpoint, WeightFormat format, Draf
   return out;
 }
 
-bool holds_f32(const Checkpoint& checkpoint) {
-  return checkpoint.head().type == DType::f32;
-}
-
 }  // namespace
 
 std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOptions& options) {
   apply_isa_variable();
   const auto pool = std::make_shared<ThreadPool>(options.threads);
   const bool f32 = options.precision == Precision::f32 ||
-                   (options.precision == Precision::automatic && holds_f32(checkpoint));
+                   (options.precision == Precision::automatic && checkpoint.head().type == DType::f32);
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
   const WeightMemory memory = plan_memory(checkpoint, format, options.draft, budget->free());

@@ -2,13 +2,8 @@
 // begins.
 #include "native/packed_file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -36,30 +31,39 @@ uint64_t aligned(uint64_t bytes) {
 // What is read and summed at once: it stays in a cache in between, and larger pieces are slower to read.
 constexpr size_t kPiece = size_t{1} << 20;
 
-bool read_at(int file, void* to, size_t bytes, uint64_t offset) {
-  for (size_t done = 0; done < bytes;) {
-    const ssize_t got =
-        ::pread(file, static_cast<char*>(to) + done, bytes - done, static_cast<off_t>(offset + done));
-    if (got <= 0) return false;
-    done += static_cast<size_t>(got);
+// False where the file ends before, or cannot be read.
+bool read_at(const InputFile& file, void* to, size_t bytes, uint64_t offset) {
+  try {
+    return file.read(to, bytes, offset) == bytes;
+  } catch (const Error&) {
+    return false;
   }
-  return true;
 }
 
 }  // namespace
 
 PackedFile::PackedFile(std::filesystem::path path, std::string identity)
     : path_(std::move(path)), identity_(std::move(identity)) {
-  const Found found = open_existing();
-  if (found == Found::complete) return;
-  if (found == Found::unreadable)
-    log_warning("cannot open {}: {}; going on without it", path_.string(), std::strerror(errno));
-  else
+  std::error_code unknown;
+  const auto status = std::filesystem::status(path_, unknown);
+  if (status.type() == std::filesystem::file_type::not_found) {
     begin_anew();
+    return;
+  }
+  char magic[sizeof kMagic] = {};
+  try {
+    if (unknown || is_regular_file(status)) file_ = std::make_unique<InputFile>(path_);
+  } catch (const Error& error) {
+    log_warning("{}; going on without it", error.what());
+    return;
+  }
+  if (!file_ || !read_at(*file_, magic, sizeof magic, 0) || std::memcmp(magic, kMagic, sizeof magic) != 0)
+    fail("{} is not a file of repacked weights: give --packed another name or remove it", path_.string());
+  if (!read_index(file_->size())) begin_anew();
 }
 
 void PackedFile::begin_anew() {
-  if (file_ >= 0) ::close(std::exchange(file_, -1));
+  file_.reset();
   entries_.clear();
   try {
     writer_ = std::make_unique<FileWriter>(path_);
@@ -71,33 +75,17 @@ void PackedFile::begin_anew() {
   }
 }
 
-PackedFile::~PackedFile() {
-  if (file_ >= 0) ::close(file_);
-}
-
-PackedFile::Found PackedFile::open_existing() {
-  file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
-  if (file_ < 0) return errno == ENOENT || errno == ENOTDIR ? Found::nothing : Found::unreadable;
-  struct stat status = {};
-  char magic[sizeof kMagic] = {};
-  if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode) || !read_at(file_, magic, sizeof magic, 0) ||
-      std::memcmp(magic, kMagic, sizeof magic) != 0) {
-    ::close(std::exchange(file_, -1));
-    fail("{} is not a file of repacked weights: give --packed another name or remove it", path_.string());
-  }
-  return read_index(static_cast<uint64_t>(status.st_size)) ? Found::complete : Found::stale;
-}
-
 bool PackedFile::read_index(uint64_t size) {
   Footer footer;
   const Footer expected;
-  if (size < sizeof kMagic + sizeof footer || !read_at(file_, &footer, sizeof footer, size - sizeof footer) ||
+  if (size < sizeof kMagic + sizeof footer ||
+      !read_at(*file_, &footer, sizeof footer, size - sizeof footer) ||
       std::memcmp(footer.magic, expected.magic, sizeof footer.magic) != 0 || footer.layout != kPackedLayout ||
       footer.index_bytes > kMaxIndex || footer.index_offset > size ||
       footer.index_bytes + sizeof footer != size - footer.index_offset)
     return false;
   std::string text(footer.index_bytes, '\0');
-  if (!read_at(file_, text.data(), text.size(), footer.index_offset) || checksum(text) != footer.index_hash)
+  if (!read_at(*file_, text.data(), text.size(), footer.index_offset) || checksum(text) != footer.index_hash)
     return false;
   end_ = footer.index_offset;
   const auto index = nlohmann::json::parse(text, nullptr, false);
@@ -153,9 +141,9 @@ bool PackedFile::fill(ThreadPool& pool, LoadProgress& progress) {
   pool.parallel_for(std::ssize(pieces_), [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last && !wrong && !interrupted(); ++i) {
       const Piece& piece = pieces_[static_cast<size_t>(i)];
-      const char* fault = !read_at(file_, piece.to.data(), piece.to.size(), piece.offset) ? "cannot be read"
-                          : checksum(piece.to) != piece.sum                               ? "is damaged"
-                                                                                          : nullptr;
+      const char* fault = !read_at(*file_, piece.to.data(), piece.to.size(), piece.offset) ? "cannot be read"
+                          : checksum(piece.to) != piece.sum                                ? "is damaged"
+                                                                                           : nullptr;
       if (fault) wrong = fault, place = piece.offset;
       if (first == 0)
         progress.add(piece.to.size() * static_cast<size_t>(pool.threads()));  // as the others do

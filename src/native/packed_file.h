@@ -21,12 +21,9 @@ class PackedFile {
  public:
   // Throws Error when `path` exists and is something else.
   PackedFile(std::filesystem::path path, std::string identity);
-  ~PackedFile();
-  PackedFile(const PackedFile&) = delete;
-  PackedFile& operator=(const PackedFile&) = delete;
 
   // Whether the file holds this identity: then matrices are taken from it, else given to it.
-  bool complete() const { return file_ >= 0; }
+  bool complete() const { return file_ != nullptr; }
 
   // Has `matrix` filled by finish() with what was written under this name, wherever it is moved until then;
   // false when the file does not hold one of its shape.
@@ -50,8 +47,6 @@ class PackedFile {
     std::span<std::byte> to;
     uint64_t offset, sum;
   };
-  enum class Found { nothing, stale, complete, unreadable };
-  Found open_existing();
   bool read_index(uint64_t size);
   bool fill(ThreadPool& pool, LoadProgress& progress);
   void commit();
@@ -60,7 +55,7 @@ class PackedFile {
   std::filesystem::path path_;
   std::string identity_;
   std::map<std::string, Entry> entries_;
-  int file_ = -1;
+  std::unique_ptr<InputFile> file_;
   uint64_t end_ = 0;  // of the matrices in it
   bool warned_ = false;
   std::vector<Piece> pieces_;  // to fill

@@ -15,10 +15,6 @@ void grow(Buffer<T>& buffer, size_t size) {
   if (buffer.size() < size) buffer = Buffer<T>(size);
 }
 
-size_t product(int64_t a, int64_t b) {
-  return static_cast<size_t>(a) * static_cast<size_t>(b);
-}
-
 float norm_eps(const TextConfig& config) {
   return static_cast<float>(config.rms_norm_eps);
 }
@@ -103,11 +99,9 @@ void TextTower::reserve(const NativePass& pass) {
 
 void TextTower::set_rotary(const NativePass& pass) {
   for (const NativeSegment& s : pass.segments) {
-    split(pool_, s.rows, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
-      for (int i = static_cast<int>(begin); i < end; ++i) {
-        const Position& p = s.segment->positions[i];
-        rotary_.set(s.first_row + i, {p.t, p.h, p.w});
-      }
+    split_each(pool_, s.rows, 15.0 * heads_.head_dim, [&](int i) {
+      const Position& p = s.segment->positions[i];
+      rotary_.set(s.first_row + i, {p.t, p.h, p.w});
     });
   }
 }

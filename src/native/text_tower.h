@@ -5,10 +5,10 @@
 
 #include "core/memory.h"
 #include "kernels/attention.h"
-#include "native/chooser.h"
-#include "native/linears.h"
-#include "native/native_pass.h"
 #include "model/rotary_table.h"
+#include "native/chooser.h"
+#include "native/kv_pool.h"
+#include "native/linears.h"
 #include "native/weights.h"
 
 namespace dvlm {

@@ -58,8 +58,7 @@ ImageFeatures VisionTower::encode(const Patches& patches, const LayerWatch& watc
   const Grid& grid = patches.grid;
   VisionActivations p;
   p.windows = window_index({&grid, 1}, config_);  // refuses grids that do not split into merged tokens
-  if (patches.values.size() !=
-      static_cast<size_t>(grid.patches()) * static_cast<size_t>(config_.patch_elements())) {
+  if (patches.values.size() != product(grid.patches(), config_.patch_elements())) {
     fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
          grid.patches() * config_.patch_elements(), patches.values.size());
   }
@@ -81,14 +80,12 @@ ImageFeatures VisionTower::encode(const Patches& patches, const LayerWatch& watc
 void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
   const int width = config_.hidden_size, elements = config_.patch_elements(),
             chunk = std::min(p.patches, kChunkRows);
-  const size_t n = static_cast<size_t>(p.patches);
-  p.hidden = Buffer<float>(n * static_cast<size_t>(width));
-  p.qkv = Buffer<float>(n * static_cast<size_t>(width) * 3);
-  p.normed = Buffer<float>(static_cast<size_t>(chunk) * static_cast<size_t>(std::max(width, elements)));
-  p.wide = Buffer<float>(static_cast<size_t>(chunk) * static_cast<size_t>(2 * config_.intermediate_size));
+  p.hidden = Buffer<float>(product(p.patches, width));
+  p.qkv = Buffer<float>(product(p.patches, int64_t{3} * width));
+  p.normed = Buffer<float>(product(chunk, std::max(width, elements)));
+  p.wide = Buffer<float>(product(chunk, int64_t{2} * config_.intermediate_size));
   const int blocks = std::max(total_blocks(p.slices), total_blocks(p.windows.cumulative));
-  p.keys = Buffer<std::byte>(heads_.block_bytes() * static_cast<size_t>(blocks) *
-                             static_cast<size_t>(heads_.heads));
+  p.keys = Buffer<std::byte>(heads_.block_bytes() * product(blocks, heads_.heads));
   p.own_kv_page = p.keys.data();
   for (int first = 0; first < p.patches; first += kChunkRows) {
     const int rows = std::min(kChunkRows, p.patches - first);
@@ -105,11 +102,9 @@ void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
 void VisionTower::set_rotary(const Grid& grid, VisionActivations& p) {
   const int merge = config_.spatial_merge_size, columns = grid.w / merge;
   rotary_.reserve(p.patches);
-  split(pool_, p.patches, 15.0 * heads_.head_dim, [&](int64_t begin, int64_t end) {
-    for (int row = static_cast<int>(begin); row < end; ++row) {
-      const int merged = p.windows.index[row / p.group] % (grid.h / merge * columns), cell = row % p.group;
-      rotary_.set(row, {0, merged / columns * merge + cell / merge, merged % columns * merge + cell % merge});
-    }
+  split_each(pool_, p.patches, 15.0 * heads_.head_dim, [&](int row) {
+    const int merged = p.windows.index[row / p.group] % (grid.h / merge * columns), cell = row % p.group;
+    rotary_.set(row, {0, merged / columns * merge + cell / merge, merged % columns * merge + cell % merge});
   });
 }
 
@@ -169,9 +164,8 @@ void VisionTower::store_kv(std::span<const int> boundaries, VisionActivations& p
 ImageFeatures VisionTower::merge(VisionActivations& p) {
   const int width = config_.hidden_size, merged = width * p.group, out = config_.out_hidden_size;
   const int tokens = p.patches / p.group, chunk = std::max(1, std::min(tokens, kChunkRows / p.group));
-  ImageFeatures features{std::vector<float>(static_cast<size_t>(tokens) * static_cast<size_t>(out)), tokens};
-  Buffer<float> inner(static_cast<size_t>(chunk) * static_cast<size_t>(merged));
-  Buffer<float> result(static_cast<size_t>(chunk) * static_cast<size_t>(out));
+  ImageFeatures features{std::vector<float>(product(tokens, out)), tokens};
+  Buffer<float> inner(product(chunk, merged)), result(product(chunk, out));
   for (int first = 0; first < tokens; first += chunk) {
     const int rows = std::min(chunk, tokens - first);
     const Rows patches = view(p.hidden, width, first * p.group, rows * p.group);

@@ -8,39 +8,42 @@
 namespace dvlm {
 namespace {
 
-constexpr std::string_view kDefaultSystem = "You are a helpful assistant.";
-
-// Receives the rendered conversation in order.
-class Sink {
- public:
-  virtual ~Sink() = default;
-  virtual void plain(std::string_view text) = 0;     // the template's own words and the messages' text
-  virtual void control(std::string_view token) = 0;  // a control token of the template
-  virtual void pad(ContentPart::Type type) = 0;      // the place of one image or video
+// What a conversation is rendered to, in order.
+struct Piece {
+  std::string text;
+  bool control = false;                              // a token of its own, else text of template or message
+  ContentPart::Type type = ContentPart::Type::text;  // or this is the pad of an image or video
+  size_t count = 1;                                  // of pads
 };
+
+std::string pad_text(ContentPart::Type type) {
+  return type == ContentPart::Type::image ? "<|image_pad|>" : "<|video_pad|>";
+}
 
 // The template (docs/reference.md, Chat template): the one description that the text and the tokens both
 // come from.
-void render(const Conversation& conversation, const TemplateOptions& options, Sink& sink) {
+std::vector<Piece> render(const Conversation& conversation, const TemplateOptions& options) {
+  std::vector<Piece> out;
   int images = 0, videos = 0;
-  const auto begin_message = [&](std::string_view role) {
-    sink.control("<|im_start|>");
-    sink.plain(role);
-    sink.plain("\n");
+  const auto plain = [&](std::string text) { out.push_back({std::move(text)}); };
+  const auto control = [&](const char* token) { out.push_back({token, true}); };
+  const auto begin_message = [&](const std::string& role) {
+    control("<|im_start|>");
+    plain(role + "\n");
   };
   const auto end_message = [&] {
-    sink.control("<|im_end|>");
-    sink.plain("\n");
+    control("<|im_end|>");
+    plain("\n");
   };
   const auto media = [&](ContentPart::Type type, std::string_view name, int number) {
-    if (options.add_vision_id) sink.plain(fmt::format("{} {}: ", name, number));
-    sink.control("<|vision_start|>");
-    sink.pad(type);
-    sink.control("<|vision_end|>");
+    if (options.add_vision_id) plain(fmt::format("{} {}: ", name, number));
+    control("<|vision_start|>");
+    out.push_back({pad_text(type), true, type});
+    control("<|vision_end|>");
   };
   if (!conversation.empty() && conversation.front().role != "system") {
     begin_message("system");
-    sink.plain(kDefaultSystem);
+    plain("You are a helpful assistant.");
     end_message();
   }
   for (const Message& message : conversation) {
@@ -51,98 +54,39 @@ void render(const Conversation& conversation, const TemplateOptions& options, Si
       else if (part.type == ContentPart::Type::video)
         media(part.type, "Video", ++videos);
       else
-        sink.plain(part.text);
+        plain(part.text);
     }
     end_message();
   }
   if (options.add_generation_prompt) begin_message("assistant");
+  return out;
 }
-
-std::string_view pad_text(ContentPart::Type type) {
-  return type == ContentPart::Type::image ? "<|image_pad|>" : "<|video_pad|>";
-}
-
-class TextSink : public Sink {
- public:
-  void plain(std::string_view text) override { out += text; }
-  void control(std::string_view token) override { out += token; }
-  void pad(ContentPart::Type type) override { out += pad_text(type); }
-  std::string out;
-};
 
 // Hands out the token counts of images and videos in order.
-class PadCounts {
- public:
-  PadCounts(const std::vector<int>& images, const std::vector<int>& videos)
-      : images_(images), videos_(videos) {}
-
-  size_t next(ContentPart::Type type) {
-    const bool image = type == ContentPart::Type::image;
-    const std::vector<int>& counts = image ? images_ : videos_;
-    const size_t index = image ? next_image_++ : next_video_++;
+void set_counts(std::vector<Piece>& pieces, const std::vector<int>& images, const std::vector<int>& videos) {
+  size_t next_image = 0, next_video = 0;
+  for (Piece& piece : pieces) {
+    if (piece.type == ContentPart::Type::text) continue;
+    const bool image = piece.type == ContentPart::Type::image;
+    const std::vector<int>& counts = image ? images : videos;
+    const size_t index = image ? next_image++ : next_video++;
     const char* name = image ? "image" : "video";
     if (index >= counts.size())
       fail("the conversation has more {0}s than the {1} whose token counts were given", name, counts.size());
     if (counts[index] <= 0)
       fail("{} {} has a token count of {}, expected at least 1", name, index + 1, counts[index]);
-    return static_cast<size_t>(counts[index]);
+    piece.count = static_cast<size_t>(counts[index]);
   }
-
-  void check_all_used() const {
-    if (next_image_ != images_.size() || next_video_ != videos_.size())
-      fail("the conversation has {} images and {} videos, but token counts of {} and {} were given",
-           next_image_, next_video_, images_.size(), videos_.size());
-  }
-
- private:
-  const std::vector<int>&images_, &videos_;
-  size_t next_image_ = 0, next_video_ = 0;
-};
+  if (next_image != images.size() || next_video != videos.size())
+    fail("the conversation has {} images and {} videos, but token counts of {} and {} were given", next_image,
+         next_video, images.size(), videos.size());
+}
 
 TokenId control_id(const Tokenizer& tokenizer, std::string_view text) {
   const auto id = tokenizer.find(text);
   if (!id) fail("the tokenizer has no token {}, which the chat template needs", text);
   return *id;
 }
-
-// Control tokens by id, all text between two of them encoded in one piece as text: nothing that a message
-// holds can form a control token, not even together with the template's text around it.
-class TokenSink : public Sink {
- public:
-  TokenSink(const Tokenizer& tokenizer, PadCounts& counts) : tokenizer_(tokenizer), counts_(counts) {}
-
-  void plain(std::string_view text) override { pending_ += text; }
-  void control(std::string_view token) override {
-    flush();
-    ids.push_back(control_id(tokenizer_, token));
-  }
-  void pad(ContentPart::Type type) override {
-    flush();
-    ids.insert(ids.end(), counts_.next(type), control_id(tokenizer_, pad_text(type)));
-  }
-  void flush() {
-    tokenizer_.encode(pending_, ControlTokens::as_text, ids);
-    pending_.clear();
-  }
-  std::vector<TokenId> ids;
-
- private:
-  const Tokenizer& tokenizer_;
-  PadCounts& counts_;
-  std::string pending_;
-};
-
-// What Hugging Face's processor does: everything is text, pads repeated, and the tokenizer parses it all.
-class ExpandedTextSink : public TextSink {
- public:
-  explicit ExpandedTextSink(PadCounts& counts) : counts_(counts) {}
-  void pad(ContentPart::Type type) override {
-    for (size_t i = counts_.next(type); i > 0; --i) TextSink::pad(type);
-  }
-
- private:
-  PadCounts& counts_;
-};
 
 // Text with pads of its own would shift every image that follows.
 void check_pads(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, const std::vector<int>& counts,
@@ -178,28 +122,39 @@ ContentPart video_part(std::string source, std::vector<std::string> frames) {
 }
 
 std::string render_chat(const Conversation& conversation, const TemplateOptions& options) {
-  TextSink sink;
-  render(conversation, options, sink);
-  return std::move(sink.out);
+  std::string out;
+  for (const Piece& piece : render(conversation, options)) out += piece.text;
+  return out;
 }
 
 std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const Conversation& conversation,
                                  const std::vector<int>& image_tokens, const std::vector<int>& video_tokens,
                                  const TemplateOptions& options, bool trusted_text) {
-  PadCounts counts(image_tokens, video_tokens);
-  if (!trusted_text) {
-    TokenSink sink(tokenizer, counts);
-    render(conversation, options, sink);
-    sink.flush();
-    counts.check_all_used();
-    return std::move(sink.ids);
+  std::vector<Piece> pieces = render(conversation, options);
+  set_counts(pieces, image_tokens, video_tokens);
+  std::string text;
+  if (trusted_text) {
+    // What Hugging Face's processor does: everything is text, pads repeated, and the tokenizer parses it all.
+    for (const Piece& piece : pieces)
+      for (size_t i = 0; i < piece.count; ++i) text += piece.text;
+    auto ids = tokenizer.encode(text, ControlTokens::parse);
+    check_pads(tokenizer, ids, image_tokens, ContentPart::Type::image);
+    check_pads(tokenizer, ids, video_tokens, ContentPart::Type::video);
+    return ids;
   }
-  ExpandedTextSink sink(counts);
-  render(conversation, options, sink);
-  counts.check_all_used();
-  auto ids = tokenizer.encode(sink.out, ControlTokens::parse);
-  check_pads(tokenizer, ids, image_tokens, ContentPart::Type::image);
-  check_pads(tokenizer, ids, video_tokens, ContentPart::Type::video);
+  // Control tokens by id, all text between two of them encoded in one piece as text: nothing that a message
+  // holds can form a control token, not even together with the template's text around it.
+  std::vector<TokenId> ids;
+  for (const Piece& piece : pieces) {
+    if (!piece.control) {
+      text += piece.text;
+      continue;
+    }
+    tokenizer.encode(text, ControlTokens::as_text, ids);
+    text.clear();
+    ids.insert(ids.end(), piece.count, control_id(tokenizer, piece.text));
+  }
+  tokenizer.encode(text, ControlTokens::as_text, ids);
   return ids;
 }
 

@@ -61,4 +61,8 @@ std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const Conversation&
 // tokenizer_config.json) is one that render_chat does not reproduce. A folder without a template is accepted.
 void check_chat_template(const std::filesystem::path& folder);
 
+// FNV-1a of the template as Jinja reads it: any line end is \n, and one at the very end is dropped.
+uint64_t template_fingerprint(std::string_view text);
+bool is_known_template(uint64_t fingerprint);
+
 }  // namespace dvlm

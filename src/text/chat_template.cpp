@@ -1,5 +1,4 @@
-#include "text/chat_template.h"
-
+// Recognises the chat templates that render_chat reproduces.
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>

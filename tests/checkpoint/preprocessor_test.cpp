@@ -1,4 +1,4 @@
-#include "checkpoint/preprocessor.h"
+#include "checkpoint/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -4,7 +4,6 @@
 #include <sstream>
 
 #include "image/preprocess.h"
-#include "image/resample.h"
 #include "image/video.h"
 #include "image_testing.h"
 

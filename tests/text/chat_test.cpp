@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
-#include "text/chat_template.h"
 #include "text/folders.h"
 #include "text/lines.h"
 
