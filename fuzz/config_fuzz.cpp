@@ -29,7 +29,7 @@ void check(const ModelConfig& config) {
   DVLM_ASSERT(text.heads % text.kv_heads == 0 && text.head_dim % 2 == 0 && text.rms_norm_eps >= 0);
   DVLM_ASSERT(config.block_size >= 1 && config.block_size <= 4096);
   DVLM_ASSERT(config.preprocessor.min_pixels <= config.preprocessor.max_pixels);
-  for (const TokenId id : config.stop_tokens) DVLM_ASSERT(id >= 0 && id < text.vocab_size);
+  for (const TokenId id : config.stop_tokens) DVLM_ASSERT(id >= 0);
   static const fuzz::Folder folder;
   const std::string once = written(folder, config);
   DVLM_ASSERT(written(folder, read_config(folder.path())) == once);
