@@ -5,7 +5,6 @@
 #include <cmath>
 #include <ctime>
 
-#include "core/files.h"
 #include "json_files.h"
 #include "json_mutator.h"
 
@@ -41,6 +40,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (kept)
     DVLM_ASSERT(kept->exact.points == given.exact.points && kept->draft.points == given.draft.points);
   else
-    DVLM_ASSERT(read_file(folder.path() / "costs.json") == text);
+    DVLM_ASSERT(folder.text("costs.json") == text);
   return 0;
 }

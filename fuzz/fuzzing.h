@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 #include <string_view>
@@ -118,6 +119,11 @@ class Folder {
   void put(const std::string& name, std::string_view content) {
     std::ofstream(path_ / name, std::ios::binary) << content;
     files_.insert(name);
+  }
+  // Not by read_file(), which refuses some.
+  std::string text(const std::string& name) const {
+    std::ifstream file(path_ / name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
   }
   void clear() {
     for (const std::string& name : files_) std::filesystem::remove(path_ / name);

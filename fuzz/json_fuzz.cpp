@@ -24,7 +24,8 @@ void check_members(const JsonObject& object, const json& document) {
   for (const auto& member : document.items()) {
     const json& value = member.value();
     const char* name = member.key().c_str();
-    if (member.key().find('\0') != std::string::npos) continue;  // keys of readers are literals
+    if (member.key().empty() || printable(member.key()) != member.key())
+      continue;  // keys of readers are literals
     fuzz::accepts([&] { DVLM_ASSERT(is_exactly(value, object.integer(name, INT64_MIN, INT64_MAX))); });
     fuzz::accepts([&] { DVLM_ASSERT(is_exactly(value, object.integer(name, 0, int64_t{1} << 53))); });
     fuzz::accepts([&] { DVLM_ASSERT(std::isfinite(object.number(name, -1e300, 1e300))); });
