@@ -8,6 +8,7 @@
 #include "kernels/attention_task.h"
 #include "kernels/isas.h"
 #include "kernels/random_values.h"
+#include "plain_isa.h"
 
 namespace {
 
@@ -79,7 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::vector<std::string> sets = isas();
   fuzz::Input input(data, size);
   const Case given = case_of(input);
-  const std::vector<float> expected = run(given, "SCALAR", pool);
+  const std::vector<float> expected = run(given, fuzz::plain_isa(), pool);
   float largest = 0;
   for (const float value : given.values) largest = std::max(largest, std::abs(value));
   for (const std::string& isa : sets) {

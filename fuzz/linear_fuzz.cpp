@@ -8,6 +8,7 @@
 #include "fuzzing.h"
 #include "kernels/isas.h"
 #include "kernels/random_values.h"
+#include "plain_isa.h"
 
 namespace {
 
@@ -81,7 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::vector<std::string> sets = isas();
   fuzz::Input input(data, size);
   const Case given = case_of(input, pool);
-  const std::vector<float> expected = run(given, "SCALAR", pool);
+  const std::vector<float> expected = run(given, fuzz::plain_isa(), pool);
   const auto outputs = static_cast<size_t>(given.outputs);
   std::vector<float> weights(static_cast<size_t>(given.inputs));
   for (const std::string& isa : sets) {
