@@ -1,28 +1,12 @@
 // Picture files from strangers: whatever the bytes are, decoding and resizing end in a picture or in an
-// Error. As a fuzzer: clang++ -fsanitize=fuzzer,address with the image room; the corpus is
-// tests/fixtures/image. The tests run the same entry point over mutated fixtures (tests/image/fuzz_test.cpp).
-#include <cstddef>
-#include <cstdint>
-#include <span>
-#include <string>
-
-#include "core/error.h"
-#include "image/preprocess.h"
+// Error. The tests run the same entry point over mutated fixtures (tests/image/fuzz_test.cpp).
+#include "pictures.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  // Small limits: a fuzzer looks for wrong reads, not for big pictures.
-  const dvlm::DecodeLimits limits{1 << 20, 4096};
-  dvlm::PreprocessOptions options;
-  options.max_pixels = 50 * 784;
-  try {
-    const dvlm::Image image = size > 5 && std::string(data, data + 5) == "data:"
-                                  ? dvlm::decode_data_url(std::string(data, data + size), limits)
-                                  : dvlm::decode_image(std::as_bytes(std::span(data, size)), "input", limits);
-    if (image.pixels.size() != static_cast<size_t>(image.width) * image.height * 3) __builtin_trap();
-    const dvlm::Patches patches = dvlm::preprocess_image(image, options);
-    if (patches.values.size() != static_cast<size_t>(patches.grid.patches()) * 1176) __builtin_trap();
-  } catch (const dvlm::Error&) {
-    return 0;
-  }
+  const std::string_view text = dvlm::fuzz::text_of(data, size);
+  if (text.starts_with("data:"))
+    dvlm::fuzz::accepts([&] { dvlm::decode_data_url(std::string(text), dvlm::fuzz::kLimits); });
+  else
+    dvlm::fuzz::check_picture(text);
   return 0;
 }

@@ -1,16 +1,13 @@
 // dvlm serve: the model over HTTP.
-#include <algorithm>
 #include <cstdio>
-#include <sstream>
 #include <thread>
 
 #include "command.h"
-#include "core/ascii.h"
 #include "core/error.h"
-#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "options.h"
+#include "server/api_keys.h"
 #include "server/server.h"
 #include "work_bar.h"
 
@@ -25,27 +22,6 @@ struct ServeOptions {
   ServerOptions server;
   std::string api_key_file, kv_memory = "4GiB", picture_memory = "2GiB", log = "off";
 };
-
-// One key per line, without the white space around it; lines that are empty or begin with # do not count.
-// What no client could send is refused.
-std::vector<std::string> read_keys(const std::string& file) {
-  constexpr std::string_view kMark = "\xEF\xBB\xBF";  // which some editors write in front
-  std::vector<std::string> keys;
-  std::string content = read_file(file, size_t{1} << 20);
-  if (content.starts_with(kMark)) content.erase(0, kMark.size());
-  std::istringstream text(content);
-  int number = 0;
-  for (std::string line; std::getline(text, line);) {
-    ++number;
-    const std::string_view key = trim(line);
-    if (key.empty() || key[0] == '#') continue;
-    if (!std::ranges::all_of(key, [](char c) { return c > ' ' && c < 127; }))
-      fail("{}, line {}: a key consists of visible ASCII characters without spaces", file, number);
-    keys.emplace_back(key);
-  }
-  if (keys.empty()) fail("{} holds no API key: give one per line", file);
-  return keys;
-}
 
 void set_log(ServeOptions& options) {
   if (options.log == "off") {
@@ -68,7 +44,7 @@ void measure_passes(Engine& engine) {
 void serve(ServeOptions& options) {
   set_log(options);
   install_interrupt_handler();
-  if (!options.api_key_file.empty()) options.server.api_keys = read_keys(options.api_key_file);
+  if (!options.api_key_file.empty()) options.server.api_keys = read_api_keys(options.api_key_file);
   EngineOptions engine_given = engine_options(options.model, decoder_names());
   engine_given.max_cached_prefixes = kPrefixes;
   engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -34,6 +35,17 @@ bool is_too_deep(std::string_view text) {
     }
   }
   return false;
+}
+
+// Exactly: as doubles, 2^63 would be within what int64_t has, and 2^53 + 1 within 2^53.
+bool is_within(const json& number, int64_t low, int64_t high) {
+  if (number.is_number_unsigned())
+    return std::cmp_greater_equal(number.get<uint64_t>(), low) &&
+           std::cmp_less_equal(number.get<uint64_t>(), high);
+  if (number.is_number_integer()) return number.get<int64_t>() >= low && number.get<int64_t>() <= high;
+  const double value = number.get<double>();
+  return value >= -0x1p63 && value < 0x1p63 && static_cast<int64_t>(value) >= low &&
+         static_cast<int64_t>(value) <= high;
 }
 
 }  // namespace
@@ -93,8 +105,7 @@ int64_t JsonObject::integer(const char* key, int64_t low, int64_t high,
   const bool whole = value.is_number_integer() ||
                      (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>());
   if (!whole) fail("{}: \"{}\" must be a whole number, found {}", where_, key, printable(value.dump()));
-  const double size = value.get<double>();
-  if (size < static_cast<double>(low) || size > static_cast<double>(high))
+  if (!is_within(value, low, high))
     fail("{}: \"{}\" is {}, outside {}..{}", where_, key, printable(value.dump()), low, high);
   return value.get<int64_t>();
 }
@@ -130,8 +141,7 @@ std::vector<int64_t> JsonObject::integers(const char* key, int64_t low, int64_t 
     fail("{}: \"{}\" must be a list of at most {} whole numbers", where_, key, limit);
   std::vector<int64_t> out;
   for (const json& value : *list) {
-    if (!value.is_number_integer() || value.get<double>() < static_cast<double>(low) ||
-        value.get<double>() > static_cast<double>(high))
+    if (!value.is_number_integer() || !is_within(value, low, high))
       fail("{}: \"{}\" holds {}, expected whole numbers in {}..{}", where_, key, printable(value.dump()), low,
            high);
     out.push_back(value.get<int64_t>());

@@ -65,9 +65,14 @@ uint16_t half_bits(float v) {
   return static_cast<uint16_t>(sign | (((magnitude & 0x7fffffu) | 0x800000u) >> (-exponent - 1)));
 }
 
-// swapcontext() asks the kernel for the signal mask each time; sanitizers know it, though, and not
-// _longjmp().
+// Two stacks that hand over to each other. swapcontext() asks the kernel for the signal mask each time;
+// sanitizers follow it, though, and not _longjmp().
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSwapContexts = true;
+#else
+constexpr bool kSwapContexts = false;
+#endif
+
 class Switch {
  public:
   void prepare(std::span<std::byte> stack, void (*entry)()) {
@@ -75,35 +80,27 @@ class Switch {
     own_.uc_stack.ss_sp = stack.data(), own_.uc_stack.ss_size = stack.size();
     makecontext(&own_, entry, 0);
   }
-  void enter() { swapcontext(&back_, &own_); }
-  void leave() { swapcontext(&own_, &back_); }
+  void enter() {
+    if (kSwapContexts) {
+      swapcontext(&back_, &own_);
+      return;
+    }
+    if (_setjmp(back_jump_) != 0) return;
+    if (std::exchange(begun_, true)) _longjmp(own_jump_, 1);
+    setcontext(&own_);
+  }
+  void leave() {
+    if (kSwapContexts)
+      swapcontext(&own_, &back_);
+    else if (_setjmp(own_jump_) == 0)
+      _longjmp(back_jump_, 1);
+  }
 
  private:
   ucontext_t own_{}, back_{};
-};
-#else
-class Switch {
- public:
-  void prepare(std::span<std::byte> stack, void (*entry)()) {
-    getcontext(&first_);
-    first_.uc_stack.ss_sp = stack.data(), first_.uc_stack.ss_size = stack.size();
-    makecontext(&first_, entry, 0);
-  }
-  void enter() {
-    if (_setjmp(back_) != 0) return;
-    if (std::exchange(begun_, true)) _longjmp(own_, 1);
-    setcontext(&first_);
-  }
-  void leave() {
-    if (_setjmp(own_) == 0) _longjmp(back_, 1);
-  }
-
- private:
-  ucontext_t first_{};
-  jmp_buf own_{}, back_{};
+  jmp_buf own_jump_{}, back_jump_{};
   bool begun_ = false;
 };
-#endif
 
 // Runs one kernel after the other.
 struct HostGrid::Fiber {

@@ -8,8 +8,14 @@ namespace dvlm {
 std::string StopStrings::push(std::string_view piece) {
   if (found_) return {};
   held_ += piece;
-  size_t first = std::string::npos;  // of the stop string that begins first
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  // The stop string that ends first, of those that end together the longest: as if characters came one by
+  // one.
+  size_t first = std::string::npos, end = std::string::npos;
+  for (const std::string& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at == std::string::npos || std::pair(at + stop.size(), at) >= std::pair(end, first)) continue;
+    first = at, end = at + stop.size();
+  }
   if (first != std::string::npos) {
     found_ = true;
     held_.resize(first);

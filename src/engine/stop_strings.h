@@ -11,7 +11,7 @@ class StopStrings {
   explicit StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
   // Returns what can no longer be part of a stop string. Once one is found, what precedes it and then
-  // nothing.
+  // nothing. The first that is complete ends the text, in whatever pieces it arrives.
   std::string push(std::string_view piece);
   // What was held back when the text ends without a stop string.
   std::string finish();

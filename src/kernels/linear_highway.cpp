@@ -197,7 +197,7 @@ HWY_INLINE void finish(const Vec* sums, const Finish& f, int outputs, float* y) 
 
 // Keeps the compiler from loading a vector anew for each multiply-add that uses it.
 HWY_INLINE void stay_in_register([[maybe_unused]] Vec& v) {
-#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128  // whose vectors are arrays
   asm("" : "+v"(v.raw));
 #endif
 }

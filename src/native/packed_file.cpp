@@ -40,6 +40,11 @@ bool read_at(const InputFile& file, void* to, size_t bytes, uint64_t offset) {
   }
 }
 
+// Throws json::exception for other numbers, which a conversion would take: 1e19 has no value then.
+uint64_t whole(const nlohmann::json& number) {
+  return number.get_ref<const nlohmann::json::number_unsigned_t&>();
+}
+
 }  // namespace
 
 PackedFile::PackedFile(std::filesystem::path path, std::string identity)
@@ -92,10 +97,14 @@ bool PackedFile::read_index(uint64_t size) {
   try {
     if (!index.is_object() || index.at("identity").get<std::string>() != identity_) return false;
     for (const auto& [name, m] : index.at("matrices").items()) {
-      const Entry entry{m.at("outputs").get<int64_t>(), m.at("inputs").get<int64_t>(),
-                        m.at("format").get<int64_t>(),  m.at("bias").get<bool>(),
-                        m.at("offset").get<uint64_t>(), m.at("sums").get<std::vector<uint64_t>>()};
-      entries_.emplace(name, entry);
+      Entry entry{static_cast<int64_t>(whole(m.at("outputs"))),
+                  static_cast<int64_t>(whole(m.at("inputs"))),
+                  static_cast<int64_t>(whole(m.at("format"))),
+                  m.at("bias").get<bool>(),
+                  whole(m.at("offset")),
+                  {}};
+      for (const nlohmann::json& sum : m.at("sums")) entry.sums.push_back(whole(sum));
+      entries_.emplace(name, std::move(entry));
     }
   } catch (const nlohmann::json::exception&) {
     return false;

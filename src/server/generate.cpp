@@ -111,9 +111,12 @@ void read_images(const ApiObject& body, Request& request) {
 // What ended the text: the stop string that would follow it, or the last token.
 json matched(const Answer& answer, const std::vector<std::string>& stops, const Tokenizer& tokenizer) {
   const std::string full = tokenizer.decode(answer.tokens, true);
+  const std::string* found = nullptr;  // the shortest: it was complete first
   for (const std::string& stop : stops)
-    if (full.size() > answer.text.size() && full.compare(answer.text.size(), stop.size(), stop) == 0)
-      return stop;
+    if (full.size() > answer.text.size() && full.compare(answer.text.size(), stop.size(), stop) == 0 &&
+        (!found || stop.size() < found->size()))
+      found = &stop;
+  if (found) return *found;
   return answer.tokens.empty() ? json() : json(answer.tokens.back());
 }
 

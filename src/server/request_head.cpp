@@ -40,7 +40,15 @@ std::string_view without_host(std::string_view target) {
   return target;
 }
 
+// Where the library, which ends lines at a line feed, would see other headers than are read here.
+bool has_half_a_line_end(std::string_view head) {
+  for (size_t at = 0; (at = head.find_first_of(kLineEnd, at)) != head.npos; at += kLineEnd.size())
+    if (head.substr(at, kLineEnd.size()) != kLineEnd) return true;
+  return false;
+}
+
 std::string request_line(std::string_view line, RequestHead& out) {
+  if (out.status != 0) return "GET / HTTP/1.1";  // refused for signs that the library must not see
   const size_t first = line.find(' '), last = line.rfind(' ');
   if (first == line.npos || first == last) return std::string(line);
   out.method = line.substr(0, first);
@@ -156,8 +164,9 @@ RequestHead parse_head(std::string_view head, uint64_t most) {
   RequestHead out;
   Framing framing;
   if (head.starts_with(kLineEnd)) head.remove_prefix(kLineEnd.size());  // some clients end a body with it
+  if (head.find('\0') != head.npos) refuse(out, 400, "the head has a zero byte in it");
+  if (has_half_a_line_end(head)) refuse(out, 400, "a line of the head ends with half of a line end");
   out.text = request_line(take_line(head), out) + "\r\n";
-  if (head.find('\0') != head.npos) refuse(out, 400, "a header has a zero byte in it");
   for (std::string_view line = take_line(head); !line.empty(); line = take_line(head)) {
     const size_t colon = line.find(':');
     if (colon == line.npos || colon == 0 || line.substr(0, colon).find_first_of(" \t") != line.npos) {

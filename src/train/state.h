@@ -6,13 +6,9 @@
 #include <map>
 #include <string>
 
-namespace dvlm {
+#include "train/run_state.h"
 
-struct RunState {
-  int64_t step = 0;
-  double seconds = 0;  // of training so far, over all starts
-  std::string config;  // JSON, for messages when a resumed run is configured differently
-};
+namespace dvlm {
 
 inline constexpr const char* kStateFile = "training.safetensors";
 

@@ -29,6 +29,21 @@ json published() {
       "window_size":112,"fullatt_block_indexes":[7,15,23,31],"tokens_per_second":2,"hidden_act":"silu"}})");
 }
 
+TEST(JsonObjects, HoldWholeNumbersExactly) {
+  const json numbers = {{"last", INT64_MAX},
+                        {"beyond", uint64_t{1} << 63},
+                        {"odd", (int64_t{1} << 53) + 1},
+                        {"float", 9223372036854775808.0},
+                        {"list", {uint64_t{1} << 63}}};
+  const JsonObject object(numbers, "it");
+  EXPECT_EQ(object.integer("last", 0, INT64_MAX), INT64_MAX);
+  EXPECT_EQ(object.integer("odd", 0, INT64_MAX), (int64_t{1} << 53) + 1);
+  EXPECT_THROW(object.integer("odd", 0, int64_t{1} << 53), Error);
+  EXPECT_THROW(object.integer("beyond", 0, INT64_MAX), Error);
+  EXPECT_THROW(object.integer("float", 0, INT64_MAX), Error);
+  EXPECT_THROW(object.integers("list", INT64_MIN, INT64_MAX, 8), Error);
+}
+
 ModelConfig read(const json& file) {
   TemporaryFolder folder;
   write_file(folder / "config.json", file.dump());

@@ -81,9 +81,11 @@ TEST_F(Costs, ThatAreDamagedAreNotBelievedAndNotTouched) {
        {std::string("not json"), std::string("[]"), good.dump().substr(0, 60),
         broken("/dvlm", "something else"), broken("/entries", 5), broken("/entries/0/key", 5),
         broken("/entries/0/largest", 0), broken("/entries/0/exact", json::array()),
-        broken("/entries/0/exact/0/0", 0), broken("/entries/0/exact/1/0", 1),
-        broken("/entries/0/exact/1/1", 3), broken("/entries/0/draft/0/1", -1),
-        broken("/entries/0/draft/0", json::array()), broken("/entries/0/draft/0/1", "x")}) {
+        broken("/entries/0/measured", INT64_MIN), broken("/entries/0/largest", 1e300),
+        broken("/entries/0/exact/0/0", 1e300), broken("/entries/0/exact/0/0", 0),
+        broken("/entries/0/exact/1/0", 1), broken("/entries/0/exact/1/1", 3),
+        broken("/entries/0/draft/0/1", -1), broken("/entries/0/draft/0", json::array()),
+        broken("/entries/0/draft/0/1", "x")}) {
     write_file(path(), text);
     testing::internal::CaptureStderr();
     EXPECT_FALSE(file().find("a", 8)) << text;

@@ -19,6 +19,8 @@ TEST(StopStrings, cut_at_the_first_whatever_the_pieces) {
     EXPECT_EQ(fed_in_pieces("one two", piece, {"three", "two!"}), "one two");
     EXPECT_EQ(fed_in_pieces("stop", piece, {"stop"}), "");
     EXPECT_EQ(fed_in_pieces("one two", piece, {}), "one two");
+    EXPECT_EQ(fed_in_pieces("abcd", piece, {"abcd", "bc", "c"}), "a")
+        << "the first that is complete, the longest";
   }
 }
 

@@ -87,6 +87,17 @@ TEST(RequestHeads, say_how_long_the_body_is_or_are_refused) {
     EXPECT_EQ(parse_head(nonsense).body, Body::none);
 }
 
+// The library ends lines at a line feed: what stands behind one would be headers of which nothing here knows.
+TEST(RequestHeads, have_whole_line_ends) {
+  for (const std::string& given :
+       {std::string("GET / HTTP/1.1\r\nIf-None-Match: a\nRange: bytes=0-1\r\n\r\n"),
+        std::string("GET /\nRange: bytes=0-1 HTTP/1.1\r\n\r\n"), std::string("GET /\r HTTP/1.1\r\n\r\n"),
+        std::string("GET / HTTP/1.1\r\n\nx: y\r\n\r\n"), std::string("GET /\0 HTTP/1.1\r\n\r\n", 19)}) {
+    EXPECT_EQ(parse_head(given).status, 400) << given;
+    EXPECT_EQ(parse_head(given).text, "GET / HTTP/1.1\r\n\r\n") << given;
+  }
+}
+
 // All of the body, or "broken". `piece`: bytes that arrive at once.
 std::string unchunked(std::string sent, size_t piece) {
   const auto receive = [&](char* to, size_t size) {

@@ -90,6 +90,8 @@ TEST(ChatRequests, name_the_field_that_is_wrong) {
            {R"("top_p": 0)", "top_p"},
            {R"("stop": [""])", "stop"},
            {R"("n": 99)", "n"},
+           {R"("seed": 9223372036854775808)", "seed"},
+           {R"("seed": 1e19)", "seed"},
            {R"("max_completion_tokens": 0)", "max_completion_tokens"},
            {R"("messages": [{"role": "king", "content": "x"}])", "messages"},
            {R"("top_logprobs": 2)", "top_logprobs"},

@@ -1,0 +1,45 @@
+// The file of measured costs, which anything may have written: what is found in it is a curve, what is kept
+// is found, and a file that is something else stays as it is.
+#include "engine/cost_file.h"
+
+#include <cmath>
+#include <ctime>
+
+#include "json_files.h"
+#include "json_mutator.h"
+
+namespace {
+
+using namespace dvlm;
+
+void check(const CostCurve& curve) {
+  DVLM_ASSERT(!curve.points.empty() && curve.points.front().first >= 1);
+  for (size_t i = 0; i < curve.points.size(); ++i) {
+    DVLM_ASSERT(std::isfinite(curve.points[i].second) && curve.points[i].second > 0);
+    DVLM_ASSERT(i == 0 || (curve.points[i].first > curve.points[i - 1].first &&
+                           curve.points[i].second >= curve.points[i - 1].second));
+  }
+}
+
+}  // namespace
+
+// "now" as a time becomes the time, or what is kept would be too old soon.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static fuzz::Folder folder;
+  std::string text(fuzz::text_of(data, size));
+  const std::string now = "\"now\"";
+  for (size_t at; (at = text.find(now)) != text.npos;)
+    text.replace(at, now.size(), std::to_string(std::time(nullptr) - 60));
+  folder.put("costs.json", text);
+  const CostFile file(folder.path() / "costs.json");
+  for (const char* key : {"a", "b", "tiny"})
+    if (const auto costs = file.find(key, 8)) check(costs->exact), check(costs->draft);
+  const PassCosts given{{{{1, 1.5}, {8, 2.0}}}, {{{1, 1.0}}}};
+  file.keep("tiny", 32, given);
+  const auto kept = file.find("tiny", 32);
+  if (kept)
+    DVLM_ASSERT(kept->exact.points == given.exact.points && kept->draft.points == given.draft.points);
+  else
+    DVLM_ASSERT(folder.text("costs.json") == text);
+  return 0;
+}
