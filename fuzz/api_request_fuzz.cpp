@@ -6,9 +6,7 @@
 #include "engine/request_json.h"
 #include "json_files.h"
 #include "json_mutator.h"
-#include "server/completions.h"
-#include "server/generate.h"
-#include "server/openai.h"
+#include "server/apis.h"
 #include "text/folders.h"
 #include "text/unicode.h"
 

@@ -1,6 +1,6 @@
 // The chat template of a model folder from anywhere: none but those that dvlm renders is accepted, by the
 // text that transformers would take.
-#include "text/chat_template.h"
+#include "text/chat.h"
 
 #include "json_files.h"
 #include "json_mutator.h"

@@ -26,15 +26,16 @@ void check_picture(fuzz::Input& input) {
   options.max_pixels = std::max(options.min_pixels, large(input));
   options.resized_height = static_cast<int>(input.number(2));
   options.resized_width = options.resized_height > 0 ? 1 + static_cast<int>(input.number(2)) : 0;
-  options.max_tokens = input.below(2) ? 0 : 16384;
+  int64_t told = 0;
+  options.admit = [&](int64_t tokens) { told = tokens; };
   const Size size{1 + static_cast<int>(input.number(2)), 1 + static_cast<int>(input.number(2))};
   fuzz::accepts([&] {
     const Size resized = resized_size(size, options);
     DVLM_ASSERT(resized.height >= 28 && resized.width >= 28 && resized.height % 28 == 0 &&
                 resized.width % 28 == 0);
-    check_tokens(resized, 1, options);
-    if (options.max_tokens > 0)
-      DVLM_ASSERT(int64_t{resized.height} * resized.width / 784 <= options.max_tokens);
+    DVLM_ASSERT(int64_t{resized.height} * resized.width <= int64_t{1} << 28);
+    admit(resized, 1, options);
+    DVLM_ASSERT(told == int64_t{resized.height} * resized.width / 784);
   });
 }
 

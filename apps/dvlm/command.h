@@ -77,6 +77,7 @@ int run_command_line(int argc, char** argv, const std::function<void(Command)>& 
 // The subcommands, one file each.
 void add_run(Command app);
 void add_inspect(Command app);
+void add_devices(Command app);
 void add_tokenize(Command app);
 void add_serve(Command app);
 void add_eval(Command app);

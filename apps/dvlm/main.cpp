@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
     dvlm::add_run(app);
     dvlm::add_serve(app);
     dvlm::add_inspect(app);
+    dvlm::add_devices(app);
     dvlm::add_tokenize(app);
     dvlm::add_eval(app);
     dvlm::add_synth(app);

@@ -75,6 +75,7 @@ fs::path model_folder(const std::string& given) {
 void add_model_options(Command command, ModelFlags& options) {
   command.text("-m,--model", options.model,
                "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command.text("--device", options.device, "cpu, or cuda or cuda:1: an NVIDIA card, see dvlm devices");
   command.choice("--precision", options.precision, {"auto", "f32", "bf16"},
                  "Arithmetic of the model; auto follows the checkpoint");
   add_draft_option(command, options.draft_precision);
@@ -130,6 +131,7 @@ size_t parse_bytes(const std::string& text, const char* option) {
 EngineOptions engine_options(const ModelFlags& options, const std::vector<std::string>& decoders) {
   EngineOptions out;
   out.model = model_folder(options.model);
+  out.load.device = options.device;
   out.load.precision = parse_precision(options.precision);
   out.load.draft = parse_draft_precision(options.draft_precision);
   const auto drafts = [](const std::string& name) { return info_of(decoder_kind(name)).drafts_apart; };

@@ -1,8 +1,13 @@
 #include "backends/load_model.h"
 
+#include <charconv>
 #include <map>
+#include <optional>
+#include <string_view>
 
 #include "core/error.h"
+#include "cuda/cards.h"
+#include "cuda/model.h"
 #include "native/native.h"
 
 namespace dvlm {
@@ -14,6 +19,19 @@ std::map<std::string, ModelLoader>& loaders() {
   return known;
 }
 
+// "cuda" is card 0, "cuda:2" is card 2.
+std::optional<int> card_number(std::string_view device) {
+  constexpr std::string_view kName = "cuda";
+  if (!device.starts_with(kName)) return {};
+  device.remove_prefix(kName.size());
+  if (device.empty()) return 0;
+  int number = 0;
+  const auto [end, error] = std::from_chars(device.data() + 1, device.data() + device.size(), number);
+  if (device[0] != ':' || error != std::errc() || end != device.data() + device.size() || number < 0)
+    return {};
+  return number;
+}
+
 }  // namespace
 
 void add_backend(const std::string& device, ModelLoader load) {
@@ -21,10 +39,12 @@ void add_backend(const std::string& device, ModelLoader load) {
 }
 
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const ModelOptions& options) {
+  if (const std::optional<int> card = card_number(options.device))
+    return cuda::load_model(checkpoint, cuda::open_card(*card), options);
   const auto found = loaders().find(options.device);
   if (found == loaders().end()) {
-    std::string names;
-    for (const auto& [name, load] : loaders()) names += (names.empty() ? "" : ", ") + name;
+    std::string names = "cuda, cuda:1";
+    for (const auto& [name, load] : loaders()) names += ", " + name;
     fail("there is no device \"{}\"; this program has: {}", options.device, names);
   }
   return found->second(checkpoint, options);

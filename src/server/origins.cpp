@@ -36,11 +36,15 @@ std::string parse_origin(const std::string& entry) {
   return origin;
 }
 
-// "[::1]:8080" is "::1", "example.org:80" is "example.org".
+// "[::1]:8080" is "::1", "example.org:80" is "example.org"; what is neither stays what it is.
 std::string without_port(const std::string& host) {
-  if (host.starts_with('[')) return host.substr(1, std::min(host.find(']'), host.size()) - 1);
-  const size_t colon = host.find(':');
-  return colon == host.rfind(':') ? host.substr(0, colon) : host;  // an address of IPv6 without brackets
+  const bool brackets = host.starts_with('[');
+  const size_t end = std::min(brackets ? host.find(']') : host.find(':'), host.size());
+  const std::string_view behind =
+      std::string_view(host).substr(std::min(end + (brackets ? 1 : 0), host.size()));
+  const bool port = behind.starts_with(':') && behind.find_first_not_of("0123456789", 1) == behind.npos;
+  if (end == host.size() || !(port || (brackets && behind.empty()))) return host;
+  return brackets ? host.substr(1, end - 1) : host.substr(0, end);
 }
 
 // Those that every request may have, and those that the page's client library adds of its own.

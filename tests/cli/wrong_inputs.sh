@@ -116,6 +116,10 @@ refuse "Git LFS pointer for a test file" "git lfs pull" "$dvlm" eval --model "$m
 refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
 echo '{"stage":"ar","colour":1}' >"$work/train.json"
 refuse "unknown key in a training file" "colour|LibTorch" "$dvlm" train --config "$work/train.json"
+refuse "a device that is none" "no device .*gpu" "$dvlm" run --device gpu --prompt x
+refuse "a card that is none" "no device .*cuda:x" "$dvlm" run --device cuda:x --prompt x
+# Without the plugin, a driver or a card; who has all of them is told about the 64th.
+refuse "no card" "libdvlm_cuda_plugin.so|driver|no NVIDIA card|no card 63" "$dvlm" run --device cuda:63 --prompt x
 refuse "missing training file" "none.json|LibTorch" "$dvlm" train --config "$work/none.json"
 
 quantize=("$dvlm" quantize --model "$model" --output "$work/fp8" --samples 1)

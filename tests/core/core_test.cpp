@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/machine.h"
 #include "core/memory.h"
+#include "core/plugin.h"
 #include "core/random.h"
 #include "core/tensor.h"
 #include "core/thread_pool.h"
@@ -181,6 +182,14 @@ TEST(ThreadPool, CoversEveryIndexOnce) {
       for (const auto& hit : hits) EXPECT_EQ(hit, 50);
     }
   }
+}
+
+TEST(Plugins, AreRefusedWhenTheyAreNotThereOrOfAnotherVersion) {
+  EXPECT_THAT(message_of([] { Plugin("libnone.so", "--device x", "build it"); }),
+              testing::AllOf(HasSubstr("--device x needs libnone.so"), HasSubstr("build it")));
+  EXPECT_THAT(message_of([] { Plugin("libold_plugin.so", "--device x", "build it"); }),
+              testing::AllOf(HasSubstr("libold_plugin.so is of dvlm 0.0.0, and this is dvlm"),
+                             HasSubstr("build it")));
 }
 
 TEST(Files, LinesComeOneByOneAndNoneIsEndless) {

@@ -17,6 +17,10 @@ int report(const std::string& sentence) {
 
 }  // namespace
 
+extern "C" __attribute__((visibility("default"))) const char* dvlm_plugin_version() {
+  return DVLM_VERSION;
+}
+
 // See train_command().
 extern "C" __attribute__((visibility("default"))) int dvlm_train(const char* request) {
   try {

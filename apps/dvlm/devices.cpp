@@ -1,0 +1,68 @@
+// dvlm devices: what models can run on here.
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "command.h"
+#include "core/error.h"
+#include "core/machine.h"
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "cuda/cards.h"
+#include "kernels/targets.h"
+
+namespace dvlm {
+
+namespace {
+
+nlohmann::json describe() {
+  apply_isa_variable();
+  nlohmann::json devices = {{{"device", "cpu"},
+                             {"name", processor_name()},
+                             {"threads", ThreadPool::default_threads()},
+                             {"instructions", std::string(isa_name())},
+                             {"precisions", {"f32", "bf16", "fp8"}},
+                             {"free", available_memory_bytes()}}};
+  nlohmann::json out = {{"devices", devices}};
+  try {
+    const std::vector<cuda::CardInfo> cards = cuda::cards();
+    for (size_t i = 0; i < cards.size(); ++i)
+      out["devices"].push_back({{"device", "cuda:" + std::to_string(i)},
+                                {"name", cards[i].name},
+                                {"processors", cards[i].processors},
+                                {"instructions", fmt::format("sm_{}{}", cards[i].major, cards[i].minor)},
+                                {"precisions", {"bf16", "fp8"}},
+                                {"memory", cards[i].memory},
+                                {"free", cards[i].free}});
+  } catch (const Error& error) {
+    out["no_cuda"] = error.what();
+  }
+  return out;
+}
+
+void print(const nlohmann::json& found) {
+  for (const nlohmann::json& device : found["devices"]) {
+    std::string precisions;
+    for (const nlohmann::json& name : device["precisions"])
+      precisions += (precisions.empty() ? "" : ", ") + name.get<std::string>();
+    fmt::print("{:<8} {}: {}, {} free; {}\n", device["device"].get<std::string>(),
+               printable(device["name"].get<std::string>()), device["instructions"].get<std::string>(),
+               bytes_text(device["free"].get<double>()), precisions);
+  }
+  if (found.contains("no_cuda")) fmt::print("no cuda: {}\n", found["no_cuda"].get<std::string>());
+}
+
+}  // namespace
+
+void add_devices(Command app) {
+  auto json = std::make_shared<bool>(false);
+  Command command = app.add("devices", "What models can run on here, and why not on a card");
+  command.flag("--json", *json, "Print JSON");
+  command.runs(
+      [json] {
+        const nlohmann::json found = describe();
+        *json ? fmt::print("{}\n", found.dump()) : print(found);
+      },
+      "Example:\n  dvlm devices");
+}
+
+}  // namespace dvlm

@@ -1,0 +1,26 @@
+// Parts of dvlm that are loaded on demand, because they need libraries that the rest does without.
+#pragma once
+#include <string>
+
+namespace dvlm {
+
+class Plugin {
+ public:
+  // Looks beside the program, or what else this code is part of, and in the library folder of an
+  // installation. Throws Error when it is not there (`needed_by` it, and `how` it is had), cannot be loaded,
+  // or is of another version. It is never unloaded: its threads may still run.
+  Plugin(const std::string& name, const std::string& needed_by, const std::string& how);
+
+  // Throws Error when the plugin has none of this name.
+  template <class Function>
+  Function* function(const char* name) const {
+    return reinterpret_cast<Function*>(symbol(name));
+  }
+
+ private:
+  void* symbol(const char* name) const;
+  std::string path_;
+  void* handle_ = nullptr;
+};
+
+}  // namespace dvlm

@@ -1,0 +1,277 @@
+// A card as a Device: what `dvlm` loads for --device cuda.
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/cards.h"
+#include "cuda/pass.h"
+
+namespace dvlm::cuda {
+
+namespace {
+
+void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess)
+    throw std::runtime_error(std::string("the card failed to ") + what + ": " + cudaGetErrorString(status));
+}
+
+// Records launches once for each shape of a pass, and replays them: what a pass is asked stands in memory
+// whose addresses do not change.
+class Graphs {
+ public:
+  explicit Graphs(cudaStream_t stream) : stream_(stream) {}
+  ~Graphs() { clear(); }
+
+  template <class Record>
+  void run(const std::string& key, const Record& record) {
+    auto found = graphs_.find(key);
+    if (found == graphs_.end()) {
+      if (graphs_.size() >= kMost) clear();
+      found = graphs_.emplace(key, capture(record)).first;
+    }
+    check(cudaGraphLaunch(found->second, stream_), "start a pass");
+  }
+
+ private:
+  static constexpr size_t kMost = 256;
+
+  template <class Record>
+  cudaGraphExec_t capture(const Record& record) {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t out = nullptr;
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record a pass");
+    const cudaError_t recorded = record();
+    const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
+    const cudaError_t ready =
+        recorded == cudaSuccess && ended == cudaSuccess ? cudaGraphInstantiate(&out, graph, 0) : ended;
+    if (graph) cudaGraphDestroy(graph);
+    check(recorded, "record a pass");
+    check(ready, "prepare a pass");
+    return out;
+  }
+  void clear() {
+    for (const auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+    graphs_.clear();
+  }
+
+  cudaStream_t stream_;
+  std::map<std::string, cudaGraphExec_t> graphs_;
+};
+
+// Plain data without padding that differs.
+template <class T>
+void append(std::string& key, const T& value) {
+  key.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+template <class T>
+void append(std::string& key, Global<T> memory) {
+  append(key, memory.data);
+}
+
+void append(std::string& key, const AttentionPlan& plan) {
+  append(key, plan.places), append(key, plan.key_copies), append(key, plan.tiles),
+      append(key, plan.page_table);
+  append(key, plan.tile_count), append(key, plan.max_chunks);
+}
+void append(std::string& key, const PassBuffers& b) {
+  append(key, b.residual), append(key, b.inputs), append(key, b.activated), append(key, b.wide),
+      append(key, b.parts);
+  append(key, b.row_scale), append(key, b.queries), append(key, b.shares.values), append(key, b.pages);
+}
+
+// The next power of two: lengths change from pass to pass, and blocks beyond a tile's keys end at once.
+AttentionPlan rounded(AttentionPlan plan) {
+  int chunks = 1;
+  while (chunks < plan.max_chunks) chunks *= 2;
+  plan.max_chunks = chunks;
+  return plan;
+}
+
+class Card final : public Device {
+ public:
+  Card(int index, const cudaDeviceProp& properties) : index_(index), properties_(properties) {
+    check(cudaSetDevice(index_), "be opened");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
+    graphs_ = std::make_unique<Graphs>(stream_);
+  }
+  ~Card() override {
+    cudaSetDevice(index_);
+    cudaStreamSynchronize(stream_);
+    graphs_.reset();
+    cudaStreamDestroy(stream_);
+  }
+
+  std::string name() const override { return properties_.name; }
+  int processors() const override { return properties_.multiProcessorCount; }
+  size_t free_bytes() const override {
+    size_t free = 0, all = 0;
+    here();
+    check(cudaMemGetInfo(&free, &all), "tell its memory");
+    return free;
+  }
+  void* allocate(size_t bytes) override {
+    void* memory = nullptr;
+    here();
+    const cudaError_t status = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
+    if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // it is told below, and not a second time
+    if (status != cudaSuccess)
+      throw std::runtime_error("the card has no " + std::to_string(bytes >> 20) +
+                               " MiB of memory left: " + cudaGetErrorString(status));
+    return memory;
+  }
+  void free(void* memory) noexcept override {
+    cudaSetDevice(index_);
+    cudaStreamSynchronize(stream_);
+    cudaFree(memory);
+  }
+  void write(void* to, const void* from, size_t bytes) override {
+    move(to, from, bytes, cudaMemcpyHostToDevice);
+  }
+  void read(const void* from, void* to, size_t bytes) override {
+    move(to, from, bytes, cudaMemcpyDeviceToHost);
+  }
+  void copy(const void* from, void* to, size_t bytes) override {
+    move(to, from, bytes, cudaMemcpyDeviceToDevice);
+  }
+  void clear(void* memory, size_t bytes) override {
+    here();
+    check(cudaMemsetAsync(memory, 0, bytes, stream_), "clear memory");
+    wait();
+  }
+
+  void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& given) override {
+    here();
+    TextPass pass = given;
+    pass.attention = rounded(pass.attention);
+    PassBuffers own = buffers;
+    const bool fits = pass.attention.max_chunks == given.attention.max_chunks ||
+                      shares_fit(tower.shape, buffers, pass.attention);
+    if (!fits) pass.attention = given.attention;
+    std::string key;
+    append(key, &tower), append(key, own), append(key, pass.attention);
+    append(key, pass.rows), append(key, pass.wanted), append(key, pass.page_copies), append(key, pass.draws);
+    append(key, pass.tokens), append(key, pass.features), append(key, pass.rotation),
+        append(key, pass.copied);
+    append(key, pass.wanted_rows), append(key, pass.wishes), append(key, pass.masks),
+        append(key, pass.drawing);
+    append(key, pass.logits), append(key, pass.best), append(key, pass.chosen),
+        append(key, pass.alternatives);
+    graphs_->run(key, [&] {
+      DeviceLauncher launcher(stream_);
+      launcher.set_processors(processors());
+      record_text(launcher, tower, own, pass);
+      return launcher.status();
+    });
+    wait();
+  }
+  void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
+    here();
+    DeviceLauncher launcher(stream_);
+    launcher.set_processors(processors());
+    record_vision(launcher, tower, buffers, pass);
+    check(launcher.status(), "start the vision tower");
+    wait();
+  }
+
+ private:
+  void here() const { check(cudaSetDevice(index_), "be selected"); }
+  void wait() const { check(cudaStreamSynchronize(stream_), "finish its work"); }
+  void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    here();
+    check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
+    wait();
+  }
+  static bool shares_fit(const TowerShape& shape, const PassBuffers& b, const AttentionPlan& plan) {
+    const size_t rows = static_cast<size_t>(plan.tile_count) * static_cast<size_t>(shape.heads.kv_heads) *
+                        kChunk * static_cast<size_t>(plan.max_chunks);
+    return rows <= b.shares.sums.size;
+  }
+
+  const int index_;
+  const cudaDeviceProp properties_;
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<Graphs> graphs_;
+};
+
+// The kernels' instructions: bf16 tensor cores and asynchronous copies.
+constexpr int kLeastMajor = 8;
+// What the widest linear layers of 32 rows take, as on Hopper.
+constexpr size_t kLeastShared = size_t{220} << 10;
+
+int count_cards() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver)
+    throw std::runtime_error(
+        "the NVIDIA driver is missing or older than CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
+        std::to_string(CUDART_VERSION % 1000 / 10) + " needs: install a newer one, or use --device cpu");
+  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+    throw std::runtime_error("there is no NVIDIA card here: use --device cpu");
+  check(status, "be counted");
+  return count;
+}
+
+cudaDeviceProp properties_of(int index) {
+  cudaDeviceProp out;
+  check(cudaGetDeviceProperties(&out, index), "tell its properties");
+  return out;
+}
+
+template <class Call>
+auto guarded(char* problem, size_t size, decltype(std::declval<Call>()()) failed, const Call& call) {
+  try {
+    return call();
+  } catch (const std::exception& error) {
+    std::snprintf(problem, size, "%s", error.what());
+    return failed;
+  }
+}
+
+}  // namespace
+
+}  // namespace dvlm::cuda
+
+#define DVLM_EXPORT extern "C" __attribute__((visibility("default")))
+
+DVLM_EXPORT const char* dvlm_plugin_version() {
+  return DVLM_VERSION;
+}
+
+DVLM_EXPORT int dvlm_cuda_cards(dvlm::cuda::CardInfo* to, int most, char* problem, size_t size) {
+  using namespace dvlm::cuda;
+  return guarded(problem, size, -1, [&] {
+    const int count = count_cards() < most ? count_cards() : most;
+    for (int i = 0; i < count; ++i) {
+      const cudaDeviceProp properties = properties_of(i);
+      std::snprintf(to[i].name, sizeof to[i].name, "%s", properties.name);
+      check(cudaSetDevice(i), "be selected");
+      check(cudaMemGetInfo(&to[i].free, &to[i].memory), "tell its memory");
+      to[i].major = properties.major, to[i].minor = properties.minor,
+      to[i].processors = properties.multiProcessorCount;
+    }
+    return count;
+  });
+}
+
+DVLM_EXPORT dvlm::cuda::Device* dvlm_cuda_open(int index, char* problem, size_t size) {
+  using namespace dvlm::cuda;
+  return guarded(problem, size, static_cast<Device*>(nullptr), [&]() -> Device* {
+    const int count = count_cards();
+    if (index < 0 || index >= count)
+      throw std::runtime_error("there is no card " + std::to_string(index) + ": this machine has 0 to " +
+                               std::to_string(count - 1));
+    const cudaDeviceProp properties = properties_of(index);
+    if (properties.major < kLeastMajor)
+      throw std::runtime_error(std::string(properties.name) + " has the instruction set " +
+                               std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                               ", and dvlm needs 8.0: use --device cpu");
+    if (properties.sharedMemPerBlockOptin < kLeastShared)
+      throw std::runtime_error(std::string(properties.name) + " gives a block " +
+                               std::to_string(properties.sharedMemPerBlockOptin >> 10) +
+                               " KiB of shared memory, and dvlm's kernels take up to " +
+                               std::to_string(kLeastShared >> 10) + ": use --device cpu");
+    return new Card(index, properties);
+  });
+}
