@@ -137,9 +137,21 @@ DVLM_DEVICE float from_bf16(uint16_t bits) {
 }
 // Two e4m3 values as two halves: exact.
 DVLM_DEVICE uint32_t widen_e4m3(uint16_t pair) {
+#if __CUDA_ARCH__ >= 890
   uint32_t halves;
   asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(pair));
   return halves;
+#else
+  // Exponent and fraction of an e4m3 are those of a half that is 2^8 smaller, subnormal ones too.
+  const auto small = [](uint32_t code) { return (code & 0x80u) << 8 | (code & 0x7fu) << 7; };
+  const uint32_t low = pair & 0xffu, high = pair >> 8, halves = small(low) | small(high) << 16,
+                 scale = 0x5c005c00u;
+  uint32_t out;
+  asm("mul.f16x2 %0, %1, %2;" : "=r"(out) : "r"(halves), "r"(scale));
+  if ((low & 0x7fu) == 0x7fu) out |= 0x7fffu;
+  if ((high & 0x7fu) == 0x7fu) out |= 0x7fff0000u;
+  return out;
+#endif
 }
 // The half that equals v after rounding to e4m3 (clamped to +-448).
 DVLM_DEVICE uint16_t e4m3_as_half(float v) {
