@@ -4,7 +4,6 @@
 
 #include "json_files.h"
 #include "json_mutator.h"
-#include "text/chat.h"
 
 namespace {
 
@@ -24,7 +23,7 @@ std::string template_of(const json& document) {
       for (const json& item : json(found))
         if (found.is_array() && item.is_object() && item.contains("name") && item["name"] == "default")
           found = item.at("template");
-    if (found.is_string() && found != "") return found;
+    if (found.is_string() && !found.get_ref<const std::string&>().empty()) return found;
   }
   return "";
 }

@@ -37,7 +37,7 @@ std::string reference_nfc(std::string_view text) {
                                    static_cast<utf8proc_ssize_t>(text.size()), &out,
                                    static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   DVLM_ASSERT(length >= 0);
-  const std::string composed(reinterpret_cast<const char*>(out), static_cast<size_t>(length));
+  std::string composed(reinterpret_cast<const char*>(out), static_cast<size_t>(length));
   std::free(out);
   return composed;
 }

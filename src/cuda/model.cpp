@@ -241,38 +241,58 @@ AttentionTables stretches(const Heads& heads, std::span<const int> boundaries, i
   return out;
 }
 
+// The patches' values as the patch layer takes them, in window order, and the positions of their rows.
+std::vector<float> in_window_order(const Patches& patches, const WindowIndex& windows,
+                                   const VisionTower& tower, const VisionConfig& vision,
+                                   RotaryTable& rotary) {
+  const Grid& grid = patches.grid;
+  const int rows = static_cast<int>(grid.patches()), elements = vision.patch_elements();
+  const int merge = vision.spatial_merge_size, columns = grid.w / merge;
+  std::vector<float> out(product(static_cast<size_t>(rows), tower.patches.inputs), 0.0f);
+  rotary.reserve(rows);
+  for (int row = 0; row < rows; ++row) {
+    const int merged = windows.index[static_cast<size_t>(row / tower.group)], cell = row % tower.group,
+              in_slice = merged % (grid.h / merge * columns);
+    std::copy_n(patches.values.begin() + static_cast<ptrdiff_t>(merged * tower.group + cell) * elements,
+                elements, out.begin() + static_cast<ptrdiff_t>(row) * tower.patches.inputs);
+    rotary.set(row,
+               {0, in_slice / columns * merge + cell / merge, in_slice % columns * merge + cell % merge});
+  }
+  return out;
+}
+
+// From window order to the picture's, without what widths are padded by.
+ImageFeatures in_picture_order(const std::vector<float>& stored, const WindowIndex& windows, int stored_width,
+                               int width) {
+  const auto tokens = static_cast<int>(stored.size()) / stored_width;
+  ImageFeatures out{std::vector<float>(product(static_cast<size_t>(tokens), width)), tokens};
+  for (int g = 0; g < tokens; ++g)
+    std::copy_n(stored.begin() + static_cast<ptrdiff_t>(g) * stored_width, width,
+                out.values.begin() + static_cast<ptrdiff_t>(windows.index[static_cast<size_t>(g)]) * width);
+  return out;
+}
+
 ImageFeatures CudaModel::encode_image(const Patches& patches) {
   const VisionTower& tower = weights_.vision;
   const VisionConfig& vision = config_.vision;
   const Grid& grid = patches.grid;
   const WindowIndex windows = window_index({&grid, 1}, vision);
-  const int rows = static_cast<int>(grid.patches()), group = tower.group, elements = vision.patch_elements();
-  if (patches.values.size() != product(static_cast<size_t>(rows), elements))
+  const int rows = static_cast<int>(grid.patches());
+  if (patches.values.size() != product(static_cast<size_t>(rows), vision.patch_elements()))
     fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
-         grid.patches() * elements, patches.values.size());
+         grid.patches() * vision.patch_elements(), patches.values.size());
   std::vector<int> slices;
   for (int t = 0; t <= grid.t; ++t) slices.push_back(t * grid.h * grid.w);
   int window_pages = 0, slice_pages = 0;
   const AttentionTables narrow = stretches(tower.shape.heads, windows.cumulative, window_pages),
                         whole = stretches(tower.shape.heads, slices, slice_pages);
+  const std::vector<float> values = in_window_order(patches, windows, tower, vision, vision_rotary_);
 
-  // Rows stand in window order.
-  std::vector<float> values(product(static_cast<size_t>(rows), tower.patches.inputs), 0.0f);
-  const int merge = vision.spatial_merge_size, columns = grid.w / merge;
-  vision_rotary_.reserve(rows);
-  for (int row = 0; row < rows; ++row) {
-    const int merged = windows.index[static_cast<size_t>(row / group)], cell = row % group,
-              in_slice = merged % (grid.h / merge * columns);
-    std::copy_n(patches.values.begin() + static_cast<ptrdiff_t>(merged * group + cell) * elements, elements,
-                values.begin() + static_cast<ptrdiff_t>(row) * tower.patches.inputs);
-    vision_rotary_.set(
-        row, {0, in_slice / columns * merge + cell / merge, in_slice % columns * merge + cell % merge});
-  }
   const LayerMatrices& layer = tower.layers[0];
+  const int widest = std::max({tower.patches.inputs, tower.merger_in.inputs, tower.merger_out.inputs});
   Buffers own(device_);
   PassBuffers buffers = own.fit(
-      tower.shape, {&narrow, &whole}, rows,
-      std::max({tower.patches.inputs, tower.merger_in.inputs, tower.merger_out.inputs}),
+      tower.shape, {&narrow, &whole}, rows, widest,
       sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down, &tower.merger_in, &tower.merger_out},
               rows, device_->processors()));
   DeviceArray<uint16_t> pages(device_);
@@ -280,22 +300,16 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
       pages.zeros(product(tower.shape.heads.page_elements(), std::max(window_pages, slice_pages)));
   AttentionArrays narrow_arrays(device_), whole_arrays(device_);
   DeviceArray<float> in(device_), rotation(device_), out(device_);
-  const int tokens = rows / group;
-  VisionPass pass{rows,
-                  narrow_arrays.hold(narrow),
-                  whole_arrays.hold(whole),
-                  in.hold(values),
-                  rotation.hold(stored_rotation(vision_rotary_, rows, tower.shape)),
-                  out.room(product(static_cast<size_t>(tokens), tower.merger_out.outputs))};
+  const VisionPass pass{rows,
+                        narrow_arrays.hold(narrow),
+                        whole_arrays.hold(whole),
+                        in.hold(values),
+                        rotation.hold(stored_rotation(vision_rotary_, rows, tower.shape)),
+                        out.room(product(static_cast<size_t>(rows / tower.group), tower.merger_out.outputs))};
   tell(0, 1);
   device_->run(tower, buffers, pass);
-  const std::vector<float> stored = out.read(0, pass.features.size);
-  const auto width = static_cast<size_t>(vision.out_hidden_size);
-  ImageFeatures features{std::vector<float>(static_cast<size_t>(tokens) * width), tokens};
-  for (int g = 0; g < tokens; ++g)
-    std::copy_n(stored.begin() + static_cast<ptrdiff_t>(g) * tower.merger_out.outputs, width,
-                features.values.begin() + static_cast<ptrdiff_t>(windows.index[static_cast<size_t>(g)]) *
-                                              static_cast<ptrdiff_t>(width));
+  ImageFeatures features = in_picture_order(out.read(0, pass.features.size), windows,
+                                            tower.merger_out.outputs, vision.out_hidden_size);
   tell(1, 1);
   return features;
 }

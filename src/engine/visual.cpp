@@ -171,7 +171,7 @@ void VisualCache::insert(const Visual& visual) {
 }
 
 std::shared_ptr<const void> VisualCache::place_for(int64_t tokens) {
-  const std::shared_ptr<const void> place(this, [this, tokens](const void*) { waiting_ -= tokens; });
+  std::shared_ptr<const void> place(this, [this, tokens](const void*) { waiting_ -= tokens; });
   if ((waiting_ += tokens) > most_waiting_) throw NoPlaceForVisual{};
   return place;
 }
