@@ -81,6 +81,7 @@ TEST(OnCard, neighbours_and_earlier_turns_change_no_text) {
   Scheduler scheduler(engine.generator(), {.max_batch = 6, .prefill_rows = 7, .prefill_rows_alone = 19});
   for (int turn = 0; turn < 2; ++turn) {  // the second finds the first one's prefixes and pictures
     std::vector<std::shared_ptr<RequestHandle>> handles;
+    handles.reserve(requests.size());
     for (const Request& request : requests) handles.push_back(scheduler.submit(request));
     for (size_t i = 0; i < handles.size(); ++i) {
       ASSERT_TRUE(handles[i]);

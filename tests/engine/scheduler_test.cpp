@@ -163,7 +163,7 @@ TEST_F(Scheduled, pictures_that_wait_have_so_much_memory) {
   EngineOptions bounded = options();
   const auto tokens = static_cast<size_t>(alone(red).image_tokens);
   const VisionConfig vision = Engine(options()).config().vision;
-  const auto side = static_cast<size_t>(vision.spatial_merge_size * vision.patch_size);
+  const auto side = static_cast<size_t>(vision.spatial_merge_size) * static_cast<size_t>(vision.patch_size);
   const size_t token = 3 * side * side * static_cast<size_t>(vision.temporal_patch_size) * sizeof(float);
   bounded.images.waiting = tokens * token + token / 2;
   Engine engine(bounded);

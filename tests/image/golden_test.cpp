@@ -1,5 +1,6 @@
 // Equality with Pillow, torch and the slow Qwen2VLImageProcessor: golden.txt, made by
 // tools/fixtures/make_image_fixtures.py.
+#include <cmath>
 #include <fstream>
 #include <sstream>
 
