@@ -2,8 +2,8 @@
 #pragma once
 #include "kernels/attention.h"
 #include "model/model.h"
-#include "native/linears.h"
 #include "model/rotary_table.h"
+#include "native/linears.h"
 #include "native/weights.h"
 
 namespace dvlm {
