@@ -47,6 +47,13 @@ std::string without_port(const std::string& host) {
   return brackets ? host.substr(1, end - 1) : host.substr(0, end);
 }
 
+// One label, as machines have in their own network: nobody elsewhere can own such a name and lead it here.
+bool is_short_name(std::string_view host) {
+  return !host.empty() && std::ranges::all_of(host, [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+  });
+}
+
 // Those that every request may have, and those that the page's client library adds of its own.
 std::string allowed_headers(std::string_view asked) {
   std::string out = kOriginHeaders;
@@ -66,6 +73,7 @@ Origins::Origins(const std::vector<std::string>& allowed, const std::vector<std:
                  const std::string& listens) {
   const std::string own = lower(listens);
   const bool local = own == "localhost" || own == "::1" || own.starts_with("127.");
+  takes_short_names_ = local && hosts.empty();
   if (local || !hosts.empty()) hosts_ = {"localhost", "127.0.0.1", "::1", own};
   for (const std::string& host : hosts) {
     hosts_.push_back(without_port(lower(trim(host))));
@@ -82,7 +90,10 @@ bool Origins::allows(const std::string& origin) const {
 
 const char* Origins::refusal(const RequestHead& head) const {
   const std::string host = lower(head.header("host")), origin = lower(head.header("origin"));
-  if (!host.empty() && !hosts_.empty() && std::ranges::find(hosts_, without_port(host)) == hosts_.end())
+  const std::string name = without_port(host);
+  const bool known = hosts_.empty() || std::ranges::find(hosts_, name) != hosts_.end() ||
+                     (takes_short_names_ && is_short_name(name));
+  if (!host.empty() && !known)
     return "the Host of the request is none of this server's names; its owner can add it by --allow-host";
   const bool own = origin == "http://" + host || origin == "https://" + host;
   if (!origin.empty() && !own && !allows(origin))

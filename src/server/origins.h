@@ -31,6 +31,7 @@ class Origins {
   bool allows(const std::string& origin) const;
 
   std::vector<std::string> allowed_, hosts_;  // no hosts: every one
+  bool takes_short_names_ = false;            // beside those: names without a dot
   bool all_ = false;
 };
 

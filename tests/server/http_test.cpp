@@ -246,9 +246,10 @@ TEST(OriginRules, refuse_names_and_pages_from_elsewhere) {
     return origins.refusal(parse_head("POST / HTTP/1.1\r\n" + headers + "\r\n")) != nullptr;
   };
   const Origins local({"http://localhost:5173"});
-  for (const char* right : {"", "Host: 127.0.0.1:8080\r\n", "Host: LOCALHOST\r\n", "Host: [::1]:80\r\n",
-                            "Host: localhost:8080\r\nOrigin: http://localhost:8080\r\n",
-                            "Host: localhost:8080\r\nOrigin: http://localhost:5173\r\n"})
+  for (const char* right :
+       {"", "Host: x\r\n", "Host: Robot-7:8080\r\n", "Host: 127.0.0.1:8080\r\n", "Host: LOCALHOST\r\n",
+        "Host: [::1]:80\r\n", "Host: localhost:8080\r\nOrigin: http://localhost:8080\r\n",
+        "Host: localhost:8080\r\nOrigin: http://localhost:5173\r\n"})
     EXPECT_FALSE(refused(local, right)) << right;
   for (const char* wrong :
        {"Host: [::1]evil.example\r\n", "Host: localhost:evil.example\r\n", "Host: localhost:80:80\r\n",
