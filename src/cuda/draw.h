@@ -20,7 +20,6 @@ DVLM_DEVICE float value_of(uint32_t key) {
 struct Place {
   uint32_t key = 0;     // of the logit there
   uint32_t tie = 0;     // which of the ids with it, from 1
-  uint32_t ties = 0;    // how many there are
   uint64_t mass = 0;    // up to and with it
   uint64_t weight = 0;  // its own
 };
@@ -103,7 +102,6 @@ struct DrawInRow {
       const uint32_t digit = s.found[0];
       count += s.found[1], place.mass += s.found_mass[0];
       place.key |= digit << shift;
-      place.ties = s.found[2];
       known += bits;
       block.sync();
     }
@@ -137,7 +135,7 @@ struct DrawInRow {
     block.sync();
   }
 
-  // found: the digit with the target, ids before it, ids of it; found_mass: mass before it.
+  // found: the digit with the target, ids before it; found_mass: mass before it.
   template <bool kByMass>
   static DVLM_DEVICE void find_digit(Block& block, const Scratch& s, int digits, uint64_t target) {
     const int each = digits / kWarp;  // from the largest digit down
@@ -164,8 +162,7 @@ struct DrawInRow {
         while (part < kWarp - 1 && passes(s.count_sums[part], s.mass_sums[part])) ++part;
         int i = part * each;
         while (i < digits - 1 && passes(s.count[digits - 1 - i], s.mass[digits - 1 - i])) ++i;
-        s.found[0] = static_cast<uint32_t>(digits - 1 - i), s.found[1] = count,
-        s.found[2] = s.count[digits - 1 - i];
+        s.found[0] = static_cast<uint32_t>(digits - 1 - i), s.found[1] = count;
         s.found_mass[0] = mass;
       });
     block.sync();
@@ -195,11 +192,11 @@ struct DrawInRow {
       if (s.count[thread] == 0) return;
       for (int i = 0; i < thread; ++i) before += s.count[i];
       for_ties(thread, [&](int id) {
-        if (++before == tie) s.found[3] = static_cast<uint32_t>(id);
+        if (++before == tie) s.found[2] = static_cast<uint32_t>(id);
       });
     });
     block.sync();
-    const int id = static_cast<int>(s.found[3]);
+    const int id = static_cast<int>(s.found[2]);
     block.sync();
     return id;
   }

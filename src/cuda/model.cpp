@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/finally.h"
+#include "core/memory.h"
 #include "cuda/layout.h"
 #include "cuda/packing.h"
 #include "cuda/pages.h"
@@ -334,6 +334,13 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
   const size_t page = CudaModel::page_elements(weights.text) * sizeof(uint16_t);
   const size_t kv = options.kv_limit > 0 ? options.kv_limit : budget->free() / 2;
   const auto pages = static_cast<int>(std::min<size_t>(kv / page, 1 << 20));
+  // A pool takes a limit of nothing for none.
+  if (pages < 1)
+    fail(
+        "keys and values have {} of the card's memory, and a page of {} tokens takes {}: raise --kv-memory "
+        "or "
+        "--memory-limit",
+        bytes_text(static_cast<double>(kv)), kChunk, bytes_text(static_cast<double>(page)));
   budget->reserve(page * DevicePages::kScratch, "scratch memory for drafts");
   return std::make_unique<CudaModel>(checkpoint, device, std::move(weights), pages, budget);
 }

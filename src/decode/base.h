@@ -23,6 +23,7 @@ class DecoderBase : public Decoder {
 
   // The next pass: `tokens` behind everything committed. Causal passes (decode, verify, commit) keep their
   // K/V, bidirectional ones (draft, denoise) do not. `tokens` and `rows` must live until take().
+  // `approximate`: see Segment.
   void set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows,
                 bool approximate = false);
 

@@ -76,6 +76,7 @@ TEST(Card, refuses_what_it_does_not_run) {
   EXPECT_NE(message({.precision = Precision::f32}).find("--device cpu"), std::string::npos);
   EXPECT_NE(message({.draft = DraftPrecision::int4}).find("--draft-precision same"), std::string::npos);
   EXPECT_NE(message({}, 100'000).find("the model"), std::string::npos);
+  EXPECT_NE(message({.kv_limit = 1000}).find("--kv-memory"), std::string::npos);
 }
 
 }  // namespace

@@ -145,12 +145,11 @@ class Card final : public Device {
     here();
     TextPass pass = given;
     pass.attention = rounded(pass.attention);
-    PassBuffers own = buffers;
     const bool fits = pass.attention.max_chunks == given.attention.max_chunks ||
                       shares_fit(tower.shape, buffers, pass.attention);
     if (!fits) pass.attention = given.attention;
     std::string key;
-    append(key, &tower), append(key, own), append(key, pass.attention);
+    append(key, &tower), append(key, buffers), append(key, pass.attention);
     append(key, pass.rows), append(key, pass.wanted), append(key, pass.page_copies), append(key, pass.draws);
     append(key, pass.tokens), append(key, pass.features), append(key, pass.rotation),
         append(key, pass.copied);
@@ -161,7 +160,7 @@ class Card final : public Device {
     graphs_->run(key, [&] {
       DeviceLauncher launcher(stream_);
       launcher.set_processors(processors());
-      record_text(launcher, tower, own, pass);
+      record_text(launcher, tower, buffers, pass);
       return launcher.status();
     });
     wait();
