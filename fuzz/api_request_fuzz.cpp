@@ -7,37 +7,15 @@
 #include "json_files.h"
 #include "json_mutator.h"
 #include "server/apis.h"
-#include "text/folders.h"
 #include "text/unicode.h"
+#include "tiny_model.h"
 
 namespace {
 
 using namespace dvlm;
 using fuzz::json;
 
-const Tokenizer& tokenizer() {
-  static const Tokenizer made = [] {
-    json added = json::array();
-    for (const char* text : {"<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-                             "<|image_pad|>", "<|video_pad|>", kMaskToken})
-      added.push_back(test::added_token(259 + static_cast<int>(added.size()), text));
-    const test::TempFolder folder;
-    folder.write("tokenizer.json", test::tokenizer_json({"h e", "l l", "he ll"}, added));
-    return Tokenizer(folder.path());
-  }();
-  return made;
-}
-
-const ModelConfig& config() {
-  static const ModelConfig made = [] {
-    ModelConfig small;
-    small.text.vocab_size = 300;
-    small.text.max_positions = 4096;
-    small.image_token = 263, small.video_token = 264;
-    return small;
-  }();
-  return made;
-}
+using fuzz::config, fuzz::tokenizer;
 
 void check_part(const ContentPart& part) {
   DVLM_ASSERT(part.min_pixels >= 0 && part.max_pixels >= 0 && part.nframes >= 0);

@@ -50,7 +50,7 @@ std::string file_of(fuzz::Input input, bool raw) {
   mend_sums(index, file);
   const std::string text = index.dump(-1, ' ', true, json::error_handler_t::replace);
   const uint64_t footer[] = {file.size(), text.size(), checksum(text), kPackedLayout};
-  return file + text + std::string(reinterpret_cast<const char*>(footer), sizeof footer) + "dvlmpack";
+  return file + text + std::string(reinterpret_cast<const char*>(footer), sizeof footer) + "dvlmpak2";
 }
 
 }  // namespace

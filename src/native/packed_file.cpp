@@ -21,15 +21,15 @@ constexpr char kMagic[64] = "dvlm repacked weights, safe to delete\n";
 
 struct Footer {
   uint64_t index_offset = 0, index_bytes = 0, index_hash = 0, layout = kPackedLayout;
-  char magic[8] = {'d', 'v', 'l', 'm', 'p', 'a', 'c', 'k'};
+  char magic[8] = {'d', 'v', 'l', 'm', 'p', 'a', 'k', '2'};
 };
 
 uint64_t aligned(uint64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-// What is read and summed at once: it stays in a cache in between, and larger pieces are slower to read.
-constexpr size_t kPiece = size_t{1} << 20;
+// What is read and summed at once. It and where the system has it stay together in the cache of a core.
+constexpr size_t kPiece = size_t{256} << 10;
 
 // False where the file ends before, or cannot be read.
 bool read_at(const InputFile& file, void* to, size_t bytes, uint64_t offset) {

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/json.h"
+#include "core/error.h"
 #include "core/files.h"
 #include "core/plot.h"
 
@@ -31,6 +34,24 @@ void visit_point(Point& p, Visitor&& visit) {
   visit("tokens_per_second", p.tokens_per_second);
 }
 
+bool read_point(std::string_view line, LogPoint& point) {
+  constexpr double kHighest = 1e30;  // far from where sums of them would overflow
+  try {
+    const json value = parse_json(line, "the line");
+    const JsonObject object(value, "the line");
+    visit_point(point, [&](const char* key, auto& field) {
+      using Field = std::remove_reference_t<decltype(field)>;
+      if constexpr (std::is_integral_v<Field>)
+        field = static_cast<Field>(object.integer(key, 0, std::numeric_limits<Field>::max(), 0));
+      else
+        field = object.number(key, -kHighest, kHighest, 0);
+    });
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // The values, faint, and their running average.
 void draw(Plot& plot, const std::vector<LogPoint>& points, double LogPoint::*field, const char* colour) {
   std::vector<Plot::Point> raw, smooth;
@@ -53,14 +74,8 @@ std::vector<LogPoint> read_log(const std::filesystem::path& path, int64_t last_s
   std::vector<LogPoint> points;
   if (!std::filesystem::exists(path)) return points;
   read_lines(path, [&](int, std::string_view line) {
-    const json value = json::parse(line, nullptr, false);
-    if (!value.is_object()) return true;
     LogPoint point;
-    visit_point(point, [&](const char* key, auto& field) {
-      if (const auto found = value.find(key); found != value.end() && found->is_number())
-        found->get_to(field);
-    });
-    if (point.step <= last_step) points.push_back(point);
+    if (read_point(line, point) && point.step <= last_step) points.push_back(point);
     return true;
   });
   return points;

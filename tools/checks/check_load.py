@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Many clients at once on one `dvlm serve`, for minutes: wrong answers, errors, memory that grows, places that stay taken.
 
-  tools/checks/check_load.py <dvlm> [--minutes 5] [--clients 8] [--model FOLDER] [--json]
+  tools/checks/check_load.py <dvlm> [--minutes 5] [--clients 8] [--restart] [--model FOLDER] [--json]
   tools/checks/check_load.py <dvlm> --scaling        tokens per second of one client against four
 
 Every question is first asked alone; each later answer must be that text, whatever runs beside it, sampled ones (with
-a seed) too. Clients ask, stream, continue conversations, go away before or within an answer, and ask wrongly, in an
-order that follows from --seed. Exit status 1 when something failed.
+a seed) too. Clients ask, stream, continue conversations, show new pictures, go away before or within an answer, and ask
+wrongly, in an order that follows from --seed. With --restart the server is told to end when half of the time is over,
+and started again on its port. Exit status 1 when something failed.
 """
 
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import threading
@@ -64,6 +66,8 @@ def questions(server: ServerProcess) -> list[Question]:
         for decoder in ("ar", "spec"):
             body = {"messages": [user("Describe the picture.", picture_urls()[0])], "max_tokens": 60, "temperature": 1.3, "seed": seed}
             out.append(Question(f"{decoder}, seed {seed}", body | {"dvlm": {"decoder": decoder}}))
+    frames = {"role": "user", "content": [{"type": "video", "video": picture_urls()[1:2] * 4, "fps": 2.0}, {"type": "text", "text": "What happens?"}]}
+    out.append(Question("video", {"messages": [frames], "max_tokens": 30}))
     out.append(Question("stop", {"messages": [user("Describe the picture.", picture_urls()[0])], "stop": ". There", "max_tokens": 80}))
     return out + conversation(server, picture_urls()[0])
 
@@ -101,7 +105,7 @@ class Load:
         self.server, self.table, self.seed = server, table, seed
         self.counts, self.problems, self.lock = Counter(), [], threading.Lock()
         self.first, self.total, self.tokens = [], [], 0
-        self.over = threading.Event()
+        self.over, self.restarting = threading.Event(), threading.Event()
         self.wrong = wrong_requests()
 
     def count(self, kind: str, problem: str = "") -> None:
@@ -121,19 +125,32 @@ class Load:
                     self.leave_within(rng.choice(self.table), rng.randint(1, 5))
                 elif draw < 0.26:
                     self.ask_wrongly(*rng.choice(self.wrong))
+                elif draw < 0.34:
+                    self.show_new_picture(rng.randint(300, 1000), rng.randint(300, 1000))  # soon fill the cache of features
                 else:
                     self.ask(rng.choice(self.table), rng.random() < 0.5)
             except OSError as error:
-                self.count("no connection", f"{type(error).__name__}: {error}")
+                if not self.turned_away(0):
+                    self.count("no connection", f"{type(error).__name__}: {error}")
+
+    def turned_away(self, status: int, headers: dict | None = None) -> bool:
+        """Whether a client is to come again: places are taken, or the server is not there while it starts again."""
+        if status == 429 and "Retry-After" in (headers or {}):
+            self.count("429")
+        elif status in (0, 503) and self.restarting.is_set():
+            self.count("turned away by the restart")
+        else:
+            return False
+        time.sleep(0.1)
+        return True
 
     def ask(self, question: Question, stream: bool) -> None:
         body = question.body | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
         answer = ask(self.server.address, body, 120)
         kind = "streamed" if stream else "whole"
-        if answer.status == 429 and "Retry-After" in answer.headers:
-            self.count("429")
-            time.sleep(0.1)
-        elif answer.status != 200 or not answer.done or answer.error:
+        if self.turned_away(answer.status, answer.headers):
+            return
+        if answer.status != 200 or not answer.done or answer.error:
             self.count("error", f"{question.name}, {kind}: {answer.status} {answer.error or 'broke off'}")
         elif (answer.text, answer.tokens) != (question.expected, question.tokens):
             self.count("wrong text", f"{question.name}, {kind}: {answer.text!r}, expected {question.expected!r}")
@@ -148,6 +165,22 @@ class Load:
             if stream:
                 self.first.append(answer.first)
 
+    def show_new_picture(self, width: int, height: int) -> None:
+        """Two decoders that must agree, of which the second finds the picture in the cache."""
+        messages = [user("Describe the picture.", data_url(malformed.png(width, height)))]
+        texts = []
+        for decoder in ("ar", "spec"):
+            answer = ask(self.server.address, {"messages": messages, "max_tokens": 20, "dvlm": {"decoder": decoder}}, 120)
+            if self.turned_away(answer.status, answer.headers):
+                return
+            if answer.status != 200 or not answer.done or answer.error:
+                return self.count("error", f"new picture, {decoder}: {answer.status} {answer.error or 'broke off'}")
+            texts.append(answer.text)
+        if texts[0] == texts[1]:
+            self.count("new picture")
+        else:
+            self.count("wrong text", f"new picture {width}x{height}: {texts}")
+
     def leave_before(self, question: Question, seconds: float) -> None:
         with connect(self.server.address) as sock:
             sock.sendall(malformed.with_head(json.dumps(question.body).encode()))
@@ -156,7 +189,9 @@ class Load:
 
     def leave_within(self, question: Question, events: int) -> None:
         answer = ask(self.server.address, question.body | {"stream": True}, 120, leave_after=events)
-        if answer.status in (200, 429):
+        if self.turned_away(answer.status, answer.headers):
+            return
+        if answer.status == 200:
             self.count("left within a stream")
         else:
             self.count("error", f"{question.name}, left: {answer.status} {answer.error}")
@@ -165,24 +200,42 @@ class Load:
         answer = ask(self.server.address, body, 120)
         if answer.status == status and answer.error:
             self.count(f"{status} as documented")
-        elif answer.status == 429:
-            self.count("429")
-        else:
+        elif not self.turned_away(answer.status, answer.headers):
             self.count("error", f"wrong request {str(body)[:80]}: {answer.status} {answer.error}, expected {status}")
 
 
-def run_load(load: Load, clients: int, seconds: float) -> list[float]:
-    """Returns the memory in MB, once a second."""
-    memory = []
+@dataclass
+class Usage:
+    """Of one process, once a second."""
+    memory: list[float]  # MB
+    descriptors: list[int]
+    threads: list[int]
+
+
+def watch(server: ServerProcess, seconds: float) -> Usage:
+    usage, end = Usage([], [], []), time.monotonic() + seconds
+    while time.monotonic() < end and server.process.poll() is None:
+        usage.memory.append(server.status("VmRSS") / 1024)
+        usage.descriptors.append(server.descriptors())
+        usage.threads.append(server.status("Threads"))
+        time.sleep(1)
+    return usage
+
+
+def run_load(load: Load, clients: int, seconds: float, restart) -> list[Usage]:
+    """Of each process that served: a second one follows where `restart` starts it, when half of the time is over."""
     threads = threading.Thread(target=in_threads, args=(clients, load.client, seconds + 180))
     threads.start()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and load.server.process.poll() is None:
-        memory.append(load.server.status("VmRSS") / 1024)
-        time.sleep(1)
+    usages = [watch(load.server, seconds / (2 if restart else 1))]
+    if restart and load.server.process.poll() is None:
+        load.restarting.set()
+        load.server = restart(load.server)
+        time.sleep(1)  # clients that were turned away have noticed
+        load.restarting.clear()
+        usages.append(watch(load.server, seconds / 2))
     load.over.set()
     threads.join()
-    return memory
+    return usages
 
 
 def growth(memory: list[float]) -> tuple[float, float, float]:
@@ -204,31 +257,43 @@ def settled(server: ServerProcess, patience: float = 30) -> dict[str, float]:
 
 
 def load_check(given, flags: list[str]) -> dict:
+    statuses = []
+
+    def restart(server: ServerProcess) -> ServerProcess:
+        statuses.append(server.end(signal.SIGTERM))
+        return ServerProcess(given.dvlm, *flags, port=server.address[1])
+
     with ServerProcess(given.dvlm, *flags) as server:
         table = questions(server)
         problems = fill_table(server, table)
         before, load = settled(server), Load(server, table, given.seed)
+        idle = (server.descriptors(), server.status("Threads"))
         start = time.monotonic()
-        memory = run_load(load, given.clients, given.minutes * 60)
+        usages = run_load(load, given.clients, given.minutes * 60, restart if given.restart else None)
         seconds = time.monotonic() - start
-        alive = server.process.poll() is None
-        after = settled(server) if alive else {}
-        status = server.end() if alive else server.process.returncode
-    warm, last, rise = growth(memory)
+        with load.server as last_server:
+            alive = last_server.process.poll() is None
+            after = settled(last_server) if alive else {}
+            statuses.append(last_server.end() if alive else last_server.process.returncode)
+    grown = [growth(usage.memory) for usage in usages]
+    rise = max(abs(g[2]) for g in grown)
+    most = (max(max(u.descriptors) for u in usages), max(max(u.threads) for u in usages))
     checks = {"every question is answered alone, alike by lossless decoders": not problems,
               "every answer is the one given alone": load.counts["wrong text"] == 0,
               "no error beyond the documented ones": load.counts["error"] + load.counts["no connection"] == 0,
               "answers were given": load.counts["whole"] > 0 and load.counts["streamed"] > 0,
-              f"memory grew by less than {GROWTH:g} % after the warm-up": rise < GROWTH,
+              f"memory changed by less than {GROWTH:g} % after the warm-up": rise < GROWTH,
+              "descriptors and threads are those of the clients": most[0] <= idle[0] + given.clients + 2 and most[1] <= idle[1] + given.clients + 2,
               "nothing runs or waits at the end": after.get("dvlm_requests_running") == after.get("dvlm_requests_waiting") == 0,
-              "SIGTERM ends it with status 0": status == 0}
+              "SIGTERM ends it with status 0": not any(statuses)}
     return {"pass": all(checks.values()), "checks": checks, "problems": (problems + load.problems)[:20],
             "questions": len(table), "clients": given.clients, "seconds": round(seconds, 1), "outcomes": dict(load.counts),
             "requests_per_s": round(sum(load.counts.values()) / seconds, 1), "tokens_per_s": round(load.tokens / seconds, 1),
             "first_text_ms": {f"p{p}": round(1000 * percentile(load.first, p / 100), 1) for p in (50, 95)},
             "total_ms": {f"p{p}": round(1000 * percentile(load.total, p / 100), 1) for p in (50, 95)},
-            "memory_mb": {"after_warm_up": round(warm, 1), "end": round(last, 1), "growth_percent": round(rise, 2)},
-            "exit_status": status, "metrics_before": before, "metrics_after": after}
+            "memory_mb": [{"after_warm_up": round(warm, 1), "end": round(last, 1), "growth_percent": round(rise, 2)} for warm, last, rise in grown],
+            "descriptors": {"before": idle[0], "most": most[0]}, "threads": {"before": idle[1], "most": most[1]},
+            "exit_status": statuses, "metrics_before": before, "metrics_after": after}
 
 
 def speed(server: ServerProcess, body: dict, clients: int, each: int) -> float:
@@ -270,7 +335,7 @@ def show(result: dict) -> None:
         print(f"{'PASS' if fine else 'FAIL'}  {name}")
     for problem in result.get("problems", []):
         print(f"      {problem[:300]}")
-    for name in ("outcomes", "requests_per_s", "tokens_per_s", "first_text_ms", "total_ms", "memory_mb", "exit_status"):
+    for name in ("outcomes", "requests_per_s", "tokens_per_s", "first_text_ms", "total_ms", "memory_mb", "descriptors", "threads", "exit_status"):
         if name in result:
             print(f"{name}: {json.dumps(result[name])}")
     for name, value in result.get("metrics_after", {}).items():
@@ -283,6 +348,7 @@ def main() -> int:
     parser.add_argument("dvlm")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--restart", action="store_true", help="end and start the server in the middle")
     parser.add_argument("--model", help="folder; default: the model that comes with dvlm")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scaling", action="store_true")
