@@ -58,7 +58,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!sent.empty() && (local || !host.empty())) check_host(lower(sent), host, listens);
     if (page.empty() || origin == "*" || (page == "null" && origin == "null")) return;
     const std::string page_host = host_of(page), owners = host_of(origin);
-    DVLM_ASSERT(page.ends_with("://" + lower(sent)) || (!owners.empty() && page_host == owners) || page == origin);
+    DVLM_ASSERT(page.ends_with("://" + lower(sent)) || (!owners.empty() && page_host == owners) ||
+                page == origin);
   });
   return 0;
 }

@@ -1,6 +1,7 @@
 // A fast hash that finds damage, not malice.
 #pragma once
-// The library's own choice at run time: the plain functions are compiled for the oldest x86-64, at a third of the speed.
+// The library's own choice at run time: the plain functions are compiled for the oldest x86-64, at a third of
+// the speed.
 #if __has_include(<xxh_x86dispatch.h>) && defined(__x86_64__)
 #include <xxh_x86dispatch.h>
 #else
