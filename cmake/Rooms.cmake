@@ -53,8 +53,8 @@ function(dvlm_test ROOM)
   target_link_libraries(test_${ROOM} PRIVATE dvlm_flags ${T_LINK} GTest::gmock GTest::gtest_main)
   dvlm_link_rooms(test_${ROOM} ${ROOM})
   target_include_directories(test_${ROOM} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  target_compile_definitions(test_${ROOM} PRIVATE DVLM_FIXTURES="${CMAKE_SOURCE_DIR}/tests/fixtures"
-                                                  DVLM_MODELS="${CMAKE_SOURCE_DIR}/models")
+  target_compile_definitions(test_${ROOM} PRIVATE DVLM_FIXTURES="${DVLM_TEST_ROOT}/tests/fixtures"
+                                                  DVLM_MODELS="${DVLM_TEST_ROOT}/models")
   add_test(NAME ${ROOM} COMMAND test_${ROOM})
   set_tests_properties(${ROOM} PROPERTIES ENVIRONMENT "DVLM_CACHE=")  # nothing is left in the user's folders
 endfunction()

@@ -1,7 +1,7 @@
 // What a card gives the kernels of src/cuda: the same passes on the card and on the host's layer, a row's
 // bits beside other rows, and milliseconds at the 3B shape with random weights.
 //
-//   tools/bench_gpu.sh
+//   tools/machines/test_gpu.sh pass
 #include <algorithm>
 #include <functional>
 

@@ -1,22 +1,24 @@
-// Engine and scheduler on the model for cards, whose kernels run on the host here.
+// Engine and scheduler on the model for cards, whose kernels run on the host here, or on a card
+// (cuda/test_device.h).
 #include <gtest/gtest.h>
 
 #include "backends/load_model.h"
 #include "cuda/model.h"
+#include "cuda/test_device.h"
 #include "engine/scheduler.h"
 #include "random_folder.h"
 
 namespace dvlm {
 namespace {
 
-constexpr const char* kDevice = "host-layer";
+constexpr const char* kDevice = "under-test";
 
-std::unique_ptr<Model> load_on_host_layer(const Checkpoint& checkpoint, const ModelOptions& options) {
-  return cuda::load_model(checkpoint, cuda::host_device(size_t{1} << 30), options);
+std::unique_ptr<Model> load_under_test(const Checkpoint& checkpoint, const ModelOptions& options) {
+  return cuda::load_model(checkpoint, test::test_device(), options);
 }
 
 EngineOptions options_for(const std::filesystem::path& folder, size_t prefixes) {
-  add_backend(kDevice, load_on_host_layer);
+  add_backend(kDevice, load_under_test);
   return {.model = folder,
           .load = {.device = kDevice, .kv_limit = size_t{32} << 20},
           .max_cached_prefixes = prefixes};

@@ -1,9 +1,11 @@
-// Invariant 1 on the host's layer: speculation writes what autoregression writes, bit for bit.
+// Invariant 1 on the host's layer, or on a card (test_device.h): speculation writes what autoregression
+// writes, bit for bit.
 #include <gtest/gtest.h>
 
 #include <cstdio>
 
 #include "cuda/model.h"
+#include "cuda/test_device.h"
 #include "decode/fake_model.h"
 #include "model/prompt.h"
 #include "parity.h"
@@ -69,8 +71,7 @@ ModelConfig config_of(uint64_t seed) {
 
 void expect_lossless(const std::filesystem::path& folder, int prompts, uint64_t seed, Shown& shown) {
   const Checkpoint checkpoint(folder);
-  const auto model =
-      cuda::load_model(checkpoint, cuda::host_device(size_t{1} << 30, seed), {.kv_limit = size_t{16} << 20});
+  const auto model = cuda::load_model(checkpoint, test::test_device(seed), {.kv_limit = size_t{16} << 20});
   for (int i = 0; i < prompts; ++i) {
     const uint64_t own = 1000 * seed + static_cast<uint64_t>(i);
     compare(*model, random_prompt(model->config(), own), own, shown);
@@ -79,7 +80,7 @@ void expect_lossless(const std::filesystem::path& folder, int prompts, uint64_t 
 
 TEST(CardDecoding, speculation_is_lossless_in_bf16) {
   Shown shown;
-  for (uint64_t seed = 0; seed < 10; ++seed) {
+  for (uint64_t seed = 0; seed < (test::on_card() ? 20u : 10u); ++seed) {
     const TemporaryFolder folder;
     make_random_model(config_of(seed), seed, folder.path());
     expect_lossless(folder.path(), 20, seed, shown);
@@ -97,6 +98,12 @@ TEST(CardDecoding, speculation_is_lossless_in_fp8) {
     if (std::exchange(last, fixture.folder) != fixture.folder) expect_lossless(fixture.folder, 100, 7, shown);
   std::printf("%d texts, %d drafts accepted, %d fused rounds\n", shown.texts, shown.accepted, shown.fused);
   EXPECT_GT(shown.texts, 1000);
+}
+
+TEST(CardDecoding, dvlm_tiny_writes_alike_in_bf16) {
+  Shown shown;
+  expect_lossless(std::filesystem::path(DVLM_MODELS) / "dvlm-tiny", test::on_card() ? 100 : 1, 3, shown);
+  EXPECT_GE(shown.texts, test::on_card() ? 1000 : 10);
 }
 
 }  // namespace

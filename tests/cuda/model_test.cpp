@@ -1,10 +1,12 @@
-// Whole models on the host's layer: against transformers' results and against themselves.
+// Whole models on the host's layer, or on a card (test_device.h): against transformers' results and against
+// themselves.
 #include "cuda/model.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdio>
 
+#include "cuda/test_device.h"
 #include "message_of.h"
 #include "native/native.h"
 #include "parity.h"
@@ -17,7 +19,7 @@ namespace {
 constexpr size_t kMemory = size_t{1} << 30;
 
 std::unique_ptr<Model> load(const Checkpoint& checkpoint, uint64_t seed = 1) {
-  return cuda::load_model(checkpoint, cuda::host_device(kMemory, seed), {.kv_limit = size_t{16} << 20});
+  return cuda::load_model(checkpoint, test::test_device(seed), {.kv_limit = size_t{16} << 20});
 }
 
 void expect_as_close_as_the_cpu(const parity::Fixture& fixture, double tolerance) {
