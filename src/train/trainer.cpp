@@ -16,7 +16,6 @@
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
-#include "torch/allocator.h"
 #include "train/curve.h"
 #include "train/loss.h"
 #include "train/mask_token.h"
@@ -320,7 +319,6 @@ int train_command(std::string_view request) {
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();
-  keep_freed_memory();
   const TrainResult result = train(config, resume);
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
              result.step, result.loss, config.output);
