@@ -64,6 +64,7 @@ class Buffers {
   DeviceArray<uint16_t> inputs_, activated_, wide_, queries_;
 };
 
+// Fewer rows may be cut into more splits: `rows` are those that the layers run with.
 size_t sums_of(std::initializer_list<const Matrix*> matrices, int rows, int processors) {
   size_t most = 0;
   for (const Matrix* m : matrices)
@@ -199,7 +200,7 @@ std::span<const dvlm::Chosen> CudaModel::forward(std::span<const Segment> segmen
   const LayerMatrices& layer = tower.layers[0];
   PassBuffers buffers =
       buffers_.fit(tower.shape, {&tables_.attention}, rows, 0,
-                   sums_of({&layer.qkv, &layer.output, &layer.down}, rows, device_->processors()));
+                   sums_of({&layer.qkv, &layer.output, &layer.down}, plan_.rows, device_->processors()));
   buffers.pages = pages_->view();
   const TextPass pass = arrays_.hold(tables_, tower);
   tell(0, 1);
@@ -291,10 +292,11 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
   const LayerMatrices& layer = tower.layers[0];
   const int widest = std::max({tower.patches.inputs, tower.merger_in.inputs, tower.merger_out.inputs});
   Buffers own(device_);
-  PassBuffers buffers = own.fit(
-      tower.shape, {&narrow, &whole}, rows, widest,
-      sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down, &tower.merger_in, &tower.merger_out},
-              rows, device_->processors()));
+  const size_t in_layers = sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down}, rows,
+                                   device_->processors()),
+               in_merger =
+                   sums_of({&tower.merger_in, &tower.merger_out}, rows / tower.group, device_->processors());
+  PassBuffers buffers = own.fit(tower.shape, {&narrow, &whole}, rows, widest, std::max(in_layers, in_merger));
   DeviceArray<uint16_t> pages(device_);
   buffers.pages =
       pages.zeros(product(tower.shape.heads.page_elements(), std::max(window_pages, slice_pages)));
@@ -322,6 +324,8 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
     fail("a card computes in bf16 or FP8: --precision f32 needs --device cpu");
   if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
     fail("drafts on a card are made with the weights themselves: --draft-precision same");
+  if (!options.packed_file.empty())
+    fail("packed files hold weights as the CPU wants them: --packed needs --device cpu");
   if (options.observer) fail("calibration runs on the CPU: --device cpu");
   const size_t free = device->free_bytes(),
                limit = options.memory_limit > 0 ? std::min(options.memory_limit, free) : free;

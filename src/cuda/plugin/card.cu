@@ -7,6 +7,7 @@
 
 #include "cuda/cards.h"
 #include "cuda/pass.h"
+#include "cuda/probe.h"
 
 namespace dvlm::cuda {
 
@@ -88,6 +89,14 @@ AttentionPlan rounded(AttentionPlan plan) {
   plan.max_chunks = chunks;
   return plan;
 }
+
+struct Event {
+  Event() { check(cudaEventCreate(&event), "be timed"); }
+  ~Event() { cudaEventDestroy(event); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t event = nullptr;
+};
 
 class Card final : public Device {
  public:
@@ -172,6 +181,22 @@ class Card final : public Device {
     record_vision(launcher, tower, buffers, pass);
     check(launcher.status(), "start the vision tower");
     wait();
+  }
+  DeviceRates rates(const ProbeMemory& memory) override {
+    here();
+    constexpr int kRounds = 20'000;
+    DeviceLauncher launcher(stream_);
+    return probe_rates(launcher, memory, kRounds, [&](const auto& launches) {
+      Event begin, end;
+      check(cudaEventRecord(begin.event, stream_), "be timed");
+      launches();
+      check(launcher.status(), "be timed");
+      check(cudaEventRecord(end.event, stream_), "be timed");
+      wait();
+      float ms = 0;
+      check(cudaEventElapsedTime(&ms, begin.event, end.event), "be timed");
+      return double{ms} / 1000;
+    });
   }
 
  private:
