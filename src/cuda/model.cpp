@@ -333,7 +333,7 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
   const size_t bytes = weight_bytes(checkpoint);
   budget->reserve(bytes, "the model");
   LoadProgress progress(bytes);
-  Weights weights = load_weights(checkpoint, device, progress);
+  Weights weights = load_weights(checkpoint, device, options.threads, progress);
   // Half of the rest is for buffers.
   const size_t page = CudaModel::page_elements(weights.text) * sizeof(uint16_t);
   const size_t kv = options.kv_limit > 0 ? options.kv_limit : budget->free() / 2;
