@@ -21,7 +21,7 @@ class HostDevice final : public Device {
   }
 
   std::string name() const override { return "the host's layer"; }
-  int processors() const override { return launcher_.processors(); }
+  int processors() const override { return launcher_.limits().processors; }
   size_t free_bytes() const override { return free_; }
 
   // Fresh memory holds no numbers.

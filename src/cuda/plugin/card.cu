@@ -167,8 +167,7 @@ class Card final : public Device {
     append(key, pass.logits), append(key, pass.best), append(key, pass.chosen),
         append(key, pass.alternatives);
     graphs_->run(key, [&] {
-      DeviceLauncher launcher(stream_);
-      launcher.set_processors(processors());
+      DeviceLauncher launcher = this->launcher();
       record_text(launcher, tower, buffers, pass);
       return launcher.status();
     });
@@ -176,8 +175,7 @@ class Card final : public Device {
   }
   void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
     here();
-    DeviceLauncher launcher(stream_);
-    launcher.set_processors(processors());
+    DeviceLauncher launcher = this->launcher();
     record_vision(launcher, tower, buffers, pass);
     check(launcher.status(), "start the vision tower");
     wait();
@@ -185,7 +183,7 @@ class Card final : public Device {
   DeviceRates rates(const ProbeMemory& memory) override {
     here();
     constexpr int kRounds = 20'000;
-    DeviceLauncher launcher(stream_);
+    DeviceLauncher launcher = this->launcher();
     return probe_rates(launcher, memory, kRounds, [&](const auto& launches) {
       Event begin, end;
       check(cudaEventRecord(begin.event, stream_), "be timed");
@@ -200,6 +198,12 @@ class Card final : public Device {
   }
 
  private:
+  DeviceLauncher launcher() const {
+    constexpr int kHopper = 9;  // older cards know no dependent launches
+    DeviceLauncher out(stream_, properties_.major >= kHopper);
+    out.set_limits({processors(), properties_.sharedMemPerBlockOptin});
+    return out;
+  }
   void here() const { check(cudaSetDevice(index_), "be selected"); }
   void wait() const { check(cudaStreamSynchronize(stream_), "finish its work"); }
   void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -221,8 +225,6 @@ class Card final : public Device {
 
 // The kernels' instructions: bf16 tensor cores and asynchronous copies.
 constexpr int kLeastMajor = 8;
-// What the widest linear layers of 32 rows take, as on Hopper.
-constexpr size_t kLeastShared = size_t{220} << 10;
 
 int count_cards() {
   int count = 0;
@@ -291,11 +293,6 @@ DVLM_EXPORT dvlm::cuda::Device* dvlm_cuda_open(int index, char* problem, size_t 
       throw std::runtime_error(std::string(properties.name) + " has the instruction set " +
                                std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                                ", and dvlm needs 8.0: use --device cpu");
-    if (properties.sharedMemPerBlockOptin < kLeastShared)
-      throw std::runtime_error(std::string(properties.name) + " gives a block " +
-                               std::to_string(properties.sharedMemPerBlockOptin >> 10) +
-                               " KiB of shared memory, and dvlm's kernels take up to " +
-                               std::to_string(kLeastShared >> 10) + ": use --device cpu");
     return new Card(index, properties);
   });
 }
