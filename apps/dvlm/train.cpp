@@ -16,6 +16,7 @@ constexpr const char* kTrainFooter = R"(Examples:
   dvlm train --config examples/tiny/convert.json
   dvlm train --config examples/tiny/ar.json --resume
   dvlm train --config examples/tiny/ar.json --set batch_size=8 --set max_minutes=10 --output runs/short
+  dvlm train --config examples/tiny/ar.json --set device=cuda   (on an NVIDIA card)
 
 Ctrl-C saves a checkpoint and ends; --resume continues from it. docs/training.md explains every key.)";
 

@@ -8,12 +8,16 @@ using torch::Tensor;
 // `count` segments of equal length: q [count * length, heads, head_dim], k and v with kv_heads.
 Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t count,
               const layers::AttentionShape& shape) {
-  const auto batched = [&](const Tensor& x) { return x.unflatten(0, {count, -1}).transpose(1, 2); };
   std::optional<Tensor> mask;
   if (shape.mask.defined()) mask = shape.mask;
-  const Tensor out =
-      at::scaled_dot_product_attention(batched(q), batched(k), batched(v), mask, 0.0, shape.causal && !mask,
-                                       std::nullopt, shape.heads != shape.kv_heads);
+  const auto batched = [&](const Tensor& x) { return x.unflatten(0, {count, -1}).transpose(1, 2); };
+  // On a card, what takes a mask without writing all scores to memory knows no shared keys.
+  const bool shared = shape.heads != shape.kv_heads;
+  const auto keys = [&](const Tensor& x) {
+    return shared && mask ? batched(x).repeat_interleave(shape.heads / shape.kv_heads, 1) : batched(x);
+  };
+  const Tensor out = at::scaled_dot_product_attention(batched(q), keys(k), keys(v), mask, 0.0,
+                                                      shape.causal && !mask, std::nullopt, shared && !mask);
   return out.transpose(1, 2).flatten(2).flatten(0, 1);
 }
 

@@ -95,10 +95,10 @@ std::pair<Tensor, Tensor> text_rotary(const Tensor& positions, const TextConfig&
   std::vector<int64_t> axes;
   for (size_t axis = 0; axis < config.mrope_section.size(); ++axis)
     axes.insert(axes.end(), static_cast<size_t>(config.mrope_section[axis]), static_cast<int64_t>(axis));
-  const auto device = positions.device();
-  const Tensor exponents = torch::arange(0, 2 * half, 2, torch::kFloat32).to(device) / config.head_dim;
+  const auto options = positions.options();
+  const Tensor exponents = torch::arange(0, 2 * half, 2, options.dtype(torch::kFloat32)) / config.head_dim;
   const Tensor frequencies = 1.0 / torch::pow(config.rope_theta, exponents);
-  const Tensor chosen = positions.index_select(0, torch::tensor(axes).to(device)).to(torch::kFloat32);
+  const Tensor chosen = positions.index_select(0, torch::tensor(axes, options)).to(torch::kFloat32);
   const Tensor angles = (chosen * frequencies.unsqueeze(1)).t().contiguous();  // [rows, half]
   return {angles.cos(), angles.sin()};
 }

@@ -162,4 +162,14 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   return batch;
 }
 
+TrainBatch on_device(TrainBatch batch, torch::Device device) {
+  NetworkInput& input = batch.input;
+  for (torch::Tensor* tensor :
+       {&input.tokens, &input.positions, &input.mask, &input.patches, &input.feature_rows, &batch.noisy_rows,
+        &batch.noisy_targets, &batch.clean_rows, &batch.clean_targets, &batch.region_rows,
+        &batch.region_targets})
+    if (tensor->defined()) *tensor = tensor->to(device);
+  return batch;
+}
+
 }  // namespace dvlm

@@ -64,4 +64,7 @@ struct TrainBatch {
 // copies need no mask.
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad);
 
+// The same batch with its tensors there.
+TrainBatch on_device(TrainBatch batch, torch::Device device);
+
 }  // namespace dvlm

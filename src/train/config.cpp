@@ -7,6 +7,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "torch/device.h"
 
 namespace dvlm {
 
@@ -39,6 +40,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("ema_decay", c.ema_decay);
   visit("seed", c.seed);
   visit("threads", c.threads);
+  visit("device", c.device);
   visit("bf16", c.bf16);
   visit("freeze", c.freeze);
   visit("region_weight", c.region_weight);
@@ -155,7 +157,11 @@ TrainConfig read_train_config(const std::filesystem::path& path, const std::vect
     json parsed = json::parse(text, nullptr, false);
     value[override_text.substr(0, equals)] = parsed.is_discarded() ? json(text) : parsed;
   }
-  return parse_train_config(value);
+  try {
+    return parse_train_config(value);
+  } catch (const Error& error) {
+    fail("{}: {}", path.string(), error.what());
+  }
 }
 
 json to_json(const TrainConfig& config) {
@@ -199,6 +205,9 @@ void validate(const TrainConfig& c) {
   require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
   require(c.region_weight >= 0, "region_weight", "0 (off) or more");
   require(c.threads >= 0 && c.threads <= 4096, "threads", "between 0 (all cores) and 4096");
+  if (!is_device_name(c.device))
+    fail("training config: 'device' must be \"cpu\", \"cuda\" or \"cuda:N\", got \"{}\"",
+         printable(c.device));
   require(c.block_size >= 2 && c.block_size <= 1024 && (c.block_size & (c.block_size - 1)) == 0, "block_size",
           "a power of two between 2 and 1024");
   require(c.annealing != "code" || c.block_size >= 4, "block_size", "at least 4 with annealing \"code\"");

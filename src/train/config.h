@@ -43,6 +43,7 @@ struct TrainConfig {
 
   uint64_t seed = 1;
   int threads = 0;                  // 0 = all cores
+  std::string device = "cpu";       // "cpu" | "cuda" | "cuda:N": where the network and the optimiser are
   bool bf16 = true;                 // matrix products; weights, optimiser, norms and loss stay float
   std::vector<std::string> freeze;  // weight names, '*' matches anything: "visual.*"
 

@@ -60,7 +60,7 @@ Optimizer::Optimizer(Network& network, const TrainConfig& config) : config_(conf
     group.weights.push_back(parameter.value);
     group.m.push_back(torch::zeros_like(parameter.value));
     group.v.push_back(torch::zeros_like(parameter.value));
-    group.steps.push_back(torch::zeros({}, torch::kFloat32));
+    group.steps.push_back(torch::zeros({}, parameter.value.options()));
   }
   for (const Group& group : groups_)
     weights_.insert(weights_.end(), group.weights.begin(), group.weights.end());
@@ -77,7 +77,8 @@ double Optimizer::step(double learning_rate) {
     gradients.push_back(weight.grad());
   }
   double squares = 0;
-  for (const torch::Tensor& norm : at::_foreach_norm(gradients)) squares += std::pow(norm.item<double>(), 2);
+  const torch::Tensor norms = torch::stack(at::_foreach_norm(gradients)).to(torch::kCPU, torch::kFloat64);
+  for (int64_t i = 0; i < norms.numel(); ++i) squares += std::pow(norms.const_data_ptr<double>()[i], 2);
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm)) return norm;
   if (config_.clip_norm > 0 && norm > config_.clip_norm)

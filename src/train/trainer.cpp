@@ -16,6 +16,7 @@
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
+#include "torch/device.h"
 #include "train/curve.h"
 #include "train/loss.h"
 #include "train/mask_token.h"
@@ -42,8 +43,9 @@ ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
   return model;
 }
 
-// A resumed run then reads its own weights over these; frozen ones are not in its state.
-Network make_network(const TrainConfig& config) {
+// A resumed run then reads its own weights over these; frozen ones are not in its state. What is drawn at
+// random is drawn on the CPU, and so the same for every device.
+Network make_network(const TrainConfig& config, torch::Device device) {
   torch::manual_seed(config.seed);
   std::optional<Checkpoint> start;
   if (has_weights(config.model))
@@ -57,6 +59,7 @@ Network make_network(const TrainConfig& config) {
     network->load(*start);
   else if (config.stage == "convert")
     log_warning("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
+  network->to(device);
   return network;
 }
 
@@ -119,6 +122,7 @@ class Run {
   void resume();
 
   TrainConfig config_;
+  torch::Device device_;
   Dataset dataset_;
   fs::path output_;
   Tokenizer tokenizer_;
@@ -137,10 +141,11 @@ class Run {
 
 Run::Run(const TrainConfig& config, bool resume_run)
     : config_(config),
+      device_(open_device(config.device)),
       dataset_(config.data),
       output_(make_output(config, resume_run)),
       tokenizer_(output_),
-      network_(make_network(config)),
+      network_(make_network(config, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
       optimizer_(network_, config) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
@@ -216,7 +221,7 @@ void Run::one_step(double at) {
   double loss = 0, noisy = 0, clean = 0, regions = 0;
   for (const TrainBatch& batch : batches) {
     if (batch.clean_rows.numel() + batch.noisy_rows.numel() == 0) continue;
-    const Loss part = training_loss(network_, batch, counts, config_);
+    const Loss part = training_loss(network_, on_device(batch, device_), counts, config_);
     part.total.backward();
     loss += part.total.item<double>(), noisy += part.noisy, clean += part.clean;
     regions += part.regions;

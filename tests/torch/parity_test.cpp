@@ -9,11 +9,18 @@
 #include "rows.h"
 #include "temporary_folder.h"
 #include "torch/torch_model.h"
+#include "torch_device.h"
 
 namespace dvlm {
 namespace {
 
 const std::filesystem::path kRoot = std::filesystem::path(DVLM_FIXTURES) / "model";
+
+class TheDevice : public testing::Environment {
+ public:
+  void SetUp() override { test::torch_device(); }
+};
+const auto* const the_device = testing::AddGlobalTestEnvironment(new TheDevice);
 
 class TorchParity : public testing::TestWithParam<parity::Fixture> {};
 

@@ -1,7 +1,5 @@
 #include "torch/torch_model.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +9,7 @@
 #include "torch/layers.h"
 #include "torch/network.h"
 #include "torch/plain.h"
+#include "torch_device.h"
 
 namespace dvlm {
 namespace {
@@ -61,17 +60,10 @@ class TorchSequence : public Sequence {
   int capacity_;
 };
 
-// The GPU half of LibTorch registers itself when loaded. Nothing links it, because it needs gigabytes of
-// CUDA's libraries: where it or they are missing, loading fails and the CPU remains.
-torch::Device first_device() {
-  dlopen("libtorch_cuda.so", RTLD_NOW);
-  return torch::cuda::is_available() ? torch::kCUDA : torch::kCPU;
-}
-
 class TorchModel : public Model {
  public:
   explicit TorchModel(const Checkpoint& checkpoint)
-      : config_(checkpoint.config()), device_(first_device()), network_(checkpoint.config()) {
+      : config_(checkpoint.config()), device_(test::torch_device()), network_(checkpoint.config()) {
     network_->load(checkpoint);
     network_->to(device_);
   }

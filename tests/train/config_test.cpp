@@ -9,6 +9,7 @@ namespace dvlm {
 namespace {
 
 using nlohmann::json;
+using testing::AllOf;
 using testing::HasSubstr;
 
 json minimal() {
@@ -46,6 +47,9 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
       {"learning_rate", 0},
       {"beta2", 1.0},
       {"eps", 0},
+      {"device", "gpu"},
+      {"device", "cuda:"},
+      {"device", 0},
       {"bf16", 1},
       {"block_size", 24},
       {"block_size", 1},
@@ -109,6 +113,11 @@ TEST(TrainConfig, BrokenFilesAreNamed) {
   toy::write_text(folder / "c.json", "[1]");
   EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json"); }), HasSubstr("object"));
   EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "missing.json"); }), HasSubstr("missing.json"));
+  json config = minimal();
+  config["device"] = "tpu";
+  toy::write_text(folder / "c.json", config.dump());
+  EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json"); }),
+              AllOf(HasSubstr("c.json"), HasSubstr("'device'"), HasSubstr("tpu")));
 }
 
 TEST(TrainConfig, ExamplesAreValid) {

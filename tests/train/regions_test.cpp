@@ -9,7 +9,6 @@
 namespace dvlm {
 namespace {
 
-using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -63,9 +62,9 @@ TEST(Regions, OverlappingOnesAddTheirWords) {
 
 TEST(Regions, ErrorsNameTheFault) {
   const auto error = [](const char* regions, size_t pictures = 1) {
-    return toy::error_of([&] { parse_regions({{"regions", json::parse(regions)}}, pictures); });
+    return toy::error_of([&] { parse_regions({{"regions", nlohmann::json::parse(regions)}}, pictures); });
   };
-  EXPECT_TRUE(parse_regions(json::object(), 0).empty());
+  EXPECT_TRUE(parse_regions(nlohmann::json::object(), 0).empty());
   EXPECT_THAT(error("{}"), HasSubstr("list"));
   EXPECT_THAT(error("[3]"), HasSubstr("object"));
   EXPECT_THAT(error(R"([{"label":"x"}])"), HasSubstr("bbox_2d"));
@@ -92,7 +91,8 @@ TEST(Regions, ScoreEveryWordAtItsTokenOfTheCleanStream) {
 
 TEST(Regions, ReachTheSampleThroughTheDataFile) {
   const Fixture f;
-  json line = json::parse(R"({"messages":[{"role":"user","content":[{"type":"image","image":"pictures/0.ppm"},
+  nlohmann::json line = nlohmann::json::parse(
+      R"({"messages":[{"role":"user","content":[{"type":"image","image":"pictures/0.ppm"},
       {"type":"text","text":"?"}]},{"role":"assistant","content":"x"}]})");
   line["regions"] = {{{"bbox_2d", {0, 0, 28, 28}}, {"label", "red star"}}};
   const auto path = f.run.folder / "data/data.jsonl";

@@ -25,6 +25,9 @@ extern "C" __attribute__((visibility("default"))) const char* dvlm_plugin_versio
 extern "C" __attribute__((visibility("default"))) int dvlm_train(const char* request) {
   try {
     return dvlm::train_command(request);
+  } catch (const c10::OutOfMemoryError&) {
+    return report(
+        "not enough memory on the card; lower batch_size or max_length and raise accumulation instead");
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     return report(text.substr(0, text.find('\n')));

@@ -1,0 +1,18 @@
+// Where tensors live.
+#pragma once
+#include <torch/torch.h>
+
+#include <string>
+#include <string_view>
+
+namespace dvlm {
+
+// `name` is "cpu", "cuda" (the first card) or "cuda:N". Loads LibTorch's GPU half for a card, which nothing
+// links since it needs gigabytes of CUDA's libraries. Call it before anything else of LibTorch, which looks
+// for that half once. Throws Error when there is no such half, no such card or no such name.
+torch::Device open_device(const std::string& name);
+
+// Whether `name` has one of these forms.
+bool is_device_name(std::string_view name);
+
+}  // namespace dvlm
