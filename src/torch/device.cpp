@@ -29,7 +29,7 @@ torch::Device open_device(const std::string& name) {
         "install it",
         name, dlerror());
   const torch::Device device(name == "cuda" ? "cuda:0" : name);
-  const auto cards = static_cast<int>(torch::cuda::device_count());
+  const c10::DeviceIndex cards = torch::cuda::device_count();
   if (cards == 0) fail("device \"{}\": LibTorch finds no card; does nvidia-smi list one?", name);
   if (device.index() >= cards)
     fail("device \"{}\": LibTorch finds {} card(s), the first is cuda:0", name, cards);
