@@ -7,6 +7,7 @@
 
 #include "cuda/cards.h"
 #include "cuda/pass.h"
+#include "model/device_lost.h"
 
 namespace dvlm::cuda {
 
@@ -15,6 +16,16 @@ namespace {
 void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess)
     throw std::runtime_error(std::string("the card failed to ") + what + ": " + cudaGetErrorString(status));
+}
+
+// Of an open card. An error that the next call meets again belongs to the process's context, which CUDA
+// cannot use any more; any other one was this call's alone.
+void check_work(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  if (cudaDeviceSynchronize() == cudaSuccess) check(status, what);
+  throw DeviceLost(std::string("the card failed to ") + what + " (" + cudaGetErrorString(status) +
+                   ") and does no more work: start dvlm again");
 }
 
 // Records launches once for each shape of a pass, and replays them: what a pass is asked stands in memory
@@ -31,7 +42,7 @@ class Graphs {
       if (graphs_.size() >= kMost) clear();
       found = graphs_.emplace(key, capture(record)).first;
     }
-    check(cudaGraphLaunch(found->second, stream_), "start a pass");
+    check_work(cudaGraphLaunch(found->second, stream_), "start a pass");
   }
 
  private:
@@ -41,14 +52,14 @@ class Graphs {
   cudaGraphExec_t capture(const Record& record) {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t out = nullptr;
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record a pass");
+    check_work(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record a pass");
     const cudaError_t recorded = record();
     const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
     const cudaError_t ready =
         recorded == cudaSuccess && ended == cudaSuccess ? cudaGraphInstantiate(&out, graph, 0) : ended;
     if (graph) cudaGraphDestroy(graph);
-    check(recorded, "record a pass");
-    check(ready, "prepare a pass");
+    check_work(recorded, "record a pass");
+    check_work(ready, "prepare a pass");
     return out;
   }
   void clear() {
@@ -108,17 +119,18 @@ class Card final : public Device {
   size_t free_bytes() const override {
     size_t free = 0, all = 0;
     here();
-    check(cudaMemGetInfo(&free, &all), "tell its memory");
+    check_work(cudaMemGetInfo(&free, &all), "tell its memory");
     return free;
   }
   void* allocate(size_t bytes) override {
     void* memory = nullptr;
     here();
     const cudaError_t status = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
-    if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // it is told below, and not a second time
-    if (status != cudaSuccess)
-      throw std::runtime_error("the card has no " + std::to_string(bytes >> 20) +
-                               " MiB of memory left: " + cudaGetErrorString(status));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // it is told here, and not a second time
+      throw std::runtime_error("the card has no " + std::to_string(bytes >> 20) + " MiB of memory left");
+    }
+    check_work(status, "give memory");
     return memory;
   }
   void free(void* memory) noexcept override {
@@ -137,7 +149,7 @@ class Card final : public Device {
   }
   void clear(void* memory, size_t bytes) override {
     here();
-    check(cudaMemsetAsync(memory, 0, bytes, stream_), "clear memory");
+    check_work(cudaMemsetAsync(memory, 0, bytes, stream_), "clear memory");
     wait();
   }
 
@@ -170,16 +182,16 @@ class Card final : public Device {
     DeviceLauncher launcher(stream_);
     launcher.set_processors(processors());
     record_vision(launcher, tower, buffers, pass);
-    check(launcher.status(), "start the vision tower");
+    check_work(launcher.status(), "start the vision tower");
     wait();
   }
 
  private:
-  void here() const { check(cudaSetDevice(index_), "be selected"); }
-  void wait() const { check(cudaStreamSynchronize(stream_), "finish its work"); }
+  void here() const { check_work(cudaSetDevice(index_), "be selected"); }
+  void wait() const { check_work(cudaStreamSynchronize(stream_), "finish its work"); }
   void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     here();
-    check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
+    check_work(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
     wait();
   }
   static bool shares_fit(const TowerShape& shape, const PassBuffers& b, const AttentionPlan& plan) {
