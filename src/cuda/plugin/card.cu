@@ -215,11 +215,11 @@ int count_cards() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver)
-    throw std::runtime_error(
-        "the NVIDIA driver is missing or older than CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
-        std::to_string(CUDART_VERSION % 1000 / 10) + " needs: install a newer one, or use --device cpu");
+    throw std::runtime_error("the NVIDIA driver is missing or older than CUDA " +
+                             std::to_string(CUDART_VERSION / 1000) + "." +
+                             std::to_string(CUDART_VERSION % 1000 / 10) + " needs: install a newer one");
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    throw std::runtime_error("there is no NVIDIA card here: use --device cpu");
+    throw std::runtime_error("there is no NVIDIA card here");
   check(status, "be counted");
   return count;
 }
@@ -228,6 +228,25 @@ cudaDeviceProp properties_of(int index) {
   cudaDeviceProp out;
   check(cudaGetDeviceProperties(&out, index), "tell its properties");
   return out;
+}
+
+// As CardInfo::problem.
+std::string problem_of(const cudaDeviceProp& card) {
+  if (card.major < kLeastMajor)
+    return "has the instruction set " + std::to_string(card.major) + "." + std::to_string(card.minor) +
+           ", and dvlm needs " + std::to_string(kLeastMajor) + ".0";
+  if (card.sharedMemPerBlockOptin < kLeastShared)
+    return "gives a block " + std::to_string(card.sharedMemPerBlockOptin >> 10) +
+           " KiB of shared memory, and dvlm's kernels take up to " + std::to_string(kLeastShared >> 10);
+  return {};
+}
+
+// Throws for a number that no card has.
+void check_index(int index) {
+  const int count = count_cards();
+  if (index < 0 || index >= count)
+    throw std::runtime_error("there is no card " + std::to_string(index) + ": this machine has 0 to " +
+                             std::to_string(count - 1));
 }
 
 template <class Call>
@@ -257,8 +276,8 @@ DVLM_EXPORT int dvlm_cuda_cards(dvlm::cuda::CardInfo* to, int most, char* proble
     for (int i = 0; i < count; ++i) {
       const cudaDeviceProp properties = properties_of(i);
       std::snprintf(to[i].name, sizeof to[i].name, "%s", properties.name);
-      check(cudaSetDevice(i), "be selected");
-      check(cudaMemGetInfo(&to[i].free, &to[i].memory), "tell its memory");
+      std::snprintf(to[i].problem, sizeof to[i].problem, "%s", problem_of(properties).c_str());
+      to[i].memory = properties.totalGlobalMem;
       to[i].major = properties.major, to[i].minor = properties.minor,
       to[i].processors = properties.multiProcessorCount;
     }
@@ -266,23 +285,24 @@ DVLM_EXPORT int dvlm_cuda_cards(dvlm::cuda::CardInfo* to, int most, char* proble
   });
 }
 
+DVLM_EXPORT int dvlm_cuda_free(int index, size_t* bytes, char* problem, size_t size) {
+  using namespace dvlm::cuda;
+  return guarded(problem, size, -1, [&] {
+    size_t all = 0;
+    check_index(index);
+    check(cudaSetDevice(index), "be selected");
+    check(cudaMemGetInfo(bytes, &all), "tell its memory");
+    return 0;
+  });
+}
+
 DVLM_EXPORT dvlm::cuda::Device* dvlm_cuda_open(int index, char* problem, size_t size) {
   using namespace dvlm::cuda;
   return guarded(problem, size, static_cast<Device*>(nullptr), [&]() -> Device* {
-    const int count = count_cards();
-    if (index < 0 || index >= count)
-      throw std::runtime_error("there is no card " + std::to_string(index) + ": this machine has 0 to " +
-                               std::to_string(count - 1));
+    check_index(index);
     const cudaDeviceProp properties = properties_of(index);
-    if (properties.major < kLeastMajor)
-      throw std::runtime_error(std::string(properties.name) + " has the instruction set " +
-                               std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                               ", and dvlm needs 8.0: use --device cpu");
-    if (properties.sharedMemPerBlockOptin < kLeastShared)
-      throw std::runtime_error(std::string(properties.name) + " gives a block " +
-                               std::to_string(properties.sharedMemPerBlockOptin >> 10) +
-                               " KiB of shared memory, and dvlm's kernels take up to " +
-                               std::to_string(kLeastShared >> 10) + ": use --device cpu");
+    if (const std::string why = problem_of(properties); !why.empty())
+      throw std::runtime_error(std::string(properties.name) + " " + why);
     return new Card(index, properties);
   });
 }
