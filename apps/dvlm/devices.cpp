@@ -14,6 +14,22 @@ namespace dvlm {
 
 namespace {
 
+nlohmann::json describe(const cuda::CardInfo& card, int index) {
+  nlohmann::json out = {{"device", "cuda:" + std::to_string(index)},
+                        {"name", card.name},
+                        {"processors", card.processors},
+                        {"instructions", fmt::format("sm_{}{}", card.major, card.minor)},
+                        {"precisions", {"bf16", "fp8"}},
+                        {"memory", card.memory}};
+  try {
+    if (card.problem[0] != 0) fail("{}", card.problem);
+    out["free"] = cuda::free_bytes(index);
+  } catch (const Error& error) {
+    out["problem"] = error.what();
+  }
+  return out;
+}
+
 nlohmann::json describe() {
   apply_isa_variable();
   nlohmann::json devices = {{{"device", "cpu"},
@@ -25,14 +41,7 @@ nlohmann::json describe() {
   nlohmann::json out = {{"devices", devices}};
   try {
     const std::vector<cuda::CardInfo> cards = cuda::cards();
-    for (size_t i = 0; i < cards.size(); ++i)
-      out["devices"].push_back({{"device", "cuda:" + std::to_string(i)},
-                                {"name", cards[i].name},
-                                {"processors", cards[i].processors},
-                                {"instructions", fmt::format("sm_{}{}", cards[i].major, cards[i].minor)},
-                                {"precisions", {"bf16", "fp8"}},
-                                {"memory", cards[i].memory},
-                                {"free", cards[i].free}});
+    for (int i = 0; i < static_cast<int>(cards.size()); ++i) out["devices"].push_back(describe(cards[i], i));
   } catch (const Error& error) {
     out["no_cuda"] = error.what();
   }
@@ -44,9 +53,12 @@ void print(const nlohmann::json& found) {
     std::string precisions;
     for (const nlohmann::json& name : device["precisions"])
       precisions += (precisions.empty() ? "" : ", ") + name.get<std::string>();
-    fmt::print("{:<8} {}: {}, {} free; {}\n", device["device"].get<std::string>(),
-               printable(device["name"].get<std::string>()), device["instructions"].get<std::string>(),
-               bytes_text(device["free"].get<double>()), precisions);
+    fmt::print("{:<8} {}: {}, ", device["device"].get<std::string>(),
+               printable(device["name"].get<std::string>()), device["instructions"].get<std::string>());
+    if (device.contains("problem"))
+      fmt::print("not usable: {}\n", device["problem"].get<std::string>());
+    else
+      fmt::print("{} free; {}\n", bytes_text(device["free"].get<double>()), precisions);
   }
   if (found.contains("no_cuda")) fmt::print("no cuda: {}\n", found["no_cuda"].get<std::string>());
 }
@@ -62,6 +74,7 @@ void add_devices(Command app) {
         const nlohmann::json found = describe();
         *json ? fmt::print("{}\n", found.dump()) : print(found);
       },
+      "--device auto, the default elsewhere, takes the first card here that the model fits, else the CPU.\n"
       "Example:\n  dvlm devices");
 }
 

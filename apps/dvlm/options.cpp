@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -56,8 +57,8 @@ std::vector<std::string> images_in(const fs::path& folder) {
   return files;
 }
 
-void add_device_option(Command command, std::string& device) {
-  command.text("--device", device, "cpu, or cuda or cuda:1: an NVIDIA card, see dvlm devices");
+void add_device_option(Command command, std::string& device, const char* help) {
+  command.text("--device", device, help);
 }
 
 void add_threads_option(Command command, int& threads) {
@@ -79,7 +80,10 @@ fs::path model_folder(const std::string& given) {
 void add_model_options(Command command, ModelFlags& options) {
   command.text("-m,--model", options.model,
                "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  add_device_option(command, options.device);
+  add_device_option(
+      command, options.device,
+      "auto: the first NVIDIA card that the model fits, else the CPU; cpu; cuda or cuda:1: that "
+      "card, see dvlm devices");
   command.choice("--precision", options.precision, {"auto", "f32", "bf16"},
                  "Arithmetic of the model; auto follows the checkpoint");
   add_draft_option(command, options.draft_precision);
@@ -101,7 +105,7 @@ void add_acceptance_option(Command command, std::string& file) {
 }
 
 void add_machine_options(Command command, MachineFlags& options) {
-  add_device_option(command, options.device);
+  add_device_option(command, options.device, "cpu, or cuda or cuda:1: an NVIDIA card, see dvlm devices");
   add_threads_option(command, options.threads);
   command.flag("--json", options.json, "Print JSON");
 }
@@ -137,6 +141,9 @@ EngineOptions engine_options(const ModelFlags& options, const std::vector<std::s
   EngineOptions out;
   out.model = model_folder(options.model);
   out.load.device = options.device;
+  out.load.on_device = [](const std::string& device, const std::string& reason) {
+    std::fprintf(stderr, "the model runs on %s (%s)\n", device.c_str(), printable(reason, 4096).c_str());
+  };
   out.load.precision = parse_precision(options.precision);
   out.load.draft = parse_draft_precision(options.draft_precision);
   const auto drafts = [](const std::string& name) { return info_of(decoder_kind(name)).drafts_apart; };

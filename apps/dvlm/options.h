@@ -19,7 +19,7 @@ struct MachineFlags {
 
 struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
-  std::string device = "cpu", precision = "auto", draft_precision = "auto", packed;
+  std::string device = "auto", precision = "auto", draft_precision = "auto", packed;
   int threads = 0;
   std::string memory_limit;
 };

@@ -61,7 +61,7 @@ void print_divergence(const Divergence& d) {
 
 void quantize_command(QuantizeCommand command) {
   install_interrupt_handler();
-  const EngineOptions engine = engine_options(command.model, {});  // reads, and drafts nothing
+  EngineOptions engine = engine_options(command.model, {});  // reads, and drafts nothing
   const fs::path output = command.output;
   // Before hours.
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
@@ -69,6 +69,7 @@ void quantize_command(QuantizeCommand command) {
   command.quantize.vision = !command.keep_vision;
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);
+  if (engine.load.device == "auto") engine.load.device = "cpu";  // where that was
   std::vector<LayerReport> layers;
   {
     ThreadPool pool(engine.load.threads);

@@ -33,10 +33,12 @@ typedef int (*dvlm_on_text)(const char* text, size_t length, void* user);
  * second for a large model. Return 0 to stop the answer, anything else to go on. */
 typedef int (*dvlm_on_progress)(const char* stage, int64_t done, int64_t total, void* user);
 
-/* `folder`: a Hugging Face model folder. `options`: a JSON object or NULL; keys "precision" ("auto", "f32",
- * "bf16"), "draft_precision" ("auto", "same", "int8", "int4": what drafts are made with), "packed" (a file
- * that keeps the repacked weights), "threads", "memory_limit" (bytes). What is left out is chosen for speed
- * within the memory that is free; answers say what it takes. */
+/* `folder`: a Hugging Face model folder. `options`: a JSON object or NULL; keys "device" ("auto": the first
+ * NVIDIA card that the model fits, where libdvlm_cuda_plugin.so stands beside this library, else the CPU;
+ * "cpu", "cuda", "cuda:1"), "precision" ("auto", "f32", "bf16"), "draft_precision" ("auto", "same", "int8",
+ * "int4": what drafts are made with), "packed" (a file that keeps the repacked weights), "threads",
+ * "memory_limit" (bytes). What is left out is chosen for speed within the memory that is free; answers say
+ * what it takes. */
 DVLM_API dvlm_engine* dvlm_open(const char* folder, const char* options, char** error);
 DVLM_API void dvlm_close(dvlm_engine* engine);
 

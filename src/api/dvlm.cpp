@@ -47,14 +47,16 @@ EngineOptions parse_options(const char* folder, const char* options) {
   if (!folder) fail("dvlm_open: folder is NULL");
   EngineOptions out;
   out.model = folder;
+  out.load.device = "auto";
   out.load.draft = DraftPrecision::automatic;
   if (!options) return out;
   const nlohmann::json json = parse_json(options, "options");
   const JsonObject object(json, "options");
   for (const auto& [key, unused] : json.items())
-    if (key != "precision" && key != "draft_precision" && key != "packed" && key != "threads" &&
-        key != "memory_limit")
+    if (key != "device" && key != "precision" && key != "draft_precision" && key != "packed" &&
+        key != "threads" && key != "memory_limit")
       fail("options: the key \"{}\" is not known", printable(key));
+  out.load.device = object.string("device", "auto");
   out.load.precision = parse_precision(object.string("precision", "auto"));
   out.load.draft = parse_draft_precision(object.string("draft_precision", "auto"));
   out.load.packed_file = object.string("packed", "");

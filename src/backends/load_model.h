@@ -19,9 +19,10 @@ using ModelLoader = std::unique_ptr<Model> (*)(const Checkpoint& checkpoint, con
 // while models load.
 void add_backend(const std::string& device, ModelLoader load);
 
-// Loads a checkpoint on options.device ("cpu", "cuda", "cuda:1", or what was added). Throws Error for a
-// device that nobody added, and as the device's loader does: for tensors that are missing or misshapen and
-// memory that is short.
+// Loads a checkpoint on options.device: "cpu", "cuda", "cuda:1", what was added, or "auto": what
+// choose_device says, and the CPU when that card refuses the checkpoint. Throws Error for a device that
+// nobody added, and as the device's loader does: for tensors that are missing or misshapen and memory that is
+// short.
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const ModelOptions& options = {});
 
 // The card of that name, for those who measure it; null for devices that are none. Throws Error where it is

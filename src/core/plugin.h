@@ -11,6 +11,9 @@ class Plugin {
   // or is of another version. It is never unloaded: its threads may still run.
   Plugin(const std::string& name, const std::string& needed_by, const std::string& how);
 
+  // Whether a file of this name is where the constructor looks.
+  static bool is_there(const std::string& name);
+
   // Throws Error when the plugin has none of this name.
   template <class Function>
   Function* function(const char* name) const {

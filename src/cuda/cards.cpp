@@ -7,13 +7,18 @@ namespace dvlm::cuda {
 
 namespace {
 
+constexpr const char* kPlugin = "libdvlm_cuda_plugin.so";
+
 const Plugin& plugin() {
-  static const Plugin loaded("libdvlm_cuda_plugin.so", "--device cuda",
-                             "build it with ./dev build cuda where nvcc is");
+  static const Plugin loaded(kPlugin, "--device cuda", "build it with ./dev build cuda where nvcc is");
   return loaded;
 }
 
 }  // namespace
+
+bool has_plugin() {
+  return Plugin::is_there(kPlugin);
+}
 
 std::vector<CardInfo> cards() {
   constexpr int kMost = 64;
@@ -26,10 +31,18 @@ std::vector<CardInfo> cards() {
   return out;
 }
 
+size_t free_bytes(int index) {
+  size_t out = 0;
+  char problem[512] = "";
+  if (plugin().function<CudaFree>("dvlm_cuda_free")(index, &out, problem, sizeof problem) < 0)
+    fail("{}", problem);
+  return out;
+}
+
 std::shared_ptr<Device> open_card(int index) {
   char problem[512] = "";
   Device* const device = plugin().function<CudaOpen>("dvlm_cuda_open")(index, problem, sizeof problem);
-  if (!device) fail("{}", problem);
+  if (!device) fail("{}; --device cpu does without", problem);
   return std::shared_ptr<Device>(device);
 }
 

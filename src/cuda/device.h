@@ -30,14 +30,15 @@ class Device {
   virtual std::string name() const = 0;
   virtual int processors() const = 0;
   virtual size_t free_bytes() const = 0;
-  virtual void* allocate(size_t bytes) = 0;  // aligned to 256 bytes; throws Error when memory is short
-  virtual void free(void* memory) noexcept = 0;
-  // Each returns when it is done, behind all that was asked before.
+  virtual void* allocate(size_t bytes) = 0;      // aligned to 256 bytes; throws Error when memory is short
+  virtual void free(void* memory) noexcept = 0;  // also of a device that is lost
+  // Each returns when it is done, behind all that was asked before, and throws DeviceLost when the device has
+  // failed for good, as allocate() does.
   virtual void write(void* to, const void* from, size_t bytes) = 0;
   virtual void read(const void* from, void* to, size_t bytes) = 0;
   virtual void copy(const void* from, void* to, size_t bytes) = 0;
   virtual void clear(void* memory, size_t bytes) = 0;  // to zeros
-  // Throw Error for what the device reports.
+  // Throw a std::runtime_error for what else the device reports.
   virtual void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) = 0;
   virtual void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) = 0;
   // Measured now (probe.h).
@@ -63,6 +64,7 @@ class DeviceArray {
   Global<T> room(size_t count) {
     if (count > size_) {
       if (data_) device_->free(std::exchange(data_, nullptr));
+      size_ = 0;  // and stays so when there is no memory
       data_ = static_cast<T*>(device_->allocate(count * sizeof(T)));
       size_ = count;
     }

@@ -145,6 +145,12 @@ class TextArrays {
   DeviceArray<Alternative> alternatives_;
 };
 
+// Of all layers.
+size_t page_elements(const TextConfig& text) {
+  const Heads heads{text.heads, text.kv_heads, stored_head_dim(text.head_dim, text.heads)};
+  return product(heads.page_elements(), text.layers);
+}
+
 class CudaModel final : public Model {
  public:
   CudaModel(const Checkpoint& checkpoint, std::shared_ptr<Device> device, Weights weights, int pages,
@@ -152,16 +158,11 @@ class CudaModel final : public Model {
       : config_(checkpoint.config()),
         device_(std::move(device)),
         weights_(std::move(weights)),
-        pages_(
-            std::make_shared<DevicePages>(device_, page_elements(weights_.text), pages, std::move(budget))),
+        pages_(std::make_shared<DevicePages>(device_, page_elements(config_.text), pages, std::move(budget))),
         text_rotary_(text_rotary(config_.text.rope_theta, config_.text.head_dim, config_.text.mrope_section)),
         vision_rotary_(vision_rotary(config_.vision.head_dim())),
         buffers_(device_),
         arrays_(device_) {}
-
-  static size_t page_elements(const TextTower& text) {
-    return text.shape.heads.page_elements() * text.layers.size();
-  }
 
   const ModelConfig& config() const override { return config_; }
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
@@ -318,15 +319,26 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
 
 }  // namespace
 
+std::string refusal(const ModelOptions& options) {
+  if (options.precision == Precision::f32)
+    return "--precision f32 needs --device cpu: a card computes in bf16 or FP8";
+  if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
+    return "weights for drafts alone need --device cpu: a card has --draft-precision same";
+  if (options.observer) return "calibration needs --device cpu";
+  if (!options.packed_file.empty())
+    return "--packed needs --device cpu: it keeps weights in the order of the CPU's kernels";
+  return {};
+}
+
+size_t least_bytes(const Checkpoint& checkpoint) {
+  constexpr size_t kTokens = 4096;
+  const size_t pages = kTokens / kChunk, page = page_elements(checkpoint.config().text) * sizeof(uint16_t);
+  return weight_bytes(checkpoint) + page * (DevicePages::kScratch + 2 * pages);  // buffers have half
+}
+
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device,
                                   const ModelOptions& options) {
-  if (options.precision == Precision::f32)
-    fail("a card computes in bf16 or FP8: --precision f32 needs --device cpu");
-  if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
-    fail("drafts on a card are made with the weights themselves: --draft-precision same");
-  if (!options.packed_file.empty())
-    fail("packed files hold weights as the CPU wants them: --packed needs --device cpu");
-  if (options.observer) fail("calibration runs on the CPU: --device cpu");
+  if (const std::string why = refusal(options); !why.empty()) fail("{}", why);
   const size_t free = device->free_bytes(),
                limit = options.memory_limit > 0 ? std::min(options.memory_limit, free) : free;
   const auto budget = std::make_shared<MemoryBudget>(limit);
@@ -334,9 +346,10 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
   budget->reserve(bytes, "the model");
   LoadProgress progress(bytes);
   Weights weights = load_weights(checkpoint, device, options.threads, progress);
-  // Half of the rest is for buffers.
-  const size_t page = CudaModel::page_elements(weights.text) * sizeof(uint16_t);
-  const size_t kv = options.kv_limit > 0 ? options.kv_limit : budget->free() / 2;
+  const size_t page = page_elements(checkpoint.config().text) * sizeof(uint16_t);
+  budget->reserve(page * DevicePages::kScratch, "scratch memory for drafts");
+  // At least half of the rest is for buffers.
+  const size_t half = budget->free() / 2, kv = options.kv_limit > 0 ? std::min(options.kv_limit, half) : half;
   const auto pages = static_cast<int>(std::min<size_t>(kv / page, 1 << 20));
   // A pool takes a limit of nothing for none.
   if (pages < 1)
@@ -345,7 +358,6 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
         "or "
         "--memory-limit",
         bytes_text(static_cast<double>(kv)), kChunk, bytes_text(static_cast<double>(page)));
-  budget->reserve(page * DevicePages::kScratch, "scratch memory for drafts");
   return std::make_unique<CudaModel>(checkpoint, device, std::move(weights), pages, budget);
 }
 

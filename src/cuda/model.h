@@ -8,8 +8,16 @@
 
 namespace dvlm::cuda {
 
-// Throws Error for tensors that are missing or misshapen, memory that is short, and options that a card does
-// not know: f32, approximate drafts, an observer.
+// Why no card does what is asked: f32, approximate drafts, an observer, a file of packed weights. Empty: it
+// can be done.
+std::string refusal(const ModelOptions& options);
+
+// Bytes that must be free on a card for the model to be of use there: weights, and keys, values and buffers
+// for 4,096 tokens. Throws Error for a shape that no card runs.
+size_t least_bytes(const Checkpoint& checkpoint);
+
+// Keys and values get options.kv_limit bytes, or half of what the weights leave free where that is less.
+// Throws Error for tensors that are missing or misshapen, memory that is short, and with refusal().
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device,
                                   const ModelOptions& options);
 

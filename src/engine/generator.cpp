@@ -6,6 +6,7 @@
 #include "core/finally.h"
 #include "core/machine.h"
 #include "engine/pass_costs.h"
+#include "model/device_lost.h"
 #include "text/mask_token.h"
 
 namespace dvlm {
@@ -171,6 +172,9 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
   try {
     chosen = forward(pass_.segments());
   } catch (const Cancelled&) {
+    return;
+  } catch (const DeviceLost&) {
+    for (Generation* g : in_pass_) g->end_with(std::current_exception());
     return;
   } catch (...) {  // whose fault it is shows when each goes alone; a refused pass has changed nothing
     for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);

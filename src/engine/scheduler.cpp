@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/finally.h"
 #include "core/log.h"
+#include "model/device_lost.h"
 
 namespace dvlm {
 
@@ -75,6 +76,12 @@ Scheduler::~Scheduler() {
 
 std::shared_ptr<RequestHandle> Scheduler::submit(const Request& request) {
   drop_cancelled();
+  Entry entry{std::make_shared<RequestHandle>(), nullptr};
+  std::shared_ptr<RequestHandle> handle = entry.handle;
+  if (const std::optional<Failure> why = lost()) {
+    fail(entry, *why);
+    return handle;
+  }
   {
     const std::lock_guard lock(mutex_);
     if (waiting_.size() + loading_ >= options_.max_waiting) {
@@ -83,8 +90,6 @@ std::shared_ptr<RequestHandle> Scheduler::submit(const Request& request) {
     }
     ++loading_;
   }
-  Entry entry{std::make_shared<RequestHandle>(), nullptr};
-  std::shared_ptr<RequestHandle> handle = entry.handle;
   try {
     const bool pictures = !visuals_of(request.conversation).empty();
     if (pictures) pictures_.acquire();
@@ -116,6 +121,10 @@ SchedulerTotals Scheduler::totals() const {
 
 void Scheduler::work() {
   while (wait_for_work()) {
+    if (lost()) {
+      end_all();
+      continue;
+    }
     admit();
     advance();
     publish();
@@ -130,6 +139,21 @@ bool Scheduler::wait_for_work() {
     for (const Entry& entry : running_) entry.handle->cancel();
   }
   return !closing_ || !waiting_.empty() || !running_.empty();
+}
+
+void Scheduler::lose(const char* why) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!totals_.device_lost.empty()) return;
+    totals_.device_lost = printable(why, 4096);
+  }
+  log(LogLevel::error, why);
+}
+
+std::optional<Failure> Scheduler::lost() const {
+  const std::lock_guard lock(mutex_);
+  if (totals_.device_lost.empty()) return {};
+  return Failure{.error = totals_.device_lost, .server_fault = true, .device_lost = true};
 }
 
 void Scheduler::drop_cancelled() {
@@ -250,9 +274,24 @@ void Scheduler::finish(Entry& entry) {
   entry.handle->finish(g.take_answer());
 }
 
+void Scheduler::end_all() {
+  std::vector<Entry> all = std::exchange(running_, {});
+  for (const Entry& entry : all) generator_.end(*entry.generation);
+  {
+    const std::lock_guard lock(mutex_);
+    std::move(waiting_.begin(), waiting_.end(), std::back_inserter(all));
+    waiting_.clear();
+    totals_.running = 0;
+  }
+  for (Entry& entry : all) fail(entry, *lost());
+}
+
 void Scheduler::fail(Entry& entry, bool server_fault) {
   try {
     throw;
+  } catch (const DeviceLost& error) {
+    lose(error.what());
+    fail(entry, *lost());
   } catch (const PromptTooLong& error) {
     fail(entry, Failure{error.what(), server_fault, true});
   } catch (const Error& error) {

@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <thread>
@@ -21,6 +22,7 @@ struct Failure {
   std::string error;          // a sentence; empty: it did not fail
   bool server_fault = false;  // the error is not the client's
   bool too_long = false;      // PromptTooLong
+  bool device_lost = false;   // DeviceLost: nobody gets an answer any more
 };
 
 // One request on its way. The scheduler writes, its client reads.
@@ -65,10 +67,12 @@ struct SchedulerTotals {
   uint64_t prompt_tokens = 0, reused_tokens = 0, tokens = 0;
   size_t waiting = 0, running = 0;  // now
   GeneratorTotals generator;
+  std::string device_lost;  // the sentence of DeviceLost; empty: the device works
 };
 
 // Requests begin in the order in which they came. Each pass carries what every request under way needs next,
 // and of prompts, the oldest first, as much as fits; the text of a request does not depend on its neighbours.
+// When the device is lost all requests fail, later ones at once.
 class Scheduler {
  public:
   Scheduler(Generator& generator, const SchedulerOptions& options);
@@ -87,13 +91,16 @@ class Scheduler {
 
   void work();
   bool wait_for_work();
-  void drop_cancelled();  // leaves the queue to those who still wait
+  void lose(const char* why);
+  std::optional<Failure> lost() const;  // of every request, once the device is
+  void drop_cancelled();                // leaves the queue to those who still wait
   void admit();
   bool begin(Entry& entry);  // false: it must wait
   WorkListener listener_for(const std::shared_ptr<RequestHandle>& handle) const;
   void advance();
   void publish();
   void finish(Entry& entry);
+  void end_all();
   void fail(Entry& entry, bool server_fault);  // with the exception being handled
   void fail(Entry& entry, Failure failure);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backends/load_model.h"
+#include "core/error.h"
 #include "cuda/device.h"
 #include "kernels/targets.h"
 #include "measure/probes.h"
@@ -30,6 +31,7 @@ struct Machine::Card {
 };
 
 Machine::Machine(const std::string& device, int threads) : device_(device), pool_(threads) {
+  if (device == "auto") fail("a measurement names its device: --device cpu or --device cuda");
   if (const std::shared_ptr<cuda::Device> found = open_card(device)) card_ = std::make_unique<Card>(found);
 }
 

@@ -15,7 +15,7 @@ struct Rates {
 
 class Machine {
  public:
-  // `device` as in ModelOptions. Throws Error as load_model does.
+  // `device` as in ModelOptions, but not "auto". Throws Error as load_model does.
   Machine(const std::string& device, int threads);
   ~Machine();
 

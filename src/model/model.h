@@ -141,6 +141,7 @@ struct Segment {
 // changed nothing.
 using LayerWatch = std::function<void(int64_t done, int64_t total)>;
 
+// What computes throws DeviceLost (model/device_lost.h) when its device has failed for good.
 class Model {
  public:
   virtual ~Model() = default;

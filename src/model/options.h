@@ -52,6 +52,9 @@ struct ModelOptions {
   DraftPrecision draft = DraftPrecision::same;
   std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start; empty: none
   LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration
+  // Hears which device "auto" takes, and why, before the model is loaded there. Not called where there is no
+  // plugin for cards: then nothing was chosen.
+  std::function<void(const std::string& device, const std::string& reason)> on_device = {};
 };
 
 }  // namespace dvlm

@@ -189,6 +189,7 @@ class Exchange {
     if (timed_out_)
       return {503, fmt::format("the request took longer than the {} seconds that this server allows",
                                state_.options.timeout)};
+    if (failure.device_lost) return {503, failure.error, "", "device_lost"};  // the log has it already
     if (failure.too_long) return {400, failure.error, fields_.text, "context_length_exceeded"};
     if (!failure.server_fault)
       return {400, hide_root(failure.error, state_.options.images), fields_.pictures};

@@ -99,6 +99,8 @@ void write_totals(PrometheusText& out, const SchedulerTotals& totals) {
   out.add("requests_refused_total", "counter", "Requests that found the queue full", totals.refused);
   out.add("requests_waiting", "gauge", "Requests in the queue", totals.waiting);
   out.add("requests_running", "gauge", "Requests being answered", totals.running);
+  out.add("device_lost", "gauge", "1: the device has failed, and the server must be started again",
+          totals.device_lost.empty() ? 0 : 1);
   out.add("prompt_tokens_total", "counter", "Tokens of prompts", totals.prompt_tokens);
   out.add("prompt_tokens_reused_total", "counter", "Of these, tokens whose keys and values were held",
           totals.reused_tokens);

@@ -19,10 +19,18 @@ json model_json(const ServerState& state) {
           {"max_model_len", state.config.text.max_positions}};
 }
 
+void send_health(const ServerState& state, httplib::Response& response) {
+  const std::string lost = state.scheduler.totals().device_lost;
+  if (lost.empty()) return send_json(response, {{"status", "ok"}});
+  response.status = 503;
+  send_json(response, {{"status", "lost"}, {"reason", lost}});
+}
+
 void send_ready(const ServerState& state, httplib::Response& response) {
-  const bool full = state.scheduler.totals().waiting >= state.options.scheduler.max_waiting;
-  response.status = full || state.stopping ? 503 : 200;
-  send_json(response, {{"status", state.stopping ? "ending" : full ? "full" : "ready"}});
+  const SchedulerTotals totals = state.scheduler.totals();
+  const bool full = totals.waiting >= state.options.scheduler.max_waiting, lost = !totals.device_lost.empty();
+  response.status = full || lost || state.stopping ? 503 : 200;
+  send_json(response, {{"status", state.stopping ? "ending" : lost ? "lost" : full ? "full" : "ready"}});
 }
 
 void send_metrics(const ServerState& state, const HttpServer& http, httplib::Response& response) {
@@ -44,7 +52,7 @@ void send_metrics(const ServerState& state, const HttpServer& http, httplib::Res
 }  // namespace
 
 void add_information(Routes& routes, ServerState& state, const HttpServer& http) {
-  routes.get("/health", [](const auto&, auto& response) { send_json(response, {{"status", "ok"}}); });
+  routes.get("/health", [&state](const auto&, auto& response) { send_health(state, response); });
   routes.get("/ready", [&state](const auto&, auto& response) { send_ready(state, response); });
   routes.get("/metrics",
              [&state, &http](const auto&, auto& response) { send_metrics(state, http, response); });

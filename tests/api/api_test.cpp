@@ -114,6 +114,9 @@ TEST(Api, SaysWhatIsWrong) {
   EXPECT_NE(
       message([] { dvlm::client::Engine engine(kModel, R"({"draft_precision":"int3"})"); }).find("int3"),
       std::string::npos);
+  EXPECT_NE(message([] { dvlm::client::Engine engine(kModel, R"({"device":"abacus"})"); }).find("abacus"),
+            std::string::npos);
+  EXPECT_EQ(message([] { dvlm::client::Engine engine(kModel, R"({"device":"cpu"})"); }), "");
   dvlm::client::Engine engine(kModel);
   EXPECT_NE(message([&] { engine.generate("{"); }).find("not valid JSON"), std::string::npos);
   EXPECT_NE(message([&] { engine.generate(R"({"messages":[],"speed":9})"); }).find("speed"),

@@ -98,6 +98,17 @@ TEST(Card, refuses_what_it_does_not_run) {
   EXPECT_NE(message({.draft = DraftPrecision::int4}).find("--draft-precision same"), std::string::npos);
   EXPECT_NE(message({}, 100'000).find("the model"), std::string::npos);
   EXPECT_NE(message({.kv_limit = 1000}).find("--kv-memory"), std::string::npos);
+  EXPECT_NE(message({.packed_file = "weights.bin"}).find("--packed"), std::string::npos);
+}
+
+TEST(Card, loads_in_what_it_is_said_to_need_whatever_keys_and_values_may_have) {
+  const TemporaryFolder folder;
+  make_random_model(small_config(), 1, folder.path());
+  const Checkpoint checkpoint(folder.path());
+  const size_t needed = cuda::least_bytes(checkpoint);
+  const auto model = cuda::load_model(checkpoint, cuda::host_device(needed), {.kv_limit = size_t{1} << 40});
+  EXPECT_LT(model->kv_memory().limit, needed);
+  EXPECT_TRUE(model->new_sequence(4096));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "cuda/cards.h"
 #include "cuda/pass.h"
 #include "cuda/probe.h"
+#include "model/device_lost.h"
 
 namespace dvlm::cuda {
 
@@ -16,6 +17,16 @@ namespace {
 void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess)
     throw std::runtime_error(std::string("the card failed to ") + what + ": " + cudaGetErrorString(status));
+}
+
+// Of an open card. An error that the next call meets again belongs to the process's context, which CUDA
+// cannot use any more; any other one was this call's alone.
+void check_work(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  if (cudaDeviceSynchronize() == cudaSuccess) check(status, what);
+  throw DeviceLost(std::string("the card failed to ") + what + " (" + cudaGetErrorString(status) +
+                   ") and does no more work: start dvlm again");
 }
 
 // Records launches once for each shape of a pass, and replays them: what a pass is asked stands in memory
@@ -32,7 +43,7 @@ class Graphs {
       if (graphs_.size() >= kMost) clear();
       found = graphs_.emplace(key, capture(record)).first;
     }
-    check(cudaGraphLaunch(found->second, stream_), "start a pass");
+    check_work(cudaGraphLaunch(found->second, stream_), "start a pass");
   }
 
  private:
@@ -42,14 +53,14 @@ class Graphs {
   cudaGraphExec_t capture(const Record& record) {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t out = nullptr;
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record a pass");
+    check_work(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "record a pass");
     const cudaError_t recorded = record();
     const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
     const cudaError_t ready =
         recorded == cudaSuccess && ended == cudaSuccess ? cudaGraphInstantiate(&out, graph, 0) : ended;
     if (graph) cudaGraphDestroy(graph);
-    check(recorded, "record a pass");
-    check(ready, "prepare a pass");
+    check_work(recorded, "record a pass");
+    check_work(ready, "prepare a pass");
     return out;
   }
   void clear() {
@@ -117,17 +128,18 @@ class Card final : public Device {
   size_t free_bytes() const override {
     size_t free = 0, all = 0;
     here();
-    check(cudaMemGetInfo(&free, &all), "tell its memory");
+    check_work(cudaMemGetInfo(&free, &all), "tell its memory");
     return free;
   }
   void* allocate(size_t bytes) override {
     void* memory = nullptr;
     here();
     const cudaError_t status = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
-    if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // it is told below, and not a second time
-    if (status != cudaSuccess)
-      throw std::runtime_error("the card has no " + std::to_string(bytes >> 20) +
-                               " MiB of memory left: " + cudaGetErrorString(status));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // it is told here, and not a second time
+      throw std::runtime_error("the card has no " + std::to_string(bytes >> 20) + " MiB of memory left");
+    }
+    check_work(status, "give memory");
     return memory;
   }
   void free(void* memory) noexcept override {
@@ -146,7 +158,7 @@ class Card final : public Device {
   }
   void clear(void* memory, size_t bytes) override {
     here();
-    check(cudaMemsetAsync(memory, 0, bytes, stream_), "clear memory");
+    check_work(cudaMemsetAsync(memory, 0, bytes, stream_), "clear memory");
     wait();
   }
 
@@ -177,7 +189,7 @@ class Card final : public Device {
     here();
     DeviceLauncher launcher = this->launcher();
     record_vision(launcher, tower, buffers, pass);
-    check(launcher.status(), "start the vision tower");
+    check_work(launcher.status(), "start the vision tower");
     wait();
   }
   DeviceRates rates(const ProbeMemory& memory) override {
@@ -186,13 +198,13 @@ class Card final : public Device {
     DeviceLauncher launcher = this->launcher();
     return probe_rates(launcher, memory, kRounds, [&](const auto& launches) {
       Event begin, end;
-      check(cudaEventRecord(begin.event, stream_), "be timed");
+      check_work(cudaEventRecord(begin.event, stream_), "be timed");
       launches();
-      check(launcher.status(), "be timed");
-      check(cudaEventRecord(end.event, stream_), "be timed");
+      check_work(launcher.status(), "be timed");
+      check_work(cudaEventRecord(end.event, stream_), "be timed");
       wait();
       float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin.event, end.event), "be timed");
+      check_work(cudaEventElapsedTime(&ms, begin.event, end.event), "be timed");
       return double{ms} / 1000;
     });
   }
@@ -204,11 +216,11 @@ class Card final : public Device {
     out.set_limits({processors(), properties_.sharedMemPerBlockOptin});
     return out;
   }
-  void here() const { check(cudaSetDevice(index_), "be selected"); }
-  void wait() const { check(cudaStreamSynchronize(stream_), "finish its work"); }
+  void here() const { check_work(cudaSetDevice(index_), "be selected"); }
+  void wait() const { check_work(cudaStreamSynchronize(stream_), "finish its work"); }
   void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     here();
-    check(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
+    check_work(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
     wait();
   }
   static bool shares_fit(const TowerShape& shape, const PassBuffers& b, const AttentionPlan& plan) {
@@ -230,11 +242,11 @@ int count_cards() {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver)
-    throw std::runtime_error(
-        "the NVIDIA driver is missing or older than CUDA " + std::to_string(CUDART_VERSION / 1000) + "." +
-        std::to_string(CUDART_VERSION % 1000 / 10) + " needs: install a newer one, or use --device cpu");
+    throw std::runtime_error("the NVIDIA driver is missing or older than CUDA " +
+                             std::to_string(CUDART_VERSION / 1000) + "." +
+                             std::to_string(CUDART_VERSION % 1000 / 10) + " needs: install a newer one");
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
-    throw std::runtime_error("there is no NVIDIA card here: use --device cpu");
+    throw std::runtime_error("there is no NVIDIA card here");
   check(status, "be counted");
   return count;
 }
@@ -243,6 +255,22 @@ cudaDeviceProp properties_of(int index) {
   cudaDeviceProp out;
   check(cudaGetDeviceProperties(&out, index), "tell its properties");
   return out;
+}
+
+// As CardInfo::problem.
+std::string problem_of(const cudaDeviceProp& card) {
+  if (card.major < kLeastMajor)
+    return "has the instruction set " + std::to_string(card.major) + "." + std::to_string(card.minor) +
+           ", and dvlm needs " + std::to_string(kLeastMajor) + ".0";
+  return {};
+}
+
+// Throws for a number that no card has.
+void check_index(int index) {
+  const int count = count_cards();
+  if (index < 0 || index >= count)
+    throw std::runtime_error("there is no card " + std::to_string(index) + ": this machine has 0 to " +
+                             std::to_string(count - 1));
 }
 
 template <class Call>
@@ -272,8 +300,8 @@ DVLM_EXPORT int dvlm_cuda_cards(dvlm::cuda::CardInfo* to, int most, char* proble
     for (int i = 0; i < count; ++i) {
       const cudaDeviceProp properties = properties_of(i);
       std::snprintf(to[i].name, sizeof to[i].name, "%s", properties.name);
-      check(cudaSetDevice(i), "be selected");
-      check(cudaMemGetInfo(&to[i].free, &to[i].memory), "tell its memory");
+      std::snprintf(to[i].problem, sizeof to[i].problem, "%s", problem_of(properties).c_str());
+      to[i].memory = properties.totalGlobalMem;
       to[i].major = properties.major, to[i].minor = properties.minor,
       to[i].processors = properties.multiProcessorCount;
     }
@@ -281,18 +309,24 @@ DVLM_EXPORT int dvlm_cuda_cards(dvlm::cuda::CardInfo* to, int most, char* proble
   });
 }
 
+DVLM_EXPORT int dvlm_cuda_free(int index, size_t* bytes, char* problem, size_t size) {
+  using namespace dvlm::cuda;
+  return guarded(problem, size, -1, [&] {
+    size_t all = 0;
+    check_index(index);
+    check(cudaSetDevice(index), "be selected");
+    check(cudaMemGetInfo(bytes, &all), "tell its memory");
+    return 0;
+  });
+}
+
 DVLM_EXPORT dvlm::cuda::Device* dvlm_cuda_open(int index, char* problem, size_t size) {
   using namespace dvlm::cuda;
   return guarded(problem, size, static_cast<Device*>(nullptr), [&]() -> Device* {
-    const int count = count_cards();
-    if (index < 0 || index >= count)
-      throw std::runtime_error("there is no card " + std::to_string(index) + ": this machine has 0 to " +
-                               std::to_string(count - 1));
+    check_index(index);
     const cudaDeviceProp properties = properties_of(index);
-    if (properties.major < kLeastMajor)
-      throw std::runtime_error(std::string(properties.name) + " has the instruction set " +
-                               std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                               ", and dvlm needs 8.0: use --device cpu");
+    if (const std::string why = problem_of(properties); !why.empty())
+      throw std::runtime_error(std::string(properties.name) + " " + why);
     return new Card(index, properties);
   });
 }

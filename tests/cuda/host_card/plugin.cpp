@@ -17,9 +17,13 @@ DVLM_EXPORT const char* dvlm_plugin_version() {
 DVLM_EXPORT int dvlm_cuda_cards(dvlm::cuda::CardInfo* to, int, char*, size_t) {
   dvlm::cuda::CardInfo& card = *to;
   std::snprintf(card.name, sizeof card.name, "%s", dvlm::cuda::host_device(kMemory)->name().c_str());
-  card.memory = card.free = kMemory, card.major = 9,
-  card.processors = dvlm::cuda::host_device(kMemory)->processors();
+  card.memory = kMemory, card.major = 9, card.processors = dvlm::cuda::host_device(kMemory)->processors();
   return 1;
+}
+
+DVLM_EXPORT int dvlm_cuda_free(int, size_t* bytes, char*, size_t) {
+  *bytes = kMemory;
+  return 0;
 }
 
 DVLM_EXPORT dvlm::cuda::Device* dvlm_cuda_open(int index, char* problem, size_t size) {
