@@ -13,10 +13,10 @@ what=${1:-test}; shift || true
 card=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1)
 if [ -n "$card" ]; then
   export DVLM_TEST_DEVICE=0
-  dvlm=bin/dvlm shape=3b rows=1,8,32,64,1024 context=0,1300 picture=924x868 tokens=120
+  dvlm=bin/dvlm device=cuda shape=3b rows=1,8,32,64,1024 context=0,1300 picture=924x868 tokens=120
 else
-  # The same program with the host's layer as its card.
-  dvlm=bin/host/dvlm shape=tiny rows=1,8 context=0,40 picture=224x224 tokens=12
+  # The same program beside a plugin that pretends to have cards; the last is the host's layer.
+  dvlm=bin/host/dvlm device=cuda:2 shape=tiny rows=1,8 context=0,40 picture=224x224 tokens=12
 fi
 report=report-$what-$(date -u +%Y-%m-%d-%H%M).txt failed=0
 
@@ -37,7 +37,7 @@ on_card() {
 answers_alike() {
   local first= answer decoder
   for decoder in ar spec fused; do
-    answer=$($dvlm run -m models/dvlm-tiny --device cuda -d $decoder --image examples/desk.png \
+    answer=$($dvlm run -m models/dvlm-tiny --device $device -d $decoder --image examples/desk.png \
       --prompt "Describe the picture." --max-tokens "$tokens") || return 1
     echo "$decoder: $answer"
     [ -z "$first" ] && first=$answer
@@ -66,13 +66,13 @@ sanitized() {
     on_card "compute-sanitizer" sanitized
   elif [ "$what" = bench ]; then
     step "what there is" $dvlm devices
-    step "passes" $dvlm bench pass --device cuda --shape $shape --rows $rows --context $context
-    step "a picture of 1,023 tokens" $dvlm bench image --device cuda --shape $shape --size $picture
-    step "decoders" $dvlm bench decode --device cuda --shape $shape --acceptance bench/acceptance-tiny.json \
+    step "passes" $dvlm bench pass --device $device --shape $shape --rows $rows --context $context
+    step "a picture of 1,023 tokens" $dvlm bench image --device $device --shape $shape --size $picture
+    step "decoders" $dvlm bench decode --device $device --shape $shape --acceptance bench/acceptance-tiny.json \
       --draft-precision same --answers 2 -n "$tokens"
-    step "requests at once" $dvlm bench batch --device cuda --shape $shape --acceptance bench/acceptance-tiny.json \
+    step "requests at once" $dvlm bench batch --device $device --shape $shape --acceptance bench/acceptance-tiny.json \
       --draft-precision same --precision fp8 --decoders spec --concurrent 1,8 --max-tokens "$tokens"
-    step "loading" $dvlm bench load --device cuda --shape $shape --folder "$(mktemp -d)"
+    step "loading" $dvlm bench load --device $device --shape $shape --folder "$(mktemp -d)"
     on_card "kernels" bin/pass passes
     on_card "tiles" bin/pass tiles
   else
