@@ -18,11 +18,17 @@ namespace dvlm {
 
 namespace {
 
-struct BenchOptions {
+struct PassBench {
   PassOptions passes;
-  int threads = 0;
-  bool json = false;
+  MachineFlags machine;
 };
+
+// What stands above the measurements.
+nlohmann::json head(const std::string& shape, const Machine& machine) {
+  nlohmann::json out = {{"shape", shape}, {"threads", machine.threads()}, {"isa", isa_name()}};
+  if (!machine.card().empty()) out["card"] = machine.card();
+  return out;
+}
 
 template <class Timing>
 void print_json(nlohmann::json out, const char* key, const std::vector<Timing>& timings,
@@ -43,18 +49,17 @@ nlohmann::json to_json(const PassTiming& t) {
           {"roofline_ratio", t.roofline_ratio()}};
 }
 
-void bench_pass(const BenchOptions& options) {
+void bench_pass(const PassBench& options) {
   install_interrupt_handler();
   apply_isa_variable();
-  ThreadPool pool(options.threads);
-  const std::vector<PassTiming> timings = time_passes(options.passes, pool);
-  if (options.json)
-    return print_json({{"shape", options.passes.shape}, {"threads", pool.threads()}, {"isa", isa_name()}},
-                      "passes", timings, to_json);
+  Machine machine(options.machine.device, options.machine.threads);
+  const std::vector<PassTiming> timings = time_passes(options.passes, machine);
+  if (options.machine.json)
+    return print_json(head(options.passes.shape, machine), "passes", timings, to_json);
   std::printf(
-      "shape %s, %d threads, %s; roofline: the larger of bytes over read bandwidth and work over the "
-      "multiply rate, both measured in turn with the passes\n\n",
-      options.passes.shape.c_str(), pool.threads(), std::string(isa_name()).c_str());
+      "shape %s, %s; roofline: the larger of bytes over read bandwidth and work over the multiply rate, both "
+      "measured in turn with the passes\n\n",
+      options.passes.shape.c_str(), machine.text().c_str());
   std::printf(
       "| precision | rows | context | ms | GB | GFLOP | GB/s probe | GFLOP/s probe | x roofline |\n"
       "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
@@ -69,25 +74,24 @@ template <class Options>
 struct Replay {
   Options bench;
   std::string acceptance, draft_precision = "same";
-  bool json = false;
+  MachineFlags flags;
+  std::unique_ptr<Machine> machine;
 
   std::vector<RecordedAnswer> begin() {
     install_interrupt_handler();
     apply_isa_variable();
-    bench.model.draft = parse_draft_precision(draft_precision);
-    if (bench.model.threads == 0) bench.model.threads = ThreadPool::default_threads();
+    machine = std::make_unique<Machine>(flags.device, flags.threads);
+    bench.model = machine->options({.draft = parse_draft_precision(draft_precision)});
     return read_acceptance(acceptance);
   }
   nlohmann::json as_json() const {
-    return {{"shape", bench.shape},
-            {"threads", bench.model.threads},
-            {"isa", isa_name()},
-            {"draft_precision", draft_precision}};
+    nlohmann::json out = head(bench.shape, *machine);
+    out["draft_precision"] = draft_precision;
+    return out;
   }
   void print() const {
-    std::printf("shape %s, %d threads, %s; draft weights: %s; drafts worth what they were in %s\n\n",
-                bench.shape.c_str(), bench.model.threads, std::string(isa_name()).c_str(),
-                draft_precision.c_str(), acceptance.c_str());
+    std::printf("shape %s, %s; draft weights: %s; drafts worth what they were in %s\n\n", bench.shape.c_str(),
+                machine->text().c_str(), draft_precision.c_str(), acceptance.c_str());
   }
 };
 
@@ -110,7 +114,7 @@ nlohmann::json to_json(const DecodeTiming& t) {
 void bench_decode(Replay<DecodeBenchOptions>& options) {
   const std::vector<RecordedAnswer> answers = options.begin();
   const std::vector<DecodeTiming> timings = time_decoders(options.bench, answers);
-  if (options.json) return print_json(options.as_json(), "decode", timings, to_json);
+  if (options.flags.json) return print_json(options.as_json(), "decode", timings, to_json);
   options.print();
   std::printf(
       "| precision | decoder | block | temperature | tokens | passes | tokens/pass | tokens/s | speed-up | "
@@ -154,7 +158,7 @@ nlohmann::json to_json(const BatchTiming& t) {
 void bench_batch(Replay<BatchBenchOptions>& options) {
   const std::vector<RecordedAnswer> answers = options.begin();
   const std::vector<BatchTiming> timings = time_batches(options.bench, answers);
-  if (options.json) return print_json(options.as_json(), "batch", timings, to_json);
+  if (options.flags.json) return print_json(options.as_json(), "batch", timings, to_json);
   options.print();
   std::printf(
       "| precision | decoder | block | requests | tokens | passes | tokens/s | x the first |\n"
@@ -186,8 +190,7 @@ void bench_record(const Recording& options) {
 struct ImageBench {
   ImageBenchOptions image;
   std::string size = "644x476";
-  int threads = 0;
-  bool json = false;
+  MachineFlags machine;
 };
 
 nlohmann::json to_json(const ImageTiming& t) {
@@ -215,13 +218,11 @@ void bench_image(ImageBench& options) {
   if (std::sscanf(options.size.c_str(), "%5dx%5d%n", &image.width, &image.height, &end) != 2 ||
       static_cast<size_t>(end) != options.size.size() || image.width < 1 || image.height < 1)
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
-  ThreadPool pool(options.threads);
-  const std::vector<ImageTiming> timings = time_images(image, pool);
-  if (options.json)
-    return print_json({{"shape", image.shape}, {"threads", pool.threads()}, {"isa", isa_name()}}, "image",
-                      timings, to_json);
-  std::printf("shape %s, %d threads, %s; roofline: work over the multiply rate, measured in turn\n\n",
-              image.shape.c_str(), pool.threads(), std::string(isa_name()).c_str());
+  Machine machine(options.machine.device, options.machine.threads);
+  const std::vector<ImageTiming> timings = time_images(image, machine);
+  if (options.machine.json) return print_json(head(image.shape, machine), "image", timings, to_json);
+  std::printf("shape %s, %s; roofline: work over the multiply rate, measured in turn\n\n",
+              image.shape.c_str(), machine.text().c_str());
   std::printf(
       "| precision | picture | prompt tokens | preprocess ms | vision ms | x roofline | prefill ms | x "
       "roofline | first token ms |\n| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
@@ -239,15 +240,14 @@ void add_bench_image(Command bench) {
   add_shape_options(command, options->image.shape, options->image.precisions);
   command.number("--text-tokens", options->image.text_tokens, 1, 8192, "Tokens of the question");
   command.number("--repeats", options->image.repeats, 1, 1000, "Rounds, of which the median is shown");
-  add_output_options(command, options->threads, options->json);
+  add_machine_options(command, options->machine);
   command.runs([options] { bench_image(*options); },
                "Example:\n  dvlm bench image --size 644x476 --precision bf16");
 }
 
 struct LoadBench {
   LoadBenchOptions load;
-  int threads = 0;
-  bool json = false;
+  MachineFlags machine;
 };
 
 nlohmann::json to_json(const LoadTiming& t) {
@@ -258,21 +258,26 @@ nlohmann::json to_json(const LoadTiming& t) {
 
 void bench_load(const LoadBench& options) {
   install_interrupt_handler();
-  ThreadPool pool(options.threads);
-  const std::vector<LoadTiming> timings = time_loading(options.load, pool);
-  if (options.json)
-    return print_json(
-        {{"shape", options.load.shape}, {"precision", options.load.precision}, {"threads", pool.threads()}},
-        "load", timings, to_json);
-  std::printf("shape %s, %s, %d threads\n\n", options.load.shape.c_str(), options.load.precision.c_str(),
-              pool.threads());
+  Machine machine(options.machine.device, options.machine.threads);
+  const std::vector<LoadTiming> timings = time_loading(options.load, machine);
+  if (options.machine.json) {
+    nlohmann::json out = head(options.load.shape, machine);
+    out["precision"] = options.load.precision;
+    return print_json(out, "load", timings, to_json);
+  }
+  std::printf("shape %s, %s, %s\n\n", options.load.shape.c_str(), options.load.precision.c_str(),
+              machine.text().c_str());
   std::printf(
       "| file | file GB | read ms | load ms | x read | from --packed ms | x read | peak GB | x weights |\n"
       "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
-  for (const LoadTiming& t : timings)
-    std::printf("| %s | %.2f | %.0f | %.0f | %.2f | %.0f | %.2f | %.2f | %.2f |\n", t.state.c_str(),
-                t.file_bytes / 1e9, t.read_ms, t.load_ms, t.load_ms / t.read_ms, t.packed_ms,
-                t.packed_ms / t.read_ms, t.peak_bytes / 1e9, t.peak_bytes / t.weight_bytes);
+  for (const LoadTiming& t : timings) {
+    const bool packs = t.packed_ms > 0;
+    std::printf("| %s | %.2f | %.0f | %.0f | %.2f | %s | %s | %.2f | %.2f |\n", t.state.c_str(),
+                t.file_bytes / 1e9, t.read_ms, t.load_ms, t.load_ms / t.read_ms,
+                packs ? fmt::format("{:.0f}", t.packed_ms).c_str() : "-",
+                packs ? fmt::format("{:.2f}", t.packed_ms / t.read_ms).c_str() : "-", t.peak_bytes / 1e9,
+                t.peak_bytes / t.weight_bytes);
+  }
 }
 
 void add_bench_load(Command bench) {
@@ -282,7 +287,7 @@ void add_bench_load(Command bench) {
       .required();
   command.choice("--shape", options->load.shape, {"3b", "tiny"}, "Shape of the model");
   command.choice("--precision", options->load.precision, {"bf16", "fp8"}, "Which precision");
-  add_output_options(command, options->threads, options->json);
+  add_machine_options(command, options->machine);
   command.runs([options] { bench_load(*options); }, "Example:\n  dvlm bench load --folder bench-load");
 }
 
@@ -307,7 +312,7 @@ void add_bench_decode(Command bench) {
   command.number("--prompt-tokens", decode.prompt, 1, 100'000, "Tokens before the answer");
   command.number("-n,--max-tokens", decode.max_tokens, 2, 4096, "Most tokens of each answer");
   command.number("--answers", decode.answers, 1, 100'000, "Most answers");
-  add_output_options(command, decode.model.threads, options->json);
+  add_machine_options(command, options->flags);
   command.runs([options] { bench_decode(*options); },
                "Example:\n  dvlm bench decode --acceptance bench/acceptance-tiny.json --precision bf16,fp8");
 }
@@ -326,7 +331,7 @@ void add_bench_batch(Command bench) {
   command.number("--prompt-tokens", batch.prompt, 1, 100'000, "Tokens before each answer");
   command.number("-n,--max-tokens", batch.max_tokens, 2, 4096, "Most tokens of each answer");
   command.number("--rounds", batch.rounds, 1, 1000, "Times that every setting is measured, in turn");
-  add_output_options(command, batch.model.threads, options->json);
+  add_machine_options(command, options->flags);
   command.runs([options] { bench_batch(*options); },
                "Example:\n  dvlm bench batch --acceptance bench/acceptance-tiny.json --precision fp8");
 }
@@ -348,14 +353,14 @@ void add_bench_record(Command bench) {
 }
 
 void add_bench_pass(Command bench) {
-  auto options = std::make_shared<BenchOptions>();
+  auto options = std::make_shared<PassBench>();
   PassOptions& passes = options->passes;
   Command command = bench.add("pass", "Time single passes with random weights of a published shape");
   add_shape_options(command, passes.shape, passes.precisions);
   command.numbers("--rows", passes.rows, 1, 4096, "Tokens per pass");
   command.numbers("--context", passes.contexts, 0, 100'000, "Committed tokens before them");
   command.number("--repeats", passes.repeats, 1, 10'000, "Passes per line, of which the median is shown");
-  add_output_options(command, options->threads, options->json);
+  add_machine_options(command, options->machine);
   command.runs([options] { bench_pass(*options); },
                "Example:\n  dvlm bench pass --shape 3b --precision bf16,fp8 --rows 1,8,32 --context 0,1024");
 }

@@ -57,6 +57,10 @@ std::vector<std::string> images_in(const fs::path& folder) {
   return files;
 }
 
+void add_device_option(Command command, std::string& device, const char* help) {
+  command.text("--device", device, help);
+}
+
 void add_threads_option(Command command, int& threads) {
   command.number("--threads", threads, 1, 1024, "Threads (default: all cores)");
 }
@@ -76,10 +80,10 @@ fs::path model_folder(const std::string& given) {
 void add_model_options(Command command, ModelFlags& options) {
   command.text("-m,--model", options.model,
                "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
-  command.text(
-      "--device", options.device,
-      "auto: the first NVIDIA card that the model fits, else the CPU; cpu; cuda or cuda:1: that card, "
-      "see dvlm devices");
+  add_device_option(
+      command, options.device,
+      "auto: the first NVIDIA card that the model fits, else the CPU; cpu; cuda or cuda:1: that "
+      "card, see dvlm devices");
   command.choice("--precision", options.precision, {"auto", "f32", "bf16"},
                  "Arithmetic of the model; auto follows the checkpoint");
   add_draft_option(command, options.draft_precision);
@@ -100,9 +104,10 @@ void add_acceptance_option(Command command, std::string& file) {
   command.text("--acceptance", file, "What dvlm bench record wrote").required().existing();
 }
 
-void add_output_options(Command command, int& threads, bool& json) {
-  add_threads_option(command, threads);
-  command.flag("--json", json, "Print JSON");
+void add_machine_options(Command command, MachineFlags& options) {
+  add_device_option(command, options.device, "cpu, or cuda or cuda:1: an NVIDIA card, see dvlm devices");
+  add_threads_option(command, options.threads);
+  command.flag("--json", options.json, "Print JSON");
 }
 
 void add_draft_option(Command command, std::string& precision) {

@@ -10,6 +10,13 @@
 namespace dvlm {
 
 // Which checkpoint, and how it is held.
+// Of dvlm bench.
+struct MachineFlags {
+  std::string device = "cpu";
+  int threads = 0;
+  bool json = false;
+};
+
 struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
   std::string device = "auto", precision = "auto", draft_precision = "auto", packed;
@@ -25,10 +32,10 @@ EngineOptions engine_options(const ModelFlags& options, const std::vector<std::s
 // What the commands of `dvlm bench` share: --shape and --precision; --threads and --json.
 void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
                        const char* which = "Which precisions");
-void add_acceptance_option(Command command, std::string& file);  // --acceptance
-void add_output_options(Command command, int& threads, bool& json);
-void add_draft_option(Command command, std::string& precision);  // --draft-precision
-void add_p_min_option(Command command, double& p_min);           // --draft-p-min
+void add_acceptance_option(Command command, std::string& file);    // --acceptance
+void add_machine_options(Command command, MachineFlags& options);  // --device, --threads, --json
+void add_draft_option(Command command, std::string& precision);    // --draft-precision
+void add_p_min_option(Command command, double& p_min);             // --draft-p-min
 
 constexpr uint64_t kMaxSeed = uint64_t{1} << 53;  // exact in JSON numbers too
 

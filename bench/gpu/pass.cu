@@ -212,9 +212,9 @@ enum class Step { all, norm, qkv, rotate, attention, combine, output, gate_up, q
 class SomeLauncher {
  public:
   SomeLauncher(cudaStream_t stream, bool dependent, Step only) : inner_(stream, dependent), only_(only) {
-    inner_.set_processors(::processors);
+    inner_.set_limits({::processors, size_t{227} << 10});
   }
-  int processors() const { return inner_.processors(); }
+  const CardLimits& limits() const { return inner_.limits(); }
   cudaError_t status() const { return inner_.status(); }
   template <class Kernel>
   void launch(Dim grid, size_t shared_bytes, const typename Kernel::Job& job) {

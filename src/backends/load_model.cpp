@@ -72,10 +72,15 @@ void add_backend(const std::string& device, ModelLoader load) {
   loaders()[device] = load;
 }
 
+std::shared_ptr<cuda::Device> open_card(const std::string& device) {
+  const std::optional<int> card = card_number(device);
+  return card ? cuda::open_card(*card) : nullptr;
+}
+
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const ModelOptions& options) {
   if (options.device == "auto") return load_automatically(checkpoint, options);
-  if (const std::optional<int> card = card_number(options.device))
-    return cuda::load_model(checkpoint, cuda::open_card(*card), options);
+  if (const std::shared_ptr<cuda::Device> card = open_card(options.device))
+    return cuda::load_model(checkpoint, card, options);
   const auto found = loaders().find(options.device);
   if (found == loaders().end()) {
     std::string names = "auto, cuda, cuda:1";

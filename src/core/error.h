@@ -8,20 +8,21 @@
 
 namespace dvlm {
 
-// What was wrong, where, and what to do: one sentence for the user, no stack trace.
+// Text from outside made safe for one line of a message: control bytes and invalid UTF-8 become '?', and
+// the rest is cut after `limit` bytes with "...".
+std::string printable(std::string_view text, size_t limit = 120);
+
+// What was wrong, where, and what to do: one sentence for the user, no stack trace. Names of files and what
+// else is quoted in it cannot break its line.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Error(std::string_view sentence) : std::runtime_error(printable(sentence, std::string::npos)) {}
 };
 
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));
 }
-
-// Text from outside made safe for one line of a message: control bytes and invalid UTF-8 become '?', and
-// the rest is cut after `limit` bytes with "...".
-std::string printable(std::string_view text, size_t limit = 120);
 
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line);
 

@@ -10,6 +10,16 @@
 
 namespace dvlm::cuda {
 
+// Bytes read per second, and multiplications and additions per second of the instruction that linear layers
+// use in BF16.
+struct DeviceRates {
+  double bytes = 0, operations = 0;
+};
+struct ProbeMemory {
+  Global<Word4> words;    // what is read
+  Global<uint32_t> sums;  // of each thread that reads: whole blocks of 256
+};
+
 class Device {
  public:
   Device() = default;
@@ -31,10 +41,12 @@ class Device {
   // Throw a std::runtime_error for what else the device reports.
   virtual void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) = 0;
   virtual void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) = 0;
+  // Measured now (probe.h).
+  virtual DeviceRates rates(const ProbeMemory& memory) = 0;
 };
 
 // Kernels run as coroutines of one thread (host_block.h); `seed` is that of their order.
-std::shared_ptr<Device> host_device(size_t memory, uint64_t seed = 1);
+std::unique_ptr<Device> host_device(size_t memory, uint64_t seed = 1);
 
 // Memory of a device that grows and is given back with the object.
 template <class T>

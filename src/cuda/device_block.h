@@ -199,8 +199,8 @@ class DeviceLauncher {
   explicit DeviceLauncher(cudaStream_t stream, bool dependent = true)
       : stream_(stream), dependent_(dependent) {}
 
-  int processors() const { return processors_; }
-  void set_processors(int count) { processors_ = count; }
+  const CardLimits& limits() const { return limits_; }
+  void set_limits(const CardLimits& limits) { limits_ = limits; }
   cudaError_t status() const { return status_; }
   int launches() const { return launches_; }
 
@@ -227,7 +227,8 @@ class DeviceLauncher {
  private:
   cudaStream_t stream_;
   bool dependent_;
-  int processors_ = 132, launches_ = 0;
+  CardLimits limits_;
+  int launches_ = 0;
   cudaError_t status_ = cudaSuccess;
 };
 

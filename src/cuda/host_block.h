@@ -190,20 +190,22 @@ class HostGrid {
 
 class HostLauncher {
  public:
-  explicit HostLauncher(uint64_t seed = 1, int processors = 3) : grid_(seed), processors_(processors) {}
-  int processors() const { return processors_; }
+  explicit HostLauncher(uint64_t seed = 1, CardLimits limits = {.processors = 3})
+      : grid_(seed), limits_(limits) {}
+  const CardLimits& limits() const { return limits_; }
   int launches() const { return launches_; }
 
   template <class Kernel>
   void launch(Dim grid, size_t shared_bytes, const typename Kernel::Job& job) {
-    must(shared_bytes <= 227 * 1024, "a kernel wants {} bytes of shared memory", shared_bytes);
+    must(shared_bytes <= limits_.shared, "a kernel wants {} bytes of shared memory", shared_bytes);
     grid_.run(grid, Kernel::kThreads / kWarp, shared_bytes, [&](Block& block) { Kernel::run(block, job); });
     ++launches_;
   }
 
  private:
   HostGrid grid_;
-  int processors_, launches_ = 0;
+  CardLimits limits_;
+  int launches_ = 0;
 };
 
 }  // namespace on_host

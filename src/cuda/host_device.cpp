@@ -4,8 +4,10 @@
 
 #include "core/error.h"
 #include "core/memory.h"
+#include "core/stopwatch.h"
 #include "cuda/device.h"
 #include "cuda/pass.h"
+#include "cuda/probe.h"
 
 namespace dvlm::cuda {
 
@@ -19,7 +21,7 @@ class HostDevice final : public Device {
   }
 
   std::string name() const override { return "the host's layer"; }
-  int processors() const override { return launcher_.processors(); }
+  int processors() const override { return launcher_.limits().processors; }
   size_t free_bytes() const override { return free_; }
 
   // Fresh memory holds no numbers.
@@ -52,6 +54,11 @@ class HostDevice final : public Device {
   void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
     record_vision(launcher_, tower, buffers, pass);
   }
+  DeviceRates rates(const ProbeMemory& memory) override {
+    constexpr int kRounds = 4;
+    return probe_rates(launcher_, memory, kRounds,
+                       [](const auto& launches) { return milliseconds_of(launches) / 1000; });
+  }
 
  private:
   size_t free_;
@@ -61,8 +68,8 @@ class HostDevice final : public Device {
 
 }  // namespace
 
-std::shared_ptr<Device> host_device(size_t memory, uint64_t seed) {
-  return std::make_shared<HostDevice>(memory, seed);
+std::unique_ptr<Device> host_device(size_t memory, uint64_t seed) {
+  return std::make_unique<HostDevice>(memory, seed);
 }
 
 }  // namespace dvlm::cuda

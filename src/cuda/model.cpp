@@ -64,6 +64,7 @@ class Buffers {
   DeviceArray<uint16_t> inputs_, activated_, wide_, queries_;
 };
 
+// Fewer rows may be cut into more splits: `rows` are those that the layers run with.
 size_t sums_of(std::initializer_list<const Matrix*> matrices, int rows, int processors) {
   size_t most = 0;
   for (const Matrix* m : matrices)
@@ -200,7 +201,7 @@ std::span<const dvlm::Chosen> CudaModel::forward(std::span<const Segment> segmen
   const LayerMatrices& layer = tower.layers[0];
   PassBuffers buffers =
       buffers_.fit(tower.shape, {&tables_.attention}, rows, 0,
-                   sums_of({&layer.qkv, &layer.output, &layer.down}, rows, device_->processors()));
+                   sums_of({&layer.qkv, &layer.output, &layer.down}, plan_.rows, device_->processors()));
   buffers.pages = pages_->view();
   const TextPass pass = arrays_.hold(tables_, tower);
   tell(0, 1);
@@ -292,10 +293,11 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
   const LayerMatrices& layer = tower.layers[0];
   const int widest = std::max({tower.patches.inputs, tower.merger_in.inputs, tower.merger_out.inputs});
   Buffers own(device_);
-  PassBuffers buffers = own.fit(
-      tower.shape, {&narrow, &whole}, rows, widest,
-      sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down, &tower.merger_in, &tower.merger_out},
-              rows, device_->processors()));
+  const size_t in_layers = sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down}, rows,
+                                   device_->processors()),
+               in_merger =
+                   sums_of({&tower.merger_in, &tower.merger_out}, rows / tower.group, device_->processors());
+  PassBuffers buffers = own.fit(tower.shape, {&narrow, &whole}, rows, widest, std::max(in_layers, in_merger));
   DeviceArray<uint16_t> pages(device_);
   buffers.pages =
       pages.zeros(product(tower.shape.heads.page_elements(), std::max(window_pages, slice_pages)));
@@ -343,7 +345,7 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
   const size_t bytes = weight_bytes(checkpoint);
   budget->reserve(bytes, "the model");
   LoadProgress progress(bytes);
-  Weights weights = load_weights(checkpoint, device, progress);
+  Weights weights = load_weights(checkpoint, device, options.threads, progress);
   const size_t page = page_elements(checkpoint.config().text) * sizeof(uint16_t);
   budget->reserve(page * DevicePages::kScratch, "scratch memory for drafts");
   // At least half of the rest is for buffers.

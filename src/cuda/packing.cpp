@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/thread_pool.h"
 #include "cuda/pass.h"
 
 namespace dvlm::cuda {
@@ -48,10 +49,12 @@ Places swiglu_places(int width) {
 
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, std::shared_ptr<Device> device, LoadProgress& progress, Weights& out)
+  Loader(const Checkpoint& checkpoint, std::shared_ptr<Device> device, int threads, LoadProgress& progress,
+         Weights& out)
       : checkpoint_(checkpoint),
         shapes_(expected_tensors(checkpoint.config())),
         device_(std::move(device)),
+        pool_(threads),
         progress_(progress),
         out_(out) {}
 
@@ -132,27 +135,32 @@ class Loader {
     out.cut = cut_for(out.outputs, out.inputs, e4m3 ? 32 : 16, whole);
     std::vector<Word4> words(static_cast<size_t>(out.outputs) * static_cast<size_t>(out.inputs) /
                              (e4m3 ? 16 : 8));
-    auto* bytes = reinterpret_cast<uint8_t*>(words.data());
-    auto* halves = reinterpret_cast<uint16_t*>(words.data());
-    const auto columns = static_cast<int64_t>(inputs.to.size());
-    std::vector<float> row(inputs.to.size());
-    size_t at = 0;
+    // An element's index is the sum of what its row and its column say.
+    std::vector<size_t> columns;
+    for (const int to : inputs.to)
+      columns.push_back(e4m3 ? e4m3_index(0, to, out.inputs) : weight_index(0, to, out.inputs));
+    size_t first_row = 0;
     for (const TensorView* weight : weights) {
-      DVLM_ASSERT(weight->elements() % columns == 0);
-      for (int64_t r = 0; r < weight->elements() / columns; ++r, ++at) {
-        const int to = outputs.to[at];
-        if (e4m3) {
-          const auto* codes = reinterpret_cast<const uint8_t*>(weight->data) + r * columns;
-          for (size_t k = 0; k < inputs.to.size(); ++k)
-            bytes[e4m3_index(to, inputs.to[k], out.inputs)] = codes[k];
-        } else {
-          copy_to_float(*weight, r * columns, columns, row.data());
-          for (size_t k = 0; k < inputs.to.size(); ++k)
-            halves[weight_index(to, inputs.to[k], out.inputs)] = bf16_bits(row[k]);
+      DVLM_ASSERT(weight->elements() % std::ssize(columns) == 0);
+      const int64_t rows = weight->elements() / std::ssize(columns);
+      pool_.parallel_for(rows, [&](int64_t begin, int64_t end) {
+        std::vector<float> values(columns.size());
+        for (int64_t r = begin; r < end; ++r) {
+          const int to = outputs.to[first_row + static_cast<size_t>(r)];
+          if (e4m3) {
+            const auto* codes = reinterpret_cast<const uint8_t*>(weight->data) + r * std::ssize(columns);
+            uint8_t* const row = reinterpret_cast<uint8_t*>(words.data()) + e4m3_index(to, 0, out.inputs);
+            for (size_t k = 0; k < columns.size(); ++k) row[columns[k]] = codes[k];
+          } else {
+            copy_to_float(*weight, r * std::ssize(columns), std::ssize(columns), values.data());
+            uint16_t* const row = reinterpret_cast<uint16_t*>(words.data()) + weight_index(to, 0, out.inputs);
+            for (size_t k = 0; k < columns.size(); ++k) row[columns[k]] = bf16_bits(values[k]);
+          }
         }
-      }
+      });
+      first_row += static_cast<size_t>(rows);
     }
-    DVLM_ASSERT(at == outputs.to.size());
+    DVLM_ASSERT(first_row == outputs.to.size());
     out.weights = upload(words);
     return out;
   }
@@ -160,6 +168,7 @@ class Loader {
   const Checkpoint& checkpoint_;
   std::map<std::string, std::vector<int64_t>> shapes_;
   std::shared_ptr<Device> device_;
+  ThreadPool pool_;
   LoadProgress& progress_;
   Weights& out_;
 };
@@ -299,10 +308,10 @@ size_t weight_bytes(const Checkpoint& checkpoint) {
   return bytes;
 }
 
-Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device,
+Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device, int threads,
                      LoadProgress& progress) {
   Weights out;
-  Loader load(checkpoint, device, progress, out);
+  Loader load(checkpoint, device, threads, progress, out);
   load_text(load, checkpoint, out.text);
   load_vision(load, checkpoint, out.vision);
   return out;

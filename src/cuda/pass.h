@@ -58,8 +58,6 @@ class LayerRecorder {
         row_tiles_(padded_tiles(rows)),
         page_stride_(shape.heads.page_elements() * static_cast<size_t>(page_layers)) {}
 
-  static constexpr size_t kSharedPerProcessor = size_t{226} * 1024;
-
   size_t page_stride() const { return page_stride_; }
   RowOutput output(int row_tiles) const { return {b_.inputs, b_.row_scale, row_tiles}; }
   RowOutput output() const { return output(row_tiles_); }
@@ -140,7 +138,7 @@ class LayerRecorder {
     const auto kv_heads = static_cast<unsigned>(heads.kv_heads),
                tiles = static_cast<unsigned>(plan.tile_count);
     const int width = heads.heads * heads.dim;
-    if (plan.tile_count * heads.kv_heads < to_.processors()) {
+    if (plan.tile_count * heads.kv_heads < to_.limits().processors) {
       Shares shares = b_.shares;
       shares.tiles = plan.tile_count;
       to_.template launch<ChunkAttention<kDim>>({static_cast<unsigned>(plan.max_chunks), kv_heads, tiles},
@@ -178,14 +176,11 @@ class LayerRecorder {
     job.outputs = m.outputs, job.tiles = m.tiles(), job.row_tiles = row_tiles, job.splits = m.cut.splits;
     switch (row_tiles) {
       case 1:
-        stream<Weights, kEpilogue, 1, 16>(m, job);
-        return m.cut.splits;
+        return stream<Weights, kEpilogue, 1, 15>(m, job);
       case 2:
-        stream<Weights, kEpilogue, 2, 12>(m, job);
-        return m.cut.splits;
+        return stream<Weights, kEpilogue, 2, 12>(m, job);
       case 4:
-        stream<Weights, kEpilogue, 4, 12>(m, job);
-        return m.cut.splits;
+        return stream<Weights, kEpilogue, 4, 12>(m, job);
       case 8:
         return tile<TileLinear<Weights, kEpilogue, 4, 8, 2, 2, kE4m3 ? 1 : 2, 6>, 4, 8>(m, job);
       default:
@@ -196,7 +191,7 @@ class LayerRecorder {
   int tile(const Matrix& m, const LinearJob& linear) {
     typename Kernel::Job job;
     static_cast<LinearJob&>(job) = linear;
-    job.splits = splits_of(m, job.row_tiles, to_.processors());
+    job.splits = splits_of(m, job.row_tiles, to_.limits().processors);
     job.parts = m.cut.parts() / job.splits;
     to_.template launch<Kernel>(
         {static_cast<unsigned>((m.outputs / 16 + kTilesM - 1) / kTilesM),
@@ -204,14 +199,18 @@ class LayerRecorder {
         Kernel::kSharedBytes, job);
     return job.splits;
   }
+  // In tiles where a block's share of the inputs is more than the card has room for: the bits are the same.
   template <class Weights, Epilogue kEpilogue, int kRowTiles, int kDepth>
-  void stream(const Matrix& m, const LinearJob& job) {
+  int stream(const Matrix& m, const LinearJob& job) {
+    constexpr size_t kReserved = 1024;  // of each block
+    bool fits = true;
     const auto go = [&]<int kSlices>() {
       using Kernel = StreamLinear<Weights, kEpilogue, kRowTiles, kSlices, kDepth>;
-      const size_t shared = Kernel::shared_bytes(m.tiles(), m.cut.splits);
-      const int groups = m.outputs / 16 / Kernel::kTiles,
-                resident = shared <= kSharedPerProcessor / 2 ? 2 : 1;
-      const int blocks = std::max(1, std::min(groups, to_.processors() * resident / m.cut.splits));
+      const size_t shared = Kernel::shared_bytes(m.tiles(), m.cut.splits), room = to_.limits().shared;
+      fits = shared <= room;
+      if (!fits) return;
+      const int groups = m.outputs / 16 / Kernel::kTiles, resident = shared <= (room - kReserved) / 2 ? 2 : 1;
+      const int blocks = std::max(1, std::min(groups, to_.limits().processors * resident / m.cut.splits));
       to_.template launch<Kernel>({static_cast<unsigned>(blocks), static_cast<unsigned>(m.cut.splits)},
                                   shared, job);
     };
@@ -228,6 +227,9 @@ class LayerRecorder {
       default:
         go.template operator()<8>();
     }
+    return fits ? m.cut.splits
+                : tile<TileLinear<Weights, kEpilogue, 4, kRowTiles, 4, 1, Weights::kScaled ? 1 : 2, 6>, 4,
+                       kRowTiles>(m, job);
   }
 
   Launcher& to_;

@@ -66,6 +66,12 @@ struct Dim {
   unsigned x = 1, y = 1, z = 1;
 };
 
+// Those of Hopper; cards of other kinds have 99 to 163 KiB.
+struct CardLimits {
+  int processors = 132;
+  size_t shared = size_t{227} << 10;  // bytes that a block may take
+};
+
 }  // namespace dvlm::cuda
 
 #ifdef __CUDACC__

@@ -8,7 +8,6 @@
 #include "core/random.h"
 #include "core/stopwatch.h"
 #include "measure/passes.h"
-#include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/preprocessing.h"
 #include "model/prompt.h"
@@ -59,14 +58,14 @@ double median_behind_first(std::vector<double> values) {
   return median(std::move(values));
 }
 
-ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool& pool) {
+ImageTiming time_one(Model& model, const ImageBenchOptions& options, Machine& machine) {
   const ModelConfig& config = model.config();
   const Image image = noise(options.width, options.height);
   const PreprocessOptions preprocessing = checkpoint_preprocessing(config);
   std::vector<double> preprocess, vision, prefill, rate;
   ImageTiming out;
   for (int i = 0; i <= options.repeats; ++i) {  // in the first round buffers grow
-    rate.push_back(probes::multiply_rate(pool, 1) / 1e9);
+    rate.push_back(machine.rates().operations / 1e9);
     Patches patches;
     preprocess.push_back(milliseconds_of([&] { patches = preprocess_image(image, preprocessing); }));
     ImageFeatures features;
@@ -93,20 +92,19 @@ ImageTiming time_one(Model& model, const ImageBenchOptions& options, ThreadPool&
 
 }  // namespace
 
-std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPool& pool) {
+std::vector<ImageTiming> time_images(const ImageBenchOptions& options, Machine& machine) {
   const ModelConfig config = shape_named(options.shape);
   if (int64_t{options.width} * options.height > DecodeLimits{}.max_pixels)
     fail("a picture of {}x{} has more than {} pixels", options.width, options.height,
          DecodeLimits{}.max_pixels);
   resized_size({options.height, options.width},
                checkpoint_preprocessing(config));  // refuses what models refuse
-  ModelOptions model = options.model;
-  model.threads = pool.threads();
+  const ModelOptions model = machine.options(options.model);
   std::vector<ImageTiming> out;
   Progress progress("measuring pictures", std::ssize(options.precisions));
   for (const std::string& precision : options.precisions) {
     if (interrupted()) break;
-    out.push_back(time_one(*load_random(config, precision, model), options, pool));
+    out.push_back(time_one(*load_random(config, precision, model), options, machine));
     out.back().precision = precision;
     progress.update(std::ssize(out));
   }

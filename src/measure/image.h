@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "core/thread_pool.h"
+#include "measure/machine.h"
 #include "model/options.h"
 
 namespace dvlm {
@@ -32,6 +32,6 @@ struct ImageBenchOptions {
 
 // Random weights, an image of noise. Shows a progress bar; stops early, with what was measured, when the
 // user interrupts. Throws Error for sizes that the model would refuse.
-std::vector<ImageTiming> time_images(const ImageBenchOptions& options, ThreadPool& pool);
+std::vector<ImageTiming> time_images(const ImageBenchOptions& options, Machine& machine);
 
 }  // namespace dvlm

@@ -52,9 +52,10 @@ void touch_memory(size_t bytes, ThreadPool& pool) {
 
 }  // namespace
 
-std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool& pool) {
-  constexpr int kSteps = 8;  // a checkpoint, a packed file, then two states of three measurements
-  Progress progress("measuring loads", kSteps);
+std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, Machine& machine) {
+  const bool packs = machine.card().empty();
+  // A checkpoint, a packed file, then two states of three measurements.
+  Progress progress("measuring loads", packs ? 8 : 5);
   int done = 0;
   // A folder of its own inside: never beside a checkpoint that means something.
   const fs::path folder = options.folder / ("dvlm-bench-" + options.shape + "-" + options.precision);
@@ -63,14 +64,14 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
   progress.update(++done);
   const size_t weight_bytes = packed_bytes(Checkpoint(folder), WeightFormat::bf16_panels);
   const auto load_ms = [&](const fs::path& from) {
-    touch_memory(weight_bytes, pool);
+    touch_memory(weight_bytes, machine.pool());
     std::unique_ptr<Model> model;
     const double ms = milliseconds_of(
-        [&] { model = load_model(Checkpoint(folder), {.threads = pool.threads(), .packed_file = from}); });
+        [&] { model = load_model(Checkpoint(folder), machine.options({.packed_file = from})); });
     progress.update(++done);
     return ms;  // without the time to give the memory back
   };
-  load_ms(packed);
+  if (packs) load_ms(packed);
   std::vector<LoadTiming> out;
   for (const char* state : {"cold", "warm"}) {
     if (interrupted()) break;
@@ -84,8 +85,10 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool
     progress.update(++done);
     prepare(file);
     timing.load_ms = load_ms({});
-    prepare(packed);
-    timing.packed_ms = load_ms(packed);
+    if (packs) {
+      prepare(packed);
+      timing.packed_ms = load_ms(packed);
+    }
     if (interrupted()) break;
     timing.peak_bytes = static_cast<double>(peak_rss_bytes());
     out.push_back(timing);

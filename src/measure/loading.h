@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/thread_pool.h"
+#include "measure/machine.h"
 
 namespace dvlm {
 
@@ -12,7 +12,7 @@ struct LoadTiming {
   std::string state;                        // of the file: "cold" (not in the system's cache) or "warm"
   double file_bytes = 0, weight_bytes = 0;  // on the disk; packed
   double read_ms = 0;                       // one thread, from front to back, into nothing
-  double load_ms = 0, packed_ms = 0;        // repacking; from a file of repacked weights
+  double load_ms = 0, packed_ms = 0;        // repacking; from a file of repacked weights (not on a card: 0)
   double peak_bytes = 0;                    // of the process so far
 };
 
@@ -23,6 +23,6 @@ struct LoadBenchOptions {
 };
 
 // Throws Error when the folder cannot be written. Shows a progress bar.
-std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, ThreadPool& pool);
+std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, Machine& machine);
 
 }  // namespace dvlm

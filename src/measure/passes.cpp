@@ -5,7 +5,6 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/stopwatch.h"
-#include "measure/probes.h"
 #include "measure/random_checkpoint.h"
 #include "model/prompt.h"
 
@@ -72,7 +71,7 @@ class Passes {
   std::unique_ptr<Sequence> sequence_;
 };
 
-PassTiming time_one(Passes& passes, int rows, int context, int repeats, ThreadPool& pool) {
+PassTiming time_one(Passes& passes, int rows, int context, int repeats, Machine& machine) {
   PassTiming timing{.precision = {},
                     .rows = rows,
                     .context = context,
@@ -81,8 +80,8 @@ PassTiming time_one(Passes& passes, int rows, int context, int repeats, ThreadPo
   passes.timed_pass(rows);  // buffers grow
   std::vector<double> ms, bandwidth, rate;
   for (int i = 0; i < repeats; ++i) {
-    bandwidth.push_back(probes::read_bandwidth(pool, 1) / 1e9);
-    rate.push_back(probes::multiply_rate(pool, 1) / 1e9);
+    const Rates now = machine.rates();
+    bandwidth.push_back(now.bytes / 1e9), rate.push_back(now.operations / 1e9);
     ms.push_back(passes.timed_pass(rows));
   }
   timing.ms = median(ms);
@@ -109,14 +108,13 @@ double PassTiming::roofline_ms() const {
   return std::max(memory, work);
 }
 
-std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool) {
+std::vector<PassTiming> time_passes(const PassOptions& options, Machine& machine) {
   ModelConfig config = shape_named(options.shape);
   config.vision.depth = 1;  // no pass here looks at images
   config.vision.full_attention_blocks = {0};
   const int longest = *std::ranges::max_element(options.contexts);
   const int widest = *std::ranges::max_element(options.rows);
-  ModelOptions model = options.model;
-  model.threads = pool.threads();
+  const ModelOptions model = machine.options(options.model);
   std::vector<PassTiming> out;
   Progress progress("measuring passes",
                     std::ssize(options.precisions) * std::ssize(options.contexts) * std::ssize(options.rows));
@@ -126,7 +124,7 @@ std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool
       passes.commit(context);
       for (const int rows : options.rows) {
         if (interrupted()) return out;
-        out.push_back(time_one(passes, rows, context, options.repeats, pool));
+        out.push_back(time_one(passes, rows, context, options.repeats, machine));
         out.back().precision = precision;
         progress.update(std::ssize(out));
       }

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "checkpoint/config.h"
-#include "core/thread_pool.h"
+#include "measure/machine.h"
 #include "model/options.h"
 
 namespace dvlm {
@@ -38,6 +38,6 @@ struct PassOptions {
 
 // Random weights of the shape, one precision after the other. Shows a progress bar; stops early, with what
 // was measured, when the user interrupts.
-std::vector<PassTiming> time_passes(const PassOptions& options, ThreadPool& pool);
+std::vector<PassTiming> time_passes(const PassOptions& options, Machine& machine);
 
 }  // namespace dvlm

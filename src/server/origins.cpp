@@ -47,9 +47,11 @@ std::string without_port(const std::string& host) {
   return brackets ? host.substr(1, end - 1) : host.substr(0, end);
 }
 
-// One label, as machines have in their own network: nobody elsewhere can own such a name and lead it here.
+// One label, as machines have in their own network: nobody elsewhere can own such a name and lead it here. A
+// number is an address (8021 is 0.0.31.85).
 bool is_short_name(std::string_view host) {
-  return !host.empty() && std::ranges::all_of(host, [](char c) {
+  const bool number = host.starts_with("0x") || host.find_first_not_of("0123456789") == host.npos;
+  return !number && std::ranges::all_of(host, [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
   });
 }

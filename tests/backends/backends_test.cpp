@@ -91,15 +91,10 @@ TEST_F(Scripted, the_server_serves_it) {
 }
 
 TEST_F(Scripted, measurements_time_it) {
-  ThreadPool pool(1);
+  Machine machine("scripted", 1);
   const int before = ScriptedModel::loaded();
-  const auto passes = time_passes({.shape = "tiny",
-                                   .model = {.device = "scripted"},
-                                   .precisions = {"bf16"},
-                                   .rows = {1, 8},
-                                   .contexts = {0, 40},
-                                   .repeats = 1},
-                                  pool);
+  const auto passes = time_passes(
+      {.shape = "tiny", .precisions = {"bf16"}, .rows = {1, 8}, .contexts = {0, 40}, .repeats = 1}, machine);
   EXPECT_EQ(passes.size(), 4);
   const RecordedAnswer answer{.tokens = 41, .accepted = {{8, std::vector<int>(40, 4)}}};
   const auto decoded = time_decoders({.shape = "tiny",

@@ -292,6 +292,8 @@ TEST(Bytes, AreToldInTheUnitThatFits) {
 TEST(Printable, MakesHostileTextSafe) {
   EXPECT_EQ(printable("a\x1b[31m\nb\xFF"), "a?[31m?b?");
   EXPECT_EQ(printable(std::string(200, 'x'), 10), "xxxxxxxxxx...");
+  EXPECT_EQ(message_of([] { fail("cannot open {}", "a\n\x1b[31m" + std::string(200, 'x')); }),
+            "cannot open a??[31m" + std::string(200, 'x'));
 }
 
 TEST(Tensor, WidensEveryCheckpointType) {

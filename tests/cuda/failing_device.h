@@ -85,6 +85,11 @@ class FailingDevice : public cuda::Device {
     host_->run(tower, buffers, pass);
   }
 
+  cuda::DeviceRates rates(const cuda::ProbeMemory& memory) override {
+    check();
+    return host_->rates(memory);
+  }
+
  private:
   void begin() {
     std::unique_lock lock(mutex_);

@@ -40,9 +40,9 @@ class HostMemory {
 
 }  // namespace
 
-std::unique_ptr<TowerRunner> host_runner(const TowerData& data, int pages, uint64_t seed) {
+std::unique_ptr<TowerRunner> host_runner(const TowerData& data, int pages, uint64_t seed, size_t shared) {
   return std::make_unique<RunnerOn<HostMemory, cuda::HostLauncher>>(data, pages, HostMemory(),
-                                                                    cuda::HostLauncher(seed));
+                                                                    cuda::HostLauncher(seed, {3, shared}));
 }
 
 }  // namespace dvlm::test

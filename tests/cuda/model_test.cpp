@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <random>
 
 #include "cuda/test_device.h"
 #include "message_of.h"
@@ -66,6 +67,24 @@ TEST(CardInFp8, results_are_as_close_to_an_emulation_as_those_of_the_cpu_in_bf16
   for (const parity::Fixture& fixture :
        parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) / "model-fp8"))
     expect_as_close_as_the_cpu(fixture, 0.5);
+}
+
+// How layers are cut depends on how many rows they run with, which in the merger are a quarter.
+TEST(Card, sees_pictures_of_every_small_size) {
+  const Checkpoint checkpoint(std::filesystem::path(DVLM_MODELS) / "dvlm-tiny");
+  const auto card = load(checkpoint),
+             cpu = load_native(checkpoint, {.precision = Precision::bf16, .threads = 1});
+  std::mt19937 random(1);
+  for (const Grid grid : {Grid{1, 2, 2}, Grid{1, 4, 2}, Grid{1, 4, 4}, Grid{1, 4, 8}, Grid{1, 8, 8},
+                          Grid{1, 10, 8}, Grid{2, 6, 6}, Grid{1, 16, 6}}) {
+    Patches patches;
+    patches.grid = grid;
+    for (int64_t i = 0; i < grid.patches() * checkpoint.config().vision.patch_elements(); ++i)
+      patches.values.push_back(std::normal_distribution<float>()(random));
+    const ImageFeatures is = card->encode_image(patches), should = cpu->encode_image(patches);
+    EXPECT_LT(parity::relative_error(is.values, should.values), 0.02)
+        << grid.t << "x" << grid.h << "x" << grid.w;
+  }
 }
 
 TEST(Card, refuses_what_it_does_not_run) {

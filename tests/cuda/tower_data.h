@@ -58,7 +58,8 @@ class TowerRunner {
   virtual ~TowerRunner() = default;
   virtual PassResult run(const PassData& pass) = 0;
 };
-std::unique_ptr<TowerRunner> host_runner(const TowerData& data, int pages, uint64_t seed);
+std::unique_ptr<TowerRunner> host_runner(const TowerData& data, int pages, uint64_t seed,
+                                         size_t shared = size_t{227} << 10);
 std::unique_ptr<TowerRunner> device_runner(const TowerData& data, int pages);
 
 // The same in plain loops: f32 with the roundings of the kernels left out.

@@ -102,6 +102,20 @@ TEST(Tower, neighbours_do_not_change_bits) {
   }
 }
 
+// With room for fewer inputs in a block, layers go in tiles.
+TEST(Tower, cards_with_little_shared_memory_have_the_same_bits) {
+  constexpr size_t kLittle = size_t{56} << 10;
+  for (const bool e4m3 : {false, true}) {
+    const TowerData data = tower({8, 2, 32, 512, 384, 500}, e4m3);
+    for (const int rows : {1, 8, 13, 31}) {
+      const PassData pass = every_row({segment(rows, 0, true, 500, {2}, 1)});
+      EXPECT_EQ(host_runner(data, kPages, 4, kLittle)->run(pass).logits,
+                host_runner(data, kPages, 3)->run(pass).logits)
+          << rows << " rows";
+    }
+  }
+}
+
 // Nine launches a layer in bf16: what a graph's nodes cost is part of the model of cost.
 TEST(Tower, a_layer_is_nine_launches) {
   EXPECT_EQ(host_runner(tower(kShapes[2], false), kPages, 1)

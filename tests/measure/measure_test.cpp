@@ -34,9 +34,9 @@ TEST(RandomCheckpoint, has_the_published_number_of_weights) {  // docs/reference
 }
 
 TEST(TimePasses, fills_in_every_column) {
-  ThreadPool pool(1);
+  Machine machine("cpu", 1);
   const auto timings =
-      time_passes({.shape = "tiny", .rows = {1, 8}, .contexts = {0, 40}, .repeats = 1}, pool);
+      time_passes({.shape = "tiny", .rows = {1, 8}, .contexts = {0, 40}, .repeats = 1}, machine);
   ASSERT_EQ(timings.size(), 8);
   for (const PassTiming& t : timings) {
     EXPECT_GT(t.ms, 0);

@@ -253,7 +253,8 @@ TEST(OriginRules, refuse_names_and_pages_from_elsewhere) {
     EXPECT_FALSE(refused(local, right)) << right;
   for (const char* wrong :
        {"Host: [::1]evil.example\r\n", "Host: localhost:evil.example\r\n", "Host: localhost:80:80\r\n",
-        "Host: evil.example\r\n", "Host: localhost.evil.example\r\n", "Host: 127.0.0.1.evil.example:8080\r\n",
+        "Host: evil.example\r\n", "Host: 8021\r\n", "Host: 0x7f000001:8080\r\n",
+        "Host: localhost.evil.example\r\n", "Host: 127.0.0.1.evil.example:8080\r\n",
         "Host: localhost:8080\r\nOrigin: http://evil.example\r\n",
         "Host: localhost:8080\r\nOrigin: http://localhost:8081\r\n", "Host: localhost\r\nOrigin: null\r\n"})
     EXPECT_TRUE(refused(local, wrong)) << wrong;

@@ -245,7 +245,7 @@ def growth(usage: Usage) -> tuple[float, float, float]:
 
     The warm-up is a fifth of the time, or longer, half of it at most, until the cache of pictures is full.
     """
-    full = next(n for n, held in enumerate(usage.pictures) if held >= 0.95 * max(usage.pictures))
+    full = next(n for n, held in enumerate(usage.pictures) if held >= 0.99 * max(usage.pictures))
     samples = len(usage.memory)
     steady = usage.memory[max(samples // 5, min(full, samples // 2)):]
     if len(steady) < 3:

@@ -31,13 +31,16 @@ libraries() {
 make_kit() {
   say "building (card)"
   cmake --preset card -DDVLM_CUDA_ARCHITECTURES="$arch" >/dev/null
-  cmake --build --preset card -j "${DVLM_JOBS:-$(nproc)}" --target dvlm dvlm_cuda_plugin test_cuda test_backends >&2
+  cmake --build --preset card -j "${DVLM_JOBS:-$(nproc)}" --target dvlm dvlm_cuda_plugin host_card test_cuda test_backends >&2
   build_pass
   local programs=(build/card/apps/dvlm/dvlm build/card/tests/test_cuda build/card/tests/test_backends build/gpu/pass)
   rm -rf $kit
   mkdir -p $kit/bin $kit/lib $kit/models $kit/examples/tiny $kit/bench $kit/tests/fixtures
   cp "${programs[@]}" build/card/apps/dvlm/libdvlm_cuda_plugin.so $kit/bin
-  strip $kit/bin/*
+  mkdir $kit/bin/host
+  ln $kit/bin/dvlm $kit/bin/host/dvlm
+  cp build/card/tests/host_card/libdvlm_cuda_plugin.so $kit/bin/host
+  find $kit/bin -type f | xargs strip
   libraries "${programs[@]}" | xargs cp -Lt $kit/lib
   cp -r models/dvlm-tiny $kit/models
   cp -r examples/desk.png $kit/examples

@@ -7,6 +7,7 @@
 
 #include "cuda/cards.h"
 #include "cuda/pass.h"
+#include "cuda/probe.h"
 #include "model/device_lost.h"
 
 namespace dvlm::cuda {
@@ -100,6 +101,14 @@ AttentionPlan rounded(AttentionPlan plan) {
   return plan;
 }
 
+struct Event {
+  Event() { check(cudaEventCreate(&event), "be timed"); }
+  ~Event() { cudaEventDestroy(event); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t event = nullptr;
+};
+
 class Card final : public Device {
  public:
   Card(int index, const cudaDeviceProp& properties) : index_(index), properties_(properties) {
@@ -170,8 +179,7 @@ class Card final : public Device {
     append(key, pass.logits), append(key, pass.best), append(key, pass.chosen),
         append(key, pass.alternatives);
     graphs_->run(key, [&] {
-      DeviceLauncher launcher(stream_);
-      launcher.set_processors(processors());
+      DeviceLauncher launcher = this->launcher();
       record_text(launcher, tower, buffers, pass);
       return launcher.status();
     });
@@ -179,14 +187,35 @@ class Card final : public Device {
   }
   void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
     here();
-    DeviceLauncher launcher(stream_);
-    launcher.set_processors(processors());
+    DeviceLauncher launcher = this->launcher();
     record_vision(launcher, tower, buffers, pass);
     check_work(launcher.status(), "start the vision tower");
     wait();
   }
+  DeviceRates rates(const ProbeMemory& memory) override {
+    here();
+    constexpr int kRounds = 20'000;
+    DeviceLauncher launcher = this->launcher();
+    return probe_rates(launcher, memory, kRounds, [&](const auto& launches) {
+      Event begin, end;
+      check_work(cudaEventRecord(begin.event, stream_), "be timed");
+      launches();
+      check_work(launcher.status(), "be timed");
+      check_work(cudaEventRecord(end.event, stream_), "be timed");
+      wait();
+      float ms = 0;
+      check_work(cudaEventElapsedTime(&ms, begin.event, end.event), "be timed");
+      return double{ms} / 1000;
+    });
+  }
 
  private:
+  DeviceLauncher launcher() const {
+    constexpr int kHopper = 9;  // older cards know no dependent launches
+    DeviceLauncher out(stream_, properties_.major >= kHopper);
+    out.set_limits({processors(), properties_.sharedMemPerBlockOptin});
+    return out;
+  }
   void here() const { check_work(cudaSetDevice(index_), "be selected"); }
   void wait() const { check_work(cudaStreamSynchronize(stream_), "finish its work"); }
   void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -208,8 +237,6 @@ class Card final : public Device {
 
 // The kernels' instructions: bf16 tensor cores and asynchronous copies.
 constexpr int kLeastMajor = 8;
-// What the widest linear layers of 32 rows take, as on Hopper.
-constexpr size_t kLeastShared = size_t{220} << 10;
 
 int count_cards() {
   int count = 0;
@@ -235,9 +262,6 @@ std::string problem_of(const cudaDeviceProp& card) {
   if (card.major < kLeastMajor)
     return "has the instruction set " + std::to_string(card.major) + "." + std::to_string(card.minor) +
            ", and dvlm needs " + std::to_string(kLeastMajor) + ".0";
-  if (card.sharedMemPerBlockOptin < kLeastShared)
-    return "gives a block " + std::to_string(card.sharedMemPerBlockOptin >> 10) +
-           " KiB of shared memory, and dvlm's kernels take up to " + std::to_string(kLeastShared >> 10);
   return {};
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests dvlm on a card, or measures it there, from the folder that tools/machines/test_gpu.sh makes.
 #   run.sh test             the kernels, whole models, decoders and the server's scheduler; what must not differ
-#   run.sh bench            times of the kernels and of whole passes, beside a probe of the card
+#   run.sh bench            dvlm bench, beside probes of the card, then the kernels alone
 #   run.sh pass [what]      bin/pass alone: all, check, check-small, bits, passes, cuts, tiles
 # Without a card: the same on the host's layer, which is slow and shows that the folder is whole. Prints a report, and
 # keeps it beside the script. Status 1 when something failed.
@@ -11,7 +11,13 @@ export LD_LIBRARY_PATH=$PWD/lib DVLM_CACHE= DVLM_LOG=error
 what=${1:-test}; shift || true
 [ "$what" != pass ] || exec bin/pass "$@"
 card=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1)
-[ -z "$card" ] || export DVLM_TEST_DEVICE=0
+if [ -n "$card" ]; then
+  export DVLM_TEST_DEVICE=0
+  dvlm=bin/dvlm shape=3b rows=1,8,32,64,1024 context=0,1300 picture=924x868 tokens=120
+else
+  # The same program with the host's layer as its card.
+  dvlm=bin/host/dvlm shape=tiny rows=1,8 context=0,40 picture=224x224 tokens=12
+fi
 report=report-$what-$(date -u +%Y-%m-%d-%H%M).txt failed=0
 
 # step NAME COMMAND...: its output and time in the report.
@@ -29,10 +35,10 @@ on_card() {
 
 # Greedy answers about the picture that comes with dvlm, by every lossless decoder, are one answer.
 answers_alike() {
-  local first= answer decoder device=${card:+cuda}
+  local first= answer decoder
   for decoder in ar spec fused; do
-    answer=$(bin/dvlm run -m models/dvlm-tiny --device "${device:-cpu}" -d $decoder --image examples/desk.png \
-      --prompt "Describe the picture." --max-tokens 120) || return 1
+    answer=$($dvlm run -m models/dvlm-tiny --device cuda -d $decoder --image examples/desk.png \
+      --prompt "Describe the picture." --max-tokens "$tokens") || return 1
     echo "$decoder: $answer"
     [ -z "$first" ] && first=$answer
     [ "$answer" = "$first" ] || return 1
@@ -49,7 +55,7 @@ sanitized() {
 {
   echo "dvlm $(cat version), $(date -u '+%Y-%m-%d %H:%M UTC'), ${card:-no card: rehearsed on the host layer}"
   if [ "$what" = test ]; then
-    step "what there is" bin/dvlm devices
+    step "what there is" $dvlm devices
     on_card "kernels against the host layer" bin/pass check
     on_card "a row's bits beside others" bin/pass bits
     on_card "prompts cut anywhere" bin/pass cuts
@@ -59,9 +65,16 @@ sanitized() {
     step "answers of the program" answers_alike
     on_card "compute-sanitizer" sanitized
   elif [ "$what" = bench ]; then
-    on_card "passes of the 3B shape" bin/pass passes
+    step "what there is" $dvlm devices
+    step "passes" $dvlm bench pass --device cuda --shape $shape --rows $rows --context $context
+    step "a picture of 1,023 tokens" $dvlm bench image --device cuda --shape $shape --size $picture
+    step "decoders" $dvlm bench decode --device cuda --shape $shape --acceptance bench/acceptance-tiny.json \
+      --draft-precision same --answers 2 -n "$tokens"
+    step "requests at once" $dvlm bench batch --device cuda --shape $shape --acceptance bench/acceptance-tiny.json \
+      --draft-precision same --precision fp8 --decoders spec --concurrent 1,8 --max-tokens "$tokens"
+    step "loading" $dvlm bench load --device cuda --shape $shape --folder "$(mktemp -d)"
+    on_card "kernels" bin/pass passes
     on_card "tiles" bin/pass tiles
-    step "what there is" bin/dvlm devices
   else
     echo "run.sh: there is no $what" >&2; failed=2
   fi
