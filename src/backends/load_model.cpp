@@ -1,11 +1,10 @@
 #include "backends/load_model.h"
 
-#include <charconv>
 #include <map>
 #include <optional>
-#include <string_view>
 
 #include "backends/choose_device.h"
+#include "core/card_number.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "cuda/cards.h"
@@ -20,19 +19,6 @@ namespace {
 std::map<std::string, ModelLoader>& loaders() {
   static std::map<std::string, ModelLoader> known = {{"cpu", load_native}};
   return known;
-}
-
-// "cuda" is card 0, "cuda:2" is card 2.
-std::optional<int> card_number(std::string_view device) {
-  constexpr std::string_view kName = "cuda";
-  if (!device.starts_with(kName)) return {};
-  device.remove_prefix(kName.size());
-  if (device.empty()) return 0;
-  int number = 0;
-  const auto [end, error] = std::from_chars(device.data() + 1, device.data() + device.size(), number);
-  if (device[0] != ':' || error != std::errc() || end != device.data() + device.size() || number < 0)
-    return {};
-  return number;
 }
 
 DeviceChoice automatic(const Checkpoint& checkpoint, const ModelOptions& options) {

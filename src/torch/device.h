@@ -3,7 +3,6 @@
 #include <torch/torch.h>
 
 #include <string>
-#include <string_view>
 
 namespace dvlm {
 
@@ -11,8 +10,5 @@ namespace dvlm {
 // links since it needs gigabytes of CUDA's libraries. Call it before anything else of LibTorch, which looks
 // for that half once. Throws Error when there is no such half, no such card or no such name.
 torch::Device open_device(const std::string& name);
-
-// Whether `name` has one of these forms.
-bool is_device_name(std::string_view name);
 
 }  // namespace dvlm

@@ -5,9 +5,9 @@
 #include <type_traits>
 
 #include "checkpoint/json.h"
+#include "core/card_number.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "torch/device.h"
 
 namespace dvlm {
 
@@ -205,7 +205,7 @@ void validate(const TrainConfig& c) {
   require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
   require(c.region_weight >= 0, "region_weight", "0 (off) or more");
   require(c.threads >= 0 && c.threads <= 4096, "threads", "between 0 (all cores) and 4096");
-  if (!is_device_name(c.device))
+  if (c.device != "cpu" && !card_number(c.device))
     fail("training config: 'device' must be \"cpu\", \"cuda\" or \"cuda:N\", got \"{}\"",
          printable(c.device));
   require(c.block_size >= 2 && c.block_size <= 1024 && (c.block_size & (c.block_size - 1)) == 0, "block_size",

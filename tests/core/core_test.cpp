@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "core/card_number.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -294,6 +295,15 @@ TEST(Printable, MakesHostileTextSafe) {
   EXPECT_EQ(printable(std::string(200, 'x'), 10), "xxxxxxxxxx...");
   EXPECT_EQ(message_of([] { fail("cannot open {}", "a\n\x1b[31m" + std::string(200, 'x')); }),
             "cannot open a??[31m" + std::string(200, 'x'));
+}
+
+TEST(CardNumber, IsReadFromTheNameOfADevice) {
+  EXPECT_EQ(card_number("cuda"), 0);
+  EXPECT_EQ(card_number("cuda:0"), 0);
+  EXPECT_EQ(card_number("cuda:31"), 31);
+  for (const char* name : {"", "cpu", "gpu", "CUDA", "cuda:", "cuda1", "cuda:x", "cuda:-1", "cuda:-0",
+                           "cuda:+1", "cuda:01", "cuda:1 ", "cuda:1:1", "cuda:99999999999"})
+    EXPECT_FALSE(card_number(name)) << name;
 }
 
 TEST(Tensor, WidensEveryCheckpointType) {
