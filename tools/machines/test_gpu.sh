@@ -14,7 +14,7 @@ say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 build_pass() {
   local out=build/gpu source objects=() flags=(-O2 -std=c++20 -Isrc -Itests/cuda)
   mkdir -p $out
-  for source in tests/cuda/tower_data.cpp tests/cuda/host_runner.cpp src/cuda/host_block.cpp; do
+  for source in tests/cuda/tower_data.cpp tests/cuda/host_runner.cpp src/cuda/host_block.cpp src/core/error.cpp src/core/utf8.cpp; do
     objects+=("$out/$(basename "$source" .cpp).o")
     g++ "${flags[@]}" -c "$source" -o "${objects[-1]}"
   done
