@@ -67,7 +67,7 @@ sanitized() {
   elif [ "$what" = bench ]; then
     step "what there is" $dvlm devices
     step "passes" $dvlm bench pass --device $device --shape $shape --rows $rows --context $context
-    step "a picture of 1,023 tokens" $dvlm bench image --device $device --shape $shape --size $picture
+    step "a picture" $dvlm bench image --device $device --shape $shape --size $picture
     step "decoders" $dvlm bench decode --device $device --shape $shape --acceptance bench/acceptance-tiny.json \
       --draft-precision same --answers 2 -n "$tokens"
     step "requests at once" $dvlm bench batch --device $device --shape $shape --acceptance bench/acceptance-tiny.json \
