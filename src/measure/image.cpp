@@ -99,7 +99,7 @@ std::vector<ImageTiming> time_images(const ImageBenchOptions& options, Machine& 
          DecodeLimits{}.max_pixels);
   resized_size({options.height, options.width},
                checkpoint_preprocessing(config));  // refuses what models refuse
-  const ModelOptions model = machine.options(options.model);
+  const ModelOptions model = machine.options({});
   std::vector<ImageTiming> out;
   Progress progress("measuring pictures", std::ssize(options.precisions));
   for (const std::string& precision : options.precisions) {

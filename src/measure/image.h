@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "measure/machine.h"
-#include "model/options.h"
 
 namespace dvlm {
 
@@ -23,7 +22,6 @@ struct ImageTiming {
 
 struct ImageBenchOptions {
   std::string shape = "3b";
-  ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"};
   int width = 644, height = 476;  // of the image
   int text_tokens = 32;           // of the prompt beside it

@@ -114,7 +114,7 @@ std::vector<PassTiming> time_passes(const PassOptions& options, Machine& machine
   config.vision.full_attention_blocks = {0};
   const int longest = *std::ranges::max_element(options.contexts);
   const int widest = *std::ranges::max_element(options.rows);
-  const ModelOptions model = machine.options(options.model);
+  const ModelOptions model = machine.options({});
   std::vector<PassTiming> out;
   Progress progress("measuring passes",
                     std::ssize(options.precisions) * std::ssize(options.contexts) * std::ssize(options.rows));

@@ -5,7 +5,6 @@
 
 #include "checkpoint/config.h"
 #include "measure/machine.h"
-#include "model/options.h"
 
 namespace dvlm {
 
@@ -30,7 +29,6 @@ double median(std::vector<double> values);
 
 struct PassOptions {
   std::string shape = "3b";
-  ModelOptions model = {};
   std::vector<std::string> precisions = {"bf16", "fp8"};
   std::vector<int> rows = {1, 4, 8, 16, 32, 64, 96}, contexts = {0, 1024, 8192};
   int repeats = 5;
