@@ -11,6 +11,7 @@
 #include "cuda/failing_device.h"
 #include "cuda/model.h"
 #include "random_folder.h"
+#include "server/metric.h"
 #include "server/raw.h"
 #include "server/server.h"
 
@@ -72,18 +73,8 @@ class LostDevice : public testing::Test {
     return "POST /v1/completions HTTP/1.1\r\nContent-Length: " + std::to_string(text.size()) + "\r\n\r\n" +
            text;
   }
-  double metric(const std::string& name) {
-    const std::string text = "\n" + client_->Get("/metrics")->body;
-    const size_t at = text.find("\n" + name + " ");
-    return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
-  }
-  bool becomes(const std::string& name, double value) {
-    for (int i = 0; i < 1000; ++i) {
-      if (metric(name) == value) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
-  }
+  double metric(const std::string& name) { return test::metric(*client_, name); }
+  bool becomes(const std::string& name, double value) { return test::becomes(*client_, name, value); }
 
   const RandomFolder folder_{{0}};  // its end token is one that it does not write
   std::unique_ptr<Engine> engine_;

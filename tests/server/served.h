@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "core/files.h"
+#include "server/metric.h"
 #include "server/server.h"
 
 namespace dvlm {
@@ -97,20 +98,8 @@ class Served : public testing::Test {
     EXPECT_TRUE(answer.contains("error"));
     return answer["error"].value("message", "");
   }
-  // The value of a metric, -1 when it is not there.
-  double metric(const std::string& name) {
-    const std::string text = "\n" + client_->Get("/metrics")->body;
-    const size_t at = text.find("\n" + name + " ");
-    return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
-  }
-  // Waits until it has the value, at most 20 seconds.
-  bool becomes(const std::string& name, double value) {
-    for (int i = 0; i < 1000; ++i) {
-      if (metric(name) == value) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    return false;
-  }
+  double metric(const std::string& name) { return test::metric(*client_, name); }
+  bool becomes(const std::string& name, double value) { return test::becomes(*client_, name, value); }
   // For /v1/completions: the model says yes until it may no longer.
   static json endless() {
     return {{"prompt", "yes yes yes yes"}, {"max_tokens", 4096}, {"dvlm", {{"decoder", "ar"}}}};
