@@ -112,9 +112,10 @@ void add_machine_options(Command command, MachineFlags& options) {
 
 void add_draft_option(Command command, std::string& precision) {
   command.choice(
-      "--draft-precision", precision, {"auto", "same", "int8", "int4"},
-      "Weights that drafts are made with, which decide nothing; int8 (int4) takes as much (half as "
-      "much) memory again as an FP8 model; auto: int4 for large models where memory has room, else same");
+      "--draft-precision", precision, {"auto", "same", "int8", "int4", "fp8"},
+      "Weights that drafts are made with, which decide nothing. On the CPU int8 (int4), with as much (half "
+      "as much) memory again as an FP8 model; on a card fp8, for models in BF16. auto: int4 for large models "
+      "on a CPU whose memory has room, else same");
 }
 
 void add_p_min_option(Command command, double& p_min) {

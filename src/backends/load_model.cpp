@@ -26,7 +26,7 @@ DeviceChoice automatic(const Checkpoint& checkpoint, const ModelOptions& options
     const std::vector<cuda::CardInfo> cards = cuda::cards();
     if (options.precision == Precision::automatic && checkpoint.head().type == DType::f32)
       return {"cpu", "the checkpoint is in F32, which a card would round to bf16: --device cuda does so"};
-    return choose_device(cards, cuda::free_bytes, cuda::least_bytes(checkpoint), options);
+    return choose_device(cards, cuda::free_bytes, cuda::least_bytes(checkpoint, options), options);
   } catch (const Error& error) {
     return {"cpu", error.what()};
   }

@@ -153,11 +153,12 @@ size_t page_elements(const TextConfig& text) {
 
 class CudaModel final : public Model {
  public:
-  CudaModel(const Checkpoint& checkpoint, std::shared_ptr<Device> device, Weights weights, int pages,
-            std::shared_ptr<MemoryBudget> budget)
+  CudaModel(const Checkpoint& checkpoint, std::shared_ptr<Device> device, Weights weights,
+            WeightMemory memory, int pages, std::shared_ptr<MemoryBudget> budget)
       : config_(checkpoint.config()),
         device_(std::move(device)),
         weights_(std::move(weights)),
+        memory_(memory),
         pages_(std::make_shared<DevicePages>(device_, page_elements(config_.text), pages, std::move(budget))),
         text_rotary_(text_rotary(config_.text.rope_theta, config_.text.head_dim, config_.text.mrope_section)),
         vision_rotary_(vision_rotary(config_.vision.head_dim())),
@@ -169,7 +170,7 @@ class CudaModel final : public Model {
     return std::make_unique<PagedSequence>(this, pages_, capacity);
   }
   KvMemory kv_memory() const override { return {pages_->used(), pages_->limit()}; }
-  WeightMemory weight_memory() const override { return {weights_.bytes, 0, DraftPrecision::same}; }
+  WeightMemory weight_memory() const override { return memory_; }
 
   std::span<const dvlm::Chosen> forward(std::span<const Segment> segments) override;
   ImageFeatures encode_image(const Patches& patches) override;
@@ -180,6 +181,7 @@ class CudaModel final : public Model {
   ModelConfig config_;
   std::shared_ptr<Device> device_;
   Weights weights_;
+  WeightMemory memory_;
   std::shared_ptr<DevicePages> pages_;
   RotaryTable text_rotary_, vision_rotary_;
   Buffers buffers_;
@@ -191,8 +193,8 @@ class CudaModel final : public Model {
 };
 
 std::span<const dvlm::Chosen> CudaModel::forward(std::span<const Segment> segments) {
-  const TextTower& tower = weights_.text;
   plan_.plan(segments, this, config_);
+  const TextTower& tower = weights_.draft && plan_.approximate ? *weights_.draft : weights_.text;
   for (const PlannedSegment& s : plan_.segments)
     if (s.segment->keep)
       static_cast<PagedSequence*>(s.segment->sequence)->prepare(s.segment->context + s.rows);
@@ -317,23 +319,29 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
   return features;
 }
 
+WeightMemory plan_memory(const Checkpoint& checkpoint, const ModelOptions& options) {
+  const size_t drafts = options.draft == DraftPrecision::fp8 ? draft_bytes(checkpoint) : 0;
+  return {weight_bytes(checkpoint), drafts, drafts > 0 ? DraftPrecision::fp8 : DraftPrecision::same};
+}
+
 }  // namespace
 
 std::string refusal(const ModelOptions& options) {
   if (options.precision == Precision::f32)
     return "--precision f32 needs --device cpu: a card computes in bf16 or FP8";
   if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
-    return "weights for drafts alone need --device cpu: a card has --draft-precision same";
+    return "--draft-precision int8 and int4 need --device cpu: a card drafts with same or fp8";
   if (options.observer) return "calibration needs --device cpu";
   if (!options.packed_file.empty())
     return "--packed needs --device cpu: it keeps weights in the order of the CPU's kernels";
   return {};
 }
 
-size_t least_bytes(const Checkpoint& checkpoint) {
+size_t least_bytes(const Checkpoint& checkpoint, const ModelOptions& options) {
   constexpr size_t kTokens = 4096;
   const size_t pages = kTokens / kChunk, page = page_elements(checkpoint.config().text) * sizeof(uint16_t);
-  return weight_bytes(checkpoint) + page * (DevicePages::kScratch + 2 * pages);  // buffers have half
+  const WeightMemory memory = plan_memory(checkpoint, options);
+  return memory.weights + memory.drafts + page * (DevicePages::kScratch + 2 * pages);  // buffers have half
 }
 
 std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device,
@@ -342,10 +350,12 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
   const size_t free = device->free_bytes(),
                limit = options.memory_limit > 0 ? std::min(options.memory_limit, free) : free;
   const auto budget = std::make_shared<MemoryBudget>(limit);
-  const size_t bytes = weight_bytes(checkpoint);
-  budget->reserve(bytes, "the model");
-  LoadProgress progress(bytes);
+  const WeightMemory memory = plan_memory(checkpoint, options);
+  budget->reserve(memory.weights, "the model");
+  budget->reserve(memory.drafts, "the draft weights (--draft-precision)");
+  LoadProgress progress(memory.weights + memory.drafts);
   Weights weights = load_weights(checkpoint, device, options.threads, progress);
+  if (memory.drafts > 0) load_draft(checkpoint, device, options.threads, progress, weights);
   const size_t page = page_elements(checkpoint.config().text) * sizeof(uint16_t);
   budget->reserve(page * DevicePages::kScratch, "scratch memory for drafts");
   // At least half of the rest is for buffers.
@@ -358,7 +368,7 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
         "or "
         "--memory-limit",
         bytes_text(static_cast<double>(kv)), kChunk, bytes_text(static_cast<double>(page)));
-  return std::make_unique<CudaModel>(checkpoint, device, std::move(weights), pages, budget);
+  return std::make_unique<CudaModel>(checkpoint, device, std::move(weights), memory, pages, budget);
 }
 
 }  // namespace dvlm::cuda

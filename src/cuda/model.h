@@ -8,13 +8,13 @@
 
 namespace dvlm::cuda {
 
-// Why no card does what is asked: f32, approximate drafts, an observer, a file of packed weights. Empty: it
-// can be done.
+// Why no card does what is asked: f32, drafts in whole numbers, an observer, a file of packed weights. Empty:
+// it can be done.
 std::string refusal(const ModelOptions& options);
 
 // Bytes that must be free on a card for the model to be of use there: weights, and keys, values and buffers
 // for 4,096 tokens. Throws Error for a shape that no card runs.
-size_t least_bytes(const Checkpoint& checkpoint);
+size_t least_bytes(const Checkpoint& checkpoint, const ModelOptions& options = {});
 
 // Keys and values get options.kv_limit bytes, or half of what the weights leave free where that is less.
 // Throws Error for tensors that are missing or misshapen, memory that is short, and with refusal().

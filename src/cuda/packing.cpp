@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "cuda/pass.h"
+#include "kernels/quantize_rows.h"
 
 namespace dvlm::cuda {
 
@@ -47,16 +48,20 @@ Places swiglu_places(int width) {
   return out;
 }
 
+// What linear layers that a checkpoint holds wide are stored as.
+enum class Wide : uint8_t { bf16, e4m3 };
+
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, std::shared_ptr<Device> device, int threads, LoadProgress& progress,
-         Weights& out)
+         Weights& out, Wide wide = Wide::bf16)
       : checkpoint_(checkpoint),
         shapes_(expected_tensors(checkpoint.config())),
         device_(std::move(device)),
         pool_(threads),
         progress_(progress),
-        out_(out) {}
+        out_(out),
+        wide_(wide) {}
 
   Global<const float> floats(const std::string& name, const Places& places) {
     const TensorView* one = &tensor(name);
@@ -81,8 +86,15 @@ class Loader {
     if (!scales.empty() && scales.size() != weights.size())
       fail("{}: {}{} is F8_E4M3 but another of the layers that share its input is not",
            checkpoint_.folder().string(), prefix, *parts.begin());
-    Layer out{pack(weights, outputs, inputs, !scales.empty(), whole), {}};
-    if (!scales.empty()) out.matrix.scale = placed(scales, padded(outputs));
+    Layer out;
+    if (scales.empty() && wide_ == Wide::e4m3) {
+      std::vector<float> own(outputs.to.size());
+      out.matrix = pack(weights, outputs, inputs, true, whole, own);
+      out.matrix.scale = placed(own, padded(outputs));
+    } else {
+      out.matrix = pack(weights, outputs, inputs, !scales.empty(), whole);
+      if (!scales.empty()) out.matrix.scale = placed(scales, padded(outputs));
+    }
     if (!biases.empty()) out.bias = placed(biases, padded(outputs));
     return out;
   }
@@ -116,19 +128,24 @@ class Loader {
   }
 
   Global<const float> placed(std::span<const TensorView* const> parts, const Places& places) {
-    std::vector<float> values(static_cast<size_t>(places.stored), 0.0f), own;
+    std::vector<float> own;
     for (const TensorView* part : parts) {
       const size_t first = own.size();
       own.resize(first + static_cast<size_t>(part->elements()));
       copy_to_float(*part, 0, part->elements(), own.data() + first);
     }
+    return placed(own, places);
+  }
+  Global<const float> placed(const std::vector<float>& own, const Places& places) {
     DVLM_ASSERT(own.size() == places.to.size());
+    std::vector<float> values(static_cast<size_t>(places.stored), 0.0f);
     for (size_t i = 0; i < own.size(); ++i) values[static_cast<size_t>(places.to[i])] = own[i];
     return upload(values);
   }
 
+  // `scales`: of wide weights' rows, which are rounded to e4m3; empty: weights are stored as they are.
   Matrix pack(std::span<const TensorView* const> weights, const Places& outputs, const Places& inputs,
-              bool e4m3, bool whole) {
+              bool e4m3, bool whole, std::span<float> scales = {}) {
     progress_.check();
     Matrix out;
     out.outputs = round_up(outputs.stored, kOutputs), out.inputs = inputs.stored, out.e4m3 = e4m3;
@@ -145,10 +162,17 @@ class Loader {
       const int64_t rows = weight->elements() / std::ssize(columns);
       pool_.parallel_for(rows, [&](int64_t begin, int64_t end) {
         std::vector<float> values(columns.size());
+        std::vector<dvlm::e4m3> rounded(columns.size());
         for (int64_t r = begin; r < end; ++r) {
-          const int to = outputs.to[first_row + static_cast<size_t>(r)];
+          const auto at = first_row + static_cast<size_t>(r);
+          const int to = outputs.to[at];
           if (e4m3) {
             const auto* codes = reinterpret_cast<const uint8_t*>(weight->data) + r * std::ssize(columns);
+            if (!scales.empty()) {
+              copy_to_float(*weight, r * std::ssize(columns), std::ssize(columns), values.data());
+              scales[at] = quantize_e4m3(values, rounded.data());
+              codes = &rounded[0].bits;
+            }
             uint8_t* const row = reinterpret_cast<uint8_t*>(words.data()) + e4m3_index(to, 0, out.inputs);
             for (size_t k = 0; k < columns.size(); ++k) row[columns[k]] = codes[k];
           } else {
@@ -171,6 +195,7 @@ class Loader {
   ThreadPool pool_;
   LoadProgress& progress_;
   Weights& out_;
+  Wide wide_;
 };
 
 // What both towers' layers are called.
@@ -220,6 +245,20 @@ TowerShape shape_of(int heads, int kv_heads, int head_dim, int hidden, int inter
           static_cast<float>(eps)};
 }
 
+std::vector<LayerMatrices> load_text_layers(Loader& load, const TextConfig& text, const TowerShape& shape) {
+  std::vector<LayerMatrices> out;
+  for (int i = 0; i < text.layers; ++i)
+    out.push_back(load_layer(load,
+                             {fmt::format("model.layers.{}.", i),
+                              "input_layernorm.weight",
+                              "self_attn.",
+                              "o_proj",
+                              "post_attention_layernorm.weight",
+                              {"q_proj", "k_proj", "v_proj"}},
+                             shape, text.intermediate_size));
+  return out;
+}
+
 void load_text(Loader& load, const Checkpoint& checkpoint, TextTower& out) {
   const TextConfig& text = checkpoint.config().text;
   out.shape = shape_of(text.heads, text.kv_heads, text.head_dim, text.hidden_size, text.intermediate_size,
@@ -232,15 +271,7 @@ void load_text(Loader& load, const Checkpoint& checkpoint, TextTower& out) {
   if (!text.tie_word_embeddings)
     out.table =
         as<const uint16_t>(load.wide(load.tensor("model.embed_tokens.weight"), ids, hidden, true).weights);
-  for (int i = 0; i < text.layers; ++i)
-    out.layers.push_back(load_layer(load,
-                                    {fmt::format("model.layers.{}.", i),
-                                     "input_layernorm.weight",
-                                     "self_attn.",
-                                     "o_proj",
-                                     "post_attention_layernorm.weight",
-                                     {"q_proj", "k_proj", "v_proj"}},
-                                    out.shape, text.intermediate_size));
+  out.layers = load_text_layers(load, text, out.shape);
   out.norm = load.floats("model.norm.weight", hidden);
   check_alike(out.layers, "language model", checkpoint);
 }
@@ -278,6 +309,22 @@ void load_vision(Loader& load, const Checkpoint& checkpoint, VisionTower& out) {
   check_alike(out.layers, "vision tower", checkpoint);
 }
 
+bool is_e4m3(const Checkpoint& checkpoint, const std::string& name) {
+  const auto found = checkpoint.tensors().find(name);
+  return found != checkpoint.tensors().end() && found->second.type == DType::f8_e4m3;
+}
+
+// Of a tensor as it is stored, at most.
+size_t tensor_bytes(const std::vector<int64_t>& shape, bool e4m3) {
+  size_t inputs = 1;
+  for (size_t i = 1; i < shape.size(); ++i) inputs *= static_cast<size_t>(shape[i]);
+  const auto outputs = static_cast<size_t>(shape[0]);
+  return shape.size() == 1 ? outputs * sizeof(float)
+                           : (outputs + kOutputs) *
+                                 static_cast<size_t>(stored_hidden(static_cast<int>(inputs))) *
+                                 (e4m3 ? 1 : 2);
+}
+
 }  // namespace
 
 int stored_hidden(int width) {
@@ -294,17 +341,18 @@ int stored_head_dim(int dim, int heads) {
 
 size_t weight_bytes(const Checkpoint& checkpoint) {
   size_t bytes = 0;
-  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
-    const auto found = checkpoint.tensors().find(name);
-    const bool fp8 = found != checkpoint.tensors().end() && found->second.type == DType::f8_e4m3;
-    size_t inputs = 1;
-    for (size_t i = 1; i < shape.size(); ++i) inputs *= static_cast<size_t>(shape[i]);
-    const auto outputs = static_cast<size_t>(shape[0]);
-    bytes += shape.size() == 1
-                 ? outputs * sizeof(float)
-                 : (outputs + kOutputs) * static_cast<size_t>(stored_hidden(static_cast<int>(inputs))) *
-                       (fp8 ? 1 : 2);
-  }
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config()))
+    bytes += tensor_bytes(shape, is_e4m3(checkpoint, name));
+  return bytes;
+}
+
+size_t draft_bytes(const Checkpoint& checkpoint) {
+  size_t bytes = 0;
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config()))
+    if (is_e4m3(checkpoint, name))
+      return 0;
+    else if (name.starts_with("model.layers."))
+      bytes += tensor_bytes(shape, true) + static_cast<size_t>(shape[0]) * sizeof(float);
   return bytes;
 }
 
@@ -315,6 +363,13 @@ Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>
   load_text(load, checkpoint, out.text);
   load_vision(load, checkpoint, out.vision);
   return out;
+}
+
+void load_draft(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device, int threads,
+                LoadProgress& progress, Weights& out) {
+  Loader load(checkpoint, device, threads, progress, out, Wide::e4m3);
+  out.draft = out.text;
+  out.draft->layers = load_text_layers(load, checkpoint.config().text, out.text.shape);
 }
 
 }  // namespace dvlm::cuda

@@ -1,6 +1,7 @@
 // A checkpoint's weights in the order of the kernels, in device memory.
 #pragma once
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -19,18 +20,25 @@ int stored_head_dim(int dim, int heads);
 // Owns what the towers view.
 struct Weights {
   TextTower text;
+  std::optional<TextTower> draft;  // the same with linear layers in e4m3
   VisionTower vision;
   std::vector<DeviceArray<std::byte>> memory;
   size_t bytes = 0;
 };
 
-// Bytes that load_weights will take.
+// Bytes that load_weights will take, and load_draft: 0 for a checkpoint in FP8, which drafts with what it has.
 size_t weight_bytes(const Checkpoint& checkpoint);
+size_t draft_bytes(const Checkpoint& checkpoint);
 
 // Linear layers are bf16, or e4m3 where the checkpoint holds F8_E4M3 with scales; a tower's must agree.
 // Rows are put in order by `threads` (0: all cores). Throws Error for tensors that are missing, misshapen or
 // of another type, and after Ctrl-C.
 Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device, int threads,
                      LoadProgress& progress);
+
+// Adds Weights::draft to those of a checkpoint whose text tower is wide: its linear layers rounded as `dvlm
+// quantize` does without calibration; norms, biases, embedding and head are the tower's own.
+void load_draft(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device, int threads,
+                LoadProgress& progress, Weights& out);
 
 }  // namespace dvlm::cuda

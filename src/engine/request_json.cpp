@@ -24,6 +24,7 @@ constexpr std::pair<std::string_view, DraftPrecision> kDraftPrecisions[] = {
     {"same", DraftPrecision::same},
     {"int8", DraftPrecision::int8},
     {"int4", DraftPrecision::int4},
+    {"fp8", DraftPrecision::fp8},
 };
 
 }  // namespace

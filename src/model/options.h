@@ -19,8 +19,9 @@ enum class DraftPrecision {
   same,       // as every other pass
   int8,       // weights and inputs of linear layers and the head in eight-bit integers
   int4,       // the weights in four bits, the inputs in eight
-  automatic,  // int4 or same, see drafts_that_pay
-};            // int8 and int4 stand beside the weights themselves
+  fp8,        // the linear layers W8A8, on a card; what FP8 checkpoints do anyway
+  automatic,  // on the CPU int4 or same, see drafts_that_pay; on a card same
+};            // int8, int4 and fp8 stand beside the weights themselves
 
 // What `automatic` is for weights of so many bytes, whose four-bit copy has so many: int4 for large weights,
 // when both leave room in `free` bytes for keys, values and buffers (a quarter of them). Passes of small

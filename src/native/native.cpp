@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "core/checksum.h"
+#include "core/error.h"
 #include "core/finally.h"
 #include "core/machine.h"
 #include "kernels/isa.h"
@@ -95,6 +96,8 @@ WeightMemory plan_memory(const Checkpoint& checkpoint, WeightFormat format, Draf
 }  // namespace
 
 std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOptions& options) {
+  if (options.draft == DraftPrecision::fp8)
+    fail("--draft-precision fp8 needs --device cuda: the CPU drafts with same, int8 or int4");
   apply_isa_variable();
   const auto pool = std::make_shared<ThreadPool>(options.threads);
   const bool f32 = options.precision == Precision::f32 ||

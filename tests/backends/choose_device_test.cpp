@@ -101,6 +101,7 @@ TEST_F(ChooseDevice, what_only_the_cpu_does_leads_to_the_cpu) {
   EXPECT_THAT(asked_, ElementsAre());
   EXPECT_THAT(why({.precision = Precision::bf16, .draft = DraftPrecision::automatic}),
               HasSubstr("cuda:0: A"));
+  EXPECT_THAT(why({.draft = DraftPrecision::fp8}), HasSubstr("cuda:0: A"));
 }
 
 TEST_F(ChooseDevice, without_a_card_it_is_the_cpu) {

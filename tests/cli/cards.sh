@@ -34,7 +34,9 @@ check "auto takes the card with room" 0 "the model runs on cuda:2 \(Large Card, 
   "$dvlm" "${run[@]}"
 cmp -s "$work/out" "$work/answer" || wrong "the card answers otherwise"
 check "f32 is the CPU's" 0 "the model runs on cpu \(--precision f32 needs --device cpu.*\)" "$dvlm" "${run[@]}" --precision f32
-check "weights for drafts are the CPU's" 0 "the model runs on cpu \(.*--draft-precision.*\)" "$dvlm" "${run[@]}" --draft-precision int4
+check "weights for drafts in whole numbers are the CPU's" 0 "the model runs on cpu \(.*--draft-precision.*\)" "$dvlm" "${run[@]}" --draft-precision int4
+check "drafts in FP8 are a card's" 1 "dvlm: error: --draft-precision fp8 needs --device cuda.*" "$dvlm" "${run[@]}" --device cpu --draft-precision fp8
+check "drafts in FP8" 0 "" "$dvlm" "${run[@]}" --device cuda:2 --draft-precision fp8
 check "packed weights are the CPU's" 0 "the model runs on cpu \(--packed.*\)" "$dvlm" "${run[@]}" --packed "$work/weights.bin"
 check "a limit that the model is larger than" 1 "the model runs on cpu \(.*--memory-limit.*\)dvlm: error: .*" \
   "$dvlm" "${run[@]}" --memory-limit 2MiB

@@ -69,9 +69,12 @@ ModelConfig config_of(uint64_t seed) {
   return config;
 }
 
-void expect_lossless(const std::filesystem::path& folder, int prompts, uint64_t seed, Shown& shown) {
+void expect_lossless(const std::filesystem::path& folder, int prompts, uint64_t seed, Shown& shown,
+                     DraftPrecision draft = DraftPrecision::same) {
   const Checkpoint checkpoint(folder);
-  const auto model = cuda::load_model(checkpoint, test::test_device(seed), {.kv_limit = size_t{16} << 20});
+  const auto model = cuda::load_model(checkpoint, test::test_device(seed),
+                                      {.kv_limit = size_t{16} << 20, .draft = draft});
+  EXPECT_EQ(model->weight_memory().draft, draft);
   for (int i = 0; i < prompts; ++i) {
     const uint64_t own = 1000 * seed + static_cast<uint64_t>(i);
     compare(*model, random_prompt(model->config(), own), own, shown);
@@ -88,6 +91,17 @@ TEST(CardDecoding, speculation_is_lossless_in_bf16) {
   std::printf("%d texts, %d drafts accepted, %d fused rounds\n", shown.texts, shown.accepted, shown.fused);
   EXPECT_GT(shown.accepted, 100);
   EXPECT_GT(shown.fused, 100);
+}
+
+TEST(CardDecoding, drafts_in_fp8_change_no_text_in_bf16) {
+  Shown shown;
+  for (uint64_t seed = 20; seed < (test::on_card() ? 40u : 24u); ++seed) {
+    const TemporaryFolder folder;
+    make_random_model(config_of(seed), seed, folder.path(), DType::bf16);
+    expect_lossless(folder.path(), 10, seed, shown, DraftPrecision::fp8);
+  }
+  std::printf("%d texts, %d drafts accepted\n", shown.texts, shown.accepted);
+  EXPECT_GT(shown.accepted, 30);
 }
 
 TEST(CardDecoding, speculation_is_lossless_in_fp8) {

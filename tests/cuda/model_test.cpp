@@ -5,13 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <deque>
 #include <random>
 
 #include "cuda/test_device.h"
+#include "kernels/quantize_rows.h"
 #include "message_of.h"
 #include "native/native.h"
 #include "parity.h"
 #include "random_model.h"
+#include "rows.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
@@ -87,6 +90,62 @@ TEST(Card, sees_pictures_of_every_small_size) {
   }
 }
 
+// A checkpoint whose layers of the text tower are those of `wide` rounded to e4m3; `memory` holds them.
+Checkpoint rounded_to_e4m3(const Checkpoint& wide, std::deque<std::vector<std::byte>>& memory) {
+  std::map<std::string, TensorView> tensors = wide.tensors();
+  for (const auto& [name, view] : wide.tensors()) {
+    if (!name.starts_with("model.layers.") || view.shape.size() != 2) continue;
+    const auto rows = static_cast<size_t>(view.shape[0]), columns = static_cast<size_t>(view.shape[1]);
+    std::vector<std::byte>&codes = memory.emplace_back(rows * columns),
+    &scales = memory.emplace_back(rows * sizeof(float));
+    std::vector<float> row(columns);
+    for (size_t r = 0; r < rows; ++r) {
+      copy_to_float(view, static_cast<int64_t>(r * columns), view.shape[1], row.data());
+      const float scale = quantize_e4m3(row, reinterpret_cast<e4m3*>(codes.data() + r * columns));
+      std::memcpy(scales.data() + r * sizeof scale, &scale, sizeof scale);
+    }
+    tensors[name] = {DType::f8_e4m3, view.shape, codes.data()};
+    tensors[name + "_scale"] = {DType::f32, {view.shape[0]}, scales.data()};
+  }
+  return {wide.config(), tensors};
+}
+
+TEST(Card, drafts_in_fp8_as_the_same_layers_of_an_fp8_checkpoint_and_leaves_other_passes_alone) {
+  const TemporaryFolder folder;
+  const Checkpoint wide(make_random_model(small_config(), 1, folder.path(), DType::bf16));
+  std::deque<std::vector<std::byte>> memory;
+  const Checkpoint rounded = rounded_to_e4m3(wide, memory);
+  const auto load_with = [](const Checkpoint& checkpoint, DraftPrecision draft) {
+    return cuda::load_model(checkpoint, test::test_device(1),
+                            {.kv_limit = size_t{16} << 20, .draft = draft});
+  };
+  const auto drafting = load_with(wide, DraftPrecision::fp8), plain = load_with(wide, DraftPrecision::same),
+             fp8 = load_with(rounded, DraftPrecision::fp8);
+  const auto logits = [](Model& model, bool approximate, bool keep) {
+    const auto sequence = model.new_sequence(40);
+    const std::vector<TokenId> tokens = {3, 14, 15, 92 - 65, 35, 8, 9, 79, 32};
+    std::vector<Position> positions;
+    for (int i = 0; i < std::ssize(tokens); ++i) positions.push_back({i, i, i});
+    const std::vector<Wanted> wanted = want_rows(0, static_cast<int>(tokens.size()), {.choice = Choice::logits});
+    const Segment segment{.sequence = sequence.get(),
+                          .tokens = tokens,
+                          .positions = positions,
+                          .features = {},
+                          .keep = keep,
+                          .approximate = approximate,
+                          .wanted = wanted};
+    return logits_of(model.forward({&segment, 1}));
+  };
+  const std::vector<float> exact = logits(*plain, false, true), draft = logits(*drafting, true, false);
+  EXPECT_EQ(logits(*drafting, false, true), exact);
+  EXPECT_EQ(logits(*drafting, true, true), exact) << "what is kept is exact";
+  EXPECT_NE(draft, exact);
+  EXPECT_EQ(draft, logits(*fp8, false, true));
+  EXPECT_EQ(drafting->weight_memory().draft, DraftPrecision::fp8);
+  EXPECT_GT(drafting->weight_memory().drafts, 0u);
+  EXPECT_EQ(fp8->weight_memory().drafts, 0u) << "it drafts with what it has";
+}
+
 TEST(Card, refuses_what_it_does_not_run) {
   const TemporaryFolder folder;
   make_random_model(small_config(), 1, folder.path());
@@ -95,7 +154,8 @@ TEST(Card, refuses_what_it_does_not_run) {
     return message_of([&] { cuda::load_model(checkpoint, cuda::host_device(memory), options); });
   };
   EXPECT_NE(message({.precision = Precision::f32}).find("--device cpu"), std::string::npos);
-  EXPECT_NE(message({.draft = DraftPrecision::int4}).find("--draft-precision same"), std::string::npos);
+  EXPECT_NE(message({.draft = DraftPrecision::int4}).find("--draft-precision int8 and int4"),
+            std::string::npos);
   EXPECT_NE(message({}, 100'000).find("the model"), std::string::npos);
   EXPECT_NE(message({.kv_limit = 1000}).find("--kv-memory"), std::string::npos);
   EXPECT_NE(message({.packed_file = "weights.bin"}).find("--packed"), std::string::npos);
@@ -105,10 +165,13 @@ TEST(Card, loads_in_what_it_is_said_to_need_whatever_keys_and_values_may_have) {
   const TemporaryFolder folder;
   make_random_model(small_config(), 1, folder.path());
   const Checkpoint checkpoint(folder.path());
-  const size_t needed = cuda::least_bytes(checkpoint);
-  const auto model = cuda::load_model(checkpoint, cuda::host_device(needed), {.kv_limit = size_t{1} << 40});
-  EXPECT_LT(model->kv_memory().limit, needed);
-  EXPECT_TRUE(model->new_sequence(4096));
+  for (const DraftPrecision draft : {DraftPrecision::same, DraftPrecision::fp8}) {
+    const ModelOptions options{.kv_limit = size_t{1} << 40, .draft = draft};
+    const size_t needed = cuda::least_bytes(checkpoint, options);
+    const auto model = cuda::load_model(checkpoint, cuda::host_device(needed), options);
+    EXPECT_LT(model->kv_memory().limit, needed);
+    EXPECT_TRUE(model->new_sequence(4096));
+  }
 }
 
 }  // namespace

@@ -300,6 +300,7 @@ def load_check(given, flags: list[str]) -> dict:
             "first_text_ms": {f"p{p}": round(1000 * percentile(load.first, p / 100), 1) for p in (50, 95)},
             "total_ms": {f"p{p}": round(1000 * percentile(load.total, p / 100), 1) for p in (50, 95)},
             "memory_mb": [{"after_warm_up": round(warm, 1), "end": round(last, 1), "growth_percent": round(rise, 2)} for warm, last, rise in grown],
+            "memory_mb_every_minute": [[round(m, 1) for m in usage.memory[::60]] for usage in usages],
             "descriptors": {"before": idle[0], "most": most[0]}, "threads": {"before": idle[1], "most": most[1]},
             "exit_status": statuses, "metrics_before": before, "metrics_after": after}
 
@@ -343,7 +344,7 @@ def show(result: dict) -> None:
         print(f"{'PASS' if fine else 'FAIL'}  {name}")
     for problem in result.get("problems", []):
         print(f"      {problem[:300]}")
-    for name in ("outcomes", "requests_per_s", "tokens_per_s", "first_text_ms", "total_ms", "memory_mb", "descriptors", "threads", "exit_status"):
+    for name in ("outcomes", "requests_per_s", "tokens_per_s", "first_text_ms", "total_ms", "memory_mb", "memory_mb_every_minute", "descriptors", "threads", "exit_status"):
         if name in result:
             print(f"{name}: {json.dumps(result[name])}")
     for name, value in result.get("metrics_after", {}).items():
