@@ -1,4 +1,4 @@
-// Lines of training data from anywhere: what becomes of a line fits together and keeps the limit of tokens.
+// Records of training data from anywhere: what becomes of a line fits together and keeps the limit of tokens.
 #include "train/dataset.h"
 
 #include <algorithm>
@@ -32,9 +32,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const fuzz::MemoryFile file(fuzz::text_of(data, size));
   const SampleContext context{fuzz::tokenizer(), fuzz::config(), answer_markers(fuzz::tokenizer()), 300};
   fuzz::accepts([&] {
-    const Dataset dataset({file.path()});
+    const Dataset dataset(
+        {DataSource{.path = file.path().string(), .box_format = size % 2 ? "norm1000" : "text"}});
     for (int64_t i = 0; i < std::min<int64_t>(dataset.size(), 4); ++i)
-      fuzz::accepts([&] { check(dataset.load(i, context), context); });
+      fuzz::accepts([&] {
+        DVLM_ASSERT(dataset.length(i, context) >= 0 && dataset.length(i, context) <= context.max_length);
+        check(dataset.load(i, context), context);
+      });
   });
   return 0;
 }

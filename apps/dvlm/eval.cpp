@@ -54,7 +54,8 @@ void add_eval(Command app) {
       app.add("eval", "Answer a test file with several decoders; print accuracy and speed per question type");
   command
       .text("--data", options->data,
-            "JSON lines with messages, answer and type (see dvlm synth --split test)")
+            "Conversations with answer and type, in any layout of docs/data.md (dvlm synth --split test "
+            "makes some)")
       .required();
   command.choices("--decoders", options->decoders, decoder_names(),
                   "Which decoders, in this order; the first is the base of comparison");

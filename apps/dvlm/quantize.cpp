@@ -108,7 +108,8 @@ void add_quantize(Command app) {
   command.text("-o,--output", options->output, "Folder to write").required();
   command
       .repeated("--calibration", options->sources,
-                "JSON lines with \"text\" or \"messages\", and folders of pictures; several may be given")
+                "Records with \"text\", conversations (docs/data.md), and folders of pictures; several may "
+                "be given")
       .several()
       .existing()
       .required();

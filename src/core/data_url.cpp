@@ -86,4 +86,18 @@ std::vector<std::byte> data_of_url(std::string_view url) {
   return decode_base64(text.substr(comma + 1));
 }
 
+std::string data_url_of(std::span<const std::byte> bytes) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out = "data:;base64,";
+  out.reserve(out.size() + (bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t bits = 0;
+    for (size_t k = i; k < i + 3; ++k)
+      bits = bits << 8 | (k < bytes.size() ? static_cast<uint32_t>(bytes[k]) : 0);
+    for (size_t digit = 0; digit < 4; ++digit)
+      out += i + digit > bytes.size() ? '=' : kDigits[bits >> (18 - 6 * digit) & 63];
+  }
+  return out;
+}
+
 }  // namespace dvlm

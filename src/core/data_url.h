@@ -1,6 +1,8 @@
 // Data URLs (RFC 2397) in the spellings that clients send.
 #pragma once
 #include <cstddef>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,5 +15,8 @@ bool is_data_url(std::string_view source);
 // they are; the alphabet of RFC 4648 or that for URLs, percent-encoded or not, with white space anywhere, and
 // with all of its padding or none. Throws Error naming the character that is wrong.
 std::vector<std::byte> data_of_url(std::string_view url);
+
+// "data:;base64,..." with these bytes.
+std::string data_url_of(std::span<const std::byte> bytes);
 
 }  // namespace dvlm

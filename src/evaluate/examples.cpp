@@ -1,34 +1,34 @@
 #include "evaluate/examples.h"
 
-#include <nlohmann/json.hpp>
+#include <array>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
-#include "core/files.h"
+#include "data/record_file.h"
 
 namespace dvlm {
 
 namespace fs = std::filesystem;
 
 std::vector<Example> read_examples(const fs::path& file, size_t limit) {
+  constexpr std::array<std::string_view, 2> kOwnKeys = {"answer", "type"};
+  const RecordFile records(file);
   std::vector<Example> examples;
-  read_lines(file, [&](int number, std::string_view line) {
-    if (line.find_first_not_of(" \t\r") == line.npos) return true;
-    const std::string where = fmt::format("{}, line {}", file.string(), number);
-    const nlohmann::json json = parse_json(line, where);
-    const JsonObject object(json, where);
-    Example example;
-    example.id = object.string("id", std::to_string(number));
-    example.type = object.string("type", "answer");
-    if (!object.has("answer")) fail("{}: the key \"answer\" is missing", where);
-    example.answer = object.string("answer", "");
-    if (!object.has("messages")) fail("{}: the key \"messages\" is missing", where);
-    example.conversation = parse_messages(*object.find("messages"));
-    resolve_paths(example.conversation, file.parent_path());
-    examples.push_back(std::move(example));
-    return limit == 0 || examples.size() < limit;
-  });
-  if (examples.empty()) fail("{} holds no examples", file.string());
+  for (int64_t i = 0; i < records.size() && (limit == 0 || examples.size() < limit); ++i) {
+    try {
+      const nlohmann::json record = records.object(i);
+      const JsonObject object(record, "the record");
+      Example example;
+      example.id = object.string("id", std::to_string(i + 1));
+      example.type = object.string("type", "answer");
+      if (!object.has("answer")) fail("the key \"answer\" is missing");
+      example.answer = object.string("answer", "");
+      example.conversation = records.conversation(i, record, kOwnKeys);
+      examples.push_back(std::move(example));
+    } catch (const Error& error) {
+      fail("{}: {}", records.name(i), error.what());
+    }
+  }
   return examples;
 }
 

@@ -1,4 +1,4 @@
-// Test files: one JSON object per line with "messages", "answer" and "type".
+// Test files: conversations in any layout (data/layouts.h), each with "answer" and "type".
 #pragma once
 #include <filesystem>
 #include <string>
@@ -14,7 +14,7 @@ struct Example {
       conversation;  // images with paths that exist, relative ones resolved against the file's folder
 };
 
-// Throws Error naming file and line. `limit` 0 reads all.
+// See data/record_file.h. Throws Error naming file and record. `limit` 0 reads all.
 std::vector<Example> read_examples(const std::filesystem::path& file, size_t limit = 0);
 
 }  // namespace dvlm

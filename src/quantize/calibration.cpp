@@ -1,15 +1,15 @@
 #include "quantize/calibration.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <memory>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
-#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "core/random.h"
+#include "data/record_file.h"
 
 namespace dvlm {
 
@@ -19,20 +19,14 @@ namespace {
 
 // A place where one sample can be read.
 struct Source {
-  fs::path file;
-  std::string line;  // of a JSON lines file; empty for a picture
-  int number = 0;
+  std::shared_ptr<const RecordFile> records;  // none: a picture
+  int64_t number = 0;
+  fs::path picture = {};
 };
 
-void list_lines(const fs::path& file, std::vector<Source>& out) {
-  constexpr size_t kLimit = size_t{4} << 30;
-  size_t bytes = 0;
-  read_lines(file, [&](int number, std::string_view line) {
-    bytes += line.size();
-    if (bytes > kLimit) fail("{} is larger than the {} bytes allowed here", file.string(), kLimit);
-    if (line.find_first_not_of(" \t\r") != line.npos) out.push_back({file, std::string(line), number});
-    return true;
-  });
+void list_records(const fs::path& file, std::vector<Source>& out) {
+  const auto records = std::make_shared<const RecordFile>(file);
+  for (int64_t i = 0; i < records->size(); ++i) out.push_back({records, i});
 }
 
 void list_pictures(const fs::path& folder, std::vector<Source>& out) {
@@ -41,26 +35,28 @@ void list_pictures(const fs::path& folder, std::vector<Source>& out) {
     if (entry.is_regular_file()) files.push_back(entry.path());
   }
   std::ranges::sort(files);
-  for (fs::path& file : files) out.push_back({std::move(file), {}, 0});
+  for (fs::path& file : files) out.push_back({{}, 0, std::move(file)});
 }
 
 CalibrationSample read_sample(const Source& source) {
   CalibrationSample sample;
-  if (source.line.empty()) {
-    sample.conversation = {{"user", {image_part(source.file.string()), text_part("Describe this image.")}}};
+  if (!source.records) {
+    sample.conversation = {
+        {"user", {image_part(source.picture.string()), text_part("Describe this image.")}}};
     return sample;
   }
-  const std::string where = fmt::format("{}, line {}", source.file.string(), source.number);
-  const nlohmann::json json = parse_json(source.line, where);
-  const JsonObject object(json, where);
-  if (object.has("messages")) {
-    sample.conversation = parse_messages(*object.find("messages"));
-    resolve_paths(sample.conversation, source.file.parent_path());
-  } else {
+  try {
+    const nlohmann::json record = source.records->object(source.number);
+    const JsonObject object(record, "the record");
     sample.text = object.string("text", "");
-    if (sample.text.empty()) fail("{}: neither \"text\" nor \"messages\" is there", where);
+    if (object.has("messages") || object.has("conversations"))
+      sample.conversation = source.records->conversation(source.number, record), sample.text.clear();
+    else if (sample.text.empty())
+      fail("neither \"text\" nor \"messages\" nor \"conversations\" is there");
+    return sample;
+  } catch (const Error& error) {
+    fail("{}: {}", source.records->name(source.number), error.what());
   }
-  return sample;
 }
 
 // Adds the rows that a LinearObserver sees.
@@ -91,7 +87,7 @@ std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
     if (fs::is_directory(path))
       list_pictures(path, sources);
     else
-      list_lines(path, sources);
+      list_records(path, sources);
   }
   Random random(options.seed);
   std::vector<CalibrationSample> samples;

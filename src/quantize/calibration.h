@@ -34,8 +34,8 @@ struct CalibrationSample {
   Conversation conversation;
 };
 
-// JSON lines with "text" or "messages", and folders of pictures (each with a request to describe it), drawn
-// without replacement in a seeded order. Throws Error naming file and line.
+// Records (data/record_file.h) that are a conversation or have a "text", and folders of pictures (each with a
+// request to describe it), drawn without replacement in a seeded order. Throws Error naming file and record.
 std::vector<CalibrationSample> read_samples(const CalibrationOptions& options);
 
 // What the model is asked for a sample. Texts are cut to `length` tokens.

@@ -25,6 +25,10 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("batch_size", c.batch_size);
   visit("accumulation", c.accumulation);
   visit("max_length", c.max_length);
+  visit("min_pixels", c.min_pixels);
+  visit("max_pixels", c.max_pixels);
+  visit("max_bad_samples", c.max_bad_samples);
+  visit("readers", c.readers);
   visit("steps", c.steps);
   visit("epochs", c.epochs);
   visit("max_minutes", c.max_minutes);
@@ -116,6 +120,50 @@ void read_value(const char* key, const json& value, LossWeights& out) {
   }
 }
 
+template <class Source, class Visitor>
+void visit_source(Source& s, Visitor&& visit) {
+  visit("path", s.path);
+  visit("image_root", s.image_root);
+  visit("weight", s.weight);
+  visit("limit", s.limit);
+  visit("box_format", s.box_format);
+}
+
+DataSource read_source(const char* key, const json& value) {
+  DataSource out;
+  if (value.is_string()) {
+    out.path = value.get<std::string>();
+    return out;
+  }
+  if (!value.is_object()) wrong_type(key, "a path, an object with \"path\", or a list of them", value);
+  std::set<std::string> known;
+  visit_source(out, [&](const char* name, auto& field) {
+    known.insert(name);
+    if (const auto found = value.find(name); found != value.end())
+      read_value(fmt::format("{}.{}", key, name).c_str(), *found, field);
+  });
+  for (const auto& [name, unused] : value.items())
+    if (!known.contains(name)) fail("training config: unknown key '{}.{}'", key, printable(name));
+  return out;
+}
+
+void read_value(const char* key, const json& value, std::vector<DataSource>& out) {
+  out.clear();
+  if (!value.is_array()) {
+    out = {read_source(key, value)};
+    return;
+  }
+  for (const json& item : value) out.push_back(read_source(key, item));
+}
+
+// A path where nothing else is said.
+json to_json(const DataSource& source) {
+  if (source == DataSource{.path = source.path}) return source.path;
+  json out = json::object();
+  visit_source(source, [&](const char* key, const auto& field) { out[key] = field; });
+  return out;
+}
+
 void require(bool ok, const char* key, const char* expected) {
   if (!ok) fail("training config: '{}' must be {}", key, expected);
 }
@@ -167,10 +215,15 @@ TrainConfig read_train_config(const std::filesystem::path& path, const std::vect
 json to_json(const TrainConfig& config) {
   json out = json::object();
   visit_fields(config, [&](const char* key, const auto& field) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(field)>, LossWeights>)
+    using Field = std::decay_t<decltype(field)>;
+    if constexpr (std::is_same_v<Field, LossWeights>) {
       out[key] = {field.noisy, field.clean};
-    else
+    } else if constexpr (std::is_same_v<Field, std::vector<DataSource>>) {
+      out[key] = json::array();
+      for (const DataSource& source : field) out[key].push_back(to_json(source));
+    } else {
       out[key] = field;
+    }
   });
   return out;
 }
@@ -182,11 +235,25 @@ void validate(const TrainConfig& c) {
   one_of(c.normalization, "normalization", {"mean", "num_items"});
   one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
   require(!c.model.empty(), "model", "a model folder");
-  require(!c.data.empty(), "data", "at least one JSONL file");
+  require(!c.data.empty(), "data", "at least one file");
+  for (const DataSource& source : c.data) {
+    constexpr double kMostRepeats = 1000;
+    require(!source.path.empty(), "data.path", "a file");
+    require(source.weight > 0 && source.weight <= kMostRepeats, "data.weight", "above 0 and at most 1000");
+    require(source.limit >= 0, "data.limit", "0 (all) or more");
+    one_of(source.box_format, "data.box_format", {"text", "pixels", "norm1", "norm1000"});
+  }
   require(!c.output.empty(), "output", "a folder");
   require(c.batch_size >= 1 && c.batch_size <= 1 << 16, "batch_size", "between 1 and 65536");
   require(c.accumulation >= 1 && c.accumulation <= 1 << 16, "accumulation", "between 1 and 65536");
   require(c.max_length >= 8 && c.max_length <= 1 << 20, "max_length", "between 8 and 1048576");
+  constexpr int64_t kMostPixels = int64_t{1} << 40;
+  require(c.min_pixels >= 0 && c.min_pixels <= kMostPixels, "min_pixels", "0 (the checkpoint's) or more");
+  require(c.max_pixels >= 0 && c.max_pixels <= kMostPixels, "max_pixels", "0 (the checkpoint's) or more");
+  require(c.min_pixels == 0 || c.max_pixels == 0 || c.min_pixels <= c.max_pixels, "min_pixels",
+          "at most 'max_pixels'");
+  require(c.max_bad_samples >= 0 && c.max_bad_samples <= 1, "max_bad_samples", "between 0 and 1");
+  require(c.readers >= 0 && c.readers <= 256, "readers", "between 0 (one for every four cores) and 256");
   require(c.steps >= 0, "steps", "0 (no limit) or more");
   require(c.epochs >= 0, "epochs", "0 (no limit) or more");
   require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");

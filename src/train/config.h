@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "train/data_source.h"
+
 namespace dvlm {
 
 // How much each half of the dual stream counts (docs/reference.md, Training loss).
@@ -17,13 +19,15 @@ struct TrainConfig {
   std::string stage = "ar";
   std::string
       model;  // folder with config.json and tokenizer; weights in it are continued, else drawn at random
-  std::vector<std::string>
-      data;            // JSONL files: {"messages": [...]} per line, pictures relative to the file's folder
+  std::vector<DataSource> data;
   std::string output;  // folder that receives model, state, log and loss curve
 
   int batch_size = 16;    // samples per forward pass
   int accumulation = 1;   // passes per optimiser step
-  int max_length = 2048;  // tokens of the clean stream; longer samples are cut
+  int max_length = 2048;  // tokens of the clean stream; longer samples are cut, see make_sample
+  int64_t min_pixels = 0, max_pixels = 0;  // of pictures; 0 = what the model's preprocessor_config.json says
+  double max_bad_samples = 0.01;           // share of the records that may be bad; more end the run
+  int readers = 0;                         // threads that read ahead; 0 = one for every four cores
 
   // The run ends at whichever comes first; 0 = no such limit, at least one is needed. Schedules follow
   // progress = max(step / steps, elapsed / max_minutes).

@@ -32,6 +32,10 @@ void visit_point(Point& p, Visitor&& visit) {
   visit("block_size", p.block_size);
   visit("samples_per_second", p.samples_per_second);
   visit("tokens_per_second", p.tokens_per_second);
+  visit("bad", p.bad);
+  visit("dropped", p.dropped);
+  visit("shrunk", p.shrunk);
+  visit("skipped", p.skipped);
 }
 
 bool read_point(std::string_view line, LogPoint& point) {

@@ -80,7 +80,10 @@ double Optimizer::step(double learning_rate) {
   const torch::Tensor norms = torch::stack(at::_foreach_norm(gradients)).to(torch::kCPU, torch::kFloat64);
   for (int64_t i = 0; i < norms.numel(); ++i) squares += std::pow(norms.const_data_ptr<double>()[i], 2);
   const double norm = std::sqrt(squares);
-  if (!std::isfinite(norm)) return norm;
+  if (!std::isfinite(norm)) {
+    forget_gradients();
+    return norm;
+  }
   if (config_.clip_norm > 0 && norm > config_.clip_norm)
     at::_foreach_mul_(gradients, config_.clip_norm / (norm + 1e-6));
 
@@ -102,8 +105,12 @@ double Optimizer::step(double learning_rate) {
                                   (1.0 + static_cast<double>(steps_)) / (10.0 + static_cast<double>(steps_)));
     at::_foreach_lerp_(average_, weights_, 1 - decay);
   }
-  for (torch::Tensor& weight : weights_) weight.mutable_grad().reset();
+  forget_gradients();
   return norm;
+}
+
+void Optimizer::forget_gradients() {
+  for (torch::Tensor& weight : weights_) weight.mutable_grad().reset();
 }
 
 std::map<std::string, torch::Tensor> Optimizer::state() const {

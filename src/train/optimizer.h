@@ -20,7 +20,7 @@ class Optimizer {
   Optimizer(Network& network, const TrainConfig& config);
 
   // Clips the accumulated gradients to clip_norm, applies one update, forgets the gradients; returns their
-  // norm before clipping. A norm that is not finite changes nothing.
+  // norm before clipping. A norm that is not finite changes nothing, and the gradients are forgotten, too.
   double step(double learning_rate);
 
   // The tensors that make a run continue exactly: "weight/", "m/", "v/" and "ema/" before the parameter's
@@ -38,6 +38,8 @@ class Optimizer {
     std::vector<torch::Tensor> weights, m, v, steps;
     double weight_decay = 0;
   };
+  void forget_gradients();
+
   Group groups_[2];
   std::vector<torch::Tensor> weights_, average_;  // of both groups in order
   TrainConfig config_;

@@ -46,7 +46,8 @@ std::string state_checksum(std::span<const NamedTensor> tensors,
 std::map<std::string, std::string> state_metadata(const RunState& run, std::span<const NamedTensor> tensors) {
   std::map<std::string, std::string> metadata = {{"step", fmt::format("{}", run.step)},
                                                  {"seconds", fmt::format("{}", run.seconds)},
-                                                 {"config", run.config}};
+                                                 {"config", run.config},
+                                                 {"data", run.data}};
   metadata[kChecksum] = state_checksum(tensors, metadata);
   return metadata;
 }
@@ -62,6 +63,7 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   run.seconds = number_in<double>(file.metadata(), "seconds", name);
   if (const auto config = file.metadata().find("config"); config != file.metadata().end())
     run.config = config->second;
+  if (const auto data = file.metadata().find("data"); data != file.metadata().end()) run.data = data->second;
   return run;
 }
 

@@ -13,6 +13,7 @@ struct RunState {
   int64_t step = 0;
   double seconds = 0;  // of training so far, over all starts
   std::string config;  // JSON, for messages when a resumed run is configured differently
+  std::string data;    // Dataset::fingerprint()
 };
 
 // The metadata of a file with these tensors, a checksum of both among it.

@@ -23,6 +23,7 @@
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/state.h"
+#include "train/step_loader.h"
 
 namespace dvlm {
 
@@ -89,7 +90,7 @@ fs::path make_output(const TrainConfig& config, bool resume) {
 }
 
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
-  const int64_t per_epoch = (dataset.size() + config.batch_size - 1) / config.batch_size;
+  const int64_t per_epoch = (dataset.epoch_size() + config.batch_size - 1) / config.batch_size;
   int64_t steps = config.steps;
   if (config.epochs > 0) {
     const double wanted = std::ceil(config.epochs * static_cast<double>(per_epoch) / config.accumulation);
@@ -97,6 +98,13 @@ int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
     steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
   }
   return steps;
+}
+
+LoaderOptions loader_options(const TrainConfig& config) {
+  constexpr int kCoresOfReader = 4;
+  const int readers =
+      config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
+  return {config.batch_size, config.accumulation, config.seed, readers, config.max_bad_samples};
 }
 
 // Sums since the last log line.
@@ -116,6 +124,9 @@ class Run {
   double seconds() const { return earlier_seconds_ + seconds_since(start_); }
   double progress() const { return run_progress(step_, steps_, seconds(), config_.max_minutes); }
   void one_step(double progress);
+  void note_left_out(const StepLoader::Step& data);
+  void skip_empty_step();
+  void skip_infinite_step(double norm);
   TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
   void log();
   void checkpoint();
@@ -135,7 +146,8 @@ class Run {
   std::vector<LogPoint> points_;
   Meter meter_;
   TrainResult result_;
-  bool warned_dropped_ = false;
+  int64_t dropped_ = 0, shrunk_ = 0, skipped_ = 0;
+  int64_t empty_steps_ = 0, infinite_steps_ = 0;  // one after the other
   std::unique_ptr<StepLoader> loader_;
 };
 
@@ -157,9 +169,9 @@ Run::Run(const TrainConfig& config, bool resume_run)
   std::string log;
   for (const LogPoint& point : points_) log += to_json_line(point);
   write_file(output_ / "train.jsonl", log);
-  const SampleContext context{tokenizer_, network_->config(), answer_markers(tokenizer_), config_.max_length};
-  loader_ = std::make_unique<StepLoader>(dataset_, context, config_.batch_size, config_.accumulation,
-                                         config_.seed, step_);
+  const SampleContext context{tokenizer_,         network_->config(), answer_markers(tokenizer_),
+                              config_.max_length, config_.min_pixels, config_.max_pixels};
+  loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_), step_);
 }
 
 void Run::resume() {
@@ -168,9 +180,11 @@ void Run::resume() {
   if (before.is_object() && before.value("stage", "") != config_.stage)
     fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
          config_.stage);
-  for (const char* key : {"batch_size", "accumulation", "seed", "data"})
+  for (const char* key : {"batch_size", "accumulation", "seed"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
+  if (run.data != dataset_.fingerprint())
+    log_warning("the data are not those of the run's start: their order changes from here on");
   step_ = run.step;
   earlier_seconds_ = run.seconds;
   optimizer_.set_steps(run.step);
@@ -196,15 +210,46 @@ TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) cons
   return collate(rows, samples, tokens_.pad);
 }
 
+void Run::note_left_out(const StepLoader::Step& data) {
+  if (data.dropped > 0 && dropped_ == 0)
+    log_warning("some samples are left out: max_length {} would cut through their pictures",
+                config_.max_length);
+  if (data.shrunk > 0 && shrunk_ == 0)
+    log_warning("some pictures are made smaller so that their samples fit max_length {}", config_.max_length);
+  dropped_ += data.dropped, shrunk_ += data.shrunk;
+}
+
+// The optimiser has changed nothing.
+void Run::skip_infinite_step(double norm) {
+  // Weights that are beyond use stay so; of a short run, even few steps in turn say that they are.
+  const int64_t most = steps_ > 0 ? std::clamp<int64_t>(steps_ / 4, 2, 20) : 20;
+  ++step_, ++skipped_;
+  if (skipped_ == 1)
+    log_warning("step {} is skipped: its loss or gradient (norm {}) is not finite; such steps are counted",
+                step_, norm);
+  if (++infinite_steps_ >= most)
+    fail(
+        "the loss or gradient was infinite or NaN in {} steps one after the other; resume with a lower "
+        "learning_rate",
+        infinite_steps_);
+}
+
+// A step whose samples were all left out changes nothing, not even by momentum.
+void Run::skip_empty_step() {
+  ++step_;
+  if (++empty_steps_ * config_.accumulation >=
+      (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
+    fail(
+        "every sample of {} steps was left out, which is all of the data: there is nothing to learn "
+        "(max_length {})",
+        empty_steps_, config_.max_length);
+}
+
 void Run::one_step(double at) {
   const bool convert = config_.stage == "convert";
   const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
   const StepLoader::Step data = loader_->next();
-  if (data.dropped > 0 && !warned_dropped_) {
-    log_warning("some samples are left out: max_length {} would cut through their pictures",
-                config_.max_length);
-    warned_dropped_ = true;
-  }
+  note_left_out(data);
   std::vector<TrainBatch> batches;
   LossCounts counts;
   for (const std::vector<Sample>& samples : data.batches) {
@@ -218,6 +263,7 @@ void Run::one_step(double at) {
     for (const Sample& sample : samples) meter_.tokens += static_cast<int64_t>(sample.ids.size());
     batches.push_back(std::move(batch));
   }
+  if (counts.noisy + counts.clean == 0) return skip_empty_step();
   double loss = 0, noisy = 0, clean = 0, regions = 0;
   for (const TrainBatch& batch : batches) {
     if (batch.clean_rows.numel() + batch.noisy_rows.numel() == 0) continue;
@@ -228,12 +274,8 @@ void Run::one_step(double at) {
   }
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
-  if (!std::isfinite(norm) || !std::isfinite(loss))
-    fail(
-        "the loss became infinite or NaN at step {}; resume from the last checkpoint with a lower "
-        "learning_rate",
-        step_);
-  ++step_;
+  if (!std::isfinite(norm) || !std::isfinite(loss)) return skip_infinite_step(norm);
+  ++step_, empty_steps_ = 0, infinite_steps_ = 0;
   result_.loss = loss;
   result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
   result_.clean = clean / static_cast<double>(std::max<int64_t>(counts.clean, 1));
@@ -250,6 +292,8 @@ void Run::log() {
   const double spent = std::max(seconds_since(meter_.start), 1e-9);
   LogPoint point = meter_.latest;
   point.seconds = seconds();
+  point.bad = loader_->bad_records(), point.dropped = dropped_, point.shrunk = shrunk_;
+  point.skipped = skipped_;
   point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
   point.regions = meter_.regions / n;
   point.gradient_norm = meter_.norm / n;
@@ -263,7 +307,8 @@ void Run::log() {
 }
 
 void Run::checkpoint() {
-  save_state(output_, optimizer_.state(), {step_, seconds(), to_json(config_).dump()});
+  save_state(output_, optimizer_.state(),
+             {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint()});
   optimizer_.swap_average();
   save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);
   optimizer_.swap_average();
@@ -282,7 +327,12 @@ TrainResult Run::train(int64_t stop_after) {
                std::max<int64_t>(1, static_cast<int64_t>(all - first_done)));
   bool saved = false;
   for (double at = progress(); at < 1 && !interrupted(); at = progress()) {
-    one_step(at);
+    try {
+      one_step(at);
+    } catch (const Error&) {  // of the data, say: what was learnt before is kept
+      if (!saved && step_ > first_step && infinite_steps_ == 0) checkpoint();
+      throw;
+    }
     saved = false;
     const LogPoint last = points_.empty() ? LogPoint{} : points_.back();
     std::string note = fmt::format("step {}, loss {:.3f}", step_, result_.loss);

@@ -120,10 +120,39 @@ TEST(TrainConfig, BrokenFilesAreNamed) {
               AllOf(HasSubstr("c.json"), HasSubstr("'device'"), HasSubstr("tpu")));
 }
 
+TEST(TrainConfig, SourcesSayWhereTheirPicturesAreAndHowMuchTheyCount) {
+  json config = minimal();
+  config["data"] = json::parse(
+      R"(["a.jsonl", {"path": "b.json", "image_root": "/p", "weight": 0.5, "limit": 9, "box_format": "norm1"}])");
+  const TrainConfig read = parse_train_config(config);
+  ASSERT_EQ(read.data.size(), 2u);
+  EXPECT_EQ(read.data[0], DataSource{"a.jsonl"});
+  EXPECT_EQ(read.data[1], (DataSource{"b.json", "/p", 0.5, 9, "norm1"}));
+  EXPECT_EQ(to_json(read)["data"], config["data"]);
+  const auto error = [&](const char* data) {
+    json wrong = minimal();
+    wrong["data"] = json::parse(data);
+    return toy::error_of([&] { parse_train_config(wrong); });
+  };
+  EXPECT_THAT(error(R"({"path": "a", "root": "/p"})"), HasSubstr("unknown key 'data.root'"));
+  EXPECT_THAT(error(R"({"weight": 2})"), HasSubstr("'data.path'"));
+  EXPECT_THAT(error(R"({"path": "a", "weight": 0})"), HasSubstr("'data.weight'"));
+  EXPECT_THAT(error(R"({"path": "a", "limit": -1})"), HasSubstr("'data.limit'"));
+  EXPECT_THAT(error(R"({"path": "a", "box_format": "voc"})"), HasSubstr("'data.box_format'"));
+  EXPECT_THAT(error("[3]"), HasSubstr("'data'"));
+  EXPECT_THAT(error("[]"), HasSubstr("'data'"));
+}
+
 TEST(TrainConfig, ExamplesAreValid) {
-  for (const char* name : {"ar.json", "convert.json"})
-    EXPECT_NO_THROW(read_train_config(std::filesystem::path(DVLM_FIXTURES) / "../../examples/tiny" / name))
-        << name;
+  int examples = 0;
+  for (const char* folder : {"tiny", "3b"})
+    for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(DVLM_FIXTURES) /
+                                                                 "../../examples" / folder))
+      if (entry.path().extension() == ".json") {
+        ++examples;
+        EXPECT_NO_THROW(read_train_config(entry.path())) << entry.path();
+      }
+  EXPECT_EQ(examples, 4);
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
 #include <set>
 
 #include "run_fixture.h"
+#include "train/step_loader.h"
 
 namespace dvlm {
 namespace {
@@ -23,13 +25,13 @@ struct Data {
   // Replaces the data by one line and gives the error of loading it.
   std::string error_of_line(const std::string& line) const {
     toy::write_text(path(), "\n" + line + "\n");
-    return toy::error_of([&] { Dataset({path()}).load(0, context()); });
+    return toy::error_of([&] { Dataset({DataSource{path()}}).load(0, context()); });
   }
 };
 
 TEST(Dataset, ReadsPicturesAndAnswersOfALine) {
   const Data data;
-  const Sample sample = Dataset({data.path()}).load(1, data.context());
+  const Sample sample = Dataset({DataSource{data.path()}}).load(1, data.context());
   ASSERT_EQ(sample.visuals.size(), 1u);
   EXPECT_EQ(sample.visuals[0].grid, (Grid{1, 2, 2}));
   EXPECT_EQ(std::count(sample.ids.begin(), sample.ids.end(), data.config.image_token), 1);
@@ -49,7 +51,7 @@ TEST(Dataset, ControlTokensInMessagesStayText) {
   const Data data;
   toy::write_text(data.path(), R"({"messages":[{"role":"user","content":"<|im_start|>assistant\nno"},)"
                                R"({"role":"assistant","content":"|<MASK>|<|im_end|>ok"}]})");
-  const Sample sample = Dataset({data.path()}).load(0, data.context());
+  const Sample sample = Dataset({DataSource{data.path()}}).load(0, data.context());
   ASSERT_EQ(sample.answers.size(), 1u);
   const auto mask = data.tokenizer.find("|<MASK>|");
   EXPECT_EQ(std::count(sample.ids.begin(), sample.ids.end(), *mask), 0);
@@ -78,52 +80,103 @@ TEST(Dataset, ErrorsNameFileLineAndFault) {
 TEST(Dataset, EmptyOrMissingFilesAreRefused) {
   const Data data;
   toy::write_text(data.path(), "\n  \n");
-  EXPECT_THAT(toy::error_of([&] { Dataset({data.path()}); }), HasSubstr("data.jsonl"));
-  EXPECT_THAT(toy::error_of([&] { Dataset({data.path() + "x"}); }), HasSubstr("data.jsonlx"));
+  EXPECT_THAT(toy::error_of([&] { Dataset({DataSource{data.path()}}); }), HasSubstr("data.jsonl"));
+  EXPECT_THAT(toy::error_of([&] { Dataset({DataSource{data.path() + "x"}}); }), HasSubstr("data.jsonlx"));
 }
 
 TEST(Dataset, LongSamplesAreCutAndPicturesNeverInHalf) {
   const Data data;
-  const Dataset dataset({data.path()});
+  const Dataset dataset({DataSource{data.path()}});
   const Sample whole = dataset.load(1, data.context());
   const int shorter = whole.answers[0].begin + 3;
   const Sample cut = dataset.load(1, data.context(shorter));
+  EXPECT_FALSE(cut.shrunk);
   EXPECT_EQ(cut.ids.size(), static_cast<size_t>(shorter));
   ASSERT_EQ(cut.answers.size(), 1u);
   EXPECT_EQ(cut.answers[0].size(), 3);
   EXPECT_TRUE(dataset.load(1, data.context(10)).ids.empty());
 }
 
+std::vector<BatchOrder::Batch> epoch_of(BatchOrder& order, int64_t epoch) {
+  std::vector<BatchOrder::Batch> out;
+  for (int64_t i = 0; i < order.per_epoch(); ++i) out.push_back(order.batch(epoch, i));
+  return out;
+}
+
 TEST(Epochs, HoldEverySampleOnceInAnOrderOfTheirOwn) {
   const Data data(150);
-  const Dataset dataset({data.path()});
-  const auto first = epoch_batches(dataset, 2, 1, 0);
-  std::multiset<int64_t> seen;
+  const Dataset dataset({DataSource{data.path()}});
+  const SampleContext context = data.context();
+  BatchOrder order(dataset, context, 2, 1);
+  const auto first = epoch_of(order, 0), second = epoch_of(order, 1);
+  std::set<int64_t> records, places;
   int64_t spread = 0;
   for (const auto& batch : first) {
-    seen.insert(batch.begin(), batch.end());
-    spread += std::abs(dataset.length_hint(batch.front()) - dataset.length_hint(batch.back()));
+    for (const Dataset::Draw& draw : batch) records.insert(draw.record), places.insert(draw.place);
+    spread += std::abs(dataset.length(batch.front().record, context) -
+                       dataset.length(batch.back().record, context));
   }
   EXPECT_EQ(first.size(), 75u);
-  EXPECT_EQ(seen.size(), 150u);
-  EXPECT_EQ(std::set<int64_t>(seen.begin(), seen.end()).size(), 150u);
-  EXPECT_LE(spread, 40);  // samples of a batch have similar lengths
-  EXPECT_EQ(first, epoch_batches(dataset, 2, 1, 0));
-  EXPECT_NE(first, epoch_batches(dataset, 2, 1, 1));
-  EXPECT_NE(first, epoch_batches(dataset, 2, 2, 0));
+  EXPECT_EQ(records.size(), 150u);
+  EXPECT_EQ(places.size(), 150u);
+  EXPECT_LE(spread, 10) << "samples of a batch have similar lengths";
+  EXPECT_NE(first, second);
+  EXPECT_EQ(first, epoch_of(order, 0)) << "whatever was asked for before";
+  BatchOrder other_seed(dataset, context, 2, 2);
+  EXPECT_NE(first, epoch_of(other_seed, 0));
 }
 
 TEST(Epochs, OnlyTheLastBatchIsIncomplete) {
   const Data data(131);
-  const auto batches = epoch_batches(Dataset({data.path()}), 4, 1, 0);
+  const Dataset dataset({DataSource{data.path()}});
+  const SampleContext context = data.context();
+  BatchOrder order(dataset, context, 4, 1);
+  const auto batches = epoch_of(order, 0);
   for (size_t i = 0; i + 1 < batches.size(); ++i) EXPECT_EQ(batches[i].size(), 4u);
   EXPECT_EQ(batches.back().size(), 3u);
 }
 
-TEST(StepLoader, GivesAnyStepWithoutThoseBefore) {
+TEST(Epochs, WeightsRepeatRecordsAndDrawSomeOfThemAnew) {
+  const Data data(20);
+  const std::string path = data.path();
+  const Dataset dataset(
+      {DataSource{.path = path, .weight = 2.5, .limit = 8}, DataSource{.path = path, .weight = 0.25}});
+  EXPECT_EQ(dataset.size(), 28);
+  ASSERT_EQ(dataset.epoch_size(), 25);
+  std::set<std::set<int64_t>> chosen;
+  for (int64_t epoch = 0; epoch < 5; ++epoch) {
+    std::map<int64_t, int> times;
+    std::set<int64_t> places, thrice;
+    for (const Dataset::Draw& draw : dataset.epoch_order(1, epoch))
+      ++times[draw.record], places.insert(draw.place);
+    EXPECT_EQ(places.size(), 25u) << "each has noise of its own";
+    for (int64_t i = 0; i < 8; ++i) {
+      EXPECT_TRUE(times[i] == 2 || times[i] == 3);
+      if (times[i] == 3) thrice.insert(i);
+    }
+    EXPECT_EQ(thrice.size(), 4u);
+    chosen.insert(thrice);
+  }
+  EXPECT_GT(chosen.size(), 1u);
+}
+
+TEST(Dataset, ItsFingerprintIsThatOfTheContent) {
   const Data data;
-  const Dataset dataset({data.path()});
-  StepLoader from_start(dataset, data.context(), 2, 2, 1, 0), from_third(dataset, data.context(), 2, 2, 1, 3);
+  const auto fingerprint = [](const std::string& path) { return Dataset({DataSource{path}}).fingerprint(); };
+  const std::string before = fingerprint(data.path()), copy = (data.fixture.folder / "copy.jsonl").string();
+  std::filesystem::copy_file(data.path(), copy);
+  EXPECT_EQ(fingerprint(copy), before);
+  std::ofstream(copy, std::ios::app) << R"({"messages": []})" << '\n';
+  EXPECT_NE(fingerprint(copy), before);
+}
+
+TEST(StepLoader, GivesAnyStepWithoutThoseBeforeWhoeverReadsIt) {
+  const Data data;
+  const Dataset dataset({DataSource{data.path()}});
+  LoaderOptions options{.batch_size = 2, .accumulation = 2, .seed = 1};
+  StepLoader from_start(dataset, data.context(), options, 0);
+  options.threads = 3;
+  StepLoader from_third(dataset, data.context(), options, 3);
   for (int i = 0; i < 3; ++i) from_start.next();
   for (int i = 0; i < 4; ++i) {  // crosses into the second epoch
     const StepLoader::Step a = from_start.next(), b = from_third.next();
@@ -139,12 +192,19 @@ TEST(StepLoader, GivesAnyStepWithoutThoseBefore) {
   }
 }
 
-TEST(StepLoader, PassesErrorsOn) {
-  const Data data;
-  toy::write_text(data.path(), "{}\n");
-  const Dataset dataset({data.path()});
-  StepLoader loader(dataset, data.context(), 2, 1, 1, 0);
-  EXPECT_THROW(loader.next(), Error);
+TEST(StepLoader, LeavesOutBadRecordsUpToAShare) {
+  const Data data(50);
+  std::ofstream(data.path(), std::ios::app) << "{}\n";
+  const Dataset dataset({DataSource{data.path()}});
+  const auto read = [&](double share) {
+    StepLoader loader(dataset, data.context(), {.batch_size = 3, .max_bad = share}, 0);
+    size_t samples = 0;
+    for (int i = 0; i < 2 * 17; ++i) samples += loader.next().batches[0].size();  // two epochs
+    EXPECT_EQ(loader.bad_records(), 1) << "counted once";
+    return samples;
+  };
+  EXPECT_EQ(read(0.02), 100u);
+  EXPECT_THAT(toy::error_of([&] { read(0.01); }), AllOf(HasSubstr("1 of 51 records"), HasSubstr("line 51")));
 }
 
 }  // namespace

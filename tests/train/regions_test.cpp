@@ -98,13 +98,14 @@ TEST(Regions, ReachTheSampleThroughTheDataFile) {
   const auto path = f.run.folder / "data/data.jsonl";
   const SampleContext context{f.tokenizer, f.config, answer_markers(f.tokenizer), 256};
   toy::write_text(path, line.dump() + "\n");
-  const Sample sample = Dataset({path.string()}).load(0, context);
+  const Sample sample = Dataset({DataSource{path.string()}}).load(0, context);
   ASSERT_EQ(sample.regions.size(), 1u);
   EXPECT_EQ(sample.ids[static_cast<size_t>(sample.regions[0].at)], f.config.image_token);
   EXPECT_EQ(f.tokenizer.decode(sample.regions[0].words, false), "red star");
   line["regions"][0]["bbox_2d"] = "all";
   toy::write_text(path, line.dump() + "\n");
-  EXPECT_THAT(toy::error_of([&] { Dataset({path.string()}).load(0, context); }), HasSubstr("line 1"));
+  EXPECT_THAT(toy::error_of([&] { Dataset({DataSource{path.string()}}).load(0, context); }),
+              HasSubstr("line 1"));
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ class RunFixture {
     TrainConfig c;
     c.stage = stage;
     c.model = (folder / "model").string();
-    c.data = {(folder / "data/data.jsonl").string()};
+    c.data = {DataSource{(folder / "data/data.jsonl").string()}};
     c.output = (folder / output).string();
     c.batch_size = 2;
     c.max_length = 256;

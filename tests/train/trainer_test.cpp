@@ -205,7 +205,7 @@ TEST(Training, WrongRunsAreRefusedWithOneSentence) {
     return toy::error_of([&] { train(config, false); });
   };
   EXPECT_THAT(error([](TrainConfig& c) { c.model += "/gone"; }), HasSubstr("gone"));
-  EXPECT_THAT(error([](TrainConfig& c) { c.data[0] += ".gone"; }), HasSubstr(".gone"));
+  EXPECT_THAT(error([](TrainConfig& c) { c.data[0].path += ".gone"; }), HasSubstr(".gone"));
   EXPECT_THAT(error([](TrainConfig& c) { c.output = "/proc/nowhere"; }), HasSubstr("/proc/nowhere"));
   EXPECT_THAT(error([](TrainConfig& c) { c.output = c.model; }), HasSubstr("same folder"));
   EXPECT_THAT(error([](TrainConfig& c) { c.freeze = {"vision.*"}; }), HasSubstr("vision.*"));
@@ -228,6 +228,26 @@ TEST(Training, WrongRunsAreRefusedWithOneSentence) {
   }
   toy::write_text(fs::path(done.output) / kStateFile, "short");
   EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr(kStateFile));
+}
+
+TEST(Training, BadDataEndTheRunWithWhatItHadLearnt) {
+  const toy::RunFixture fixture(40);
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 60, config.log_interval = 100;
+  config.max_bad_samples = 0.04;  // one of 42 may be bad
+  std::ofstream(config.data[0].path, std::ios::app) << "{}\n[]\n";
+  EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("2 of 42 records"));
+  EXPECT_TRUE(fs::exists(fs::path(config.output) / kStateFile));
+  config.max_bad_samples = 0.05;
+  EXPECT_EQ(train(config, true).step, 60);
+  EXPECT_EQ(read_log(fs::path(config.output) / "train.jsonl", 100).back().bad, 2);
+}
+
+TEST(Training, ARunThatNothingIsLeftForSaysSo) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 100, config.max_length = 10;
+  EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("nothing to learn (max_length 10)"));
 }
 
 TEST(Training, ATimeLimitEndsTheRunAndDrivesTheSchedule) {

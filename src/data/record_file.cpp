@@ -1,0 +1,223 @@
+#include "data/record_file.h"
+
+#include <algorithm>
+
+#include "checkpoint/json.h"
+#include "core/ascii.h"
+#include "core/checksum.h"
+#include "core/data_url.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "data/layouts.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr std::string_view kSpace = " \t\r\n";
+
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::string_view without_mark(std::string_view text) {
+  constexpr std::string_view kMark = "\xef\xbb\xbf";
+  return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
+}
+
+// Large files by their size, both ends and a thousand places between.
+uint64_t fingerprint_of(std::string_view text) {
+  constexpr size_t kWhole = size_t{64} << 20, kPiece = 4096, kPieces = 1024;
+  if (text.size() <= kWhole) return checksum(text);
+  std::string pieces = std::to_string(text.size());
+  for (size_t i = 0; i <= kPieces; ++i) pieces += text.substr((text.size() - kPiece) / kPieces * i, kPiece);
+  pieces += text.substr(text.size() - kPiece);
+  return checksum(pieces);
+}
+
+// The end of the JSON value at text[at]: behind its last bracket, or before what ends a plain one.
+size_t end_of_value(std::string_view text, size_t at) {
+  int depth = 0;
+  bool in_string = false;
+  for (; at < text.size(); ++at) {
+    const char c = text[at];
+    if (in_string) {
+      if (c == '\\')
+        ++at;
+      else if (c == '"')
+        in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      ++depth;
+    } else if (c == ']' || c == '}') {
+      if (--depth < 0) return at;
+      if (depth == 0) return at + 1;
+    } else if (c == ',' && depth == 0) {
+      return at;
+    }
+  }
+  return text.npos;
+}
+
+bool is_picture(std::string_view name) {
+  const std::string low = lower(name);
+  for (const std::string_view ending : {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+    if (low.ends_with(ending)) return true;
+  return false;
+}
+
+// A webdataset's: the folder and the name up to its first dot.
+std::string key_of(const std::string& member) {
+  const size_t slash = member.rfind('/');
+  return member.substr(0, member.find('.', slash == member.npos ? 0 : slash + 1));
+}
+
+}  // namespace
+
+RecordFile::RecordFile(fs::path path) : path_(std::move(path)) {
+  file_.emplace(path_);
+  std::string_view text = text_of(file_->bytes());
+  refuse_lfs_pointer(text, path_);
+  fingerprint_ = fingerprint_of(text);
+  if (!is_archive(text.substr(0, 512))) {
+    find_records(text, path_);
+  } else {
+    file_.reset();
+    archive_.emplace(path_);
+    const auto members = archive_->members();
+    if (members.size() == 1 && members[0].name.empty())
+      find_records(text_of(members[0].bytes), path_.stem());
+    else
+      find_samples();
+  }
+  if (records_.empty()) fail("{} holds no record", path_.string());
+}
+
+std::string RecordFile::name(int64_t i) const {
+  const Entry& entry = at(i);
+  if (kind_ == Kind::samples) return fmt::format("{} sample {}", path_.string(), entry.key);
+  return fmt::format("{} {} {}", path_.string(), kind_ == Kind::lines ? "line" : "record", entry.number);
+}
+
+json RecordFile::object(int64_t i) const {
+  json value = parse_json(at(i).text, "the record");
+  if (!value.is_object()) fail("expected an object with \"messages\" or \"conversations\"");
+  return value;
+}
+
+void RecordFile::find_records(std::string_view text, const fs::path& name) {
+  text = without_mark(text);
+  const size_t first = text.find_first_not_of(kSpace);
+  if (first != text.npos && text[first] == '[' && name.extension() != ".jsonl")
+    find_elements(text.substr(first));
+  else
+    find_lines(text);
+}
+
+void RecordFile::find_lines(std::string_view text) {
+  int64_t number = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    ++number;
+    if (line.find_first_not_of(kSpace) != line.npos) records_.push_back({line, number});
+    at = end + 1;
+  }
+}
+
+void RecordFile::find_elements(std::string_view text) {
+  kind_ = Kind::elements;
+  const auto broken = [&] {
+    fail("{} is no whole JSON array: record {} does not end", path_.string(), records_.size() + 1);
+  };
+  for (size_t at = 1;;) {
+    at = text.find_first_not_of(kSpace, at);
+    if (at == text.npos) broken();
+    if (text[at] == ']' && records_.empty()) return;
+    const size_t end = end_of_value(text, at);
+    if (end == text.npos) broken();
+    records_.push_back({text.substr(at, end - at), static_cast<int64_t>(records_.size()) + 1});
+    at = text.find_first_not_of(kSpace, end);
+    if (at == text.npos) broken();
+    if (text[at] == ']') {
+      if (text.find_first_not_of(kSpace, at + 1) != text.npos)
+        fail("{} has something behind its JSON array", path_.string());
+      return;
+    }
+    if (text[at] != ',') fail("{}: there is no comma behind record {}", path_.string(), records_.size());
+    ++at;
+  }
+}
+
+void RecordFile::find_samples() {
+  kind_ = Kind::samples;
+  std::map<std::string, int> pictures;  // of samples without a record
+  for (const Archive::Member& member : archive_->members()) {
+    if (!members_.emplace(member.name, member.bytes).second)
+      fail("{} holds {} twice", path_.string(), member.name);
+    const std::string key = key_of(member.name);
+    const bool record = lower(member.name) == lower(key) + ".json";
+    if (record) records_.push_back({text_of(member.bytes), static_cast<int64_t>(records_.size()) + 1, key});
+    pictures[key] += is_picture(member.name);
+  }
+  for (const Entry& record : records_) pictures.erase(record.key);
+  std::erase_if(pictures, [](const auto& sample) { return sample.second == 0; });
+  if (!pictures.empty() && !records_.empty())
+    log_warning("{}: {} samples have pictures and no .json, {} the first of them", path_.string(),
+                pictures.size(), printable(pictures.begin()->first));
+}
+
+std::vector<std::string> RecordFile::pictures_of(const std::string& key) const {
+  std::vector<std::string> out;
+  for (auto member = members_.lower_bound(key + ".");
+       member != members_.end() && key_of(member->first) == key; ++member)
+    if (is_picture(member->first)) out.push_back(member->first);
+  return out;
+}
+
+Conversation RecordFile::conversation(int64_t i, const json& object, std::span<const std::string_view> own,
+                                      const fs::path& image_root) const {
+  const std::string& key = at(i).key;
+  json record = object;
+  if (kind_ == Kind::samples && !lists_pictures(record))
+    if (const auto pictures = pictures_of(key); !pictures.empty()) record["images"] = pictures;
+  Conversation out = conversation_of(record, own);
+  if (kind_ == Kind::samples)
+    take_from_archive(out, key);
+  else
+    resolve_paths(out, image_root.empty() ? path_.parent_path() : image_root);
+  return out;
+}
+
+void RecordFile::take_from_archive(Conversation& conversation, const std::string& key) const {
+  std::vector<std::string*> sources;
+  for (Message& message : conversation)
+    for (ContentPart& part : message.content) {
+      if (part.type == ContentPart::Type::video && part.frames.empty())
+        fail("videos inside a tar are not read: unpack it, or list their frames");
+      for (std::string& frame : part.frames) sources.push_back(&frame);
+      if (part.type == ContentPart::Type::image) sources.push_back(&part.source);
+    }
+  for (size_t i = 0; i < sources.size(); ++i)
+    if (!is_data_url(*sources[i])) *sources[i] = from_archive(*sources[i], key, i, sources.size());
+}
+
+// The member of this name, from the tar's root or beside the record; else, where the record names as many
+// pictures as its sample has, the one in its place: records keep the names of the files that they were made
+// of.
+std::string RecordFile::from_archive(const std::string& source, const std::string& key, size_t number,
+                                     size_t all) const {
+  auto found = members_.find(source);
+  if (found == members_.end()) found = members_.find((fs::path(key).parent_path() / source).string());
+  if (const auto own = pictures_of(key); found == members_.end() && own.size() == all)
+    found = members_.find(own[number]);
+  if (found == members_.end()) fail("the picture {} is not in the tar", printable(source));
+  return data_url_of(found->second);
+}
+
+}  // namespace dvlm

@@ -1,0 +1,136 @@
+#include "train/step_loader.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "core/random.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr int64_t kWindowBatches = 32;
+constexpr int64_t kStepsAhead = 3;
+constexpr int64_t kNamed = 20;  // bad records that are warned of one by one
+
+}  // namespace
+
+std::vector<BatchOrder::Batch> BatchOrder::window(int64_t epoch, int64_t number) {
+  const std::vector<Dataset::Draw>& order = orders_.at(epoch);
+  const int64_t begin = number * kWindowBatches * batch_size_,
+                end = std::min<int64_t>(begin + kWindowBatches * batch_size_, std::ssize(order));
+  Batch draws(order.begin() + begin, order.begin() + end);
+  if (batch_size_ > 1) {
+    std::map<int64_t, int64_t> length;
+    for (const Dataset::Draw& draw : draws)
+      if (!length.contains(draw.record)) length[draw.record] = dataset_.length(draw.record, context_);
+    std::ranges::stable_sort(draws, {}, [&](const Dataset::Draw& draw) { return length[draw.record]; });
+  }
+  std::vector<Batch> batches;
+  for (int64_t at = 0; at < std::ssize(draws); at += batch_size_)
+    batches.emplace_back(draws.begin() + at,
+                         draws.begin() + std::min<int64_t>(at + batch_size_, std::ssize(draws)));
+  // The incomplete last batch of the epoch keeps its place.
+  const auto last = batches.end() - (std::ssize(batches.back()) < batch_size_ ? 1 : 0);
+  Random(seed_, static_cast<uint64_t>(epoch) + (static_cast<uint64_t>(number + 1) << 32))
+      .shuffle(batches.begin(), last);
+  return batches;
+}
+
+BatchOrder::Batch BatchOrder::batch(int64_t epoch, int64_t number) {
+  constexpr size_t kKept = 2;
+  const std::scoped_lock lock(mutex_);
+  if (!orders_.contains(epoch)) orders_[epoch] = dataset_.epoch_order(seed_, epoch);
+  const std::pair key(epoch, number / kWindowBatches);
+  if (!windows_.contains(key)) windows_[key] = window(epoch, key.second);
+  Batch out = windows_[key][static_cast<size_t>(number % kWindowBatches)];
+  while (orders_.size() > kKept) orders_.erase(orders_.begin());
+  while (windows_.size() > kKept) windows_.erase(windows_.begin());
+  return out;
+}
+
+StepLoader::StepLoader(const Dataset& dataset, SampleContext context, const LoaderOptions& options,
+                       int64_t first_step)
+    : dataset_(dataset),
+      context_(std::move(context)),
+      options_(options),
+      order_(dataset_, context_, options.batch_size, options.seed),
+      next_(first_step),
+      claimed_(first_step) {
+  for (int i = 0; i < std::max(options.threads, 1); ++i)
+    threads_.emplace_back([this](const std::stop_token& stop) { read(stop); });
+}
+
+StepLoader::~StepLoader() {
+  for (std::jthread& thread : threads_) thread.request_stop();
+  changed_.notify_all();
+}
+
+StepLoader::Step StepLoader::next() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return ready_.contains(next_) || error_; });
+  if (!ready_.contains(next_)) std::rethrow_exception(error_);
+  Step step = std::move(ready_.extract(next_++).mapped());
+  changed_.notify_all();
+  lock.unlock();
+  note_bad(step);
+  return step;
+}
+
+void StepLoader::note_bad(const Step& step) {
+  for (const auto& [record, why] : step.bad) {
+    if (!bad_.insert(record).second) continue;
+    if (bad_records() <= kNamed) log_warning("left out: {}", why);
+    if (bad_records() == kNamed) log_warning("further records that are left out are only counted");
+    if (static_cast<double>(bad_records()) > options_.max_bad * static_cast<double>(dataset_.size()))
+      fail("{} of {} records are bad, more than 'max_bad_samples' allows; the last: {}", bad_records(),
+           dataset_.size(), why);
+  }
+}
+
+void StepLoader::read(const std::stop_token& stop) {
+  try {
+    while (!stop.stop_requested()) {
+      std::unique_lock lock(mutex_);
+      const int64_t ahead = kStepsAhead + std::ssize(threads_);
+      if (!changed_.wait(lock, stop, [&] { return claimed_ < next_ + ahead; })) return;
+      const int64_t step = claimed_++;
+      lock.unlock();
+      Step loaded = read_step(step);
+      lock.lock();
+      ready_.emplace(step, std::move(loaded));
+      changed_.notify_all();
+    }
+  } catch (...) {
+    const std::scoped_lock lock(mutex_);
+    error_ = std::current_exception();
+    changed_.notify_all();
+  }
+}
+
+StepLoader::Step StepLoader::read_step(int64_t step) {
+  const int64_t per_epoch = order_.per_epoch();
+  Step out;
+  out.epoch = step * options_.accumulation / per_epoch;
+  for (int64_t pass = step * options_.accumulation; pass < (step + 1) * options_.accumulation; ++pass) {
+    const int64_t epoch = pass / per_epoch;
+    std::vector<Sample>& batch = out.batches.emplace_back();
+    for (const Dataset::Draw& draw : order_.batch(epoch, pass % per_epoch)) {
+      try {
+        Sample sample = dataset_.load(draw.record, context_);
+        sample.draw = static_cast<uint64_t>(epoch * dataset_.epoch_size() + draw.place);
+        out.shrunk += sample.shrunk;
+        if (sample.ids.empty())
+          ++out.dropped;
+        else
+          batch.push_back(std::move(sample));
+      } catch (const Error& error) {
+        out.bad.emplace_back(draw.record, error.what());
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,86 @@
+// What training steps read, ahead of them and by several threads.
+#pragma once
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <set>
+#include <stop_token>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "train/dataset.h"
+
+namespace dvlm {
+
+// The batches of a run's epochs: each in the data set's seeded order, sorted by length inside windows of 32
+// batches so that a batch pads little, then the batches of a window shuffled. The last batch of an epoch may
+// be smaller.
+class BatchOrder {
+ public:
+  using Batch = std::vector<Dataset::Draw>;
+  BatchOrder(const Dataset& dataset, const SampleContext& context, int batch_size, uint64_t seed)
+      : dataset_(dataset), context_(context), batch_size_(batch_size), seed_(seed) {}
+
+  int64_t per_epoch() const { return (dataset_.epoch_size() + batch_size_ - 1) / batch_size_; }
+  Batch batch(int64_t epoch, int64_t number);  // safe to use from several threads
+
+ private:
+  std::vector<Batch> window(int64_t epoch, int64_t number);
+
+  const Dataset& dataset_;
+  const SampleContext& context_;
+  const int batch_size_;
+  const uint64_t seed_;
+  std::mutex mutex_;
+  std::map<int64_t, std::vector<Dataset::Draw>> orders_;               // of the last epochs asked for
+  std::map<std::pair<int64_t, int64_t>, std::vector<Batch>> windows_;  // likewise, by epoch and number
+};
+
+struct LoaderOptions {
+  int batch_size = 16, accumulation = 1;
+  uint64_t seed = 1;
+  int threads = 1;
+  double max_bad = 0;  // share of the records that may be bad
+};
+
+// What step s holds depends on nothing but s.
+class StepLoader {
+ public:
+  struct Step {
+    std::vector<std::vector<Sample>> batches;          // one per accumulation pass
+    int64_t epoch = 0;                                 // of its first sample
+    int64_t dropped = 0;                               // samples whose pictures did not fit
+    int64_t shrunk = 0;                                // samples whose pictures were made smaller
+    std::vector<std::pair<int64_t, std::string>> bad;  // records that could not be read, and why
+  };
+  StepLoader(const Dataset& dataset, SampleContext context, const LoaderOptions& options, int64_t first_step);
+  ~StepLoader();
+  StepLoader(const StepLoader&) = delete;
+  StepLoader& operator=(const StepLoader&) = delete;
+
+  // Waits when reading falls behind. Warns of bad records, and throws Error when too many are.
+  Step next();
+  int64_t bad_records() const { return static_cast<int64_t>(bad_.size()); }
+
+ private:
+  void read(const std::stop_token& stop);
+  Step read_step(int64_t step);
+  void note_bad(const Step& step);
+
+  const Dataset& dataset_;
+  const SampleContext context_;
+  const LoaderOptions options_;
+  BatchOrder order_;
+  std::set<int64_t> bad_;
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  int64_t next_ = 0, claimed_ = 0;  // steps
+  std::map<int64_t, Step> ready_;
+  std::exception_ptr error_;
+  std::vector<std::jthread> threads_;  // last: they must end before what they use
+};
+
+}  // namespace dvlm

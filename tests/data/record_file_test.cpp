@@ -1,0 +1,127 @@
+#include "data/record_file.h"
+
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "message_of.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace fs = std::filesystem;
+
+const fs::path kFixtures = fs::path(DVLM_FIXTURES) / "data";
+
+class Files : public testing::Test {
+ protected:
+  fs::path file(const std::string& name, std::string_view content) const {
+    std::ofstream(folder_.path() / name, std::ios::binary) << content;
+    return folder_.path() / name;
+  }
+  std::string error_of(const std::string& name, std::string_view content) const {
+    return message_of([&] { RecordFile(file(name, content)); });
+  }
+  static std::vector<std::string> texts(const RecordFile& records) {
+    std::vector<std::string> out;
+    for (int64_t i = 0; i < records.size(); ++i) out.emplace_back(records.text(i));
+    return out;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Files, hold_lines_or_the_elements_of_an_array) {
+  const RecordFile lines(file("a.jsonl", "\xef\xbb\xbf{\"a\": 1}\r\n\n  \n[2]\n{\"b\": 3}"));
+  EXPECT_THAT(texts(lines), ElementsAre("{\"a\": 1}\r", "[2]", "{\"b\": 3}"));
+  EXPECT_THAT(lines.name(2), HasSubstr("a.jsonl line 5"));
+  const RecordFile array(
+      file("a.json", "\n [ {\"a\": \"]},{\\\"\"} ,\n{\"b\": [1, {\"c\": 2}]}, 3 , \"x,\" ]\n"));
+  EXPECT_THAT(texts(array),
+              ElementsAre("{\"a\": \"]},{\\\"\"}", "{\"b\": [1, {\"c\": 2}]}", "3 ", "\"x,\" "));
+  EXPECT_THAT(array.name(1), HasSubstr("a.json record 2"));
+  EXPECT_EQ(array.object(0)["a"], "]},{\"");
+  EXPECT_THAT(message_of([&] { array.object(2); }), HasSubstr("an object"));
+}
+
+TEST_F(Files, that_hold_nothing_or_break_off_are_refused) {
+  EXPECT_THAT(error_of("a.jsonl", ""), HasSubstr("a.jsonl holds no record"));
+  EXPECT_THAT(error_of("a.jsonl", " \n\n"), HasSubstr("holds no record"));
+  EXPECT_THAT(error_of("a.json", "[]"), HasSubstr("holds no record"));
+  for (const char* broken : {"[", "[{\"a\": 1}", "[{\"a\": 1},", "[{\"a\": \"1}]", "[{\"a\": [1}"})
+    EXPECT_THAT(error_of("a.json", broken), HasSubstr("no whole JSON array")) << broken;
+  EXPECT_THAT(error_of("a.json", "[{\"a\": 1} {\"b\": 2}]"), HasSubstr("no comma behind record 1"));
+  EXPECT_THAT(error_of("a.json", "[{}] {}"), HasSubstr("behind its JSON array"));
+  EXPECT_THAT(error_of("a.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+              HasSubstr("LFS"));
+  EXPECT_THAT(message_of([&] { RecordFile(folder_.path() / "gone.json"); }), HasSubstr("gone.json"));
+  EXPECT_THAT(message_of([&] { RecordFile records(folder_.path()); }), HasSubstr(folder_.path().string()));
+}
+
+TEST_F(Files, are_unpacked) {
+  EXPECT_EQ(RecordFile(kFixtures / "llava_system.jsonl.gz").size(), 1);
+  EXPECT_EQ(RecordFile(kFixtures / "llama_factory_sharegpt.json.zst").size(), 1);
+  const RecordFile array(kFixtures / "messages.json.gz"), lines(kFixtures / "messages.jsonl");
+  ASSERT_EQ(array.size(), lines.size());
+  for (int64_t i = 0; i < array.size(); ++i) EXPECT_EQ(array.object(i), lines.object(i));
+}
+
+TEST_F(Files, that_are_packed_and_damaged_are_refused) {
+  std::ifstream in(kFixtures / "webdataset.tar.gz", std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  for (const size_t kept : {size_t{12}, whole.size() / 3, whole.size() / 2, whole.size() - 30})
+    EXPECT_THAT(error_of("cut.tar.gz", whole.substr(0, kept)), HasSubstr("cut.tar.gz")) << kept;
+}
+
+TEST_F(Files, of_a_webdataset_are_samples_with_their_own_pictures) {
+  for (const char* name : {"webdataset.tar", "webdataset.tar.gz"}) {
+    const RecordFile records(kFixtures / name);
+    ASSERT_EQ(records.size(), 3);
+    EXPECT_THAT(records.name(1), HasSubstr(std::string(name) + " sample s/001"));
+    const auto sources = [&](int64_t i) {
+      std::vector<size_t> sizes;
+      for (const Message& message : records.conversation(i, records.object(i)))
+        for (const ContentPart& part : message.content)
+          if (part.type == ContentPart::Type::image) {
+            EXPECT_TRUE(part.source.starts_with("data:;base64,iVBOR"));
+            sizes.push_back(part.source.size());
+          }
+      return sizes;
+    };
+    const auto url_size = [](const char* picture) {
+      return 13 + (fs::file_size(kFixtures / "pictures" / picture) + 2) / 3 * 4;
+    };
+    EXPECT_THAT(sources(0), ElementsAre(url_size("a.png"))) << "the record says train/7.png";
+    EXPECT_THAT(sources(1), ElementsAre(url_size("b.png"), url_size("c.png")));
+    EXPECT_THAT(sources(2), ElementsAre());
+  }
+}
+
+TEST_F(Files, look_for_pictures_beside_them_or_in_a_folder_that_is_named) {
+  const RecordFile records(
+      file("a.jsonl", R"({"image": "x/a.png", "conversations": [{"from": "human", "value": "<image>"}]})"));
+  const auto source = [&](const fs::path& root) {
+    return records.conversation(0, records.object(0), {}, root)[0].content[0].source;
+  };
+  EXPECT_EQ(source({}), (folder_.path() / "x/a.png").string());
+  EXPECT_EQ(source("/pictures"), "/pictures/x/a.png");
+}
+
+TEST_F(Files, have_a_fingerprint_of_what_they_hold) {
+  const std::string long_text(200 << 20, ' ');
+  const auto fingerprint = [&](const char* name, const std::string& text) {
+    return RecordFile(file(name, "{}\n" + text)).fingerprint();
+  };
+  EXPECT_EQ(fingerprint("a.jsonl", "x"), fingerprint("b.jsonl", "x"));
+  EXPECT_NE(fingerprint("a.jsonl", "x"), fingerprint("a.jsonl", "y"));
+  EXPECT_EQ(fingerprint("a.jsonl", long_text), fingerprint("b.jsonl", long_text));
+  EXPECT_NE(fingerprint("a.jsonl", long_text), fingerprint("a.jsonl", long_text + " "));
+}
+
+}  // namespace
+}  // namespace dvlm
