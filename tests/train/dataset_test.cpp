@@ -192,6 +192,56 @@ TEST(StepLoader, GivesAnyStepWithoutThoseBeforeWhoeverReadsIt) {
   }
 }
 
+// The kinds of docs/data.md.
+TEST(StepLoader, EveryKindOfBadRecordIsLeftOutByName) {
+  const Data data(3);
+  toy::write_text(data.fixture.folder / "data/broken.png", "\x89PNG\r\n\x1a\n and no more");
+  const auto asked = [](const std::string& question, const std::string& answer,
+                        const std::string& rest = "") {
+    return R"({"messages": [{"role": "user", "content": ")" + question +
+           R"("}, {"role": "assistant", "content": ")" + answer + "\"}]" + rest + "}";
+  };
+  const std::string deep(70, '['), deep_end(70, ']');
+  const std::vector<std::pair<std::string, std::string>> kinds = {
+      {"{\"messages\": [", "JSON"},
+      {R"({"messages": [], "messages": []})", "twice"},
+      {"{\"messages\": " + deep + deep_end + "}", "64 levels"},
+      {"[1]", "an object"},
+      {R"({"text": "What?"})", "\"messages\" or \"conversations\""},
+      {asked("What?", "x", R"(, "conversations": [])"), "not both"},
+      {R"({"messages": [{"role": "critic", "content": "What?"}]})", "the role \"critic\""},
+      {R"({"messages": [{"role": "user", "content": [{"type": "audio"}]}]})", "the type \"audio\""},
+      {R"({"messages": [{"role": "user", "content": "What?", "loss": false}]})", "\"loss\""},
+      {R"({"messages": [{"role": "user", "content": "What?"}]})", "no assistant answer"},
+      {asked("What?", "\\nNothing."), "line break"},
+      {asked("<image>What?", "x", R"(, "images": ["gone.png"])"), "gone.png"},
+      {asked("<image>What?", "x", R"(, "images": ["broken.png"])"), "broken.png"},
+      {asked("<image>What?", "x", R"(, "images": ["https://example.com/a.png"])"), "URLs"},
+      {asked("<image><image>?", "x", R"(, "images": ["pictures/0.ppm"])"), "more <image> than the 1"},
+      {asked("<image>?", "x", R"(, "images": ["pictures/0.ppm", "pictures/1.ppm"])"), "2 images are listed"},
+      {asked("What?", "x", R"(, "image_path": "pictures/0.ppm")"), "looks like pictures"},
+      {asked("Where?", "[1, 2, 3, 4]"), "before any picture"},
+      {asked(
+           "<image>?", "x",
+           R"(, "images": ["pictures/0.ppm"], "regions": [{"bbox_2d": [0, 0, 9, 9], "label": "x", "image": 1}])"),
+       "one of the 1 pictures"},
+  };
+  std::string lines;
+  for (const auto& kind : kinds) lines += kind.first + "\n";
+  std::ofstream(data.path(), std::ios::app) << lines;
+  const Dataset dataset({DataSource{.path = data.path(), .box_format = "pixels"}});
+  StepLoader loader(dataset, data.context(), {.batch_size = 100, .max_bad = 1}, 0);
+  const StepLoader::Step step = loader.next();
+  EXPECT_EQ(step.batches.at(0).size(), 3u) << "the others are read";
+  EXPECT_EQ(step.dropped, 0);
+  std::map<int64_t, std::string> why(step.bad.begin(), step.bad.end());
+  ASSERT_EQ(why.size(), kinds.size());
+  for (size_t i = 0; i < kinds.size(); ++i)
+    EXPECT_THAT(
+        why[static_cast<int64_t>(i) + 3],
+        AllOf(HasSubstr("data.jsonl line " + std::to_string(i + 4) + ": "), HasSubstr(kinds[i].second)));
+}
+
 TEST(StepLoader, LeavesOutBadRecordsUpToAShare) {
   const Data data(50);
   std::ofstream(data.path(), std::ios::app) << "{}\n";
