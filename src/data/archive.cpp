@@ -114,7 +114,7 @@ Archive::Archive(const fs::path& path) : file_(path) {
   };
   std::vector<Unpacked> moved;
   while (const std::optional<std::string> name = reader.next()) {
-    Member& member = members_.emplace_back(*name, std::span<const std::byte>());
+    Member& member = members_.emplace_back(Member{*name, {}});
     size_t size = 0;
     for (int64_t offset = 0;;) {
       const std::span<const std::byte> piece = reader.piece(offset);

@@ -41,6 +41,11 @@ void NetworkImpl::set_compute_type(torch::Dtype type) {
   type_ = type;
 }
 
+void NetworkImpl::set_recompute(bool recompute) {
+  text_->set_recompute(recompute);
+  vision_->set_recompute(recompute);
+}
+
 Tensor NetworkImpl::encode_images(const Tensor& patches, const std::vector<Grid>& grids) {
   return vision_->run(patches, grids, type_);
 }
@@ -50,9 +55,12 @@ Tensor NetworkImpl::embed(const NetworkInput& input) {
   Tensor x = text_->embed(input.tokens.flatten());  // [B * L, hidden]
   if (input.patches.defined()) {
     const Tensor features = encode_images(input.patches, input.grids);
-    if (features.size(0) != input.feature_rows.numel())
-      fail("network: {} feature_rows for {} merged tokens", input.feature_rows.numel(), features.size(0));
-    x = x.index_copy(0, input.feature_rows, features);
+    const int64_t rows = input.feature_rows.numel(), copies = rows / std::max<int64_t>(features.size(0), 1);
+    if (copies < 1 || rows != copies * features.size(0))
+      fail("network: {} feature_rows for {} merged tokens", rows, features.size(0));
+    x = x.index_copy(
+        0, input.feature_rows,
+        copies == 1 ? features : torch::cat(std::vector<Tensor>(static_cast<size_t>(copies), features)));
   }
   return x;
 }

@@ -19,7 +19,8 @@ struct NetworkInput {
   torch::Tensor patches;    // f32 [patches of all images, patch_elements]; undefined without images
   std::vector<Grid> grids;  // one per image, in the order of `patches`
   torch::Tensor
-      feature_rows;  // int64 [merged tokens of all images]: b * L + l of the token that each feature replaces
+      feature_rows;  // int64 [copies * merged tokens of all images]: b * L + l of the tokens that features
+                     // replace: all of the first copy, in the order of the images, then of the next
 };
 
 class NetworkImpl : public torch::nn::Module {
@@ -31,6 +32,8 @@ class NetworkImpl : public torch::nn::Module {
   // The type of linears and attention: kFloat32 (exact, the default) or kBFloat16 (fast). Weights, gradients,
   // norms and the stream between layers are f32 in both.
   void set_compute_type(torch::Dtype type);
+  // Whether the layers of both towers keep their inputs alone between the passes, and run twice.
+  void set_recompute(bool recompute);
 
   torch::Tensor encode_images(const torch::Tensor& patches,
                               const std::vector<Grid>& grids);  // f32 [tokens, hidden]
@@ -40,7 +43,8 @@ class NetworkImpl : public torch::nn::Module {
   torch::Tensor hidden(const NetworkInput& input, const torch::Tensor& embedded);
   torch::Tensor hidden(const NetworkInput& input) { return hidden(input, embed(input)); }
   // Rows of the stream as the head reads them: f32 [rows, hidden] after the final norm.
-  torch::Tensor normed(const torch::Tensor& rows) { return text_->normed(rows, {}, type_); }
+  torch::Tensor normed(const torch::Tensor& rows) { return text_->normed(rows, {}); }
+  torch::Tensor head() const { return text_->head(); }  // f32 [vocab, hidden]
   // f32 [..., hidden] -> [..., vocab] in the compute type. Select the rows that are scored first: the head is
   // costly.
   torch::Tensor logits(const torch::Tensor& hidden);

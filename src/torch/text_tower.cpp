@@ -2,6 +2,7 @@
 #include <tuple>
 
 #include "torch/layers.h"
+#include "torch/recompute.h"
 #include "torch/towers.h"
 
 namespace dvlm::towers {
@@ -59,27 +60,33 @@ Tensor TextTowerImpl::head() const {
   return head_.defined() ? head_ : embedding_;
 }
 
-Tensor TextTowerImpl::run(Tensor x, const Tensor& positions, const Tensor& mask, torch::Dtype type) {
+Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor& mask, torch::Dtype type) {
   const int64_t batch = positions.size(1), length = positions.size(2);
   const auto [cosine, sine] = text_rotary(positions.flatten(1), config_);
   layers::AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim, {}, !mask.defined(), mask};
   for (int64_t b = 0; b <= batch; ++b) shape.cumulative.push_back(b * length);
   const double eps = config_.rms_norm_eps;
-  Tensor y, delta;
+  std::vector<Tensor> stream = {std::move(embedded)};  // and what the layer before adds to it
   for (const TextLayer& layer : layers_) {
-    std::tie(x, y) = layers::add_norm(x, delta, layer->input_norm, eps, type);  // [B * L, hidden]
-    y = layers::linear(y, layer->qkv_weight, layer->qkv_bias);  // [B * L, (heads + 2 kv_heads) * head_dim]
-    y = layers::rotary_attention(y, cosine, sine, shape);       // [B * L, heads * head_dim]
-    delta = layers::linear(y, layer->o_weight);                 // [B * L, hidden]
-    std::tie(x, y) = layers::add_norm(x, delta, layer->post_norm, eps, type);  // [B * L, hidden]
-    y = layers::swiglu(layers::linear(y, layer->gate_up_weight));              // [B * L, intermediate]
-    delta = layers::linear(y, layer->down_weight);                             // [B * L, hidden]
+    const auto run_layer = [=, &layer = *layer](const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), layer.input_norm, eps,
+                                     type);                       // [B * L, hidden]
+      y = layers::linear(y, layer.qkv_weight, layer.qkv_bias);    // [B * L, (heads + 2 kv_heads) * head_dim]
+      y = layers::rotary_attention(y, cosine, sine, shape);       // [B * L, heads * head_dim]
+      const Tensor attended = layers::linear(y, layer.o_weight);  // [B * L, hidden]
+      std::tie(x, y) = layers::add_norm(x, attended, layer.post_norm, eps, type);  // [B * L, hidden]
+      y = layers::swiglu(layers::linear(y, layer.gate_up_weight));                 // [B * L, intermediate]
+      return {x, layers::linear(y, layer.down_weight)};                            // [B * L, hidden]
+    };
+    stream = recompute_ ? recompute(run_layer, stream, layer->parameters()) : run_layer(stream);
   }
-  return normed(x, delta, type);
+  return normed(stream[0], stream[1]);
 }
 
-Tensor TextTowerImpl::normed(const Tensor& x, const Tensor& delta, torch::Dtype type) const {
-  return layers::add_norm(x, delta, norm_, config_.rms_norm_eps, type).second.to(torch::kFloat32);
+Tensor TextTowerImpl::normed(const Tensor& x, const Tensor& delta) const {
+  return layers::add_norm(x, delta.defined() ? delta.to(torch::kFloat32) : delta, norm_, config_.rms_norm_eps,
+                          torch::kFloat32)
+      .second;
 }
 
 void TextTowerImpl::name_weights(NamedTensors& names) const {

@@ -33,13 +33,15 @@ class TextTowerImpl : public torch::nn::Module {
   explicit TextTowerImpl(const TextConfig& config);
 
   torch::Tensor embed(const torch::Tensor& tokens);  // int64 [rows] -> f32 [rows, hidden]
-  // x: f32 [B * L, hidden]; positions int64 [3, B, L]; mask bool [B, 1, L, L], undefined = causal. The stream
-  // between layers stays f32; linears and attention run in `type`. Result f32 [B * L, hidden], after the
-  // final norm.
-  torch::Tensor run(torch::Tensor x, const torch::Tensor& positions, const torch::Tensor& mask,
+  // embedded: f32 [B * L, hidden]; positions int64 [3, B, L]; mask bool [B, 1, L, L], undefined = causal. The
+  // stream between layers stays f32; linears and attention run in `type`. Result f32 [B * L, hidden], after
+  // the final norm.
+  torch::Tensor run(torch::Tensor embedded, const torch::Tensor& positions, const torch::Tensor& mask,
                     torch::Dtype type);
-  // The final norm of x + delta (delta may be undefined), rounded to `type`: f32 [rows, hidden].
-  torch::Tensor normed(const torch::Tensor& x, const torch::Tensor& delta, torch::Dtype type) const;
+  // The final norm of x + delta (delta may be undefined), f32 [rows, hidden].
+  torch::Tensor normed(const torch::Tensor& x, const torch::Tensor& delta) const;
+  // Whether layers keep their inputs alone and run again for their gradients (recompute.h).
+  void set_recompute(bool recompute) { recompute_ = recompute; }
   torch::Tensor head() const;  // [vocab, hidden]
   const std::vector<TextLayer>& layers() const { return layers_; }
   const torch::Tensor& norm() const { return norm_; }  // [hidden], before the head
@@ -49,6 +51,7 @@ class TextTowerImpl : public torch::nn::Module {
   TextConfig config_;
   torch::Tensor embedding_, norm_, head_;
   std::vector<TextLayer> layers_;
+  bool recompute_ = false;
 };
 TORCH_MODULE(TextTower);
 
@@ -76,12 +79,14 @@ class VisionTowerImpl : public torch::nn::Module {
   // patches f32 [patches, patch_elements] of all grids -> f32 [merged tokens, out_hidden_size], in the grids'
   // order.
   torch::Tensor run(const torch::Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type);
+  void set_recompute(bool recompute) { recompute_ = recompute; }  // as a TextTower's
   void name_weights(NamedTensors& names) const;
 
  private:
   VisionConfig config_;
   torch::Tensor patch_weight_, norm_, merge_weight0_, merge_bias0_, merge_weight2_, merge_bias2_;
   std::vector<VisionBlock> blocks_;
+  bool recompute_ = false;
 };
 TORCH_MODULE(VisionTower);
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "model/model.h"
 #include "torch/layers.h"
+#include "torch/recompute.h"
 #include "torch/towers.h"
 
 namespace dvlm::towers {
@@ -115,22 +116,27 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
   full.cumulative = slice_ends(grids);
   const auto& full_blocks = config_.full_attention_blocks;
 
-  Tensor x = layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32);
-  Tensor y, delta;
+  const Tensor embedded =
+      layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32);
+  std::vector<Tensor> stream = {embedded};  // and what the block before adds to it
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const VisionBlock& block = blocks_[i];
     const bool whole = std::count(full_blocks.begin(), full_blocks.end(), static_cast<int>(i)) > 0;
-    std::tie(x, y) = layers::add_norm(x, delta, block->norm1, kEps, type);  // [patches, hidden]
-    y = layers::linear(y, block->qkv_weight, block->qkv_bias);              // [patches, 3 * hidden]
-    y = layers::rotary_attention(y, c, s, whole ? full : inside_windows);   // [patches, hidden]
-    delta = layers::linear(y, block->proj_weight, block->proj_bias);        // [patches, hidden]
-    std::tie(x, y) = layers::add_norm(x, delta, block->norm2, kEps, type);  // [patches, hidden]
-    y = layers::swiglu(
-        layers::linear(y, block->gate_up_weight, block->gate_up_bias));  // [patches, intermediate]
-    delta = layers::linear(y, block->down_weight, block->down_bias);     // [patches, hidden]
+    const auto run_block = [=, &block = *blocks_[i], shape = whole ? full : inside_windows](
+                               const std::vector<Tensor>& in) -> std::vector<Tensor> {
+      auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), block.norm1, kEps,
+                                     type);                                           // [patches, hidden]
+      y = layers::linear(y, block.qkv_weight, block.qkv_bias);                        // [patches, 3 * hidden]
+      y = layers::rotary_attention(y, c, s, shape);                                   // [patches, hidden]
+      const Tensor attended = layers::linear(y, block.proj_weight, block.proj_bias);  // [patches, hidden]
+      std::tie(x, y) = layers::add_norm(x, attended, block.norm2, kEps, type);        // [patches, hidden]
+      y = layers::swiglu(
+          layers::linear(y, block.gate_up_weight, block.gate_up_bias));   // [patches, intermediate]
+      return {x, layers::linear(y, block.down_weight, block.down_bias)};  // [patches, hidden]
+    };
+    stream = recompute_ ? recompute(run_block, stream, blocks_[i]->parameters()) : run_block(stream);
   }
-  y = layers::add_norm(x, delta, norm_, kEps, type)
-          .second.view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
+  Tensor y = layers::add_norm(stream[0], stream[1], norm_, kEps, type)
+                 .second.view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
   y = torch::gelu(layers::linear(y, merge_weight0_, merge_bias0_));
   y = layers::linear(y, merge_weight2_, merge_bias2_).to(torch::kFloat32);  // [merged, out_hidden]
   return order.identity ? y : y.index_select(0, order.merged.argsort().to(y.device()));

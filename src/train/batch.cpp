@@ -16,13 +16,18 @@ TokenId required_token(const Tokenizer& tokenizer, const char* text, const char*
   return *id;
 }
 
+bool is_visual(TokenId id, const StreamTokens& tokens) {
+  return id == tokens.image || id == tokens.video;
+}
+
 bool is_dropped(TokenId id, const StreamTokens& tokens) {
-  return id == tokens.image || id == tokens.video || id == tokens.vision_start;
+  return is_visual(id, tokens) || id == tokens.vision_start;
 }
 
 void append_noisy(Row& row, const Sample& sample, const Layout& layout, const MaskedFlags& masked, int copy,
                   const StreamTokens& tokens, const RowOptions& options) {
   int previous = -2;
+  std::vector<int> features;
   for (int i = 0; i < static_cast<int>(sample.ids.size()); ++i) {
     const auto n = static_cast<size_t>(i);
     if (options.vision_efficient && is_dropped(sample.ids[n], tokens)) continue;
@@ -30,11 +35,13 @@ void append_noisy(Row& row, const Sample& sample, const Layout& layout, const Ma
     // A dropped stretch breaks the shift: nothing before it predicts what follows it.
     if (masked[n] && previous == i - 1)
       row.noisy.push_back({static_cast<int>(row.tokens.size()) - 1, sample.ids[n]});
+    if (is_visual(sample.ids[n], tokens)) features.push_back(static_cast<int>(row.tokens.size()));
     row.tokens.push_back(masked[n] ? tokens.mask : sample.ids[n]);
     row.positions.push_back(sample.positions[n]);
     row.stream.push_back({copy, layout.turn[n], i});
     previous = i;
   }
+  if (!sample.visuals.empty() && !features.empty()) row.features.push_back(std::move(features));
 }
 
 // Rows of the flattened hidden states and what they are scored against.
@@ -49,8 +56,8 @@ torch::Tensor index_tensor(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kInt64);
 }
 
-// Pictures of all samples, whose features go to the rows `features`.
-void add_pictures(std::span<const Sample> samples, const std::vector<int64_t>& features,
+// Pictures of all samples, whose features go to the rows `features` of every stream.
+void add_pictures(std::span<const Sample> samples, const std::vector<std::vector<int64_t>>& features,
                   NetworkInput& input) {
   size_t values = 0;
   int64_t patches = 0;
@@ -67,7 +74,9 @@ void add_pictures(std::span<const Sample> samples, const std::vector<int64_t>& f
   for (const Sample& sample : samples)
     for (const Patches& visual : sample.visuals)
       out = std::copy(visual.values.begin(), visual.values.end(), out);
-  input.feature_rows = index_tensor(features);
+  std::vector<int64_t> all;
+  for (const std::vector<int64_t>& stream : features) all.insert(all.end(), stream.begin(), stream.end());
+  input.feature_rows = index_tensor(all);
 }
 
 }  // namespace
@@ -89,15 +98,17 @@ Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedF
   for (size_t copy = 0; copy < copies.size(); ++copy)
     append_noisy(row, sample, layout, copies[copy], static_cast<int>(copy), tokens, options);
   const auto clean_begin = static_cast<int>(row.tokens.size());
+  std::vector<int> features;
   for (size_t i = 0; i < sample.ids.size(); ++i) {
     const int at = clean_begin + static_cast<int>(i);
     const TokenId id = sample.ids[i];
     if (options.score_clean && i > 0 && layout.block[i] >= 0) row.clean.push_back({at - 1, id});
-    if (!sample.visuals.empty() && (id == tokens.image || id == tokens.video)) row.features.push_back(at);
+    if (is_visual(id, tokens)) features.push_back(at);
     row.tokens.push_back(id);
     row.positions.push_back(sample.positions[i]);
     row.stream.push_back({StreamToken::kClean, layout.turn[i], static_cast<int>(i)});
   }
+  if (!sample.visuals.empty()) row.features.push_back(std::move(features));
   return row;
 }
 
@@ -129,7 +140,7 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   auto* ids = batch.input.tokens.data_ptr<int64_t>();
   auto* positions = batch.input.positions.data_ptr<int64_t>();
   bool* mask = dual ? batch.input.mask.data_ptr<bool>() : nullptr;
-  std::vector<int64_t> features;
+  std::vector<std::vector<int64_t>> features;  // of each stream
   Targets noisy, clean, regions;
   for (int64_t b = 0; b < count; ++b) {
     const Row& row = rows[static_cast<size_t>(b)];
@@ -147,7 +158,9 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
       // A query that saw nothing would give NaN.
       for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
     }
-    for (const int at : row.features) features.push_back(b * length + at);
+    features.resize(std::max(features.size(), row.features.size()));
+    for (size_t stream = 0; stream < row.features.size(); ++stream)
+      for (const int at : row.features[stream]) features[stream].push_back(b * length + at);
     noisy.add(row.noisy, b * length);
     clean.add(row.clean, b * length);
     regions.add(row.regions, b * length);

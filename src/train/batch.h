@@ -31,7 +31,7 @@ struct Row {
   std::vector<TokenId> tokens;
   std::vector<Position> positions;
   std::vector<StreamToken> stream;
-  std::vector<int> features;  // tokens that image features replace, ascending
+  std::vector<std::vector<int>> features;  // of each stream that has them: tokens that they replace
   std::vector<Scored> noisy, clean;
   std::vector<Scored> regions;  // image tokens of the clean stream whose features are scored against a word
 };

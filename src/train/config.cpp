@@ -46,6 +46,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("threads", c.threads);
   visit("device", c.device);
   visit("bf16", c.bf16);
+  visit("recompute", c.recompute);
   visit("freeze", c.freeze);
   visit("region_weight", c.region_weight);
   visit("block_size", c.block_size);

@@ -49,6 +49,7 @@ struct TrainConfig {
   int threads = 0;                  // 0 = all cores
   std::string device = "cpu";       // "cpu" | "cuda" | "cuda:N": where the network and the optimiser are
   bool bf16 = true;                 // matrix products; weights, optimiser, norms and loss stay float
+  bool recompute = false;           // layers keep their inputs alone and run again for their gradients
   std::vector<std::string> freeze;  // weight names, '*' matches anything: "visual.*"
 
   double region_weight = 0;  // of the words of "regions" beside the other losses; 0 = they are not learnt

@@ -56,6 +56,7 @@ Network make_network(const TrainConfig& config, torch::Device device) {
   // Whether the head is tied is known when the tensors are.
   Network network(model_config(config, start ? start->config() : read_config(config.model)));
   network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
+  network->set_recompute(config.recompute);
   if (start)
     network->load(*start);
   else if (config.stage == "convert")

@@ -30,7 +30,7 @@ TEST(Rows, WithoutCopiesScoreAnswersWithTheTokenShift) {
   const Row row = toy.row({});
   EXPECT_EQ(row.tokens, toy.sample.ids);
   EXPECT_THAT(row.noisy, IsEmpty());
-  EXPECT_THAT(row.features, ElementsAre(4, 5, 6, 7));
+  EXPECT_THAT(row.features, ElementsAre(ElementsAre(4, 5, 6, 7)));
   using S = Row::Scored;
   EXPECT_THAT(row.clean,
               ElementsAre(S{14, 30}, S{15, 31}, S{16, 32}, S{17, toy::kEnd}, S{18, toy::kNewline},  //

@@ -15,18 +15,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kFixtures = fs::path(DVLM_FIXTURES) / "data", kTiny = fs::path(DVLM_MODELS) / "dvlm-tiny";
+const fs::path kDataFiles = fs::path(DVLM_FIXTURES) / "data", kTiny = fs::path(DVLM_MODELS) / "dvlm-tiny";
 
 TEST(DataFormats, give_the_tokens_that_the_rules_of_their_trainers_give) {
   const Tokenizer tokenizer(kTiny);
   const ModelConfig config = read_config(kTiny);
   const SampleContext context{tokenizer, config, answer_markers(tokenizer)};
   std::set<std::string> files;
-  for (const nlohmann::json& one : read_json(kFixtures / "expected.json")) {
+  for (const nlohmann::json& one : read_json(kDataFiles / "expected.json")) {
     const std::string file = one["file"], root = one["image_root"];
     files.insert(file);
-    const Dataset dataset({DataSource{.path = (kFixtures / file).string(),
-                                      .image_root = root.empty() ? "" : (kFixtures / root).string()}});
+    const Dataset dataset({DataSource{.path = (kDataFiles / file).string(),
+                                      .image_root = root.empty() ? "" : (kDataFiles / root).string()}});
     const Sample sample = dataset.load(one["record"], context);
     EXPECT_EQ(sample.ids, one["ids"].get<std::vector<TokenId>>()) << dataset.name(one["record"]);
     EXPECT_FALSE(sample.answers.empty());
@@ -43,7 +43,7 @@ TEST(DataFormats, pictures_are_shrunk_to_the_context_and_not_dropped) {
   const Tokenizer tokenizer(kTiny);
   const ModelConfig config = read_config(kTiny);
   const auto load = [&](int max_length, int64_t max_pixels = 0) {
-    const Dataset dataset({DataSource{.path = (kFixtures / "ms_swift.jsonl").string()}});
+    const Dataset dataset({DataSource{.path = (kDataFiles / "ms_swift.jsonl").string()}});
     return dataset.load(1, {tokenizer, config, answer_markers(tokenizer), max_length, 0, max_pixels});
   };
   const auto pictures = [&](const Sample& sample) {
@@ -77,7 +77,7 @@ TEST(DataFormats, boxes_follow_their_picture) {
          {{{"role", "user"}, {"content", "Where?"}}, {{"role", "assistant"}, {"content", answer}}}}};
     write_file(file, record.dump());
     const Dataset dataset({DataSource{
-        .path = file.string(), .image_root = (kFixtures / "pictures").string(), .box_format = "pixels"}});
+        .path = file.string(), .image_root = (kDataFiles / "pictures").string(), .box_format = "pixels"}});
     const Sample sample = dataset.load(0, {tokenizer, config, answer_markers(tokenizer)});
     const Span answered = sample.answers.at(0);
     return tokenizer.decode(
