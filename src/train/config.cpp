@@ -24,6 +24,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("output", c.output);
   visit("batch_size", c.batch_size);
   visit("accumulation", c.accumulation);
+  visit("gradient_groups", c.gradient_groups);
   visit("max_length", c.max_length);
   visit("min_pixels", c.min_pixels);
   visit("max_pixels", c.max_pixels);
@@ -247,6 +248,8 @@ void validate(const TrainConfig& c) {
   require(!c.output.empty(), "output", "a folder");
   require(c.batch_size >= 1 && c.batch_size <= 1 << 16, "batch_size", "between 1 and 65536");
   require(c.accumulation >= 1 && c.accumulation <= 1 << 16, "accumulation", "between 1 and 65536");
+  require(c.gradient_groups >= 0 && c.gradient_groups <= 1 << 16, "gradient_groups",
+          "between 0 (as many as processes) and 65536");
   require(c.max_length >= 8 && c.max_length <= 1 << 20, "max_length", "between 8 and 1048576");
   constexpr int64_t kMostPixels = int64_t{1} << 40;
   require(c.min_pixels >= 0 && c.min_pixels <= kMostPixels, "min_pixels", "0 (the checkpoint's) or more");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/error.h"
 
@@ -19,18 +20,26 @@ bool matches(std::string_view pattern, std::string_view name) {
 
 namespace {
 
+// Elements whose squares are summed alone, and the least that a process has: no kernel sums or rounds them
+// otherwise for what stands beside them.
+constexpr int64_t kBlock = 4096;
+
+int64_t whole_blocks(int64_t elements) {
+  return (elements + kBlock - 1) / kBlock * kBlock;
+}
+
 // Parameters of the network by their own names, with whether config.freeze holds them.
-struct Parameter {
+struct Frozen {
   std::string name;
   torch::Tensor value;
   int frozen = 0, free = 0;  // checkpoint weights inside that match a pattern, and that do not
 };
 
-std::vector<Parameter> find_frozen(Network& network, const std::vector<std::string>& patterns) {
-  std::vector<Parameter> parameters;
-  std::map<const void*, size_t> by_storage;
+std::vector<Frozen> find_frozen(Network& network, const std::vector<std::string>& patterns) {
+  std::vector<Frozen> parameters;
+  std::map<const void*, size_t> by_address;  // of their first elements
   for (const auto& item : network->named_parameters()) {
-    by_storage[item.value().storage().data()] = parameters.size();
+    by_address[item.value().data_ptr()] = parameters.size();
     parameters.push_back({item.key(), item.value()});
   }
   std::vector<bool> used(patterns.size(), false);
@@ -38,7 +47,7 @@ std::vector<Parameter> find_frozen(Network& network, const std::vector<std::stri
     bool frozen = false;
     for (size_t i = 0; i < patterns.size(); ++i)
       if (matches(patterns[i], name)) frozen = used[i] = true;
-    Parameter& parameter = parameters.at(by_storage.at(weight.storage().data()));
+    Frozen& parameter = parameters.at(std::prev(by_address.upper_bound(weight.data_ptr()))->second);
     ++(frozen ? parameter.frozen : parameter.free);
     if (parameter.frozen > 0 && parameter.free > 0)
       fail("training config: 'freeze' cuts through weights that train together, at {}", name);
@@ -50,95 +59,159 @@ std::vector<Parameter> find_frozen(Network& network, const std::vector<std::stri
 
 }  // namespace
 
-Optimizer::Optimizer(Network& network, const TrainConfig& config) : config_(config) {
-  groups_[0].weight_decay = config.weight_decay;
-  for (Parameter& parameter : find_frozen(network, config.freeze)) {
-    parameter.value.requires_grad_(parameter.frozen == 0);
-    if (parameter.frozen > 0) continue;
-    Group& group = groups_[parameter.value.dim() >= 2 ? 0 : 1];
-    group.names.push_back(parameter.name);
-    group.weights.push_back(parameter.value);
-    group.m.push_back(torch::zeros_like(parameter.value));
-    group.v.push_back(torch::zeros_like(parameter.value));
-    group.steps.push_back(torch::zeros({}, parameter.value.options()));
+Optimizer::Optimizer(Network& network, const TrainConfig& config, const Ranks& ranks, int groups)
+    : config_(config), ranks_(ranks) {
+  const torch::NoGradGuard no_grad;
+  std::vector<Frozen> found = find_frozen(network, config.freeze);
+  std::erase_if(found, [](const Frozen& parameter) {
+    torch::Tensor(parameter.value).requires_grad_(parameter.frozen == 0);
+    return parameter.frozen > 0;
+  });
+  if (found.empty()) fail("training config: 'freeze' leaves no weight to train");
+  int64_t elements = 0;
+  for (const bool decays : {true, false}) {
+    for (const Frozen& parameter : found)
+      if ((parameter.value.dim() >= 2) == decays) {
+        parameters_.push_back({parameter.name, parameter.value, elements});
+        elements += parameter.value.numel();
+      }
+    elements = whole_blocks(elements);
+    if (decays) decaying_ = elements;
   }
-  for (const Group& group : groups_)
-    weights_.insert(weights_.end(), group.weights.begin(), group.weights.end());
-  if (weights_.empty()) fail("training config: 'freeze' leaves no weight to train");
-  if (config.ema_decay > 0)
-    for (const torch::Tensor& weight : weights_) average_.push_back(weight.detach().clone());
+  const auto options = found[0].value.options().requires_grad(false);
+  weights_ = torch::zeros({elements}, options);
+  for (Parameter& parameter : parameters_) {
+    const torch::Tensor place =
+        weights_.narrow(0, parameter.at, parameter.value.numel()).view(parameter.value.sizes());
+    place.copy_(parameter.value);
+    parameter.value.set_data(place);
+  }
+  for (int group = 0; group < groups; ++group) gradients_.push_back(torch::zeros({elements}, options));
+  const int64_t blocks = elements / kBlock, size = ranks.size();
+  for (int64_t rank = 0; rank < size; ++rank)
+    sizes_.push_back(((rank + 1) * blocks / size - rank * blocks / size) * kBlock);
+  begin_ = std::accumulate(sizes_.begin(), sizes_.begin() + ranks.rank(), int64_t{0});
+  m_ = torch::zeros({sizes_[static_cast<size_t>(ranks.rank())]}, options);
+  v_ = torch::zeros_like(m_);
+  if (config.ema_decay > 0) average_ = own(weights_).clone();
+  begin_group(0);
+}
+
+torch::Tensor Optimizer::own(const torch::Tensor& all) const {
+  return all.narrow(0, begin_, sizes_[static_cast<size_t>(ranks_.rank())]);
+}
+
+void Optimizer::begin_group(int group) {
+  const torch::Tensor& all = gradients_[static_cast<size_t>(group)];
+  for (Parameter& parameter : parameters_)
+    parameter.value.mutable_grad() =
+        all.narrow(0, parameter.at, parameter.value.numel()).view(parameter.value.sizes());
+}
+
+// This process's part, of all processes' groups.
+torch::Tensor Optimizer::sum_of_groups() {
+  if (ranks_.size() == 1) {
+    for (size_t group = 1; group < gradients_.size(); ++group) gradients_[0].add_(gradients_[group]);
+    return gradients_[0];
+  }
+  std::vector<torch::Tensor> pieces;
+  int64_t at = 0;
+  for (const int64_t size : sizes_) {
+    std::vector<torch::Tensor> groups;
+    for (const torch::Tensor& gradient : gradients_) groups.push_back(gradient.narrow(0, at, size));
+    pieces.push_back(torch::cat(groups));
+    at += size;
+  }
+  torch::Tensor sum;
+  for (const torch::Tensor& from : ranks_.exchange(pieces))
+    for (const torch::Tensor& group : from.view({std::ssize(gradients_), -1}).unbind())
+      sum.defined() ? sum.add_(group) : sum = group.clone();
+  return sum;
+}
+
+double Optimizer::norm_of(const torch::Tensor& gradient) const {
+  const torch::Tensor own_blocks = gradient.view({-1, kBlock}).square().sum(1, false, torch::kFloat64);
+  std::vector<int64_t> counts;
+  for (const int64_t size : sizes_) counts.push_back(size / kBlock);
+  const torch::Tensor blocks = ranks_.gather(own_blocks.to(torch::kCPU), counts).contiguous();
+  const double* values = blocks.const_data_ptr<double>();
+  return std::sqrt(std::accumulate(values, values + blocks.numel(), 0.0));
 }
 
 double Optimizer::step(double learning_rate) {
   const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> gradients;
-  for (torch::Tensor& weight : weights_) {
-    if (!weight.grad().defined()) weight.mutable_grad() = torch::zeros_like(weight);
-    gradients.push_back(weight.grad());
+  const torch::Tensor gradient = sum_of_groups();
+  const double norm = norm_of(gradient);
+  if (std::isfinite(norm)) {
+    if (config_.clip_norm > 0 && norm > config_.clip_norm) gradient.mul_(config_.clip_norm / (norm + 1e-6));
+    ++steps_;
+    update(gradient, learning_rate);
+    if (ranks_.size() > 1) weights_.copy_(ranks_.gather(own(weights_), sizes_));
   }
-  double squares = 0;
-  const torch::Tensor norms = torch::stack(at::_foreach_norm(gradients)).to(torch::kCPU, torch::kFloat64);
-  for (int64_t i = 0; i < norms.numel(); ++i) squares += std::pow(norms.const_data_ptr<double>()[i], 2);
-  const double norm = std::sqrt(squares);
-  if (!std::isfinite(norm)) {
-    forget_gradients();
-    return norm;
-  }
-  if (config_.clip_norm > 0 && norm > config_.clip_norm)
-    at::_foreach_mul_(gradients, config_.clip_norm / (norm + 1e-6));
-
-  ++steps_;
-  size_t offset = 0;
-  for (Group& group : groups_) {
-    const size_t count = group.weights.size();
-    if (count == 0) continue;
-    at::_foreach_add_(group.steps, 1);
-    const std::vector<torch::Tensor> own(gradients.begin() + static_cast<std::ptrdiff_t>(offset),
-                                         gradients.begin() + static_cast<std::ptrdiff_t>(offset + count));
-    at::_fused_adamw_(group.weights, own, group.m, group.v, {}, group.steps, learning_rate, config_.beta1,
-                      config_.beta2, group.weight_decay, config_.eps, false, false);
-    offset += count;
-  }
-  if (!average_.empty()) {
-    // A short memory at first, or the random start would dominate short runs.
-    const double decay = std::min(config_.ema_decay,
-                                  (1.0 + static_cast<double>(steps_)) / (10.0 + static_cast<double>(steps_)));
-    at::_foreach_lerp_(average_, weights_, 1 - decay);
-  }
-  forget_gradients();
+  for (torch::Tensor& group : gradients_) group.zero_();
   return norm;
 }
 
-void Optimizer::forget_gradients() {
-  for (torch::Tensor& weight : weights_) weight.mutable_grad().reset();
+void Optimizer::update(const torch::Tensor& gradient, double learning_rate) {
+  const torch::Tensor weights = own(weights_);
+  const int64_t decaying = std::clamp<int64_t>(decaying_ - begin_, 0, weights.numel());
+  for (const bool decays : {true, false}) {
+    const int64_t at = decays ? 0 : decaying, size = decays ? decaying : weights.numel() - decaying;
+    if (size == 0) continue;
+    const auto part = [&](const torch::Tensor& all) {
+      return std::vector<torch::Tensor>{all.narrow(0, at, size)};
+    };
+    const std::vector<torch::Tensor> count = {
+        torch::full({}, static_cast<double>(steps_), weights.options())};
+    at::_fused_adamw_(part(weights), part(gradient), part(m_), part(v_), {}, count, learning_rate,
+                      config_.beta1, config_.beta2, decays ? config_.weight_decay : 0, config_.eps, false,
+                      false);
+  }
+  if (!average_.defined()) return;
+  // A short memory at first, or the random start would dominate short runs.
+  const auto steps = static_cast<double>(steps_);
+  average_.lerp_(weights, 1 - std::min(config_.ema_decay, (1.0 + steps) / (10.0 + steps)));
+}
+
+void Optimizer::name(const char* kind, const torch::Tensor& all,
+                     std::map<std::string, torch::Tensor>& out) const {
+  for (const Parameter& parameter : parameters_)
+    out[kind + parameter.name] =
+        all.narrow(0, parameter.at, parameter.value.numel()).view(parameter.value.sizes());
 }
 
 std::map<std::string, torch::Tensor> Optimizer::state() const {
-  std::map<std::string, torch::Tensor> tensors;
-  size_t at = 0;
-  for (const Group& group : groups_) {
-    for (size_t i = 0; i < group.names.size(); ++i, ++at) {
-      tensors["weight/" + group.names[i]] = group.weights[i];
-      tensors["m/" + group.names[i]] = group.m[i];
-      tensors["v/" + group.names[i]] = group.v[i];
-      if (!average_.empty()) tensors["ema/" + group.names[i]] = average_[at];
-    }
-  }
-  return tensors;
+  std::map<std::string, torch::Tensor> out;
+  name("weight/", weights_, out);
+  name("m/", ranks_.gather(m_, sizes_), out);
+  name("v/", ranks_.gather(v_, sizes_), out);
+  if (average_.defined()) name("ema/", ranks_.gather(average_, sizes_), out);
+  return out;
 }
 
-void Optimizer::set_steps(int64_t steps) {
+void Optimizer::set_state(const std::map<std::string, torch::Tensor>& state, int64_t steps) {
+  const torch::NoGradGuard no_grad;
   steps_ = steps;
-  for (Group& group : groups_)
-    for (torch::Tensor& count : group.steps) count.fill_(static_cast<double>(steps));
+  const auto take = [&](const char* kind, torch::Tensor& to) {
+    torch::Tensor all = torch::zeros_like(weights_);
+    std::map<std::string, torch::Tensor> places;
+    name(kind, all, places);
+    for (auto& [key, place] : places) place.copy_(state.at(key));
+    to.copy_(own(all));
+  };
+  take("m/", m_), take("v/", v_);
+  if (average_.defined()) take("ema/", average_);
 }
 
 void Optimizer::swap_average() {
   const torch::NoGradGuard no_grad;
-  for (size_t i = 0; i < average_.size(); ++i) {
-    const torch::Tensor kept = weights_[i].clone();
-    weights_[i].copy_(average_[i]);
-    average_[i].copy_(kept);
+  if (!average_.defined()) return;
+  if (trained_.defined()) {
+    weights_.copy_(trained_);
+    trained_ = torch::Tensor();
+  } else {
+    trained_ = weights_.clone();
+    weights_.copy_(ranks_.gather(average_, sizes_));
   }
 }
 

@@ -47,7 +47,8 @@ std::map<std::string, std::string> state_metadata(const RunState& run, std::span
   std::map<std::string, std::string> metadata = {{"step", fmt::format("{}", run.step)},
                                                  {"seconds", fmt::format("{}", run.seconds)},
                                                  {"config", run.config},
-                                                 {"data", run.data}};
+                                                 {"data", run.data},
+                                                 {"groups", fmt::format("{}", run.groups)}};
   metadata[kChecksum] = state_checksum(tensors, metadata);
   return metadata;
 }
@@ -64,6 +65,7 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   if (const auto config = file.metadata().find("config"); config != file.metadata().end())
     run.config = config->second;
   if (const auto data = file.metadata().find("data"); data != file.metadata().end()) run.data = data->second;
+  run.groups = number_in<int64_t>(file.metadata(), "groups", name);
   return run;
 }
 

@@ -14,6 +14,7 @@ struct RunState {
   double seconds = 0;  // of training so far, over all starts
   std::string config;  // JSON, for messages when a resumed run is configured differently
   std::string data;    // Dataset::fingerprint()
+  int64_t groups = 1;  // of gradients, see Optimizer
 };
 
 // The metadata of a file with these tensors, a checksum of both among it.

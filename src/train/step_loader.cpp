@@ -112,8 +112,9 @@ void StepLoader::read(const std::stop_token& stop) {
 StepLoader::Step StepLoader::read_step(int64_t step) {
   const int64_t per_epoch = order_.per_epoch();
   Step out;
-  out.epoch = step * options_.accumulation / per_epoch;
-  for (int64_t pass = step * options_.accumulation; pass < (step + 1) * options_.accumulation; ++pass) {
+  out.epoch = step * options_.passes / per_epoch;
+  const int64_t first = step * options_.passes + options_.first;
+  for (int64_t pass = first; pass < first + options_.here; ++pass) {
     const int64_t epoch = pass / per_epoch;
     std::vector<Sample>& batch = out.batches.emplace_back();
     for (const Dataset::Draw& draw : order_.batch(epoch, pass % per_epoch)) {

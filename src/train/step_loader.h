@@ -39,7 +39,9 @@ class BatchOrder {
 };
 
 struct LoaderOptions {
-  int batch_size = 16, accumulation = 1;
+  int batch_size = 16;
+  int passes = 1;           // of a step, by all processes
+  int first = 0, here = 1;  // those of a step that are read here
   uint64_t seed = 1;
   int threads = 1;
   double max_bad = 0;  // share of the records that may be bad
@@ -49,7 +51,7 @@ struct LoaderOptions {
 class StepLoader {
  public:
   struct Step {
-    std::vector<std::vector<Sample>> batches;          // one per accumulation pass
+    std::vector<std::vector<Sample>> batches;          // one per pass that is read here
     int64_t epoch = 0;                                 // of its first sample
     int64_t dropped = 0;                               // samples whose pictures did not fit
     int64_t shrunk = 0;                                // samples whose pictures were made smaller

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <optional>
 
@@ -21,6 +24,7 @@
 #include "train/loss.h"
 #include "train/mask_token.h"
 #include "train/optimizer.h"
+#include "train/ranks.h"
 #include "train/schedule.h"
 #include "train/state.h"
 #include "train/step_loader.h"
@@ -75,7 +79,11 @@ void copy_companions(const fs::path& from, const fs::path& to) {
 }
 
 // The output folder with everything of a model folder but weights and config.json.
-fs::path make_output(const TrainConfig& config, bool resume) {
+fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks) {
+  if (!ranks.first()) {
+    ranks.wait();
+    return config.output;
+  }
   const int vocab_size = read_config(config.model).text.vocab_size;
   make_folder(config.output);
   if (!resume && fs::exists(fs::path(config.output) / kStateFile))
@@ -87,25 +95,41 @@ fs::path make_output(const TrainConfig& config, bool resume) {
     fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
   copy_companions(config.model, config.output);
   if (config.stage == "convert") ensure_mask_token(config.output, vocab_size);
+  ranks.wait();
   return config.output;
 }
 
-int64_t total_steps(const TrainConfig& config, const Dataset& dataset) {
+int groups_of(const TrainConfig& config, const Ranks& ranks) {
+  const int groups = config.gradient_groups > 0 ? config.gradient_groups : ranks.size();
+  if (groups % ranks.size() != 0)
+    fail("training config: {} 'gradient_groups' cannot be shared by {} processes", groups, ranks.size());
+  return groups;
+}
+
+// Of several processes on a machine each has a card of its own.
+std::string device_of(const TrainConfig& config, const Ranks& ranks) {
+  const char* local = std::getenv("LOCAL_RANK");
+  return config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
+}
+
+int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int groups) {
   const int64_t per_epoch = (dataset.epoch_size() + config.batch_size - 1) / config.batch_size;
   int64_t steps = config.steps;
   if (config.epochs > 0) {
-    const double wanted = std::ceil(config.epochs * static_cast<double>(per_epoch) / config.accumulation);
+    const double wanted =
+        std::ceil(config.epochs * static_cast<double>(per_epoch) / config.accumulation / groups);
     const int64_t by_epochs = std::max<int64_t>(1, static_cast<int64_t>(std::min(wanted, 1e15)));
     steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
   }
   return steps;
 }
 
-LoaderOptions loader_options(const TrainConfig& config) {
+LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int groups) {
   constexpr int kCoresOfReader = 4;
   const int readers =
       config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
-  return {config.batch_size, config.accumulation, config.seed, readers, config.max_bad_samples};
+  const int passes = groups * config.accumulation, here = passes / ranks.size();
+  return {config.batch_size, passes, ranks.rank() * here, here, config.seed, readers, config.max_bad_samples};
 }
 
 // Sums since the last log line.
@@ -124,16 +148,25 @@ class Run {
  private:
   double seconds() const { return earlier_seconds_ + seconds_since(start_); }
   double progress() const { return run_progress(step_, steps_, seconds(), config_.max_minutes); }
+  // What all processes do next, which the first one's clock and anybody's signals decide.
+  struct Agreed {
+    double progress = 0;
+    bool stop = false, save = false;
+  };
+  Agreed agree() const;
   void one_step(double progress);
   void note_left_out(const StepLoader::Step& data);
   void skip_empty_step();
   void skip_infinite_step(double norm);
+  std::array<double, 4> gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts);
   TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
   void log();
   void checkpoint();
   void resume();
 
+  Ranks ranks_;
   TrainConfig config_;
+  int groups_;  // of gradients, of all processes
   torch::Device device_;
   Dataset dataset_;
   fs::path output_;
@@ -153,30 +186,34 @@ class Run {
 };
 
 Run::Run(const TrainConfig& config, bool resume_run)
-    : config_(config),
-      device_(open_device(config.device)),
+    : ranks_(Ranks::of_environment()),
+      config_(config),
+      groups_(groups_of(config, ranks_)),
+      device_(open_device(device_of(config, ranks_))),
       dataset_(config.data),
-      output_(make_output(config, resume_run)),
+      output_(make_output(config, resume_run, ranks_)),
       tokenizer_(output_),
       network_(make_network(config, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
-      optimizer_(network_, config) {
+      optimizer_(network_, config, ranks_, groups_ / ranks_.size()) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
     fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model,
          tokenizer_.size(), network_->config().text.vocab_size);
   check_chat_template(config.model);
-  steps_ = total_steps(config, dataset_);
+  steps_ = total_steps(config, dataset_, groups_);
   if (resume_run) resume();
   std::string log;
   for (const LogPoint& point : points_) log += to_json_line(point);
-  write_file(output_ / "train.jsonl", log);
+  if (ranks_.first()) write_file(output_ / "train.jsonl", log);
   const SampleContext context{tokenizer_,         network_->config(), answer_markers(tokenizer_),
                               config_.max_length, config_.min_pixels, config_.max_pixels};
-  loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_), step_);
+  loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_, ranks_, groups_), step_);
 }
 
 void Run::resume() {
-  const RunState run = load_state(output_, optimizer_.state());
+  const std::map<std::string, torch::Tensor> state = optimizer_.state();
+  const RunState run = load_state(output_, state);
+  optimizer_.set_state(state, run.step);
   const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
   if (before.is_object() && before.value("stage", "") != config_.stage)
     fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
@@ -184,11 +221,15 @@ void Run::resume() {
   for (const char* key : {"batch_size", "accumulation", "seed"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
+  if (run.groups != groups_)
+    log_warning(
+        "the run began with {} groups of gradients: --set gradient_groups={} continues it exactly, and "
+        "otherwise the order of the data changes from here on",
+        run.groups, run.groups);
   if (run.data != dataset_.fingerprint())
     log_warning("the data are not those of the run's start: their order changes from here on");
   step_ = run.step;
   earlier_seconds_ = run.seconds;
-  optimizer_.set_steps(run.step);
   points_ = read_log(output_ / "train.jsonl", step_);
 }
 
@@ -238,12 +279,37 @@ void Run::skip_infinite_step(double norm) {
 // A step whose samples were all left out changes nothing, not even by momentum.
 void Run::skip_empty_step() {
   ++step_;
-  if (++empty_steps_ * config_.accumulation >=
+  if (++empty_steps_ * config_.accumulation * groups_ >=
       (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
     fail(
         "every sample of {} steps was left out, which is all of the data: there is nothing to learn "
         "(max_length {})",
         empty_steps_, config_.max_length);
+}
+
+// Adds up the gradients of all batches here; returns the sums of the losses of all processes, each in the
+// order of groups.
+std::array<double, 4> Run::gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts) {
+  const int groups = groups_ / ranks_.size();
+  torch::Tensor losses = torch::zeros({groups, 4}, torch::kFloat64);
+  for (int group = 0; group < groups; ++group) {
+    optimizer_.begin_group(group);
+    double* sums = losses.mutable_data_ptr<double>() + 4 * group;
+    for (int pass = 0; pass < config_.accumulation; ++pass) {
+      const TrainBatch& batch = batches[static_cast<size_t>(group * config_.accumulation + pass)];
+      if (batch.answer_tokens == 0) continue;
+      const Loss part = training_loss(network_, on_device(batch, device_), counts, config_);
+      part.total.backward();
+      sums[0] += part.total.item<double>(), sums[1] += part.noisy;
+      sums[2] += part.clean, sums[3] += part.regions;
+    }
+  }
+  const std::vector<int64_t> sizes(static_cast<size_t>(ranks_.size()), losses.numel());
+  const torch::Tensor all = ranks_.gather(losses.flatten(), sizes).view({-1, 4});
+  std::array<double, 4> out{};
+  for (int64_t group = 0; group < all.size(0); ++group)
+    for (int64_t i = 0; i < 4; ++i) out[static_cast<size_t>(i)] += all[group][i].item<double>();
+  return out;
 }
 
 void Run::one_step(double at) {
@@ -252,27 +318,21 @@ void Run::one_step(double at) {
   const StepLoader::Step data = loader_->next();
   note_left_out(data);
   std::vector<TrainBatch> batches;
-  LossCounts counts;
+  std::vector<int64_t> all(6);
   for (const std::vector<Sample>& samples : data.batches) {
+    batches.push_back(samples.empty() ? TrainBatch() : make_batch(samples, std::max(block_size, 1)));
     if (samples.empty()) continue;
-    TrainBatch batch = make_batch(samples, std::max(block_size, 1));
-    counts.noisy += batch.noisy_rows.numel();
-    counts.clean += batch.clean_rows.numel();
-    counts.regions += batch.region_rows.numel();
-    counts.answer_tokens += batch.answer_tokens;
-    meter_.samples += static_cast<int64_t>(samples.size());
-    for (const Sample& sample : samples) meter_.tokens += static_cast<int64_t>(sample.ids.size());
-    batches.push_back(std::move(batch));
+    const TrainBatch& batch = batches.back();
+    all[0] += batch.noisy_rows.numel(), all[1] += batch.clean_rows.numel(),
+        all[2] += batch.region_rows.numel();
+    all[3] += batch.answer_tokens, all[4] += std::ssize(samples);
+    for (const Sample& sample : samples) all[5] += std::ssize(sample.ids);
   }
+  all = ranks_.sum(all);
+  const LossCounts counts{all[0], all[1], all[2], all[3]};
+  meter_.samples += all[4], meter_.tokens += all[5];
   if (counts.noisy + counts.clean == 0) return skip_empty_step();
-  double loss = 0, noisy = 0, clean = 0, regions = 0;
-  for (const TrainBatch& batch : batches) {
-    if (batch.clean_rows.numel() + batch.noisy_rows.numel() == 0) continue;
-    const Loss part = training_loss(network_, on_device(batch, device_), counts, config_);
-    part.total.backward();
-    loss += part.total.item<double>(), noisy += part.noisy, clean += part.clean;
-    regions += part.regions;
-  }
+  const auto [loss, noisy, clean, regions] = gradients_of(batches, counts);
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
   if (!std::isfinite(norm) || !std::isfinite(loss)) return skip_infinite_step(norm);
@@ -302,20 +362,31 @@ void Run::log() {
   point.tokens_per_second = static_cast<double>(meter_.tokens) / spent;
   points_.push_back(point);
   meter_ = Meter{};
+  if (!ranks_.first()) return;
   std::ofstream file(output_ / "train.jsonl", std::ios::app);
   file << to_json_line(point) << std::flush;
   if (!file) fail("cannot append to {}: is the disk full?", (output_ / "train.jsonl").string());
 }
 
 void Run::checkpoint() {
-  save_state(output_, optimizer_.state(),
-             {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint()});
+  const std::map<std::string, torch::Tensor> state = optimizer_.state();
+  if (ranks_.first())
+    save_state(output_, state, {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), groups_});
   optimizer_.swap_average();
-  save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);
+  if (ranks_.first()) {
+    save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);
+    write_file(output_ / "loss.svg",
+               loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
+  }
   optimizer_.swap_average();
-  write_file(output_ / "loss.svg",
-             loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
   last_checkpoint_ = Clock::now();
+}
+
+Run::Agreed Run::agree() const {
+  const bool due = seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes;
+  const std::vector<int64_t> all = ranks_.sum(
+      {ranks_.first() ? std::bit_cast<int64_t>(progress()) : 0, ranks_.first() && due, interrupted()});
+  return {std::bit_cast<double>(all[0]), all[2] > 0, all[1] > 0};
 }
 
 TrainResult Run::train(int64_t stop_after) {
@@ -323,15 +394,19 @@ TrainResult Run::train(int64_t stop_after) {
   const bool by_time = config_.max_minutes > 0;
   const double first_done = by_time ? seconds() : static_cast<double>(step_);
   const double all = by_time ? 60 * config_.max_minutes : static_cast<double>(steps_);
-  Progress bar(config_.stage == "ar" ? (by_time ? "training, seconds" : "training, steps")
-                                     : (by_time ? "converting, seconds" : "converting, steps"),
-               std::max<int64_t>(1, static_cast<int64_t>(all - first_done)));
+  std::optional<Progress> bar;
+  if (ranks_.first())
+    bar.emplace(config_.stage == "ar" ? (by_time ? "training, seconds" : "training, steps")
+                                      : (by_time ? "converting, seconds" : "converting, steps"),
+                std::max<int64_t>(1, static_cast<int64_t>(all - first_done)));
   bool saved = false;
-  for (double at = progress(); at < 1 && !interrupted(); at = progress()) {
+  for (Agreed next = agree(); next.progress < 1 && !next.stop; next = agree()) {
+    if (next.save && !saved) checkpoint(), saved = true;
+    const double at = next.progress;
     try {
       one_step(at);
     } catch (const Error&) {  // of the data, say: what was learnt before is kept
-      if (!saved && step_ > first_step && infinite_steps_ == 0) checkpoint();
+      if (ranks_.size() == 1 && !saved && step_ > first_step && infinite_steps_ == 0) checkpoint();
       throw;
     }
     saved = false;
@@ -342,14 +417,16 @@ TrainResult Run::train(int64_t stop_after) {
                           last.block_size);
     note +=
         fmt::format(", lr {:.1e}, {:.1f} samples/s", learning_rate_at(at, config_), last.samples_per_second);
-    bar.update(static_cast<int64_t>((by_time ? seconds() : static_cast<double>(step_)) - first_done), note);
-    if (seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes) checkpoint(), saved = true;
+    if (bar)
+      bar->update(static_cast<int64_t>((by_time ? seconds() : static_cast<double>(step_)) - first_done),
+                  note);
     if (stop_after > 0 && step_ - first_step >= stop_after) break;
   }
   if (meter_.steps > 0) log();
   if (!saved) checkpoint();
   result_.step = step_;
   result_.progress = progress();
+  result_.first = ranks_.first();
   return result_;
 }
 
@@ -376,6 +453,7 @@ int train_command(std::string_view request) {
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();
   const TrainResult result = train(config, resume);
+  if (!result.first) return interrupted() ? 130 : 0;
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
              result.step, result.loss, config.output);
   if (result.progress < 1) fmt::print("the same command with --resume continues it\n");

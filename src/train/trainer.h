@@ -11,6 +11,7 @@ struct TrainResult {
   int64_t step = 0;                       // optimiser steps done, over all starts
   double progress = 0;                    // 1 = complete
   double loss = 0, noisy = 0, clean = 0;  // of the last step
+  bool first = true;                      // whether this is the process that writes, see Ranks
 };
 
 // Trains as `config` says and leaves in config.output a complete Hugging Face folder, the state for resuming

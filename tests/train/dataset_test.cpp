@@ -173,7 +173,7 @@ TEST(Dataset, ItsFingerprintIsThatOfTheContent) {
 TEST(StepLoader, GivesAnyStepWithoutThoseBeforeWhoeverReadsIt) {
   const Data data;
   const Dataset dataset({DataSource{data.path()}});
-  LoaderOptions options{.batch_size = 2, .accumulation = 2, .seed = 1};
+  LoaderOptions options{.batch_size = 2, .passes = 2, .here = 2, .seed = 1};
   StepLoader from_start(dataset, data.context(), options, 0);
   options.threads = 3;
   StepLoader from_third(dataset, data.context(), options, 3);

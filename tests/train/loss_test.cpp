@@ -193,7 +193,6 @@ TEST(Optimizer, TakesTheStepOfAdamWByHand) {
   const double m0 = matrix[0][0].item<double>(), v0 = vector[0].item<double>();
   double mean = 0, square = 0, weight = m0, norm_weight = v0, average = m0;
   for (int step = 1; step <= 3; ++step) {
-    for (auto& item : parameters) item.value().mutable_grad() = torch::zeros_like(item.value());
     const double gradient = 0.3 * step;
     matrix.mutable_grad()[0][0] = gradient;
     vector.mutable_grad()[0] = gradient;
@@ -220,8 +219,7 @@ TEST(Optimizer, ClipsTheWholeGradient) {
   one.train.beta1 = ten.train.beta1 = 0;
   Optimizer first(one.network, one.train), second(ten.network, ten.train);
   const auto run = [](Bench& bench, Optimizer& optimizer, double scale) {
-    for (auto& item : bench.network->named_parameters())
-      item.value().mutable_grad() = torch::full_like(item.value(), scale);
+    for (auto& item : bench.network->named_parameters()) item.value().mutable_grad().fill_(scale);
     return optimizer.step(0.1);
   };
   EXPECT_NEAR(run(ten, second, 10) / run(one, first, 1), 10, 1e-3);

@@ -1,0 +1,130 @@
+#include "train/ranks.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <string>
+
+// The wheel holds Gloo and not its headers, which this header of c10d needs for declarations alone: they are
+// Debian's.
+#define USE_C10D_GLOO
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr auto kTimeout = std::chrono::minutes(30);  // a process may read data for long
+
+int number_of(const char* name, int low, int high) {
+  const char* text = std::getenv(name);
+  const std::string_view given = text ? text : "";
+  int value = 0;
+  const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), value);
+  if (error != std::errc{} || end != given.data() + given.size() || value < low || value > high)
+    fail("the variable {} must be a number from {} to {}, got \"{}\": start the processes with torchrun",
+         name, low, high, printable(given));
+  return value;
+}
+
+// The first line of what a library throws: stacks follow.
+std::string first_line(const std::exception& error) {
+  const std::string what = error.what();
+  return what.substr(0, what.find('\n'));
+}
+
+template <class Call>
+auto together(const Call& call) {
+  try {
+    return call();
+  } catch (const std::exception& error) {
+    if (interrupted()) fail("training was interrupted");
+    fail(
+        "another process of the run is gone, or cannot be reached ({}): start all of them again with "
+        "--resume",
+        printable(first_line(error), 200));
+  }
+}
+
+}  // namespace
+
+class Ranks::Group {
+ public:
+  Group(int rank, int size, const std::string& address, int port) {
+    c10d::TCPStoreOptions options;
+    options.port = static_cast<uint16_t>(port), options.isServer = rank == 0, options.numWorkers = size;
+    options.timeout = std::chrono::minutes(5);
+    // torchrun has a store of its own at this port, which serves us, too.
+    if (const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
+        agent && std::string(agent) == "True")
+      options.isServer = false;
+    store_ = c10::make_intrusive<c10d::TCPStore>(address, options);
+    const auto gloo = c10d::ProcessGroupGloo::Options::create(kTimeout);
+    gloo->devices.push_back(c10d::ProcessGroupGloo::createDefaultDevice());
+    const char* restarts = std::getenv("TORCHELASTIC_RESTART_COUNT");
+    group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(
+        c10::make_intrusive<c10d::PrefixStore>(std::string("dvlm ") + (restarts ? restarts : ""), store_),
+        rank, size, gloo);
+  }
+  c10d::ProcessGroupGloo* operator->() const { return group_.get(); }
+
+ private:
+  c10::intrusive_ptr<c10d::Store> store_;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
+};
+
+Ranks Ranks::of_environment() {
+  constexpr int kMost = 1 << 16;
+  Ranks out;
+  if (!std::getenv("WORLD_SIZE")) return out;
+  out.size_ = number_of("WORLD_SIZE", 1, kMost);
+  if (out.size_ == 1) return out;
+  out.rank_ = number_of("RANK", 0, out.size_ - 1);
+  const char* address = std::getenv("MASTER_ADDR");
+  if (!address) fail("the variable MASTER_ADDR is missing: start the processes with torchrun");
+  const int port = number_of("MASTER_PORT", 1, 65535);
+  out.group_ = together([&] { return std::make_shared<Group>(out.rank_, out.size_, address, port); });
+  return out;
+}
+
+std::vector<int64_t> Ranks::sum(std::vector<int64_t> values) const {
+  if (!group_) return values;
+  values.push_back(0);  // a collective of nothing waits for nobody
+  std::vector<torch::Tensor> tensors = {torch::tensor(values, torch::kInt64)};
+  together([&] { return (*group_)->allreduce(tensors)->wait(); });
+  values.assign(tensors[0].data_ptr<int64_t>(), tensors[0].data_ptr<int64_t>() + values.size() - 1);
+  return values;
+}
+
+std::vector<torch::Tensor> Ranks::exchange(const std::vector<torch::Tensor>& pieces) const {
+  if (!group_) return pieces;
+  const torch::Tensor& mine = pieces[static_cast<size_t>(rank_)];
+  std::vector<int64_t> to, from(pieces.size(), mine.numel());
+  for (const torch::Tensor& piece : pieces) to.push_back(piece.numel());
+  torch::Tensor sent = torch::cat(pieces).to(torch::kCPU);
+  torch::Tensor got = torch::empty({mine.numel() * size_}, sent.options());
+  together([&] { return (*group_)->alltoall_base(got, sent, from, to, {})->wait(); });
+  std::vector<torch::Tensor> out;
+  for (int rank = 0; rank < size_; ++rank)
+    out.push_back(got.narrow(0, rank * mine.numel(), mine.numel()).to(mine.device()));
+  return out;
+}
+
+torch::Tensor Ranks::gather(const torch::Tensor& own, const std::vector<int64_t>& sizes) const {
+  if (!group_) return own;
+  const int64_t longest = *std::ranges::max_element(sizes);
+  torch::Tensor sent = torch::constant_pad_nd(own.to(torch::kCPU), {0, longest - own.numel()});
+  torch::Tensor got = torch::empty({longest * size_}, sent.options());
+  together([&] { return (*group_)->_allgather_base(got, sent, {})->wait(); });
+  std::vector<torch::Tensor> parts;
+  for (int rank = 0; rank < size_; ++rank)
+    parts.push_back(got.narrow(0, rank * longest, sizes[static_cast<size_t>(rank)]));
+  return torch::cat(parts).to(own.device());
+}
+
+}  // namespace dvlm

@@ -1,0 +1,36 @@
+// The processes of a run, which torchrun starts and c10d connects.
+#pragma once
+#include <torch/torch.h>
+
+#include <memory>
+#include <vector>
+
+namespace dvlm {
+
+// Every process must make the same calls in the same order. When another process is gone they throw Error.
+class Ranks {
+ public:
+  // Alone where WORLD_SIZE is not set or 1; else of MASTER_ADDR and MASTER_PORT, which torchrun sets beside
+  // RANK. Throws Error naming the variable that makes no sense, or when the others do not come.
+  static Ranks of_environment();
+  Ranks() = default;  // alone
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  bool first() const { return rank_ == 0; }
+
+  std::vector<int64_t> sum(std::vector<int64_t> values) const;  // elementwise, of all processes
+  // pieces[r] goes to process r. Returns what every process has sent here, in their order: as many elements
+  // from each as pieces[rank()] has.
+  std::vector<torch::Tensor> exchange(const std::vector<torch::Tensor>& pieces) const;
+  // All processes' parts of one flat tensor, in their order; process r's has sizes[r] elements.
+  torch::Tensor gather(const torch::Tensor& own, const std::vector<int64_t>& sizes) const;
+  void wait() const { sum({}); }  // until all are here
+
+ private:
+  class Group;
+  int rank_ = 0, size_ = 1;
+  std::shared_ptr<Group> group_;  // none: alone
+};
+
+}  // namespace dvlm

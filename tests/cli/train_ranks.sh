@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Training by several processes: two are one, to the bit; a run goes on with any number of them; one that is killed ends
+# all with a sentence and leaves what resumes.
+#   tests/cli/train_ranks.sh <dvlm> <repository>
+# Without Python: the variables are those that torchrun sets.
+set -euo pipefail
+dvlm=$(readlink -f "$1") root=$2
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+failed=0
+wrong() { echo "FAIL  $*" >&2; failed=1; }
+
+"$dvlm" synth --out "$work/data" --count 40 --seed 3 >/dev/null 2>&1
+# A smaller network: the example's takes a second for a step.
+cp -r "$root/examples/tiny/model" "$work/model"
+sed -i 's/"hidden_size": 256/"hidden_size": 64/; s/"out_hidden_size": 256/"out_hidden_size": 64/; s/"hidden_size": 192/"hidden_size": 32/
+  s/"intermediate_size": [0-9]*/"intermediate_size": 64/; s/"num_hidden_layers": 6/"num_hidden_layers": 2/' "$work/model/config.json"
+cat >"$work/config.json" <<JSON
+{"stage": "convert", "model": "$work/model", "data": "$work/data/data.jsonl", "output": "none", "batch_size": 1,
+ "accumulation": 2, "gradient_groups": 6, "steps": 20, "max_length": 512, "learning_rate": 1e-3, "ema_decay": 0.9,
+ "weight_decay": 0.01, "bf16": false, "block_size": 8, "threads": 1, "log_interval": 1, "save_dtype": "f32"}
+JSON
+
+# run PROCESSES OUTPUT [FLAG...]: all of them; their standard errors are OUTPUT.err.RANK.
+port=$((20000 + RANDOM % 20000))
+run() {
+  local size=$1 output=$2 status=0 pids=() rank
+  shift 2
+  port=$((port + 1))
+  for rank in $(seq 0 $((size - 1))); do
+    WORLD_SIZE=$size RANK=$rank MASTER_ADDR=127.0.0.1 MASTER_PORT=$port \
+      "$dvlm" train --config "$work/config.json" --output "$output" "$@" >"$output.out.$rank" 2>"$output.err.$rank" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+  return $status
+}
+# What was learnt, and the losses on the way.
+same() {
+  cmp -s "$1/model.safetensors" "$2/model.safetensors" || wrong "$3: other weights"
+  cmp -s <(sed 's/"seconds".*"loss"/"loss"/; s/"samples_per_second".*"bad"/"bad"/' "$1/train.jsonl") \
+    <(sed 's/"seconds".*"loss"/"loss"/; s/"samples_per_second".*"bad"/"bad"/' "$2/train.jsonl") || wrong "$3: other losses"
+}
+
+run 1 "$work/one" || wrong "one process: $(cat "$work/one.err.0")"
+[ "$(wc -l <"$work/one/train.jsonl")" = 20 ] || wrong "one process: not 20 steps"
+run 2 "$work/two" || wrong "two processes: $(cat "$work"/two.err.*)"
+same "$work/one" "$work/two" "two processes"
+run 1 "$work/other" --set gradient_groups=2 --set steps=3 || wrong "other groups: $(cat "$work/other.err.0")"
+cmp -s "$work/one/model.safetensors" "$work/other/model.safetensors" && wrong "the comparison sees no difference"
+[ "$(cat "$work/two.out.0" | wc -l)" = 1 ] && [ ! -s "$work/two.out.1" ] || wrong "two processes: both say that they are done"
+run 2 "$work/recomputed" --set recompute=true || wrong "recomputed: $(cat "$work"/recomputed.err.*)"
+same "$work/one" "$work/recomputed" "recomputed"
+
+# Two, then one, then three.
+run 2 "$work/parts" --set steps=20 --set log_interval=1 --set checkpoint_minutes=0.0001 &
+parts=$!
+for _ in $(seq 600); do
+  [ -e "$work/parts/train.jsonl" ] && [ "$(wc -l <"$work/parts/train.jsonl")" -ge 4 ] && break
+  sleep 0.1
+done
+pkill -9 -f "output $work/parts" -n || true # the newest: rank 1
+wait $parts 2>/dev/null && wrong "a process was killed and the run ended well" || true
+grep -q "another process of the run is gone.*--resume" "$work/parts.err.0" || wrong "no sentence when a process is killed: $(cat "$work/parts.err.0")"
+run 1 "$work/parts" --resume --set steps=20 --set max_bad_samples=0.02 || wrong "resumed by one: $(cat "$work/parts.err.0")"
+same "$work/one" "$work/parts" "killed, then resumed by one"
+
+cp -r "$work/one" "$work/three"
+sed -i 's/"steps": 20/"steps": 26/' "$work/config.json"
+cp -r "$work/one" "$work/alone"
+run 1 "$work/alone" --resume || wrong "resumed by one: $(cat "$work/alone.err.0")"
+run 3 "$work/three" --resume || wrong "resumed by three: $(cat "$work"/three.err.*)"
+same "$work/alone" "$work/three" "resumed by three"
+
+# What makes no sense.
+run 4 "$work/four" && wrong "four processes share six groups" || true
+grep -q "6 'gradient_groups' cannot be shared by 4 processes" "$work/four.err.0" || wrong "four processes: $(cat "$work/four.err.0")"
+WORLD_SIZE=2 "$dvlm" train --config "$work/config.json" --output "$work/five" 2>"$work/five.err" && wrong "no RANK" || true
+grep -q "the variable RANK must be a number.*torchrun" "$work/five.err" || wrong "no RANK: $(cat "$work/five.err")"
+[ $failed = 0 ] && echo PASS
+exit $failed
