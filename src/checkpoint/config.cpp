@@ -266,8 +266,8 @@ constexpr const char* kWholeKeys[] = {"bd_size",
                                       "vocab_size",
                                       "window_size"};
 
-json text_json(const TextConfig& text) {
-  return {{"model_type", "fast_dvlm_for_causal_lm"},
+json text_json(const TextConfig& text, bool qwen) {
+  return {{"model_type", qwen ? "qwen2_5_vl_text" : "fast_dvlm_for_causal_lm"},
           {"vocab_size", text.vocab_size},
           {"hidden_size", text.hidden_size},
           {"intermediate_size", text.intermediate_size},
@@ -284,8 +284,8 @@ json text_json(const TextConfig& text) {
           {"initializer_range", text.initializer_range}};
 }
 
-json vision_json(const VisionConfig& vision) {
-  return {{"model_type", "fast_dvlm"},
+json vision_json(const VisionConfig& vision, bool qwen) {
+  return {{"model_type", qwen ? "qwen2_5_vl" : "fast_dvlm"},
           {"depth", vision.depth},
           {"hidden_size", vision.hidden_size},
           {"intermediate_size", vision.intermediate_size},
@@ -333,26 +333,33 @@ void mend_config(json& file, const ModelConfig& config) {
   }
 }
 
-void write_config(const std::filesystem::path& folder, const ModelConfig& config) {
+bool is_qwen(const ModelConfig& config) {
+  return config.architecture.starts_with("Qwen2_5_VL");
+}
+
+void write_config(const std::filesystem::path& folder, const ModelConfig& config, const ConfigForm& form) {
+  const bool qwen = is_qwen(config);
   json file = {{"architectures",
                 {config.architecture.empty() ? "Fast_dVLMForConditionalGeneration" : config.architecture}},
-               {"model_type", "fast_dvlm"},
+               {"model_type", qwen ? "qwen2_5_vl" : "fast_dvlm"},
                {"tie_word_embeddings", config.text.tie_word_embeddings},
                {"image_token_id", config.image_token},
                {"video_token_id", config.video_token},
                {"vision_start_token_id", config.vision_start_token},
                {"vision_end_token_id", config.vision_end_token},
-               {"bd_size", config.block_size},
-               {"minimum_noise_level", config.minimum_noise_level},
-               {"torch_dtype", "bfloat16"},
-               {"text_config", text_json(config.text)},
-               {"vision_config", vision_json(config.vision)}};
+               {"torch_dtype", form.dtype},
+               {"text_config", text_json(config.text, qwen)},
+               {"vision_config", vision_json(config.vision, qwen)}};
+  if (!qwen) file["bd_size"] = config.block_size, file["minimum_noise_level"] = config.minimum_noise_level;
   if (!config.stop_tokens.empty()) file["eos_token_id"] = config.stop_tokens.front();
   if (config.quantization) file["quantization_config"] = *config.quantization;
   write_file(folder / "config.json", file.dump(2) + "\n");
-  write_file(folder / "preprocessor_config.json",
-             preprocessor_json(config.preprocessor, config.vision).dump(2) + "\n");
-  write_file(folder / "generation_config.json", json{{"eos_token_id", config.stop_tokens}}.dump(2) + "\n");
+  const auto companion = [&](const char* name, const json& content) {
+    if (!form.keep_companions || !std::filesystem::exists(folder / name))
+      write_file(folder / name, content.dump(2) + "\n");
+  };
+  companion("preprocessor_config.json", preprocessor_json(config.preprocessor, config.vision));
+  companion("generation_config.json", json{{"eos_token_id", config.stop_tokens}});
 }
 
 }  // namespace dvlm

@@ -81,9 +81,16 @@ ModelConfig read_config(const std::filesystem::path& folder);
 // are warned of.
 PreprocessorConfig read_preprocessor(const std::filesystem::path& folder, const VisionConfig& vision);
 
+bool is_qwen(const ModelConfig& config);  // of Qwen2.5-VL's architecture, not Fast-dVLM's
+
+struct ConfigForm {
+  const char* dtype = "bfloat16";
+  bool keep_companions = false;  // leaves files beside config.json that are there as they are
+};
 // The inverse of read_config, in the nested layout: config.json, preprocessor_config.json,
-// generation_config.json.
-void write_config(const std::filesystem::path& folder, const ModelConfig& config);
+// generation_config.json. The architecture says in whose words.
+void write_config(const std::filesystem::path& folder, const ModelConfig& config,
+                  const ConfigForm& form = {});
 
 // Makes a config.json that `config` was read from clear to others: whole numbers where transformers 5
 // declares them (2, not 2.0), and the tie of the head as the tensors have it.

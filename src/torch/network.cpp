@@ -106,12 +106,14 @@ void save_checkpoint(const std::filesystem::path& folder, const Network& network
   make_folder(folder);
   std::map<std::string, torch::Tensor> held;  // keeps the data alive until it is written
   for (const auto& [name, weight] : network->named_weights())
-    held[published_name(name)] = weight.to(torch::kCPU, type).contiguous();
+    held[is_qwen(network->config()) ? name : published_name(name)] =
+        weight.to(torch::kCPU, type).contiguous();
   std::vector<NamedTensor> tensors;
   tensors.reserve(held.size());
   for (const auto& [name, weight] : held) tensors.push_back({name, view_of(weight, dtype)});
   write_safetensors(folder / "model.safetensors", tensors);
-  write_config(folder, network->config());
+  write_config(folder, network->config(),
+               {.dtype = dtype == DType::bf16 ? "bfloat16" : "float32", .keep_companions = true});
 }
 
 }  // namespace dvlm

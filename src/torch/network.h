@@ -68,8 +68,9 @@ class NetworkImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Network);
 
-// Writes weights as BF16 or F32 in the published (style A) names, plus config files, into a Hugging Face
-// folder.
+// Writes weights as BF16 or F32 and config files into a Hugging Face folder: in the names of its published
+// form, style A for Fast-dVLM and style B for Qwen2.5-VL. preprocessor_config.json and generation_config.json
+// stay where they are there.
 void save_checkpoint(const std::filesystem::path& folder, const Network& network, DType dtype);
 
 }  // namespace dvlm

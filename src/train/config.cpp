@@ -64,6 +64,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("checkpoint_minutes", c.checkpoint_minutes);
   visit("log_interval", c.log_interval);
   visit("save_dtype", c.save_dtype);
+  visit("save_format", c.save_format);
 }
 
 [[noreturn]] void wrong_type(const char* key, const char* expected, const json& value) {
@@ -236,6 +237,7 @@ void validate(const TrainConfig& c) {
   one_of(c.annealing, "annealing", {"paper", "code", "none"});
   one_of(c.normalization, "normalization", {"mean", "num_items"});
   one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
+  one_of(c.save_format, "save_format", {"auto", "qwen2_5_vl"});
   require(!c.model.empty(), "model", "a model folder");
   require(!c.data.empty(), "data", "at least one file");
   for (const DataSource& source : c.data) {

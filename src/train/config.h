@@ -75,6 +75,9 @@ struct TrainConfig {
   double checkpoint_minutes = 10;
   int log_interval = 10;            // steps
   std::string save_dtype = "bf16";  // "bf16" | "f32"
+  // "auto": a conversion as Fast-dVLM, "ar" as what it started from; "qwen2_5_vl": for loaders that know
+  // Qwen2.5-VL alone, and decode it autoregressively
+  std::string save_format = "auto";
 };
 
 // Reads and validates. `overrides` are "key=value", the value JSON or else a plain string. Throws Error

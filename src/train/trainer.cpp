@@ -45,6 +45,7 @@ ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
     model.block_size = config.block_size;
     model.minimum_noise_level = config.minimum_noise_level;
   }
+  if (config.save_format == "qwen2_5_vl") model.architecture = "Qwen2_5_VLForConditionalGeneration";
   return model;
 }
 
@@ -69,7 +70,7 @@ Network make_network(const TrainConfig& config, torch::Device device) {
   return network;
 }
 
-// Everything of a model folder that is neither weights nor written by save_checkpoint.
+// Everything of a model folder that is neither weights nor config.json.
 void copy_companions(const fs::path& from, const fs::path& to) {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
                            "added_tokens.json", "special_tokens_map.json", "chat_template.jinja",

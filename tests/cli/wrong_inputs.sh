@@ -110,7 +110,7 @@ refuse "a comma after input ids" "separated by commas" "${run[@]}" --input-ids 1
 refuse "out of the memory budget" "[1-9][0-9.]* MiB of memory" "${run[@]}" --prompt hi --memory-limit 1MiB
 refuse "memory limit that is no size" "not a size" "${run[@]}" --prompt hi --memory-limit lots
 refuse "missing test file" "none.jsonl" "$dvlm" eval --model "$model" --data "$work/none.jsonl"
-refuse "folder as a test file" "folder" "$dvlm" eval --model "$model" --data "$work"
+refuse "folder as a test file" "not a regular file" "$dvlm" eval --model "$model" --data "$work"
 echo "$pointer" >"$work/pointer.jsonl"
 refuse "Git LFS pointer for a test file" "git lfs pull" "$dvlm" eval --model "$model" --data "$work/pointer.jsonl"
 refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
@@ -126,7 +126,7 @@ quantize=("$dvlm" quantize --model "$model" --output "$work/fp8" --samples 1)
 refuse "alpha that is no number" "alpha.*nan" "${quantize[@]}" --calibration "$picture" --alpha nan
 refuse "missing calibration data" "none.jsonl" "${quantize[@]}" --calibration "$work/none.jsonl"
 : >"$work/nothing.jsonl"
-refuse "empty calibration data" "no samples" "${quantize[@]}" --calibration "$work/nothing.jsonl"
+refuse "empty calibration data" "holds no record" "${quantize[@]}" --calibration "$work/nothing.jsonl"
 echo '{"words": 1}' >"$work/words.jsonl"
 refuse "calibration data without text" "line 1" "${quantize[@]}" --calibration "$work/words.jsonl"
 refuse "Git LFS pointer for calibration data" "git lfs pull" "${quantize[@]}" --calibration "$work/pointer.jsonl"

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "checkpoint/json.h"
 #include "core/files.h"
 #include "run_fixture.h"
 #include "torch/network.h"
@@ -228,6 +229,30 @@ TEST(Training, WrongRunsAreRefusedWithOneSentence) {
   }
   toy::write_text(fs::path(done.output) / kStateFile, "short");
   EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr(kStateFile));
+}
+
+TEST(Training, SavesWhatOtherLoadersOfQwenKnowWhenAsked) {
+  const toy::RunFixture fixture;
+  const fs::path model = fixture.folder / "model";
+  toy::write_text(model / "generation_config.json",
+                  "{\"eos_token_id\": 1003, \"repetition_penalty\": 1.05}\n");
+  TrainConfig config = fixture.config("convert", "out");
+  config.steps = 1, config.save_format = "qwen2_5_vl";
+  train(config, false);
+  const nlohmann::json saved = read_json(fs::path(config.output) / "config.json");
+  EXPECT_EQ(saved["architectures"][0], "Qwen2_5_VLForConditionalGeneration");
+  EXPECT_EQ(saved["model_type"], "qwen2_5_vl");
+  EXPECT_EQ(saved["text_config"]["model_type"], "qwen2_5_vl_text");
+  EXPECT_EQ(saved["torch_dtype"], "float32");
+  EXPECT_FALSE(saved.contains("bd_size"));
+  const Safetensors weights(fs::path(config.output) / "model.safetensors");
+  EXPECT_TRUE(weights.tensors().contains("model.layers.0.self_attn.q_proj.weight"));
+  EXPECT_TRUE(weights.tensors().contains("visual.patch_embed.proj.weight"));
+  EXPECT_EQ(read_file(fs::path(config.output) / "generation_config.json"),
+            read_file(model / "generation_config.json"));
+  EXPECT_EQ(read_file(fs::path(config.output) / "preprocessor_config.json"),
+            read_file(model / "preprocessor_config.json"));
+  EXPECT_THAT(Checkpoint(config.output).problems(), testing::IsEmpty());
 }
 
 TEST(Training, BadDataEndTheRunWithWhatItHadLearnt) {
