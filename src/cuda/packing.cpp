@@ -247,6 +247,7 @@ TowerShape shape_of(int heads, int kv_heads, int head_dim, int hidden, int inter
 
 std::vector<LayerMatrices> load_text_layers(Loader& load, const TextConfig& text, const TowerShape& shape) {
   std::vector<LayerMatrices> out;
+  out.reserve(static_cast<size_t>(text.layers));
   for (int i = 0; i < text.layers; ++i)
     out.push_back(load_layer(load,
                              {fmt::format("model.layers.{}.", i),
@@ -319,10 +320,10 @@ size_t tensor_bytes(const std::vector<int64_t>& shape, bool e4m3) {
   size_t inputs = 1;
   for (size_t i = 1; i < shape.size(); ++i) inputs *= static_cast<size_t>(shape[i]);
   const auto outputs = static_cast<size_t>(shape[0]);
-  return shape.size() == 1 ? outputs * sizeof(float)
-                           : (outputs + kOutputs) *
-                                 static_cast<size_t>(stored_hidden(static_cast<int>(inputs))) *
-                                 (e4m3 ? 1 : 2);
+  return shape.size() == 1
+             ? outputs * sizeof(float)
+             : (outputs + kOutputs) * static_cast<size_t>(stored_hidden(static_cast<int>(inputs))) *
+                   (e4m3 ? 1 : 2);
 }
 
 }  // namespace

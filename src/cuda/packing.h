@@ -26,7 +26,8 @@ struct Weights {
   size_t bytes = 0;
 };
 
-// Bytes that load_weights will take, and load_draft: 0 for a checkpoint in FP8, which drafts with what it has.
+// Bytes that load_weights will take, and load_draft: 0 for a checkpoint in FP8, which drafts with what it
+// has.
 size_t weight_bytes(const Checkpoint& checkpoint);
 size_t draft_bytes(const Checkpoint& checkpoint);
 

@@ -17,6 +17,12 @@ namespace {
 
 constexpr std::string_view kImageTag = "<image>", kVideoTag = "<video>";
 
+// null, "" or []: data sets are full of them.
+bool says_nothing(const json& value) {
+  return value.is_null() || (value.is_array() && value.empty()) ||
+         (value.is_string() && value.get_ref<const std::string&>().empty());
+}
+
 bool given(const json& record, const char* key) {
   const auto found = record.find(key);
   return found != record.end() && !found->is_null();
@@ -51,7 +57,7 @@ void refuse_unread(const json& record, std::span<const std::string_view> own) {
     return std::ranges::find(list, key) != list.end();
   };
   for (const auto& [key, value] : record.items()) {
-    if (value.is_null() || value == json::array() || value == "" || in(kRead, key) || in(own, key)) continue;
+    if (says_nothing(value) || in(kRead, key) || in(own, key)) continue;
     if (key == "objects" || key == "tools")
       fail("the key \"{}\" is not read: write what it says into the messages", key);
     if (names_media(value) || (is_media_key(key) && (value.is_string() || value.is_structured())))
@@ -69,7 +75,7 @@ class Pool {
     const char* key = given(record, one) ? one : many;
     if (!given(record, key)) return;
     const json& value = record.at(key);
-    if (value == "") return;
+    if (says_nothing(value)) return;
     if (value.is_array())
       for (const json& item : value) add(item, key);
     else
@@ -210,7 +216,7 @@ void show_first(json& messages, Pool& images, Pool& videos) {
     const json& before = message["content"];
     if (before.is_array())
       content.insert(content.end(), before.begin(), before.end());
-    else if (before != "")
+    else if (!says_nothing(before))
       content.push_back({{"type", "text"}, {"text", before}});
     message["content"] = std::move(content);
     return;

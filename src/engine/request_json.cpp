@@ -20,11 +20,8 @@ Precision parse_precision(const std::string& name) {
 namespace {
 
 constexpr std::pair<std::string_view, DraftPrecision> kDraftPrecisions[] = {
-    {"auto", DraftPrecision::automatic},
-    {"same", DraftPrecision::same},
-    {"int8", DraftPrecision::int8},
-    {"int4", DraftPrecision::int4},
-    {"fp8", DraftPrecision::fp8},
+    {"auto", DraftPrecision::automatic}, {"same", DraftPrecision::same}, {"int8", DraftPrecision::int8},
+    {"int4", DraftPrecision::int4},      {"fp8", DraftPrecision::fp8},
 };
 
 }  // namespace

@@ -62,7 +62,7 @@ Tensor TextTowerImpl::head() const {
 
 Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor& mask, torch::Dtype type) {
   const int64_t batch = positions.size(1), length = positions.size(2);
-  const auto [cosine, sine] = text_rotary(positions.flatten(1), config_);
+  const std::pair<Tensor, Tensor> rotary = text_rotary(positions.flatten(1), config_);
   layers::AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim, {}, !mask.defined(), mask};
   for (int64_t b = 0; b <= batch; ++b) shape.cumulative.push_back(b * length);
   const double eps = config_.rms_norm_eps;
@@ -70,10 +70,10 @@ Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor
   for (const TextLayer& layer : layers_) {
     const auto run_layer = [=, &layer = *layer](const std::vector<Tensor>& in) -> std::vector<Tensor> {
       auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), layer.input_norm, eps,
-                                     type);                       // [B * L, hidden]
-      y = layers::linear(y, layer.qkv_weight, layer.qkv_bias);    // [B * L, (heads + 2 kv_heads) * head_dim]
-      y = layers::rotary_attention(y, cosine, sine, shape);       // [B * L, heads * head_dim]
-      const Tensor attended = layers::linear(y, layer.o_weight);  // [B * L, hidden]
+                                     type);                     // [B * L, hidden]
+      y = layers::linear(y, layer.qkv_weight, layer.qkv_bias);  // [B * L, (heads + 2 kv_heads) * head_dim]
+      y = layers::rotary_attention(y, rotary.first, rotary.second, shape);  // [B * L, heads * head_dim]
+      const Tensor attended = layers::linear(y, layer.o_weight);            // [B * L, hidden]
       std::tie(x, y) = layers::add_norm(x, attended, layer.post_norm, eps, type);  // [B * L, hidden]
       y = layers::swiglu(layers::linear(y, layer.gate_up_weight));                 // [B * L, intermediate]
       return {x, layers::linear(y, layer.down_weight)};                            // [B * L, hidden]

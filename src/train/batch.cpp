@@ -79,6 +79,26 @@ void add_pictures(std::span<const Sample> samples, const std::vector<std::vector
   input.feature_rows = index_tensor(all);
 }
 
+// Tokens, positions and visibility of row b.
+void place(const Row& row, int64_t b, NetworkInput& input) {
+  const int64_t count = input.tokens.size(0), length = input.tokens.size(1);
+  auto* ids = input.tokens.data_ptr<int64_t>() + b * length;
+  auto* positions = input.positions.data_ptr<int64_t>();
+  const auto used = static_cast<int64_t>(row.tokens.size());
+  for (int64_t l = 0; l < used; ++l) {
+    const Position& position = row.positions[static_cast<size_t>(l)];
+    ids[l] = row.tokens[static_cast<size_t>(l)];
+    positions[(0 * count + b) * length + l] = position.t;
+    positions[(1 * count + b) * length + l] = position.h;
+    positions[(2 * count + b) * length + l] = position.w;
+  }
+  if (!input.mask.defined()) return;
+  bool* own = input.mask.data_ptr<bool>() + b * length * length;
+  fill_visibility(row.stream, length, own);
+  // A query that saw nothing would give NaN.
+  for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
+}
+
 }  // namespace
 
 StreamTokens stream_tokens(const Tokenizer& tokenizer, const ModelConfig& config) {
@@ -137,27 +157,11 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   batch.input.tokens = torch::full({count, length}, pad, torch::kInt64);
   batch.input.positions = torch::zeros({3, count, length}, torch::kInt64);
   if (dual) batch.input.mask = torch::zeros({count, 1, length, length}, torch::kBool);
-  auto* ids = batch.input.tokens.data_ptr<int64_t>();
-  auto* positions = batch.input.positions.data_ptr<int64_t>();
-  bool* mask = dual ? batch.input.mask.data_ptr<bool>() : nullptr;
   std::vector<std::vector<int64_t>> features;  // of each stream
   Targets noisy, clean, regions;
   for (int64_t b = 0; b < count; ++b) {
     const Row& row = rows[static_cast<size_t>(b)];
-    const auto used = static_cast<int64_t>(row.tokens.size());
-    for (int64_t l = 0; l < used; ++l) {
-      const Position& position = row.positions[static_cast<size_t>(l)];
-      ids[b * length + l] = row.tokens[static_cast<size_t>(l)];
-      positions[(0 * count + b) * length + l] = position.t;
-      positions[(1 * count + b) * length + l] = position.h;
-      positions[(2 * count + b) * length + l] = position.w;
-    }
-    if (mask != nullptr) {
-      bool* own = mask + b * length * length;
-      fill_visibility(row.stream, length, own);
-      // A query that saw nothing would give NaN.
-      for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
-    }
+    place(row, b, batch.input);
     features.resize(std::max(features.size(), row.features.size()));
     for (size_t stream = 0; stream < row.features.size(); ++stream)
       for (const int at : row.features[stream]) features[stream].push_back(b * length + at);

@@ -110,6 +110,7 @@ std::vector<torch::Tensor> Ranks::exchange(const std::vector<torch::Tensor>& pie
   torch::Tensor got = torch::empty({mine.numel() * size_}, sent.options());
   together([&] { return (*group_)->alltoall_base(got, sent, from, to, {})->wait(); });
   std::vector<torch::Tensor> out;
+  out.reserve(pieces.size());
   for (int rank = 0; rank < size_; ++rank)
     out.push_back(got.narrow(0, rank * mine.numel(), mine.numel()).to(mine.device()));
   return out;
@@ -122,6 +123,7 @@ torch::Tensor Ranks::gather(const torch::Tensor& own, const std::vector<int64_t>
   torch::Tensor got = torch::empty({longest * size_}, sent.options());
   together([&] { return (*group_)->_allgather_base(got, sent, {})->wait(); });
   std::vector<torch::Tensor> parts;
+  parts.reserve(sizes.size());
   for (int rank = 0; rank < size_; ++rank)
     parts.push_back(got.narrow(0, rank * longest, sizes[static_cast<size_t>(rank)]));
   return torch::cat(parts).to(own.device());

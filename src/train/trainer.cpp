@@ -296,8 +296,8 @@ std::array<double, 4> Run::gradients_of(const std::vector<TrainBatch>& batches, 
   for (int group = 0; group < groups; ++group) {
     optimizer_.begin_group(group);
     double* sums = losses.mutable_data_ptr<double>() + 4 * group;
-    for (int pass = 0; pass < config_.accumulation; ++pass) {
-      const TrainBatch& batch = batches[static_cast<size_t>(group * config_.accumulation + pass)];
+    const auto first = batches.begin() + ptrdiff_t{group} * config_.accumulation;
+    for (const TrainBatch& batch : std::span(first, static_cast<size_t>(config_.accumulation))) {
       if (batch.answer_tokens == 0) continue;
       const Loss part = training_loss(network_, on_device(batch, device_), counts, config_);
       part.total.backward();

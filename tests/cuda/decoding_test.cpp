@@ -72,8 +72,8 @@ ModelConfig config_of(uint64_t seed) {
 void expect_lossless(const std::filesystem::path& folder, int prompts, uint64_t seed, Shown& shown,
                      DraftPrecision draft = DraftPrecision::same) {
   const Checkpoint checkpoint(folder);
-  const auto model = cuda::load_model(checkpoint, test::test_device(seed),
-                                      {.kv_limit = size_t{16} << 20, .draft = draft});
+  const auto model =
+      cuda::load_model(checkpoint, test::test_device(seed), {.kv_limit = size_t{16} << 20, .draft = draft});
   EXPECT_EQ(model->weight_memory().draft, draft);
   for (int i = 0; i < prompts; ++i) {
     const uint64_t own = 1000 * seed + static_cast<uint64_t>(i);

@@ -116,8 +116,7 @@ TEST(Card, drafts_in_fp8_as_the_same_layers_of_an_fp8_checkpoint_and_leaves_othe
   std::deque<std::vector<std::byte>> memory;
   const Checkpoint rounded = rounded_to_e4m3(wide, memory);
   const auto load_with = [](const Checkpoint& checkpoint, DraftPrecision draft) {
-    return cuda::load_model(checkpoint, test::test_device(1),
-                            {.kv_limit = size_t{16} << 20, .draft = draft});
+    return cuda::load_model(checkpoint, test::test_device(1), {.kv_limit = size_t{16} << 20, .draft = draft});
   };
   const auto drafting = load_with(wide, DraftPrecision::fp8), plain = load_with(wide, DraftPrecision::same),
              fp8 = load_with(rounded, DraftPrecision::fp8);
@@ -126,7 +125,8 @@ TEST(Card, drafts_in_fp8_as_the_same_layers_of_an_fp8_checkpoint_and_leaves_othe
     const std::vector<TokenId> tokens = {3, 14, 15, 92 - 65, 35, 8, 9, 79, 32};
     std::vector<Position> positions;
     for (int i = 0; i < std::ssize(tokens); ++i) positions.push_back({i, i, i});
-    const std::vector<Wanted> wanted = want_rows(0, static_cast<int>(tokens.size()), {.choice = Choice::logits});
+    const std::vector<Wanted> wanted =
+        want_rows(0, static_cast<int>(tokens.size()), {.choice = Choice::logits});
     const Segment segment{.sequence = sequence.get(),
                           .tokens = tokens,
                           .positions = positions,

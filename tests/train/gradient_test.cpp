@@ -33,7 +33,7 @@ class Steps {
   }
 
   // Leaves the gradients in the parameters' places, where named_weights() finds them.
-  Loss run(int number) {
+  void run(int number) {
     const std::string name = "case" + std::to_string(number);
     notes_ = nlohmann::json::parse(file_.metadata().at(name));
     const nlohmann::json& notes = notes_;
@@ -70,7 +70,6 @@ class Steps {
     total_ = loss.total.item<double>() / want[0].item<double>();
     const torch::NoGradGuard no_grad;
     for (torch::Tensor& parameter : network_->parameters()) parameter.copy_(parameter.grad());
-    return loss;
   }
 
   // Relative errors of all weights' gradients after run(number), ascending.
