@@ -11,7 +11,7 @@ namespace dvlm {
 // Whether the record has one of the keys that list pictures or videos.
 bool lists_pictures(const nlohmann::json& record);
 
-// The conversation of a record (docs/training.md, Data), one of
+// The conversation of a record (docs/data.md), one of
 //   {"messages": [{"role", "content"}]}      as parse_messages reads them; with "images" and "videos" as
 //                                            ms-swift, LLaMA-Factory and TRL have them
 //   {"conversations": [{"from", "value"}]}   LLaVA, ShareGPT4V, qwen-vl-finetune ("image", "video")

@@ -100,7 +100,7 @@ RecordFile::RecordFile(fs::path path) : path_(std::move(path)) {
 
 std::string RecordFile::name(int64_t i) const {
   const Entry& entry = at(i);
-  if (kind_ == Kind::samples) return fmt::format("{} sample {}", path_.string(), entry.key);
+  if (kind_ == Kind::samples) return fmt::format("{} sample {}", path_.string(), key(i));
   return fmt::format("{} {} {}", path_.string(), kind_ == Kind::lines ? "line" : "record", entry.number);
 }
 
@@ -162,10 +162,10 @@ void RecordFile::find_samples() {
       fail("{} holds {} twice", path_.string(), member.name);
     const std::string key = key_of(member.name);
     const bool record = lower(member.name) == lower(key) + ".json";
-    if (record) records_.push_back({text_of(member.bytes), static_cast<int64_t>(records_.size()) + 1, key});
+    if (record) records_.push_back({text_of(member.bytes), 0}), keys_.push_back(key);
     pictures[key] += is_picture(member.name);
   }
-  for (const Entry& record : records_) pictures.erase(record.key);
+  for (const std::string& key : keys_) pictures.erase(key);
   std::erase_if(pictures, [](const auto& sample) { return sample.second == 0; });
   if (!pictures.empty() && !records_.empty())
     log_warning("{}: {} samples have pictures and no .json, {} the first of them", path_.string(),
@@ -182,13 +182,12 @@ std::vector<std::string> RecordFile::pictures_of(const std::string& key) const {
 
 Conversation RecordFile::conversation(int64_t i, const json& object, std::span<const std::string_view> own,
                                       const fs::path& image_root) const {
-  const std::string& key = at(i).key;
   json record = object;
   if (kind_ == Kind::samples && !lists_pictures(record))
-    if (const auto pictures = pictures_of(key); !pictures.empty()) record["images"] = pictures;
+    if (const auto pictures = pictures_of(key(i)); !pictures.empty()) record["images"] = pictures;
   Conversation out = conversation_of(record, own);
   if (kind_ == Kind::samples)
-    take_from_archive(out, key);
+    take_from_archive(out, key(i));
   else
     resolve_paths(out, image_root.empty() ? path_.parent_path() : image_root);
   return out;

@@ -40,12 +40,12 @@ class RecordFile {
  private:
   struct Entry {
     std::string_view text;
-    int64_t number = 0;    // of its line or element
-    std::string key = {};  // of its sample
+    int64_t number = 0;  // of its line or element
   };
   enum class Kind { lines, elements, samples };
 
   const Entry& at(int64_t i) const { return records_[static_cast<size_t>(i)]; }
+  const std::string& key(int64_t i) const { return keys_[static_cast<size_t>(i)]; }
   void find_records(std::string_view text, const std::filesystem::path& name);
   void find_lines(std::string_view text);
   void find_elements(std::string_view text);
@@ -61,6 +61,7 @@ class RecordFile {
   std::map<std::string, std::span<const std::byte>> members_;
   Kind kind_ = Kind::lines;
   std::vector<Entry> records_;
+  std::vector<std::string> keys_;  // of the records' samples, in a tar
   uint64_t fingerprint_ = 0;
 };
 

@@ -29,14 +29,14 @@ int64_t whole_blocks(int64_t elements) {
 }
 
 // Parameters of the network by their own names, with whether config.freeze holds them.
-struct Frozen {
+struct NetworkParameter {
   std::string name;
   torch::Tensor value;
   int frozen = 0, free = 0;  // checkpoint weights inside that match a pattern, and that do not
 };
 
-std::vector<Frozen> find_frozen(Network& network, const std::vector<std::string>& patterns) {
-  std::vector<Frozen> parameters;
+std::vector<NetworkParameter> find_frozen(Network& network, const std::vector<std::string>& patterns) {
+  std::vector<NetworkParameter> parameters;
   std::map<const void*, size_t> by_address;  // of their first elements
   for (const auto& item : network->named_parameters()) {
     by_address[item.value().data_ptr()] = parameters.size();
@@ -47,7 +47,7 @@ std::vector<Frozen> find_frozen(Network& network, const std::vector<std::string>
     bool frozen = false;
     for (size_t i = 0; i < patterns.size(); ++i)
       if (matches(patterns[i], name)) frozen = used[i] = true;
-    Frozen& parameter = parameters.at(std::prev(by_address.upper_bound(weight.data_ptr()))->second);
+    NetworkParameter& parameter = parameters.at(std::prev(by_address.upper_bound(weight.data_ptr()))->second);
     ++(frozen ? parameter.frozen : parameter.free);
     if (parameter.frozen > 0 && parameter.free > 0)
       fail("training config: 'freeze' cuts through weights that train together, at {}", name);
@@ -62,15 +62,15 @@ std::vector<Frozen> find_frozen(Network& network, const std::vector<std::string>
 Optimizer::Optimizer(Network& network, const TrainConfig& config, const Ranks& ranks, int groups)
     : config_(config), ranks_(ranks) {
   const torch::NoGradGuard no_grad;
-  std::vector<Frozen> found = find_frozen(network, config.freeze);
-  std::erase_if(found, [](const Frozen& parameter) {
+  std::vector<NetworkParameter> found = find_frozen(network, config.freeze);
+  std::erase_if(found, [](const NetworkParameter& parameter) {
     torch::Tensor(parameter.value).requires_grad_(parameter.frozen == 0);
     return parameter.frozen > 0;
   });
   if (found.empty()) fail("training config: 'freeze' leaves no weight to train");
   int64_t elements = 0;
   for (const bool decays : {true, false}) {
-    for (const Frozen& parameter : found)
+    for (const NetworkParameter& parameter : found)
       if ((parameter.value.dim() >= 2) == decays) {
         parameters_.push_back({parameter.name, parameter.value, elements});
         elements += parameter.value.numel();

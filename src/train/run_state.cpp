@@ -65,7 +65,8 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   if (const auto config = file.metadata().find("config"); config != file.metadata().end())
     run.config = config->second;
   if (const auto data = file.metadata().find("data"); data != file.metadata().end()) run.data = data->second;
-  run.groups = number_in<int64_t>(file.metadata(), "groups", name);
+  if (file.metadata().contains("groups"))  // one, where an older dvlm wrote it
+    run.groups = number_in<int64_t>(file.metadata(), "groups", name);
   return run;
 }
 

@@ -454,11 +454,12 @@ int train_command(std::string_view request) {
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();
   const TrainResult result = train(config, resume);
-  if (!result.first) return interrupted() ? 130 : 0;
+  const int status = result.progress >= 1 ? 0 : 130;  // a signal to any of the processes stops all
+  if (!result.first) return status;
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
              result.step, result.loss, config.output);
   if (result.progress < 1) fmt::print("the same command with --resume continues it\n");
-  return interrupted() ? 130 : 0;
+  return status;
 }
 
 }  // namespace dvlm
