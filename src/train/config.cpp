@@ -24,7 +24,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("output", c.output);
   visit("batch_size", c.batch_size);
   visit("accumulation", c.accumulation);
-  visit("gradient_groups", c.gradient_groups);
+  visit("global_batch_size", c.global_batch_size);
   visit("max_length", c.max_length);
   visit("min_pixels", c.min_pixels);
   visit("max_pixels", c.max_pixels);
@@ -250,8 +250,10 @@ void validate(const TrainConfig& c) {
   require(!c.output.empty(), "output", "a folder");
   require(c.batch_size >= 1 && c.batch_size <= 1 << 16, "batch_size", "between 1 and 65536");
   require(c.accumulation >= 1 && c.accumulation <= 1 << 16, "accumulation", "between 1 and 65536");
-  require(c.gradient_groups >= 0 && c.gradient_groups <= 1 << 16, "gradient_groups",
-          "between 0 (as many as processes) and 65536");
+  require(c.global_batch_size >= 0 && c.global_batch_size <= 1 << 24, "global_batch_size",
+          "between 0 (batch_size x accumulation x processes) and 16777216");
+  require(c.global_batch_size == 0 || c.accumulation == 1, "accumulation",
+          "1 where 'global_batch_size' says how many passes a step has");
   require(c.max_length >= 8 && c.max_length <= 1 << 20, "max_length", "between 8 and 1048576");
   constexpr int64_t kMostPixels = int64_t{1} << 40;
   require(c.min_pixels >= 0 && c.min_pixels <= kMostPixels, "min_pixels", "0 (the checkpoint's) or more");

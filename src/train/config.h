@@ -22,10 +22,10 @@ struct TrainConfig {
   std::vector<DataSource> data;
   std::string output;  // folder that receives model, state, log and loss curve
 
-  int batch_size = 16;      // samples per forward pass
-  int accumulation = 1;     // passes per optimiser step and group of gradients
-  int gradient_groups = 0;  // summed apart, see Optimizer; 0 = as many as processes
-  int max_length = 2048;    // tokens of the clean stream; longer samples are cut, see make_sample
+  int batch_size = 16;        // samples per forward pass
+  int accumulation = 1;       // passes of each process per optimiser step
+  int global_batch_size = 0;  // samples per optimiser step; 0 = batch_size * accumulation * processes
+  int max_length = 2048;      // tokens of the clean stream; longer samples are cut, see make_sample
   int64_t min_pixels = 0, max_pixels = 0;  // of pictures; 0 = what the model's preprocessor_config.json says
   double max_bad_samples = 0.01;           // share of the records that may be bad; more end the run
   int readers = 0;                         // threads that read ahead; 0 = one for every four cores

@@ -1,6 +1,5 @@
 #include "train/ranks.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string>
@@ -101,32 +100,20 @@ std::vector<int64_t> Ranks::sum(std::vector<int64_t> values) const {
   return values;
 }
 
-std::vector<torch::Tensor> Ranks::exchange(const std::vector<torch::Tensor>& pieces) const {
-  if (!group_) return pieces;
-  const torch::Tensor& mine = pieces[static_cast<size_t>(rank_)];
-  std::vector<int64_t> to, from(pieces.size(), mine.numel());
-  for (const torch::Tensor& piece : pieces) to.push_back(piece.numel());
-  torch::Tensor sent = torch::cat(pieces).to(torch::kCPU);
-  torch::Tensor got = torch::empty({mine.numel() * size_}, sent.options());
-  together([&] { return (*group_)->alltoall_base(got, sent, from, to, {})->wait(); });
-  std::vector<torch::Tensor> out;
-  out.reserve(pieces.size());
-  for (int rank = 0; rank < size_; ++rank)
-    out.push_back(got.narrow(0, rank * mine.numel(), mine.numel()).to(mine.device()));
-  return out;
+std::vector<torch::Tensor> Ranks::exchange(const torch::Tensor& all) const {
+  if (!group_) return {all};
+  torch::Tensor sent = all.to(torch::kCPU), got = torch::empty_like(sent);
+  std::vector<int64_t> equal;
+  together([&] { return (*group_)->alltoall_base(got, sent, equal, equal, {})->wait(); });
+  return got.to(all.device()).chunk(size_);
 }
 
-torch::Tensor Ranks::gather(const torch::Tensor& own, const std::vector<int64_t>& sizes) const {
+torch::Tensor Ranks::gather(const torch::Tensor& own) const {
   if (!group_) return own;
-  const int64_t longest = *std::ranges::max_element(sizes);
-  torch::Tensor sent = torch::constant_pad_nd(own.to(torch::kCPU), {0, longest - own.numel()});
-  torch::Tensor got = torch::empty({longest * size_}, sent.options());
+  torch::Tensor sent = own.to(torch::kCPU).contiguous();
+  torch::Tensor got = torch::empty({own.numel() * size_}, sent.options());
   together([&] { return (*group_)->_allgather_base(got, sent, {})->wait(); });
-  std::vector<torch::Tensor> parts;
-  parts.reserve(sizes.size());
-  for (int rank = 0; rank < size_; ++rank)
-    parts.push_back(got.narrow(0, rank * longest, sizes[static_cast<size_t>(rank)]));
-  return torch::cat(parts).to(own.device());
+  return got.to(own.device());
 }
 
 }  // namespace dvlm

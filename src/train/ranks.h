@@ -20,11 +20,11 @@ class Ranks {
   bool first() const { return rank_ == 0; }
 
   std::vector<int64_t> sum(std::vector<int64_t> values) const;  // elementwise, of all processes
-  // pieces[r] goes to process r. Returns what every process has sent here, in their order: as many elements
-  // from each as pieces[rank()] has.
-  std::vector<torch::Tensor> exchange(const std::vector<torch::Tensor>& pieces) const;
-  // All processes' parts of one flat tensor, in their order; process r's has sizes[r] elements.
-  torch::Tensor gather(const torch::Tensor& own, const std::vector<int64_t>& sizes) const;
+  // Part r of `all`, one of as many equal parts as there are processes, goes to process r. Returns what every
+  // process has sent here, in their order.
+  std::vector<torch::Tensor> exchange(const torch::Tensor& all) const;
+  // All processes' parts, which are equally long, in their order as one flat tensor.
+  torch::Tensor gather(const torch::Tensor& own) const;
   void wait() const { sum({}); }  // until all are here
 
  private:

@@ -48,7 +48,8 @@ std::map<std::string, std::string> state_metadata(const RunState& run, std::span
                                                  {"seconds", fmt::format("{}", run.seconds)},
                                                  {"config", run.config},
                                                  {"data", run.data},
-                                                 {"groups", fmt::format("{}", run.groups)}};
+                                                 {"passes", fmt::format("{}", run.passes)},
+                                                 {"parts", fmt::format("{}", run.parts)}};
   metadata[kChecksum] = state_checksum(tensors, metadata);
   return metadata;
 }
@@ -65,8 +66,8 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   if (const auto config = file.metadata().find("config"); config != file.metadata().end())
     run.config = config->second;
   if (const auto data = file.metadata().find("data"); data != file.metadata().end()) run.data = data->second;
-  if (file.metadata().contains("groups"))  // one, where an older dvlm wrote it
-    run.groups = number_in<int64_t>(file.metadata(), "groups", name);
+  run.passes = number_in<int64_t>(file.metadata(), "passes", name);
+  run.parts = number_in<int64_t>(file.metadata(), "parts", name);
   return run;
 }
 

@@ -14,7 +14,8 @@ struct RunState {
   double seconds = 0;  // of training so far, over all starts
   std::string config;  // JSON, for messages when a resumed run is configured differently
   std::string data;    // Dataset::fingerprint()
-  int64_t groups = 1;  // of gradients, see Optimizer
+  int64_t passes = 1;  // of a step, by all processes
+  int64_t parts = 1;   // files of the state, one of each process
 };
 
 // The metadata of a file with these tensors, a checksum of both among it.

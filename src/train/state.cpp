@@ -1,42 +1,148 @@
 #include "train/state.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <set>
+
 #include "checkpoint/safetensors.h"
 #include "core/error.h"
 
 namespace dvlm {
 
-void save_state(const std::filesystem::path& folder, const std::map<std::string, torch::Tensor>& tensors,
-                const RunState& run) {
-  std::vector<torch::Tensor> kept;
-  std::vector<NamedTensor> views;
-  for (const auto& [name, tensor] : tensors) {
-    kept.push_back(tensor.detach().to(torch::kCPU, torch::kFloat32).contiguous());
-    const torch::Tensor& t = kept.back();
-    views.push_back({name, {DType::f32, t.sizes().vec(), static_cast<const std::byte*>(t.const_data_ptr())}});
-  }
-  write_safetensors(folder / kStateFile, views, state_metadata(run, views));
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string file_of(int64_t part, const RunState& run) {
+  return part == 0 ? kStateFile
+                   : fmt::format("training-{}-{}-of-{}.safetensors", run.step, part + 1, run.parts);
 }
 
-RunState load_state(const std::filesystem::path& folder,
-                    const std::map<std::string, torch::Tensor>& tensors) {
-  const std::filesystem::path path = folder / kStateFile;
-  if (!std::filesystem::exists(path))
-    fail("nothing to resume: {} does not exist; start without --resume", path.string());
-  const Safetensors file(path);
-  RunState run = read_run_state(file, path.string());
+int64_t elements(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+// A whole tensor has its own name and shape; a piece is flat, and its name ends with "@FIRST/ELEMENTS".
+std::string name_in_file(const StatePiece& piece) {
+  const int64_t all = elements(piece.shape);
+  return piece.values.numel() == all ? piece.name : fmt::format("{}@{}/{}", piece.name, piece.begin, all);
+}
+
+// What the files hold of one tensor.
+struct Stored {
+  int64_t begin = 0, all = 0;
+  std::vector<int64_t> shape;  // of a whole tensor
+  TensorView view;
+};
+
+void add(std::map<std::string, std::vector<Stored>>& all, const std::string& name, const TensorView& view,
+         const std::string& file) {
+  const size_t at = name.find('@'), slash = name.find('/', std::min(at, name.size()));
+  if (view.type != DType::f32) fail("{}: '{}' is not in float", file, printable(name));
+  if (at == std::string::npos) {
+    all[name].push_back({0, view.elements(), view.shape, view});
+    return;
+  }
+  Stored stored{0, 0, {}, view};
+  const auto number = [&](size_t from, size_t to, int64_t& out) {
+    const auto [end, error] = std::from_chars(name.data() + from, name.data() + to, out);
+    return error == std::errc{} && end == name.data() + to && out >= 0;
+  };
+  if (slash == std::string::npos || !number(at + 1, slash, stored.begin) ||
+      !number(slash + 1, name.size(), stored.all) || stored.begin > stored.all - view.elements())
+    fail("{}: '{}' is no piece of a tensor", file, printable(name));
+  all[name.substr(0, at)].push_back(stored);
+}
+
+void fill(const StatePiece& piece, const std::vector<Stored>& from, const std::string& file) {
+  const int64_t end = piece.begin + piece.values.numel();
+  torch::Tensor values = torch::empty({piece.values.numel()}, torch::kFloat32);
+  int64_t at = piece.begin;
+  for (bool found = true; found && at < end;) {
+    found = false;
+    for (const Stored& stored : from) {
+      const int64_t there = stored.begin + stored.view.elements();
+      if (stored.all != elements(piece.shape) || (!stored.shape.empty() && stored.shape != piece.shape))
+        fail("{}: '{}' has shape {}, the model expects {}", file, piece.name,
+             stored.shape.empty() ? fmt::format("[{}]", stored.all) : to_string(stored.shape),
+             to_string(piece.shape));
+      if (at < stored.begin || at >= there) continue;
+      const int64_t count = std::min(there, end) - at;
+      copy_to_float(stored.view, at - stored.begin, count, values.data_ptr<float>() + (at - piece.begin));
+      at += count, found = true;
+    }
+  }
+  if (at < end) fail("{}: some of '{}' is missing", file, piece.name);
   const torch::NoGradGuard no_grad;
-  for (auto& [name, tensor] : tensors) {
-    const auto found = file.tensors().find(name);
-    if (found == file.tensors().end())
+  torch::Tensor(piece.values).copy_(values);
+}
+
+void remove_others(const fs::path& folder, const RunState& run) {
+  std::set<std::string> kept;
+  for (int64_t part = 0; part < run.parts; ++part) kept.insert(file_of(part, run));
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("training-") && name.ends_with(".safetensors") && !kept.contains(name))
+      fs::remove(entry.path(), ignored);
+  }
+}
+
+}  // namespace
+
+void save_state(const fs::path& folder, std::span<const StatePiece> pieces, RunState run,
+                const Ranks& ranks) {
+  run.parts = ranks.size();
+  std::vector<torch::Tensor> kept;
+  std::vector<NamedTensor> views;
+  for (const StatePiece& piece : pieces) {
+    kept.push_back(piece.values.detach().to(torch::kCPU).contiguous());
+    const bool whole = kept.back().numel() == elements(piece.shape);
+    views.push_back({name_in_file(piece),
+                     {DType::f32, whole ? piece.shape : std::vector<int64_t>{kept.back().numel()},
+                      static_cast<const std::byte*>(kept.back().const_data_ptr())}});
+  }
+  std::ranges::sort(views, {}, &NamedTensor::name);  // as who reads them finds them
+  const auto write = [&] {
+    write_safetensors(folder / file_of(ranks.rank(), run), views, state_metadata(run, views));
+  };
+  if (!ranks.first()) write();
+  ranks.wait();
+  if (!ranks.first()) return;
+  write();
+  remove_others(folder, run);
+}
+
+RunState load_state(const fs::path& folder, std::span<const StatePiece> pieces) {
+  const fs::path path = folder / kStateFile;
+  if (!fs::exists(path))
+    fail("nothing to resume: {} does not exist; start without --resume", path.string());
+  std::vector<std::unique_ptr<Safetensors>> files;
+  std::map<std::string, std::vector<Stored>> stored;
+  const auto open = [&](const fs::path& file) {
+    files.push_back(std::make_unique<Safetensors>(file));
+    const RunState run = read_run_state(*files.back(), file.string());
+    for (const auto& [name, view] : files.back()->tensors()) add(stored, name, view, file.string());
+    return run;
+  };
+  RunState run = open(path);
+  for (int64_t part = 1; part < run.parts; ++part) {
+    const fs::path other = folder / file_of(part, run);
+    if (!fs::exists(other)) fail("{} is missing: {} needs it to continue", other.string(), path.string());
+    if (open(other).step != run.step) fail("{} is not of the same step as {}", other.string(), path.string());
+  }
+  for (const StatePiece& piece : pieces) {
+    const auto found = stored.find(piece.name);
+    if (found == stored.end())
       fail("{} lacks '{}': it belongs to another model or another 'freeze' or 'ema_decay'", path.string(),
-           name);
-    const TensorView& view = found->second;
-    if (view.shape != tensor.sizes().vec() || view.type != DType::f32)
-      fail("{}: '{}' has shape {}, the model expects {}", path.string(), name, to_string(view.shape),
-           to_string(tensor.sizes().vec()));
-    torch::Tensor values = torch::empty(tensor.sizes(), torch::kFloat32);
-    copy_to_float(view, 0, view.elements(), values.data_ptr<float>());
-    tensor.copy_(values);
+           piece.name);
+    fill(piece, found->second, path.string());
   }
   return run;
 }

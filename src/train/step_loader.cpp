@@ -113,8 +113,8 @@ StepLoader::Step StepLoader::read_step(int64_t step) {
   const int64_t per_epoch = order_.per_epoch();
   Step out;
   out.epoch = step * options_.passes / per_epoch;
-  const int64_t first = step * options_.passes + options_.first;
-  for (int64_t pass = first; pass < first + options_.here; ++pass) {
+  const int64_t end = (step + 1) * options_.passes;
+  for (int64_t pass = step * options_.passes + options_.first; pass < end; pass += options_.every) {
     const int64_t epoch = pass / per_epoch;
     std::vector<Sample>& batch = out.batches.emplace_back();
     for (const Dataset::Draw& draw : order_.batch(epoch, pass % per_epoch)) {

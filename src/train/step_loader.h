@@ -40,8 +40,8 @@ class BatchOrder {
 
 struct LoaderOptions {
   int batch_size = 16;
-  int passes = 1;           // of a step, by all processes
-  int first = 0, here = 1;  // those of a step that are read here
+  int passes = 1;            // of a step, by all processes
+  int first = 0, every = 1;  // those that are read here: the first of them, and how far the next is
   uint64_t seed = 1;
   int threads = 1;
   double max_bad = 0;  // share of the records that may be bad

@@ -100,11 +100,13 @@ fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks)
   return config.output;
 }
 
-int groups_of(const TrainConfig& config, const Ranks& ranks) {
-  const int groups = config.gradient_groups > 0 ? config.gradient_groups : ranks.size();
-  if (groups % ranks.size() != 0)
-    fail("training config: {} 'gradient_groups' cannot be shared by {} processes", groups, ranks.size());
-  return groups;
+// Of a step, by all processes.
+int passes_of(const TrainConfig& config, const Ranks& ranks) {
+  if (config.global_batch_size == 0) return config.accumulation * ranks.size();
+  if (config.global_batch_size % (config.batch_size * ranks.size()) != 0)
+    fail("training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} processes",
+         config.global_batch_size, config.batch_size, ranks.size());
+  return config.global_batch_size / config.batch_size;
 }
 
 // Of several processes on a machine each has a card of its own.
@@ -113,24 +115,22 @@ std::string device_of(const TrainConfig& config, const Ranks& ranks) {
   return config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
 }
 
-int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int groups) {
+int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes) {
   const int64_t per_epoch = (dataset.epoch_size() + config.batch_size - 1) / config.batch_size;
   int64_t steps = config.steps;
   if (config.epochs > 0) {
-    const double wanted =
-        std::ceil(config.epochs * static_cast<double>(per_epoch) / config.accumulation / groups);
+    const double wanted = std::ceil(config.epochs * static_cast<double>(per_epoch) / passes);
     const int64_t by_epochs = std::max<int64_t>(1, static_cast<int64_t>(std::min(wanted, 1e15)));
     steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
   }
   return steps;
 }
 
-LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int groups) {
+LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes) {
   constexpr int kCoresOfReader = 4;
   const int readers =
       config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
-  const int passes = groups * config.accumulation, here = passes / ranks.size();
-  return {config.batch_size, passes, ranks.rank() * here, here, config.seed, readers, config.max_bad_samples};
+  return {config.batch_size, passes, ranks.rank(), ranks.size(), config.seed, readers, config.max_bad_samples};
 }
 
 // Sums since the last log line.
@@ -167,7 +167,7 @@ class Run {
 
   Ranks ranks_;
   TrainConfig config_;
-  int groups_;  // of gradients, of all processes
+  int passes_;  // of a step, by all processes
   torch::Device device_;
   Dataset dataset_;
   fs::path output_;
@@ -189,44 +189,43 @@ class Run {
 Run::Run(const TrainConfig& config, bool resume_run)
     : ranks_(Ranks::of_environment()),
       config_(config),
-      groups_(groups_of(config, ranks_)),
+      passes_(passes_of(config, ranks_)),
       device_(open_device(device_of(config, ranks_))),
       dataset_(config.data),
       output_(make_output(config, resume_run, ranks_)),
       tokenizer_(output_),
       network_(make_network(config, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
-      optimizer_(network_, config, ranks_, groups_ / ranks_.size()) {
+      optimizer_(network_, config, ranks_) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
     fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model,
          tokenizer_.size(), network_->config().text.vocab_size);
   check_chat_template(config.model);
-  steps_ = total_steps(config, dataset_, groups_);
+  steps_ = total_steps(config, dataset_, passes_);
   if (resume_run) resume();
   std::string log;
   for (const LogPoint& point : points_) log += to_json_line(point);
   if (ranks_.first()) write_file(output_ / "train.jsonl", log);
   const SampleContext context{tokenizer_,         network_->config(), answer_markers(tokenizer_),
                               config_.max_length, config_.min_pixels, config_.max_pixels};
-  loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_, ranks_, groups_), step_);
+  loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_, ranks_, passes_), step_);
 }
 
 void Run::resume() {
-  const std::map<std::string, torch::Tensor> state = optimizer_.state();
-  const RunState run = load_state(output_, state);
-  optimizer_.set_state(state, run.step);
+  const RunState run = load_state(output_, optimizer_.state());
+  optimizer_.resumed(run.step);
   const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
   if (before.is_object() && before.value("stage", "") != config_.stage)
     fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
          config_.stage);
-  for (const char* key : {"batch_size", "accumulation", "seed"})
+  for (const char* key : {"batch_size", "seed"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
-  if (run.groups != groups_)
+  if (run.passes != passes_)
     log_warning(
-        "the run began with {} groups of gradients: --set gradient_groups={} continues it exactly, and "
-        "otherwise the order of the data changes from here on",
-        run.groups, run.groups);
+        "the run began with {} passes in a step and goes on with {}: the order of the data changes from here "
+        "on ('global_batch_size' keeps the number whatever the number of processes)",
+        run.passes, passes_);
   if (run.data != dataset_.fingerprint())
     log_warning("the data are not those of the run's start: their order changes from here on");
   step_ = run.step;
@@ -280,7 +279,7 @@ void Run::skip_infinite_step(double norm) {
 // A step whose samples were all left out changes nothing, not even by momentum.
 void Run::skip_empty_step() {
   ++step_;
-  if (++empty_steps_ * config_.accumulation * groups_ >=
+  if (++empty_steps_ * passes_ >=
       (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
     fail(
         "every sample of {} steps was left out, which is all of the data: there is nothing to learn "
@@ -288,28 +287,25 @@ void Run::skip_empty_step() {
         empty_steps_, config_.max_length);
 }
 
-// Adds up the gradients of all batches here; returns the sums of the losses of all processes, each in the
-// order of groups.
+// Adds up the gradients of all batches; returns the sums of the losses, each in the order of passes.
 std::array<double, 4> Run::gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts) {
-  const int groups = groups_ / ranks_.size();
-  torch::Tensor losses = torch::zeros({groups, 4}, torch::kFloat64);
-  for (int group = 0; group < groups; ++group) {
-    optimizer_.begin_group(group);
-    double* sums = losses.mutable_data_ptr<double>() + 4 * group;
-    const auto first = batches.begin() + ptrdiff_t{group} * config_.accumulation;
-    for (const TrainBatch& batch : std::span(first, static_cast<size_t>(config_.accumulation))) {
-      if (batch.answer_tokens == 0) continue;
+  torch::Tensor losses = torch::zeros({std::ssize(batches), 4}, torch::kFloat64);
+  double* sums = losses.mutable_data_ptr<double>();
+  for (const TrainBatch& batch : batches) {
+    if (batch.answer_tokens > 0) {
       const Loss part = training_loss(network_, on_device(batch, device_), counts, config_);
       part.total.backward();
-      sums[0] += part.total.item<double>(), sums[1] += part.noisy;
-      sums[2] += part.clean, sums[3] += part.regions;
+      sums[0] = part.total.item<double>(), sums[1] = part.noisy;
+      sums[2] = part.clean, sums[3] = part.regions;
     }
+    optimizer_.end_pass();
+    sums += 4;
   }
-  const std::vector<int64_t> sizes(static_cast<size_t>(ranks_.size()), losses.numel());
-  const torch::Tensor all = ranks_.gather(losses.flatten(), sizes).view({-1, 4});
+  const torch::Tensor all = ranks_.gather(losses.flatten()).view({ranks_.size(), -1, 4});
   std::array<double, 4> out{};
-  for (int64_t group = 0; group < all.size(0); ++group)
-    for (int64_t i = 0; i < 4; ++i) out[static_cast<size_t>(i)] += all[group][i].item<double>();
+  for (int64_t pass = 0; pass < passes_; ++pass)
+    for (int64_t i = 0; i < 4; ++i)
+      out[static_cast<size_t>(i)] += all[pass % ranks_.size()][pass / ranks_.size()][i].item<double>();
   return out;
 }
 
@@ -370,9 +366,8 @@ void Run::log() {
 }
 
 void Run::checkpoint() {
-  const std::map<std::string, torch::Tensor> state = optimizer_.state();
-  if (ranks_.first())
-    save_state(output_, state, {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), groups_});
+  save_state(output_, optimizer_.state(),
+             {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_);
   optimizer_.swap_average();
   if (ranks_.first()) {
     save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);

@@ -17,7 +17,7 @@ sed -i 's/"hidden_size": 256/"hidden_size": 64/; s/"out_hidden_size": 256/"out_h
   s/"intermediate_size": [0-9]*/"intermediate_size": 64/; s/"num_hidden_layers": 6/"num_hidden_layers": 2/' "$work/model/config.json"
 cat >"$work/config.json" <<JSON
 {"stage": "convert", "model": "$work/model", "data": "$work/data/data.jsonl", "output": "none", "batch_size": 1,
- "accumulation": 2, "gradient_groups": 6, "steps": 20, "max_length": 512, "learning_rate": 1e-3, "ema_decay": 0.9,
+ "global_batch_size": 6, "steps": 20, "max_length": 512, "learning_rate": 1e-3, "ema_decay": 0.9,
  "weight_decay": 0.01, "bf16": false, "block_size": 8, "threads": 1, "log_interval": 1, "save_dtype": "f32"}
 JSON
 
@@ -46,7 +46,7 @@ run 1 "$work/one" || wrong "one process: $(cat "$work/one.err.0")"
 [ "$(wc -l <"$work/one/train.jsonl")" = 20 ] || wrong "one process: not 20 steps"
 run 2 "$work/two" || wrong "two processes: $(cat "$work"/two.err.*)"
 same "$work/one" "$work/two" "two processes"
-run 1 "$work/other" --set gradient_groups=2 --set steps=3 || wrong "other groups: $(cat "$work/other.err.0")"
+run 1 "$work/other" --set global_batch_size=3 --set steps=3 || wrong "another batch: $(cat "$work/other.err.0")"
 cmp -s "$work/one/model.safetensors" "$work/other/model.safetensors" && wrong "the comparison sees no difference"
 [ "$(cat "$work/two.out.0" | wc -l)" = 1 ] && [ ! -s "$work/two.out.1" ] || wrong "two processes: both say that they are done"
 run 2 "$work/recomputed" --set recompute=true || wrong "recomputed: $(cat "$work"/recomputed.err.*)"
@@ -73,8 +73,8 @@ run 3 "$work/three" --resume || wrong "resumed by three: $(cat "$work"/three.err
 same "$work/alone" "$work/three" "resumed by three"
 
 # What makes no sense.
-run 4 "$work/four" && wrong "four processes share six groups" || true
-grep -q "6 'gradient_groups' cannot be shared by 4 processes" "$work/four.err.0" || wrong "four processes: $(cat "$work/four.err.0")"
+run 4 "$work/four" && wrong "four processes share six samples" || true
+grep -q "a 'global_batch_size' of 6 is not a number of passes of 1 samples by 4 processes" "$work/four.err.0" || wrong "four processes: $(cat "$work/four.err.0")"
 WORLD_SIZE=2 "$dvlm" train --config "$work/config.json" --output "$work/five" 2>"$work/five.err" && wrong "no RANK" || true
 grep -q "the variable RANK must be a number.*torchrun" "$work/five.err" || wrong "no RANK: $(cat "$work/five.err")"
 [ $failed = 0 ] && echo PASS

@@ -83,9 +83,9 @@ Step one_step(const std::string& device_name, torch::Dtype type) {
   }
   Optimizer optimizer(network, config);
   optimizer.step(1e-3);
-  for (const auto& [name, tensor] : optimizer.state()) {
-    EXPECT_EQ(tensor.device(), device) << name;
-    step.state[name] = tensor;
+  for (const StatePiece& piece : optimizer.state()) {
+    EXPECT_EQ(piece.values.device(), device) << piece.name;
+    step.state[piece.name] = piece.values;
   }
   return step;
 }

@@ -173,14 +173,19 @@ TEST(Dataset, ItsFingerprintIsThatOfTheContent) {
 TEST(StepLoader, GivesAnyStepWithoutThoseBeforeWhoeverReadsIt) {
   const Data data;
   const Dataset dataset({DataSource{data.path()}});
-  LoaderOptions options{.batch_size = 2, .passes = 2, .here = 2, .seed = 1};
+  LoaderOptions options{.batch_size = 2, .passes = 2, .seed = 1};
   StepLoader from_start(dataset, data.context(), options, 0);
   options.threads = 3;
   StepLoader from_third(dataset, data.context(), options, 3);
+  options.first = 1, options.every = 2;
+  StepLoader of_second_process(dataset, data.context(), options, 3);
   for (int i = 0; i < 3; ++i) from_start.next();
   for (int i = 0; i < 4; ++i) {  // crosses into the second epoch
-    const StepLoader::Step a = from_start.next(), b = from_third.next();
+    const StepLoader::Step a = from_start.next(), b = from_third.next(), part = of_second_process.next();
     EXPECT_EQ(a.epoch, b.epoch);
+    ASSERT_EQ(part.batches.size(), 1u);
+    ASSERT_EQ(part.batches[0].size(), a.batches[1].size());
+    for (size_t j = 0; j < part.batches[0].size(); ++j) EXPECT_EQ(part.batches[0][j].draw, a.batches[1][j].draw);
     ASSERT_EQ(a.batches.size(), 2u);
     for (size_t k = 0; k < 2; ++k) {
       ASSERT_EQ(a.batches[k].size(), b.batches[k].size());
