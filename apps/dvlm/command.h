@@ -83,6 +83,7 @@ void add_serve(Command app);
 void add_eval(Command app);
 void add_synth(Command app);
 void add_quantize(Command app);
+void add_merge(Command app);
 void add_bench(Command app);
 void add_train(Command app);
 

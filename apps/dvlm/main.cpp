@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
     dvlm::add_eval(app);
     dvlm::add_synth(app);
     dvlm::add_quantize(app);
+    dvlm::add_merge(app);
     dvlm::add_bench(app);
     dvlm::add_train(app);
   });

@@ -80,6 +80,11 @@ fs::path model_folder(const std::string& given) {
 void add_model_options(Command command, ModelFlags& options) {
   command.text("-m,--model", options.model,
                "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+  command.text("--lora", options.lora, "Folder of a LoRA adapter as PEFT writes it, merged into the model");
+  command.text(
+      "--draft-lora", options.draft_lora,
+      "Folder of an adapter that drafts and denoising alone use: the text of the other decoders stays "
+      "the model's");
   add_device_option(
       command, options.device,
       "auto: the first NVIDIA card that the model fits, else the CPU; cpu; cuda or cuda:1: that "
@@ -141,6 +146,7 @@ size_t parse_bytes(const std::string& text, const char* option) {
 EngineOptions engine_options(const ModelFlags& options, const std::vector<std::string>& decoders) {
   EngineOptions out;
   out.model = model_folder(options.model);
+  out.lora = options.lora, out.draft_lora = options.draft_lora;
   out.load.device = options.device;
   out.load.on_device = [](const std::string& device, const std::string& reason) {
     std::fprintf(stderr, "the model runs on %s (%s)\n", device.c_str(), printable(reason, 4096).c_str());

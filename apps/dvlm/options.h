@@ -19,6 +19,7 @@ struct MachineFlags {
 
 struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
+  std::string lora, draft_lora;
   std::string device = "auto", precision = "auto", draft_precision = "auto", packed;
   int threads = 0;
   std::string memory_limit;

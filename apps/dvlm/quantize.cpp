@@ -63,6 +63,8 @@ void quantize_command(QuantizeCommand command) {
   install_interrupt_handler();
   EngineOptions engine = engine_options(command.model, {});  // reads, and drafts nothing
   const fs::path output = command.output;
+  if (!engine.lora.empty() || !engine.draft_lora.empty())
+    fail("an adapter is merged before its model is quantized: dvlm merge, then dvlm quantize");
   // Before hours.
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());

@@ -1,7 +1,6 @@
 #include "checkpoint/checkpoint.h"
 
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 #include <nlohmann/json.hpp>
 
 #include <cstring>
@@ -9,6 +8,7 @@
 
 #include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
+#include "checkpoint/lora.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -84,10 +84,7 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_c
     refuse_other_quantizers(*config_.quantization,
                             (folder / "config.json").string() + ": quantization_config");
   for (const fs::path& file : shard_files(folder)) {
-    struct stat status = {};
-    if (::stat(file.c_str(), &status) == 0)
-      identity_ += fmt::format("{} {} {} {}.{:09}\n", file.filename().string(), status.st_size, status.st_ino,
-                               status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+    identity_ += file_identity(file);
     shards_.push_back(std::make_unique<Safetensors>(file));
     for (const auto& [name, tensor] : shards_.back()->tensors()) {
       const std::string normal = normalised_name(name);
@@ -101,6 +98,25 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_c
   settle_head();
   warn_of_unused();
 }
+
+void Checkpoint::add(const Lora& lora) {
+  if (fs::exists(lora.folder() / "config.json")) {
+    const ModelConfig own = read_config(lora.folder());
+    if (expected_tensors(own) != expected_tensors(config_))
+      fail("{} is for another model than {}: their config.json differ in shape", lora.folder().string(),
+           folder_.string());
+    config_.architecture = own.architecture;
+    config_.block_size = own.block_size;
+    config_.minimum_noise_level = own.minimum_noise_level;
+  }
+  lora.check(config_);
+  if (lora.drafts_only()) return;
+  identity_ += lora.identity();
+  merged_ = std::make_unique<MergedTensors>(lora, config_, tensors_);
+}
+
+Checkpoint::~Checkpoint() = default;
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 
 void Checkpoint::refuse_foreign_tensors() const {
   for (const auto& [name, tensor] : tensors_)

@@ -12,6 +12,9 @@
 
 namespace dvlm {
 
+class Lora;
+class MergedTensors;
+
 // Tensor names are normalised to style B of Qwen2.5-VL: "model.layers.0...", "visual.blocks.0...",
 // "lm_head.weight" (style A: "model.language_model.*", "model.visual.*"; Qwen2_5_VLModel alone:
 // "language_model.*", "visual.*"). rotary_emb.inv_freq is skipped.
@@ -25,6 +28,14 @@ class Checkpoint {
 
   // An assembled one. The tensors, named in style B, must lie in mapped files that outlive it.
   Checkpoint(ModelConfig config, std::map<std::string, TensorView> tensors);
+
+  ~Checkpoint();
+  Checkpoint(Checkpoint&&) noexcept;
+
+  // Merges an adapter into the weights, unless that is for drafts only. Where the adapter's folder has a
+  // config.json, that says what the model is for: its architecture and block size. One adapter may be merged.
+  // Throws Error when it is for another model.
+  void add(const Lora& lora);
 
   const std::filesystem::path& folder() const { return folder_; }
   const ModelConfig& config() const { return config_; }
@@ -58,6 +69,7 @@ class Checkpoint {
   std::string identity_;
   ModelConfig config_;
   std::vector<std::unique_ptr<Safetensors>> shards_;
+  std::unique_ptr<MergedTensors> merged_;
   std::map<std::string, TensorView> tensors_;
 };
 

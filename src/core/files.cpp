@@ -1,6 +1,7 @@
 #include "core/files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -128,6 +129,13 @@ size_t InputFile::read(void* to, size_t bytes, size_t offset) const {
 
 fs::path InputFile::reopened() const {
   return fmt::format("/proc/self/fd/{}", descriptor_);
+}
+
+std::string file_identity(const std::filesystem::path& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) return "";
+  return fmt::format("{} {} {} {}.{:09}\n", path.filename().string(), status.st_size, status.st_ino,
+                     status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
 }
 
 void refuse_lfs_pointer(std::string_view content, const fs::path& path) {

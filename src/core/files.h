@@ -38,6 +38,11 @@ class InputFile {
   size_t size_ = 0;
 };
 
+// What distinguishes a file from others and from what it was: name, size, inode and time of change, as a
+// line;
+// "" when it is not there.
+std::string file_identity(const std::filesystem::path& path);
+
 // Throws Error where the bytes of a file are the few lines that Git LFS leaves in place of what it did not
 // download.
 void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path);

@@ -44,6 +44,19 @@ inline float to_float(f16 value) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
+// Round to nearest even; beyond 65504 infinite; NaN stays NaN.
+inline f16 to_f16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), sign = (bits >> 16) & 0x8000u,
+                 magnitude = bits & 0x7FFFFFFFu;
+  const auto with_sign = [sign](uint32_t rest) { return f16{static_cast<uint16_t>(sign | rest)}; };
+  if (magnitude > 0x7F800000u) return with_sign(0x7E00u);
+  if (magnitude >= 0x477FF000u) return with_sign(0x7C00u);  // 65520: half way to what comes next
+  // Below the least normal number steps are 2^-24: adding one half leaves just those bits.
+  if (magnitude < 0x38800000u)
+    return with_sign(std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u);
+  return with_sign(((magnitude + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13) - (112u << 10));
+}
+
 inline float to_float(e4m3 value) {
   // Read with a float's exponent bias of 127 instead of 7, and multiplied by the difference: also right for
   // subnormals, and without a branch, for whole files pass through here.

@@ -331,6 +331,7 @@ std::string refusal(const ModelOptions& options) {
     return "--precision f32 needs --device cpu: a card computes in bf16 or FP8";
   if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
     return "--draft-precision int8 and int4 need --device cpu: a card drafts with same or fp8";
+  if (options.draft_lora) return "--draft-lora needs --device cpu";
   if (options.observer) return "calibration needs --device cpu";
   if (!options.packed_file.empty())
     return "--packed needs --device cpu: it keeps weights in the order of the CPU's kernels";

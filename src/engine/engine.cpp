@@ -3,28 +3,60 @@
 #include <algorithm>
 
 #include "backends/load_model.h"
+#include "checkpoint/lora.h"
 #include "core/finally.h"
 #include "engine/generator.h"
 #include "text/mask_token.h"
 
 namespace dvlm {
 
+namespace fs = std::filesystem;
+
 namespace {
 
+std::shared_ptr<const Lora> draft_lora(const EngineOptions& options) {
+  if (options.draft_lora.empty()) return nullptr;
+  const auto out = std::make_shared<Lora>(options.draft_lora);
+  out->use_for_drafts();
+  return out;
+}
+
 // Who cannot draft needs no weights for it.
-ModelOptions with_drafts(ModelOptions options, const Tokenizer& tokenizer, const ModelConfig& config) {
-  if (options.draft == DraftPrecision::automatic && !mask_token(tokenizer, config))
-    options.draft = DraftPrecision::same;
-  return options;
+ModelOptions with_drafts(const EngineOptions& options, const Tokenizer& tokenizer,
+                         const ModelConfig& config) {
+  ModelOptions out = options.load;
+  if (out.draft == DraftPrecision::automatic && !mask_token(tokenizer, config))
+    out.draft = DraftPrecision::same;
+  out.draft_lora = draft_lora(options);
+  return out;
+}
+
+// Where tokenizer and chat template are.
+fs::path text_folder(const EngineOptions& options) {
+  for (const fs::path& adapter : {options.draft_lora, options.lora})
+    if (!adapter.empty() && fs::exists(adapter / "tokenizer_config.json")) return adapter;
+  return options.model;
 }
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options) : Engine(options, Checkpoint(options.model)) {}
+Checkpoint open_checkpoint(const EngineOptions& options) {
+  Checkpoint out(options.model);
+  if (!options.lora.empty()) {
+    const Lora lora(options.lora);
+    if (lora.drafts_only())
+      fail("{} was trained to draft alone: use it with --draft-lora", options.lora.string());
+    out.add(lora);
+  }
+  if (const auto drafts = draft_lora(options)) out.add(*drafts);
+  return out;
+}
+
+Engine::Engine(const EngineOptions& options) : Engine(options, open_checkpoint(options)) {}
 Engine::Engine(const EngineOptions& options, const Checkpoint& checkpoint)
-    : tokenizer_(options.model),
-      model_(load_model(checkpoint, with_drafts(options.load, tokenizer_, checkpoint.config()))),
-      reader_(std::make_unique<PromptReader>(options.model, tokenizer_, *model_, options.images)),
+    : tokenizer_(text_folder(options)),
+      model_(load_model(checkpoint, with_drafts(options, tokenizer_, checkpoint.config()))),
+      reader_(std::make_unique<PromptReader>(text_folder(options), tokenizer_, *model_, options.images)),
       generator_(std::make_unique<Generator>(options, tokenizer_, *model_, *reader_)) {}
 Engine::~Engine() = default;
 

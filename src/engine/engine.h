@@ -32,10 +32,16 @@ struct ImageMemory {
 
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face folder
+  // Folders of LoRA adapters (docs/lora.md): one to merge into the model, and one for drafts alone. The
+  // tokenizer is that of the last one that brings its own.
+  std::filesystem::path lora = {}, draft_lora = {};
   ModelOptions load = {};
   size_t max_cached_prefixes = 1;  // earlier answers whose keys and values are kept
   ImageMemory images = {};
 };
+
+// Its checkpoint with its adapters. Throws Error as those do.
+Checkpoint open_checkpoint(const EngineOptions& options);
 
 struct Request {
   Conversation conversation;                      // or `input_ids`, which skips template and tokenizer

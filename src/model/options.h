@@ -3,10 +3,13 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 
 namespace dvlm {
+
+class Lora;
 
 enum class Precision {
   automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files
@@ -51,6 +54,8 @@ struct ModelOptions {
   size_t memory_limit = 0;  // bytes of weights, buffers and keys and values; 0 = what the machine has free
   size_t kv_limit = 0;      // bytes of keys and values; 0 = what memory_limit leaves
   DraftPrecision draft = DraftPrecision::same;
+  // Serves segments that see in both directions and are not kept: drafts and denoising.
+  std::shared_ptr<const Lora> draft_lora = {};
   std::filesystem::path packed_file = {};  // keeps the repacked weights for the next start; empty: none
   LinearObserver observer = {};            // sees the inputs of every linear layer; for calibration
   // Hears which device "auto" takes, and why, before the model is loaded there. Not called where there is no

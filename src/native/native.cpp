@@ -34,9 +34,13 @@ class NativeModel : public Model {
         memory_(memory) {
     if (memory.draft != DraftPrecision::same)
       text_.set_draft(load_draft(checkpoint, draft_format(memory.draft), loading));
+    if (options.draft_lora)
+      text_.set_adapters(load_adapters(*options.draft_lora, config_, format, loading.pool));
     if (!checkpoint.identity().empty())
       timing_name_ =
-          fmt::format("{:016x}, weights {}, drafts {}, {} threads of {}, {}", checksum(checkpoint.identity()),
+          fmt::format("{:016x}, weights {}, drafts {}, {} threads of {}, {}",
+                      checksum(checkpoint.identity() +
+                               (options.draft_lora ? options.draft_lora->identity() : std::string())),
                       static_cast<int>(format), static_cast<int>(memory.draft), pool_->threads(),
                       processor_name(), current_isa().name);
   }
@@ -105,6 +109,9 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
   const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
   const WeightMemory memory = plan_memory(checkpoint, format, options.draft, budget->free());
+  if (options.draft_lora)
+    budget->reserve(adapter_bytes(*options.draft_lora, checkpoint.config(), format),
+                    "the adapter for drafts");
   budget->reserve(memory.weights, "the model");
   budget->reserve(memory.drafts, "the draft weights (--draft-precision)");
   std::unique_ptr<PackedFile> packed;

@@ -19,12 +19,18 @@ float norm_eps(const TextConfig& config) {
   return static_cast<float>(config.rms_norm_eps);
 }
 
+// Drafts and denoising: what an adapter for drafts serves, and no other row.
+bool is_draft(const Segment& segment) {
+  return segment.visibility == Visibility::bidirectional && !segment.keep;
+}
+
 }  // namespace
 
 TextTower::TextTower(const TextConfig& config, TextWeights weights, KvType keys, ThreadPool& pool,
                      LinearObserver observer)
     : config_(config),
       weights_(std::move(weights)),
+      adapters_{std::vector<LayerAdapters>(static_cast<size_t>(config.layers)), {}},
       heads_{config.heads, config.kv_heads, config.head_dim, keys},
       rotary_(text_rotary(config.rope_theta, config.head_dim, config.mrope_section)),
       pool_(pool),
@@ -39,18 +45,18 @@ std::span<const Chosen> TextTower::forward(const NativePass& pass, const ModelCo
   watch(0, config_.layers);
   set_rotary(pass);
   embed(pass, config);  // hidden [B, H]
-  const auto chunks = [&](auto&& step) {
-    for (int first = 0; first < pass.plan.rows; first += kChunkRows)
-      step(first, std::min(kChunkRows, pass.plan.rows - first));
-  };
   for (int i = 0; i < config_.layers; ++i) {
     const LayerWeights& layer = weights.layers[i];
-    chunks([&](int first, int rows) { project_qkv(layer, first, rows); });  // qkv [B, Q + 2 KV], rotated
-    store_kv(pass, i);                                                      // into the cache or scratch space
-    attend(pass, i);                                                        // q -> attention output [B, Q]
-    chunks([&](int first, int rows) {
-      project_output(layer, first, rows);  // hidden += [B, Q] x [Q, H]
-      mlp(layer, first, rows);             // hidden += [B, I] x [I, H]
+    const auto chunks = [&](auto&& step) {
+      for (int first = 0; first < pass.plan.rows; first += kChunkRows)
+        step(Chunk{pass, adapters_.layers[i], first, std::min(kChunkRows, pass.plan.rows - first)});
+    };
+    chunks([&](const Chunk& chunk) { project_qkv(layer, chunk); });  // qkv [B, Q + 2 KV], rotated
+    store_kv(pass, i);                                               // into the cache or scratch space
+    attend(pass, i);                                                 // q -> attention output [B, Q]
+    chunks([&](const Chunk& chunk) {
+      project_output(layer, chunk);  // hidden += [B, Q] x [Q, H]
+      mlp(layer, chunk);             // hidden += [B, I] x [I, H]
     });
     watch(i + 1, config_.layers);
   }
@@ -109,10 +115,13 @@ void TextTower::set_rotary(const NativePass& pass) {
 void TextTower::embed(const NativePass& pass, const ModelConfig& config) {
   for (const NativeSegment& s : pass.segments) {
     const float* feature = s.segment->features.empty() ? nullptr : s.segment->features.data();
+    const bool drafts = is_draft(*s.segment);
     for (int i = 0; i < s.rows; ++i) {
       const TokenId token = s.segment->tokens[i];
       float* row = hidden(s.first_row + i, 1).data;
-      if (feature && (token == config.image_token || token == config.video_token)) {
+      if (const auto own = adapters_.rows.find(token); drafts && own != adapters_.rows.end()) {
+        std::ranges::copy(own->second, row);
+      } else if (feature && (token == config.image_token || token == config.video_token)) {
         std::copy_n(feature, config_.hidden_size, row);
         feature += config_.hidden_size;
       } else {
@@ -122,11 +131,26 @@ void TextTower::embed(const NativePass& pass, const ModelConfig& config) {
   }
 }
 
-void TextTower::project_qkv(const LayerWeights& layer, int first, int rows) {
+void TextTower::adapt(const LowRank& adapter, const Chunk& chunk, Rows x, Rows y) {
+  if (adapter.rank() == 0) return;
+  for (const NativeSegment& s : chunk.pass.segments) {
+    const int begin = std::max(s.first_row, chunk.first) - chunk.first,
+              end = std::min(s.first_row + s.rows, chunk.first + chunk.rows) - chunk.first;
+    if (!is_draft(*s.segment) || begin >= end) continue;
+    grow(a_.low, product(kChunkRows, adapter.rank()));
+    const Rows low = view(a_.low, adapter.rank(), 0, end - begin);
+    linear_(adapter.a, x.part(begin, end - begin), low, LinearMode::store);
+    linear_(adapter.b, low, y.part(begin, end - begin), LinearMode::add);
+  }
+}
+
+void TextTower::project_qkv(const LayerWeights& layer, const Chunk& chunk) {
+  const int first = chunk.first, rows = chunk.rows;
   const Rows normed = view(a_.normed, config_.hidden_size, 0, rows), out = qkv(first, rows);
   rms_norm(hidden(first, rows), config_.hidden_size, layer.attention_norm.data(), norm_eps(config_), normed,
            pool_);
   linear_(layer.qkv, normed, out, LinearMode::store);
+  adapt(chunk.adapters.qkv, chunk, normed, out);
   rotary(out, heads_.heads + heads_.kv_heads, heads_.head_dim, rotary_.cos(first), rotary_.sin(first), pool_);
 }
 
@@ -182,17 +206,22 @@ void TextTower::attend(const NativePass& pass, int layer) {
   attention(heads_, a_.segments, a_.attention, pool_);
 }
 
-void TextTower::project_output(const LayerWeights& layer, int first, int rows) {
-  linear_(layer.output, qkv(first, rows), hidden(first, rows), LinearMode::add);
+void TextTower::project_output(const LayerWeights& layer, const Chunk& chunk) {
+  const Rows attended = qkv(chunk.first, chunk.rows), residual = hidden(chunk.first, chunk.rows);
+  linear_(layer.output, attended, residual, LinearMode::add);
+  adapt(chunk.adapters.output, chunk, attended, residual);
 }
 
-void TextTower::mlp(const LayerWeights& layer, int first, int rows) {
+void TextTower::mlp(const LayerWeights& layer, const Chunk& chunk) {
+  const int first = chunk.first, rows = chunk.rows;
   const Rows residual = hidden(first, rows), normed = view(a_.normed, config_.hidden_size, 0, rows),
              wide = view(a_.wide, 2 * config_.intermediate_size, 0, rows);
   rms_norm(residual, config_.hidden_size, layer.mlp_norm.data(), norm_eps(config_), normed, pool_);
   linear_(layer.gate_up, normed, wide, LinearMode::store);
+  adapt(chunk.adapters.gate_up, chunk, normed, wide);
   swiglu(wide, config_.intermediate_size, pool_);
   linear_(layer.down, wide, residual, LinearMode::add);
+  adapt(chunk.adapters.down, chunk, wide, residual);
 }
 
 // Logits stay in the buffer: rows that are greedy see them a piece of the vocabulary at a time.

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "kernels/attention.h"
 #include "model/rotary_table.h"
+#include "native/adapters.h"
 #include "native/chooser.h"
 #include "native/kv_pool.h"
 #include "native/linears.h"
@@ -19,6 +20,7 @@ struct TextActivations {
   Buffer<float> qkv;                 // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
   Buffer<float> normed;              // [chunk or wanted rows, hidden]
   Buffer<float> wide;                // [chunk, 2 * intermediate]
+  Buffer<float> low;                 // [chunk, ranks of an adapter]
   Buffer<float> logits;              // [wanted rows, vocab], or a piece of the vocabulary
   Buffer<std::byte> keys;            // [kv_heads][own blocks]: keys of this layer that are not kept
   std::byte* own_kv_page = nullptr;  // its data
@@ -33,6 +35,8 @@ class TextTower {
 
   // Weights for approximate passes; without an embedding, which is the main one's.
   void set_draft(TextWeights draft) { draft_ = std::move(draft); }
+  // For drafts and denoising: segments that see in both directions and are not kept.
+  void set_adapters(DraftAdapters adapters) { adapters_ = std::move(adapters); }
 
   const HeadShape& heads() const { return heads_; }
   // `watch` hears of every layer; what it throws leaves the sequences as they were.
@@ -49,12 +53,19 @@ class TextTower {
   void reserve(const NativePass& pass);
   void embed(const NativePass& pass, const ModelConfig& config);
   void set_rotary(const NativePass& pass);
-  void project_qkv(const LayerWeights& layer, int first, int rows);
+  // Rows of a pass that go through the wide linears together.
+  struct Chunk {
+    const NativePass& pass;
+    const LayerAdapters& adapters;
+    int first = 0, rows = 0;
+  };
+  void project_qkv(const LayerWeights& layer, const Chunk& chunk);
   void store_kv(const NativePass& pass, int layer);
   void store_rows(const NativeSegment& from, int rows, const KvBlocks& to, int position);
   void attend(const NativePass& pass, int layer);
-  void project_output(const LayerWeights& layer, int first, int rows);
-  void mlp(const LayerWeights& layer, int first, int rows);
+  void project_output(const LayerWeights& layer, const Chunk& chunk);
+  void mlp(const LayerWeights& layer, const Chunk& chunk);
+  void adapt(const LowRank& adapter, const Chunk& chunk, Rows x, Rows y);
   std::span<const Chosen> head(const TextWeights& weights, const PassPlan& plan);
   int logit_columns(const PassPlan& plan) const;  // that are held at once
 
@@ -66,6 +77,7 @@ class TextTower {
   TextConfig config_;
   TextWeights weights_;
   std::optional<TextWeights> draft_;
+  DraftAdapters adapters_;
   HeadShape heads_;
   RotaryTable rotary_;
   TextActivations a_;

@@ -3,6 +3,8 @@
 #pragma once
 #include <torch/torch.h>
 
+#include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,26 @@ std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const t
 // x [rows, in] in the compute type, f32 weight [out, in] and bias [out] (or undefined) -> [rows, out] in x's
 // type.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {});
+
+// What LoRA adds to the outputs of a linear layer from `first` on: scale * B (A x).
+struct Adapter {
+  std::string layer;   // in the checkpoint: "model.layers.0.self_attn.q_proj"
+  int64_t first = 0;   // of the outputs that are the layer's, where several are one product
+  torch::Tensor a, b;  // f32 [rank, inputs], [outputs, rank]
+  double scale = 1;
+};
+struct Linear {
+  torch::Tensor weight, bias;  // as above
+  std::vector<Adapter> adapters = {};
+};
+
+// How adapters serve one pass.
+struct AdapterUse {
+  torch::Tensor rows;  // int64, those that they serve; undefined: all
+  double dropout = 0;  // share of what enters an adapter that is 0 instead
+  uint64_t key = 0;    // decides which
+};
+torch::Tensor linear(const torch::Tensor& x, const Linear& layer, const AdapterUse& use);
 
 // [rows, 2 * width], gate beside up -> silu(gate) * up [rows, width].
 torch::Tensor swiglu(const torch::Tensor& gate_up);

@@ -46,15 +46,17 @@ void NetworkImpl::set_recompute(bool recompute) {
   vision_->set_recompute(recompute);
 }
 
-Tensor NetworkImpl::encode_images(const Tensor& patches, const std::vector<Grid>& grids) {
-  return vision_->run(patches, grids, type_);
+Tensor NetworkImpl::encode_images(const Tensor& patches, const std::vector<Grid>& grids,
+                                  const layers::AdapterUse& adapters) {
+  return vision_->run(patches, grids, type_, adapters);
 }
 
 Tensor NetworkImpl::embed(const NetworkInput& input) {
   check_input(input);
   Tensor x = text_->embed(input.tokens.flatten());  // [B * L, hidden]
   if (input.patches.defined()) {
-    const Tensor features = encode_images(input.patches, input.grids);
+    const Tensor features =
+        encode_images(input.patches, input.grids, {{}, input.adapters.dropout, input.adapters.key});
     const int64_t rows = input.feature_rows.numel(), copies = rows / std::max<int64_t>(features.size(0), 1);
     if (copies < 1 || rows != copies * features.size(0))
       fail("network: {} feature_rows for {} merged tokens", rows, features.size(0));
@@ -66,7 +68,7 @@ Tensor NetworkImpl::embed(const NetworkInput& input) {
 }
 
 Tensor NetworkImpl::hidden(const NetworkInput& input, const Tensor& embedded) {
-  const Tensor x = text_->run(embedded, input.positions, input.mask, type_);
+  const Tensor x = text_->run(embedded, input.positions, input.mask, type_, input.adapters);
   return x.view({input.tokens.size(0), input.tokens.size(1), -1});
 }
 
@@ -74,11 +76,29 @@ Tensor NetworkImpl::logits(const Tensor& hidden) {
   return layers::linear(hidden.to(type_), text_->head());
 }
 
+std::vector<towers::LinearPart> NetworkImpl::linears() const {
+  std::vector<towers::LinearPart> out = text_->linears();
+  for (towers::LinearPart& part : towers::VisionTower(vision_)->linears()) out.push_back(std::move(part));
+  return out;
+}
+
+void NetworkImpl::narrow_matrices() {
+  const torch::NoGradGuard guard;
+  for (auto& item : named_parameters())
+    if (item.value().dim() >= 2 && !towers::is_adapter(item.key()))
+      item.value().set_data(item.value().to(torch::kBFloat16));
+}
+
 NamedTensors NetworkImpl::named_weights() const {
   const torch::NoGradGuard guard;
   NamedTensors names;
   text_->name_weights(names);
   vision_->name_weights(names);
+  for (const towers::LinearPart& part : linears()) {
+    names[part.name + ".weight"] = part.linear->weight.narrow(0, part.first, part.outputs);
+    if (part.linear->bias.defined())
+      names[part.name + ".bias"] = part.linear->bias.narrow(0, part.first, part.outputs);
+  }
   for (auto& [name, tensor] : names) tensor = tensor.detach();
   return names;
 }

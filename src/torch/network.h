@@ -18,6 +18,7 @@ struct NetworkInput {
   torch::Tensor mask;       // bool [B, 1, L, L], true = query row may see key column; undefined = causal
   torch::Tensor patches;    // f32 [patches of all images, patch_elements]; undefined without images
   std::vector<Grid> grids;  // one per image, in the order of `patches`
+  layers::AdapterUse adapters = {};  // see torch/lora.h
   torch::Tensor
       feature_rows;  // int64 [copies * merged tokens of all images]: b * L + l of the tokens that features
                      // replace: all of the first copy, in the order of the images, then of the next
@@ -35,8 +36,8 @@ class NetworkImpl : public torch::nn::Module {
   // Whether the layers of both towers keep their inputs alone between the passes, and run twice.
   void set_recompute(bool recompute);
 
-  torch::Tensor encode_images(const torch::Tensor& patches,
-                              const std::vector<Grid>& grids);  // f32 [tokens, hidden]
+  torch::Tensor encode_images(const torch::Tensor& patches, const std::vector<Grid>& grids,
+                              const layers::AdapterUse& adapters = {});  // f32 [tokens, hidden]
   // What enters the text tower, f32 [B * L, hidden]: embeddings, and features at input.feature_rows.
   torch::Tensor embed(const NetworkInput& input);
   // After the final norm, f32 [B, L, hidden]; `embedded` is embed(input).
@@ -49,8 +50,14 @@ class NetworkImpl : public torch::nn::Module {
   // costly.
   torch::Tensor logits(const torch::Tensor& hidden);
 
+  // Matrices in BF16 from now on, those of adapters aside: what they lose is the optimiser's to keep.
+  void narrow_matrices();
+
   const ModelConfig& config() const { return config_; }
   towers::TextTower& text() { return text_; }
+  const towers::TextTower& text() const { return text_; }
+  // Every linear layer of both towers.
+  std::vector<towers::LinearPart> linears() const;
   // Views of the parameters (no gradient history) under their checkpoint names, style B
   // ("model.layers.0.self_attn.q_proj.weight", "visual...."): writing to one writes to the parameter. The
   // parameters themselves, as parameters() and named_parameters() list them, are fused (q with k and v, gate

@@ -17,29 +17,31 @@ TextLayerImpl::TextLayerImpl(const TextConfig& config)
   // Projections that write to the residual stream start smaller the deeper the stack (GPT-2).
   const double residual_spread = config.initializer_range / std::sqrt(2.0 * config.layers);
   input_norm = register_parameter("input_norm", torch::ones({hidden}));
-  qkv_weight = register_parameter("qkv_weight", torch::randn({qkv_rows, hidden}) * config.initializer_range);
-  qkv_bias = register_parameter("qkv_bias", torch::zeros({qkv_rows}));
-  o_weight = register_parameter("o_weight", torch::randn({hidden, query_rows_}) * residual_spread);
+  qkv.weight = register_parameter("qkv_weight", torch::randn({qkv_rows, hidden}) * config.initializer_range);
+  qkv.bias = register_parameter("qkv_bias", torch::zeros({qkv_rows}));
+  output.weight = register_parameter("o_weight", torch::randn({hidden, query_rows_}) * residual_spread);
   post_norm = register_parameter("post_norm", torch::ones({hidden}));
-  gate_up_weight =
+  gate_up.weight =
       register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * config.initializer_range);
-  down_weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
+  down.weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
 }
 
 void TextLayerImpl::name_weights(const std::string& prefix, NamedTensors& names) const {
-  const int64_t starts[] = {0, query_rows_, query_rows_ + key_rows_, query_rows_ + 2 * key_rows_};
-  const char* heads[] = {"q_proj", "k_proj", "v_proj"};
-  for (int i = 0; i < 3; ++i) {
-    const std::string name = prefix + "self_attn." + heads[i];
-    names[name + ".weight"] = qkv_weight.slice(0, starts[i], starts[i + 1]);
-    names[name + ".bias"] = qkv_bias.slice(0, starts[i], starts[i + 1]);
-  }
-  names[prefix + "self_attn.o_proj.weight"] = o_weight;
   names[prefix + "input_layernorm.weight"] = input_norm;
   names[prefix + "post_attention_layernorm.weight"] = post_norm;
-  names[prefix + "mlp.gate_proj.weight"] = gate_up_weight.slice(0, 0, mlp_rows_);
-  names[prefix + "mlp.up_proj.weight"] = gate_up_weight.slice(0, mlp_rows_, 2 * mlp_rows_);
-  names[prefix + "mlp.down_proj.weight"] = down_weight;
+}
+
+void TextLayerImpl::list_linears(const std::string& prefix, std::vector<LinearPart>& parts) {
+  const auto add = [&](const char* name, layers::Linear& linear, int64_t first, int64_t outputs) {
+    parts.push_back({prefix + name, this, &linear, first, outputs});
+  };
+  add("self_attn.q_proj", qkv, 0, query_rows_);
+  add("self_attn.k_proj", qkv, query_rows_, key_rows_);
+  add("self_attn.v_proj", qkv, query_rows_ + key_rows_, key_rows_);
+  add("self_attn.o_proj", output, 0, output.weight.size(0));
+  add("mlp.gate_proj", gate_up, 0, mlp_rows_);
+  add("mlp.up_proj", gate_up, mlp_rows_, mlp_rows_);
+  add("mlp.down_proj", down, 0, down.weight.size(0));
 }
 
 TextTowerImpl::TextTowerImpl(const TextConfig& config) : config_(config) {
@@ -53,14 +55,32 @@ TextTowerImpl::TextTowerImpl(const TextConfig& config) : config_(config) {
 }
 
 Tensor TextTowerImpl::embed(const Tensor& tokens) {
-  return torch::embedding(embedding_, tokens);
+  const Tensor rows = torch::embedding(embedding_, tokens).to(torch::kFloat32);
+  return own_row_.defined() ? torch::where((tokens == own_token_).unsqueeze(1), own_row_, rows) : rows;
 }
 
 Tensor TextTowerImpl::head() const {
-  return head_.defined() ? head_ : embedding_;
+  if (head_.defined()) return head_;
+  if (!own_row_.defined() || !own_in_head_) return embedding_;
+  return embedding_.index_copy(0, torch::tensor({own_token_}, embedding_.options().dtype(torch::kInt64)),
+                               own_row_.detach().to(embedding_.scalar_type()));
 }
 
-Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor& mask, torch::Dtype type) {
+void TextTowerImpl::add_token_row(int64_t token, bool in_head) {
+  own_token_ = token, own_in_head_ = in_head;
+  own_row_ = register_parameter(
+      "lora_token_row", embedding_.detach().narrow(0, token, 1).to(torch::kFloat32, false, /*copy=*/true));
+}
+
+std::vector<LinearPart> TextTowerImpl::linears() const {
+  std::vector<LinearPart> parts;
+  for (size_t i = 0; i < layers_.size(); ++i)
+    TextLayer(layers_[i])->list_linears("model.layers." + std::to_string(i) + ".", parts);
+  return parts;
+}
+
+Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor& mask, torch::Dtype type,
+                          const layers::AdapterUse& adapters) {
   const int64_t batch = positions.size(1), length = positions.size(2);
   const std::pair<Tensor, Tensor> rotary = text_rotary(positions.flatten(1), config_);
   layers::AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim, {}, !mask.defined(), mask};
@@ -70,13 +90,13 @@ Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor
   for (const TextLayer& layer : layers_) {
     const auto run_layer = [=, &layer = *layer](const std::vector<Tensor>& in) -> std::vector<Tensor> {
       auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), layer.input_norm, eps,
-                                     type);                     // [B * L, hidden]
-      y = layers::linear(y, layer.qkv_weight, layer.qkv_bias);  // [B * L, (heads + 2 kv_heads) * head_dim]
+                                     type);        // [B * L, hidden]
+      y = layers::linear(y, layer.qkv, adapters);  // [B * L, (heads + 2 kv_heads) * head_dim]
       y = layers::rotary_attention(y, rotary.first, rotary.second, shape);  // [B * L, heads * head_dim]
-      const Tensor attended = layers::linear(y, layer.o_weight);            // [B * L, hidden]
+      const Tensor attended = layers::linear(y, layer.output, adapters);    // [B * L, hidden]
       std::tie(x, y) = layers::add_norm(x, attended, layer.post_norm, eps, type);  // [B * L, hidden]
-      y = layers::swiglu(layers::linear(y, layer.gate_up_weight));                 // [B * L, intermediate]
-      return {x, layers::linear(y, layer.down_weight)};                            // [B * L, hidden]
+      y = layers::swiglu(layers::linear(y, layer.gate_up, adapters));              // [B * L, intermediate]
+      return {x, layers::linear(y, layer.down, adapters)};                         // [B * L, hidden]
     };
     stream = recompute_ ? recompute(run_layer, stream, layer->parameters()) : run_layer(stream);
   }

@@ -9,6 +9,7 @@
 
 #include "checkpoint/config.h"
 #include "image/preprocess.h"
+#include "torch/layers.h"
 
 namespace dvlm {
 using NamedTensors = std::map<std::string, torch::Tensor>;
@@ -16,12 +17,27 @@ using NamedTensors = std::map<std::string, torch::Tensor>;
 
 namespace dvlm::towers {
 
+// A linear layer of a checkpoint, and the outputs that are its where several are one product.
+struct LinearPart {
+  std::string name;  // "model.layers.0.self_attn.q_proj"
+  torch::nn::Module* owner;
+  layers::Linear* linear;
+  int64_t first, outputs;
+};
+
+// Parameters of adapters, which torch/lora.h adds, have names of their own.
+inline bool is_adapter(const std::string& parameter) {
+  return parameter.find("lora_") != std::string::npos;
+}
+
 class TextLayerImpl : public torch::nn::Module {
  public:
   explicit TextLayerImpl(const TextConfig& config);
-  void name_weights(const std::string& prefix, NamedTensors& names) const;
+  void name_weights(const std::string& prefix, NamedTensors& names) const;  // those of no linear layer
+  void list_linears(const std::string& prefix, std::vector<LinearPart>& parts);
 
-  torch::Tensor input_norm, qkv_weight, qkv_bias, o_weight, post_norm, gate_up_weight, down_weight;
+  torch::Tensor input_norm, post_norm;
+  layers::Linear qkv, output, gate_up, down;
 
  private:
   int64_t query_rows_, key_rows_, mlp_rows_;
@@ -37,19 +53,28 @@ class TextTowerImpl : public torch::nn::Module {
   // stream between layers stays f32; linears and attention run in `type`. Result f32 [B * L, hidden], after
   // the final norm.
   torch::Tensor run(torch::Tensor embedded, const torch::Tensor& positions, const torch::Tensor& mask,
-                    torch::Dtype type);
+                    torch::Dtype type, const layers::AdapterUse& adapters = {});
   // The final norm of x + delta (delta may be undefined), f32 [rows, hidden].
   torch::Tensor normed(const torch::Tensor& x, const torch::Tensor& delta) const;
   // Whether layers keep their inputs alone and run again for their gradients (recompute.h).
   void set_recompute(bool recompute) { recompute_ = recompute; }
   torch::Tensor head() const;  // [vocab, hidden]
+  // From now on this token has a row of its own, a parameter that begins as the embedding's; `in_head`: also
+  // where the embedding is the head, there without a gradient.
+  void add_token_row(int64_t token, bool in_head);
+  int64_t own_token() const { return own_token_; }           // -1: none
+  const torch::Tensor& own_row() const { return own_row_; }  // [1, hidden]
   const std::vector<TextLayer>& layers() const { return layers_; }
   const torch::Tensor& norm() const { return norm_; }  // [hidden], before the head
-  void name_weights(NamedTensors& names) const;
+  void name_weights(NamedTensors& names) const;        // those of no linear layer
+  std::vector<LinearPart> linears() const;
 
  private:
   TextConfig config_;
   torch::Tensor embedding_, norm_, head_;
+  torch::Tensor own_row_;
+  int64_t own_token_ = -1;
+  bool own_in_head_ = false;
   std::vector<TextLayer> layers_;
   bool recompute_ = false;
 };
@@ -62,10 +87,11 @@ std::pair<torch::Tensor, torch::Tensor> text_rotary(const torch::Tensor& positio
 class VisionBlockImpl : public torch::nn::Module {
  public:
   explicit VisionBlockImpl(const VisionConfig& config);
-  void name_weights(const std::string& prefix, NamedTensors& names) const;
+  void name_weights(const std::string& prefix, NamedTensors& names) const;  // as a TextLayer's
+  void list_linears(const std::string& prefix, std::vector<LinearPart>& parts);
 
-  torch::Tensor norm1, qkv_weight, qkv_bias, proj_weight, proj_bias, norm2;
-  torch::Tensor gate_up_weight, gate_up_bias, down_weight, down_bias;
+  torch::Tensor norm1, norm2;
+  layers::Linear qkv, output, gate_up, down;
 
  private:
   int64_t mlp_rows_;
@@ -78,13 +104,16 @@ class VisionTowerImpl : public torch::nn::Module {
 
   // patches f32 [patches, patch_elements] of all grids -> f32 [merged tokens, out_hidden_size], in the grids'
   // order.
-  torch::Tensor run(const torch::Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type);
+  torch::Tensor run(const torch::Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type,
+                    const layers::AdapterUse& adapters = {});
   void set_recompute(bool recompute) { recompute_ = recompute; }  // as a TextTower's
-  void name_weights(NamedTensors& names) const;
+  void name_weights(NamedTensors& names) const;                   // likewise
+  std::vector<LinearPart> linears();
 
  private:
   VisionConfig config_;
-  torch::Tensor patch_weight_, norm_, merge_weight0_, merge_bias0_, merge_weight2_, merge_bias2_;
+  torch::Tensor patch_weight_, norm_;
+  layers::Linear merge_in_, merge_out_;
   std::vector<VisionBlock> blocks_;
   bool recompute_ = false;
 };

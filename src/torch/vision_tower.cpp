@@ -54,32 +54,33 @@ VisionBlockImpl::VisionBlockImpl(const VisionConfig& config) : mlp_rows_(config.
   const int64_t hidden = config.hidden_size;
   const double residual_spread = config.initializer_range / std::sqrt(2.0 * config.depth);
   norm1 = register_parameter("norm1", torch::ones({hidden}));
-  qkv_weight =
+  qkv.weight =
       register_parameter("qkv_weight", torch::randn({3 * hidden, hidden}) * config.initializer_range);
-  qkv_bias = register_parameter("qkv_bias", torch::zeros({3 * hidden}));
-  proj_weight = register_parameter("proj_weight", torch::randn({hidden, hidden}) * residual_spread);
-  proj_bias = register_parameter("proj_bias", torch::zeros({hidden}));
+  qkv.bias = register_parameter("qkv_bias", torch::zeros({3 * hidden}));
+  output.weight = register_parameter("proj_weight", torch::randn({hidden, hidden}) * residual_spread);
+  output.bias = register_parameter("proj_bias", torch::zeros({hidden}));
   norm2 = register_parameter("norm2", torch::ones({hidden}));
-  gate_up_weight =
+  gate_up.weight =
       register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * config.initializer_range);
-  gate_up_bias = register_parameter("gate_up_bias", torch::zeros({2 * mlp_rows_}));
-  down_weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
-  down_bias = register_parameter("down_bias", torch::zeros({hidden}));
+  gate_up.bias = register_parameter("gate_up_bias", torch::zeros({2 * mlp_rows_}));
+  down.weight = register_parameter("down_weight", torch::randn({hidden, mlp_rows_}) * residual_spread);
+  down.bias = register_parameter("down_bias", torch::zeros({hidden}));
 }
 
 void VisionBlockImpl::name_weights(const std::string& prefix, NamedTensors& names) const {
   names[prefix + "norm1.weight"] = norm1;
   names[prefix + "norm2.weight"] = norm2;
-  names[prefix + "attn.qkv.weight"] = qkv_weight;
-  names[prefix + "attn.qkv.bias"] = qkv_bias;
-  names[prefix + "attn.proj.weight"] = proj_weight;
-  names[prefix + "attn.proj.bias"] = proj_bias;
-  names[prefix + "mlp.gate_proj.weight"] = gate_up_weight.slice(0, 0, mlp_rows_);
-  names[prefix + "mlp.gate_proj.bias"] = gate_up_bias.slice(0, 0, mlp_rows_);
-  names[prefix + "mlp.up_proj.weight"] = gate_up_weight.slice(0, mlp_rows_, 2 * mlp_rows_);
-  names[prefix + "mlp.up_proj.bias"] = gate_up_bias.slice(0, mlp_rows_, 2 * mlp_rows_);
-  names[prefix + "mlp.down_proj.weight"] = down_weight;
-  names[prefix + "mlp.down_proj.bias"] = down_bias;
+}
+
+void VisionBlockImpl::list_linears(const std::string& prefix, std::vector<LinearPart>& parts) {
+  const auto add = [&](const char* name, layers::Linear& linear, int64_t first, int64_t outputs) {
+    parts.push_back({prefix + name, this, &linear, first, outputs});
+  };
+  add("attn.qkv", qkv, 0, qkv.weight.size(0));
+  add("attn.proj", output, 0, output.weight.size(0));
+  add("mlp.gate_proj", gate_up, 0, mlp_rows_);
+  add("mlp.up_proj", gate_up, mlp_rows_, mlp_rows_);
+  add("mlp.down_proj", down, 0, down.weight.size(0));
 }
 
 VisionTowerImpl::VisionTowerImpl(const VisionConfig& config) : config_(config) {
@@ -91,15 +92,16 @@ VisionTowerImpl::VisionTowerImpl(const VisionConfig& config) : config_(config) {
   for (int i = 0; i < config.depth; ++i)
     blocks_.push_back(register_module("block" + std::to_string(i), VisionBlock(config)));
   norm_ = register_parameter("norm", torch::ones({hidden}));
-  merge_weight0_ =
+  merge_in_.weight =
       register_parameter("merge_weight0", torch::randn({merged, merged}) * config.initializer_range);
-  merge_bias0_ = register_parameter("merge_bias0", torch::zeros({merged}));
-  merge_weight2_ = register_parameter(
+  merge_in_.bias = register_parameter("merge_bias0", torch::zeros({merged}));
+  merge_out_.weight = register_parameter(
       "merge_weight2", torch::randn({config.out_hidden_size, merged}) * config.initializer_range);
-  merge_bias2_ = register_parameter("merge_bias2", torch::zeros({config.out_hidden_size}));
+  merge_out_.bias = register_parameter("merge_bias2", torch::zeros({config.out_hidden_size}));
 }
 
-Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type) {
+Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type,
+                            const layers::AdapterUse& adapters) {
   const int64_t unit = int64_t{config_.spatial_merge_size} * config_.spatial_merge_size;
   const WindowIndex windows = window_index(grids, config_);
   const Order order = order_of(windows.index, unit);
@@ -124,33 +126,37 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
     const auto run_block = [=, &block = *blocks_[i], shape = whole ? full : inside_windows](
                                const std::vector<Tensor>& in) -> std::vector<Tensor> {
       auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), block.norm1, kEps,
-                                     type);                                           // [patches, hidden]
-      y = layers::linear(y, block.qkv_weight, block.qkv_bias);                        // [patches, 3 * hidden]
-      y = layers::rotary_attention(y, c, s, shape);                                   // [patches, hidden]
-      const Tensor attended = layers::linear(y, block.proj_weight, block.proj_bias);  // [patches, hidden]
-      std::tie(x, y) = layers::add_norm(x, attended, block.norm2, kEps, type);        // [patches, hidden]
-      y = layers::swiglu(
-          layers::linear(y, block.gate_up_weight, block.gate_up_bias));   // [patches, intermediate]
-      return {x, layers::linear(y, block.down_weight, block.down_bias)};  // [patches, hidden]
+                                     type);                                     // [patches, hidden]
+      y = layers::linear(y, block.qkv, adapters);                               // [patches, 3 * hidden]
+      y = layers::rotary_attention(y, c, s, shape);                             // [patches, hidden]
+      const Tensor attended = layers::linear(y, block.output, adapters);        // [patches, hidden]
+      std::tie(x, y) = layers::add_norm(x, attended, block.norm2, kEps, type);  // [patches, hidden]
+      y = layers::swiglu(layers::linear(y, block.gate_up, adapters));           // [patches, intermediate]
+      return {x, layers::linear(y, block.down, adapters)};                      // [patches, hidden]
     };
     stream = recompute_ ? recompute(run_block, stream, blocks_[i]->parameters()) : run_block(stream);
   }
   Tensor y = layers::add_norm(stream[0], stream[1], norm_, kEps, type)
                  .second.view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
-  y = torch::gelu(layers::linear(y, merge_weight0_, merge_bias0_));
-  y = layers::linear(y, merge_weight2_, merge_bias2_).to(torch::kFloat32);  // [merged, out_hidden]
+  y = torch::gelu(layers::linear(y, merge_in_, adapters));
+  y = layers::linear(y, merge_out_, adapters).to(torch::kFloat32);  // [merged, out_hidden]
   return order.identity ? y : y.index_select(0, order.merged.argsort().to(y.device()));
 }
 
 void VisionTowerImpl::name_weights(NamedTensors& names) const {
   names["visual.patch_embed.proj.weight"] = patch_weight_;
   names["visual.merger.ln_q.weight"] = norm_;
-  names["visual.merger.mlp.0.weight"] = merge_weight0_;
-  names["visual.merger.mlp.0.bias"] = merge_bias0_;
-  names["visual.merger.mlp.2.weight"] = merge_weight2_;
-  names["visual.merger.mlp.2.bias"] = merge_bias2_;
   for (size_t i = 0; i < blocks_.size(); ++i)
     blocks_[i]->name_weights("visual.blocks." + std::to_string(i) + ".", names);
+}
+
+std::vector<LinearPart> VisionTowerImpl::linears() {
+  std::vector<LinearPart> parts;
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    blocks_[i]->list_linears("visual.blocks." + std::to_string(i) + ".", parts);
+  parts.push_back({"visual.merger.mlp.0", this, &merge_in_, 0, merge_in_.weight.size(0)});
+  parts.push_back({"visual.merger.mlp.2", this, &merge_out_, 0, merge_out_.weight.size(0)});
+  return parts;
 }
 
 std::pair<Tensor, Tensor> vision_rotary(const std::vector<Grid>& grids, const VisionConfig& config) {

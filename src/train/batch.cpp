@@ -159,6 +159,7 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   if (dual) batch.input.mask = torch::zeros({count, 1, length, length}, torch::kBool);
   std::vector<std::vector<int64_t>> features;  // of each stream
   Targets noisy, clean, regions;
+  std::vector<int64_t> copies;
   for (int64_t b = 0; b < count; ++b) {
     const Row& row = rows[static_cast<size_t>(b)];
     place(row, b, batch.input);
@@ -168,10 +169,13 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
     noisy.add(row.noisy, b * length);
     clean.add(row.clean, b * length);
     regions.add(row.regions, b * length);
+    for (size_t i = 0; i < row.stream.size() && row.stream[i].stream != StreamToken::kClean; ++i)
+      copies.push_back(b * length + static_cast<int64_t>(i));
   }
   batch.noisy_rows = index_tensor(noisy.rows), batch.noisy_targets = index_tensor(noisy.tokens);
   batch.clean_rows = index_tensor(clean.rows), batch.clean_targets = index_tensor(clean.tokens);
   batch.region_rows = index_tensor(regions.rows), batch.region_targets = index_tensor(regions.tokens);
+  batch.copy_rows = index_tensor(copies);
 
   add_pictures(samples, features, batch.input);
   for (const Sample& sample : samples)
@@ -184,7 +188,7 @@ TrainBatch on_device(TrainBatch batch, torch::Device device) {
   for (torch::Tensor* tensor :
        {&input.tokens, &input.positions, &input.mask, &input.patches, &input.feature_rows, &batch.noisy_rows,
         &batch.noisy_targets, &batch.clean_rows, &batch.clean_targets, &batch.region_rows,
-        &batch.region_targets})
+        &batch.region_targets, &batch.copy_rows})
     if (tensor->defined()) *tensor = tensor->to(device);
   return batch;
 }

@@ -57,6 +57,7 @@ struct TrainBatch {
       noisy_targets;  // int64 [n]: row b * L + l of the flattened hidden states, and its token
   torch::Tensor clean_rows, clean_targets;
   torch::Tensor region_rows, region_targets;
+  torch::Tensor copy_rows;    // int64: all tokens of noisy copies
   int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
 };
 

@@ -6,20 +6,11 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "torch/lora.h"
 
 namespace dvlm {
 
 using torch::Tensor;
-
-bool matches(std::string_view pattern, std::string_view name) {
-  const size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == name;
-  if (!name.starts_with(pattern.substr(0, star))) return false;
-  const std::string_view rest = pattern.substr(star + 1);
-  for (size_t at = star; at <= name.size(); ++at)
-    if (matches(rest, name.substr(at))) return true;
-  return false;
-}
 
 namespace {
 
@@ -30,12 +21,17 @@ struct NetworkParameter {
   int frozen = 0, free = 0;  // checkpoint weights inside that match a pattern, and that do not
 };
 
+// With adapters these alone train.
 std::vector<NetworkParameter> find_frozen(Network& network, const std::vector<std::string>& patterns) {
   std::vector<NetworkParameter> parameters;
   std::map<const void*, size_t> by_address;  // of their first elements
   for (const auto& item : network->named_parameters()) {
     by_address[item.value().data_ptr()] = parameters.size();
     parameters.push_back({item.key(), item.value()});
+  }
+  if (std::ranges::any_of(parameters, [](const auto& one) { return towers::is_adapter(one.name); })) {
+    for (NetworkParameter& one : parameters) one.frozen = towers::is_adapter(one.name) ? 0 : 1;
+    return parameters;
   }
   std::vector<bool> used(patterns.size(), false);
   for (const auto& [name, weight] : network->named_weights()) {
@@ -55,9 +51,8 @@ std::vector<NetworkParameter> find_frozen(Network& network, const std::vector<st
 // About in the order in which a backward pass has their gradients: the text tower's come first.
 std::vector<NetworkParameter> in_order_of_gradients(std::vector<NetworkParameter> parameters) {
   std::ranges::reverse(parameters);
-  std::ranges::stable_partition(parameters, [](const NetworkParameter& parameter) {
-    return parameter.name.starts_with("text.");
-  });
+  std::ranges::stable_partition(
+      parameters, [](const NetworkParameter& parameter) { return parameter.name.starts_with("text."); });
   return parameters;
 }
 

@@ -24,9 +24,9 @@ struct Bucket {
     int64_t at = 0;       // its first element
   };
   std::vector<Parameter> parameters;
-  bool decays = false;     // holds matrices; others hold norms and biases
-  torch::Tensor weights;   // [elements], as the network has them
-  torch::Tensor own;       // f32 [elements / processes]: of this process; part of `weights` where these are f32
+  bool decays = false;    // holds matrices; others hold norms and biases
+  torch::Tensor weights;  // [elements], as the network has them
+  torch::Tensor own;  // f32 [elements / processes]: of this process; part of `weights` where these are f32
   torch::Tensor gradient;  // as own; the sum over the passes of a step
 };
 
@@ -67,8 +67,5 @@ class Buckets {
   std::vector<Pass> passing_;  // of each bucket
   size_t next_ = 0;            // the one to be sent next, by all processes
 };
-
-// Does `name` match `pattern`, where '*' stands for any text?
-bool matches(std::string_view pattern, std::string_view name);
 
 }  // namespace dvlm

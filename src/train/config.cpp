@@ -48,7 +48,9 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("device", c.device);
   visit("bf16", c.bf16);
   visit("recompute", c.recompute);
+  visit("weight_dtype", c.weight_dtype);
   visit("freeze", c.freeze);
+  visit("lora", c.lora);
   visit("region_weight", c.region_weight);
   visit("block_size", c.block_size);
   visit("annealing", c.annealing);
@@ -121,6 +123,36 @@ void read_value(const char* key, const json& value, LossWeights& out) {
   } else {
     wrong_type(key, R"("paper", "code" or [noisy, clean])", value);
   }
+}
+
+template <class Lora, class Visitor>
+void visit_lora(Lora& l, Visitor&& visit) {
+  visit("rank", l.rank);
+  visit("alpha", l.alpha);
+  visit("dropout", l.dropout);
+  visit("targets", l.targets);
+  visit("drafts_only", l.drafts_only);
+}
+
+void read_value(const char* key, const json& value, LoraOptions& out) {
+  if (value.is_null()) return;
+  if (!value.is_object() || !value.contains("rank")) wrong_type(key, "an object with \"rank\"", value);
+  std::set<std::string> known;
+  visit_lora(out, [&](const char* name, auto& field) {
+    known.insert(name);
+    if (const auto found = value.find(name); found != value.end())
+      read_value(fmt::format("{}.{}", key, name).c_str(), *found, field);
+  });
+  for (const auto& [name, unused] : value.items())
+    if (!known.contains(name)) fail("training config: unknown key '{}.{}'", key, printable(name));
+  if (out.rank < 1) wrong_type("lora.rank", "at least 1", value["rank"]);
+}
+
+json to_json(const LoraOptions& options) {
+  if (options.rank == 0) return nullptr;
+  json out = json::object();
+  visit_lora(options, [&](const char* key, const auto& field) { out[key] = field; });
+  return out;
 }
 
 template <class Source, class Visitor>
@@ -224,6 +256,8 @@ json to_json(const TrainConfig& config) {
     } else if constexpr (std::is_same_v<Field, std::vector<DataSource>>) {
       out[key] = json::array();
       for (const DataSource& source : field) out[key].push_back(to_json(source));
+    } else if constexpr (std::is_same_v<Field, LoraOptions>) {
+      out[key] = to_json(field);
     } else {
       out[key] = field;
     }
@@ -238,6 +272,16 @@ void validate(const TrainConfig& c) {
   one_of(c.normalization, "normalization", {"mean", "num_items"});
   one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
   one_of(c.save_format, "save_format", {"auto", "qwen2_5_vl"});
+  one_of(c.weight_dtype, "weight_dtype", {"f32", "bf16"});
+  if (c.lora.rank > 0) {
+    require(c.lora.rank <= 4096, "lora.rank", "at most 4096");
+    require(c.lora.alpha > 0, "lora.alpha", "above 0");
+    require(c.lora.dropout >= 0 && c.lora.dropout < 1, "lora.dropout", "at least 0 and below 1");
+    require(!c.lora.targets.empty(), "lora.targets", "at least one linear layer");
+    require(!c.lora.drafts_only || c.stage == "convert", "lora.drafts_only",
+            "false in the stage \"ar\", which has no drafts");
+    require(c.freeze.empty(), "freeze", "empty with 'lora': adapters alone train");
+  }
   require(!c.model.empty(), "model", "a model folder");
   require(!c.data.empty(), "data", "at least one file");
   for (const DataSource& source : c.data) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "torch/lora_options.h"
 #include "train/data_source.h"
 
 namespace dvlm {
@@ -47,11 +48,13 @@ struct TrainConfig {
   double ema_decay = 0;     // exponential moving average of the weights, which is then what is saved; 0 = off
 
   uint64_t seed = 1;
-  int threads = 0;                  // 0 = all cores
-  std::string device = "cpu";       // "cpu" | "cuda" | "cuda:N": where the network and the optimiser are
-  bool bf16 = true;                 // matrix products; weights, optimiser, norms and loss stay float
-  bool recompute = false;           // layers keep their inputs alone and run again for their gradients
-  std::vector<std::string> freeze;  // weight names, '*' matches anything: "visual.*"
+  int threads = 0;                   // 0 = all cores
+  std::string device = "cpu";        // "cpu" | "cuda" | "cuda:N": where the network and the optimiser are
+  bool bf16 = true;                  // matrix products; weights, optimiser, norms and loss stay float
+  bool recompute = false;            // layers keep their inputs alone and run again for their gradients
+  std::string weight_dtype = "f32";  // "f32" | "bf16": of the network's matrices; the optimiser's are float
+  std::vector<std::string> freeze;   // weight names, '*' matches anything: "visual.*"
+  LoraOptions lora;                  // adapters that train in place of the weights
 
   double region_weight = 0;  // of the words of "regions" beside the other losses; 0 = they are not learnt
 

@@ -1,5 +1,5 @@
-// AdamW with gradient clipping and an exponential moving average of the weights. Each process of a run has the
-// moments and the averages of the weights that it owns, see Buckets.
+// AdamW with gradient clipping and an exponential moving average of the weights. Each process of a run has
+// the moments and the averages of the weights that it owns, see Buckets.
 #pragma once
 #include <torch/torch.h>
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
 #include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <set>
@@ -121,8 +121,7 @@ void save_state(const fs::path& folder, std::span<const StatePiece> pieces, RunS
 
 RunState load_state(const fs::path& folder, std::span<const StatePiece> pieces) {
   const fs::path path = folder / kStateFile;
-  if (!fs::exists(path))
-    fail("nothing to resume: {} does not exist; start without --resume", path.string());
+  if (!fs::exists(path)) fail("nothing to resume: {} does not exist; start without --resume", path.string());
   std::vector<std::unique_ptr<Safetensors>> files;
   std::map<std::string, std::vector<Stored>> stored;
   const auto open = [&](const fs::path& file) {

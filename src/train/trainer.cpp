@@ -11,15 +11,18 @@
 
 #include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
+#include "checkpoint/merge.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/progress.h"
+#include "core/random.h"
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
 #include "torch/device.h"
+#include "torch/lora.h"
 #include "train/curve.h"
 #include "train/loss.h"
 #include "train/mask_token.h"
@@ -51,7 +54,7 @@ ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
 
 // A resumed run then reads its own weights over these; frozen ones are not in its state. What is drawn at
 // random is drawn on the CPU, and so the same for every device.
-Network make_network(const TrainConfig& config, torch::Device device) {
+Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torch::Device device) {
   torch::manual_seed(config.seed);
   std::optional<Checkpoint> start;
   if (has_weights(config.model))
@@ -66,17 +69,13 @@ Network make_network(const TrainConfig& config, torch::Device device) {
     network->load(*start);
   else if (config.stage == "convert")
     log_warning("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
+  if (config.weight_dtype == "bf16") network->narrow_matrices();
+  if (config.lora.rank > 0) {
+    const bool convert = config.stage == "convert";
+    add_lora(network, config.lora, convert ? tokenizer.find(kMaskToken).value_or(-1) : -1);
+  }
   network->to(device);
   return network;
-}
-
-// Everything of a model folder that is neither weights nor config.json.
-void copy_companions(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-                           "added_tokens.json", "special_tokens_map.json", "chat_template.jinja",
-                           "chat_template.json", "preprocessor_config.json", "generation_config.json"}) {
-    if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
-  }
 }
 
 // The output folder with everything of a model folder but weights and config.json.
@@ -89,7 +88,7 @@ fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks)
   make_folder(config.output);
   if (!resume && fs::exists(fs::path(config.output) / kStateFile))
     fail("{} already holds a training run; continue it with --resume or name another output", config.output);
-  if (!resume && has_weights(config.output))
+  if (!resume && (has_weights(config.output) || fs::exists(fs::path(config.output) / "adapter_config.json")))
     fail("{} already holds a model, which training would overwrite; name another output", config.output);
   std::error_code error;
   if (fs::equivalent(config.model, config.output, error))
@@ -104,8 +103,10 @@ fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks)
 int passes_of(const TrainConfig& config, const Ranks& ranks) {
   if (config.global_batch_size == 0) return config.accumulation * ranks.size();
   if (config.global_batch_size % (config.batch_size * ranks.size()) != 0)
-    fail("training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} processes",
-         config.global_batch_size, config.batch_size, ranks.size());
+    fail(
+        "training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} "
+        "processes",
+        config.global_batch_size, config.batch_size, ranks.size());
   return config.global_batch_size / config.batch_size;
 }
 
@@ -130,7 +131,8 @@ LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int 
   constexpr int kCoresOfReader = 4;
   const int readers =
       config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
-  return {config.batch_size, passes, ranks.rank(), ranks.size(), config.seed, readers, config.max_bad_samples};
+  return {config.batch_size, passes,  ranks.rank(),          ranks.size(),
+          config.seed,       readers, config.max_bad_samples};
 }
 
 // Sums since the last log line.
@@ -161,6 +163,7 @@ class Run {
   void skip_infinite_step(double norm);
   std::array<double, 4> gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts);
   TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
+  layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
   void checkpoint();
   void resume();
@@ -194,7 +197,7 @@ Run::Run(const TrainConfig& config, bool resume_run)
       dataset_(config.data),
       output_(make_output(config, resume_run, ranks_)),
       tokenizer_(output_),
-      network_(make_network(config, device_)),
+      network_(make_network(config, tokenizer_, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
       optimizer_(network_, config, ranks_) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
@@ -236,7 +239,7 @@ void Run::resume() {
 TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) const {
   const NoiseOptions noise{config_.minimum_noise_level, config_.complementary, config_.full_mask_probability,
                            config_.known_first_token};
-  const RowOptions options{config_.vision_efficient, config_.noisy_prompts};
+  const RowOptions options{config_.vision_efficient, config_.noisy_prompts, !config_.lora.drafts_only};
   std::vector<Row> rows;
   for (const Sample& sample : samples) {
     const NoiseKey key{config_.seed, sample.draw};
@@ -279,21 +282,31 @@ void Run::skip_infinite_step(double norm) {
 // A step whose samples were all left out changes nothing, not even by momentum.
 void Run::skip_empty_step() {
   ++step_;
-  if (++empty_steps_ * passes_ >=
-      (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
+  if (++empty_steps_ * passes_ >= (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
     fail(
         "every sample of {} steps was left out, which is all of the data: there is nothing to learn "
         "(max_length {})",
         empty_steps_, config_.max_length);
 }
 
+// What adapters do in this process's pass of that number.
+layers::AdapterUse Run::adapter_use(const TrainBatch& batch, int64_t number) const {
+  constexpr uint64_t kStream = 0x64726f70;  // apart from what else the seed draws
+  const auto pass = static_cast<uint64_t>(step_ * passes_ + number * ranks_.size() + ranks_.rank());
+  const std::array<uint32_t, 4> bits = philox(config_.seed, kStream, pass);
+  return {config_.lora.drafts_only ? batch.copy_rows : torch::Tensor(), config_.lora.dropout,
+          uint64_t{bits[0]} << 32 | bits[1]};
+}
+
 // Adds up the gradients of all batches; returns the sums of the losses, each in the order of passes.
 std::array<double, 4> Run::gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts) {
   torch::Tensor losses = torch::zeros({std::ssize(batches), 4}, torch::kFloat64);
   double* sums = losses.mutable_data_ptr<double>();
-  for (const TrainBatch& batch : batches) {
-    if (batch.answer_tokens > 0) {
-      const Loss part = training_loss(network_, on_device(batch, device_), counts, config_);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    if (batches[i].answer_tokens > 0) {
+      TrainBatch batch = on_device(batches[i], device_);
+      batch.input.adapters = adapter_use(batch, static_cast<int64_t>(i));
+      const Loss part = training_loss(network_, batch, counts, config_);
       part.total.backward();
       sums[0] = part.total.item<double>(), sums[1] = part.noisy;
       sums[2] = part.clean, sums[3] = part.regions;
@@ -370,7 +383,11 @@ void Run::checkpoint() {
              {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_);
   optimizer_.swap_average();
   if (ranks_.first()) {
-    save_checkpoint(output_, network_, config_.save_dtype == "bf16" ? DType::bf16 : DType::f32);
+    const DType type = config_.save_dtype == "bf16" ? DType::bf16 : DType::f32;
+    if (config_.lora.rank > 0)
+      save_lora(output_, network_, config_.lora, config_.model, type);
+    else
+      save_checkpoint(output_, network_, type);
     write_file(output_ / "loss.svg",
                loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
   }
@@ -451,8 +468,8 @@ int train_command(std::string_view request) {
   const TrainResult result = train(config, resume);
   const int status = result.progress >= 1 ? 0 : 130;  // a signal to any of the processes stops all
   if (!result.first) return status;
-  fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",
-             result.step, result.loss, config.output);
+  fmt::print("{} after {} steps: loss {:.4f}; {} in {}\n", result.progress >= 1 ? "finished" : "stopped",
+             result.step, result.loss, config.lora.rank > 0 ? "adapter" : "model", config.output);
   if (result.progress < 1) fmt::print("the same command with --resume continues it\n");
   return status;
 }

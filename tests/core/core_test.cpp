@@ -38,6 +38,27 @@ TEST(NumberTypes, EveryBf16ValueSurvivesTheRoundTrip) {
   }
 }
 
+TEST(NumberTypes, EveryF16ValueSurvivesTheRoundTripAndTiesGoToEven) {
+  for (uint32_t bits = 0; bits <= 0xFFFF; ++bits) {
+    const f16 value{static_cast<uint16_t>(bits)};
+    const float wide = to_float(value);
+    if (std::isnan(wide)) {
+      EXPECT_TRUE(std::isnan(to_float(to_f16(wide))));
+      continue;
+    }
+    EXPECT_EQ(to_f16(wide).bits, bits);
+    if ((bits & 0x7FFF) >= 0x7BFF) continue;  // nothing finite follows
+    const f16 next{static_cast<uint16_t>(bits + 1)};
+    const float middle = (wide + to_float(next)) / 2;
+    EXPECT_EQ(to_f16(middle).bits, bits % 2 == 0 ? bits : bits + 1);
+    EXPECT_EQ(to_f16(std::nextafter(middle, wide)).bits, bits);
+    EXPECT_EQ(to_f16(std::nextafter(middle, to_float(next))).bits, bits + 1);
+  }
+  EXPECT_EQ(to_f16(65519.99f).bits, 0x7BFF);
+  EXPECT_EQ(to_f16(65520.0f).bits, 0x7C00);
+  EXPECT_EQ(to_f16(-INFINITY).bits, 0xFC00);
+}
+
 TEST(NumberTypes, Bf16RoundsHalfwayCasesToEven) {
   EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3F808000u)).bits, 0x3F80);
   EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3F818000u)).bits, 0x3F82);

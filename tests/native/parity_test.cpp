@@ -3,6 +3,8 @@
 
 #include <cstdio>
 
+#include "checkpoint/lora.h"
+#include "core/error.h"
 #include "native/native.h"
 
 namespace dvlm {
@@ -39,6 +41,45 @@ TEST(ParityInBf16, is_as_close_to_f32_as_transformers_in_bf16) {
     ++recorded;
   }
   EXPECT_GT(recorded, 0) << "no fixture records bfloat16 logits";
+}
+
+// Adapters that PEFT made, against what transformers computes with them
+// (tools/fixtures/make_lora_fixtures.py).
+const std::filesystem::path kAdapted = kRoot / "gqa4-head16-f32";
+std::filesystem::path adapter(const char* name) {
+  return std::filesystem::path(DVLM_FIXTURES) / "lora" / name;
+}
+
+TEST(ParityWithAdapters, merged_ones_give_what_peft_gives) {
+  for (const char* name : {"merged", "rslora"}) {
+    Checkpoint checkpoint(kAdapted);
+    checkpoint.add(Lora(adapter(name)));
+    const auto model = load_native(checkpoint, {.precision = Precision::f32, .threads = 2});
+    parity::expect_parity(*model, parity::read_fixture(kAdapted, adapter(name) / "case-image.safetensors"));
+  }
+}
+
+// The draft block is computed with the adapter, beside its verification, too; the prompt, the greedy text and
+// the verification without it.
+TEST(ParityWithAdapters, one_for_drafts_changes_drafts_alone) {
+  const parity::Fixture fixture =
+      parity::read_fixture(kAdapted, adapter("drafts") / "case-image.safetensors");
+  Checkpoint checkpoint(kAdapted);
+  const auto lora = std::make_shared<Lora>(adapter("drafts"));
+  lora->use_for_drafts();
+  checkpoint.add(*lora);
+  const ModelOptions options{.precision = Precision::f32, .threads = 2, .draft_lora = lora};
+  parity::expect_parity(*load_native(checkpoint, options), fixture);
+  const auto plain = load_native(Checkpoint(kAdapted), {.precision = Precision::f32, .threads = 2});
+  parity::Fixture without = fixture;
+  without.draft_tokens.clear();
+  parity::expect_parity(*plain, without);
+}
+
+TEST(ParityWithAdapters, drafts_run_no_vision_tower) {
+  const auto lora = std::make_shared<Lora>(adapter("merged"));
+  lora->use_for_drafts();
+  EXPECT_THROW(load_native(Checkpoint(kAdapted), {.threads = 1, .draft_lora = lora}), Error);
 }
 
 // An e4m3 input may round the other way after sums in another order, by 1/16 of itself: single values move by

@@ -159,17 +159,16 @@ class TorchModel : public Model {
     for (size_t i = 0; i < network_->text()->layers().size(); ++i) {
       const towers::TextLayer& layer = network_->text()->layers()[i];
       std::tie(x, y) = plain::add_norm(x, delta, layer->input_norm, eps, torch::kFloat32);
-      const Tensor heads =
-          layers::linear(y, layer->qkv_weight, layer->qkv_bias).unflatten(1, {-1, text.head_dim});
+      const Tensor heads = layers::linear(y, layer->qkv, {}).unflatten(1, {-1, text.head_dim});
       const Tensor q = plain::rotate(heads.narrow(1, 0, text.heads), cosine, sine);
       own.push_back({plain::rotate(heads.narrow(1, text.heads, text.kv_heads), cosine, sine),
                      heads.narrow(1, text.heads + text.kv_heads, text.kv_heads)});
       std::vector<KeysAndValues> seen = {sequence_of(segment).layer(i).first(segment.context)};
       if (parent) seen.push_back((*parent)[i].first(segment.parent_tokens));
       seen.push_back(own.back());
-      delta = layers::linear(attend(q, joined(seen), mask), layer->o_weight);
+      delta = layers::linear(attend(q, joined(seen), mask), layer->output, {});
       std::tie(x, y) = plain::add_norm(x, delta, layer->post_norm, eps, torch::kFloat32);
-      delta = layers::linear(plain::swiglu(layers::linear(y, layer->gate_up_weight)), layer->down_weight);
+      delta = layers::linear(plain::swiglu(layers::linear(y, layer->gate_up, {})), layer->down, {});
     }
     return plain::add_norm(x, delta, network_->text()->norm(), eps, torch::kFloat32).second;
   }

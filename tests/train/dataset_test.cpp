@@ -185,7 +185,8 @@ TEST(StepLoader, GivesAnyStepWithoutThoseBeforeWhoeverReadsIt) {
     EXPECT_EQ(a.epoch, b.epoch);
     ASSERT_EQ(part.batches.size(), 1u);
     ASSERT_EQ(part.batches[0].size(), a.batches[1].size());
-    for (size_t j = 0; j < part.batches[0].size(); ++j) EXPECT_EQ(part.batches[0][j].draw, a.batches[1][j].draw);
+    for (size_t j = 0; j < part.batches[0].size(); ++j)
+      EXPECT_EQ(part.batches[0][j].draw, a.batches[1][j].draw);
     ASSERT_EQ(a.batches.size(), 2u);
     for (size_t k = 0; k < 2; ++k) {
       ASSERT_EQ(a.batches[k].size(), b.batches[k].size());

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "toy.h"
+#include "torch/lora.h"
 #include "train/optimizer.h"
 
 namespace dvlm {

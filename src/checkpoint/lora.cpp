@@ -1,0 +1,255 @@
+#include "checkpoint/lora.h"
+
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/thread_pool.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kConfig = "adapter_config.json";
+constexpr const char* kTensors = "adapter_model.safetensors";
+constexpr std::string_view kPrefix = "base_model.model.", kA = ".lora_A.weight", kB = ".lora_B.weight",
+                           kTokens = ".token_adapter.trainable_tokens_delta";
+
+bool says_nothing(const json& value) {
+  return value.is_null() || value == false || value == "none" || (value.is_structured() && value.empty());
+}
+
+// What changes no answer, or is read elsewhere. Of all other keys, "null", false and empty ones change none.
+bool is_harmless(const std::string& key) {
+  static constexpr const char* kKeys[] = {"peft_type",
+                                          "r",
+                                          "lora_alpha",
+                                          "use_rslora",
+                                          kDraftsOnly,
+                                          "trainable_token_indices",
+                                          "init_lora_weights",
+                                          "auto_mapping",
+                                          "base_model_name_or_path",
+                                          "inference_mode",
+                                          "lora_dropout",
+                                          "megatron_core",
+                                          "peft_version",
+                                          "qalora_group_size",
+                                          "revision",
+                                          "target_modules",
+                                          "task_type",
+                                          "exclude_modules",
+                                          "layers_to_transform",
+                                          "layers_pattern",
+                                          "rank_pattern",
+                                          "ensure_weight_tying",
+                                          "loftq_config",
+                                          "eva_config",
+                                          "corda_config",
+                                          "lora_ga_config",
+                                          "megatron_config"};
+  return std::ranges::find(kKeys, key) != std::end(kKeys);
+}
+
+bool is_number(const TensorView& tensor) {
+  return tensor.type == DType::f32 || tensor.type == DType::f16 || tensor.type == DType::bf16;
+}
+
+std::vector<float> floats(const TensorView& tensor) {
+  std::vector<float> out(static_cast<size_t>(tensor.elements()));
+  copy_to_float(tensor, 0, tensor.elements(), out.data());
+  return out;
+}
+
+void narrow(const float* from, DType type, int64_t count, std::byte* to) {
+  const size_t size = size_of(type);
+  for (int64_t i = 0; i < count; ++i, to += size) {
+    const uint16_t half = type == DType::bf16 ? to_bf16(from[i]).bits : to_f16(from[i]).bits;
+    std::memcpy(to, type == DType::f32 ? static_cast<const void*>(from + i) : &half, size);
+  }
+}
+
+}  // namespace
+
+Lora::Lora(const fs::path& folder) : folder_(folder) {
+  read_config();
+  read_tensors();
+}
+
+void Lora::read_config() {
+  const fs::path path = folder_ / kConfig;
+  if (!fs::exists(path)) fail("{} is no LoRA adapter: it holds no {}", folder_.string(), kConfig);
+  identity_ = read_file(path);
+  const json file = read_json(path);
+  const JsonObject config(file, path.string());
+  if (config.string("peft_type", "LORA") != "LORA")
+    fail("{}: adapters of the type {} are not read, LORA is", path.string(),
+         printable(config.string("peft_type", "")));
+  alpha_ = config.number("lora_alpha", -1e6, 1e6);
+  root_ = config.boolean("use_rslora", false);
+  drafts_only_ = config.boolean(kDraftsOnly, false);
+  // Some ways to begin change the model that the adapter is then for.
+  if (const json* start = config.find("init_lora_weights");
+      start && !start->is_boolean() && *start != "gaussian" && *start != "orthogonal" && *start != "eva")
+    fail(
+        "{}: with init_lora_weights {} the adapter belongs to a model that PEFT changed first; save it as a "
+        "plain "
+        "LoRA (save_pretrained of PEFT with path_initial_model_for_weight_conversion)",
+        path.string(), printable(start->dump()));
+  if (const json* indices = config.find("trainable_token_indices"); indices && !says_nothing(*indices)) {
+    const json* list = indices->is_object() && indices->size() == 1 && indices->contains("embed_tokens")
+                           ? &indices->at("embed_tokens")
+                           : indices;
+    const json held = {{"trainable_token_indices", *list}};
+    constexpr size_t kMost = 1 << 20;
+    tokens_ = JsonObject(held, path.string()).integers("trainable_token_indices", 0, INT32_MAX, kMost);
+  }
+  for (const auto& [key, value] : file.items())
+    if (!is_harmless(key) && !says_nothing(value))
+      fail(
+          "{}: \"{}\" is {}, which dvlm cannot follow: merge the adapter into its model with PEFT "
+          "(merge_and_unload), and run that",
+          path.string(), printable(key), printable(value.dump()));
+}
+
+void Lora::read_tensors() {
+  const fs::path path = folder_ / kTensors;
+  if (!fs::exists(path)) fail("{} holds no {}", folder_.string(), kTensors);
+  file_ = std::make_unique<Safetensors>(path);
+  identity_ += file_identity(path);
+  for (const auto& [name, tensor] : file_->tensors()) {
+    std::string_view rest = name;
+    const bool known = rest.starts_with(kPrefix) && is_number(tensor) && tensor.shape.size() == 2;
+    if (known) rest.remove_prefix(kPrefix.size());
+    if (known && (rest.ends_with(kA) || rest.ends_with(kB))) {
+      Linear& linear = linears_[normalised_name(rest.substr(0, rest.size() - kA.size()))];
+      (rest.ends_with(kA) ? linear.a : linear.b) = tensor;
+    } else if (known && rest.ends_with(kTokens) && !tokens_.empty()) {
+      token_rows_ = tensor;
+    } else {
+      fail(
+          "{}: tensor {} {} is no part of a LoRA that dvlm reads: merge the adapter into its model with PEFT "
+          "(merge_and_unload), and run that",
+          path.string(), printable(name), to_string(tensor.shape));
+    }
+  }
+  for (auto& [name, linear] : linears_) {
+    if (linear.a.shape.empty() || linear.b.shape.empty())
+      fail("{}: {} has only one of lora_A and lora_B", path.string(), printable(name));
+    const int64_t rank = linear.a.shape[0];
+    if (rank < 1 || linear.b.shape[1] != rank)
+      fail("{}: {} has lora_A {} and lora_B {}, which do not fit", path.string(), printable(name),
+           to_string(linear.a.shape), to_string(linear.b.shape));
+    linear.scale = alpha_ / (root_ ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
+  }
+  if (std::ssize(tokens_) != (token_rows_.shape.empty() ? 0 : token_rows_.shape[0]))
+    fail("{}: {} trainable_token_indices have no rows of their own in {}", folder_.string(), tokens_.size(),
+         kTensors);
+}
+
+void Lora::check(const ModelConfig& config) const {
+  const auto expected = expected_tensors(config);
+  for (const auto& [name, linear] : linears_) {
+    const auto found = expected.find(name + ".weight");
+    if (found == expected.end() || found->second.size() != 2)
+      fail("{} changes {}, which the model does not have{}", folder_.string(), printable(name),
+           name == "lm_head" ? ": its head is the embedding" : "");
+    const std::vector<int64_t> shape = {linear.b.shape[0], linear.a.shape[1]};
+    if (shape != found->second)
+      fail("{} is for another model: {} is {} there and {} here", folder_.string(), printable(name),
+           to_string(shape), to_string(found->second));
+  }
+  for (const int64_t token : tokens_)
+    if (token >= config.text.vocab_size)
+      fail("{} is for another model: it has a row for token {} of {}", folder_.string(), token,
+           config.text.vocab_size);
+  if (!tokens_.empty() && token_rows_.shape[1] != config.text.hidden_size)
+    fail("{} is for another model: rows of its tokens have {} numbers and not {}", folder_.string(),
+         token_rows_.shape[1], config.text.hidden_size);
+}
+
+// In memory that is a file's: who gives back pages of a checkpoint finds them again.
+MergedTensors::MergedTensors(const Lora& lora, const ModelConfig& config,
+                             std::map<std::string, TensorView>& tensors) {
+  constexpr const char* kEmbedding = "model.embed_tokens.weight";
+  std::vector<TensorView*> changed;
+  std::vector<std::pair<TensorView*, const Lora::Linear*>> merged;
+  const auto change = [&](const std::string& name) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end())
+      fail("{} changes {}, which the model does not hold", lora.folder().string(), name);
+    if (!is_number(found->second))
+      fail(
+          "{}: {} of the model is {}, and an adapter needs F32, F16 or BF16 weights: merge it before the "
+          "model is quantized",
+          lora.folder().string(), name, name_of(found->second.type));
+    changed.push_back(&found->second);
+    size_ += (found->second.bytes() + 63) / 64 * 64;
+    return &found->second;
+  };
+  for (const auto& [name, linear] : lora.linears()) merged.emplace_back(change(name + ".weight"), &linear);
+  TensorView* embedding = lora.tokens().empty() ? nullptr : change(kEmbedding);
+  if (size_ == 0) return;
+  const int file = ::memfd_create("dvlm-lora", MFD_CLOEXEC);
+  void* data = MAP_FAILED;
+  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(size_)) == 0)
+    data = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (file >= 0) ::close(file);
+  if (data == MAP_FAILED)
+    fail("no memory for the weights that {} changes ({})", lora.folder().string(),
+         bytes_text(static_cast<double>(size_)));
+  data_ = static_cast<std::byte*>(data);
+  std::byte* to = data_;
+  ThreadPool pool(0);
+  for (TensorView* tensor : changed) {
+    std::memcpy(to, tensor->data, tensor->bytes());
+    tensor->data = to;
+    to += (tensor->bytes() + 63) / 64 * 64;
+  }
+  for (const auto& [tensor, linear] : merged) {
+    const std::vector<float> a = floats(linear->a), b = floats(linear->b);
+    const int64_t rank = linear->a.shape[0], inputs = linear->a.shape[1];
+    auto* const rows = const_cast<std::byte*>(tensor->data);
+    const size_t row_bytes = static_cast<size_t>(inputs) * size_of(tensor->type);
+    pool.parallel_for(
+        linear->b.shape[0], [&, view = *tensor, scale = linear->scale](int64_t begin, int64_t end) {
+          std::vector<float> row(static_cast<size_t>(inputs)), added(static_cast<size_t>(inputs));
+          for (int64_t out = begin; out < end; ++out) {
+            copy_to_float(view, out * inputs, inputs, row.data());
+            std::ranges::fill(added, 0.0f);
+            for (int64_t k = 0; k < rank; ++k) {
+              const float factor = b[static_cast<size_t>(out * rank + k)];
+              const float* from = a.data() + k * inputs;
+              for (int64_t i = 0; i < inputs; ++i) added[static_cast<size_t>(i)] += factor * from[i];
+            }
+            for (int64_t i = 0; i < inputs; ++i)
+              row[static_cast<size_t>(i)] += static_cast<float>(scale) * added[static_cast<size_t>(i)];
+            narrow(row.data(), view.type, inputs, rows + static_cast<size_t>(out) * row_bytes);
+          }
+        });
+  }
+  if (!embedding) return;
+  const std::vector<float> rows = floats(lora.token_rows());
+  const int64_t width = config.text.hidden_size;
+  for (size_t i = 0; i < lora.tokens().size(); ++i)
+    narrow(rows.data() + static_cast<int64_t>(i) * width, embedding->type, width,
+           const_cast<std::byte*>(embedding->data) +
+               static_cast<size_t>(lora.tokens()[i] * width) * size_of(embedding->type));
+}
+
+MergedTensors::~MergedTensors() {
+  if (data_) ::munmap(data_, size_);
+}
+
+}  // namespace dvlm

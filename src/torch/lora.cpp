@@ -1,0 +1,116 @@
+#include "torch/lora.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/lora.h"
+#include "core/error.h"
+#include "core/files.h"
+
+namespace dvlm {
+
+using torch::Tensor;
+
+bool matches(std::string_view pattern, std::string_view name) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (size_t at = star; at <= name.size(); ++at)
+    if (matches(rest, name.substr(at))) return true;
+  return false;
+}
+
+namespace {
+
+bool is_target(const std::string& target, const std::string& layer) {
+  return matches(target, layer) || layer.ends_with("." + target);
+}
+
+// "q_proj" of "model.layers.0.self_attn.q_proj".
+std::string last_name(const std::string& layer) {
+  return layer.substr(layer.rfind('.') + 1);
+}
+
+void add_adapter(const towers::LinearPart& part, const LoraOptions& options) {
+  const int64_t inputs = part.linear->weight.flatten(1).size(1);
+  const auto like = torch::TensorOptions(part.linear->weight.device());
+  const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+  const std::string name = "lora_" + last_name(part.name);
+  const Tensor a = torch::empty({options.rank, inputs}).uniform_(-bound, bound).to(like.device());
+  part.linear->adapters.push_back(
+      {part.name, part.first, part.owner->register_parameter(name + "_a", a),
+       part.owner->register_parameter(name + "_b", torch::zeros({part.outputs, options.rank}, like)),
+       options.alpha / options.rank});
+}
+
+}  // namespace
+
+void add_lora(Network& network, const LoraOptions& options, int64_t mask_token) {
+  for (Tensor& weight : network->parameters()) weight.requires_grad_(false);
+  std::vector<bool> used(options.targets.size(), false);
+  for (const towers::LinearPart& part : network->linears()) {
+    bool wanted = false;
+    for (size_t i = 0; i < used.size(); ++i)
+      if (is_target(options.targets[i], part.name)) wanted = used[i] = true;
+    if (!wanted) continue;
+    if (options.drafts_only && !part.name.starts_with("model.layers."))
+      fail(
+          "training config: 'lora.targets' names {}, which drafts do not run; name layers of the language "
+          "model",
+          part.name);
+    add_adapter(part, options);
+  }
+  for (size_t i = 0; i < used.size(); ++i)
+    if (!used[i])
+      fail("training config: 'lora.targets' \"{}\" matches no linear layer", printable(options.targets[i]));
+  if (mask_token >= 0) network->text()->add_token_row(mask_token, !options.drafts_only);
+}
+
+void save_lora(const std::filesystem::path& folder, const Network& network, const LoraOptions& options,
+               const std::string& base, DType dtype) {
+  const auto type = dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
+  const std::string prefix = "base_model.model.";
+  nlohmann::json layers = nlohmann::json::array();
+  std::map<std::string, Tensor> held;
+  const auto hold = [&](const std::string& name, const Tensor& tensor) {
+    held[prefix + name] = tensor.detach().to(torch::kCPU, type).contiguous();
+  };
+  for (const towers::LinearPart& part : network->linears())
+    for (const layers::Adapter& adapter : part.linear->adapters) {
+      if (adapter.layer != part.name) continue;
+      const std::string name = published_name(part.name);
+      layers.push_back(name);
+      hold(name + ".lora_A.weight", adapter.a);
+      hold(name + ".lora_B.weight", adapter.b);
+    }
+  const int64_t token = network->text()->own_token();
+  if (token >= 0)
+    hold(published_name("model.embed_tokens") + ".token_adapter.trainable_tokens_delta",
+         network->text()->own_row());
+  std::vector<NamedTensor> tensors;
+  for (const auto& [name, tensor] : held)
+    tensors.push_back(
+        {name, {dtype, tensor.sizes().vec(), static_cast<const std::byte*>(tensor.const_data_ptr())}});
+  make_folder(folder);
+  write_safetensors(folder / "adapter_model.safetensors", tensors);
+  nlohmann::json config = {{"peft_type", "LORA"},
+                           {"task_type", "CAUSAL_LM"},
+                           {"base_model_name_or_path", base},
+                           {"r", options.rank},
+                           {"lora_alpha", options.alpha},
+                           {"lora_dropout", options.dropout},
+                           {"target_modules", layers},
+                           {"bias", "none"},
+                           {"fan_in_fan_out", false},
+                           {"init_lora_weights", true},
+                           {"inference_mode", true}};
+  if (token >= 0) config["trainable_token_indices"] = {token};
+  if (options.drafts_only) config[kDraftsOnly] = true;
+  write_file(folder / "adapter_config.json", config.dump(2) + "\n");
+  write_config(folder, network->config(),
+               {.dtype = dtype == DType::bf16 ? "bfloat16" : "float32", .keep_companions = true});
+}
+
+}  // namespace dvlm

@@ -1,0 +1,27 @@
+// LoRA (Hu et al., ICLR 2022): small matrices beside the linear layers, which train in their place.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "torch/lora_options.h"
+#include "torch/network.h"
+
+namespace dvlm {
+
+// Gives the layers that match adapters which change nothing yet: A is drawn as PEFT draws it, from LibTorch's
+// generator, and B is 0. `mask_token`: its row of the embedding trains, too; -1: none does. All weights of
+// the network itself stop requiring gradients. Throws Error when a target matches no layer, or one that
+// drafts do not use.
+void add_lora(Network& network, const LoraOptions& options, int64_t mask_token);
+
+// Writes adapter_config.json and adapter_model.safetensors, as PEFT reads them for Qwen2.5-VL, and
+// config.json. `base`: the model's folder, for the record.
+void save_lora(const std::filesystem::path& folder, const Network& network, const LoraOptions& options,
+               const std::string& base, DType dtype);
+
+// Does `name` match `pattern`, where '*' stands for any text?
+bool matches(std::string_view pattern, std::string_view name);
+
+}  // namespace dvlm
