@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <functional>
@@ -33,12 +34,19 @@ double f1(double matched, size_t expected, size_t found) {
   return 2 * matched / static_cast<double>(expected + found);
 }
 
+// A fence or bracket of JSON alone says nothing that could be right or wrong.
+bool says_something(const std::string& line) {
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || (c & 0x80) != 0; };
+  return !line.starts_with("```") && std::ranges::any_of(line, is_word);
+}
+
 std::vector<std::string> sentences(const std::string& text) {
   std::vector<std::string> out;
   std::string current;
   const auto flush = [&] {
-    const std::string done = normalised_answer(current);
-    if (!done.empty()) out.push_back(done);
+    std::string done = normalised_answer(current);
+    if (done.ends_with(',')) done.pop_back();  // the same entry of a list, wherever it stands
+    if (says_something(done)) out.push_back(std::move(done));
     current.clear();
   };
   for (size_t i = 0; i < text.size(); ++i) {

@@ -21,7 +21,7 @@ double intersection_over_union(const LabelledBox& a, const LabelledBox& b);
 double box_f1(const std::vector<LabelledBox>& expected, const std::vector<LabelledBox>& found);
 
 // F1 over sentences (split at ". ", "\n"), as multisets after normalised_answer: what share of a long answer
-// is right.
+// is right. Of lines of JSON, fences and lone brackets do not count, nor a comma at the end.
 double sentence_f1(const std::string& expected, const std::string& found);
 
 // ChartQA's relaxed accuracy (Masry et al. 2022): 1 for a number within 5 % of the expected one, where the

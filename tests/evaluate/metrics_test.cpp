@@ -39,6 +39,16 @@ TEST(Metrics, LongAnswersCountRightSentences) {
   EXPECT_DOUBLE_EQ(sentence_f1("One. One.", "One."), 2.0 / 3);
 }
 
+TEST(Metrics, LinesOfJsonCountByWhatTheySay) {
+  const std::string expected =
+      "```json\n[\n\t{\"label\": \"Mon\", \"value\": 12},\n\t{\"label\": \"Tue\"}\n]\n```";
+  EXPECT_DOUBLE_EQ(sentence_f1(expected, expected), 1);
+  EXPECT_DOUBLE_EQ(sentence_f1(expected, "```json\n[\n]\n```"), 0) << "brackets are no answer";
+  EXPECT_DOUBLE_EQ(sentence_f1(expected, "{\"label\": \"Mon\", \"value\": 12}"), 2.0 / 3) << "1 of 2, of 1";
+  EXPECT_DOUBLE_EQ(sentence_f1("caf\u00e9", "caf\u00e9"), 1);
+  EXPECT_DOUBLE_EQ(sentence_f1("\u597d", "\u574f"), 0) << "letters of any script";
+}
+
 TEST(Metrics, ChartValuesMayBeFivePercentOff) {
   EXPECT_EQ(relaxed_accuracy("40", "42"), 1) << "2 of 40 is 5 %";
   EXPECT_EQ(relaxed_accuracy("40", "38"), 1);
