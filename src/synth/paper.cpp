@@ -105,7 +105,8 @@ Paper draw_chart(Random& random) {
 }
 
 PaperEntry draw_date(const char* name, Random& random) {
-  return {Role::date, name, fmt::format("{} {}", draw_number(random, 1, 28), draw_name(kMonths, random))};
+  const int day = draw_number(random, 1, 28);  // arguments of one call would be drawn in any order
+  return {Role::date, name, fmt::format("{} {}", day, draw_name(kMonths, random))};
 }
 
 Paper draw_receipt(Random& random) {
@@ -166,8 +167,10 @@ PaperEntry draw_statement(int which, Random& random) {
       return {Role::field, "Room", number(10, 99)};
     case 1:
       return {Role::field, "Phone", number(100, 999)};
-    case 2:
-      return {Role::field, "Open", number(6, 11) + " to " + number(14, 22)};
+    case 2: {
+      const std::string from = number(6, 11);
+      return {Role::field, "Open", from + " to " + number(14, 22)};
+    }
     case 3:
       return draw_date(random.uniform() < 0.5 ? "Until" : "From", random);
     default:

@@ -187,7 +187,7 @@ TEST_F(SynthDataset, DigitsOfASignHaveARegionEach) {
         if (part[1] != box[1] || part[0] < box[0] || part[2] > box[2] || label[0] == ' ') continue;
         read += label;
         if (label.size() == 1) {
-          EXPECT_NEAR(part[2].get<int>() - part[0].get<int>(), (box[2].get<int>() - box[0].get<int>()) / 2,
+          EXPECT_NEAR(part[2].get<int>() - part[0].get<int>(), (box[2].get<int>() - box[0].get<int>()) / 2.0,
                       1);
         }
       }

@@ -103,9 +103,9 @@ TEST(ChartQuestions, ComparisonsAreBalanced) {
         question->key.find("Mon") != std::string::npos && question->key.find("Thu") != std::string::npos;
     yes += question->answer == "yes", near += rivals, near_yes += rivals && question->answer == "yes";
   }
-  EXPECT_NEAR(yes, kQuestions / 2, kQuestions * 0.03);
+  EXPECT_NEAR(yes, kQuestions / 2.0, kQuestions * 0.03);
   EXPECT_NEAR(near, kQuestions * (0.5 + 0.5 / 6), kQuestions * 0.03);
-  EXPECT_NEAR(near_yes, near / 2, kQuestions * 0.03);
+  EXPECT_NEAR(near_yes, near / 2.0, kQuestions * 0.03);
 }
 
 TEST(ChartQuestions, LongAnswersTellEveryValue) {
@@ -177,7 +177,8 @@ TEST(PaperQuestions, AnswersFollowFromWhatIsDrawn) {
     for (const auto& [name, value] : values)
       for (const auto& [other, less] : values) {
         if (name == other) continue;
-        const std::string key = "chart compare " + name + " above " + other;
+        std::string key = "chart compare ";
+        key.append(name).append(" above ").append(other);
         for (int tries = 0; tries < 20; ++tries) {
           const auto question = ask(QuestionType::chart_compare, chart, random);
           if (question->key == key) {
