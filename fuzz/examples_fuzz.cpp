@@ -16,8 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     DVLM_ASSERT(!example.conversation.empty());
     for (const Message& message : example.conversation)
       for (const ContentPart& part : message.content)
-        for (const char* type : {"answer", "box", "boxes", "describe"}) {
-          const double share = score(type, example.answer, part.text);
+        for (const Metric metric :
+             {Metric::exact, Metric::boxes, Metric::sentences, Metric::relaxed, Metric::anls}) {
+          const double share = score(metric, example.answer, part.text);
           DVLM_ASSERT(share >= 0 && share <= 1);
         }
   }

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "engine/request_json.h"
-#include "evaluate/metrics.h"
+#include "evaluate/examples.h"
 #include "kernels/targets.h"
 #include "measure/decoding.h"
 #include "measure/image.h"
@@ -180,7 +180,7 @@ void bench_record(const Recording& options) {
   install_interrupt_handler();
   std::vector<Example> examples;
   for (Example& example : read_examples(options.data)) {
-    if (is_long(example.type) && examples.size() < options.limit) examples.push_back(std::move(example));
+    if (example.is_long && examples.size() < options.limit) examples.push_back(std::move(example));
   }
   if (examples.empty()) fail("{} holds no examples with long answers", options.data);
   write_acceptance(options.output, record_acceptance(engine_options(options.model, {}), examples,

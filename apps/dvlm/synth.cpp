@@ -1,4 +1,4 @@
-// dvlm synth: synthetic tabletop scenes with questions and answers.
+// dvlm synth: synthetic scenes, charts and documents with questions and answers.
 #include <fmt/core.h>
 
 #include <memory>
@@ -18,10 +18,11 @@ constexpr const char* kSynthFooter = R"(Examples:
   dvlm synth --out data/train --count 60000
   dvlm synth --out data/test --split test --count 500
   dvlm synth --out data/long --split test --count 100 --types describe,plan
+  dvlm synth --out data/papers --count 40000 --types charts,documents:2
   dvlm synth --contact-sheet scenes.png
 
 A training line is one conversation of several questions about its picture; a test line is one question with
-its answer. The same seed gives the same files. Training and test scenes never share random numbers.)";
+its answer. The same seed gives the same files. Training and test pictures never share random numbers.)";
 
 struct SynthArguments {
   SynthOptions options;
@@ -37,7 +38,7 @@ void run_synth(SynthArguments& arguments) {
   options.conversations =
       arguments.mode.empty() ? options.split == Split::train : arguments.mode == "conversation";
   options.images = !arguments.no_images;
-  for (const std::string& name : arguments.types) options.types.push_back(type_from_name(name));
+  options.types = types_from_names(arguments.types);
   if (!arguments.sheet.empty())
     write_contact_sheet(options, arguments.sheet, arguments.columns, arguments.rows);
   if (options.output.empty()) {
@@ -58,7 +59,8 @@ void add_synth(Command app) {
   auto arguments = std::make_shared<SynthArguments>();
   SynthOptions& options = arguments->options;
   options.threads = ThreadPool::default_threads();
-  Command command = app.add("synth", "Draw synthetic tabletop scenes with questions and answers");
+  Command command =
+      app.add("synth", "Draw synthetic scenes, charts and documents with questions and answers");
   command.text("--out", options.output, "Folder for images/ and data.jsonl");
   command.number("--count", options.count, 1, SynthOptions::kMaxCount, "Number of scenes");
   command.number("--first", options.first, 0, SynthOptions::kMaxFirst, "Index of the first scene");
@@ -66,13 +68,17 @@ void add_synth(Command app) {
   command.choice("--split", arguments->split, {"train", "test"}, "Two disjoint worlds of one seed");
   command.choice("--mode", arguments->mode, {"conversation", "question"},
                  "What a line holds (default: conversation for train, question for test)");
-  command.texts("--types", arguments->types, "Ask only questions of these types, e.g. where,count,describe");
+  command.texts("--types", arguments->types,
+                "Ask only questions of these types, e.g. where,box:3 (thrice as often); scenes, charts and "
+                "documents are all types of theirs (default: scenes)");
   command.number("--min-turns", options.min_turns, 1, SynthOptions::kMaxTurns,
                  "Fewest questions in a conversation");
   command.number("--max-turns", options.max_turns, 1, SynthOptions::kMaxTurns,
                  "Most questions in a conversation");
   command.number("--max-objects", options.scene.max_objects, 1, kMaxObjects, "Most objects in a scene");
   command.number("--sign-share", options.scene.sign_share, 0, 1, "Share of the scenes that have a sign");
+  command.flag("--cell-regions", options.cell_regions,
+               "Label the image tokens that show an object with their column and row, as C5");
   command.number("--threads", options.threads, 1, 1024, "Threads that draw");
   command.flag("--no-images", arguments->no_images, "Write data.jsonl only");
   command.flag("--force", options.overwrite, "Replace an existing data.jsonl");

@@ -11,7 +11,7 @@ namespace dvlm {
 namespace fs = std::filesystem;
 
 std::vector<Example> read_examples(const fs::path& file, size_t limit) {
-  constexpr std::array<std::string_view, 2> kOwnKeys = {"answer", "type"};
+  constexpr std::array<std::string_view, 4> kOwnKeys = {"answer", "type", "metric", "long"};
   const RecordFile records(file);
   std::vector<Example> examples;
   for (int64_t i = 0; i < records.size() && (limit == 0 || examples.size() < limit); ++i) {
@@ -23,6 +23,8 @@ std::vector<Example> read_examples(const fs::path& file, size_t limit) {
       example.type = object.string("type", "answer");
       if (!object.has("answer")) fail("the key \"answer\" is missing");
       example.answer = object.string("answer", "");
+      example.metric = metric_from_name(object.string("metric", "exact"));
+      example.is_long = object.boolean("long", example.answer.size() > kLongAnswer);
       example.conversation = records.conversation(i, record, kOwnKeys);
       examples.push_back(std::move(example));
     } catch (const Error& error) {

@@ -1,18 +1,25 @@
-// Test files: conversations in any layout (data/layouts.h), each with "answer" and "type".
+// Test files: conversations in any layout (data/layouts.h), each with "answer", and if need be "type",
+// "metric" and "long".
 #pragma once
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "evaluate/metrics.h"
 #include "text/chat.h"
 
 namespace dvlm {
 
 struct Example {
-  std::string id, type, answer;
+  std::string id, type, answer;  // `type` is a row of the report and means nothing else
+  Metric metric = Metric::exact;
+  bool is_long = false;  // tokens per pass are measured where answers are long
   Conversation
       conversation;  // images with paths that exist, relative ones resolved against the file's folder
 };
+
+// Without "long" an answer above this many bytes is long: about 200 tokens, the bound of Fast-dVLM's paper.
+inline constexpr size_t kLongAnswer = 800;
 
 // See data/record_file.h. Throws Error naming file and record. `limit` 0 reads all.
 std::vector<Example> read_examples(const std::filesystem::path& file, size_t limit = 0);

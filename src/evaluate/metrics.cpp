@@ -1,11 +1,21 @@
 #include "evaluate/metrics.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
 
 #include "core/ascii.h"
+#include "core/error.h"
+#include "core/utf8.h"
 
 namespace dvlm {
 
@@ -13,19 +23,30 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kMatch = 0.5;
+constexpr double kMatch = 0.5;       // overlap of two boxes that are the same
+constexpr double kTolerance = 0.05;  // ChartQA's
+constexpr double kDistance = 0.5;    // DocVQA's: texts that differ more are not the same text misread
+
+constexpr std::array<std::string_view, 5> kMetricNames = {"exact", "boxes", "sentences", "relaxed", "anls"};
 
 double f1(double matched, size_t expected, size_t found) {
   if (expected == 0 && found == 0) return 1;
   return 2 * matched / static_cast<double>(expected + found);
 }
 
+// A fence or bracket of JSON alone says nothing that could be right or wrong.
+bool says_something(const std::string& line) {
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || (c & 0x80) != 0; };
+  return !line.starts_with("```") && std::ranges::any_of(line, is_word);
+}
+
 std::vector<std::string> sentences(const std::string& text) {
   std::vector<std::string> out;
   std::string current;
   const auto flush = [&] {
-    const std::string done = normalised_answer(current);
-    if (!done.empty()) out.push_back(done);
+    std::string done = normalised_answer(current);
+    if (done.ends_with(',')) done.pop_back();  // the same entry of a list, wherever it stands
+    if (says_something(done)) out.push_back(std::move(done));
     current.clear();
   };
   for (size_t i = 0; i < text.size(); ++i) {
@@ -60,6 +81,40 @@ std::vector<LabelledBox> parse_boxes(const std::string& text) {
     boxes.push_back({side[0], side[1], side[2], side[3], named ? item["label"].get<std::string>() : ""});
   }
   return boxes;
+}
+
+// The whole text as a number, or none.
+std::optional<double> number_of(std::string_view text) {
+  const bool percent = text.ends_with('%');
+  if (percent) text = trim(text.substr(0, text.size() - 1));
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return percent ? value / 100 : value;
+}
+
+std::u32string characters(const std::string& text) {
+  std::u32string all;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char next = next_utf8(text, at);
+    all += next.code, at += next.length;
+  }
+  return all;
+}
+
+// Levenshtein's distance: the fewest characters to insert, delete or replace.
+size_t edit_distance(const std::u32string& a, const std::u32string& b) {
+  std::vector<size_t> row(b.size() + 1);  // distances of a's first i characters to each beginning of b
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0]++;
+    for (size_t k = 0; k < b.size(); ++k) {
+      const size_t replaced = diagonal + (a[i] != b[k]);
+      diagonal = row[k + 1];
+      row[k + 1] = std::min({replaced, row[k] + 1, diagonal + 1});
+    }
+  }
+  return row[b.size()];
 }
 
 }  // namespace
@@ -110,13 +165,41 @@ double sentence_f1(const std::string& expected, const std::string& found) {
   return f1(matched, wanted.size(), given.size());
 }
 
-bool is_long(const std::string& type) {
-  return type == "describe" || type == "plan" || type == "grid" || type == "boxes";
+double relaxed_accuracy(const std::string& expected, const std::string& found) {
+  const std::string wanted = normalised_answer(expected), given = normalised_answer(found);
+  const auto target = number_of(wanted), value = number_of(given);
+  if (!target || !value) return wanted == given ? 1 : 0;
+  return std::abs(*value - *target) <= kTolerance * std::abs(*target) ? 1 : 0;
 }
 
-double score(const std::string& type, const std::string& expected, const std::string& found) {
-  if (type == "box" || type == "boxes") return box_f1(parse_boxes(expected), parse_boxes(found));
-  if (type == "describe" || type == "plan" || type == "grid") return sentence_f1(expected, found);
+double levenshtein_similarity(const std::string& expected, const std::string& found) {
+  const std::u32string wanted = characters(normalised_answer(expected)),
+                       given = characters(normalised_answer(found));
+  const size_t longer = std::max(wanted.size(), given.size());
+  if (longer == 0) return 1;
+  const double distance = static_cast<double>(edit_distance(wanted, given)) / static_cast<double>(longer);
+  return distance < kDistance ? 1 - distance : 0;
+}
+
+Metric metric_from_name(std::string_view name) {
+  for (size_t i = 0; i < kMetricNames.size(); ++i)
+    if (kMetricNames[i] == name) return static_cast<Metric>(i);
+  fail("unknown metric '{}'; the metrics are {}", printable(name, 40), fmt::join(kMetricNames, ", "));
+}
+
+double score(Metric metric, const std::string& expected, const std::string& found) {
+  switch (metric) {
+    case Metric::boxes:
+      return box_f1(parse_boxes(expected), parse_boxes(found));
+    case Metric::sentences:
+      return sentence_f1(expected, found);
+    case Metric::relaxed:
+      return relaxed_accuracy(expected, found);
+    case Metric::anls:
+      return levenshtein_similarity(expected, found);
+    case Metric::exact:
+      break;
+  }
   return normalised_answer(expected) == normalised_answer(found) ? 1 : 0;
 }
 

@@ -1,6 +1,7 @@
 // How an answer is compared with the expected one.
 #pragma once
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dvlm {
@@ -20,14 +21,30 @@ double intersection_over_union(const LabelledBox& a, const LabelledBox& b);
 double box_f1(const std::vector<LabelledBox>& expected, const std::vector<LabelledBox>& found);
 
 // F1 over sentences (split at ". ", "\n"), as multisets after normalised_answer: what share of a long answer
-// is right.
+// is right. Of lines of JSON, fences and lone brackets do not count, nor a comma at the end.
 double sentence_f1(const std::string& expected, const std::string& found);
 
-// The score of an answer in [0, 1], by question type: "box" and "boxes" by box_f1, "describe", "plan" and
-// "grid" by sentence_f1, others 1 for equal normalised text.
-double score(const std::string& type, const std::string& expected, const std::string& found);
+// ChartQA's relaxed accuracy (Masry et al. 2022): 1 for a number within 5 % of the expected one, where the
+// expected one is 0 for 0 alone; for other texts 1 when they are equal after normalised_answer. "40 %" is
+// 0.4.
+double relaxed_accuracy(const std::string& expected, const std::string& found);
 
-// Types whose answers are long: where tokens per pass are measured.
-bool is_long(const std::string& type);
+// DocVQA's similarity of an answer (ANLS, Biten et al. 2019): 1 - d when d < 0.5, else 0. d is the edit
+// distance of both texts after normalised_answer, in characters, over the length of the longer one.
+double levenshtein_similarity(const std::string& expected, const std::string& found);
+
+// What a test line names under "metric": how its answer is compared.
+enum class Metric {
+  exact,      // 1 for equal texts after normalised_answer
+  boxes,      // box_f1 of Qwen2.5-VL's grounding JSON
+  sentences,  // sentence_f1
+  relaxed,    // relaxed_accuracy
+  anls        // levenshtein_similarity
+};
+
+Metric metric_from_name(std::string_view name);  // throws Error listing the names
+
+// The score of an answer, in [0, 1].
+double score(Metric metric, const std::string& expected, const std::string& found);
 
 }  // namespace dvlm

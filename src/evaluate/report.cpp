@@ -30,7 +30,7 @@ void add(TypeResult& sum, const TypeResult& other) {
 TypeResult measure(const Example& example, const Answer& answer, const std::vector<TokenId>& base) {
   TypeResult result;
   result.examples = 1;
-  result.score = score(example.type, example.answer, answer.text);
+  result.score = score(example.metric, example.answer, answer.text);
   result.identical = answer.tokens == base;
   result.tokens = std::max(0, static_cast<int>(answer.tokens.size()) - 1);  // prefill gave the first
   result.nfe = answer.stats.nfe, result.rounds = answer.stats.rounds, result.decode_ms = answer.decode_ms;
@@ -39,9 +39,6 @@ TypeResult measure(const Example& example, const Answer& answer, const std::vect
 
 bool any(const std::string&) {
   return true;
-}
-bool is_short(const std::string& type) {
-  return !is_long(type) && type != "box";
 }
 
 nlohmann::json sums_json(const TypeResult& sums) {
@@ -120,7 +117,12 @@ std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& 
     const Example& example = examples[i / decoders.size()];
     for (size_t d = 0; d < decoders.size(); ++d) {
       const std::vector<TokenId>& tokens = answers[d].tokens;
-      add(results[d].types[example.type], measure(example, answers[d], answers[0].tokens));
+      const TypeResult result = measure(example, answers[d], answers[0].tokens);
+      add(results[d].types[example.type], result);
+      if (example.is_long)
+        add(results[d].long_answers, result);
+      else if (example.metric != Metric::boxes)
+        add(results[d].short_answers, result);
       results[d].digest = siphash(results[d].digest, tokens.size(), std::as_bytes(std::span(tokens)));
     }
     answers.clear();
@@ -136,27 +138,27 @@ std::string report_markdown(const std::vector<DecoderResult>& results) {
   for (const DecoderResult& result : results) text += fmt::format(" {} |", name_of(result.decode.kind));
   text += "\n| --- | ---: |";
   for (size_t i = 0; i < results.size(); ++i) text += " ---: |";
-  const auto row = [&](const std::string& title, const std::function<bool(const std::string&)>& wanted) {
-    text += fmt::format("\n| {} | {} |", title, results[0].total(wanted).examples);
+  const auto row = [&](const std::string& title, const auto& sum_of) {
+    text += fmt::format("\n| {} | {} |", title, sum_of(results[0]).examples);
     for (const DecoderResult& result : results) {
-      const TypeResult sum = result.total(wanted);
+      const TypeResult sum = sum_of(result);
       text += fmt::format(" {:.1f} % |", 100 * share(sum.score, sum.examples));
     }
   };
   for (const auto& [type, unused] : results[0].types)
-    row(type, [name = type](const std::string& other) { return name == other; });
-  row("**all short types**", is_short);
-  row("**all**", any);
+    row(type, [name = type](const DecoderResult& result) { return result.types.at(name); });
+  row("**all short types**", [](const DecoderResult& result) { return result.short_answers; });
+  row("**all**", [](const DecoderResult& result) { return result.total(any); });
   const auto numbers = [&](const std::string& title, const auto& value) {
     text += fmt::format("\n| {} | |", title);
     for (const DecoderResult& result : results) text += " " + value(result) + " |";
   };
   numbers("tokens per pass, long answers", [](const DecoderResult& result) {
-    const TypeResult sum = result.total(is_long);
+    const TypeResult& sum = result.long_answers;
     return fmt::format("{:.2f}", share(sum.tokens, sum.nfe));
   });
   numbers("tokens per second, long answers", [](const DecoderResult& result) {
-    const TypeResult sum = result.total(is_long);
+    const TypeResult& sum = result.long_answers;
     return fmt::format("{:.0f}", share(sum.tokens, sum.decode_ms / 1000));
   });
   numbers(fmt::format("answers identical to {}", name_of(results[0].decode.kind)),
@@ -176,8 +178,8 @@ nlohmann::json report_json(const std::vector<DecoderResult>& results) {
                    {"block_size", result.decode.block_size},
                    {"digest", fmt::format("{:016x}", result.digest)},
                    {"types", types},
-                   {"short", sums_json(result.total(is_short))},
-                   {"long", sums_json(result.total(is_long))},
+                   {"short", sums_json(result.short_answers)},
+                   {"long", sums_json(result.long_answers)},
                    {"all", sums_json(result.total(any))}});
   }
   return out;

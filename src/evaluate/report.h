@@ -31,6 +31,8 @@ struct TypeResult {
 struct DecoderResult {
   DecodeOptions decode;
   std::map<std::string, TypeResult> types;
+  TypeResult short_answers;  // neither long nor boxes
+  TypeResult long_answers;
   uint64_t digest = 0;  // of the tokens of all answers in their order: equal where two runs wrote the same
   TypeResult total(const std::function<bool(const std::string&)>& wanted) const;
 };

@@ -19,11 +19,13 @@ struct SynthOptions {
   Split split = Split::train;
   bool conversations = true;         // false: one question a line, with "type" and "answer" fields
   int min_turns = 6, max_turns = 8;  // of a conversation
-  std::vector<QuestionType> types;   // of questions (single ones: in turn); empty: all of them
+  // Of questions (single ones: in turn), repeated where one is to come more often; empty: all about scenes.
+  std::vector<QuestionType> types;
   SceneOptions scene;
   int threads = 1;
-  bool images = true;      // false: only data.jsonl
-  bool overwrite = false;  // replace an existing data.jsonl
+  bool images = true;         // false: only data.jsonl
+  bool cell_regions = false;  // also say of the image tokens that show an object where they are: "C5"
+  bool overwrite = false;     // replace an existing data.jsonl
 
   void validate() const;  // throws Error naming the bad field; `output` may be empty for a contact sheet
 };
@@ -35,10 +37,11 @@ struct SynthOptions {
 //   {"id": "train-1-000000", "messages": [{"role": "user", "content": [{"type": "image", "image":
 //   "images/000000.png"}, {"type": "text", "text": "..."}]}, {"role": "assistant", "content": "..."}, ...],
 //   "types": ["where", ...], "scene": {...}}
-// A line of single questions has one user message, and "type" and "answer" in place of "types".
+// A line of single questions has one user message, and "type", "answer", "metric" and "long" in place of
+// "types". A chart or document is described by "paper" in place of "scene".
 int64_t write_dataset(const SynthOptions& options);
 
-// Draws the first columns x rows scenes of the options in one PNG.
+// Draws the first columns x rows pictures of the options in one PNG.
 void write_contact_sheet(const SynthOptions& options, const std::filesystem::path& path, int columns,
                          int rows);
 

@@ -1,60 +1,20 @@
 #include "synth/painter.h"
 
-#include <pango/pangocairo.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "core/error.h"
+#include "synth/canvas.h"
 
 namespace dvlm {
 
 namespace {
 
 constexpr int kSpriteSize = 72;                                   // pixels: longer side of a stored emoji
-constexpr int kVisible = 24;                                      // alpha from which a pixel counts as drawn
 constexpr double kSignWordHeight = 17.5, kSignNumberHeight = 21;  // font sizes in pixels on a card 36 high
 constexpr double kSignHeight = 36, kSignPadding = 8;
 constexpr int kTextScale = 2;  // sign text is stored at twice its size
-
-struct ContextDeleter {
-  void operator()(cairo_t* context) const { cairo_destroy(context); }
-};
-using Context = std::unique_ptr<cairo_t, ContextDeleter>;
-
-Surface new_surface(int width, int height) {
-  Surface surface(cairo_image_surface_create(CAIRO_FORMAT_ARGB32, width, height));
-  if (cairo_surface_status(surface.get()) != CAIRO_STATUS_SUCCESS)
-    fail("cannot allocate a drawing of {}x{} pixels", width, height);
-  return surface;
-}
-
-Context draw_on(const Surface& surface) {
-  return Context(cairo_create(surface.get()));
-}
-
-const uint32_t* row_pixels(cairo_surface_t* surface, int y) {
-  return reinterpret_cast<const uint32_t*>(cairo_image_surface_get_data(surface) +
-                                           static_cast<ptrdiff_t>(y) *
-                                               cairo_image_surface_get_stride(surface));
-}
-
-// The tight box of pixels with at least `alpha`; empty (x2 <= x1) when there is none.
-Box ink_box(const Surface& surface, uint32_t alpha) {
-  cairo_surface_flush(surface.get());
-  const int width = cairo_image_surface_get_width(surface.get());
-  const int height = cairo_image_surface_get_height(surface.get());
-  Box box = {width, height, 0, 0};
-  for (int y = 0; y < height; ++y) {
-    const uint32_t* pixels = row_pixels(surface.get(), y);
-    for (int x = 0; x < width; ++x) {
-      if (pixels[x] >> 24 < alpha) continue;
-      box = {std::min(box.x1, x), std::min(box.y1, y), std::max(box.x2, x + 1), std::max(box.y2, y + 1)};
-    }
-  }
-  return box;
-}
 
 // A glyph of an ordinary font would come out all black; a colour glyph (even a grey one) does not.
 bool has_colour(const Surface& surface) {
@@ -68,120 +28,16 @@ bool has_colour(const Surface& surface) {
   return bright > 100;
 }
 
-void set_colour(cairo_t* context, const Colour& colour, double brightness, double share = 1) {
-  const auto channel = [&](uint8_t value) { return std::min(1.0, value / 255.0 * brightness) * share; };
-  cairo_set_source_rgb(context, channel(colour.red), channel(colour.green), channel(colour.blue));
-}
-
-// Light that falls off a little in a random direction.
-void shade(cairo_t* context, int width, int height, Random& random) {
-  const double angle = random.between(0, 6.283), reach = std::max(width, height) / 2.0;
-  const double dx = reach * std::cos(angle), dy = reach * std::sin(angle);
-  cairo_pattern_t* light =
-      cairo_pattern_create_linear(width / 2.0 - dx, height / 2.0 - dy, width / 2.0 + dx, height / 2.0 + dy);
-  cairo_pattern_add_color_stop_rgba(light, 0, 1, 1, 1, 0.10);
-  cairo_pattern_add_color_stop_rgba(light, 1, 0, 0, 0, 0.10);
-  cairo_set_source(context, light);
-  cairo_paint(context);
-  cairo_pattern_destroy(light);
-}
-
-void paint_wood(cairo_t* context, int width, int height, Random& random) {
-  set_colour(context, {"", 196, 150, 102}, random.between(0.92, 1.08));
-  cairo_paint(context);
-  const int grain_lines = height / 6;
-  for (int i = 0; i < grain_lines; ++i) {
-    const double y = random.between(0, height), bend = random.between(-5, 5);
-    cairo_set_source_rgba(context, 0.36, 0.2, 0.08, random.between(0.05, 0.18));
-    cairo_set_line_width(context, random.between(0.6, 2.2));
-    cairo_move_to(context, 0, y);
-    cairo_curve_to(context, width / 3.0, y + bend, width * 2 / 3.0, y - bend, width, y + bend / 2);
-    cairo_stroke(context);
-  }
-  const double plank = random.between(46, 70);
-  cairo_set_source_rgba(context, 0.25, 0.14, 0.06, 0.55);
-  cairo_set_line_width(context, 1.2);
-  for (double y = random.between(5, plank); y < height; y += plank) {
-    cairo_move_to(context, 0, std::round(y));
-    cairo_line_to(context, width, std::round(y));
-  }
-  cairo_stroke(context);
-}
-
-// Squares (checkered) or bands (striped) of the cloth's colour on white.
-void paint_cloth(cairo_t* context, int width, int height, const Background& background, Random& random) {
-  const double factor = random.between(0.95, 1.05);
-  set_colour(context, {"", 248, 246, 242}, 1);
-  cairo_paint(context);
-  set_colour(context, kClothColours[static_cast<size_t>(background.colour)], factor);
-  const int cell = 12 + static_cast<int>(random.below(11));
-  const int offset = static_cast<int>(random.below(2 * cell));
-  const bool checkered = background.pattern == Pattern::checkered, upright = random.uniform() < 0.5;
-  for (int j = -2; j <= height / cell + 1; ++j) {
-    for (int i = -2; i <= width / cell + 1; ++i) {
-      const int parity = checkered ? i + j : upright ? i : j;
-      if (parity % 2 != 0) continue;
-      cairo_rectangle(context, i * cell + offset, j * cell + offset, cell, cell);
-    }
-  }
-  cairo_set_antialias(context, CAIRO_ANTIALIAS_NONE);
-  cairo_fill(context);
-}
-
-// Grey noise of a few levels. A generator of its own, since it draws once per pixel.
-void add_noise(cairo_surface_t* surface, uint64_t seed) {
-  cairo_surface_flush(surface);
-  const int width = cairo_image_surface_get_width(surface), height = cairo_image_surface_get_height(surface);
-  const int stride = cairo_image_surface_get_stride(surface);
-  unsigned char* data = cairo_image_surface_get_data(surface);
-  uint32_t state = static_cast<uint32_t>(seed) | 1;
-  for (int y = 0; y < height; ++y) {
-    for (int x = 0; x < width; ++x) {
-      state ^= state << 13, state ^= state >> 17, state ^= state << 5;
-      const int delta = static_cast<int>(state >> 8) % 9 - 4;
-      unsigned char* pixel = data + static_cast<ptrdiff_t>(y) * stride + 4 * x;
-      for (int c = 0; c < 3; ++c) pixel[c] = static_cast<unsigned char>(std::clamp(pixel[c] + delta, 0, 255));
-    }
-  }
-  cairo_surface_mark_dirty(surface);
-}
-
-// Covers the whole surface (an ARGB32 image); the same background and size give the same pixels.
-void paint_background(cairo_surface_t* surface, const Background& background) {
-  const int width = cairo_image_surface_get_width(surface), height = cairo_image_surface_get_height(surface);
-  Random random(background.texture, 1);
-  cairo_t* context = cairo_create(surface);
-  if (background.pattern == Pattern::plain) {
-    set_colour(context, kTableColours[static_cast<size_t>(background.colour)], random.between(0.97, 1.03));
-    cairo_paint(context);
-    shade(context, width, height, random);
-  } else if (background.pattern == Pattern::wood) {
-    paint_wood(context, width, height, random);
-  } else {
-    paint_cloth(context, width, height, background, random);
-  }
-  cairo_destroy(context);
-  if (background.noise) add_noise(surface, background.texture);
-}
-
 // One line of text as a raster cropped to its ink, in black (emoji keep their colours).
 Surface set_text(const std::string& text, const char* font, double pixels) {
   Surface canvas = new_surface(static_cast<int>(pixels * (static_cast<double>(text.size()) + 2)),
                                static_cast<int>(pixels * 2));
   const Context context = draw_on(canvas);
-  PangoLayout* layout = pango_cairo_create_layout(context.get());
-  PangoFontDescription* description = pango_font_description_from_string(font);
-  pango_font_description_set_absolute_size(description, pixels * PANGO_SCALE);
-  pango_layout_set_font_description(layout, description);
-  pango_layout_set_text(layout, text.c_str(), static_cast<int>(text.size()));
-  const int unknown = pango_layout_get_unknown_glyphs_count(layout);
+  const TextLayout layout = lay_out_text(context.get(), text, font, pixels);
   cairo_move_to(context.get(), pixels / 2, pixels / 4);
-  pango_cairo_show_layout(context.get(), layout);
-  pango_font_description_free(description);
-  g_object_unref(layout);
+  pango_cairo_show_layout(context.get(), layout.get());
   const Box ink = ink_box(canvas, kVisible);
-  if (unknown > 0 || ink.x2 <= ink.x1)
-    fail("the font '{}' cannot draw '{}'; install fonts-noto-color-emoji and fonts-dejavu-core", font, text);
+  if (ink.x2 <= ink.x1) fail("the font '{}' draws nothing for '{}'", font, text);
   Surface cropped = new_surface(ink.x2 - ink.x1, ink.y2 - ink.y1);
   const Context copy = draw_on(cropped);
   cairo_set_source_surface(copy.get(), canvas.get(), -ink.x1, -ink.y1);
@@ -259,25 +115,7 @@ void draw_sign(cairo_t* context, const Object& object, const Surface& text) {
   draw_centred(context, text, 1.0 / kTextScale);
 }
 
-Image to_picture(const Surface& surface) {
-  cairo_surface_flush(surface.get());
-  Image picture;
-  picture.width = cairo_image_surface_get_width(surface.get());
-  picture.height = cairo_image_surface_get_height(surface.get());
-  picture.pixels.reserve(static_cast<size_t>(picture.width) * static_cast<size_t>(picture.height) * 3);
-  for (int y = 0; y < picture.height; ++y) {
-    const uint32_t* pixels = row_pixels(surface.get(), y);
-    for (int x = 0; x < picture.width; ++x)
-      for (const int shift : {16, 8, 0}) picture.pixels.push_back(static_cast<uint8_t>(pixels[x] >> shift));
-  }
-  return picture;
-}
-
 }  // namespace
-
-void SurfaceDeleter::operator()(cairo_surface_t* surface) const {
-  cairo_surface_destroy(surface);
-}
 
 Painter::Painter() {
   for (const Noun& noun : kThings) {

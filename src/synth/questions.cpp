@@ -1,10 +1,8 @@
 #include "synth/questions.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
 
-#include "core/error.h"
 #include "synth/phrases.h"
 
 namespace dvlm {
@@ -48,60 +46,11 @@ std::string absent_name(const Scene& scene, Random& random) {
   }
 }
 
-std::optional<Question> ask_what(const Scene& scene, Random& random) {
-  const std::vector<int> empty = free_places(scene);
-  const bool nothing = random.uniform() < 0.12;
-  const int place = nothing ? pick(empty, random) : pick(scene.objects, random).place;
-  const Object* object = object_at(scene, place);
-  const std::string text = phrase(
-      random,
-      {"What is {}?", "What do you see {}?", "Which object is {}?", "What's {}?", "Name the object {}."},
-      place_phrase(place));
-  return Question{QuestionType::what, text, object ? with_article(object->name()) : "nothing",
-                  "what " + std::to_string(place)};
-}
-
-// How a question may call a unique object: a shape alone of its kind also without its colour.
-std::string call(const Scene& scene, const Object& object, Random& random) {
-  const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {
-    return other.kind == object.kind && other.noun == object.noun;
-  });
-  const bool short_name = object.kind == Kind::shape && same == 1 && random.uniform() < 0.3;
-  return short_name ? object.word().name : object.name();
-}
-
-std::optional<Question> ask_where(const Scene& scene, Random& random) {
-  const std::vector<const Object*> objects = unique_objects(scene);
-  if (objects.empty()) return std::nullopt;
-  const bool absent = random.uniform() < 0.1;
-  const Object& object = *pick(objects, random);
-  const std::string name = absent ? absent_name(scene, random) : call(scene, object, random);
-  const std::string text = phrase(random,
-                                  {"Where is the {}?", "Where's the {}?", "Where can I find the {}?",
-                                   "In which part of the picture is the {}?", "Find the {}."},
-                                  name);
-  const std::string answer =
-      absent ? "There is no " + name + "." : "The " + name + " is " + place_phrase(object.place) + ".";
-  return Question{QuestionType::where, text, answer, "where " + (absent ? name : object.name())};
-}
-
-std::optional<Question> ask_colour(const Scene& scene, Random& random) {
-  std::vector<const Object*> shapes;
-  for (const Object& object : scene.objects) {
-    const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {
-      return other.kind == Kind::shape && other.noun == object.noun;
-    });
-    if (object.kind == Kind::shape && same == 1) shapes.push_back(&object);
-  }
-  if (shapes.empty()) return std::nullopt;
-  const Object& object = *pick(shapes, random);
-  const std::string text =
-      phrase(random,
-             {"What color is the {}?", "What colour is the {}?", "Which color is the {}?",
-              "What is the color of the {}?", "Name the color of the {}."},
-             object.word().name);
-  return Question{QuestionType::colour, text, kColours[static_cast<size_t>(object.colour)].name,
-                  std::string("colour ") + object.word().name};
+std::string where_text(const std::string& name, Random& random) {
+  return phrase(random,
+                {"Where is the {}?", "Where's the {}?", "Where can I find the {}?",
+                 "In which part of the picture is the {}?", "Find the {}."},
+                name);
 }
 
 // What can be counted: everything, a category, a noun, a coloured shape; with its number.
@@ -127,6 +76,65 @@ std::vector<Countable> countables(const Scene& scene) {
       add(replace_all(name, word.name, word.plural), [&](const Object& o) { return o.name() == name; });
   }
   return all;
+}
+
+}  // namespace
+
+std::string call(const Scene& scene, const Object& object, Random& random) {
+  const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {
+    return other.kind == object.kind && other.noun == object.noun;
+  });
+  const bool short_name = object.kind == Kind::shape && same == 1 && random.uniform() < 0.3;
+  return short_name ? object.word().name : object.name();
+}
+
+std::optional<Question> ask_what(const Scene& scene, Random& random) {
+  const std::vector<int> empty = free_places(scene);
+  const bool nothing = random.uniform() < 0.12;
+  const int place = nothing ? pick(empty, random) : pick(scene.objects, random).place;
+  const Object* object = object_at(scene, place);
+  const std::string text = phrase(
+      random,
+      {"What is {}?", "What do you see {}?", "Which object is {}?", "What's {}?", "Name the object {}."},
+      place_phrase(place));
+  return Question{QuestionType::what, text, object ? with_article(object->name()) : "nothing",
+                  "what " + std::to_string(place)};
+}
+
+Question where_is(const Scene& scene, const Object& object, Random& random) {
+  const std::string name = call(scene, object, random);
+  return {QuestionType::where, where_text(name, random),
+          "The " + name + " is " + place_phrase(object.place) + ".", "where " + object.name()};
+}
+
+std::optional<Question> ask_where(const Scene& scene, Random& random) {
+  const std::vector<const Object*> objects = unique_objects(scene);
+  if (objects.empty()) return std::nullopt;
+  const bool absent = random.uniform() < 0.1;
+  const Object& object = *pick(objects, random);
+  if (!absent) return where_is(scene, object, random);
+  const std::string name = absent_name(scene, random);
+  return Question{QuestionType::where, where_text(name, random), "There is no " + name + ".",
+                  "where " + name};
+}
+
+std::optional<Question> ask_colour(const Scene& scene, Random& random) {
+  std::vector<const Object*> shapes;
+  for (const Object& object : scene.objects) {
+    const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {
+      return other.kind == Kind::shape && other.noun == object.noun;
+    });
+    if (object.kind == Kind::shape && same == 1) shapes.push_back(&object);
+  }
+  if (shapes.empty()) return std::nullopt;
+  const Object& object = *pick(shapes, random);
+  const std::string text =
+      phrase(random,
+             {"What color is the {}?", "What colour is the {}?", "Which color is the {}?",
+              "What is the color of the {}?", "Name the color of the {}."},
+             object.word().name);
+  return Question{QuestionType::colour, text, kColours[static_cast<size_t>(object.colour)].name,
+                  std::string("colour ") + object.word().name};
 }
 
 std::optional<Question> ask_count(const Scene& scene, Random& random) {
@@ -156,75 +164,6 @@ std::optional<Question> ask_count(const Scene& scene, Random& random) {
   return Question{QuestionType::count, text, std::to_string(subject.count), "count " + subject.plural};
 }
 
-struct Direction {
-  const char* words;
-  bool vertical;
-  int sign;  // -1: smaller coordinate
-};
-
-constexpr std::array<Direction, 4> kDirections = {
-    {{"left of", false, -1}, {"right of", false, 1}, {"above", true, -1}, {"below", true, 1}}};
-
-// Positive: a lies in the direction from b. Zero: the same row or column, about which nothing is asked.
-int side(const Object& a, const Object& b, const Direction& direction) {
-  const int difference =
-      direction.vertical ? row_of(a.place) - row_of(b.place) : column_of(a.place) - column_of(b.place);
-  return difference * direction.sign;
-}
-
-std::optional<Question> ask_which_side(const Scene& scene, const std::vector<const Object*>& objects,
-                                       Random& random) {
-  struct Candidate {
-    const Object* reference;
-    const Direction* direction;
-    const Object* found;
-  };
-  std::vector<Candidate> candidates;
-  for (const Object* reference : objects) {
-    for (const Direction& direction : kDirections) {
-      std::vector<const Object*> found;
-      for (const Object& object : scene.objects)
-        if (side(object, *reference, direction) > 0) found.push_back(&object);
-      if (found.size() == 1) candidates.push_back({reference, &direction, found[0]});
-    }
-  }
-  if (candidates.empty()) return std::nullopt;
-  const Candidate& chosen = pick(candidates, random);
-  const std::string name = call(scene, *chosen.reference, random);
-  const std::string text = phrase(
-      random,
-      {"What is [] the {}?", "Which object is [] the {}?", "What's [] the {}?", "What do you see [] the {}?"},
-      name, chosen.direction->words);
-  return Question{QuestionType::relation, text, with_article(chosen.found->name()),
-                  std::string("relation ") + chosen.direction->words + " " + chosen.reference->name()};
-}
-
-std::optional<Question> ask_relation(const Scene& scene, Random& random) {
-  const std::vector<const Object*> objects = unique_objects(scene);
-  if (random.uniform() < 0.4)
-    if (auto question = ask_which_side(scene, objects, random)) return question;
-  const int wanted = random.uniform() < 0.5 ? 1 : -1;
-  struct Candidate {
-    const Object *a, *b;
-    const Direction* direction;
-  };
-  std::vector<Candidate> candidates;
-  for (const Object* a : objects)
-    for (const Object* b : objects)
-      for (const Direction& direction : kDirections)
-        if (side(*a, *b, direction) * wanted > 0) candidates.push_back({a, b, &direction});
-  if (candidates.empty()) return std::nullopt;
-  const Candidate& chosen = pick(candidates, random);
-  const std::string relation =
-      std::string(chosen.direction->words) + " the " + call(scene, *chosen.b, random);
-  const std::string text = phrase(
-      random,
-      {"Is the {} []?", "Can you see the {} []?", "Would you say the {} is []?", "Yes or no: is the {} []?"},
-      call(scene, *chosen.a, random), relation);
-  return Question{QuestionType::relation, text, wanted > 0 ? "yes" : "no",
-                  "relation " + chosen.a->name() + " " + chosen.direction->words + " " + chosen.b->name()};
-}
-
 std::optional<Question> ask_exists(const Scene& scene, Random& random) {
   const bool yes = random.uniform() < 0.5;
   std::string name = yes ? pick(scene.objects, random).name() : absent_name(scene, random);
@@ -248,55 +187,6 @@ std::optional<Question> ask_read(const Scene& scene, Random& random) {
   }
   return std::nullopt;
 }
-
-struct TypeInfo {
-  std::string_view name;
-  std::optional<Question> (*ask)(const Scene& scene, Random& random);
-};
-
-// In the order of QuestionType.
-constexpr std::array<TypeInfo, kQuestionTypes> kTypes = {{{"what", ask_what},
-                                                          {"where", ask_where},
-                                                          {"colour", ask_colour},
-                                                          {"count", ask_count},
-                                                          {"relation", ask_relation},
-                                                          {"exists", ask_exists},
-                                                          {"read", ask_read},
-                                                          {"box", ask_box},
-                                                          {"boxes", ask_boxes},
-                                                          {"describe", ask_describe},
-                                                          {"plan", ask_plan},
-                                                          {"grid", ask_grid}}};
-
-// Reading a sign takes the most examples to learn and only a third of the scenes have one.
-QuestionType draw_short_type(Random& random) {
-  struct Weight {
-    QuestionType type;
-    double share;
-  };
-  constexpr std::array<Weight, 8> kWeights = {{{QuestionType::what, 0.14},
-                                               {QuestionType::where, 0.14},
-                                               {QuestionType::colour, 0.11},
-                                               {QuestionType::count, 0.14},
-                                               {QuestionType::relation, 0.13},
-                                               {QuestionType::exists, 0.07},
-                                               {QuestionType::read, 0.18},
-                                               {QuestionType::box, 0.09}}};
-  double u = random.uniform();
-  for (const Weight& weight : kWeights)
-    if ((u -= weight.share) < 0) return weight.type;
-  return QuestionType::where;
-}
-
-QuestionType draw_long_type(Random& random) {
-  const double u = random.uniform();
-  return u < 0.25   ? QuestionType::describe
-         : u < 0.55 ? QuestionType::plan
-         : u < 0.7  ? QuestionType::boxes
-                    : QuestionType::grid;
-}
-
-}  // namespace
 
 std::string phrase(Random& random, std::initializer_list<const char*> forms, const std::string& subject,
                    const std::string& other) {
@@ -344,39 +234,6 @@ std::vector<int> free_places(const Scene& scene) {
   for (int place = 0; place < kPlaces; ++place)
     if (!object_at(scene, place)) places.push_back(place);
   return places;
-}
-
-std::string_view type_name(QuestionType type) {
-  return kTypes[static_cast<size_t>(type)].name;
-}
-
-QuestionType type_from_name(std::string_view name) {
-  for (size_t i = 0; i < kTypes.size(); ++i)
-    if (kTypes[i].name == name) return static_cast<QuestionType>(i);
-  fail(
-      "unknown question type '{}'; the types are what, where, colour, count, relation, exists, read, box, "
-      "boxes, describe, plan, grid",
-      printable(name, 40));
-}
-
-std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random) {
-  return kTypes[static_cast<size_t>(type)].ask(scene, random);
-}
-
-std::vector<Question> converse(const Scene& scene, int turns, Random& random,
-                               const std::vector<QuestionType>& types) {
-  std::vector<Question> questions;
-  std::set<std::string> keys;
-  const auto long_turn = static_cast<size_t>(random.below(turns));
-  for (int tries = 0; tries < 60 * turns && static_cast<int>(questions.size()) < turns; ++tries) {
-    const bool make_long = questions.size() == long_turn;
-    const QuestionType type = !types.empty() ? pick(types, random)
-                              : make_long    ? draw_long_type(random)
-                                             : draw_short_type(random);
-    auto question = ask(type, scene, random);
-    if (question && keys.insert(question->key).second) questions.push_back(std::move(*question));
-  }
-  return questions;
 }
 
 }  // namespace dvlm

@@ -35,8 +35,8 @@ Background draw_background(Random& random) {
 Object draw_sign(Random& random) {
   Object sign;
   sign.kind = Kind::sign;
-  sign.text = random.uniform() < 0.4 ? std::to_string(10 + random.below(90))
-                                     : kSignWords[static_cast<size_t>(random.below(kSignWords.size()))];
+  sign.text = random.uniform() < 1 / 3.0 ? std::to_string(10 + random.below(90))
+                                         : kSignWords[static_cast<size_t>(random.below(kSignWords.size()))];
   return sign;
 }
 

@@ -114,6 +114,8 @@ refuse "folder as a test file" "not a regular file" "$dvlm" eval --model "$model
 echo "$pointer" >"$work/pointer.jsonl"
 refuse "Git LFS pointer for a test file" "git lfs pull" "$dvlm" eval --model "$model" --data "$work/pointer.jsonl"
 refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
+refuse "question type" "chart_value" "$dvlm" synth --out "$work/typo" --types where,chart_values
+refuse "weight of a question type" "box:0" "$dvlm" synth --out "$work/typo" --types where,box:0
 echo '{"stage":"ar","colour":1}' >"$work/train.json"
 refuse "unknown key in a training file" "colour|LibTorch" "$dvlm" train --config "$work/train.json"
 refuse "a device that is none" "no device .*gpu" "$dvlm" run --device gpu --prompt x

@@ -74,5 +74,19 @@ TEST_F(Answers, DigestsTellTextsApart) {
   EXPECT_EQ(evaluate(engine_, examples, {ar})[0].digest, results[0].digest);
 }
 
+// Whether an answer is long, and how it is compared, are matters of its line, not of what its type is called.
+TEST_F(Answers, AreSummedByWhatTheirLinesSay) {
+  std::vector<Example> examples(4);
+  for (size_t i = 0; i < examples.size(); ++i)
+    examples[i] = {
+        .id = "", .type = "caption", .answer = "a hammer", .conversation = question(i).conversation};
+  examples[1].is_long = examples[2].is_long = true;
+  examples[3].metric = Metric::boxes;
+  const auto results = evaluate(engine_, examples, {question(0).decode});
+  EXPECT_EQ(results[0].types.at("caption").examples, 4);
+  EXPECT_EQ(results[0].short_answers.examples, 1);
+  EXPECT_EQ(results[0].long_answers.examples, 2);
+}
+
 }  // namespace
 }  // namespace dvlm

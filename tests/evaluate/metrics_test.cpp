@@ -1,6 +1,6 @@
 #include "evaluate/metrics.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "core/error.h"
 #include "evaluate/report.h"
@@ -9,19 +9,19 @@ namespace dvlm {
 namespace {
 
 TEST(Metrics, ShortAnswersIgnoreCaseAndTheFinalStop) {
-  EXPECT_EQ(score("what", "a hammer", " A hammer.\n"), 1);
-  EXPECT_EQ(score("what", "a hammer", "a hammer and a key"), 0);
-  EXPECT_EQ(score("count", "2", "12"), 0);
+  EXPECT_EQ(score(Metric::exact, "a hammer", " A hammer.\n"), 1);
+  EXPECT_EQ(score(Metric::exact, "a hammer", "a hammer and a key"), 0);
+  EXPECT_EQ(score(Metric::exact, "2", "12"), 0);
   EXPECT_EQ(normalised_answer(" . "), ".");
 }
 
 TEST(Metrics, BoxesMatchByLabelAndOverlap) {
   const std::string expected = "```json\n[{\"bbox_2d\": [10, 10, 50, 50], \"label\": \"key\"}]\n```";
-  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"key\"}]"), 1);
-  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"mug\"}]"), 0);
-  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [40, 40, 80, 80], \"label\": \"key\"}]"), 0);
-  EXPECT_EQ(score("box", expected, "nonsense ["), 0);
-  EXPECT_EQ(score("box", expected, "[{\"bbox_2d\": [1, 2, \"x\", 4]}]"), 0);
+  EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"key\"}]"), 1);
+  EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"mug\"}]"), 0);
+  EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [40, 40, 80, 80], \"label\": \"key\"}]"), 0);
+  EXPECT_EQ(score(Metric::boxes, expected, "nonsense ["), 0);
+  EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [1, 2, \"x\", 4]}]"), 0);
   EXPECT_DOUBLE_EQ(intersection_over_union({0, 0, 10, 10, ""}, {5, 0, 15, 10, ""}), 1.0 / 3);
 }
 
@@ -37,6 +37,59 @@ TEST(Metrics, LongAnswersCountRightSentences) {
   EXPECT_DOUBLE_EQ(sentence_f1("1. Move left.\n2. Lift.", "1. Move left.\n2. Lift."), 1);
   EXPECT_DOUBLE_EQ(sentence_f1("1. Move left.\n2. Lift.", "1. Move right.\n2. Lift."), 0.5);
   EXPECT_DOUBLE_EQ(sentence_f1("One. One.", "One."), 2.0 / 3);
+}
+
+TEST(Metrics, LinesOfJsonCountByWhatTheySay) {
+  const std::string expected =
+      "```json\n[\n\t{\"label\": \"Mon\", \"value\": 12},\n\t{\"label\": \"Tue\"}\n]\n```";
+  EXPECT_DOUBLE_EQ(sentence_f1(expected, expected), 1);
+  EXPECT_DOUBLE_EQ(sentence_f1(expected, "```json\n[\n]\n```"), 0) << "brackets are no answer";
+  EXPECT_DOUBLE_EQ(sentence_f1(expected, "{\"label\": \"Mon\", \"value\": 12}"), 2.0 / 3) << "1 of 2, of 1";
+  EXPECT_DOUBLE_EQ(sentence_f1("caf\u00e9", "caf\u00e9"), 1);
+  EXPECT_DOUBLE_EQ(sentence_f1("\u597d", "\u574f"), 0) << "letters of any script";
+}
+
+TEST(Metrics, ChartValuesMayBeFivePercentOff) {
+  EXPECT_EQ(relaxed_accuracy("40", "42"), 1) << "2 of 40 is 5 %";
+  EXPECT_EQ(relaxed_accuracy("40", "38"), 1);
+  EXPECT_EQ(relaxed_accuracy("40", "43"), 0);
+  EXPECT_EQ(relaxed_accuracy("40", "37.9"), 0);
+  EXPECT_EQ(relaxed_accuracy("12", "12.0"), 1);
+  EXPECT_EQ(relaxed_accuracy("4", "5"), 0);
+  EXPECT_EQ(relaxed_accuracy("-40", "-41"), 1);
+  EXPECT_EQ(relaxed_accuracy("0", "0.0"), 1);
+  EXPECT_EQ(relaxed_accuracy("0", "0.01"), 0) << "5 % of nothing is nothing";
+  EXPECT_EQ(relaxed_accuracy("40 %", "0.41"), 1) << "a percentage is a share";
+  EXPECT_EQ(relaxed_accuracy("40%", "40"), 0);
+  EXPECT_EQ(relaxed_accuracy("Mon", " mon."), 1) << "no numbers: as with exact";
+  EXPECT_EQ(relaxed_accuracy("Mon", "Tue"), 0);
+  EXPECT_EQ(relaxed_accuracy("40", "40 apples"), 0);
+  EXPECT_EQ(relaxed_accuracy("40", "nan"), 0);
+  EXPECT_EQ(relaxed_accuracy("40", "inf"), 0);
+}
+
+TEST(Metrics, DocumentAnswersCountByWhatIsReadRightly) {
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("hammer", "Hammer"), 1);
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("hammer", "hamer"), 1 - 1.0 / 6) << "one letter of six is missing";
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("13.45", "13.54"), 1 - 2.0 / 5) << "two digits of five are others";
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("kitten", "sitting"), 1 - 3.0 / 7);
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("ab", "ac"), 0) << "half is wrong, the threshold";
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("14 May", "Anna"), 0);
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("47", ""), 0);
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("", ""), 1);
+  EXPECT_DOUBLE_EQ(levenshtein_similarity("caf\u00e9", "cafe"), 1 - 1.0 / 4) << "characters, not bytes";
+}
+
+TEST(Metrics, HaveNames) {
+  EXPECT_EQ(metric_from_name("relaxed"), Metric::relaxed);
+  EXPECT_EQ(metric_from_name("exact"), Metric::exact);
+  EXPECT_EQ(metric_from_name("anls"), Metric::anls);
+  try {
+    metric_from_name("bleu");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("bleu"), testing::HasSubstr("sentences")));
+  }
 }
 
 TEST(Report, GoesBetweenTheMarks) {

@@ -83,7 +83,7 @@ TEST_F(SynthDataset, TrainLinesAreConversationsAboutOnePicture) {
 }
 
 TEST_F(SynthDataset, TestLinesAreSingleQuestionsOfEveryTypeEquallyOften) {
-  SynthOptions test = options("test", Split::test, 10 * kQuestionTypes);
+  SynthOptions test = options("test", Split::test, 10 * kSceneTypes);
   test.images = false;
   write_dataset(test);
   std::map<std::string, int> types;
@@ -92,7 +92,7 @@ TEST_F(SynthDataset, TestLinesAreSingleQuestionsOfEveryTypeEquallyOften) {
     EXPECT_FALSE(line["answer"].get<std::string>().empty());
     ++types[line["type"].get<std::string>()];
   }
-  EXPECT_EQ(types.size(), static_cast<size_t>(kQuestionTypes));
+  EXPECT_EQ(types.size(), static_cast<size_t>(kSceneTypes));
   for (const auto& [type, count] : types) EXPECT_EQ(count, 10) << type;
 }
 
@@ -101,6 +101,128 @@ TEST_F(SynthDataset, TypesCanBeChosen) {
   test.images = false, test.types = {QuestionType::read, QuestionType::plan};
   write_dataset(test);
   for (const json& line : lines(test)) EXPECT_THAT(line["type"], testing::AnyOf("read", "plan"));
+}
+
+// A test line says itself how its answer is compared, and whether it is long.
+TEST_F(SynthDataset, TestLinesNameTheirMetric) {
+  SynthOptions test = options("test", Split::test, kQuestionTypes);
+  test.images = false, test.types = types_from_names({"scenes", "charts", "documents"});
+  write_dataset(test);
+  std::map<std::string, std::pair<std::string, bool>> said;
+  for (const json& line : lines(test))
+    said[line["type"]] = {line["metric"].get<std::string>(), line["long"].get<bool>()};
+  EXPECT_EQ(said.size(), static_cast<size_t>(kQuestionTypes));
+  using Said = std::pair<std::string, bool>;
+  EXPECT_EQ(said["where"], Said("exact", false));
+  EXPECT_EQ(said["box"], Said("boxes", false));
+  EXPECT_EQ(said["boxes"], Said("boxes", true));
+  EXPECT_EQ(said["plan"], Said("sentences", true));
+  EXPECT_EQ(said["chart_value"], Said("relaxed", false));
+  EXPECT_EQ(said["chart_table"], Said("sentences", true));
+  EXPECT_EQ(said["doc_total"], Said("anls", false));
+  EXPECT_EQ(said["doc_text"], Said("sentences", true));
+}
+
+// Pictures of one set are of several subjects, as often as their types are listed; a line has one subject.
+TEST_F(SynthDataset, TypesOfAllSubjectsMixByWeight) {
+  SynthOptions train = options("train", Split::train, 400);
+  train.images = false, train.types = types_from_names({"where:2", "box:2", "chart_value", "doc_total:3"});
+  write_dataset(train);
+  int scenes = 0, charts = 0, receipts = 0;
+  for (const json& line : lines(train)) {
+    EXPECT_NE(line.contains("scene"), line.contains("paper"));
+    EXPECT_FALSE(line["types"].empty());
+    if (line.contains("scene"))
+      ++scenes;
+    else if (line["paper"]["kind"] == "receipt")
+      ++receipts;
+    else
+      ++charts;
+    for (const json& type : line["types"]) {
+      if (line.contains("scene")) {
+        EXPECT_THAT(type, testing::AnyOf("where", "box"));
+      } else {
+        EXPECT_EQ(type, line["paper"]["kind"] == "receipt" ? "doc_total" : "chart_value");
+      }
+    }
+  }
+  EXPECT_NEAR(scenes, 200, 40);
+  EXPECT_NEAR(charts, 50, 25);
+  EXPECT_NEAR(receipts, 150, 40);
+}
+
+TEST_F(SynthDataset, PapersAreDescribedAndMarked) {
+  SynthOptions train = options("train", Split::train, 30);
+  train.types = types_from_names({"charts", "documents"});
+  write_dataset(train);
+  for (const json& line : lines(train)) {
+    const json& paper = line["paper"];
+    EXPECT_TRUE(fs::exists(train.output / line["messages"][0]["content"][0]["image"].get<std::string>()));
+    EXPECT_GE(paper["entries"].size(), 2u);
+    EXPECT_GT(line["regions"].size(), 4u);
+    for (const json& region : line["regions"]) {
+      const json& box = region["bbox_2d"];
+      EXPECT_TRUE(box[0] >= 0 && box[1] >= 0 && box[2] <= paper["width"] && box[3] <= paper["height"]);
+      const std::string label = region["label"];
+      EXPECT_TRUE(label[0] == ' ' || label.size() == 1) << label << " is a word or a digit";
+    }
+  }
+}
+
+// The regions of "47": left half 4, right half 7, and its place; none says "47".
+TEST_F(SynthDataset, DigitsOfASignHaveARegionEach) {
+  SynthOptions train = options("train", Split::train, 300);
+  train.images = false, train.scene.sign_share = 1;
+  write_dataset(train);
+  int numbers = 0, words = 0;
+  for (const json& line : lines(train)) {
+    for (const json& object : line["scene"]["objects"]) {
+      if (object["name"] != "sign") continue;
+      const std::string text = object["text"];
+      const json& box = object["bbox_2d"];
+      std::string read;
+      for (const json& region : line["regions"]) {
+        const json& part = region["bbox_2d"];
+        const std::string label = region["label"];
+        if (part[1] != box[1] || part[0] < box[0] || part[2] > box[2] || label[0] == ' ') continue;
+        read += label;
+        if (label.size() == 1) {
+          EXPECT_NEAR(part[2].get<int>() - part[0].get<int>(), (box[2].get<int>() - box[0].get<int>()) / 2.0,
+                      1);
+        }
+      }
+      EXPECT_EQ(read, text);
+      ++(text[0] >= '0' && text[0] <= '9' ? numbers : words);
+    }
+  }
+  EXPECT_NEAR(numbers, (numbers + words) / 3.0, 30) << "a third of the signs are numbers";
+}
+
+// Each cell that shows an object is called by its own column and row, when asked for.
+TEST_F(SynthDataset, CellsAreRegionsOnRequest) {
+  SynthOptions plain = options("plain", Split::train, 20), cells = options("cells", Split::train, 20);
+  plain.images = cells.images = false, cells.cell_regions = true;
+  write_dataset(plain), write_dataset(cells);
+  const auto without = lines(plain), with = lines(cells);
+  for (size_t i = 0; i < with.size(); ++i) {
+    EXPECT_EQ(with[i]["messages"], without[i]["messages"]);
+    std::map<std::string, json> found;
+    for (const json& region : with[i]["regions"]) {
+      const std::string label = region["label"];
+      if (label.size() != 2 || label[0] < 'A' || label[0] > 'I' || label[1] < '1' || label[1] > '9') continue;
+      const int x = 28 * (label[0] - 'A'), y = 28 * (label[1] - '1');
+      EXPECT_EQ(region["bbox_2d"], (std::vector{x, y, x + 28, y + 28}));
+      found[label] = region;
+    }
+    EXPECT_EQ(with[i]["regions"].size(), without[i]["regions"].size() + found.size());
+    for (const json& object : with[i]["scene"]["objects"]) {
+      const json& box = object["bbox_2d"];
+      const int x = (box[0].get<int>() + box[2].get<int>()) / 2 / 28,
+                y = (box[1].get<int>() + box[3].get<int>()) / 2 / 28;
+      const std::string middle = {static_cast<char>('A' + x), static_cast<char>('1' + y)};
+      EXPECT_TRUE(found.contains(middle)) << object;
+    }
+  }
 }
 
 TEST_F(SynthDataset, TrainAndTestShareNoScene) {

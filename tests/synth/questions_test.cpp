@@ -184,7 +184,7 @@ TEST(Questions, ConversationsHaveOneLongTurnAndNoRepeats) {
     EXPECT_EQ(long_answers, 1);
   }
   EXPECT_EQ(long_turns.size(), 7u) << "the long answer may come at any turn";
-  EXPECT_EQ(types.size(), static_cast<size_t>(kQuestionTypes));
+  EXPECT_EQ(types.size(), static_cast<size_t>(kSceneTypes));
 }
 
 TEST(Questions, AnswersAreBalanced) {
@@ -208,6 +208,74 @@ TEST(Questions, AnswersAreBalanced) {
     EXPECT_LT(count, totals[QuestionType::count] * 0.5) << answer;
   for (const auto& [answer, count] : answers[QuestionType::what])
     EXPECT_LT(count, totals[QuestionType::what] * 0.2) << answer;
+}
+
+// Neighbours are the near misses: more than half of the yes-or-no relations are about them.
+TEST(Questions, RelationsAreBalancedNearAndFar) {
+  std::map<bool, std::map<std::string, int>> answers;  // of neighbours, of others
+  const Scene scene = workshop();
+  const auto find = [&](const std::string& name) {
+    return *std::ranges::find(scene.objects, name, [](const Object& object) { return object.name(); });
+  };
+  Random random(11);
+  int total = 0;
+  for (int i = 0; i < 8000; ++i) {
+    const auto question = ask(QuestionType::relation, scene, random);
+    if (question->answer != "yes" && question->answer != "no") continue;
+    const std::string key = question->key.substr(9);  // "relation hammer left of red square"
+    for (const std::string words : {" left of ", " right of ", " above ", " below "}) {
+      const size_t at = key.find(words);
+      if (at == std::string::npos) continue;
+      const Object a = find(key.substr(0, at)), b = find(key.substr(at + words.size()));
+      const bool vertical = words == " above " || words == " below ";
+      const int distance =
+          vertical ? row_of(a.place) - row_of(b.place) : column_of(a.place) - column_of(b.place);
+      EXPECT_EQ(question->answer == "yes",
+                distance * (words == " left of " || words == " above " ? -1 : 1) > 0);
+      ++answers[std::abs(distance) == 1][question->answer], ++total;
+    }
+  }
+  EXPECT_GT(total, 4000);
+  for (const bool near : {false, true})
+    EXPECT_NEAR(answers[near]["yes"], answers[near]["no"], total * 0.04) << near;
+  EXPECT_GT(answers[true]["yes"] + answers[true]["no"], total * 0.55);
+}
+
+TEST(Questions, SomeConversationsAskARelationBothWaysBehindBothPlaces) {
+  Painter painter;
+  int both_ways = 0, behind_places = 0;
+  for (int64_t i = 0; i < 500; ++i) {
+    const Scene scene = make_scene(painter, 7, Split::train, i);
+    Random random(9, static_cast<uint64_t>(i));
+    const auto questions = converse(scene, 7, random);
+    for (size_t turn = 0; turn + 1 < questions.size(); ++turn) {
+      const Question &first = questions[turn], &second = questions[turn + 1];
+      if (first.type != QuestionType::relation || second.type != QuestionType::relation) continue;
+      for (const std::string words : {" left of ", " right of ", " above ", " below "}) {
+        const size_t at = first.key.find(words);
+        if (at == std::string::npos) continue;
+        const std::string a = first.key.substr(9, at - 9), b = first.key.substr(at + words.size());
+        if (second.key.substr(9) != b + words + a) continue;
+        ++both_ways;
+        EXPECT_NE(first.answer, second.answer) << first.text << ' ' << second.text;
+        behind_places +=
+            turn >= 2 && questions[turn - 2].key == "where " + a && questions[turn - 1].key == "where " + b;
+      }
+    }
+  }
+  EXPECT_GT(both_ways, 25);
+  EXPECT_GT(behind_places, both_ways / 3) << "not where a place was asked before";
+}
+
+TEST(Questions, TypesHaveWeightsAndGroups) {
+  using enum QuestionType;
+  EXPECT_THAT(types_from_names({"box:3", "describe"}), testing::ElementsAre(box, box, box, describe));
+  EXPECT_EQ(types_from_names({"scenes"}).size(), static_cast<size_t>(kSceneTypes));
+  EXPECT_EQ(types_from_names({"scenes", "charts", "documents"}).size(), static_cast<size_t>(kQuestionTypes));
+  EXPECT_EQ(types_from_names({"charts:2"}).size(), 16u);
+  EXPECT_TRUE(types_from_names({}).empty());
+  for (const std::string bad : {"box:", "box:0", "box:101", "box:1.5", "box:x", "boxen", ":2", ""})
+    EXPECT_THROW(types_from_names({bad}), Error) << bad;
 }
 
 TEST(Questions, UnknownTypeNameIsRefusedWithTheNames) {
