@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "torch/lora_options.h"
+#include "checkpoint/lora_options.h"
 #include "torch/network.h"
 
 namespace dvlm {

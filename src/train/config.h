@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "torch/lora_options.h"
+#include "checkpoint/lora_options.h"
 #include "train/data_source.h"
 
 namespace dvlm {

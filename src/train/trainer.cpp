@@ -27,6 +27,7 @@
 #include "train/loss.h"
 #include "train/mask_token.h"
 #include "train/optimizer.h"
+#include "train/plan.h"
 #include "train/ranks.h"
 #include "train/schedule.h"
 #include "train/state.h"
@@ -161,8 +162,14 @@ class Run {
   void note_left_out(const StepLoader::Step& data);
   void skip_empty_step();
   void skip_infinite_step(double norm);
-  std::array<double, 4> gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts);
-  TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
+  // A pass of this process: what it reads, in rows that become a batch when their turn comes.
+  struct Pass {
+    std::vector<Sample> samples;
+    std::vector<Row> rows;
+    bool learns = false;  // whether any of them is scored
+  };
+  std::array<double, 4> gradients_of(const std::vector<Pass>& passes, const LossCounts& counts);
+  std::vector<Row> make_rows(std::span<const Sample> samples, int block_size) const;
   layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
   void checkpoint();
@@ -236,7 +243,7 @@ void Run::resume() {
   points_ = read_log(output_ / "train.jsonl", step_);
 }
 
-TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) const {
+std::vector<Row> Run::make_rows(std::span<const Sample> samples, int block_size) const {
   const NoiseOptions noise{config_.minimum_noise_level, config_.complementary, config_.full_mask_probability,
                            config_.known_first_token};
   const RowOptions options{config_.vision_efficient, config_.noisy_prompts, !config_.lora.drafts_only};
@@ -252,7 +259,7 @@ TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) cons
     rows.push_back(make_row(sample, layout, copies, tokens_, options));
     if (config_.region_weight > 0) score_regions(rows.back(), sample);
   }
-  return collate(rows, samples, tokens_.pad);
+  return rows;
 }
 
 void Run::note_left_out(const StepLoader::Step& data) {
@@ -299,12 +306,12 @@ layers::AdapterUse Run::adapter_use(const TrainBatch& batch, int64_t number) con
 }
 
 // Adds up the gradients of all batches; returns the sums of the losses, each in the order of passes.
-std::array<double, 4> Run::gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts) {
-  torch::Tensor losses = torch::zeros({std::ssize(batches), 4}, torch::kFloat64);
+std::array<double, 4> Run::gradients_of(const std::vector<Pass>& passes, const LossCounts& counts) {
+  torch::Tensor losses = torch::zeros({std::ssize(passes), 4}, torch::kFloat64);
   double* sums = losses.mutable_data_ptr<double>();
-  for (size_t i = 0; i < batches.size(); ++i) {
-    if (batches[i].answer_tokens > 0) {
-      TrainBatch batch = on_device(batches[i], device_);
+  for (size_t i = 0; i < passes.size(); ++i) {
+    if (passes[i].learns) {
+      TrainBatch batch = on_device(collate(passes[i].rows, passes[i].samples, tokens_.pad), device_);
       batch.input.adapters = adapter_use(batch, static_cast<int64_t>(i));
       const Loss part = training_loss(network_, batch, counts, config_);
       part.total.backward();
@@ -325,24 +332,27 @@ std::array<double, 4> Run::gradients_of(const std::vector<TrainBatch>& batches, 
 void Run::one_step(double at) {
   const bool convert = config_.stage == "convert";
   const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
-  const StepLoader::Step data = loader_->next();
+  StepLoader::Step data = loader_->next();
   note_left_out(data);
-  std::vector<TrainBatch> batches;
+  std::vector<Pass> passes;
   std::vector<int64_t> all(6);
-  for (const std::vector<Sample>& samples : data.batches) {
-    batches.push_back(samples.empty() ? TrainBatch() : make_batch(samples, std::max(block_size, 1)));
-    if (samples.empty()) continue;
-    const TrainBatch& batch = batches.back();
-    all[0] += batch.noisy_rows.numel(), all[1] += batch.clean_rows.numel(),
-        all[2] += batch.region_rows.numel();
-    all[3] += batch.answer_tokens, all[4] += std::ssize(samples);
-    for (const Sample& sample : samples) all[5] += std::ssize(sample.ids);
+  for (std::vector<Sample>& samples : data.batches) {
+    Pass& pass = passes.emplace_back(Pass{std::move(samples), {}, false});
+    pass.rows = make_rows(pass.samples, std::max(block_size, 1));
+    for (const Row& row : pass.rows) {
+      all[0] += std::ssize(row.noisy), all[1] += std::ssize(row.clean), all[2] += std::ssize(row.regions);
+      pass.learns = pass.learns || !row.noisy.empty() || !row.clean.empty();
+    }
+    for (const Sample& sample : pass.samples) {
+      for (const Span& answer : sample.answers) all[3] += answer.size();
+      all[4] += 1, all[5] += std::ssize(sample.ids);
+    }
   }
   all = ranks_.sum(all);
   const LossCounts counts{all[0], all[1], all[2], all[3]};
   meter_.samples += all[4], meter_.tokens += all[5];
   if (counts.noisy + counts.clean == 0) return skip_empty_step();
-  const auto [loss, noisy, clean, regions] = gradients_of(batches, counts);
+  const auto [loss, noisy, clean, regions] = gradients_of(passes, counts);
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
   if (!std::isfinite(norm) || !std::isfinite(loss)) return skip_infinite_step(norm);
@@ -455,7 +465,8 @@ int train_command(std::string_view request) {
   const nlohmann::json json = parse_json(request, "dvlm train");
   const JsonObject object(json, "dvlm train");
   for (const auto& [key, value] : json.items())
-    if (key != "config" && key != "set" && key != "output" && key != "resume")
+    if (key != "config" && key != "set" && key != "output" && key != "resume" && key != "plan" &&
+        key != "processes" && key != "memory")
       fail("dvlm train knows no option {}", printable(key));
   const std::string config_path = object.string("config", ""), output = object.string("output", "");
   if (config_path.empty()) fail("dvlm train needs --config FILE; examples/tiny/ar.json is one to start from");
@@ -465,6 +476,10 @@ int train_command(std::string_view request) {
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();
+  if (object.boolean("plan", false)) {
+    const int processes = static_cast<int>(object.integer("processes", 1, 1 << 16, 1));
+    return print_plan(config, processes, object.number("memory", 0, 1e18, 0)) ? 0 : 1;
+  }
   const TrainResult result = train(config, resume);
   const int status = result.progress >= 1 ? 0 : 130;  // a signal to any of the processes stops all
   if (!result.first) return status;

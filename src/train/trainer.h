@@ -20,8 +20,9 @@ struct TrainResult {
 TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after = 0);
 
 // The body of `dvlm train`; `request` is {"config": FILE, "set": ["KEY=VALUE", ...], "output": FOLDER,
-// "resume": BOOLEAN} in JSON, of which only config is needed. Returns the exit status: 130 when Ctrl-C
-// stopped the run, so that a script does not go on with half a model. Throws Error.
+// "resume": BOOLEAN} in JSON, of which only config is needed; with "plan": true, "processes": NUMBER and
+// "memory": BYTES it prints the plan alone. Returns the exit status: 130 when Ctrl-C stopped the run, so that
+// a script does not go on with half a model; 1 for a plan that does not fit. Throws Error.
 int train_command(std::string_view request);
 
 }  // namespace dvlm

@@ -37,7 +37,9 @@ run() {
 }
 # What was learnt, and the losses on the way.
 same() {
-  cmp -s "$1/model.safetensors" "$2/model.safetensors" || wrong "$3: other weights"
+  local file=model.safetensors
+  [ -e "$1/$file" ] || file=adapter_model.safetensors
+  cmp -s "$1/$file" "$2/$file" || wrong "$3: other weights"
   cmp -s <(sed 's/"seconds".*"loss"/"loss"/; s/"samples_per_second".*"bad"/"bad"/' "$1/train.jsonl") \
     <(sed 's/"seconds".*"loss"/"loss"/; s/"samples_per_second".*"bad"/"bad"/' "$2/train.jsonl") || wrong "$3: other losses"
 }
@@ -52,6 +54,15 @@ cmp -s "$work/one/model.safetensors" "$work/other/model.safetensors" && wrong "t
 run 2 "$work/recomputed" --set recompute=true || wrong "recomputed: $(cat "$work"/recomputed.err.*)"
 same "$work/one" "$work/recomputed" "recomputed"
 
+# Adapters, and weights in BF16, likewise.
+lora='lora={"rank": 4, "dropout": 0.1, "targets": ["*_proj"]}'
+run 1 "$work/one-lora" --set "$lora" --set steps=5 || wrong "an adapter: $(cat "$work/one-lora.err.0")"
+run 2 "$work/two-lora" --set "$lora" --set steps=5 --set recompute=true || wrong "an adapter by two: $(cat "$work"/two-lora.err.*)"
+same "$work/one-lora" "$work/two-lora" "an adapter by two processes"
+run 1 "$work/one-bf16" --set weight_dtype=bf16 --set steps=5 || wrong "BF16 weights: $(cat "$work/one-bf16.err.0")"
+run 2 "$work/two-bf16" --set weight_dtype=bf16 --set steps=5 || wrong "BF16 weights by two: $(cat "$work"/two-bf16.err.*)"
+same "$work/one-bf16" "$work/two-bf16" "BF16 weights by two processes"
+
 # Two, then one, then three.
 run 2 "$work/parts" --set steps=20 --set log_interval=1 --set checkpoint_minutes=0.0001 &
 parts=$!
@@ -64,6 +75,7 @@ wait $parts 2>/dev/null && wrong "a process was killed and the run ended well" |
 grep -q "another process of the run is gone.*--resume" "$work/parts.err.0" || wrong "no sentence when a process is killed: $(cat "$work/parts.err.0")"
 run 1 "$work/parts" --resume --set steps=20 --set max_bad_samples=0.02 || wrong "resumed by one: $(cat "$work/parts.err.0")"
 same "$work/one" "$work/parts" "killed, then resumed by one"
+ls "$work"/parts/training-*.safetensors >/dev/null 2>&1 && wrong "parts of the state stay when one process goes on" || true
 
 cp -r "$work/one" "$work/three"
 sed -i 's/"steps": 20/"steps": 26/' "$work/config.json"
@@ -71,6 +83,10 @@ cp -r "$work/one" "$work/alone"
 run 1 "$work/alone" --resume || wrong "resumed by one: $(cat "$work/alone.err.0")"
 run 3 "$work/three" --resume || wrong "resumed by three: $(cat "$work"/three.err.*)"
 same "$work/alone" "$work/three" "resumed by three"
+[ "$(ls "$work"/three/training-*-of-3.safetensors | wc -l)" = 2 ] || wrong "three processes: $(ls "$work/three")"
+rm "$work"/three/training-*-2-of-3.safetensors
+run 1 "$work/three" --resume && wrong "resumed without a part of the state" || true
+grep -q "2-of-3.safetensors is missing" "$work/three.err.0" || wrong "a missing part: $(cat "$work/three.err.0")"
 
 # What makes no sense.
 run 4 "$work/four" && wrong "four processes share six samples" || true

@@ -114,6 +114,34 @@ TEST(Training, SavesTheAverageOfTheWeightsAndContinuesFromThem) {
       network->named_parameters()["text.embedding"]));
 }
 
+// Updates that BF16 cannot hold are kept by the optimiser.
+TEST(Training, WeightsInBf16LearnAsThoseInFloat) {
+  const toy::RunFixture fixture;
+  std::vector<double> losses;
+  for (const char* type : {"f32", "bf16"}) {
+    TrainConfig config = fixture.config("ar", std::string("out-") + type);
+    config.weight_dtype = type, config.steps = 150, config.learning_rate = 1e-3, config.ema_decay = 0;
+    losses.push_back(train(config, false).loss);
+    const Safetensors state(fs::path(config.output) / kStateFile),
+        saved(fs::path(config.output) / "model.safetensors");
+    EXPECT_EQ(state.tensors().at("weight/text.embedding").type, DType::f32);
+    if (config.weight_dtype == "f32") continue;
+    // What is saved is what the network computed with: the rounded weights.
+    std::vector<float> kept(static_cast<size_t>(state.tensors().at("weight/text.embedding").elements())),
+        out = kept;
+    copy_to_float(state.tensors().at("weight/text.embedding"), 0, std::ssize(kept), kept.data());
+    copy_to_float(saved.tensors().at("model.language_model.embed_tokens.weight"), 0, std::ssize(out),
+                  out.data());
+    int rounded = 0;
+    for (size_t i = 0; i < kept.size(); ++i) {
+      ASSERT_EQ(out[i], round_to_bf16(kept[i]));
+      rounded += out[i] != kept[i];
+    }
+    EXPECT_GT(rounded, 0);
+  }
+  EXPECT_NEAR(losses[1], losses[0], 0.1 * losses[0]);
+}
+
 TEST(Training, FrozenWeightsStay) {
   const toy::RunFixture fixture;
   TrainConfig config = fixture.config("ar", "out");

@@ -1,4 +1,4 @@
-// What adapters a network gets (torch/lora.h).
+// What adapters a network in training gets (torch/lora.h).
 #pragma once
 #include <string>
 #include <vector>
