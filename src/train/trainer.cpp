@@ -39,7 +39,12 @@ bool has_weights(const fs::path& folder) {
   return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
 }
 
+CleanAttention clean_attention_of(const TrainConfig& config) {
+  return config.clean_attention == "block" ? CleanAttention::block : CleanAttention::causal;
+}
+
 ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
+  model.clean_attention = clean_attention_of(config);
   if (config.stage == "convert") {
     model.architecture = "Fast_dVLMForConditionalGeneration";
     model.block_size = config.block_size;
@@ -219,6 +224,9 @@ void Run::resume() {
   if (before.is_object() && before.value("stage", "") != config_.stage)
     fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
          config_.stage);
+  if (before.is_object() && before.value("clean_attention", "causal") != config_.clean_attention)
+    fail("{} holds a run with clean_attention \"{}\", not \"{}\"", output_.string(),
+         printable(before.value("clean_attention", "causal")), config_.clean_attention);
   for (const char* key : {"batch_size", "accumulation", "seed"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
@@ -237,14 +245,18 @@ void Run::resume() {
 TrainBatch Run::make_batch(std::span<const Sample> samples, int block_size) const {
   const NoiseOptions noise{config_.minimum_noise_level, config_.complementary, config_.full_mask_probability,
                            config_.known_first_token};
-  const RowOptions options{config_.vision_efficient, config_.noisy_prompts};
+  const RowOptions options{.vision_efficient = config_.vision_efficient,
+                           .noisy_prompts = config_.noisy_prompts,
+                           .clean_attention = clean_attention_of(config_)};
   std::vector<Row> rows;
   for (const Sample& sample : samples) {
     const NoiseKey key{config_.seed, sample.draw};
     std::vector<int> first_blocks;
     if (config_.random_block_offset) first_blocks = draw_first_blocks(sample.answers.size(), block_size, key);
-    const Layout layout =
-        make_layout(static_cast<int>(sample.ids.size()), sample.answers, block_size, first_blocks);
+    const int tokens = static_cast<int>(sample.ids.size());
+    const Layout layout = config_.auto_truncation
+                              ? make_layout(tokens, sample.answers, block_size, first_blocks)
+                              : make_untruncated_layout(tokens, sample.answers, block_size);
     std::vector<MaskedFlags> copies;
     if (config_.stage == "convert") copies = draw_noise(sample.ids, layout, tokens_.im_end, noise, key);
     rows.push_back(make_row(sample, layout, copies, tokens_, options));
