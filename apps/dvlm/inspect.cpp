@@ -109,6 +109,7 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
               {"text", text_json(config.text)},
               {"vision", vision_json(config.vision)},
               {"block_size", config.block_size},
+              {"clean_attention", config.clean_attention == CleanAttention::block ? "block" : "causal"},
               {"stop_tokens", config.stop_tokens},
               {"min_pixels", config.preprocessor.min_pixels},
               {"max_pixels", config.preprocessor.max_pixels},

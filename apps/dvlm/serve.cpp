@@ -33,6 +33,7 @@ void set_log(ServeOptions& options) {
 
 // Or the first client would wait for it.
 void measure_passes(Engine& engine) {
+  if (engine.config().clean_attention == CleanAttention::block) return;  // only mdm decodes it
   WorkBar bar(engine.config());
   engine.prepare({.kind = DecoderKind::automatic, .block_size = engine.config().block_size},
                  [&](const WorkProgress& work) {

@@ -108,6 +108,7 @@ void Checkpoint::add(const Lora& lora) {
     config_.architecture = own.architecture;
     config_.block_size = own.block_size;
     config_.minimum_noise_level = own.minimum_noise_level;
+    config_.clean_attention = own.clean_attention;
   }
   lora.check(config_);
   if (lora.drafts_only()) return;

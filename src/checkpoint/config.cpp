@@ -216,6 +216,11 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   config.vision_end_token = static_cast<TokenId>(top.integer("vision_end_token_id", 0, kMaxVocab, 151653));
   config.block_size = whole(top, "bd_size", kMaxBlockSize, 32);
   config.minimum_noise_level = top.number("minimum_noise_level", 0, 1, 1e-3);
+  const std::string attention = top.string("clean_attention", "causal");
+  if (attention != "causal" && attention != "block")
+    fail("{}: clean_attention must be \"causal\" or \"block\", got \"{}\"", path.string(),
+         printable(attention));
+  config.clean_attention = attention == "block" ? CleanAttention::block : CleanAttention::causal;
   config.quantization = read_quantization(top, text);
 
   add_stop_tokens(top.find("eos_token_id"), path.string(), config.stop_tokens);
@@ -351,6 +356,7 @@ void write_config(const std::filesystem::path& folder, const ModelConfig& config
                {"text_config", text_json(config.text, qwen)},
                {"vision_config", vision_json(config.vision, qwen)}};
   if (!qwen) file["bd_size"] = config.block_size, file["minimum_noise_level"] = config.minimum_noise_level;
+  if (config.clean_attention == CleanAttention::block) file["clean_attention"] = "block";
   if (!config.stop_tokens.empty()) file["eos_token_id"] = config.stop_tokens.front();
   if (config.quantization) file["quantization_config"] = *config.quantization;
   write_file(folder / "config.json", file.dump(2) + "\n");

@@ -53,6 +53,11 @@ struct PreprocessorConfig {  // preprocessor_config.json; the defaults are Qwen2
   double image_std[3] = {0.26862954, 0.26130258, 0.27577711};
 };
 
+// What a committed token sees. causal: those before it, so that the model decodes autoregressively too.
+// block: all of its own turn and of earlier ones, a turn being a block of an answer or a stretch of prompt
+// (docs/reference.md, Block attention).
+enum class CleanAttention : uint8_t { causal, block };
+
 constexpr int kMaxBlockSize = 256;  // of a model, and of what anybody asks for
 
 struct ModelConfig {
@@ -68,7 +73,8 @@ struct ModelConfig {
       stop_tokens;      // config.json and generation_config.json eos_token_id, 151645 first when present
   int block_size = 32;  // bd_size
   double minimum_noise_level = 1e-3;
-  std::shared_ptr<const nlohmann::json> quantization;  // quantization_config as it stands, or null
+  CleanAttention clean_attention = CleanAttention::causal;  // clean_attention, a key of dvlm
+  std::shared_ptr<const nlohmann::json> quantization;       // quantization_config as it stands, or null
 };
 
 // Reads config.json, preprocessor_config.json and generation_config.json (the last two are optional) from a

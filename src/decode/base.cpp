@@ -18,6 +18,7 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
   if (prompt.tokens.empty()) fail("the prompt is empty: give it at least one token");
   DVLM_ASSERT(prompt.rope.positions.size() == prompt.tokens.size());
   DVLM_ASSERT(sequence.length() < prompt_tokens_);
+  DVLM_ASSERT(!block_attention() || (!prompt.turn_ends.empty() && prompt.turn_ends.back() == prompt_tokens_));
   DVLM_ASSERT(prompt.pads.empty() ? prompt.features.empty()
                                   : prompt.features.size() % prompt.pads.size() == 0);
   if (context.context_limit > 0) {
@@ -61,10 +62,15 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
 }
 
 void DecoderBase::plan_prefill(int rows) {
-  const int left = prompt_tokens_ - committed(), count = std::min(left, rows), last_row = count - 1;
+  const int left = prompt_tokens_ - committed();
+  const int count = block_attention()
+                        ? *std::ranges::upper_bound(prompt_.turn_ends, committed()) - committed()
+                        : std::min(left, rows);
+  const int last_row = count - 1;
   record_ = {PassKind::prefill, count, {}, 0, 0};
   wanted_.clear();
   segments_.assign(1, prompt_segment(prompt_, sequence_, committed(), count));
+  segments_[0].visibility = kept_visibility();
   if (count == left) segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
 }
 
@@ -104,7 +110,7 @@ std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> 
 
 void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows,
                            bool approximate) {
-  const bool causal = kind != PassKind::draft && kind != PassKind::denoise;
+  const bool keep = kind != PassKind::draft && kind != PassKind::denoise;
   record_ = {kind, static_cast<int>(tokens.size()), {}, 0, 0};
   positions_.clear();
   wanted_.clear();
@@ -112,9 +118,9 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .tokens = tokens,
                        .positions = positions(committed(), tokens.size()),
                        .features = {},
-                       .visibility = causal ? Visibility::causal : Visibility::bidirectional,
+                       .visibility = keep ? kept_visibility() : Visibility::bidirectional,
                        .context = committed(),
-                       .keep = causal,
+                       .keep = keep,
                        .approximate = approximate,
                        .wanted = wishes(kind, rows, committed())});
 }

@@ -21,8 +21,9 @@ class DecoderBase : public Decoder {
   virtual void plan() = 0;  // calls set_pass() for the next pass after prefill
   virtual void absorb(std::span<const Chosen> chosen) = 0;  // reads its rows, emits
 
-  // The next pass: `tokens` behind everything committed. Causal passes (decode, verify, commit) keep their
-  // K/V, bidirectional ones (draft, denoise) do not. `tokens` and `rows` must live until take().
+  // The next pass: `tokens` behind everything committed. Drafting passes (draft, denoise) are bidirectional
+  // and keep no K/V; the others (decode, verify, commit) keep them and are causal, or with block attention
+  // bidirectional. `tokens` and `rows` must live until take().
   // `approximate`: see Segment.
   void set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows,
                 bool approximate = false);
@@ -54,6 +55,10 @@ class DecoderBase : public Decoder {
 
  private:
   void plan_prefill(int rows);
+  Visibility kept_visibility() const {
+    return block_attention() ? Visibility::bidirectional : Visibility::causal;
+  }
+  bool block_attention() const { return context_.clean_attention == CleanAttention::block; }
   std::span<const Position> positions(int first, size_t count);
   Wanted wish(PassKind kind, int row, int position) const;
   std::span<const Wanted> wishes(PassKind kind, std::span<const int> rows, int first_position);

@@ -44,6 +44,11 @@ std::string DecodeOptions::problem() const {
 }
 
 std::string DecodeContext::problem(DecoderKind kind) const {
+  if (clean_attention == CleanAttention::block && info_of(kind).lossless)
+    return fmt::format(
+        "the model was trained with block attention (clean_attention in its config.json), so it has no "
+        "autoregressive half, which decoder {} needs; use mdm",
+        name_of(kind));
   if (valid_tokens < 0)
     return fmt::format("valid_tokens must be 0 (the vocabulary) or more, not {}", valid_tokens);
   if (context_limit < 0) return fmt::format("context_limit must be 0 (none) or more, not {}", context_limit);

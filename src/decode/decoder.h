@@ -74,6 +74,7 @@ struct DecodeContext {
   TokenId mask_token = -1;  // required by every decoder but ar
   int valid_tokens = 0;     // drafts choose no id at or above it (padding rows of the head); 0 = vocab size
   int context_limit = 0;    // positions that the model has; 0 = no limit
+  CleanAttention clean_attention = CleanAttention::causal;  // what kept tokens see
   std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
 
   std::string problem(DecoderKind kind) const;  // likewise
@@ -97,7 +98,7 @@ class Decoder {
   virtual ~Decoder() = default;
   // The segments of the next pass; views stay valid until take(). The first calls prefill the part of the
   // prompt that the sequence does not hold yet (its length() tells: a prefix may have been reused), at most
-  // `prefill_rows` tokens in a pass.
+  // `prefill_rows` tokens in a pass; with block attention a turn, however long.
   virtual std::span<const Segment> next(int prefill_rows = std::numeric_limits<int>::max()) = 0;
   // What the wanted rows of next()'s segments gave. Truncates the sequence to what is committed and returns
   // the tokens emitted now.

@@ -1,6 +1,6 @@
 // Masked diffusion with a confidence threshold (docs/reference.md, Masked diffusion): sub-block by sub-block,
 // left to right, bidirectional passes over the whole block unmask what the model is sure of; a causal pass
-// commits the block and gives the next first token.
+// commits the block and gives the next first token (bidirectional where the model has block attention).
 #include <algorithm>
 
 #include "decode/base.h"

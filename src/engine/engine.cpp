@@ -98,6 +98,10 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
 void Engine::score(const Request& request, const std::function<void(size_t, std::span<const float>)>& on_row,
                    const std::function<void(const WorkProgress&)>& on_progress) {
   constexpr int kRows = 128;  // per pass: each row has logits
+  if (config().clean_attention == CleanAttention::block)
+    fail(
+        "the model was trained with block attention (clean_attention in its config.json): its rows see what "
+        "they would be scored against");
   const WorkListener listener{on_progress};
   const Prompt prompt = reader_->read(request, listener);
   const int size = static_cast<int>(prompt.tokens.size());

@@ -7,6 +7,7 @@
 #include "core/machine.h"
 #include "engine/pass_costs.h"
 #include "model/device_lost.h"
+#include "text/answers.h"
 #include "text/mask_token.h"
 
 namespace dvlm {
@@ -55,7 +56,9 @@ std::unique_ptr<Generation> Generator::load(const Request& request) {
 DecodeContext Generator::context_of(const DecodeOptions& options, const WorkListener& listener) {
   const TextConfig& text = model_.config().text;
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
-                        .context_limit = text.max_positions};
+                        .context_limit = text.max_positions,
+                        .clean_attention = model_.config().clean_attention};
+  if (block_attention() && info_of(options.kind).lossless) fail("{}", context.problem(options.kind));
   const bool automatic = options.kind == DecoderKind::automatic;
   if (!automatic && !info_of(options.kind).needs_mask) return context;
   const auto mask = mask_token(tokenizer_, model_.config());
@@ -136,6 +139,10 @@ void Generator::start_when_encoded(Generation& g) {
   while (g.visuals_done_ < g.loaded_.visuals.size() && done(g.visuals_done_)) ++g.visuals_done_;
   if (g.visuals_done_ < g.loaded_.visuals.size()) return;
   g.prompt_ = reader_.finish(std::move(g.loaded_), g.answer_.reused_tokens);
+  if (block_attention())
+    g.prompt_.turn_ends =
+        turn_ends(static_cast<int>(g.prompt_.tokens.size()),
+                  find_answers(g.prompt_.tokens, answer_markers(tokenizer_)), g.options_.block_size);
   g.decoder_ = make_decoder(g.prompt_, *g.sequence_, g.options_, g.context_);
   g.answer_.encode_ms = g.watch_.lap();
   g.phase_ = Phase::prefill;

@@ -54,6 +54,7 @@ class Generator {
   DecodeContext context_of(const DecodeOptions& options, const WorkListener& listener);
   std::shared_ptr<BlockChooser> chooser(int largest, const WorkListener& listener);
   void find_costs(int largest, const WorkListener& listener);
+  bool block_attention() const { return model_.config().clean_attention == CleanAttention::block; }
   void start_when_encoded(Generation& generation);
   void tell_of_prompts(int64_t layers, int64_t of);
   std::span<const Chosen> forward(std::span<const Segment> segments);

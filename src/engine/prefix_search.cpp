@@ -18,15 +18,21 @@ int shared_tokens(int common, const PromptIdentity& identity) {
 
 }  // namespace
 
+// With block attention K/V depend on what follows in the same turn: prompts that only begin alike share
+// nothing.
+int PrefixSearch::common(const PromptIdentity& a, const PromptIdentity& b) const {
+  return model_.config().clean_attention == CleanAttention::block ? 0 : common_prefix(a, b);
+}
+
 PrefixSearch::Match PrefixSearch::longest(const PromptIdentity& identity) {
   Match best;
   auto used = kept_.end();
   for (auto entry = kept_.begin(); entry != kept_.end(); ++entry)
-    if (const int shared = common_prefix(entry->identity, identity); shared > best.length)
+    if (const int shared = common(entry->identity, identity); shared > best.length)
       best = {entry->sequence.get(), shared}, used = entry;
   if (used != kept_.end()) kept_.splice(kept_.begin(), kept_, used);
   for (const Generation* other : running_) {
-    const int held = std::min(common_prefix(other->identity(), identity), other->sequence()->length());
+    const int held = std::min(common(other->identity(), identity), other->sequence()->length());
     if (held > best.length) best = {other->sequence(), held};
   }
   best.length = shared_tokens(best.length, identity);
@@ -38,8 +44,7 @@ bool PrefixSearch::worth_waiting(const PromptIdentity& identity) {
   return std::any_of(running_.begin(), running_.end(), [&](const Generation* other) {
     const bool reads =
         other->phase() == Generation::Phase::encoding || other->phase() == Generation::Phase::prefill;
-    return reads &&
-           shared_tokens(common_prefix(other->identity(), identity), identity) >= held + kWorthWaiting;
+    return reads && shared_tokens(common(other->identity(), identity), identity) >= held + kWorthWaiting;
   });
 }
 
@@ -64,6 +69,7 @@ std::unique_ptr<Sequence> PrefixSearch::sequence_for(const PromptIdentity& ident
 }
 
 void PrefixSearch::keep(PromptIdentity identity, std::unique_ptr<Sequence> sequence) {
+  if (model_.config().clean_attention == CleanAttention::block) return;
   kept_.remove_if([&](const Entry& entry) {
     return common_prefix(entry.identity, identity) == static_cast<int>(entry.identity.tokens.size());
   });

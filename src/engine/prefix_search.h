@@ -23,7 +23,8 @@ class PrefixSearch {
 
   void add(const Generation& generation) { running_.push_back(&generation); }  // it has a sequence
   void remove(const Generation& generation) { std::erase(running_, &generation); }
-  // Keeps a sequence that holds what `identity` says. Entries that are a prefix of it leave.
+  // Keeps a sequence that holds what `identity` says, unless the model's attention lets none of it be shared.
+  // Entries that are a prefix of it leave.
   void keep(PromptIdentity identity, std::unique_ptr<Sequence> sequence);
   void clear() { kept_.clear(); }
   size_t kept() const { return kept_.size(); }
@@ -38,6 +39,7 @@ class PrefixSearch {
     std::unique_ptr<Sequence> sequence;
   };
   Match longest(const PromptIdentity& identity);
+  int common(const PromptIdentity& a, const PromptIdentity& b) const;
 
   Model& model_;
   const size_t max_kept_;

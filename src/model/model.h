@@ -129,7 +129,7 @@ struct Segment {
   int parent = -1;
   int parent_tokens = 0;
   // Append the K/V of this segment's tokens at [context, context + tokens): requires context == sequence
-  // length, causal visibility and no parent.
+  // length, no parent, and causal visibility unless the model's clean_attention is block.
   bool keep = false;
   // Its logits decide nothing (a draft that will be verified): cheaper arithmetic will do. Honoured when
   // every segment of a pass says so and keeps nothing.

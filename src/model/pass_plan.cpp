@@ -41,7 +41,8 @@ void check_rows(const Segment& segment, size_t index) {
   }
 }
 
-void check_context(std::span<const Segment> segments, size_t index, const void* owner) {
+void check_context(std::span<const Segment> segments, size_t index, const void* owner,
+                   CleanAttention attention) {
   const Segment& segment = segments[index];
   if (!segment.sequence || segment.sequence->owner() != owner)
     fail("segment {} belongs to no sequence of this model", index);
@@ -64,8 +65,11 @@ void check_context(std::span<const Segment> segments, size_t index, const void* 
   }
   if (!segment.keep) return;
   if (segment.context != sequence.length() || segment.parent >= 0 ||
-      segment.visibility != Visibility::causal) {
-    fail("segment {} cannot be kept: it must be causal, without parent, and continue its sequence", index);
+      (segment.visibility != Visibility::causal && attention != CleanAttention::block)) {
+    fail(
+        "segment {} cannot be kept: it must be causal (or of a model with block attention), without parent, "
+        "and continue its sequence",
+        index);
   }
   const int64_t length = int64_t{segment.context} + static_cast<int64_t>(segment.tokens.size());
   if (length > sequence.capacity()) {
@@ -90,7 +94,7 @@ void PassPlan::plan(std::span<const Segment> given, const void* owner, const Mod
   approximate = !given.empty();
   for (size_t i = 0; i < given.size(); ++i) {
     const Segment& segment = given[i];
-    check_context(given, i, owner);
+    check_context(given, i, owner, config.clean_attention);
     check_rows(segment, i);
     check_tokens(segment, i, config);
     if (rows + static_cast<int64_t>(segment.tokens.size()) > kMaxRows)

@@ -14,6 +14,9 @@ struct Prompt {
   std::vector<float> features;
   std::vector<int> pads;
   std::vector<TokenId> stop_tokens;
+  // For models with block attention: where turns end (turn_ends(), text/answers.h); a turn enters one pass
+  // whole.
+  std::vector<int> turn_ends = {};
 };
 
 // Tokens [first, first + count) as a causal pass that keeps them; no row of it is wanted yet. `sequence`

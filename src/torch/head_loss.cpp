@@ -15,20 +15,20 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
   static variable_list forward(AutogradContext* context, const Tensor& hidden, const Tensor& head,
                                const Tensor& targets, const Tensor& weights, int64_t chunk) {
     const bool for_hidden = hidden.requires_grad(), for_head = head.requires_grad();
-    const Tensor losses = torch::empty_like(weights);
+    const Tensor losses = torch::empty_like(weights), wide = head.to(torch::kFloat32);
     const Tensor hidden_gradient = for_hidden ? torch::empty_like(hidden) : Tensor(),
-                 head_gradient = for_head ? torch::zeros_like(head) : Tensor();
+                 head_gradient = for_head ? torch::zeros_like(wide) : Tensor();
     for (int64_t at = 0; at < hidden.size(0); at += chunk) {
       const int64_t rows = std::min(chunk, hidden.size(0) - at);
       const Tensor x = hidden.narrow(0, at, rows), target = targets.narrow(0, at, rows).unsqueeze(1);
-      const Tensor logits = x.matmul(head.t()), mass = logits.logsumexp(1, /*keepdim=*/true);
+      const Tensor logits = x.matmul(wide.t()), mass = logits.logsumexp(1, /*keepdim=*/true);
       losses.narrow(0, at, rows).copy_((mass - logits.gather(1, target)).squeeze(1));
       if (!for_hidden && !for_head) continue;
       // The gradient of a row's cross entropy is its softmax less one at the target.
       const Tensor gradient = logits.sub_(mass).exp_();
       gradient.scatter_add_(1, target, torch::full_like(target, -1, gradient.options()));
       gradient.mul_(weights.narrow(0, at, rows).unsqueeze(1));
-      if (for_hidden) hidden_gradient.narrow(0, at, rows).copy_(gradient.matmul(head));
+      if (for_hidden) hidden_gradient.narrow(0, at, rows).copy_(gradient.matmul(wide));
       if (for_head) head_gradient.addmm_(gradient.t(), x);
     }
     context->save_for_backward({hidden_gradient, head_gradient});

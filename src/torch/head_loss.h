@@ -9,7 +9,7 @@ struct HeadLoss {
   torch::Tensor rows;   // f32 [rows]: each row's cross entropy in nats, without gradients
 };
 
-// hidden f32 [rows, width], head f32 [vocab, width], targets int64 [rows], weights f32 [rows]. Logits are
+// hidden f32 [rows, width], head [vocab, width], targets int64 [rows], weights f32 [rows]. Logits are
 // made for `chunk` rows at a time, in float whatever the network computes in; what is kept of them for the
 // backward pass is the gradients, [rows, width] and [vocab, width].
 HeadLoss head_loss(const torch::Tensor& hidden, const torch::Tensor& head, const torch::Tensor& targets,

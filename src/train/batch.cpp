@@ -31,7 +31,7 @@ void append_noisy(Row& row, const Sample& sample, const Layout& layout, const Ma
   for (int i = 0; i < static_cast<int>(sample.ids.size()); ++i) {
     const auto n = static_cast<size_t>(i);
     if (options.vision_efficient && is_dropped(sample.ids[n], tokens)) continue;
-    if (!options.noisy_prompts && layout.block[n] < 0) continue;
+    if (!options.noisy_prompts && !layout.answer[n]) continue;
     // A dropped stretch breaks the shift: nothing before it predicts what follows it.
     if (masked[n] && previous == i - 1)
       row.noisy.push_back({static_cast<int>(row.tokens.size()) - 1, sample.ids[n]});
@@ -94,7 +94,7 @@ void place(const Row& row, int64_t b, NetworkInput& input) {
   }
   if (!input.mask.defined()) return;
   bool* own = input.mask.data_ptr<bool>() + b * length * length;
-  fill_visibility(row.stream, length, own);
+  fill_visibility(row.stream, length, own, row.clean_attention);
   // A query that saw nothing would give NaN.
   for (int64_t l = used; l < length; ++l) own[l * length + l] = true;
 }
@@ -115,6 +115,7 @@ StreamTokens stream_tokens(const Tokenizer& tokenizer, const ModelConfig& config
 Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedFlags> copies,
              const StreamTokens& tokens, const RowOptions& options) {
   Row row;
+  row.clean_attention = options.clean_attention;
   for (size_t copy = 0; copy < copies.size(); ++copy)
     append_noisy(row, sample, layout, copies[copy], static_cast<int>(copy), tokens, options);
   const auto clean_begin = static_cast<int>(row.tokens.size());
@@ -122,7 +123,9 @@ Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedF
   for (size_t i = 0; i < sample.ids.size(); ++i) {
     const int at = clean_begin + static_cast<int>(i);
     const TokenId id = sample.ids[i];
-    if (options.score_clean && i > 0 && layout.block[i] >= 0) row.clean.push_back({at - 1, id});
+    const bool seen =
+        options.clean_attention == CleanAttention::block && i > 0 && layout.turn[i] == layout.turn[i - 1];
+    if (options.score_clean && i > 0 && layout.answer[i] && !seen) row.clean.push_back({at - 1, id});
     if (is_visual(id, tokens)) features.push_back(at);
     row.tokens.push_back(id);
     row.positions.push_back(sample.positions[i]);
@@ -148,7 +151,8 @@ TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, T
   bool dual = false;
   for (const Row& row : rows) {
     longest = std::max(longest, row.tokens.size());
-    dual = dual || (!row.stream.empty() && row.stream[0].stream != StreamToken::kClean);
+    dual = dual || row.clean_attention == CleanAttention::block ||
+           (!row.stream.empty() && row.stream[0].stream != StreamToken::kClean);
   }
   const auto count = static_cast<int64_t>(rows.size());
   const auto length = static_cast<int64_t>((longest + kLengthQuantum - 1) / kLengthQuantum * kLengthQuantum);

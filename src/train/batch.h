@@ -31,6 +31,7 @@ struct Row {
   std::vector<TokenId> tokens;
   std::vector<Position> positions;
   std::vector<StreamToken> stream;
+  CleanAttention clean_attention = CleanAttention::causal;
   std::vector<std::vector<int>> features;  // of each stream that has them: tokens that they replace
   std::vector<Scored> noisy, clean;
   std::vector<Scored> regions;  // image tokens of the clean stream whose features are scored against a word
@@ -40,11 +41,14 @@ struct RowOptions {
   bool vision_efficient = true;  // noisy copies drop image, video and vision_start tokens
   bool noisy_prompts = true;     // false: noisy copies hold answers only
   bool score_clean = true;
+  CleanAttention clean_attention = CleanAttention::causal;
 };
 
 // Each element of `copies` adds one noisy copy before the clean stream. Scores follow the token shift: the
 // logits of a token are scored against the next token of its own stream, noisy ones where that is masked,
-// clean ones where it belongs to an answer. Without copies this is an ordinary autoregressive row.
+// clean ones where it belongs to an answer and the token does not see it: all of an answer with causal
+// attention, the first token of each block with block attention. Without copies, and causal, this is an
+// ordinary autoregressive row.
 Row make_row(const Sample& sample, const Layout& layout, std::span<const MaskedFlags> copies,
              const StreamTokens& tokens, const RowOptions& options);
 
@@ -61,8 +65,8 @@ struct TrainBatch {
   int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
 };
 
-// Pads rows on the right to a common length (a multiple of 64); padding sees itself only. Rows without noisy
-// copies need no mask.
+// Pads rows on the right to a common length (a multiple of 64); padding sees itself only. Causal rows
+// without noisy copies need no mask.
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad);
 
 // The same batch with its tensors there.

@@ -56,6 +56,8 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("annealing", c.annealing);
   visit("loss_weights", c.loss_weights);
   visit("normalization", c.normalization);
+  visit("clean_attention", c.clean_attention);
+  visit("auto_truncation", c.auto_truncation);
   visit("minimum_noise_level", c.minimum_noise_level);
   visit("complementary", c.complementary);
   visit("vision_efficient", c.vision_efficient);
@@ -265,10 +267,32 @@ json to_json(const TrainConfig& config) {
   return out;
 }
 
+namespace {
+
+// Of keys that stand for an ablation.
+void validate_together(const TrainConfig& c) {
+  const bool block = c.clean_attention == "block";
+  require(!block || !c.lora.drafts_only, "clean_attention",
+          "\"causal\" with 'lora.drafts_only': the model itself verifies");
+  require(!block || c.stage == "convert", "clean_attention", "\"causal\" in the stage \"ar\"");
+  require(!block || c.save_format != "qwen2_5_vl", "save_format",
+          "\"auto\" with clean_attention \"block\": what reads Qwen2.5-VL decodes it autoregressively");
+  if (c.auto_truncation) return;
+  require(c.stage == "convert", "auto_truncation", "true in the stage \"ar\", which has no blocks");
+  require(!block, "auto_truncation",
+          "true with clean_attention \"block\": an answer would begin inside a block that is committed");
+  require(c.noisy_prompts, "noisy_prompts", "true without auto_truncation: blocks then hold prompts");
+  require(!c.random_block_offset, "random_block_offset",
+          "false without auto_truncation: answers then begin no block");
+}
+
+}  // namespace
+
 void validate(const TrainConfig& c) {
   one_of(c.stage, "stage", {"ar", "convert"});
   one_of(c.schedule, "schedule", {"cosine", "constant"});
   one_of(c.annealing, "annealing", {"paper", "code", "none"});
+  one_of(c.clean_attention, "clean_attention", {"causal", "block"});
   one_of(c.normalization, "normalization", {"mean", "num_items"});
   one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
   one_of(c.save_format, "save_format", {"auto", "qwen2_5_vl"});
@@ -339,6 +363,7 @@ void validate(const TrainConfig& c) {
           "between 0 and 1");
   require(c.checkpoint_minutes > 0, "checkpoint_minutes", "above 0");
   require(c.log_interval >= 1, "log_interval", "at least 1");
+  validate_together(c);
 }
 
 }  // namespace dvlm

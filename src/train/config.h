@@ -65,6 +65,9 @@ struct TrainConfig {
   LossWeights loss_weights;  // "paper" = [0.5, 0.5], "code" = [0.5, 1.0], or [noisy, clean]
   std::string normalization =
       "mean";  // "mean": each cross entropy over its own tokens; "num_items": see docs/training.md
+  // "causal", or "block": clean tokens see all of their own turn, see visible() in train/masks.h
+  std::string clean_attention = "causal";
+  bool auto_truncation = true;  // false: blocks run across turns, see make_untruncated_layout()
   double minimum_noise_level = 1e-3;
   bool complementary = true;     // train on each noised copy and its complement
   bool vision_efficient = true;  // noisy copies without vision placeholder tokens

@@ -2,45 +2,30 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-
 namespace dvlm {
 
-AnswerMarkers answer_markers(const Tokenizer& tokenizer) {
-  AnswerMarkers markers;
-  const auto start = tokenizer.find("<|im_start|>"), end = tokenizer.find("<|im_end|>");
-  if (!start || !end)
-    fail("the tokenizer lacks <|im_start|> or <|im_end|>, which training needs to find answers");
-  markers.header.push_back(*start);
-  tokenizer.encode("assistant\n", ControlTokens::as_text, markers.header);
-  markers.end = *end;
-  const std::vector<TokenId> newline = tokenizer.encode("\n", ControlTokens::as_text);
-  if (newline.size() != 1) fail("the tokenizer does not spell a newline as one token");
-  markers.newline = newline[0];
-  return markers;
-}
+namespace {
 
-std::vector<Span> find_answers(std::span<const TokenId> ids, const AnswerMarkers& markers) {
-  std::vector<Span> answers;
-  auto at = ids.begin();
-  while (true) {
-    at = std::search(at, ids.end(), markers.header.begin(), markers.header.end());
-    if (at == ids.end()) return answers;
-    const auto begin = at + static_cast<std::ptrdiff_t>(markers.header.size());
-    auto end = std::find(begin, ids.end(), markers.end);
-    if (end != ids.end()) ++end;
-    if (end != ids.end() && *end == markers.newline) ++end;
-    if (begin != end)
-      answers.push_back({static_cast<int>(begin - ids.begin()), static_cast<int>(end - ids.begin())});
-    at = end;
-  }
-}
-
-Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
-                   std::span<const int> first_block) {
+Layout no_blocks(int tokens, std::span<const Span> answers) {
   Layout layout;
   layout.block.assign(static_cast<size_t>(tokens), -1);
   layout.turn.assign(static_cast<size_t>(tokens), 0);
+  layout.answer.assign(static_cast<size_t>(tokens), 0);
+  for (const Span& answer : answers)
+    std::fill(layout.answer.begin() + answer.begin, layout.answer.begin() + answer.end, 1);
+  return layout;
+}
+
+void number_turns(Layout& layout) {
+  for (size_t i = 1; i < layout.turn.size(); ++i)
+    layout.turn[i] = layout.turn[i - 1] + (layout.block[i] != layout.block[i - 1] ? 1 : 0);
+}
+
+}  // namespace
+
+Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
+                   std::span<const int> first_block) {
+  Layout layout = no_blocks(tokens, answers);
   for (size_t s = 0; s < answers.size(); ++s) {
     const int shift = first_block.empty() ? 0 : block_size - first_block[s];
     for (int i = 0; i < answers[s].size(); ++i)
@@ -48,8 +33,16 @@ Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
           layout.blocks + (i + shift) / block_size;
     layout.blocks += (answers[s].size() + shift + block_size - 1) / block_size;
   }
-  for (size_t i = 1; i < layout.turn.size(); ++i)
-    layout.turn[i] = layout.turn[i - 1] + (layout.block[i] != layout.block[i - 1] ? 1 : 0);
+  number_turns(layout);
+  return layout;
+}
+
+Layout make_untruncated_layout(int tokens, std::span<const Span> answers, int block_size) {
+  Layout layout = no_blocks(tokens, answers);
+  const int first = answers.empty() ? tokens : answers[0].begin;
+  for (int i = first; i < tokens; ++i) layout.block[static_cast<size_t>(i)] = (i - first) / block_size;
+  layout.blocks = (tokens - first + block_size - 1) / block_size;
+  number_turns(layout);
   return layout;
 }
 

@@ -1,36 +1,17 @@
-// Which tokens of a conversation are answers, and how answers fall into blocks and turns
-// (docs/reference.md, Blocks and turns).
+// How the answers of a conversation fall into blocks and turns (docs/reference.md, Blocks and turns).
 #pragma once
+#include <cstdint>
 #include <span>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "text/answers.h"
 
 namespace dvlm {
 
-// The control sequences around an answer, as this tokenizer spells them.
-struct AnswerMarkers {
-  std::vector<TokenId> header;  // "<|im_start|>assistant\n"
-  TokenId end = 0;              // "<|im_end|>"
-  TokenId newline = 0;          // "\n"
-};
-// Throws Error when the tokenizer lacks one of them.
-AnswerMarkers answer_markers(const Tokenizer& tokenizer);
-
-// Tokens [begin, end).
-struct Span {
-  int begin = 0, end = 0;
-  int size() const { return end - begin; }
-  bool operator==(const Span&) const = default;
-};
-
-// Answers left to right: from after the header through <|im_end|> and the newline behind it. An answer that
-// the context cut off reaches to the end.
-std::vector<Span> find_answers(std::span<const TokenId> ids, const AnswerMarkers& markers);
-
 struct Layout {
-  std::vector<int> block;  // -1 outside answers; blocks of all answers are numbered through
-  std::vector<int> turn;   // increases by one wherever `block` changes
+  std::vector<int> block;       // -1 outside blocks; blocks of all answers are numbered through
+  std::vector<int> turn;        // increases by one wherever `block` changes
+  std::vector<uint8_t> answer;  // 1 = a token to learn: it may be hidden, and is scored
   int blocks = 0;
 };
 
@@ -39,5 +20,10 @@ struct Layout {
 // given, is the length of the s-th answer's first block instead.
 Layout make_layout(int tokens, std::span<const Span> answers, int block_size,
                    std::span<const int> first_block = {});
+
+// Without auto-truncation: blocks are counted from the start of the first answer to the end of the sequence,
+// across turns. The end of an answer then shares a block with the prompt behind it and what follows, so its
+// noisy copy sees words that come after it; prompts are still neither hidden nor scored.
+Layout make_untruncated_layout(int tokens, std::span<const Span> answers, int block_size);
 
 }  // namespace dvlm

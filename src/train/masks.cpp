@@ -4,15 +4,15 @@
 
 namespace dvlm {
 
-bool visible(const StreamToken& query, const StreamToken& key) {
+bool visible(const StreamToken& query, const StreamToken& key, CleanAttention attention) {
   const bool noisy_query = query.stream != StreamToken::kClean, noisy_key = key.stream != StreamToken::kClean;
   if (noisy_query && noisy_key) return query.stream == key.stream && query.turn == key.turn;
   if (noisy_query) return key.turn < query.turn;
   if (noisy_key) return false;
-  return key.index <= query.index;
+  return attention == CleanAttention::block ? key.turn <= query.turn : key.index <= query.index;
 }
 
-void fill_visibility(std::span<const StreamToken> row, int64_t stride, bool* out) {
+void fill_visibility(std::span<const StreamToken> row, int64_t stride, bool* out, CleanAttention attention) {
   const auto is_clean = [](const StreamToken& token) { return token.stream == StreamToken::kClean; };
   const int64_t clean = std::find_if(row.begin(), row.end(), is_clean) - row.begin();
   const auto size = static_cast<int64_t>(row.size());
@@ -31,7 +31,12 @@ void fill_visibility(std::span<const StreamToken> row, int64_t stride, bool* out
     }
     begin = end;
   }
-  for (int64_t q = clean; q < size; ++q) std::fill(out + q * stride + clean, out + q * stride + q + 1, true);
+  for (int64_t q = clean, end = clean; q < size; ++q) {
+    end = std::max(end, q + 1);
+    if (attention == CleanAttention::block)
+      while (end < size && row[static_cast<size_t>(end)].turn == row[static_cast<size_t>(q)].turn) ++end;
+    std::fill(out + q * stride + clean, out + q * stride + end, true);
+  }
 }
 
 }  // namespace dvlm

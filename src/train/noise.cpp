@@ -23,7 +23,7 @@ std::vector<MaskedFlags> draw_noise(std::span<const TokenId> ids, const Layout& 
   }
   std::vector<MaskedFlags> copies(options.complementary ? 2 : 1, MaskedFlags(ids.size(), 0));
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (layout.block[i] < 0) continue;
+    if (!layout.answer[i]) continue;
     const bool first_of_block = i == 0 || layout.block[i] != layout.block[i - 1];
     if (ids[i] == im_end) {
       for (MaskedFlags& copy : copies) copy[i] = 1;

@@ -12,8 +12,7 @@
 #include "torch/lora.h"
 #include "train/batch.h"
 #include "train/dataset.h"
-#include "train/layout.h"
-#include "train/noise.h"
+#include "train/training_row.h"
 
 namespace dvlm {
 
@@ -36,8 +35,8 @@ bool matches_any(const std::vector<std::string>& patterns, const std::string& na
 
 // Numbers of elements, by what becomes of them.
 struct Weights {
-  int64_t matrices = 0, vectors = 0;  // of the network
-  int64_t cast = 0;                   // of matrices that layers multiply by in another type
+  int64_t matrices = 0, vectors = 0;       // of the network
+  int64_t text_cast = 0, vision_cast = 0;  // of matrices that layers multiply by in another type
   int64_t trained_matrices = 0, trained_vectors = 0, adapters = 0;
   int64_t all() const { return matrices + vectors; }
   int64_t trained() const { return trained_matrices + trained_vectors + adapters; }
@@ -51,7 +50,10 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
     const bool matrix = shape.size() >= 2, trains = !lora && !matches_any(config.freeze, name, false);
     (matrix ? out.matrices : out.vectors) += size;
     if (trains) (matrix ? out.trained_matrices : out.trained_vectors) += size;
-    if (matrix && name != "model.embed_tokens.weight" && name != "lm_head.weight") out.cast += size;
+    if (matrix && name.starts_with("visual."))
+      out.vision_cast += size;
+    else if (matrix && name.starts_with("model.layers."))
+      out.text_cast += size;
     const std::string layer = name.substr(0, name.rfind('.'));
     if (lora && matrix && name.ends_with(".weight") && matches_any(config.lora.targets, layer, true))
       out.adapters += config.lora.rank * (shape[0] + size / shape[0]);
@@ -108,9 +110,8 @@ Plan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSiz
                                   : !matches_any(config.freeze, "visual.blocks.0.attn.qkv.weight", false);
   const double kept_layers = config.recompute ? 1 : number(text.layers);
   const double kept_blocks = !vision_trains ? 0 : config.recompute ? 1 : number(vision.depth);
-  const double casts = wide == size       ? 0
-                       : config.recompute ? number(weights.cast) / (text.layers + vision.depth)
-                                          : number(weights.cast);
+  const double cast = number(weights.text_cast) + (vision_trains ? number(weights.vision_cast) : 0);
+  const double casts = wide == size ? 0 : config.recompute ? cast / (text.layers + vision.depth) : cast;
   add("weights in the type of the products", size * casts);
   const bool masked = config.stage == "convert";
   double kept =
@@ -155,12 +156,7 @@ struct Survey {
 };
 
 PassSize size_of(const Sample& sample, const TrainConfig& config, const StreamTokens& tokens) {
-  const Layout layout = make_layout(static_cast<int>(sample.ids.size()), sample.answers, config.block_size);
-  std::vector<MaskedFlags> copies;
-  if (config.stage == "convert")
-    copies = draw_noise(sample.ids, layout, tokens.im_end, {config.minimum_noise_level, config.complementary},
-                        {config.seed, 0});
-  const Row row = make_row(sample, layout, copies, tokens, {config.vision_efficient, config.noisy_prompts});
+  const Row row = training_row(sample, config, tokens, config.block_size);
   PassSize out;
   out.length = std::ssize(row.tokens), out.scored = std::ssize(row.noisy) + std::ssize(row.clean);
   for (const Patches& visual : sample.visuals) out.patches += visual.grid.patches();

@@ -32,6 +32,7 @@
 #include "train/schedule.h"
 #include "train/state.h"
 #include "train/step_loader.h"
+#include "train/training_row.h"
 
 namespace dvlm {
 
@@ -44,6 +45,7 @@ bool has_weights(const fs::path& folder) {
 }
 
 ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
+  model.clean_attention = clean_attention_of(config);
   if (config.stage == "convert") {
     model.architecture = "Fast_dVLMForConditionalGeneration";
     model.block_size = config.block_size;
@@ -169,7 +171,6 @@ class Run {
     bool learns = false;  // whether any of them is scored
   };
   std::array<double, 4> gradients_of(const std::vector<Pass>& passes, const LossCounts& counts);
-  std::vector<Row> make_rows(std::span<const Sample> samples, int block_size) const;
   layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
   void checkpoint();
@@ -225,9 +226,10 @@ void Run::resume() {
   const RunState run = load_state(output_, optimizer_.state());
   optimizer_.resumed(run.step);
   const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
-  if (before.is_object() && before.value("stage", "") != config_.stage)
-    fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
-         config_.stage);
+  for (const char* key : {"stage", "clean_attention", "lora"})
+    if (before.is_object() && before.contains(key) && before[key] != now[key])
+      fail("{} holds a run with \"{}\": {}, not {}", output_.string(), key, printable(before[key].dump()),
+           printable(now[key].dump()));
   for (const char* key : {"batch_size", "seed"})
     if (before.is_object() && before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
@@ -241,25 +243,6 @@ void Run::resume() {
   step_ = run.step;
   earlier_seconds_ = run.seconds;
   points_ = read_log(output_ / "train.jsonl", step_);
-}
-
-std::vector<Row> Run::make_rows(std::span<const Sample> samples, int block_size) const {
-  const NoiseOptions noise{config_.minimum_noise_level, config_.complementary, config_.full_mask_probability,
-                           config_.known_first_token};
-  const RowOptions options{config_.vision_efficient, config_.noisy_prompts, !config_.lora.drafts_only};
-  std::vector<Row> rows;
-  for (const Sample& sample : samples) {
-    const NoiseKey key{config_.seed, sample.draw};
-    std::vector<int> first_blocks;
-    if (config_.random_block_offset) first_blocks = draw_first_blocks(sample.answers.size(), block_size, key);
-    const Layout layout =
-        make_layout(static_cast<int>(sample.ids.size()), sample.answers, block_size, first_blocks);
-    std::vector<MaskedFlags> copies;
-    if (config_.stage == "convert") copies = draw_noise(sample.ids, layout, tokens_.im_end, noise, key);
-    rows.push_back(make_row(sample, layout, copies, tokens_, options));
-    if (config_.region_weight > 0) score_regions(rows.back(), sample);
-  }
-  return rows;
 }
 
 void Run::note_left_out(const StepLoader::Step& data) {
@@ -338,12 +321,11 @@ void Run::one_step(double at) {
   std::vector<int64_t> all(6);
   for (std::vector<Sample>& samples : data.batches) {
     Pass& pass = passes.emplace_back(Pass{std::move(samples), {}, false});
-    pass.rows = make_rows(pass.samples, std::max(block_size, 1));
-    for (const Row& row : pass.rows) {
+    for (const Sample& sample : pass.samples) {
+      const Row& row =
+          pass.rows.emplace_back(training_row(sample, config_, tokens_, std::max(block_size, 1)));
       all[0] += std::ssize(row.noisy), all[1] += std::ssize(row.clean), all[2] += std::ssize(row.regions);
       pass.learns = pass.learns || !row.noisy.empty() || !row.clean.empty();
-    }
-    for (const Sample& sample : pass.samples) {
       for (const Span& answer : sample.answers) all[3] += answer.size();
       all[4] += 1, all[5] += std::ssize(sample.ids);
     }

@@ -211,6 +211,18 @@ TEST(Config, WritesWhatItReads) {
   EXPECT_EQ(again.vision.initializer_range, 0.07);
 }
 
+TEST(Config, SaysWhatCommittedTokensSee) {
+  TemporaryFolder folder;
+  ModelConfig config = read(published());
+  EXPECT_EQ(config.clean_attention, CleanAttention::causal) << "published models do not say it";
+  write_config(folder.path(), config);
+  EXPECT_FALSE(read_json(folder / "config.json").contains("clean_attention"));
+  config.clean_attention = CleanAttention::block;
+  write_config(folder.path(), config);
+  EXPECT_EQ(read_json(folder / "config.json")["clean_attention"], "block");
+  EXPECT_EQ(read_config(folder.path()).clean_attention, CleanAttention::block);
+}
+
 TEST(Config, DeepNestingIsRefusedBeforeAnythingRecurses) {
   for (const char* brackets : {"[]", "{}"}) {
     const size_t levels = 200'000;
@@ -251,6 +263,8 @@ TEST(Config, WrongValuesAreNamed) {
   EXPECT_NE(with("/text_config/layer_types", json::array({"sliding_attention"})).find("layer_types"),
             std::string::npos);
   EXPECT_NE(with("/image_token_id", 200000).find("vocabulary"), std::string::npos);
+  EXPECT_NE(with("/clean_attention", "full").find("clean_attention"), std::string::npos);
+  EXPECT_NE(with("/clean_attention", 1).find("clean_attention"), std::string::npos);
   EXPECT_NE(with("/vision_config", nullptr).find("vision_config"), std::string::npos);
   EXPECT_NE(with("/text_config", json::array()).find("JSON object"), std::string::npos);
 }

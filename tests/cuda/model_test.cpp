@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdio>
 #include <deque>
 #include <random>
@@ -144,6 +145,51 @@ TEST(Card, drafts_in_fp8_as_the_same_layers_of_an_fp8_checkpoint_and_leaves_othe
   EXPECT_EQ(drafting->weight_memory().draft, DraftPrecision::fp8);
   EXPECT_GT(drafting->weight_memory().drafts, 0u);
   EXPECT_EQ(fp8->weight_memory().drafts, 0u) << "it drafts with what it has";
+}
+
+// A prompt in two turns and a block, all kept, then a draft behind them.
+TEST(Card, with_block_attention_keeps_what_the_cpu_keeps) {
+  const TemporaryFolder folder;
+  ModelConfig config = small_config();
+  config.clean_attention = CleanAttention::block;
+  make_random_model(config, 1, folder.path());
+  const Checkpoint checkpoint(folder.path());
+  const auto rows_of = [&](Model& model, Visibility kept) {
+    const auto sequence = model.new_sequence(256);
+    std::mt19937 random(5);
+    std::vector<float> all;
+    int at = 0;
+    for (const int size : {90, 37, 8, 8}) {
+      std::vector<TokenId> tokens(static_cast<size_t>(size));
+      for (TokenId& token : tokens) token = static_cast<TokenId>(random() % 90);
+      const std::vector<Position> positions = text_positions(at, size);
+      const std::vector<Wanted> wanted = want_logits(size);
+      const bool keep = at < 135;
+      const Segment segment{.sequence = sequence.get(),
+                            .tokens = tokens,
+                            .positions = positions,
+                            .features = {},
+                            .visibility = keep ? kept : Visibility::bidirectional,
+                            .context = at,
+                            .keep = keep,
+                            .wanted = wanted};
+      all = logits_of(model.forward({&segment, 1}));
+      at += size;
+    }
+    return all;
+  };
+  const auto distance = [](const std::vector<float>& a, const std::vector<float>& b) {
+    double sum = 0, size = 0;
+    for (size_t i = 0; i < a.size(); ++i) sum += std::pow(a[i] - b[i], 2), size += std::pow(a[i], 2);
+    return std::sqrt(sum / size);
+  };
+  const auto cpu = load_native(checkpoint, {.precision = Precision::f32, .threads = 1}),
+             card = load(checkpoint);
+  const std::vector<float> right = rows_of(*cpu, Visibility::bidirectional);
+  const double near = distance(right, rows_of(*card, Visibility::bidirectional)),
+               causal = distance(right, rows_of(*cpu, Visibility::causal));
+  EXPECT_LT(near, 0.05) << "BF16 against F32";
+  EXPECT_GT(causal, 3 * near) << "and what would be kept causally is something else";
 }
 
 TEST(Card, refuses_what_it_does_not_run) {

@@ -87,7 +87,8 @@ class FakeModel : public Model {
     return chosen_;
   }
 
-  Draft approximate_draft;  // of passes that may approximate, when they draft otherwise
+  bool block_attention = false;  // kept tokens see all of their own segment
+  Draft approximate_draft;       // of passes that may approximate, when they draft otherwise
   int passes = 0;
   int delta = 0;            // expected offset of generated positions
   int prompt_tokens = 0;    // where generated tokens begin
@@ -100,7 +101,11 @@ class FakeModel : public Model {
     auto& kv = dynamic_cast<Kv&>(*segment.sequence);
     const int size = static_cast<int>(segment.tokens.size());
     ASSERT_EQ(segment.positions.size(), segment.tokens.size());
-    ASSERT_EQ(segment.keep, segment.visibility == Visibility::causal) << "only causal passes leave K/V";
+    if (block_attention) {
+      ASSERT_EQ(segment.visibility, Visibility::bidirectional) << "nothing is causal";
+    } else {
+      ASSERT_EQ(segment.keep, segment.visibility == Visibility::causal) << "only causal passes leave K/V";
+    }
     if (segment.parent >= 0) {  // a branch of the causal segment before it, whose K/V are kept by now
       const Segment& parent = segments[static_cast<size_t>(segment.parent)];
       ASSERT_TRUE(segment.visibility == Visibility::bidirectional && parent.keep);

@@ -1,13 +1,18 @@
-#include <gtest/gtest.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "decode/decoder.h"
 #include "fake_model.h"
+#include "message_of.h"
 
 namespace dvlm {
 namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
 
 // Logits that give `token` the probability `p` (up to rounding), the rest being shared equally.
 FakeModel::Row confident(TokenId token, double p) {
@@ -160,6 +165,52 @@ TEST(MaskedDiffusion, NeverUnmasksToTheMaskAndKeepsOneThatTheModelWrites) {
   FakeModel model(kVocab, next, draft);
   const auto result = decode(model, make_prompt({0}), diffusion(4, 4, 5));
   EXPECT_EQ(result.tokens, (std::vector<TokenId>{kMask, 6, 6, 6, 3}));
+}
+
+// The prompt 0 | 1 2 | 3 enters in its turns, however few rows a pass may read, and each finished block once
+// more; all of them are bidirectional and keep their K/V.
+TEST(MaskedDiffusion, WithBlockAttentionTurnsAndBlocksAreCommittedWhole) {
+  const auto next = [](std::span<const TokenId> prefix, std::span<const TokenId>, int i) {
+    return confident(static_cast<TokenId>((std::ssize(prefix) + i + 1) % 30), .99);
+  };
+  FakeModel model(kVocab, {}, next);
+  model.block_attention = true;
+  Prompt prompt = make_prompt({0, 1, 2, 3});
+  prompt.turn_ends = {1, 3, 4};
+  const DecodeContext context{.mask_token = kMask, .clean_attention = CleanAttention::block};
+  const DecodeOptions options = diffusion(3, 3, 7);
+  const auto sequence = model.new_sequence(20);
+  const auto decoder = make_decoder(prompt, *sequence, options, context);
+  std::vector<std::string> passes;
+  std::vector<TokenId> text;
+  while (decoder->finished() == FinishReason::none) {
+    const Segment segment = decoder->next(1)[0];
+    passes.push_back(
+        fmt::format("{}+{}{}", segment.context, segment.tokens.size(), segment.keep ? " kept" : ""));
+    const auto emitted = decoder->take(model.forward({&segment, 1}));
+    text.insert(text.end(), emitted.begin(), emitted.end());
+  }
+  EXPECT_EQ(passes, (std::vector<std::string>{"0+1 kept", "1+2 kept", "3+1 kept",  // turns of the prompt
+                                              "4+3", "4+3 kept", "7+3", "7+3 kept"}));
+  EXPECT_EQ(text, (std::vector<TokenId>{4, 5, 6, 7, 8, 9, 10}));
+}
+
+TEST(MaskedDiffusion, IsTheOnlyDecoderForBlockAttention) {
+  FakeModel model(kVocab, {}, {});
+  const auto sequence = model.new_sequence(20);
+  Prompt prompt = make_prompt({0});
+  prompt.turn_ends = {1};
+  const DecodeContext context{.mask_token = kMask, .clean_attention = CleanAttention::block};
+  for (const DecoderInfo& info : decoders()) {
+    const DecodeOptions options{.kind = info.kind};
+    if (info.kind == DecoderKind::masked_diffusion) {
+      EXPECT_NO_THROW(make_decoder(prompt, *sequence, options, context));
+      continue;
+    }
+    EXPECT_THAT(message_of([&] { make_decoder(prompt, *sequence, options, context); }),
+                AllOf(HasSubstr("clean_attention"), HasSubstr("decoder " + std::string(info.name) + " "),
+                      HasSubstr("use mdm")));
+  }
 }
 
 TEST(MaskedDiffusion, SamplesReproduciblyFromItsSeed) {

@@ -334,6 +334,50 @@ TEST(EngineWithoutMask, OffersAutoregressiveDecodingAndAutoDoesThat) {
   }
 }
 
+class EngineWithBlockAttention : public testing::Test {
+ protected:
+  EngineWithBlockAttention() {
+    const std::filesystem::path config = folder_.path() / "config.json";
+    std::string text = read_file(config);
+    write_file(config, text.insert(text.find('{') + 1, "\"clean_attention\": \"block\","));
+  }
+  EngineOptions options() const {
+    return {.model = folder_.path(), .load = {.precision = Precision::f32, .threads = 1}};
+  }
+  RandomFolder folder_;
+};
+
+TEST_F(EngineWithBlockAttention, AnswersByMaskedDiffusionAndRefusesOthersByName) {
+  Engine engine(options());
+  Request request = question();
+  for (const DecoderInfo& info : decoders()) {
+    request.decode.kind = info.kind;
+    if (info.lossless) {
+      EXPECT_MENTIONS(message_of([&] { engine.generate(request); }), "clean_attention");
+    }
+  }
+  EXPECT_MENTIONS(message_of([&] { engine.prepare({.kind = DecoderKind::automatic}); }), "clean_attention");
+  EXPECT_MENTIONS(message_of([&] { engine.score(request, [](size_t, std::span<const float>) {}); }),
+                  "clean_attention");
+  request.decode.kind = DecoderKind::masked_diffusion;
+  EXPECT_EQ(engine.generate(request).tokens.size(), 24u);
+}
+
+// The picture is seen from the start of the prompt on, so that nothing of an earlier prompt may stay.
+TEST_F(EngineWithBlockAttention, AFurtherTurnIsReadAnewAndItsAnswersInTheirBlocks) {
+  Engine engine(options());
+  Request request = question(10);
+  request.decode.kind = DecoderKind::masked_diffusion;
+  const Answer first = engine.generate(request);
+  request.conversation.push_back({"assistant", {text_part("The hammer is at the top left, I think.")}});
+  request.conversation.push_back({"user", {image_part("blue"), text_part("And here?")}});
+  const Answer second = engine.generate(request);
+  EXPECT_EQ(second.reused_tokens, 0);
+  EXPECT_EQ(Engine(options()).generate(request).tokens, second.tokens);
+  EXPECT_GT(second.stats.prefill_passes, 3) << "stretch, blocks of the answer, stretch";
+  EXPECT_EQ(first.stats.prefill_passes, 1);
+}
+
 TEST(EngineMemory, NamesTheRemedyWhenTheBudgetIsTooSmall) {
   const RandomFolder folder;
   const auto options = [&](size_t limit) {

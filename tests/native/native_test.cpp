@@ -171,6 +171,24 @@ TEST_P(Native, a_kept_parent_and_its_child_share_a_pass) {
   EXPECT_EQ(rows_of(fused, 5, 6), run({Input(*other, block, 35).bidirectional().get()}));
 }
 
+// Rows and K/V are those of a bidirectional pass, as a child of an unkept one sees them.
+TEST_P(Native, with_block_attention_a_kept_block_sees_all_of_itself) {
+  ModelConfig config = small_config();
+  config.clean_attention = CleanAttention::block;
+  const TemporaryFolder folder;
+  const Checkpoint checkpoint(make_random_model(config, 7, folder.path()));
+  model_ = load_native(checkpoint, {.precision = GetParam(), .threads = 2});
+  const auto prompt = some_tokens(70, 12), more = some_tokens(5, 13), block = some_tokens(6, 14);
+  auto sequence = model_->new_sequence(128);
+  const auto read = run({Input(*sequence, prompt, 0).bidirectional().get()});
+  EXPECT_EQ(run({Input(*sequence, prompt, 0).bidirectional().keep().get()}), read);
+  EXPECT_EQ(sequence->length(), 70);
+  Input parent(*sequence, more, 70), child(*sequence, block, 70);
+  const auto apart = run({parent.bidirectional().get(), child.bidirectional().after(0, 5).get()});
+  EXPECT_EQ(run({Input(*sequence, more, 70).bidirectional().keep().get()}), rows_of(apart, 0, 5));
+  EXPECT_EQ(run({Input(*sequence, block, 75).bidirectional().get()}), rows_of(apart, 5, 6));
+}
+
 TEST_P(Native, truncation_forgets_and_forks_are_independent) {
   const auto tokens = some_tokens(50, 15), next = some_tokens(3, 16);
   auto sequence = committed(tokens), fresh = committed({tokens.begin(), tokens.begin() + 20});

@@ -60,6 +60,35 @@ TEST(Rows, AMaskedFirstAnswerTokenIsScoredAtThePromptsLastToken) {
   EXPECT_EQ(row.tokens[9], toy::kNewline);
 }
 
+// A clean token of a block sees the others: only the first token of each block is predicted by a row that
+// does not see it.
+TEST(Rows, WithBlockAttentionCleanRowsScoreOnlyWhatTheyDoNotSee) {
+  const Toy toy;
+  const Row row = toy.row({mask_at({15, 16, 30})}, {.clean_attention = CleanAttention::block});
+  using S = Row::Scored;
+  const int clean = 27;  // 32 tokens without the 5 of the picture
+  EXPECT_THAT(row.clean, ElementsAre(S{clean + 14, 30}, S{clean + 18, toy::kNewline}, S{clean + 28, 33}));
+  for (const S& scored : row.clean)
+    EXPECT_FALSE(visible(row.stream[static_cast<size_t>(scored.at)],
+                         row.stream[static_cast<size_t>(scored.at) + 1], CleanAttention::block));
+  EXPECT_EQ(row.noisy, toy.row({mask_at({15, 16, 30})}).noisy);
+}
+
+TEST(Rows, WithoutAutoTruncationPromptsInBlocksAreNeitherHiddenNorScored) {
+  Toy toy;
+  toy.layout = make_untruncated_layout(32, toy.sample.answers, 8);
+  const auto copies = draw_noise(toy.sample.ids, toy.layout, toy::kEnd, {}, {1, 9});
+  ASSERT_EQ(copies.size(), 2u);
+  for (size_t i = 0; i < 32; ++i) {
+    const int expected = !toy.layout.answer[i] ? 0 : toy.sample.ids[i] == toy::kEnd ? 2 : 1;
+    EXPECT_EQ(copies[0][i] + copies[1][i], expected) << i;
+  }
+  Toy truncated;
+  const Row row = toy.row(copies), other = truncated.row(copies);
+  EXPECT_EQ(row.noisy, other.noisy);
+  EXPECT_EQ(row.clean, other.clean);
+}
+
 TEST(Rows, WithVisionEverythingIsKept) {
   const Toy toy;
   EXPECT_EQ(toy.row({mask_at({}), mask_at({})}, {.vision_efficient = false}).tokens.size(), 96u);
@@ -109,6 +138,15 @@ TEST(Collate, PadsOnTheRightAndHidesThePadding) {
   EXPECT_EQ(batch.answer_tokens, 5 + 5 + 3);
   EXPECT_EQ(batch.input.positions[2][1][58].item<int64_t>(), 31);
   EXPECT_TRUE(batch.input.mask[1][0].slice(0, 59).slice(1, 59).equal(torch::eye(5, torch::kBool)));
+}
+
+TEST(Collate, BlockAttentionNeedsItsMaskEvenWithoutCopies) {
+  const Toy toy;
+  const Row row = toy.row({}, {.clean_attention = CleanAttention::block});
+  const TrainBatch batch = collate({&row, 1}, {&toy.sample, 1}, toy::kPad);
+  ASSERT_TRUE(batch.input.mask.defined());
+  EXPECT_TRUE(batch.input.mask[0][0].slice(0, 0, 15).slice(1, 0, 15).all().item<bool>());
+  EXPECT_FALSE(batch.input.mask[0][0][14][15].item<bool>());
 }
 
 TEST(Collate, AutoregressiveBatchesNeedNoMask) {

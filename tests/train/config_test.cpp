@@ -54,6 +54,10 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
       {"block_size", 24},
       {"block_size", 1},
       {"annealing", "fast"},
+      {"clean_attention", "full"},
+      {"clean_attention", true},
+      {"auto_truncation", "no"},
+      {"auto_truncation", 0},
       {"loss_weights", "mine"},
       {"loss_weights", {1}},
       {"loss_weights", {0, 0}},
@@ -78,6 +82,35 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
     config[key] = value;
     EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }), HasSubstr(std::string("'") + key + "'"))
         << value.dump();
+  }
+}
+
+TEST(TrainConfig, AblationsThatContradictOtherKeysAreRefusedByName) {
+  const std::tuple<const char*, const char*, json> wrong[] = {
+      {"clean_attention", "stage", "ar"},
+      {"save_format", "save_format", "qwen2_5_vl"},
+      {"auto_truncation", "auto_truncation", false},
+  };
+  for (const auto& [named, key, value] : wrong) {
+    json config = minimal();
+    config["stage"] = "convert", config["clean_attention"] = "block";
+    EXPECT_NO_THROW(parse_train_config(config));
+    config[key] = value;
+    EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }),
+                HasSubstr(std::string("'") + named + "'"));
+  }
+  const std::tuple<const char*, const char*, json> untruncated[] = {
+      {"auto_truncation", "stage", "ar"},
+      {"noisy_prompts", "noisy_prompts", false},
+      {"random_block_offset", "random_block_offset", true},
+  };
+  for (const auto& [named, key, value] : untruncated) {
+    json config = minimal();
+    config["stage"] = "convert", config["auto_truncation"] = false;
+    EXPECT_NO_THROW(parse_train_config(config));
+    config[key] = value;
+    EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }),
+                HasSubstr(std::string("'") + named + "'"));
   }
 }
 

@@ -70,6 +70,52 @@ TEST(Layout, AdjacentAnswersKeepTheirOwnBlocks) {
   EXPECT_THAT(layout.turn, ElementsAre(0, 0, 0, 1, 1));
 }
 
+TEST(Layout, WithoutAutoTruncationBlocksRunFromTheFirstAnswerToTheEnd) {
+  const Sample sample = toy::two_turns();
+  const Layout layout = make_untruncated_layout(32, sample.answers, 8);
+  std::vector<int> block(32, -1), turn(32, 0), answer(32, 0);
+  for (size_t i = 15; i < 32; ++i) block[i] = i < 23 ? 0 : i < 31 ? 1 : 2, turn[i] = block[i] + 1;
+  for (size_t i = 15; i < 20; ++i) answer[i] = 1;
+  for (size_t i = 29; i < 32; ++i) answer[i] = 1;
+  EXPECT_THAT(layout.block, ElementsAreArray(block));
+  EXPECT_THAT(layout.turn, ElementsAreArray(turn));
+  EXPECT_THAT(layout.answer, ElementsAreArray(answer));
+  EXPECT_EQ(layout.blocks, 3);
+}
+
+TEST(Layout, WithOneAnswerAtTheEndAutoTruncationChangesNothing) {
+  const std::vector<Span> answers = {{3, 13}};
+  const Layout cut = make_layout(13, answers, 4), whole = make_untruncated_layout(13, answers, 4);
+  EXPECT_EQ(cut.block, whole.block);
+  EXPECT_EQ(cut.turn, whole.turn);
+  EXPECT_EQ(cut.answer, whole.answer);
+  EXPECT_EQ(cut.blocks, whole.blocks);
+}
+
+TEST(Layout, NothingToLearnHasNoBlocks) {
+  const Layout layout = make_untruncated_layout(4, {}, 2);
+  EXPECT_THAT(layout.block, ElementsAre(-1, -1, -1, -1));
+  EXPECT_EQ(layout.blocks, 0);
+}
+
+// Decoding reads a prompt in the turns that training had.
+TEST(Layout, TurnsOfAPromptEndWhereThoseOfTheLayoutDo) {
+  const Sample sample = toy::two_turns();
+  for (const int block_size : {1, 2, 3, 4, 5, 32}) {
+    for (int tokens = 1; tokens <= 32; ++tokens) {
+      const std::span ids = std::span(sample.ids).first(static_cast<size_t>(tokens));
+      const std::vector<Span> answers = find_answers(ids, toy::markers());
+      const Layout layout = make_layout(tokens, answers, block_size);
+      std::vector<int> ends;
+      for (int i = 1; i < tokens; ++i)
+        if (layout.turn[static_cast<size_t>(i)] != layout.turn[static_cast<size_t>(i) - 1]) ends.push_back(i);
+      ends.push_back(tokens);
+      EXPECT_EQ(turn_ends(tokens, answers, block_size), ends)
+          << tokens << " tokens, blocks of " << block_size;
+    }
+  }
+}
+
 TEST(Layout, AFirstBlockMayBeShorter) {
   const std::vector<Span> answers = {{1, 8}};
   const std::vector<int> first = {1};

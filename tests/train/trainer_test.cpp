@@ -73,6 +73,38 @@ TEST(Training, LearnsItsData) {
   }
 }
 
+TEST(Training, WithBlockAttentionTheModelSaysSoAndLearns) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("convert", "block");
+  config.clean_attention = "block";
+  config.steps = 120, config.learning_rate = 1e-2, config.batch_size = 5;
+  train(config, false);
+  const auto log = read_log(fs::path(config.output) / "train.jsonl", 1000);
+  EXPECT_LT(log.back().noisy, 0.5 * log.front().noisy);
+  EXPECT_LT(log.back().clean, 0.5 * log.front().clean);
+  EXPECT_EQ(read_config(config.output).clean_attention, CleanAttention::block);
+
+  config.clean_attention = "causal";
+  EXPECT_THAT(toy::error_of([&] { train(config, true); }), HasSubstr("clean_attention"));
+
+  TrainConfig next = fixture.config("convert", "causal");  // from there: what is trained is what is saved
+  next.model = config.output, next.steps = 1;
+  train(next, false);
+  EXPECT_EQ(read_config(next.output).clean_attention, CleanAttention::causal);
+  EXPECT_EQ(read_json(fs::path(next.output) / "config.json").count("clean_attention"), 0u);
+}
+
+TEST(Training, WithoutAutoTruncationItLearns) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("convert", "across");
+  config.auto_truncation = false;
+  config.steps = 60, config.learning_rate = 1e-2, config.batch_size = 5;
+  train(config, false);
+  const auto log = read_log(fs::path(config.output) / "train.jsonl", 1000);
+  EXPECT_LT(log.back().noisy, 0.5 * log.front().noisy);
+  EXPECT_EQ(read_config(config.output).clean_attention, CleanAttention::causal);
+}
+
 TEST(Training, LeavesACompleteModelFolder) {
   const toy::RunFixture fixture;
   TrainConfig config = fixture.config("convert", "out");
