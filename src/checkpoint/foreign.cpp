@@ -132,8 +132,8 @@ std::string problem_of_name(std::string_view name) {
 std::string held_instead(const fs::path& folder) {
   std::error_code error;
   if (fs::exists(folder / "adapter_config.json", error))
-    return "it is a PEFT adapter (adapter_config.json), such as a LoRA: merge it into its base model first "
-           "(merge_and_unload of PEFT)";
+    return "it is a PEFT adapter (adapter_config.json): name its base model with --model and this folder with "
+           "--lora";
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json")))

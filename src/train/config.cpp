@@ -21,6 +21,8 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("stage", c.stage);
   visit("model", c.model);
   visit("data", c.data);
+  visit("validation", c.validation);
+  visit("validation_samples", c.validation_samples);
   visit("output", c.output);
   visit("batch_size", c.batch_size);
   visit("accumulation", c.accumulation);
@@ -66,6 +68,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("full_mask_probability", c.full_mask_probability);
   visit("known_first_token", c.known_first_token);
   visit("checkpoint_minutes", c.checkpoint_minutes);
+  visit("keep_checkpoints", c.keep_checkpoints);
   visit("log_interval", c.log_interval);
   visit("save_dtype", c.save_dtype);
   visit("save_format", c.save_format);
@@ -269,6 +272,17 @@ json to_json(const TrainConfig& config) {
 
 namespace {
 
+void validate(const std::string& key, const std::vector<DataSource>& sources) {
+  for (const DataSource& source : sources) {
+    constexpr double kMostRepeats = 1000;
+    require(!source.path.empty(), (key + ".path").c_str(), "a file");
+    require(source.weight > 0 && source.weight <= kMostRepeats, (key + ".weight").c_str(),
+            "above 0 and at most 1000");
+    require(source.limit >= 0, (key + ".limit").c_str(), "0 (all) or more");
+    one_of(source.box_format, (key + ".box_format").c_str(), {"text", "pixels", "norm1", "norm1000"});
+  }
+}
+
 // Of keys that stand for an ablation.
 void validate_together(const TrainConfig& c) {
   const bool block = c.clean_attention == "block";
@@ -308,13 +322,10 @@ void validate(const TrainConfig& c) {
   }
   require(!c.model.empty(), "model", "a model folder");
   require(!c.data.empty(), "data", "at least one file");
-  for (const DataSource& source : c.data) {
-    constexpr double kMostRepeats = 1000;
-    require(!source.path.empty(), "data.path", "a file");
-    require(source.weight > 0 && source.weight <= kMostRepeats, "data.weight", "above 0 and at most 1000");
-    require(source.limit >= 0, "data.limit", "0 (all) or more");
-    one_of(source.box_format, "data.box_format", {"text", "pixels", "norm1", "norm1000"});
-  }
+  validate("data", c.data);
+  validate("validation", c.validation);
+  require(c.validation_samples >= 1, "validation_samples", "at least 1");
+  require(c.keep_checkpoints >= 0, "keep_checkpoints", "0 or more");
   require(!c.output.empty(), "output", "a folder");
   require(c.batch_size >= 1 && c.batch_size <= 1 << 16, "batch_size", "between 1 and 65536");
   require(c.accumulation >= 1 && c.accumulation <= 1 << 16, "accumulation", "between 1 and 65536");

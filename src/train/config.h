@@ -21,7 +21,9 @@ struct TrainConfig {
   std::string
       model;  // folder with config.json and tokenizer; weights in it are continued, else drawn at random
   std::vector<DataSource> data;
-  std::string output;  // folder that receives model, state, log and loss curve
+  std::vector<DataSource> validation;  // what is never learnt: the model's loss on it is measured
+  int validation_samples = 256;        // at most so many of its records
+  std::string output;                  // folder that receives model, state, log and loss curve
 
   int batch_size = 16;        // samples per forward pass
   int accumulation = 1;       // passes of each process per optimiser step
@@ -79,6 +81,7 @@ struct TrainConfig {
       false;  // a block's first token is never masked, as at inference; false as the paper's
 
   double checkpoint_minutes = 10;
+  int keep_checkpoints = 0;         // earlier models that stay, in step-NUMBER inside the output
   int log_interval = 10;            // steps
   std::string save_dtype = "bf16";  // "bf16" | "f32"
   // "auto": a conversion as Fast-dVLM, "ar" as what it started from; "qwen2_5_vl": for loaders that know

@@ -5,13 +5,11 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <optional>
 
-#include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
-#include "checkpoint/merge.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
@@ -24,15 +22,17 @@
 #include "torch/device.h"
 #include "torch/lora.h"
 #include "train/curve.h"
+#include "train/kept_models.h"
 #include "train/loss.h"
-#include "train/mask_token.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/ranks.h"
+#include "train/run_setup.h"
 #include "train/schedule.h"
 #include "train/state.h"
 #include "train/step_loader.h"
 #include "train/training_row.h"
+#include "train/validation.h"
 
 namespace dvlm {
 
@@ -40,102 +40,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool has_weights(const fs::path& folder) {
-  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
-}
-
-ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
-  model.clean_attention = clean_attention_of(config);
-  if (config.stage == "convert") {
-    model.architecture = "Fast_dVLMForConditionalGeneration";
-    model.block_size = config.block_size;
-    model.minimum_noise_level = config.minimum_noise_level;
-  }
-  if (config.save_format == "qwen2_5_vl") model.architecture = "Qwen2_5_VLForConditionalGeneration";
-  return model;
-}
-
-// A resumed run then reads its own weights over these; frozen ones are not in its state. What is drawn at
-// random is drawn on the CPU, and so the same for every device.
-Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torch::Device device) {
-  torch::manual_seed(config.seed);
-  std::optional<Checkpoint> start;
-  if (has_weights(config.model))
-    start.emplace(config.model);
-  else if (const std::string instead = held_instead(config.model); !instead.empty())
-    fail("{} holds no safetensors to start from; {}", config.model, instead);
-  // Whether the head is tied is known when the tensors are.
-  Network network(model_config(config, start ? start->config() : read_config(config.model)));
-  network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
-  network->set_recompute(config.recompute);
-  if (start)
-    network->load(*start);
-  else if (config.stage == "convert")
-    log_warning("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
-  if (config.weight_dtype == "bf16") network->narrow_matrices();
-  if (config.lora.rank > 0) {
-    const bool convert = config.stage == "convert";
-    add_lora(network, config.lora, convert ? tokenizer.find(kMaskToken).value_or(-1) : -1);
-  }
-  network->to(device);
-  return network;
-}
-
-// The output folder with everything of a model folder but weights and config.json.
-fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks) {
-  if (!ranks.first()) {
-    ranks.wait();
-    return config.output;
-  }
-  const int vocab_size = read_config(config.model).text.vocab_size;
-  make_folder(config.output);
-  if (!resume && fs::exists(fs::path(config.output) / kStateFile))
-    fail("{} already holds a training run; continue it with --resume or name another output", config.output);
-  if (!resume && (has_weights(config.output) || fs::exists(fs::path(config.output) / "adapter_config.json")))
-    fail("{} already holds a model, which training would overwrite; name another output", config.output);
-  std::error_code error;
-  if (fs::equivalent(config.model, config.output, error))
-    fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
-  copy_companions(config.model, config.output);
-  if (config.stage == "convert") ensure_mask_token(config.output, vocab_size);
-  ranks.wait();
-  return config.output;
-}
-
-// Of a step, by all processes.
-int passes_of(const TrainConfig& config, const Ranks& ranks) {
-  if (config.global_batch_size == 0) return config.accumulation * ranks.size();
-  if (config.global_batch_size % (config.batch_size * ranks.size()) != 0)
-    fail(
-        "training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} "
-        "processes",
-        config.global_batch_size, config.batch_size, ranks.size());
-  return config.global_batch_size / config.batch_size;
-}
-
-// Of several processes on a machine each has a card of its own.
-std::string device_of(const TrainConfig& config, const Ranks& ranks) {
-  const char* local = std::getenv("LOCAL_RANK");
-  return config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
-}
-
-int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes) {
-  const int64_t per_epoch = (dataset.epoch_size() + config.batch_size - 1) / config.batch_size;
-  int64_t steps = config.steps;
-  if (config.epochs > 0) {
-    const double wanted = std::ceil(config.epochs * static_cast<double>(per_epoch) / passes);
-    const int64_t by_epochs = std::max<int64_t>(1, static_cast<int64_t>(std::min(wanted, 1e15)));
-    steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
-  }
-  return steps;
-}
-
-LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes) {
-  constexpr int kCoresOfReader = 4;
-  const int readers =
-      config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
-  return {config.batch_size, passes,  ranks.rank(),          ranks.size(),
-          config.seed,       readers, config.max_bad_samples};
+void append_line(const fs::path& path, const std::string& line) {
+  std::ofstream file(path, std::ios::app);
+  file << line << std::flush;
+  if (!file) fail("cannot append to {}: is the disk full?", path.string());
 }
 
 // Sums since the last log line.
@@ -174,6 +82,7 @@ class Run {
   layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
   void checkpoint();
+  void keep_models(const std::optional<ValidationPoint>& validated);
   void resume();
 
   Ranks ranks_;
@@ -195,6 +104,8 @@ class Run {
   int64_t dropped_ = 0, shrunk_ = 0, skipped_ = 0;
   int64_t empty_steps_ = 0, infinite_steps_ = 0;  // one after the other
   std::unique_ptr<StepLoader> loader_;
+  std::optional<Validation> validation_;
+  double best_ = std::numeric_limits<double>::infinity();  // loss on it, so far
 };
 
 Run::Run(const TrainConfig& config, bool resume_run)
@@ -220,6 +131,8 @@ Run::Run(const TrainConfig& config, bool resume_run)
   const SampleContext context{tokenizer_,         network_->config(), answer_markers(tokenizer_),
                               config_.max_length, config_.min_pixels, config_.max_pixels};
   loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_, ranks_, passes_), step_);
+  if (!config_.validation.empty()) validation_.emplace(config_, context);
+  if (ranks_.first()) best_ = keep_validations(output_ / kValidationLog, step_);
 }
 
 void Run::resume() {
@@ -365,15 +278,15 @@ void Run::log() {
   points_.push_back(point);
   meter_ = Meter{};
   if (!ranks_.first()) return;
-  std::ofstream file(output_ / "train.jsonl", std::ios::app);
-  file << to_json_line(point) << std::flush;
-  if (!file) fail("cannot append to {}: is the disk full?", (output_ / "train.jsonl").string());
+  append_line(output_ / "train.jsonl", to_json_line(point));
 }
 
 void Run::checkpoint() {
   save_state(output_, optimizer_.state(),
              {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_);
   optimizer_.swap_average();
+  std::optional<ValidationPoint> validated;
+  if (validation_) validated = validation_->measure(network_, tokens_, device_, ranks_, step_);
   if (ranks_.first()) {
     const DType type = config_.save_dtype == "bf16" ? DType::bf16 : DType::f32;
     if (config_.lora.rank > 0)
@@ -382,9 +295,22 @@ void Run::checkpoint() {
       save_checkpoint(output_, network_, type);
     write_file(output_ / "loss.svg",
                loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
+    keep_models(validated);
   }
   optimizer_.swap_average();
   last_checkpoint_ = Clock::now();
+}
+
+void Run::keep_models(const std::optional<ValidationPoint>& validated) {
+  if (config_.keep_checkpoints > 0) {
+    keep_model(output_, fmt::format("step-{}", step_));
+    remove_older_models(output_, config_.keep_checkpoints);
+  }
+  if (!validated) return;
+  append_line(output_ / kValidationLog, to_json_line(*validated, config_));
+  if (validated->loss(config_) >= best_) return;
+  best_ = validated->loss(config_);
+  keep_model(output_, "best");
 }
 
 Run::Agreed Run::agree() const {

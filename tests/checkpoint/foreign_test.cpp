@@ -194,9 +194,9 @@ TEST_F(Foreign, adapters_and_other_formats_are_named) {
   write_file(folder_ / "pytorch_model.bin", "x");
   EXPECT_THAT(message(), HasSubstr("safetensors first"));
   write_file(folder_ / "adapter_config.json", "{}");
-  EXPECT_THAT(message(), HasSubstr("merge it into its base model"));
+  EXPECT_THAT(message(), HasSubstr("with --lora"));
   std::filesystem::remove(folder_ / "config.json");
-  EXPECT_THAT(message(), HasSubstr("merge it into its base model"));
+  EXPECT_THAT(message(), HasSubstr("with --lora"));
 }
 
 }  // namespace

@@ -178,14 +178,14 @@ TEST(TrainConfig, SourcesSayWhereTheirPicturesAreAndHowMuchTheyCount) {
 
 TEST(TrainConfig, ExamplesAreValid) {
   int examples = 0;
-  for (const char* folder : {"tiny", "3b"})
+  for (const char* folder : {"", "tiny", "3b"})
     for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(DVLM_FIXTURES) /
                                                                  "../../examples" / folder))
       if (entry.path().extension() == ".json") {
         ++examples;
         EXPECT_NO_THROW(read_train_config(entry.path())) << entry.path();
       }
-  EXPECT_EQ(examples, 4);
+  EXPECT_EQ(examples, 6);
 }
 
 }  // namespace

@@ -1,0 +1,122 @@
+#include "train/run_setup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <optional>
+
+#include "checkpoint/foreign.h"
+#include "checkpoint/merge.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "core/thread_pool.h"
+#include "torch/lora.h"
+#include "train/mask_token.h"
+#include "train/state.h"
+#include "train/training_row.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool has_weights(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+}
+
+ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
+  model.clean_attention = clean_attention_of(config);
+  if (config.stage == "convert") {
+    model.architecture = "Fast_dVLMForConditionalGeneration";
+    model.block_size = config.block_size;
+    model.minimum_noise_level = config.minimum_noise_level;
+  }
+  if (config.save_format == "qwen2_5_vl") model.architecture = "Qwen2_5_VLForConditionalGeneration";
+  return model;
+}
+
+}  // namespace
+
+Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torch::Device device) {
+  torch::manual_seed(config.seed);
+  std::optional<Checkpoint> start;
+  if (has_weights(config.model))
+    start.emplace(config.model);
+  else if (const std::string instead = held_instead(config.model); !instead.empty())
+    fail("{} holds no safetensors to start from; {}", config.model, instead);
+  // Whether the head is tied is known when the tensors are.
+  Network network(model_config(config, start ? start->config() : read_config(config.model)));
+  network->set_compute_type(config.bf16 ? torch::kBFloat16 : torch::kFloat32);
+  network->set_recompute(config.recompute);
+  if (start)
+    network->load(*start);
+  else if (config.stage == "convert")
+    log_warning("{} holds no weights: converting a random model; train the \"ar\" stage first", config.model);
+  if (config.weight_dtype == "bf16") network->narrow_matrices();
+  if (config.lora.rank > 0) {
+    const bool convert = config.stage == "convert";
+    add_lora(network, config.lora, convert ? tokenizer.find(kMaskToken).value_or(-1) : -1);
+  }
+  network->to(device);
+  return network;
+}
+
+fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks) {
+  if (!ranks.first()) {
+    ranks.wait();
+    return config.output;
+  }
+  const int vocab_size = read_config(config.model).text.vocab_size;
+  make_folder(config.output);
+  if (!resume && fs::exists(fs::path(config.output) / kStateFile))
+    fail("{} already holds a training run; continue it with --resume or name another output", config.output);
+  if (!resume && (has_weights(config.output) || fs::exists(fs::path(config.output) / "adapter_config.json")))
+    fail("{} already holds a model, which training would overwrite; name another output", config.output);
+  std::error_code error;
+  if (fs::equivalent(config.model, config.output, error))
+    fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
+  copy_companions(config.model, config.output);
+  if (config.stage == "convert") ensure_mask_token(config.output, vocab_size);
+  ranks.wait();
+  return config.output;
+}
+
+int passes_of(const TrainConfig& config, const Ranks& ranks) {
+  if (config.global_batch_size == 0) return config.accumulation * ranks.size();
+  if (config.global_batch_size % (config.batch_size * ranks.size()) != 0)
+    fail(
+        "training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} "
+        "processes",
+        config.global_batch_size, config.batch_size, ranks.size());
+  return config.global_batch_size / config.batch_size;
+}
+
+std::string device_of(const TrainConfig& config, const Ranks& ranks) {
+  const char* local = std::getenv("LOCAL_RANK");
+  return config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
+}
+
+int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes) {
+  const int64_t per_epoch = (dataset.epoch_size() + config.batch_size - 1) / config.batch_size;
+  int64_t steps = config.steps;
+  if (config.epochs > 0) {
+    const double wanted = std::ceil(config.epochs * static_cast<double>(per_epoch) / passes);
+    const int64_t by_epochs = std::max<int64_t>(1, static_cast<int64_t>(std::min(wanted, 1e15)));
+    steps = steps > 0 ? std::min(steps, by_epochs) : by_epochs;
+  }
+  return steps;
+}
+
+LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes) {
+  constexpr int kCoresOfReader = 4;
+  const int readers =
+      config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
+  return {config.batch_size, passes,  ranks.rank(),          ranks.size(),
+          config.seed,       readers, config.max_bad_samples};
+}
+
+}  // namespace dvlm

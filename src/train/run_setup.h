@@ -1,0 +1,30 @@
+// How a run begins: its output folder, its network, its share of the work.
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "text/tokenizer.h"
+#include "torch/network.h"
+#include "train/config.h"
+#include "train/ranks.h"
+#include "train/step_loader.h"
+
+namespace dvlm {
+
+// The output folder with everything of a model folder but weights and config.json; the first process makes
+// it, and all wait. Throws Error when it holds a run or a model that is not to be continued.
+std::filesystem::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks);
+
+// The network that config.model holds, or a random one of its shape, with adapters where it trains these. A
+// resumed run then reads its own weights over these; frozen ones are not in its state. What is drawn at
+// random is drawn on the CPU, and so the same for every device.
+Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torch::Device device);
+
+// Of a step, by all processes. Throws Error when they cannot share it.
+int passes_of(const TrainConfig& config, const Ranks& ranks);
+// Of several processes on a machine each has a card of its own.
+std::string device_of(const TrainConfig& config, const Ranks& ranks);
+int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes);
+LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes);
+
+}  // namespace dvlm
