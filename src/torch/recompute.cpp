@@ -34,7 +34,8 @@ class Recompute : public torch::autograd::Function<Recompute> {
       if (saved[i].requires_grad()) wanted.push_back(i < part->inputs ? inputs[i] : saved[i]);
     const variable_list all = part->run(inputs);
     for (size_t i = 0; i < all.size(); ++i)
-      if (gradients[i].defined()) outputs.push_back(all[i]), known.push_back(gradients[i]);
+      if (gradients[i].defined() && all[i].requires_grad())
+        outputs.push_back(all[i]), known.push_back(gradients[i]);
     const variable_list found =
         torch::autograd::grad(outputs, wanted, known, /*retain_graph=*/false, /*create_graph=*/false,
                               /*allow_unused=*/true);

@@ -97,6 +97,26 @@ TEST(Lora, ItsGradientsAreThoseOfTheMergedWeights) {
   }
 }
 
+// Layers that run again, of which some pass on what has no gradient.
+TEST(Lora, RunsAgainForItsGradientsWhateverItsTargets) {
+  for (const char* target :
+       {"mlp.down_proj", "self_attn.v_proj", "visual.blocks.0.mlp.up_proj", "merger.mlp.2"}) {
+    Step step;
+    Network once = toy_network(), twice = toy_network();
+    for (Network* network : {&once, &twice}) {
+      add_lora(*network, {.rank = 2, .targets = {target}}, -1);
+      randomize(*network);
+    }
+    twice->set_recompute(true);
+    EXPECT_EQ(step.run(once), step.run(twice)) << target;
+    const auto expected = once->named_parameters(), found = twice->named_parameters();
+    for (const auto& item : expected) {
+      if (!towers::is_adapter(item.key())) continue;
+      EXPECT_TRUE(found[item.key()].grad().equal(item.value().grad())) << target << " " << item.key();
+    }
+  }
+}
+
 TEST(Lora, ChangesNothingAtFirst) {
   Step step;
   Network plain = toy_network(), adapted = toy_network();
