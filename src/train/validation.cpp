@@ -74,7 +74,27 @@ std::map<int, TokenId> likeliest(Network& network, const Tensor& hidden, const R
 }  // namespace
 
 Validation::Validation(const TrainConfig& config, const SampleContext& context)
-    : config_(config), context_(context), dataset_(config.validation) {}
+    : config_(config),
+      context_(context),
+      dataset_(config.validation),
+      records_(std::min<int64_t>(dataset_.size(), config.validation_samples)) {
+  for (int64_t i = 0; i < records_; ++i)  // before hours of training
+    if (load(i)) return;
+  fail("no record of 'validation' can be learnt from: training would end without a measure");
+}
+
+// Record i of those that are measured; nothing where it cannot be read.
+std::optional<Sample> Validation::load(int64_t i) const {
+  const int64_t record = i * dataset_.size() / records_;
+  try {
+    Sample sample = dataset_.load(record, context_);
+    sample.draw = (uint64_t{1} << 62) + static_cast<uint64_t>(record);  // no draw of training
+    if (!sample.ids.empty()) return sample;
+  } catch (const Error& error) {
+    log_warning_once("validation leaves out: {}", error.what());
+  }
+  return {};
+}
 
 ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens, torch::Device device,
                                     const Ranks& ranks, int64_t step) const {
@@ -89,17 +109,10 @@ ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens
     return batch;
   };
   Sums sums;
-  const int64_t records = std::min<int64_t>(dataset_.size(), config_.validation_samples);
-  for (int64_t i = ranks.rank(); i < records; i += ranks.size()) {
-    const int64_t record = i * dataset_.size() / records;
-    Sample sample;
-    try {
-      sample = dataset_.load(record, context_);
-    } catch (const Error& error) {
-      log_warning_once("validation leaves out: {}", error.what());
-    }
-    if (sample.ids.empty()) continue;
-    sample.draw = (uint64_t{1} << 62) + static_cast<uint64_t>(record);  // no draw of training
+  for (int64_t i = ranks.rank(); i < records_; i += ranks.size()) {
+    const std::optional<Sample> loaded = load(i);
+    if (!loaded) continue;
+    const Sample& sample = *loaded;
     const Row row = training_row(sample, config_, tokens, config_.block_size);
     const TrainBatch batch = batch_of(row, sample);
     if (batch.noisy_rows.numel() + batch.clean_rows.numel() == 0) continue;
@@ -131,7 +144,6 @@ ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens
     const double n = all[count].item<double>();
     return n > 0 ? all[sum].item<double>() / n : 0.0;
   };
-  if (all[7].item<double>() == 0) fail("no record of 'validation' can be read");
   return {step, static_cast<int64_t>(all[7].item<double>()), mean(0, 1), mean(2, 3), mean(4, 6), mean(5, 6)};
 }
 

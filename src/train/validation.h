@@ -31,18 +31,20 @@ double keep_validations(const std::filesystem::path& path, int64_t last_step);
 class Validation {
  public:
   // Reads config.validation, at most config.validation_samples of its records, evenly spread. Throws Error as
-  // Dataset.
+  // Dataset, and when none of them can be learnt from.
   Validation(const TrainConfig& config, const SampleContext& context);
 
   // By all processes together, each with its share of the records. What is hidden is the same every time.
-  // Throws Error when no record can be read.
   ValidationPoint measure(Network& network, const StreamTokens& tokens, torch::Device device,
                           const Ranks& ranks, int64_t step) const;
 
  private:
+  std::optional<Sample> load(int64_t i) const;
+
   const TrainConfig config_;
   const SampleContext context_;
   Dataset dataset_;
+  const int64_t records_;  // that are measured
 };
 
 }  // namespace dvlm
