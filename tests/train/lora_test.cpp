@@ -233,5 +233,27 @@ TEST(Lora, ARunSavesAnAdapterThatMergesAndResumes) {
   EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("--resume"));
 }
 
+// A model that has never seen a mask learns to draft what it writes.
+TEST(Lora, ForDraftsAloneMakesDraftsRight) {
+  const toy::RunFixture fixture;
+  TrainConfig start = fixture.config("ar", "start");
+  start.steps = 120, start.learning_rate = 1e-2, start.batch_size = 5;
+  train(start, false);
+  TrainConfig config = fixture.config("convert", "adapter");
+  config.model = start.output, config.validation = config.data;
+  config.steps = 200, config.learning_rate = 1e-2, config.batch_size = 5, config.ema_decay = 0;
+  config.lora = {.rank = 8, .alpha = 16, .drafts_only = true};
+  train(config, false, 1);
+  train(config, true);
+  std::vector<nlohmann::json> points;
+  read_lines(fs::path(config.output) / "validation.jsonl", [&](int, std::string_view line) {
+    points.push_back(nlohmann::json::parse(line));
+    return true;
+  });
+  ASSERT_EQ(points.size(), 2u);
+  EXPECT_GT(points[1]["right"].get<double>(), 2 * points[0]["right"].get<double>() + 1);
+  EXPECT_TRUE(Lora(config.output).drafts_only());
+}
+
 }  // namespace
 }  // namespace dvlm
