@@ -204,9 +204,8 @@ TrainConfig read_train_config(const std::filesystem::path& path, const std::vect
     const size_t equals = override_text.find('=');
     if (equals == std::string::npos || equals == 0)
       fail("--set expects key=value, got '{}'", printable(override_text));
-    const std::string text = override_text.substr(equals + 1);
-    json parsed = json::parse(text, nullptr, false);
-    value[override_text.substr(0, equals)] = parsed.is_discarded() ? json(text) : parsed;
+    const std::string key = override_text.substr(0, equals), text = override_text.substr(equals + 1);
+    value[key] = json::accept(text) ? parse_json(text, "--set " + printable(key)) : json(text);
   }
   try {
     return parse_train_config(value);
@@ -262,7 +261,7 @@ void validate(const TrainConfig& c) {
           "at most 'max_pixels'");
   require(c.max_bad_samples >= 0 && c.max_bad_samples <= 1, "max_bad_samples", "between 0 and 1");
   require(c.readers >= 0 && c.readers <= 256, "readers", "between 0 (one for every four cores) and 256");
-  require(c.steps >= 0, "steps", "0 (no limit) or more");
+  require(c.steps >= 0 && c.steps <= kMostSteps, "steps", "between 0 (no limit) and 1000000000");
   require(c.epochs >= 0, "epochs", "0 (no limit) or more");
   require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
   if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)

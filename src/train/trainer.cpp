@@ -15,6 +15,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
@@ -104,8 +105,10 @@ fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks)
 int passes_of(const TrainConfig& config, const Ranks& ranks) {
   if (config.global_batch_size == 0) return config.accumulation * ranks.size();
   if (config.global_batch_size % (config.batch_size * ranks.size()) != 0)
-    fail("training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} processes",
-         config.global_batch_size, config.batch_size, ranks.size());
+    fail(
+        "training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} "
+        "processes",
+        config.global_batch_size, config.batch_size, ranks.size());
   return config.global_batch_size / config.batch_size;
 }
 
@@ -130,7 +133,8 @@ LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int 
   constexpr int kCoresOfReader = 4;
   const int readers =
       config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
-  return {config.batch_size, passes, ranks.rank(), ranks.size(), config.seed, readers, config.max_bad_samples};
+  return {config.batch_size, passes,  ranks.rank(),          ranks.size(),
+          config.seed,       readers, config.max_bad_samples};
 }
 
 // Sums since the last log line.
@@ -214,12 +218,13 @@ Run::Run(const TrainConfig& config, bool resume_run)
 void Run::resume() {
   const RunState run = load_state(output_, optimizer_.state());
   optimizer_.resumed(run.step);
-  const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
-  if (before.is_object() && before.value("stage", "") != config_.stage)
-    fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(before.value("stage", "")),
-         config_.stage);
+  const std::string name = fmt::format("the configuration in {}", (output_ / kStateFile).string());
+  const nlohmann::json before = parse_json(run.config, name), now = to_json(config_);
+  const std::string stage = JsonObject(before, name).string("stage", "");
+  if (stage != config_.stage)
+    fail("{} holds a run of stage \"{}\", not \"{}\"", output_.string(), printable(stage), config_.stage);
   for (const char* key : {"batch_size", "seed"})
-    if (before.is_object() && before.contains(key) && before[key] != now[key])
+    if (before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
   if (run.passes != passes_)
     log_warning(
@@ -279,8 +284,7 @@ void Run::skip_infinite_step(double norm) {
 // A step whose samples were all left out changes nothing, not even by momentum.
 void Run::skip_empty_step() {
   ++step_;
-  if (++empty_steps_ * passes_ >=
-      (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
+  if (++empty_steps_ * passes_ >= (dataset_.epoch_size() + config_.batch_size - 1) / config_.batch_size)
     fail(
         "every sample of {} steps was left out, which is all of the data: there is nothing to learn "
         "(max_length {})",
@@ -448,6 +452,7 @@ int train_command(std::string_view request) {
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
   install_interrupt_handler();
+  explain_lost_files();  // also those that this plugin has mapped: its core is not the program's
   const TrainResult result = train(config, resume);
   const int status = result.progress >= 1 ? 0 : 130;  // a signal to any of the processes stops all
   if (!result.first) return status;

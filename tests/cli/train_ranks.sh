@@ -62,8 +62,10 @@ done
 pkill -9 -f "output $work/parts" -n || true # the newest: rank 1
 wait $parts 2>/dev/null && wrong "a process was killed and the run ended well" || true
 grep -q "another process of the run is gone.*--resume" "$work/parts.err.0" || wrong "no sentence when a process is killed: $(cat "$work/parts.err.0")"
+: >"$work/parts/training-1-2-of-2.safetensors.1-1.partial"
 run 1 "$work/parts" --resume --set steps=20 --set max_bad_samples=0.02 || wrong "resumed by one: $(cat "$work/parts.err.0")"
 same "$work/one" "$work/parts" "killed, then resumed by one"
+ls "$work/parts" | grep -q partial && wrong "what a killed process wrote is left" || true
 
 cp -r "$work/one" "$work/three"
 sed -i 's/"steps": 20/"steps": 26/' "$work/config.json"
@@ -77,5 +79,30 @@ run 4 "$work/four" && wrong "four processes share six samples" || true
 grep -q "a 'global_batch_size' of 6 is not a number of passes of 1 samples by 4 processes" "$work/four.err.0" || wrong "four processes: $(cat "$work/four.err.0")"
 WORLD_SIZE=2 "$dvlm" train --config "$work/config.json" --output "$work/five" 2>"$work/five.err" && wrong "no RANK" || true
 grep -q "the variable RANK must be a number.*torchrun" "$work/five.err" || wrong "no RANK: $(cat "$work/five.err")"
+variable() { # NAME VALUE PATTERN
+  local status=0
+  env WORLD_SIZE=2 RANK=1 MASTER_ADDR=127.0.0.1 MASTER_PORT=1 "$1=$2" timeout 60 "$dvlm" train --config "$work/config.json" \
+    --output "$work/six" 2>"$work/six.err" || status=$?
+  [ $status = 1 ] && grep -q "the variable $1 must $3" "$work/six.err" || wrong "$1=$2: status $status, $(cat "$work/six.err")"
+}
+variable MASTER_ADDR "" "name a host"
+variable MASTER_ADDR $'a\nb' "name a host"
+variable MASTER_PORT 65536 "be a number from 1 to 65535"
+variable LOCAL_RANK x "be a number"
+
+# Parts of two runs are not put together.
+run 2 "$work/mixed" --set global_batch_size=2 || wrong "two processes, another batch: $(cat "$work"/mixed.err.*)"
+cp "$work/mixed/training-20-2-of-2.safetensors" "$work/two"
+run 2 "$work/two" --resume --set steps=21 && wrong "parts of two runs were put together" || true
+grep -q "training-20-2-of-2.safetensors is not of the same run and step" "$work/two.err.0" || wrong "parts of two runs: $(cat "$work/two.err.0")"
+
+# Data that become shorter while they are read.
+for _ in $(seq 5000); do head -n 1 "$work/data/data.jsonl"; done >"$work/data/long.jsonl"
+run 1 "$work/cut" --set data="$work/data/long.jsonl" --set steps=100000 &
+cut=$!
+for _ in $(seq 600); do [ -s "$work/cut/train.jsonl" ] && break; sleep 0.1; done
+truncate -s 100 "$work/data/long.jsonl"
+wait $cut && wrong "data were cut and the run ended well" || true
+grep -q "long.jsonl became shorter while it was in use" "$work/cut.err.0" || wrong "data that are cut: $(tail -c 300 "$work/cut.err.0")"
 [ $failed = 0 ] && echo PASS
 exit $failed

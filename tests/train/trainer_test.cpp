@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
 #include "checkpoint/json.h"
+#include "checkpoint/safetensors.h"
 #include "core/files.h"
 #include "run_fixture.h"
 #include "torch/network.h"
@@ -194,6 +197,17 @@ TEST(Training, OptionsOfTheConversionRun) {
     const TrainResult result = train(parse_train_config(json), false);
     EXPECT_TRUE(std::isfinite(result.loss) && result.noisy > 0 && result.clean > 0) << change;
   }
+}
+
+TEST(Training, AStateIsOfAStepThatARunCanHave) {
+  const toy::Folder folder;
+  const auto error = [&](const RunState& run) {
+    write_safetensors(folder / "state", {}, state_metadata(run, {}));
+    return toy::error_of([&] { read_run_state(Safetensors(folder / "state"), "state"); });
+  };
+  EXPECT_EQ(error({.step = kMostSteps, .config = "{}"}), "");
+  EXPECT_THAT(error({.step = kMostSteps + 1}), HasSubstr("no valid 'step'"));
+  EXPECT_THAT(error({.step = std::numeric_limits<int64_t>::max()}), HasSubstr("no valid 'step'"));
 }
 
 TEST(Training, WrongRunsAreRefusedWithOneSentence) {
