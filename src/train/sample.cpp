@@ -99,7 +99,7 @@ class VisualLoader {
     out.image = load_image(out.part->source);
     size_picture(out);
     if (held_ + out.image.pixels.size() > kMostHeld)
-      out.image.pixels = {};
+      out.image.pixels = std::vector<uint8_t>();  // {} would keep the memory
     else
       held_ += out.image.pixels.size();
   }

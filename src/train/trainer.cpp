@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <optional>
+#include <utility>
 
 #include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
@@ -80,8 +82,30 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   }
 }
 
+// Of what all processes must have been told alike. Folders and devices may differ from machine to machine.
+uint64_t told(const TrainConfig& config, const Dataset& dataset, bool resume) {
+  nlohmann::json all = to_json(config);
+  for (const char* own : {"model", "data", "output", "device", "threads", "readers"}) all.erase(own);
+  for (const DataSource& source : config.data) all["boxes"].push_back(source.box_format);
+  all["records"] = dataset.fingerprint();
+  all["resume"] = resume;
+  return checksum(all.dump() + read_file(fs::path(config.model) / "config.json"));
+}
+
+// Processes that do not belong together would add up what does not, or wait for each other.
+void require_one_run(uint64_t told, const Ranks& ranks) {
+  const torch::Tensor all = ranks.gather(torch::tensor({std::bit_cast<int64_t>(told)}, torch::kInt64));
+  for (int rank = 0; rank < ranks.size(); ++rank)
+    if (all[rank].item<int64_t>() != all[0].item<int64_t>())
+      fail(
+          "process {} was started with another configuration, model or data than process 0, or only one of "
+          "them with --resume: start all with the same",
+          rank);
+}
+
 // The output folder with everything of a model folder but weights and config.json.
-fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks) {
+fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume, const Ranks& ranks) {
+  if (ranks.size() > 1) require_one_run(told(config, dataset, resume), ranks);
   if (!ranks.first()) {
     ranks.wait();
     return config.output;
@@ -147,7 +171,7 @@ struct Meter {
 
 class Run {
  public:
-  Run(const TrainConfig& config, bool resume);
+  Run(const TrainConfig& config, bool resume, Ranks ranks);
   TrainResult train(int64_t stop_after);
 
  private:
@@ -190,13 +214,13 @@ class Run {
   std::unique_ptr<StepLoader> loader_;
 };
 
-Run::Run(const TrainConfig& config, bool resume_run)
-    : ranks_(Ranks::of_environment()),
+Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
+    : ranks_(std::move(ranks)),
       config_(config),
       passes_(passes_of(config, ranks_)),
       device_(open_device(device_of(config, ranks_))),
       dataset_(config.data),
-      output_(make_output(config, resume_run, ranks_)),
+      output_(make_output(config, dataset_, resume_run, ranks_)),
       tokenizer_(output_),
       network_(make_network(config, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
@@ -430,12 +454,16 @@ TrainResult Run::train(int64_t stop_after) {
   return result_;
 }
 
+TrainResult train_as(Ranks ranks, const TrainConfig& config, bool resume, int64_t stop_after) {
+  at::set_num_threads(config.threads > 0 ? config.threads : ThreadPool::default_threads());
+  return Run(config, resume, std::move(ranks)).train(stop_after);
+}
+
 }  // namespace
 
 TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after) {
   validate(config);
-  at::set_num_threads(config.threads > 0 ? config.threads : ThreadPool::default_threads());
-  return Run(config, resume).train(stop_after);
+  return train_as(Ranks::of_environment(), config, resume, stop_after);
 }
 
 int train_command(std::string_view request) {
@@ -451,9 +479,10 @@ int train_command(std::string_view request) {
   const bool resume = object.boolean("resume", false);
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
+  Ranks ranks = Ranks::of_environment();  // who waits for the others is ended by a signal
   install_interrupt_handler();
   explain_lost_files();  // also those that this plugin has mapped: its core is not the program's
-  const TrainResult result = train(config, resume);
+  const TrainResult result = train_as(std::move(ranks), config, resume, 0);
   const int status = result.progress >= 1 ? 0 : 130;  // a signal to any of the processes stops all
   if (!result.first) return status;
   fmt::print("{} after {} steps: loss {:.4f}; model in {}\n", result.progress >= 1 ? "finished" : "stopped",

@@ -90,11 +90,36 @@ variable MASTER_ADDR $'a\nb' "name a host"
 variable MASTER_PORT 65536 "be a number from 1 to 65535"
 variable LOCAL_RANK x "be a number"
 
+# Who waits for the others is ended by a signal.
+WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=$((port + 1)) timeout -k 20 5 "$dvlm" train \
+  --config "$work/config.json" --output "$work/waits" 2>/dev/null && status=0 || status=$?
+[ $status = 124 ] || wrong "SIGTERM to one that waits: status $status" # 137: it had to be killed
+
 # Parts of two runs are not put together.
-run 2 "$work/mixed" --set global_batch_size=2 || wrong "two processes, another batch: $(cat "$work"/mixed.err.*)"
+run 2 "$work/mixed" --set steps=20 --set global_batch_size=2 || wrong "two processes, another batch: $(cat "$work"/mixed.err.*)"
 cp "$work/mixed/training-20-2-of-2.safetensors" "$work/two"
 run 2 "$work/two" --resume --set steps=21 && wrong "parts of two runs were put together" || true
 grep -q "training-20-2-of-2.safetensors is not of the same run and step" "$work/two.err.0" || wrong "parts of two runs: $(cat "$work/two.err.0")"
+
+# Processes that were told different things are no run.
+apart() { # NAME FLAG...: of the second process
+  local name=$1 status=0
+  shift
+  port=$((port + 1))
+  WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port timeout 120 "$dvlm" train --config "$work/config.json" \
+    --output "$work/apart" 2>"$work/apart.err.0" &
+  WORLD_SIZE=2 RANK=1 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port timeout 120 "$dvlm" train --config "$work/config.json" \
+    --output "$work/apart" "$@" 2>"$work/apart.err.1" || status=$?
+  [ $status = 1 ] && ! wait $! || wrong "$name: status $status"
+  for rank in 0 1; do
+    grep -q "process 1 was started with another configuration, model or data" "$work/apart.err.$rank" ||
+      wrong "$name, process $rank: $(cat "$work/apart.err.$rank")"
+  done
+}
+head -n 39 "$work/data/data.jsonl" >"$work/data/fewer.jsonl"
+apart "another seed" --set seed=7
+apart "other data" --set data="$work/data/fewer.jsonl"
+apart "one that resumes" --resume
 
 # Data that become shorter while they are read.
 for _ in $(seq 5000); do head -n 1 "$work/data/data.jsonl"; done >"$work/data/long.jsonl"

@@ -201,13 +201,15 @@ TEST(Training, OptionsOfTheConversionRun) {
 
 TEST(Training, AStateIsOfAStepThatARunCanHave) {
   const toy::Folder folder;
-  const auto error = [&](const RunState& run) {
+  const auto error = [&](int64_t step) {
+    RunState run;
+    run.step = step;
     write_safetensors(folder / "state", {}, state_metadata(run, {}));
     return toy::error_of([&] { read_run_state(Safetensors(folder / "state"), "state"); });
   };
-  EXPECT_EQ(error({.step = kMostSteps, .config = "{}"}), "");
-  EXPECT_THAT(error({.step = kMostSteps + 1}), HasSubstr("no valid 'step'"));
-  EXPECT_THAT(error({.step = std::numeric_limits<int64_t>::max()}), HasSubstr("no valid 'step'"));
+  EXPECT_EQ(error(kMostSteps), "");
+  EXPECT_THAT(error(kMostSteps + 1), HasSubstr("no valid 'step'"));
+  EXPECT_THAT(error(std::numeric_limits<int64_t>::max()), HasSubstr("no valid 'step'"));
 }
 
 TEST(Training, WrongRunsAreRefusedWithOneSentence) {
