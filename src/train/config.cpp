@@ -273,12 +273,12 @@ void validate(const TrainConfig& c) {
   require(c.warmup_ratio >= 0 && c.warmup_ratio < 1, "warmup_ratio", "at least 0 and below 1");
   require(c.beta1 >= 0 && c.beta1 < 1, "beta1", "at least 0 and below 1");
   require(c.beta2 >= 0 && c.beta2 < 1, "beta2", "at least 0 and below 1");
-  require(c.eps > 0, "eps", "above 0");
-  require(c.weight_decay >= 0, "weight_decay", "0 or more");
+  require(c.eps > 0 && c.eps <= 1, "eps", "above 0 and at most 1");
+  require(c.weight_decay >= 0 && c.weight_decay <= 100, "weight_decay", "between 0 and 100");
   require(c.clip_norm >= 0, "clip_norm", "0 (off) or more");
   require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
-  require(c.region_weight >= 0, "region_weight", "0 (off) or more");
-  require(c.threads >= 0 && c.threads <= 4096, "threads", "between 0 (all cores) and 4096");
+  require(c.region_weight >= 0 && c.region_weight <= 1000, "region_weight", "between 0 (off) and 1000");
+  require(c.threads >= 0 && c.threads <= 1024, "threads", "between 0 (all cores) and 1024");
   if (c.device != "cpu" && !card_number(c.device))
     fail("training config: 'device' must be \"cpu\", \"cuda\" or \"cuda:N\", got \"{}\"",
          printable(c.device));
@@ -288,6 +288,7 @@ void validate(const TrainConfig& c) {
   require(c.loss_weights.noisy >= 0 && c.loss_weights.clean >= 0 &&
               c.loss_weights.noisy + c.loss_weights.clean > 0,
           "loss_weights", "0 or more, not both 0");
+  require(c.loss_weights.noisy <= 1000 && c.loss_weights.clean <= 1000, "loss_weights", "at most 1000 each");
   require(c.minimum_noise_level >= 0 && c.minimum_noise_level < 1, "minimum_noise_level",
           "at least 0 and below 1");
   require(c.full_mask_probability >= 0 && c.full_mask_probability <= 1, "full_mask_probability",

@@ -190,6 +190,7 @@ class Run {
   std::array<double, 4> gradients_of(const std::vector<TrainBatch>& batches, const LossCounts& counts);
   TrainBatch make_batch(std::span<const Sample> samples, int block_size) const;
   void log();
+  void check_weights() const;
   void checkpoint();
   void resume();
 
@@ -393,7 +394,17 @@ void Run::log() {
   if (!file) fail("cannot append to {}: is the disk full?", (output_ / "train.jsonl").string());
 }
 
+// A step may end in them that no further step would show.
+void Run::check_weights() const {
+  for (const torch::Tensor& weights : network_->parameters())
+    if (!torch::isfinite(weights).all().item<bool>())
+      fail(
+          "the weights are infinite or NaN and are not saved: start again, or resume, with a lower "
+          "learning_rate");
+}
+
 void Run::checkpoint() {
+  check_weights();
   save_state(output_, optimizer_.state(),
              {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_);
   optimizer_.swap_average();

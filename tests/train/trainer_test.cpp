@@ -212,6 +212,14 @@ TEST(Training, AStateIsOfAStepThatARunCanHave) {
   EXPECT_THAT(error(std::numeric_limits<int64_t>::max()), HasSubstr("no valid 'step'"));
 }
 
+TEST(Training, SavesNoWeightsThatItsLastStepSpoiled) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 1, config.learning_rate = 1e39, config.warmup_ratio = 0;
+  EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("infinite or NaN and are not saved"));
+  EXPECT_FALSE(std::filesystem::exists(fixture.folder / "out/model.safetensors"));
+}
+
 TEST(Training, WrongRunsAreRefusedWithOneSentence) {
   const toy::RunFixture fixture;
   const TrainConfig good = fixture.config("ar", "out");
