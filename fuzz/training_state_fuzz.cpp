@@ -7,6 +7,7 @@
 #include "core/files.h"
 #include "json_files.h"
 #include "json_mutator.h"
+#include "train/config.h"
 #include "train/run_state.h"
 
 namespace {
@@ -51,7 +52,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   run.config = replace_invalid_utf8(text_of_member(document, "config"));
   std::string content = written(run);
   const auto found = state_in(content);
-  DVLM_ASSERT(found.has_value() == (run.step >= 0 && run.seconds >= 0 && std::isfinite(run.seconds)));
+  DVLM_ASSERT(found.has_value() ==
+              (run.step >= 0 && run.step <= kMostSteps && run.seconds >= 0 && std::isfinite(run.seconds)));
   if (found)
     DVLM_ASSERT(found->step == run.step && found->seconds == run.seconds && found->config == run.config);
   for (int left = 4; left > 0 && !input.empty(); --left) {

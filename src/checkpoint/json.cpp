@@ -17,25 +17,50 @@ namespace {
 
 constexpr int kMaxDepth = 64;
 
-// Brackets outside of strings. Brackets inside of comments count too, which only makes the limit stricter.
-bool is_too_deep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
+// Looks at a text before values are made of it: at how deep it is, and for keys that stand twice in one
+// object, which have no one meaning: the last would count in silence. (With a callback, the library's own
+// parser walks over all elements of an array behind each object in it.)
+class Watcher : public json::json_sax_t {
+ public:
+  explicit Watcher(const std::string& name) : name_(name) {}
+
+  bool start_object(size_t /*elements*/) override {
+    keys_.emplace_back();
+    return start_array(0);
   }
-  return false;
-}
+  bool key(std::string& key) override {
+    if (!keys_.back().insert(key).second)
+      fail("{} has the key \"{}\" twice in one object", name_, printable(key));
+    return true;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return end_array();
+  }
+  bool start_array(size_t /*elements*/) override {
+    if (++depth_ > kMaxDepth) fail("{} is nested more than {} levels deep", name_, kMaxDepth);
+    return true;
+  }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool null() override { return true; }
+  bool boolean(bool /*value*/) override { return true; }
+  bool number_integer(int64_t /*value*/) override { return true; }
+  bool number_unsigned(uint64_t /*value*/) override { return true; }
+  bool number_float(double /*value*/, const std::string& /*text*/) override { return true; }
+  bool string(std::string& /*value*/) override { return true; }
+  bool binary(json::binary_t& /*value*/) override { return true; }
+  bool parse_error(size_t /*at*/, const std::string& /*token*/, const json::exception& /*error*/) override {
+    return false;  // said when values are made
+  }
+
+ private:
+  const std::string& name_;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+  int depth_ = 0;
+};
 
 // Exactly: as doubles, 2^63 would be within what int64_t has, and 2^53 + 1 within 2^53.
 bool is_within(const json& number, int64_t low, int64_t high) {
@@ -51,18 +76,10 @@ bool is_within(const json& number, int64_t low, int64_t high) {
 }  // namespace
 
 json parse_json(std::string_view text, const std::string& name, bool comments) {
-  if (is_too_deep(text)) fail("{} is nested more than {} levels deep", name, kMaxDepth);
+  Watcher watcher(name);
+  json::sax_parse(text, &watcher, json::input_format_t::json, true, comments);
   try {
-    // A key that stands twice has no one meaning: the last would count in silence.
-    std::vector<std::set<std::string>> keys;
-    const auto watch = [&](int, json::parse_event_t event, json& parsed) {
-      if (event == json::parse_event_t::object_start) keys.emplace_back();
-      if (event == json::parse_event_t::object_end) keys.pop_back();
-      if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-        fail("{} has the key \"{}\" twice in one object", name, printable(parsed.get<std::string>()));
-      return true;
-    };
-    return json::parse(text, watch, true, comments);
+    return json::parse(text, nullptr, true, comments);
   } catch (const json::parse_error& error) {
     fail("{} is not valid JSON: it ends or breaks at byte {}", name, error.byte);
   } catch (const json::out_of_range&) {

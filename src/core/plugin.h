@@ -8,7 +8,8 @@ class Plugin {
  public:
   // Looks beside the program, or what else this code is part of, and in the library folder of an
   // installation. Throws Error when it is not there (`needed_by` it, and `how` it is had), cannot be loaded,
-  // or is of another version. It is never unloaded: its threads may still run.
+  // is of another version, or stands in a library folder that others may write to. It is never unloaded: its
+  // threads may still run.
   Plugin(const std::string& name, const std::string& needed_by, const std::string& how);
 
   // Whether a file of this name is where the constructor looks.

@@ -3,11 +3,17 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <unistd.h>
+#include <zlib.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
+#include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -20,6 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kMostUnpacked = size_t{256} << 30;
+constexpr std::string_view kGzipMagic = "\x1f\x8b";
 
 // A file without a name, which goes with its descriptor.
 class NamelessFile {
@@ -51,6 +58,56 @@ class NamelessFile {
   size_t size_ = 0;
 };
 
+// Unpacks the members of a gzip file, one after the other.
+class Gunzip {
+ public:
+  explicit Gunzip(std::span<const std::byte> packed) : packed_(packed) {
+    constexpr int kGzip = 16;  // and not zlib's own format
+    if (::inflateInit2(&stream_, MAX_WBITS + kGzip) != Z_OK) throw std::bad_alloc();
+  }
+  ~Gunzip() { ::inflateEnd(&stream_); }
+  Gunzip(const Gunzip&) = delete;
+  Gunzip& operator=(const Gunzip&) = delete;
+
+  // What libarchive wants of a file: the next piece, 0 at the end, -1 when it is damaged.
+  static la_ssize_t read(archive* reader, void* self, const void** piece) {
+    auto& gunzip = *static_cast<Gunzip*>(self);
+    *piece = gunzip.piece_.data();
+    const char* const damage = gunzip.fill();
+    if (!damage) return static_cast<la_ssize_t>(gunzip.piece_.size() - gunzip.stream_.avail_out);
+    archive_set_error(reader, EINVAL, "%s", damage);
+    return -1;
+  }
+
+ private:
+  // Fills the piece, or what is left. Says what is wrong with the file.
+  const char* fill() {
+    stream_.next_out = piece_.data();
+    stream_.avail_out = static_cast<uInt>(piece_.size());
+    while (stream_.avail_out > 0) {
+      if (ended_) {
+        if (text_of(packed_).find_first_not_of('\0') == std::string_view::npos) return nullptr;
+        if (!text_of(packed_).starts_with(kGzipMagic)) return "something else stands behind its end";
+        ::inflateReset(&stream_);
+      }
+      const auto given = static_cast<uInt>(std::min<size_t>(packed_.size(), 1u << 30));
+      stream_.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(packed_.data()));
+      stream_.avail_in = given;
+      const int status = ::inflate(&stream_, Z_NO_FLUSH);
+      packed_ = packed_.subspan(given - stream_.avail_in);
+      ended_ = status == Z_STREAM_END;
+      if (status == Z_BUF_ERROR) return "it breaks off";
+      if (status != Z_OK && !ended_) return stream_.msg ? stream_.msg : "zlib cannot read it";
+    }
+    return nullptr;
+  }
+
+  std::span<const std::byte> packed_;  // what is left
+  z_stream stream_ = {};
+  bool ended_ = false;  // one of the members
+  std::array<Bytef, 1 << 18> piece_;
+};
+
 struct CloseArchive {
   void operator()(archive* reader) const { archive_read_free(reader); }
 };
@@ -58,11 +115,15 @@ struct CloseArchive {
 class Reader {
  public:
   Reader(const fs::path& path, std::span<const std::byte> bytes) : path_(path), reader_(archive_read_new()) {
-    archive_read_support_filter_gzip(reader_.get());
     archive_read_support_filter_zstd(reader_.get());
     archive_read_support_format_tar(reader_.get());
     archive_read_support_format_raw(reader_.get());
-    check(archive_read_open_memory(reader_.get(), bytes.data(), bytes.size()));
+    if (text_of(bytes).starts_with(kGzipMagic)) {
+      gunzip_ = std::make_unique<Gunzip>(bytes);
+      check(archive_read_open(reader_.get(), gunzip_.get(), nullptr, Gunzip::read, nullptr));
+    } else {
+      check(archive_read_open_memory(reader_.get(), bytes.data(), bytes.size()));
+    }
   }
 
   // The next regular file, or none. A file that is no tar is one without a name.
@@ -94,6 +155,7 @@ class Reader {
   }
 
   const fs::path& path_;
+  std::unique_ptr<Gunzip> gunzip_;
   std::unique_ptr<archive, CloseArchive> reader_;
 };
 
@@ -101,11 +163,11 @@ class Reader {
 
 bool is_archive(std::string_view beginning) {
   constexpr size_t kTarMagic = 257;
-  return beginning.starts_with("\x1f\x8b") || beginning.starts_with("\x28\xb5\x2f\xfd") ||
+  return beginning.starts_with(kGzipMagic) || beginning.starts_with("\x28\xb5\x2f\xfd") ||
          (beginning.size() > kTarMagic && beginning.substr(kTarMagic).starts_with("ustar"));
 }
 
-Archive::Archive(const fs::path& path) : file_(path) {
+Archive::Archive(MappedFile file, const fs::path& path) : file_(std::move(file)) {
   const std::span<const std::byte> all = file_.bytes();
   Reader reader(path, all);
   std::optional<NamelessFile> unpacked;

@@ -1,4 +1,4 @@
-// Packed files and tars, read by libarchive (which does not look at gzip's checksum).
+// Packed files and tars, read by libarchive; gzip by zlib, since libarchive passes over its checksums.
 #pragma once
 #include <cstddef>
 #include <filesystem>
@@ -12,6 +12,10 @@
 
 namespace dvlm {
 
+inline std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 // Whether a file that begins so is for Archive: gzip, zstd or tar.
 bool is_archive(std::string_view beginning);
 
@@ -24,8 +28,9 @@ class Archive {
     std::span<const std::byte> bytes;
   };
 
-  // Throws Error naming the file when it is damaged, unpacks to more than 256 GiB, or the user interrupts.
-  explicit Archive(const std::filesystem::path& path);
+  // Of a file that is open already. Throws Error naming it when it is damaged, unpacks to more than 256 GiB,
+  // or the user interrupts.
+  Archive(MappedFile file, const std::filesystem::path& path);
 
   std::span<const Member> members() const { return members_; }
 

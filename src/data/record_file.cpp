@@ -20,10 +20,6 @@ namespace {
 
 constexpr std::string_view kSpace = " \t\r\n";
 
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 std::string_view without_mark(std::string_view text) {
   constexpr std::string_view kMark = "\xef\xbb\xbf";
   return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
@@ -87,8 +83,8 @@ RecordFile::RecordFile(fs::path path) : path_(std::move(path)) {
   if (!is_archive(text.substr(0, 512))) {
     find_records(text, path_);
   } else {
+    archive_.emplace(std::move(*file_), path_);
     file_.reset();
-    archive_.emplace(path_);
     const auto members = archive_->members();
     if (members.size() == 1 && members[0].name.empty())
       find_records(text_of(members[0].bytes), path_.stem());
@@ -105,6 +101,8 @@ std::string RecordFile::name(int64_t i) const {
 }
 
 json RecordFile::object(int64_t i) const {
+  constexpr size_t kMostBytes = size_t{64} << 20;
+  if (at(i).text.size() > kMostBytes) fail("the record is longer than the {} bytes allowed here", kMostBytes);
   json value = parse_json(at(i).text, "the record");
   if (!value.is_object()) fail("expected an object with \"messages\" or \"conversations\"");
   return value;

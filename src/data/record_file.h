@@ -26,7 +26,8 @@ class RecordFile {
   int64_t size() const { return static_cast<int64_t>(records_.size()); }
   std::string name(int64_t i) const;                             // "train.jsonl line 3"
   std::string_view text(int64_t i) const { return at(i).text; }  // JSON, unread
-  nlohmann::json object(int64_t i) const;                        // throws Error, also for what is no object
+  // Throws Error, also for what is no object or longer than 64 MiB.
+  nlohmann::json object(int64_t i) const;
 
   // Of an object of the i-th record, see conversation_of(). Pictures are looked for in `image_root` (empty:
   // beside the file), those of a tar inside it, where a record that names none has those of its own sample.

@@ -241,9 +241,8 @@ TrainConfig read_train_config(const std::filesystem::path& path, const std::vect
     const size_t equals = override_text.find('=');
     if (equals == std::string::npos || equals == 0)
       fail("--set expects key=value, got '{}'", printable(override_text));
-    const std::string text = override_text.substr(equals + 1);
-    json parsed = json::parse(text, nullptr, false);
-    value[override_text.substr(0, equals)] = parsed.is_discarded() ? json(text) : parsed;
+    const std::string key = override_text.substr(0, equals), text = override_text.substr(equals + 1);
+    value[key] = json::accept(text) ? parse_json(text, "--set " + printable(key)) : json(text);
   }
   try {
     return parse_train_config(value);
@@ -341,7 +340,7 @@ void validate(const TrainConfig& c) {
           "at most 'max_pixels'");
   require(c.max_bad_samples >= 0 && c.max_bad_samples <= 1, "max_bad_samples", "between 0 and 1");
   require(c.readers >= 0 && c.readers <= 256, "readers", "between 0 (one for every four cores) and 256");
-  require(c.steps >= 0, "steps", "0 (no limit) or more");
+  require(c.steps >= 0 && c.steps <= kMostSteps, "steps", "between 0 (no limit) and 1000000000");
   require(c.epochs >= 0, "epochs", "0 (no limit) or more");
   require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
   if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)
@@ -353,12 +352,12 @@ void validate(const TrainConfig& c) {
   require(c.warmup_ratio >= 0 && c.warmup_ratio < 1, "warmup_ratio", "at least 0 and below 1");
   require(c.beta1 >= 0 && c.beta1 < 1, "beta1", "at least 0 and below 1");
   require(c.beta2 >= 0 && c.beta2 < 1, "beta2", "at least 0 and below 1");
-  require(c.eps > 0, "eps", "above 0");
-  require(c.weight_decay >= 0, "weight_decay", "0 or more");
+  require(c.eps > 0 && c.eps <= 1, "eps", "above 0 and at most 1");
+  require(c.weight_decay >= 0 && c.weight_decay <= 100, "weight_decay", "between 0 and 100");
   require(c.clip_norm >= 0, "clip_norm", "0 (off) or more");
   require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
-  require(c.region_weight >= 0, "region_weight", "0 (off) or more");
-  require(c.threads >= 0 && c.threads <= 4096, "threads", "between 0 (all cores) and 4096");
+  require(c.region_weight >= 0 && c.region_weight <= 1000, "region_weight", "between 0 (off) and 1000");
+  require(c.threads >= 0 && c.threads <= 1024, "threads", "between 0 (all cores) and 1024");
   if (c.device != "cpu" && !card_number(c.device))
     fail("training config: 'device' must be \"cpu\", \"cuda\" or \"cuda:N\", got \"{}\"",
          printable(c.device));
@@ -368,6 +367,7 @@ void validate(const TrainConfig& c) {
   require(c.loss_weights.noisy >= 0 && c.loss_weights.clean >= 0 &&
               c.loss_weights.noisy + c.loss_weights.clean > 0,
           "loss_weights", "0 or more, not both 0");
+  require(c.loss_weights.noisy <= 1000 && c.loss_weights.clean <= 1000, "loss_weights", "at most 1000 each");
   require(c.minimum_noise_level >= 0 && c.minimum_noise_level < 1, "minimum_noise_level",
           "at least 0 and below 1");
   require(c.full_mask_probability >= 0 && c.full_mask_probability <= 1, "full_mask_probability",

@@ -1,5 +1,6 @@
 #include "train/ranks.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string>
@@ -11,6 +12,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "core/ascii.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 
@@ -29,6 +31,12 @@ int number_of(const char* name, int low, int high) {
     fail("the variable {} must be a number from {} to {}, got \"{}\": start the processes with torchrun",
          name, low, high, printable(given));
   return value;
+}
+
+// A name, an IPv4 or an IPv6 address.
+bool is_of_host(char c) {
+  const bool letter = lower(c) >= 'a' && lower(c) <= 'z', digit = c >= '0' && c <= '9';
+  return letter || digit || std::string_view(".-_:%").find(c) != std::string_view::npos;
 }
 
 // The first line of what a library throws: stacks follow.
@@ -84,8 +92,13 @@ Ranks Ranks::of_environment() {
   out.size_ = number_of("WORLD_SIZE", 1, kMost);
   if (out.size_ == 1) return out;
   out.rank_ = number_of("RANK", 0, out.size_ - 1);
-  const char* address = std::getenv("MASTER_ADDR");
-  if (!address) fail("the variable MASTER_ADDR is missing: start the processes with torchrun");
+  const char* set = std::getenv("MASTER_ADDR");
+  const std::string address = set ? set : "";
+  // c10d would look for a host of any name for minutes.
+  if (address.empty() || !std::ranges::all_of(address, is_of_host))
+    fail("the variable MASTER_ADDR must name a host, got \"{}\": start the processes with torchrun",
+         printable(address));
+  if (std::getenv("LOCAL_RANK")) number_of("LOCAL_RANK", 0, kMost);
   const int port = number_of("MASTER_PORT", 1, 65535);
   out.group_ = together([&] { return std::make_shared<Group>(out.rank_, out.size_, address, port); });
   return out;

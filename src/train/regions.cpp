@@ -9,6 +9,7 @@ namespace dvlm {
 namespace {
 
 constexpr size_t kMaxRegions = 4096, kMaxLabel = 1024;
+constexpr size_t kMaxWords = size_t{1} << 16;  // each is scored beside the answer's tokens
 
 Region parse_region(const nlohmann::json& value, size_t pictures) {
   if (!value.is_object()) fail("each of \"regions\" must be an object");
@@ -54,7 +55,7 @@ std::vector<RegionToken> region_tokens(std::span<const TokenId> ids, std::span<c
   for (const Region& region : regions)
     words.push_back(tokenizer.encode(region.label, ControlTokens::as_text));
 
-  size_t picture = 0;
+  size_t picture = 0, scored = 0;
   int in_picture = 0;
   for (size_t i = 0; i < ids.size() && picture < pictures.size(); ++i) {
     if (ids[i] != config.image_token) continue;
@@ -67,9 +68,13 @@ std::vector<RegionToken> region_tokens(std::span<const TokenId> ids, std::span<c
     RegionToken token{static_cast<int>(i), {}};
     for (size_t r = 0; r < regions.size(); ++r) {
       const Region& region = regions[r];
-      if (region.image == static_cast<int>(picture) && x >= region.x1 && x < region.x2 && y >= region.y1 &&
-          y < region.y2)
-        token.words.insert(token.words.end(), words[r].begin(), words[r].end());
+      if (region.image != static_cast<int>(picture) || x < region.x1 || x >= region.x2 || y < region.y1 ||
+          y >= region.y2)
+        continue;
+      scored += words[r].size();
+      if (scored > kMaxWords)
+        fail("\"regions\" put more than {} tokens of labels on the pictures' tokens", kMaxWords);
+      token.words.insert(token.words.end(), words[r].begin(), words[r].end());
     }
     if (!token.words.empty()) tokens.push_back(std::move(token));
     if (++in_picture == rows * columns) ++picture, in_picture = 0;

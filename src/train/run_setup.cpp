@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <optional>
 
 #include "checkpoint/foreign.h"
 #include "checkpoint/merge.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -65,7 +67,34 @@ Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torc
   return network;
 }
 
-fs::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks) {
+namespace {
+
+// Of what all processes must have been told alike. Folders and devices may differ from machine to machine.
+uint64_t told(const TrainConfig& config, const Dataset& dataset, bool resume) {
+  nlohmann::json all = to_json(config);
+  for (const char* own : {"model", "data", "validation", "output", "device", "threads", "readers"})
+    all.erase(own);
+  for (const DataSource& source : config.data) all["boxes"].push_back(source.box_format);
+  all["records"] = dataset.fingerprint();
+  all["resume"] = resume;
+  return checksum(all.dump() + read_file(fs::path(config.model) / "config.json"));
+}
+
+// Processes that do not belong together would add up what does not, or wait for each other.
+void require_one_run(uint64_t told, const Ranks& ranks) {
+  const torch::Tensor all = ranks.gather(torch::tensor({std::bit_cast<int64_t>(told)}, torch::kInt64));
+  for (int rank = 0; rank < ranks.size(); ++rank)
+    if (all[rank].item<int64_t>() != all[0].item<int64_t>())
+      fail(
+          "process {} was started with another configuration, model or data than process 0, or only one of "
+          "them with --resume: start all with the same",
+          rank);
+}
+
+}  // namespace
+
+fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume, const Ranks& ranks) {
+  if (ranks.size() > 1) require_one_run(told(config, dataset, resume), ranks);
   if (!ranks.first()) {
     ranks.wait();
     return config.output;

@@ -12,8 +12,10 @@
 namespace dvlm {
 
 // The output folder with everything of a model folder but weights and config.json; the first process makes
-// it, and all wait. Throws Error when it holds a run or a model that is not to be continued.
-std::filesystem::path make_output(const TrainConfig& config, bool resume, const Ranks& ranks);
+// it, and all wait. Throws Error when it holds a run or a model that is not to be continued, and when the
+// processes were told different things.
+std::filesystem::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume,
+                                  const Ranks& ranks);
 
 // The network that config.model holds, or a random one of its shape, with adapters where it trains these. A
 // resumed run then reads its own weights over these; frozen ones are not in its state. What is drawn at

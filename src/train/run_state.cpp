@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "train/config.h"
 
 namespace dvlm {
 
@@ -16,15 +17,15 @@ namespace {
 constexpr const char* kChecksum = "checksum";
 
 template <class Number>
-Number number_in(const std::map<std::string, std::string>& metadata, const char* key,
-                 const std::string& file) {
+Number number_in(const std::map<std::string, std::string>& metadata, const char* key, const std::string& file,
+                 Number most = std::numeric_limits<Number>::max()) {
   const auto found = metadata.find(key);
   Number value{};
   if (found != metadata.end()) {
     const std::string& text = found->second;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool whole = error == std::errc{} && end == text.data() + text.size();
-    if (whole && value >= Number{} && std::isfinite(static_cast<double>(value))) return value;
+    if (whole && value >= Number{} && value <= most) return value;
   }
   fail("{} has no valid '{}' in its metadata; it is not the state of a training run", file, key);
 }
@@ -61,7 +62,7 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   if (sum == file.metadata().end() || sum->second != state_checksum(views, file.metadata()))
     fail("{} is damaged, or an older dvlm wrote it: its checksum is not that of its content", name);
   RunState run;
-  run.step = number_in<int64_t>(file.metadata(), "step", name);
+  run.step = number_in<int64_t>(file.metadata(), "step", name, kMostSteps);
   run.seconds = number_in<double>(file.metadata(), "seconds", name);
   if (const auto config = file.metadata().find("config"); config != file.metadata().end())
     run.config = config->second;

@@ -1,6 +1,8 @@
 #include "train/sample.h"
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "core/ascii.h"
 #include "core/data_url.h"
@@ -13,10 +15,16 @@ namespace dvlm {
 
 namespace {
 
+constexpr size_t kMostBytes = size_t{1} << 30;  // of a picture's file
+
+// Bytes of a record's pictures that are held at their full sizes; further ones are read twice.
+constexpr size_t kMostHeld = size_t{256} << 20;
+
 // A picture or video of the conversation.
 struct SampleVisual {
+  const ContentPart* part = nullptr;
   bool video = false;
-  Image image;                // of a picture, as its file has it
+  Image image;                // of a picture, as its file has it; without pixels where that would be too much
   PreprocessOptions options;  // for it
   Size resized;
   Patches patches;  // of a video
@@ -29,8 +37,16 @@ std::filesystem::path local_path(const std::string& source) {
   return begins_with_word(source, "file://") ? source.substr(7) : source;
 }
 
+// A picture of a record is in a regular file: devices never end.
 Image load_image(const std::string& source) {
-  return is_data_url(source) ? decode_data_url(source) : read_image(local_path(source));
+  if (is_data_url(source)) return decode_data_url(source);
+  const InputFile file(local_path(source));
+  if (file.size() > kMostBytes)
+    fail("{} is larger than the {} bytes allowed here", file.path().string(), kMostBytes);
+  std::string bytes(file.size(), '\0');
+  bytes.resize(file.read(bytes.data(), bytes.size(), 0));
+  refuse_lfs_pointer(bytes, file.path());
+  return decode_image(std::as_bytes(std::span(bytes)), file.path().string());
 }
 
 PreprocessOptions preprocess_options(const ContentPart& part, const SampleContext& context) {
@@ -62,39 +78,77 @@ void size_picture(SampleVisual& picture) {
   picture.tokens = picture.resized.height / side * (picture.resized.width / side);
 }
 
-SampleVisual load_visual(const ContentPart& part, const SampleContext& context) {
-  SampleVisual out;
-  out.options = preprocess_options(part, context);
-  out.video = part.type == ContentPart::Type::video;
-  if (!out.video) {
-    out.image = load_image(part.source);
-    size_picture(out);
+struct TooLong {};  // thrown: its videos alone exceed max_length
+
+// Reads a record's pictures and videos one after the other.
+class VisualLoader {
+ public:
+  explicit VisualLoader(const SampleContext& context) : context_(context) {}
+
+  SampleVisual load(const ContentPart& part) {
+    SampleVisual out;
+    out.part = &part;
+    out.options = preprocess_options(part, context_);
+    out.video = part.type == ContentPart::Type::video;
+    out.video ? load_frames(out) : load_picture(out);
     return out;
   }
-  const int merge = context.config.vision.spatial_merge_size;
-  out.patches = load_video(part, out.options);
-  out.tokens = static_cast<int>(out.patches.grid.patches() / (merge * merge));
-  return out;
-}
+
+ private:
+  void load_picture(SampleVisual& out) {
+    out.image = load_image(out.part->source);
+    size_picture(out);
+    if (held_ + out.image.pixels.size() > kMostHeld)
+      out.image.pixels = std::vector<uint8_t>();  // {} would keep the memory
+    else
+      held_ += out.image.pixels.size();
+  }
+
+  void load_frames(SampleVisual& out) {
+    out.options.admit = [this](int64_t tokens) {
+      if ((video_tokens_ += tokens) > context_.max_length) throw TooLong();
+    };
+    out.patches = load_video(*out.part, out.options);
+    const int merge = context_.config.vision.spatial_merge_size;
+    out.tokens = static_cast<int>(out.patches.grid.patches() / (merge * merge));
+  }
+
+  const SampleContext& context_;
+  size_t held_ = 0;
+  int64_t video_tokens_ = 0;
+};
 
 std::vector<SampleVisual> load_visuals(const Conversation& conversation, const SampleContext& context) {
+  VisualLoader loader(context);
   std::vector<SampleVisual> out;
   for (const Message& message : conversation)
     for (const ContentPart& part : message.content)
-      if (part.type != ContentPart::Type::text) out.push_back(load_visual(part, context));
+      if (part.type != ContentPart::Type::text) out.push_back(loader.load(part));
   return out;
 }
 
-int tokens_of(const std::vector<SampleVisual>& visuals, bool video) {
-  int tokens = 0;
+int64_t tokens_of(const std::vector<SampleVisual>& visuals, bool video) {
+  int64_t tokens = 0;
   for (const SampleVisual& one : visuals)
     if (one.video == video) tokens += one.tokens;
   return tokens;
 }
 
+// What the model reads of a picture.
+Patches patches_of(SampleVisual& picture) {
+  Image image = std::move(picture.image);
+  if (image.pixels.empty()) {
+    const Size before{image.height, image.width};
+    image = load_image(picture.part->source);
+    if (image.height != before.height || image.width != before.width)
+      fail("{} changed while it was read", printable(picture.part->source));
+  }
+  return preprocess_image(image, picture.options);
+}
+
 // Makes pictures smaller by one factor so that they have `room` tokens together, where each then has one.
-bool shrink(std::vector<SampleVisual>& visuals, int room) {
-  const int tokens = tokens_of(visuals, false);
+bool shrink(std::vector<SampleVisual>& visuals, int64_t room) {
+  const int64_t tokens = tokens_of(visuals, false);
   if (tokens <= room) return false;
   for (SampleVisual& picture : visuals) {
     if (picture.video) continue;
@@ -141,26 +195,29 @@ bool rescale_boxes(Conversation& conversation, const std::vector<SampleVisual>& 
   return boxes > 0;
 }
 
+// `expand`: pictures and videos have all of their tokens, and not one.
 std::vector<TokenId> encode(const Conversation& conversation, const std::vector<SampleVisual>& visuals,
-                            const SampleContext& context) {
+                            const SampleContext& context, bool expand = true) {
   std::vector<int> images, videos;
-  for (const SampleVisual& one : visuals) (one.video ? videos : images).push_back(one.tokens);
+  for (const SampleVisual& one : visuals) (one.video ? videos : images).push_back(expand ? one.tokens : 1);
   TemplateOptions options;
   options.add_generation_prompt = false;
   return encode_chat(context.tokenizer, conversation, images, videos, options);
 }
 
-// Cuts to max_length; a sample that would lose part of a picture is emptied.
+// Whether a cut to max_length would take part of a picture.
+bool loses_picture(std::span<const TokenId> ids, const SampleContext& context) {
+  return std::ranges::any_of(ids.subspan(std::min<size_t>(ids.size(), context.max_length)), [&](TokenId id) {
+    return id == context.config.image_token || id == context.config.video_token;
+  });
+}
+
 void cut(Sample& sample, const SampleContext& context) {
   const auto limit = static_cast<size_t>(context.max_length);
   if (sample.ids.size() <= limit) return;
-  const bool loses_picture = std::any_of(
-      sample.ids.begin() + context.max_length, sample.ids.end(),
-      [&](TokenId id) { return id == context.config.image_token || id == context.config.video_token; });
   sample.ids.resize(limit);
   sample.positions.resize(limit);
   std::erase_if(sample.regions, [&](const RegionToken& token) { return token.at >= context.max_length; });
-  if (loses_picture) sample = Sample{};
 }
 
 void check_answers(const Conversation& conversation) {
@@ -172,27 +229,30 @@ void check_answers(const Conversation& conversation) {
 }  // namespace
 
 Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxFormat boxes,
-                   const SampleContext& context) {
+                   const SampleContext& context) try {
   check_answers(conversation);
   std::vector<SampleVisual> visuals = load_visuals(conversation, context);
   Sample sample;
-  sample.ids = encode(conversation, visuals, context);
-  if (const int all = static_cast<int>(sample.ids.size()); all > context.max_length) {
-    const int videos = tokens_of(visuals, true), text = all - videos - tokens_of(visuals, false);
-    sample.shrunk = shrink(visuals, std::max(context.max_length - text, context.max_length / 2) - videos);
-  }
+  // Pictures that are larger than all that there is room for have no tokens before they are made smaller.
+  const int64_t videos = tokens_of(visuals, true), all = videos + tokens_of(visuals, false);
+  const bool expand = all <= context.max_length;
+  sample.ids = encode(conversation, visuals, context, expand);
+  const int64_t text = std::ssize(sample.ids) - (expand ? all : std::ssize(visuals));
+  if (text + all > context.max_length)
+    sample.shrunk =
+        shrink(visuals, std::max<int64_t>(context.max_length - text, context.max_length / 2) - videos);
   const bool rescaled = boxes != BoxFormat::text && rescale_boxes(conversation, visuals, boxes);
-  if (sample.shrunk || rescaled) sample.ids = encode(conversation, visuals, context);
+  if (sample.shrunk || rescaled || !expand) sample.ids = encode(conversation, visuals, context);
   if (find_answers(sample.ids, context.markers).empty())
     fail("the conversation has no assistant answer to learn");
+  if (loses_picture(sample.ids, context)) return {};
 
   std::vector<Grid> grids;
   std::vector<double> seconds;
   std::vector<size_t> images;  // which of the visuals
   for (SampleVisual& visual : visuals) {
     if (!visual.video) images.push_back(sample.visuals.size());
-    sample.visuals.push_back(visual.video ? std::move(visual.patches)
-                                          : preprocess_image(visual.image, visual.options));
+    sample.visuals.push_back(visual.video ? std::move(visual.patches) : patches_of(visual));
     grids.push_back(sample.visuals.back().grid);
     seconds.push_back(sample.visuals.back().second_per_grid);
   }
@@ -205,6 +265,8 @@ Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxF
   cut(sample, context);
   sample.answers = find_answers(sample.ids, context.markers);
   return sample;
+} catch (const TooLong&) {
+  return {};
 }
 
 }  // namespace dvlm

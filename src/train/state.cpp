@@ -89,8 +89,9 @@ void remove_others(const fs::path& folder, const RunState& run) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("training-") && name.ends_with(".safetensors") && !kept.contains(name))
-      fs::remove(entry.path(), ignored);
+    const bool part =
+        name.ends_with(".safetensors") || name.ends_with(".partial");  // the latter of a killed process
+    if (name.starts_with("training-") && part && !kept.contains(name)) fs::remove(entry.path(), ignored);
   }
 }
 
@@ -134,7 +135,9 @@ RunState load_state(const fs::path& folder, std::span<const StatePiece> pieces) 
   for (int64_t part = 1; part < run.parts; ++part) {
     const fs::path other = folder / file_of(part, run);
     if (!fs::exists(other)) fail("{} is missing: {} needs it to continue", other.string(), path.string());
-    if (open(other).step != run.step) fail("{} is not of the same step as {}", other.string(), path.string());
+    const RunState its = open(other);
+    if (its.step != run.step || its.data != run.data || its.passes != run.passes || its.parts != run.parts)
+      fail("{} is not of the same run and step as {}", other.string(), path.string());
   }
   for (const StatePiece& piece : pieces) {
     const auto found = stored.find(piece.name);

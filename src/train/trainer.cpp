@@ -8,12 +8,14 @@
 #include <fstream>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "core/random.h"
 #include "core/stopwatch.h"
@@ -56,7 +58,7 @@ struct Meter {
 
 class Run {
  public:
-  Run(const TrainConfig& config, bool resume);
+  Run(const TrainConfig& config, bool resume, Ranks ranks);
   TrainResult train(int64_t stop_after);
 
  private:
@@ -81,6 +83,7 @@ class Run {
   std::array<double, 4> gradients_of(const std::vector<Pass>& passes, const LossCounts& counts);
   layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
+  void check_weights() const;
   void checkpoint();
   void keep_models(const std::optional<ValidationPoint>& validated);
   void resume();
@@ -108,13 +111,13 @@ class Run {
   double best_ = std::numeric_limits<double>::infinity();  // loss on it, so far
 };
 
-Run::Run(const TrainConfig& config, bool resume_run)
-    : ranks_(Ranks::of_environment()),
+Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
+    : ranks_(std::move(ranks)),
       config_(config),
       passes_(passes_of(config, ranks_)),
       device_(open_device(device_of(config, ranks_))),
       dataset_(config.data),
-      output_(make_output(config, resume_run, ranks_)),
+      output_(make_output(config, dataset_, resume_run, ranks_)),
       tokenizer_(output_),
       network_(make_network(config, tokenizer_, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
@@ -138,13 +141,15 @@ Run::Run(const TrainConfig& config, bool resume_run)
 void Run::resume() {
   const RunState run = load_state(output_, optimizer_.state());
   optimizer_.resumed(run.step);
-  const nlohmann::json before = nlohmann::json::parse(run.config, nullptr, false), now = to_json(config_);
+  const std::string name = fmt::format("the configuration in {}", (output_ / kStateFile).string());
+  const nlohmann::json before = parse_json(run.config, name), now = to_json(config_);
+  JsonObject(before, name);  // throws where it is none
   for (const char* key : {"stage", "clean_attention", "lora"})
-    if (before.is_object() && before.contains(key) && before[key] != now[key])
+    if (before.contains(key) && before[key] != now[key])
       fail("{} holds a run with \"{}\": {}, not {}", output_.string(), key, printable(before[key].dump()),
            printable(now[key].dump()));
   for (const char* key : {"batch_size", "seed"})
-    if (before.is_object() && before.contains(key) && before[key] != now[key])
+    if (before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
   if (run.passes != passes_)
     log_warning(
@@ -281,7 +286,17 @@ void Run::log() {
   append_line(output_ / "train.jsonl", to_json_line(point));
 }
 
+// A step may end in them that no further step would show.
+void Run::check_weights() const {
+  for (const torch::Tensor& weights : network_->parameters())
+    if (!torch::isfinite(weights).all().item<bool>())
+      fail(
+          "the weights are infinite or NaN and are not saved: start again, or resume, with a lower "
+          "learning_rate");
+}
+
 void Run::checkpoint() {
+  check_weights();
   save_state(output_, optimizer_.state(),
              {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_);
   optimizer_.swap_average();
@@ -361,12 +376,16 @@ TrainResult Run::train(int64_t stop_after) {
   return result_;
 }
 
+TrainResult train_as(Ranks ranks, const TrainConfig& config, bool resume, int64_t stop_after) {
+  at::set_num_threads(config.threads > 0 ? config.threads : ThreadPool::default_threads());
+  return Run(config, resume, std::move(ranks)).train(stop_after);
+}
+
 }  // namespace
 
 TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after) {
   validate(config);
-  at::set_num_threads(config.threads > 0 ? config.threads : ThreadPool::default_threads());
-  return Run(config, resume).train(stop_after);
+  return train_as(Ranks::of_environment(), config, resume, stop_after);
 }
 
 int train_command(std::string_view request) {
@@ -383,12 +402,14 @@ int train_command(std::string_view request) {
   const bool resume = object.boolean("resume", false);
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   const TrainConfig config = read_train_config(config_path, overrides);
-  install_interrupt_handler();
   if (object.boolean("plan", false)) {
     const int processes = static_cast<int>(object.integer("processes", 1, 1 << 16, 1));
     return print_plan(config, processes, object.number("memory", 0, 1e18, 0)) ? 0 : 1;
   }
-  const TrainResult result = train(config, resume);
+  Ranks ranks = Ranks::of_environment();  // who waits for the others is ended by a signal
+  install_interrupt_handler();
+  explain_lost_files();  // also those that this plugin has mapped: its core is not the program's
+  const TrainResult result = train_as(std::move(ranks), config, resume, 0);
   const int status = result.progress >= 1 ? 0 : 130;  // a signal to any of the processes stops all
   if (!result.first) return status;
   fmt::print("{} after {} steps: loss {:.4f}; {} in {}\n", result.progress >= 1 ? "finished" : "stopped",

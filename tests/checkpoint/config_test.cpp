@@ -1,6 +1,8 @@
 #include "checkpoint/config.h"
 
 #include <gtest/gtest.h>
+
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.h"
@@ -240,6 +242,18 @@ TEST(Config, DeepNestingIsRefusedBeforeAnythingRecurses) {
   }
   EXPECT_EQ(parse_json(R"(["[[[[", "\"[[[["])", "x").size(), 2u);
   EXPECT_EQ(parse_json(std::string(64, '[') + std::string(64, ']'), "x").size(), 1u);
+}
+
+TEST(Config, ReadingTakesTimeAsTheTextIsLong) {
+  // CPU seconds for so many objects, also those of other threads: none runs.
+  const auto seconds = [](size_t objects) {
+    std::string text = "[";
+    for (size_t i = 1; i < objects; ++i) text += "{},";
+    const std::clock_t begin = std::clock();
+    EXPECT_EQ(parse_json(text + "{}]", "x").size(), objects);
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  };
+  EXPECT_LT(seconds(400'000), 8) << "where objects wait for those before them it is a minute and more";
 }
 
 TEST(Config, WrongValuesAreNamed) {

@@ -51,6 +51,25 @@ for line in "^cpu " "^cuda:0 +Old Card: .*not usable: has the instruction set" "
   grep -qE "$line" "$work/out" || wrong "dvlm devices does not say: $line"
 done
 
+# Plugins are those of the program, not of where it is called or of who comes first.
+mkdir -p "$work/else/where" "$work/prefix/bin" "$work/prefix/lib"
+cp "$plugin" "$work/else/where/libdvlm_cuda_plugin.so"
+cp "$work/without/dvlm" "$work/prefix/bin/dvlm"
+cp "$plugin" "$work/prefix/lib/libdvlm_cuda_plugin.so"
+called_as() { (cd "$work/else/where" && exec -a "$1" "$work/without/dvlm" devices); }
+for name in dvlm ./dvlm ""; do
+  check "called as '$name' from a folder with a plugin" 0 "" called_as "$name"
+  grep -q "^no cuda: .* beside $work/without/dvlm, which is not there" "$work/out" || wrong "called as '$name', it takes that plugin"
+done
+if [ -d "$work/prefix/lib" ] && "$work/prefix/bin/dvlm" devices | grep -q "^cuda:2"; then
+  chmod o+w "$work/prefix/lib"
+  check "a library folder that others write to" 0 "" "$work/prefix/bin/dvlm" devices
+  grep -q "^no cuda: .*/lib/libdvlm_cuda_plugin.so is not loaded: others may write to its folder" "$work/out" ||
+    wrong "a plugin is loaded that others may have put there"
+else
+  wrong "the library folder of an installation is not looked at"
+fi
+
 # A card that is lost.
 lost="the card failed to finish its work \(for a test\): start dvlm again"
 export DVLM_CARD_LOST=$work/lost

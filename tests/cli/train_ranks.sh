@@ -73,8 +73,10 @@ done
 pkill -9 -f "output $work/parts" -n || true # the newest: rank 1
 wait $parts 2>/dev/null && wrong "a process was killed and the run ended well" || true
 grep -q "another process of the run is gone.*--resume" "$work/parts.err.0" || wrong "no sentence when a process is killed: $(cat "$work/parts.err.0")"
+: >"$work/parts/training-1-2-of-2.safetensors.1-1.partial"
 run 1 "$work/parts" --resume --set steps=20 --set max_bad_samples=0.02 || wrong "resumed by one: $(cat "$work/parts.err.0")"
 same "$work/one" "$work/parts" "killed, then resumed by one"
+ls "$work/parts" | grep -q partial && wrong "what a killed process wrote is left" || true
 ls "$work"/parts/training-*.safetensors >/dev/null 2>&1 && wrong "parts of the state stay when one process goes on" || true
 
 cp -r "$work/one" "$work/three"
@@ -93,5 +95,55 @@ run 4 "$work/four" && wrong "four processes share six samples" || true
 grep -q "a 'global_batch_size' of 6 is not a number of passes of 1 samples by 4 processes" "$work/four.err.0" || wrong "four processes: $(cat "$work/four.err.0")"
 WORLD_SIZE=2 "$dvlm" train --config "$work/config.json" --output "$work/five" 2>"$work/five.err" && wrong "no RANK" || true
 grep -q "the variable RANK must be a number.*torchrun" "$work/five.err" || wrong "no RANK: $(cat "$work/five.err")"
+variable() { # NAME VALUE PATTERN
+  local status=0
+  env WORLD_SIZE=2 RANK=1 MASTER_ADDR=127.0.0.1 MASTER_PORT=1 "$1=$2" timeout 60 "$dvlm" train --config "$work/config.json" \
+    --output "$work/six" 2>"$work/six.err" || status=$?
+  [ $status = 1 ] && grep -q "the variable $1 must $3" "$work/six.err" || wrong "$1=$2: status $status, $(cat "$work/six.err")"
+}
+variable MASTER_ADDR "" "name a host"
+variable MASTER_ADDR $'a\nb' "name a host"
+variable MASTER_PORT 65536 "be a number from 1 to 65535"
+variable LOCAL_RANK x "be a number"
+
+# Who waits for the others is ended by a signal.
+WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=$((port + 1)) timeout -k 20 5 "$dvlm" train \
+  --config "$work/config.json" --output "$work/waits" 2>/dev/null && status=0 || status=$?
+[ $status = 124 ] || wrong "SIGTERM to one that waits: status $status" # 137: it had to be killed
+
+# Parts of two runs are not put together.
+run 2 "$work/mixed" --set steps=20 --set global_batch_size=2 || wrong "two processes, another batch: $(cat "$work"/mixed.err.*)"
+cp "$work/mixed/training-20-2-of-2.safetensors" "$work/two"
+run 2 "$work/two" --resume --set steps=21 && wrong "parts of two runs were put together" || true
+grep -q "training-20-2-of-2.safetensors is not of the same run and step" "$work/two.err.0" || wrong "parts of two runs: $(cat "$work/two.err.0")"
+
+# Processes that were told different things are no run.
+apart() { # NAME FLAG...: of the second process
+  local name=$1 status=0
+  shift
+  port=$((port + 1))
+  WORLD_SIZE=2 RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port timeout 120 "$dvlm" train --config "$work/config.json" \
+    --output "$work/apart" 2>"$work/apart.err.0" &
+  WORLD_SIZE=2 RANK=1 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port timeout 120 "$dvlm" train --config "$work/config.json" \
+    --output "$work/apart" "$@" 2>"$work/apart.err.1" || status=$?
+  [ $status = 1 ] && ! wait $! || wrong "$name: status $status"
+  for rank in 0 1; do
+    grep -q "process 1 was started with another configuration, model or data" "$work/apart.err.$rank" ||
+      wrong "$name, process $rank: $(cat "$work/apart.err.$rank")"
+  done
+}
+head -n 39 "$work/data/data.jsonl" >"$work/data/fewer.jsonl"
+apart "another seed" --set seed=7
+apart "other data" --set data="$work/data/fewer.jsonl"
+apart "one that resumes" --resume
+
+# Data that become shorter while they are read.
+for _ in $(seq 5000); do head -n 1 "$work/data/data.jsonl"; done >"$work/data/long.jsonl"
+run 1 "$work/cut" --set data="$work/data/long.jsonl" --set steps=100000 &
+cut=$!
+for _ in $(seq 600); do [ -s "$work/cut/train.jsonl" ] && break; sleep 0.1; done
+truncate -s 100 "$work/data/long.jsonl"
+wait $cut && wrong "data were cut and the run ended well" || true
+grep -q "long.jsonl became shorter while it was in use" "$work/cut.err.0" || wrong "data that are cut: $(tail -c 300 "$work/cut.err.0")"
 [ $failed = 0 ] && echo PASS
 exit $failed

@@ -4,12 +4,14 @@
 
 #include <fstream>
 
+#include "core/files.h"
 #include "message_of.h"
 #include "temporary_folder.h"
 
 namespace dvlm {
 namespace {
 
+using testing::AnyOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -62,6 +64,16 @@ TEST_F(Files, that_hold_nothing_or_break_off_are_refused) {
   EXPECT_THAT(message_of([&] { RecordFile records(folder_.path()); }), HasSubstr(folder_.path().string()));
 }
 
+TEST_F(Files, have_records_of_at_most_64_MiB) {
+  const auto error_of_record = [&](size_t bytes) {
+    const RecordFile records(file("long.jsonl", "{\"a\": \"" + std::string(bytes - 9, ' ') + "\"}\n{}"));
+    EXPECT_EQ(records.object(1).size(), 0u);
+    return message_of([&] { records.object(0); });
+  };
+  EXPECT_EQ(error_of_record(64 << 20), "no error");
+  EXPECT_THAT(error_of_record((64 << 20) + 1), HasSubstr("longer than the 67108864 bytes"));
+}
+
 TEST_F(Files, are_unpacked) {
   EXPECT_EQ(RecordFile(kFixtures / "llava_system.jsonl.gz").size(), 1);
   EXPECT_EQ(RecordFile(kFixtures / "llama_factory_sharegpt.json.zst").size(), 1);
@@ -71,10 +83,32 @@ TEST_F(Files, are_unpacked) {
 }
 
 TEST_F(Files, that_are_packed_and_damaged_are_refused) {
-  std::ifstream in(kFixtures / "webdataset.tar.gz", std::ios::binary);
-  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  const std::string whole = read_file(kFixtures / "webdataset.tar.gz");
   for (const size_t kept : {size_t{12}, whole.size() / 3, whole.size() / 2, whole.size() - 30})
     EXPECT_THAT(error_of("cut.tar.gz", whole.substr(0, kept)), HasSubstr("cut.tar.gz")) << kept;
+}
+
+TEST_F(Files, that_are_packed_give_no_other_text_for_any_flipped_bit) {
+  const std::string whole = read_file(kFixtures / "messages.json.gz");
+  const std::vector<std::string> right = texts(RecordFile(file("whole.json.gz", whole)));
+  constexpr size_t kMagic = 2, kHead = 10, kSums = 8;  // bytes
+  for (size_t bit = 8 * kMagic; bit < 8 * whole.size(); ++bit) {
+    std::string damaged = whole;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+    const std::string error = message_of(
+        [&] { EXPECT_EQ(texts(RecordFile(file("flipped.json.gz", damaged))), right) << "bit " << bit; });
+    EXPECT_THAT(error, AnyOf(HasSubstr("flipped.json.gz is damaged"), "no error"));
+    const bool says_nothing = bit < 8 * kHead || bit / 8 == whole.size() - kSums - 1;  // fills the last byte
+    EXPECT_TRUE(error != "no error" || says_nothing) << "bit " << bit;
+  }
+}
+
+TEST_F(Files, may_be_several_packed_ones_and_nothing_else_behind_each_other) {
+  const std::string one = read_file(kFixtures / "llava_system.jsonl.gz");
+  EXPECT_EQ(RecordFile(file("two.jsonl.gz", one + one)).size(), 2);
+  EXPECT_EQ(RecordFile(file("filled.jsonl.gz", one + std::string(512, '\0'))).size(), 1);
+  EXPECT_THAT(error_of("more.jsonl.gz", one + "{}"), HasSubstr("something else stands behind its end"));
+  EXPECT_THAT(error_of("more.jsonl.gz", one + one.substr(0, 20)), HasSubstr("breaks off"));
 }
 
 TEST_F(Files, of_a_webdataset_are_samples_with_their_own_pictures) {

@@ -41,10 +41,16 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
       {"accumulation", -1},
       {"max_length", 2},
       {"steps", -5},
+      {"steps", kMostSteps + 1},
       {"stage", "distill"},
       {"schedule", "linear"},
       {"warmup_ratio", 1},
       {"learning_rate", 0},
+      {"weight_decay", 1e308},
+      {"eps", 1e308},
+      {"region_weight", 1e308},
+      {"loss_weights", {1e308, 1}},
+      {"threads", 4096},
       {"beta2", 1.0},
       {"eps", 0},
       {"device", "gpu"},
@@ -137,6 +143,11 @@ TEST(TrainConfig, OverridesWinOverTheFile) {
   EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json", {"batch_size"}); }),
               HasSubstr("key=value"));
   EXPECT_THAT(toy::error_of([&] { read_train_config(folder / "c.json", {"nope=1"}); }), HasSubstr("nope"));
+  const auto error = [&](const std::string& value) {
+    return toy::error_of([&] { read_train_config(folder / "c.json", {"data=" + value}); });
+  };
+  EXPECT_THAT(error(R"({"path": "a", "path": "b"})"), HasSubstr("--set data has the key \"path\" twice"));
+  EXPECT_THAT(error(std::string(100'000, '[') + std::string(100'000, ']')), HasSubstr("64 levels"));
 }
 
 TEST(TrainConfig, BrokenFilesAreNamed) {

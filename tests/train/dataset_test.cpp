@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -101,6 +102,70 @@ std::vector<BatchOrder::Batch> epoch_of(BatchOrder& order, int64_t epoch) {
   std::vector<BatchOrder::Batch> out;
   for (int64_t i = 0; i < order.per_epoch(); ++i) out.push_back(order.batch(epoch, i));
   return out;
+}
+
+// Of this process, in bytes, from when it is made.
+class PeakMemory {
+ public:
+  PeakMemory() {
+    std::ofstream("/proc/self/clear_refs") << 5;
+    before_ = now();
+  }
+  size_t grown() const { return now() - before_; }
+
+ private:
+  static size_t now() {
+    std::ifstream file("/proc/self/status");
+    for (std::string word; file >> word;)
+      if (size_t kib = 0; word == "VmHWM:" && file >> kib) return kib * 1024;
+    return 0;
+  }
+  size_t before_ = 0;
+};
+
+nlohmann::json record_of(const std::vector<nlohmann::json>& parts) {
+  nlohmann::json content = parts;
+  content.push_back({{"type", "text"}, {"text", "What?"}});
+  return {{"messages",
+           {{{"role", "user"}, {"content", content}}, {{"role", "assistant"}, {"content", "It is dark."}}}}};
+}
+
+TEST(Dataset, PicturesTakeNoMoreMemoryForBeingManyOrEnlarged) {
+  const Data data(1);
+  const std::filesystem::path large = data.fixture.folder / "data/large.ppm";
+  const std::string head = "P6\n5000 5000\n255\n";
+  toy::write_text(large, head);
+  std::filesystem::resize_file(large, head.size() + 75'000'000);  // black
+  const nlohmann::json plain = {{"type", "image"}, {"image", "large.ppm"}},
+                       enlarged = {{"type", "image"},
+                                   {"image", "pictures/0.ppm"},
+                                   {"min_pixels", 200'000'000},
+                                   {"max_pixels", 200'000'000}};
+  const std::vector<std::vector<nlohmann::json>> records = {std::vector(10, plain), std::vector(3, enlarged)};
+  toy::write_text(data.path(), record_of(records[0]).dump() + "\n" + record_of(records[1]).dump() + "\n");
+  const Dataset dataset({DataSource{data.path()}});
+  for (size_t i = 0; i < records.size(); ++i) {
+    const PeakMemory peak;
+    const Sample sample = dataset.load(static_cast<int64_t>(i), data.context());
+    EXPECT_TRUE(sample.shrunk);
+    EXPECT_LE(sample.ids.size(), 256u);
+    EXPECT_EQ(sample.visuals.size(), records[i].size());
+    EXPECT_LT(peak.grown(), size_t{600} << 20) << "record " << i;
+  }
+}
+
+TEST(Dataset, FramesThatAreTooManyAreNotMade) {
+  const Data data(1);
+  toy::write_text(data.path(), record_of({{{"type", "video"},
+                                           {"video", std::vector<std::string>(64, "pictures/0.ppm")},
+                                           {"min_pixels", 1'000'000},
+                                           {"max_pixels", 1'000'000}}})
+                                       .dump() +
+                                   "\n");
+  const Dataset dataset({DataSource{data.path()}});
+  const PeakMemory peak;
+  EXPECT_TRUE(dataset.load(0, data.context()).ids.empty()) << "left out, as what loses part of a picture";
+  EXPECT_LT(peak.grown(), size_t{200} << 20);
 }
 
 TEST(Epochs, HoldEverySampleOnceInAnOrderOfTheirOwn) {
@@ -222,6 +287,7 @@ TEST(StepLoader, EveryKindOfBadRecordIsLeftOutByName) {
       {asked("What?", "\\nNothing."), "line break"},
       {asked("<image>What?", "x", R"(, "images": ["gone.png"])"), "gone.png"},
       {asked("<image>What?", "x", R"(, "images": ["broken.png"])"), "broken.png"},
+      {asked("<image>What?", "x", R"(, "images": ["/dev/zero"])"), "not a regular file"},
       {asked("<image>What?", "x", R"(, "images": ["https://example.com/a.png"])"), "URLs"},
       {asked("<image><image>?", "x", R"(, "images": ["pictures/0.ppm"])"), "more <image> than the 1"},
       {asked("<image>?", "x", R"(, "images": ["pictures/0.ppm", "pictures/1.ppm"])"), "2 images are listed"},

@@ -60,6 +60,17 @@ TEST(Regions, OverlappingOnesAddTheirWords) {
   EXPECT_EQ(text(tokens[7]), "top leftred star");
 }
 
+TEST(Regions, HaveSoManyWordsInAll) {
+  const Fixture f;
+  const Region all{0, 0, 80, 40, "red star on a table"};
+  const size_t words = f.tokenizer.encode(all.label, ControlTokens::as_text).size();
+  const std::vector<Region> most(65536 / (8 * words), all);
+  EXPECT_EQ(f.find(most).size(), 8u);
+  std::vector<Region> more = most;
+  more.insert(more.end(), 8, all);
+  EXPECT_THAT(toy::error_of([&] { f.find(more); }), HasSubstr("more than 65536"));
+}
+
 TEST(Regions, ErrorsNameTheFault) {
   const auto error = [](const char* regions, size_t pictures = 1) {
     return toy::error_of([&] { parse_regions({{"regions", nlohmann::json::parse(regions)}}, pictures); });

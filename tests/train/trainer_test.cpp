@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
 #include "checkpoint/json.h"
+#include "checkpoint/safetensors.h"
 #include "core/files.h"
 #include "run_fixture.h"
 #include "torch/network.h"
@@ -254,6 +257,27 @@ TEST(Training, OptionsOfTheConversionRun) {
     const TrainResult result = train(parse_train_config(json), false);
     EXPECT_TRUE(std::isfinite(result.loss) && result.noisy > 0 && result.clean > 0) << change;
   }
+}
+
+TEST(Training, AStateIsOfAStepThatARunCanHave) {
+  const toy::Folder folder;
+  const auto error = [&](int64_t step) {
+    RunState run;
+    run.step = step;
+    write_safetensors(folder / "state", {}, state_metadata(run, {}));
+    return toy::error_of([&] { read_run_state(Safetensors(folder / "state"), "state"); });
+  };
+  EXPECT_EQ(error(kMostSteps), "");
+  EXPECT_THAT(error(kMostSteps + 1), HasSubstr("no valid 'step'"));
+  EXPECT_THAT(error(std::numeric_limits<int64_t>::max()), HasSubstr("no valid 'step'"));
+}
+
+TEST(Training, SavesNoWeightsThatItsLastStepSpoiled) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 1, config.learning_rate = 1e39, config.warmup_ratio = 0;
+  EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("infinite or NaN and are not saved"));
+  EXPECT_FALSE(std::filesystem::exists(fixture.folder / "out/model.safetensors"));
 }
 
 TEST(Training, WrongRunsAreRefusedWithOneSentence) {

@@ -42,6 +42,7 @@ def mutated(server: ServerProcess, report: Report, given) -> None:
                     bad.append((kind, request))
 
     finished = in_threads(threads, client, patience=600)
+    finished = finished and sum(counts.values()) == given.requests // threads * threads
     kinds = ", ".join(f"{kind}: {count}" for kind, count in counts.most_common())
     report.row("malformed", f"{sum(counts.values())} mutated requests, seed {given.seed}", finished and not bad, kinds)
     for kind, request in bad[:3]:
@@ -92,6 +93,7 @@ def json_bodies(server: ServerProcess, report: Report, given) -> None:
              "text of 3 MB": (hello % (b"word " * 600_000), refused),
              "100,000 unknown keys": (json.dumps({f"k{i}": i for i in range(100_000)}).encode(), refused),
              "100,000 parts": (json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 100_000}]}).encode(), refused),
+             "300,000 empty objects": (b'{"messages": [' + b"{}," * 299_999 + b"{}]}", refused),
              "65 pictures": (json.dumps({"messages": [user("x", malformed.tiny_picture())] * 65}).encode(), refused)}
     for name, (body, wanted) in cases.items():
         expect(server, report, "json", name, body, wanted)

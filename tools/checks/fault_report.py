@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 
 import malformed
