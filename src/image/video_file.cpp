@@ -9,6 +9,7 @@ extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <libavutil/log.h>
+#include <libavutil/mem.h>
 #include <libswscale/swscale.h>
 }
 #include <algorithm>
@@ -26,6 +27,9 @@ constexpr int kMaxFrames = 1 << 24;
 
 // libav also takes texts, playlists and lists of other files for videos: only containers are opened.
 constexpr char kContainers[] = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,ivf,gif";
+
+// At once, whatever a file's header announces: a frame of the most pixels that are decoded has 384 MiB.
+constexpr size_t kMostBytes = size_t{448} << 20;
 
 struct Free {
   void operator()(AVFormatContext* p) const { avformat_close_input(&p); }
@@ -49,6 +53,7 @@ class VideoReader {
   explicit VideoReader(const InputFile& file)
       : name_(printable(file.path().string())), packet_(av_packet_alloc()), frame_(av_frame_alloc()) {
     av_log_set_level(AV_LOG_QUIET);
+    av_max_alloc(kMostBytes);
     AVFormatContext* opened = nullptr;
     AVDictionary* settings = nullptr;
     av_dict_set(&settings, "format_whitelist", kContainers, 0);

@@ -16,7 +16,7 @@
 
 namespace dvlm {
 
-double Plan::bytes() const {
+double RunPlan::bytes() const {
   return std::accumulate(memory.begin(), memory.end(), 0.0,
                          [](double sum, const MemoryPart& part) { return sum + part.bytes; });
 }
@@ -75,8 +75,8 @@ double layer_bytes(double hidden, double heads, double kv, double inner, double 
 
 }  // namespace
 
-Plan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
-              bool card) {
+RunPlan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
+                 bool card) {
   const Weights weights = count_weights(model, config);
   const TextConfig& text = model.text;
   const VisionConfig& vision = model.vision;
@@ -89,7 +89,7 @@ Plan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSiz
                heads = number(text.heads) * text.head_dim, kv = number(text.kv_heads) * text.head_dim;
   const double vision_hidden = number(vision.hidden_size), vision_inner = number(vision.intermediate_size);
   const double head = number(text.vocab_size) * hidden;
-  Plan plan;
+  RunPlan plan;
   plan.parameters = weights.all(), plan.trained = weights.trained();
   const auto add = [&](const char* name, double bytes) {
     if (bytes > 0) plan.memory.push_back({name, bytes});
@@ -210,7 +210,7 @@ bool print_plan(const TrainConfig& config, int processes, double memory) {
   const Tokenizer tokenizer(config.model);
   const Survey data = survey(config, model, tokenizer);
   const bool card = config.device != "cpu";
-  const Plan plan = plan_run(model, config, data.largest, processes, card);
+  const RunPlan plan = plan_run(model, config, data.largest, processes, card);
   const int64_t passes = config.global_batch_size > 0 ? config.global_batch_size / config.batch_size
                                                       : int64_t{config.accumulation} * processes;
   fmt::print("parameters  {}, of which {} train\n", count_text(plan.parameters), count_text(plan.trained));

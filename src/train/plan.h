@@ -22,7 +22,7 @@ struct MemoryPart {
   double bytes = 0;
 };
 
-struct Plan {
+struct RunPlan {
   int64_t parameters = 0, trained = 0;
   std::vector<MemoryPart> memory;  // of each device, while a step runs
   double bytes() const;
@@ -32,8 +32,8 @@ struct Plan {
 // Of a network of this shape on `processes` devices; `card`: of NVIDIA's, else CPUs. Bytes of weights and
 // optimiser are exact; those of a pass are what LibTorch's operators keep for the backward pass, and what is
 // largest beside them.
-Plan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
-              bool card);
+RunPlan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
+                 bool card);
 
 // Reads records of the data as training will, and prints the plan; `memory`: bytes of a device, 0 = not
 // known. Returns whether it fits, as far as that is known.

@@ -39,7 +39,7 @@ TrainConfig conversion() {
 // An ordinary sample of LLaVA: a picture of 640 x 480 and 350 tokens.
 constexpr PassSize kLlava{.rows = 2176, .length = 2176, .patches = 1564, .scored = 1200};
 
-double part(const Plan& plan, const std::string& name) {
+double part(const RunPlan& plan, const std::string& name) {
   for (const MemoryPart& one : plan.memory)
     if (one.name == name) return one.bytes;
   return 0;
@@ -51,8 +51,8 @@ TEST(Plan, CountsTheParametersOfPublishedModels) {
 }
 
 TEST(Plan, StateIsShared) {
-  const Plan alone = plan_run(k3b, conversion(), kLlava, 1, true),
-             eight = plan_run(k3b, conversion(), kLlava, 8, true);
+  const RunPlan alone = plan_run(k3b, conversion(), kLlava, 1, true),
+                eight = plan_run(k3b, conversion(), kLlava, 8, true);
   EXPECT_DOUBLE_EQ(part(eight, "moments"), part(alone, "moments") / 8);
   EXPECT_DOUBLE_EQ(part(eight, "gradients"), part(alone, "gradients") / 8);
   EXPECT_DOUBLE_EQ(part(eight, "weights"), part(alone, "weights"));
@@ -75,7 +75,7 @@ TEST(Plan, SaysWhatFitsWhere) {
 TEST(Plan, CountsWhatTrains) {
   TrainConfig config = conversion();
   config.freeze = {"visual.*"};
-  const Plan frozen = plan_run(k3b, config, kLlava, 1, true);
+  const RunPlan frozen = plan_run(k3b, config, kLlava, 1, true);
   constexpr int64_t kWidth = 1280, kInner = 3420, kMerged = 4 * kWidth, kHidden = 2048;
   constexpr int64_t kBlock = 2 * kWidth + (3 * kWidth + 1 + kWidth) * kWidth + 3 * kWidth +
                              3 * kInner * kWidth + 2 * kInner + kWidth;
