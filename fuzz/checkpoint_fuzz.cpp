@@ -14,14 +14,6 @@ using fuzz::json;
 
 constexpr auto kFiles = {"config.json", "model.safetensors.index.json"};
 
-std::string shard_of(const json& header) {
-  constexpr size_t kData = 1 << 14;
-  const std::string text = fuzz::text_in(header);
-  const uint64_t length = text.size();
-  std::string file(reinterpret_cast<const char*>(&length), sizeof length);
-  return (file + text).append(kData, '\0');
-}
-
 void check(const Checkpoint& checkpoint) {
   const ModelConfig& config = checkpoint.config();
   for (const auto& [name, tensor] : checkpoint.tensors()) {
@@ -46,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const json document = fuzz::document_of(input);
   fuzz::put_files(folder, document, kFiles);
   for (const char* name : {"model.safetensors", "a.safetensors", "b.safetensors"})
-    if (document.contains(name)) folder.put(name, shard_of(document.at(name)));
+    if (document.contains(name)) folder.put(name, fuzz::safetensors_of(document.at(name)));
   std::optional<Checkpoint> checkpoint;
   if (fuzz::accepts([&] { checkpoint.emplace(folder.path()); })) check(*checkpoint);
   return 0;

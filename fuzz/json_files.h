@@ -26,4 +26,13 @@ inline void put_files(Folder& folder, const json& document, std::initializer_lis
     if (document.contains(name)) folder.put(name, text_in(document.at(name)));
 }
 
+// A safetensors file with such a header, whose data are zeros.
+inline std::string safetensors_of(const json& header) {
+  constexpr size_t kData = 1 << 14;
+  const std::string text = text_in(header);
+  const uint64_t length = text.size();
+  std::string file(reinterpret_cast<const char*>(&length), sizeof length);
+  return (file + text).append(kData, '\0');
+}
+
 }  // namespace dvlm::fuzz
