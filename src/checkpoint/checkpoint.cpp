@@ -113,7 +113,7 @@ void Checkpoint::add(const Lora& lora) {
   lora.check(config_);
   if (lora.drafts_only()) return;
   identity_ += lora.identity();
-  merged_ = std::make_unique<MergedTensors>(lora, config_, tensors_);
+  merged_ = std::make_unique<MergedTensors>(lora, tensors_);
 }
 
 Checkpoint::~Checkpoint() = default;

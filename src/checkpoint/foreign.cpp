@@ -132,7 +132,8 @@ std::string problem_of_name(std::string_view name) {
 std::string held_instead(const fs::path& folder) {
   std::error_code error;
   if (fs::exists(folder / "adapter_config.json", error))
-    return "it is a PEFT adapter (adapter_config.json): name its base model with --model and this folder with "
+    return "it is a PEFT adapter (adapter_config.json): name its base model with --model and this folder "
+           "with "
            "--lora";
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();

@@ -179,13 +179,61 @@ void Lora::check(const ModelConfig& config) const {
          token_rows_.shape[1], config.text.hidden_size);
 }
 
-// In memory that is a file's: who gives back pages of a checkpoint finds them again.
-MergedTensors::MergedTensors(const Lora& lora, const ModelConfig& config,
-                             std::map<std::string, TensorView>& tensors) {
-  constexpr const char* kEmbedding = "model.embed_tokens.weight";
-  std::vector<TensorView*> changed;
-  std::vector<std::pair<TensorView*, const Lora::Linear*>> merged;
-  const auto change = [&](const std::string& name) {
+namespace {
+
+// weight += scale * B A, in float, rounded once.
+void merge(const Lora::Linear& linear, const TensorView& weight, std::byte* to, ThreadPool& pool) {
+  const std::vector<float> a = floats(linear.a), b = floats(linear.b);
+  const int64_t rank = linear.a.shape[0], inputs = linear.a.shape[1];
+  const size_t row_bytes = static_cast<size_t>(inputs) * size_of(weight.type);
+  const auto scale = static_cast<float>(linear.scale);
+  pool.parallel_for(linear.b.shape[0], [&](int64_t begin, int64_t end) {
+    std::vector<float> row(static_cast<size_t>(inputs)), added(row.size());
+    for (int64_t out = begin; out < end; ++out) {
+      copy_to_float(weight, out * inputs, inputs, row.data());
+      std::ranges::fill(added, 0.0f);
+      for (int64_t k = 0; k < rank; ++k) {
+        const float factor = b[static_cast<size_t>(out * rank + k)];
+        const float* from = a.data() + k * inputs;
+        for (size_t i = 0; i < added.size(); ++i) added[i] += factor * from[i];
+      }
+      for (size_t i = 0; i < row.size(); ++i) row[i] += scale * added[i];
+      narrow(row.data(), weight.type, inputs, to + static_cast<size_t>(out) * row_bytes);
+    }
+  });
+}
+
+void replace_rows(const Lora& lora, const TensorView& embedding, std::byte* to) {
+  const std::vector<float> rows = floats(lora.token_rows());
+  const int64_t width = lora.token_rows().shape[1];
+  for (size_t i = 0; i < lora.tokens().size(); ++i)
+    narrow(rows.data() + static_cast<int64_t>(i) * width, embedding.type, width,
+           to + static_cast<size_t>(lora.tokens()[i] * width) * size_of(embedding.type));
+}
+
+// Memory that is a file's: who gives back pages of a checkpoint finds them again. Null when it is short.
+std::byte* shared_memory(size_t size) {
+  const int file = ::memfd_create("dvlm-lora", MFD_CLOEXEC);
+  void* data = MAP_FAILED;
+  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(size)) == 0)
+    data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (file >= 0) ::close(file);
+  return data == MAP_FAILED ? nullptr : static_cast<std::byte*>(data);
+}
+
+size_t aligned_bytes(const TensorView& tensor) {
+  return (tensor.bytes() + 63) / 64 * 64;
+}
+
+}  // namespace
+
+MergedTensors::MergedTensors(const Lora& lora, std::map<std::string, TensorView>& tensors) {
+  struct Change {
+    TensorView* tensor;
+    const Lora::Linear* linear;  // null: rows of the embedding
+  };
+  std::vector<Change> changes;
+  const auto change = [&](const std::string& name, const Lora::Linear* linear) {
     const auto found = tensors.find(name);
     if (found == tensors.end())
       fail("{} changes {}, which the model does not hold", lora.folder().string(), name);
@@ -194,58 +242,27 @@ MergedTensors::MergedTensors(const Lora& lora, const ModelConfig& config,
           "{}: {} of the model is {}, and an adapter needs F32, F16 or BF16 weights: merge it before the "
           "model is quantized",
           lora.folder().string(), name, name_of(found->second.type));
-    changed.push_back(&found->second);
-    size_ += (found->second.bytes() + 63) / 64 * 64;
-    return &found->second;
+    changes.push_back({&found->second, linear});
+    size_ += aligned_bytes(found->second);
   };
-  for (const auto& [name, linear] : lora.linears()) merged.emplace_back(change(name + ".weight"), &linear);
-  TensorView* embedding = lora.tokens().empty() ? nullptr : change(kEmbedding);
+  for (const auto& [name, linear] : lora.linears()) change(name + ".weight", &linear);
+  if (!lora.tokens().empty()) change("model.embed_tokens.weight", nullptr);
   if (size_ == 0) return;
-  const int file = ::memfd_create("dvlm-lora", MFD_CLOEXEC);
-  void* data = MAP_FAILED;
-  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(size_)) == 0)
-    data = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  if (file >= 0) ::close(file);
-  if (data == MAP_FAILED)
+  data_ = shared_memory(size_);
+  if (!data_)
     fail("no memory for the weights that {} changes ({})", lora.folder().string(),
          bytes_text(static_cast<double>(size_)));
-  data_ = static_cast<std::byte*>(data);
   std::byte* to = data_;
   ThreadPool pool(0);
-  for (TensorView* tensor : changed) {
+  for (const auto& [tensor, linear] : changes) {
     std::memcpy(to, tensor->data, tensor->bytes());
+    if (linear)
+      merge(*linear, *tensor, to, pool);
+    else
+      replace_rows(lora, *tensor, to);
     tensor->data = to;
-    to += (tensor->bytes() + 63) / 64 * 64;
+    to += aligned_bytes(*tensor);
   }
-  for (const auto& [tensor, linear] : merged) {
-    const std::vector<float> a = floats(linear->a), b = floats(linear->b);
-    const int64_t rank = linear->a.shape[0], inputs = linear->a.shape[1];
-    auto* const rows = const_cast<std::byte*>(tensor->data);
-    const size_t row_bytes = static_cast<size_t>(inputs) * size_of(tensor->type);
-    pool.parallel_for(
-        linear->b.shape[0], [&, view = *tensor, scale = linear->scale](int64_t begin, int64_t end) {
-          std::vector<float> row(static_cast<size_t>(inputs)), added(static_cast<size_t>(inputs));
-          for (int64_t out = begin; out < end; ++out) {
-            copy_to_float(view, out * inputs, inputs, row.data());
-            std::ranges::fill(added, 0.0f);
-            for (int64_t k = 0; k < rank; ++k) {
-              const float factor = b[static_cast<size_t>(out * rank + k)];
-              const float* from = a.data() + k * inputs;
-              for (int64_t i = 0; i < inputs; ++i) added[static_cast<size_t>(i)] += factor * from[i];
-            }
-            for (int64_t i = 0; i < inputs; ++i)
-              row[static_cast<size_t>(i)] += static_cast<float>(scale) * added[static_cast<size_t>(i)];
-            narrow(row.data(), view.type, inputs, rows + static_cast<size_t>(out) * row_bytes);
-          }
-        });
-  }
-  if (!embedding) return;
-  const std::vector<float> rows = floats(lora.token_rows());
-  const int64_t width = config.text.hidden_size;
-  for (size_t i = 0; i < lora.tokens().size(); ++i)
-    narrow(rows.data() + static_cast<int64_t>(i) * width, embedding->type, width,
-           const_cast<std::byte*>(embedding->data) +
-               static_cast<size_t>(lora.tokens()[i] * width) * size_of(embedding->type));
 }
 
 MergedTensors::~MergedTensors() {

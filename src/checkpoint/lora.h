@@ -60,9 +60,9 @@ class Lora {
 // Tensors of a checkpoint with an adapter added to them, of the types that they had.
 class MergedTensors {
  public:
-  // `tensors` by their names in style B. Throws Error when the adapter is not one for these, or memory is
-  // short.
-  MergedTensors(const Lora& lora, const ModelConfig& config, std::map<std::string, TensorView>& tensors);
+  // `tensors` by their names in style B, for which check() has found the adapter right. Throws Error for
+  // weights that take none, and when memory is short.
+  MergedTensors(const Lora& lora, std::map<std::string, TensorView>& tensors);
   ~MergedTensors();
   MergedTensors(const MergedTensors&) = delete;
   MergedTensors& operator=(const MergedTensors&) = delete;
