@@ -51,8 +51,9 @@ std::vector<NetworkParameter> find_frozen(Network& network, const std::vector<st
 // About in the order in which a backward pass has their gradients: the text tower's come first.
 std::vector<NetworkParameter> in_order_of_gradients(std::vector<NetworkParameter> parameters) {
   std::ranges::reverse(parameters);
-  std::ranges::stable_partition(
-      parameters, [](const NetworkParameter& parameter) { return parameter.name.starts_with("text."); });
+  std::stable_partition(parameters.begin(), parameters.end(), [](const NetworkParameter& parameter) {
+    return parameter.name.starts_with("text.");
+  });
   return parameters;
 }
 

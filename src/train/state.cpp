@@ -127,7 +127,7 @@ RunState load_state(const fs::path& folder, std::span<const StatePiece> pieces) 
   std::map<std::string, std::vector<Stored>> stored;
   const auto open = [&](const fs::path& file) {
     files.push_back(std::make_unique<Safetensors>(file));
-    const RunState run = read_run_state(*files.back(), file.string());
+    RunState run = read_run_state(*files.back(), file.string());
     for (const auto& [name, view] : files.back()->tensors()) add(stored, name, view, file.string());
     return run;
   };
