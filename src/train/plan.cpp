@@ -73,76 +73,108 @@ double layer_bytes(double hidden, double heads, double kv, double inner, double 
   return 2 * norm + size * (qkv + repeated + 2 * heads) + size * (2 * inner + inner + inner);
 }
 
+double number(int64_t value) {
+  return static_cast<double>(value);
+}
+
+class Planner {
+ public:
+  Planner(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, bool card)
+      : model_(model),
+        config_(config),
+        pass_(pass),
+        card_(card),
+        weights_(count_weights(model, config)),
+        wide_(config.weight_dtype == "bf16" ? 2 : 4),
+        size_(config.bf16 ? 2 : 4),
+        fused_(!card && config.bf16 && fused::available(torch::empty({0}), torch::kBFloat16)),
+        lora_(config.lora.rank > 0),
+        vision_trains_(lora_ ? matches_any(config.lora.targets, "visual.blocks.0.attn.qkv", true)
+                             : !matches_any(config.freeze, "visual.blocks.0.attn.qkv.weight", false)),
+        head_(number(model.text.vocab_size) * model.text.hidden_size) {}
+
+  RunPlan plan(int processes) {
+    add_state(processes);
+    add_activations();
+    add_head();
+    constexpr double kLibraries = 400e6, kContext = 700e6;  // LibTorch; a card's context and workspaces
+    add(card_ ? "the card's context" : "libraries", card_ ? kContext : kLibraries);
+    const double trained = number(weights_.trained());
+    plan_.parameters = weights_.all(), plan_.trained = weights_.trained();
+    plan_.state_bytes = (12 + (config_.ema_decay > 0 ? 4 : 0)) * trained;
+    plan_.model_bytes =
+        (config_.save_dtype == "bf16" ? 2 : 4) * number(lora_ ? weights_.adapters : weights_.all());
+    return plan_;
+  }
+
+ private:
+  void add(const char* name, double bytes) {
+    if (bytes > 0) plan_.memory.push_back({name, bytes});
+  }
+
+  void add_state(int processes) {
+    const double share = 1.0 / processes, trained = number(weights_.trained());
+    add("weights", wide_ * number(weights_.matrices) + 4 * number(weights_.vectors + weights_.adapters));
+    if (wide_ == 2) add("weights in float, for the optimiser", 4 * share * number(weights_.trained_matrices));
+    add("gradients", 4 * share * trained);
+    add("moments", 8 * share * trained);
+    if (config_.ema_decay > 0) add("average", 4 * share * trained);
+    // A bucket on its way: the embedding is the largest.
+    const double most = std::min(trained / 16, 0x1p24), bucket = lora_ ? most : std::max(head_, most);
+    if (processes > 1) add("gradients on their way to their owners", 3 * (lora_ ? 4 : wide_) * bucket);
+  }
+
+  // Where layers run again for their gradients, one has them at a time, and the others their inputs.
+  void add_activations() {
+    const TextConfig& text = model_.text;
+    const VisionConfig& vision = model_.vision;
+    const double rows = number(pass_.rows), patches = vision_trains_ ? number(pass_.patches) : 0;
+    const double hidden = text.hidden_size, inner = text.intermediate_size, width = vision.hidden_size;
+    const bool masked = config_.stage == "convert";
+    const double layers = config_.recompute ? 1 : text.layers, blocks = config_.recompute ? 1 : vision.depth;
+    const double cast = number(weights_.text_cast) + (vision_trains_ ? number(weights_.vision_cast) : 0);
+    const double casts = config_.recompute ? cast / (text.layers + vision.depth) : cast;
+    add("weights in the type of the products", wide_ == size_ ? 0 : size_ * casts);
+    const double heads = number(text.heads) * text.head_dim, keys = number(text.kv_heads) * text.head_dim;
+    double kept =
+        layers * rows * layer_bytes(hidden, heads, keys, inner, size_, fused_, masked) +
+        blocks * patches * layer_bytes(width, width, width, vision.intermediate_size, size_, fused_, false);
+    if (config_.recompute)
+      kept += (text.layers * rows * hidden + vision.depth * patches * width) * (4 + size_);
+    kept += rows * 4 * (3 * hidden + text.head_dim) + number(pass_.patches) * 4 * vision.patch_elements();
+    add("activations", kept);
+    // What the backward pass of one layer has beside them.
+    add("gradients of one layer's activations", rows * (3 * 4 * hidden + 3 * size_ * inner));
+    if (masked) add("who sees whom", rows * number(pass_.length) * (card_ || !fused_ ? 1 + size_ : 1));
+  }
+
+  // Logits a chunk at a time; gradients of the head and, where it is the embedding, of that.
+  void add_head() {
+    constexpr double kChunk = 512;
+    const double scored = number(pass_.scored);
+    const char* name = model_.text.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    const bool trains = !lora_ && !matches_any(config_.freeze, name, false);
+    add("head and loss", std::min(kChunk, scored) * model_.text.vocab_size * 4 +
+                             scored * model_.text.hidden_size * 8 + (wide_ == 2 ? 4 * head_ : 0) +
+                             (trains ? 2 * 4 * head_ : 0));
+  }
+
+  const ModelConfig& model_;
+  const TrainConfig& config_;
+  const PassSize& pass_;
+  const bool card_;
+  const Weights weights_;
+  const double wide_, size_;  // bytes of a number of the network's matrices, and of what products take
+  const bool fused_, lora_, vision_trains_;
+  const double head_;  // elements
+  RunPlan plan_;
+};
+
 }  // namespace
 
 RunPlan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
                  bool card) {
-  const Weights weights = count_weights(model, config);
-  const TextConfig& text = model.text;
-  const VisionConfig& vision = model.vision;
-  const bool half = config.weight_dtype == "bf16", lora = config.lora.rank > 0;
-  const double wide = half ? 2 : 4, size = config.bf16 ? 2 : 4, share = 1.0 / processes;
-  const auto number = [](auto value) { return static_cast<double>(value); };
-  const bool fused = !card && config.bf16 && fused::available(torch::empty({0}), torch::kBFloat16);
-  const double rows = number(pass.rows), patches = number(pass.patches);
-  const double hidden = number(text.hidden_size), inner = number(text.intermediate_size),
-               heads = number(text.heads) * text.head_dim, kv = number(text.kv_heads) * text.head_dim;
-  const double vision_hidden = number(vision.hidden_size), vision_inner = number(vision.intermediate_size);
-  const double head = number(text.vocab_size) * hidden;
-  RunPlan plan;
-  plan.parameters = weights.all(), plan.trained = weights.trained();
-  const auto add = [&](const char* name, double bytes) {
-    if (bytes > 0) plan.memory.push_back({name, bytes});
-  };
-
-  add("weights", wide * number(weights.matrices) + 4 * number(weights.vectors + weights.adapters));
-  const double trained = number(weights.trained());
-  if (half) add("weights in float, for the optimiser", 4 * share * number(weights.trained_matrices));
-  add("gradients", 4 * share * trained);
-  add("moments", 8 * share * trained);
-  if (config.ema_decay > 0) add("average", 4 * share * trained);
-  // A bucket on its way: the embedding is the largest.
-  const double bucket = lora ? std::min(trained, 0x1p24) : std::max(head, std::min(trained / 16, 0x1p24));
-  if (processes > 1) add("gradients on their way to their owners", 3 * (lora ? 4 : wide) * bucket);
-
-  // One layer after the other where layers run again for their gradients.
-  const bool vision_trains = lora ? matches_any(config.lora.targets, "visual.blocks.0.attn.qkv", true)
-                                  : !matches_any(config.freeze, "visual.blocks.0.attn.qkv.weight", false);
-  const double kept_layers = config.recompute ? 1 : number(text.layers);
-  const double kept_blocks = !vision_trains ? 0 : config.recompute ? 1 : number(vision.depth);
-  const double cast = number(weights.text_cast) + (vision_trains ? number(weights.vision_cast) : 0);
-  const double casts = wide == size ? 0 : config.recompute ? cast / (text.layers + vision.depth) : cast;
-  add("weights in the type of the products", size * casts);
-  const bool masked = config.stage == "convert";
-  double kept =
-      kept_layers * rows * layer_bytes(hidden, heads, kv, inner, size, fused, masked) +
-      kept_blocks * patches *
-          layer_bytes(vision_hidden, vision_hidden, vision_hidden, vision_inner, size, fused, false);
-  if (config.recompute)
-    kept += text.layers * rows * (4 + size) * hidden +
-            (vision_trains ? vision.depth * patches * (4 + size) * vision_hidden : 0);
-  kept += rows * (3 * 4 * hidden + 4 * number(text.head_dim)) + patches * 4 * number(vision.patch_elements());
-  add("activations", kept);
-  // What the backward pass of one layer has beside them.
-  add("gradients of one layer's activations", rows * (3 * 4 * hidden + 3 * size * inner));
-  const double mask = masked ? number(pass.rows / std::max<int64_t>(pass.length, 1)) * number(pass.length) *
-                                   number(pass.length)
-                             : 0;
-  add("who sees whom", mask * (card || !fused ? 1 + size : 1));
-  // Logits a chunk at a time; gradients of the head and, where it is the embedding, of that.
-  constexpr double kChunk = 512;
-  const bool head_trains =
-      !lora && !matches_any(config.freeze,
-                            text.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight", false);
-  add("head and loss", std::min(kChunk, number(pass.scored)) * number(text.vocab_size) * 4 +
-                           number(pass.scored) * hidden * 8 + (half ? 4 * head : 0) +
-                           (head_trains ? 2 * 4 * head : 0));
-  constexpr double kLibraries = 400e6, kContext = 700e6;  // LibTorch; a card's context and library workspaces
-  add(card ? "the card's context" : "libraries", card ? kContext : kLibraries);
-  plan.state_bytes = (12 + (config.ema_decay > 0 ? 4 : 0)) * trained;
-  plan.model_bytes =
-      (config.save_dtype == "bf16" ? 2 : 4) * (lora ? number(weights.adapters) : number(weights.all()));
-  return plan;
+  return Planner(model, config, pass, card).plan(processes);
 }
 
 namespace {

@@ -20,6 +20,7 @@ namespace dvlm {
 
 namespace {
 
+constexpr int kMost = 1 << 16;                       // processes
 constexpr auto kTimeout = std::chrono::minutes(30);  // a process may read data for long
 
 int number_of(const char* name, int low, int high) {
@@ -85,11 +86,13 @@ class Ranks::Group {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
 };
 
+int Ranks::size_in_environment() {
+  return std::getenv("WORLD_SIZE") ? number_of("WORLD_SIZE", 1, kMost) : 1;
+}
+
 Ranks Ranks::of_environment() {
-  constexpr int kMost = 1 << 16;
   Ranks out;
-  if (!std::getenv("WORLD_SIZE")) return out;
-  out.size_ = number_of("WORLD_SIZE", 1, kMost);
+  out.size_ = size_in_environment();
   if (out.size_ == 1) return out;
   out.rank_ = number_of("RANK", 0, out.size_ - 1);
   const char* set = std::getenv("MASTER_ADDR");

@@ -13,7 +13,8 @@ class Ranks {
   // Alone where WORLD_SIZE is not set or 1; else of MASTER_ADDR and MASTER_PORT, which torchrun sets beside
   // RANK. Throws Error naming the variable that makes no sense, or when the others do not come.
   static Ranks of_environment();
-  Ranks() = default;  // alone
+  static int size_in_environment();  // how many it will be, before anything connects; throws Error likewise
+  Ranks() = default;                 // alone
 
   int rank() const { return rank_; }
   int size() const { return size_; }

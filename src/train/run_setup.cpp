@@ -114,13 +114,13 @@ fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool res
   return config.output;
 }
 
-int passes_of(const TrainConfig& config, const Ranks& ranks) {
-  if (config.global_batch_size == 0) return config.accumulation * ranks.size();
-  if (config.global_batch_size % (config.batch_size * ranks.size()) != 0)
+int passes_of(const TrainConfig& config, int processes) {
+  if (config.global_batch_size == 0) return config.accumulation * processes;
+  if (config.global_batch_size % (config.batch_size * processes) != 0)
     fail(
         "training config: a 'global_batch_size' of {} is not a number of passes of {} samples by {} "
         "processes",
-        config.global_batch_size, config.batch_size, ranks.size());
+        config.global_batch_size, config.batch_size, processes);
   return config.global_batch_size / config.batch_size;
 }
 

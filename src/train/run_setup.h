@@ -23,7 +23,7 @@ std::filesystem::path make_output(const TrainConfig& config, const Dataset& data
 Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torch::Device device);
 
 // Of a step, by all processes. Throws Error when they cannot share it.
-int passes_of(const TrainConfig& config, const Ranks& ranks);
+int passes_of(const TrainConfig& config, int processes);
 // Of several processes on a machine each has a card of its own.
 std::string device_of(const TrainConfig& config, const Ranks& ranks);
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes);

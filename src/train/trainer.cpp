@@ -114,7 +114,7 @@ class Run {
 Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
     : ranks_(std::move(ranks)),
       config_(config),
-      passes_(passes_of(config, ranks_)),
+      passes_(passes_of(config, ranks_.size())),
       device_(open_device(device_of(config, ranks_))),
       dataset_(config.data),
       output_(make_output(config, dataset_, resume_run, ranks_)),
@@ -406,7 +406,8 @@ int train_command(std::string_view request) {
     const int processes = static_cast<int>(object.integer("processes", 1, 1 << 16, 1));
     return print_plan(config, processes, object.number("memory", 0, 1e18, 0)) ? 0 : 1;
   }
-  Ranks ranks = Ranks::of_environment();  // who waits for the others is ended by a signal
+  passes_of(config, Ranks::size_in_environment());  // throws, before anybody waits for others
+  Ranks ranks = Ranks::of_environment();            // who waits for the others is ended by a signal
   install_interrupt_handler();
   explain_lost_files();  // also those that this plugin has mapped: its core is not the program's
   const TrainResult result = train_as(std::move(ranks), config, resume, 0);
