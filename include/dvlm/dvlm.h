@@ -37,8 +37,8 @@ typedef int (*dvlm_on_progress)(const char* stage, int64_t done, int64_t total, 
  * NVIDIA card that the model fits, where libdvlm_cuda_plugin.so stands beside this library, else the CPU;
  * "cpu", "cuda", "cuda:1"), "precision" ("auto", "f32", "bf16"), "draft_precision" ("auto", "same", "int8",
  * "int4": what drafts are made with), "packed" (a file that keeps the repacked weights), "threads",
- * "memory_limit" (bytes), "lora" and "draft_lora" (folders of LoRA adapters, docs/lora.md). What is left out is chosen for speed within the memory that is free; answers say
- * what it takes. */
+ * "memory_limit" (bytes), "lora" and "draft_lora" (folders of LoRA adapters, docs/lora.md). What is left out
+ * is chosen for speed within the memory that is free; answers say what it takes. */
 DVLM_API dvlm_engine* dvlm_open(const char* folder, const char* options, char** error);
 DVLM_API void dvlm_close(dvlm_engine* engine);
 
