@@ -1,6 +1,8 @@
 // dvlm bench: the speed of passes on this machine, beside what the machine could do.
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "command.h"
 #include "core/error.h"
@@ -210,13 +212,23 @@ nlohmann::json to_json(const ImageTiming& t) {
           {"prefill_roofline_ratio", t.prefill_ratio()}};
 }
 
+// "644x476", digits alone.
+bool read_size(std::string_view text, int& width, int& height) {
+  constexpr int kMost = 99'999;
+  const char *at = text.data(), *const end = at + text.size();
+  const auto side = [&](int& out) {
+    const auto [behind, error] = std::from_chars(at, end, out);
+    at = behind;
+    return error == std::errc() && out >= 1 && out <= kMost;
+  };
+  return side(width) && at != end && *at++ == 'x' && side(height) && at == end;
+}
+
 void bench_image(ImageBench& options) {
   install_interrupt_handler();
   apply_isa_variable();
-  int end = 0;
   ImageBenchOptions& image = options.image;
-  if (std::sscanf(options.size.c_str(), "%5dx%5d%n", &image.width, &image.height, &end) != 2 ||
-      static_cast<size_t>(end) != options.size.size() || image.width < 1 || image.height < 1)
+  if (!read_size(options.size, image.width, image.height))
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
   Machine machine(options.machine.device, options.machine.threads);
   const std::vector<ImageTiming> timings = time_images(image, machine);

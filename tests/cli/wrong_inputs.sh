@@ -93,6 +93,9 @@ refuse "frames per second that are no number" "fps.*nan" "${run[@]}" --prompt hi
 refuse "a whole number with an exponent" "top-k.*1e3" "${run[@]}" --prompt hi --top-k 1e3
 refuse "an empty value" "model.*empty" "$dvlm" run --prompt hi --model ""
 refuse "one wrong number of a list" "rows.*x" "$dvlm" bench pass --rows 1,x
+for size in +1x1 " 1x1" 1x 1x1x1 0x1 100000x1; do
+  refuse "a size that is none: $size" "WIDTHxHEIGHT" "$dvlm" bench image --shape tiny --size "$size"
+done
 refuse "unknown flag" "bogus" "${run[@]}" --bogus
 refuse "unknown command" "frobnicate" "$dvlm" frobnicate
 refuse "unknown command of a command" "frobnicate" "$dvlm" bench frobnicate
