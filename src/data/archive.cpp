@@ -118,6 +118,8 @@ class Reader {
     archive_read_support_filter_zstd(reader_.get());
     archive_read_support_format_tar(reader_.get());
     archive_read_support_format_raw(reader_.get());
+    // Two blocks of zeros end a tar; what may stand behind them is not passed over.
+    archive_read_set_option(reader_.get(), "tar", "read_concatenated_archives", "1");
     if (text_of(bytes).starts_with(kGzipMagic)) {
       gunzip_ = std::make_unique<Gunzip>(bytes);
       check(archive_read_open(reader_.get(), gunzip_.get(), nullptr, Gunzip::read, nullptr));
@@ -147,7 +149,7 @@ class Reader {
 
  private:
   int check(int status) {
-    if (status < ARCHIVE_WARN) {
+    if (status == ARCHIVE_RETRY || status < ARCHIVE_WARN) {  // the former: a header's sum is wrong
       const char* why = archive_error_string(reader_.get());
       fail("{} is damaged: {}", path_.string(), why ? why : "libarchive cannot read it");
     }

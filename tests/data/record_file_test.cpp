@@ -135,6 +135,29 @@ TEST_F(Files, of_a_webdataset_are_samples_with_their_own_pictures) {
   }
 }
 
+TEST_F(Files, that_are_tars_behind_each_other_are_read_whole) {
+  const std::string one = read_file(kFixtures / "webdataset.tar");
+  const std::string other = [&] {
+    // The same with other names: a header's sum is in octal digits.
+    std::string out = one;
+    for (size_t at = 0; at + 512 <= out.size(); at += 512)
+      if (out.compare(at + 257, 5, "ustar") == 0) {
+        out[at] = 't';  // instead of s, one more
+        const auto sum = std::stoul(out.substr(at + 148, 6), nullptr, 8) + 1;
+        out.replace(at + 148, 6, fmt::format("{:06o}", sum));
+      }
+    return out;
+  }();
+  const RecordFile both(file("both.tar", one + other));
+  ASSERT_EQ(both.size(), 6);
+  EXPECT_THAT(both.name(1), HasSubstr("sample s/001"));
+  EXPECT_THAT(both.name(4), HasSubstr("sample t/001"));
+  EXPECT_THAT(error_of("more.tar", one + std::string(512, 'x')), HasSubstr("more.tar is damaged"));
+  std::string damaged = one;
+  damaged[one.find("s/001.json")] = 'r';
+  EXPECT_THAT(error_of("damaged.tar", damaged), HasSubstr("damaged.tar is damaged"));
+}
+
 TEST_F(Files, look_for_pictures_beside_them_or_in_a_folder_that_is_named) {
   const RecordFile records(
       file("a.jsonl", R"({"image": "x/a.png", "conversations": [{"from": "human", "value": "<image>"}]})"));
