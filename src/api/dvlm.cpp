@@ -53,8 +53,8 @@ EngineOptions parse_options(const char* folder, const char* options) {
   const nlohmann::json json = parse_json(options, "options");
   const JsonObject object(json, "options");
   for (const auto& [key, unused] : json.items())
-    if (key != "lora" && key != "draft_lora" && key != "device" && key != "precision" && key != "draft_precision" && key != "packed" &&
-        key != "threads" && key != "memory_limit")
+    if (key != "lora" && key != "draft_lora" && key != "device" && key != "precision" &&
+        key != "draft_precision" && key != "packed" && key != "threads" && key != "memory_limit")
       fail("options: the key \"{}\" is not known", printable(key));
   out.lora = object.string("lora", ""), out.draft_lora = object.string("draft_lora", "");
   out.load.device = object.string("device", "auto");

@@ -131,6 +131,14 @@ fs::path InputFile::reopened() const {
   return fmt::format("/proc/self/fd/{}", descriptor_);
 }
 
+std::string read_file(const InputFile& file, size_t limit) {
+  if (file.size() > limit) fail("{} is larger than the {} bytes allowed here", file.path().string(), limit);
+  std::string content(file.size(), '\0');
+  content.resize(file.read(content.data(), content.size(), 0));
+  refuse_lfs_pointer(content, file.path());
+  return content;
+}
+
 std::string file_identity(const std::filesystem::path& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0) return "";

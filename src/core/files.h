@@ -38,9 +38,11 @@ class InputFile {
   size_t size_ = 0;
 };
 
-// What distinguishes a file from others and from what it was: name, size, inode and time of change, as a
-// line;
-// "" when it is not there.
+// The same for a file that is open; no pipe.
+std::string read_file(const InputFile& file, size_t limit = size_t{1} << 30);
+
+// What distinguishes a file from others and from what it was, as a line: name, size, inode and time of
+// change. "" when it is not there.
 std::string file_identity(const std::filesystem::path& path);
 
 // Throws Error where the bytes of a file are the few lines that Git LFS leaves in place of what it did not

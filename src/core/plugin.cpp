@@ -41,8 +41,8 @@ fs::path find_plugin(const std::string& name) {
   return {};
 }
 
-// Whether somebody may have put something there who could not replace the program: beside one that stands in
-// /tmp/dvlm, anybody may make a folder /tmp/lib.
+// Whether somebody may have put something there who could not replace the program: where all may write above
+// the program's folder, anybody may make a library folder beside it.
 bool others_write_to(const fs::path& folder) {
   struct stat there = {}, program = {};
   if (::stat(folder.c_str(), &there) != 0 || ::stat("/proc/self/exe", &program) != 0) return true;

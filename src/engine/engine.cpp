@@ -14,20 +14,20 @@ namespace fs = std::filesystem;
 
 namespace {
 
+Checkpoint with_lora(const EngineOptions& options) {
+  Checkpoint out(options.model);
+  if (options.lora.empty()) return out;
+  const Lora lora(options.lora);
+  if (lora.drafts_only())
+    fail("{} was trained to draft alone: use it with --draft-lora", options.lora.string());
+  out.add(lora);
+  return out;
+}
+
 std::shared_ptr<const Lora> draft_lora(const EngineOptions& options) {
   if (options.draft_lora.empty()) return nullptr;
   const auto out = std::make_shared<Lora>(options.draft_lora);
   out->use_for_drafts();
-  return out;
-}
-
-// Who cannot draft needs no weights for it.
-ModelOptions with_drafts(const EngineOptions& options, const Tokenizer& tokenizer,
-                         const ModelConfig& config) {
-  ModelOptions out = options.load;
-  if (out.draft == DraftPrecision::automatic && !mask_token(tokenizer, config))
-    out.draft = DraftPrecision::same;
-  out.draft_lora = draft_lora(options);
   return out;
 }
 
@@ -40,22 +40,30 @@ fs::path text_folder(const EngineOptions& options) {
 
 }  // namespace
 
-Checkpoint open_checkpoint(const EngineOptions& options) {
-  Checkpoint out(options.model);
-  if (!options.lora.empty()) {
-    const Lora lora(options.lora);
-    if (lora.drafts_only())
-      fail("{} was trained to draft alone: use it with --draft-lora", options.lora.string());
-    out.add(lora);
+// A checkpoint with its adapters. Throws Error as those do.
+struct Engine::Weights {
+  explicit Weights(const EngineOptions& options)
+      : checkpoint(with_lora(options)), drafts(draft_lora(options)) {
+    if (drafts) checkpoint.add(*drafts);
   }
-  if (const auto drafts = draft_lora(options)) out.add(*drafts);
-  return out;
-}
 
-Engine::Engine(const EngineOptions& options) : Engine(options, open_checkpoint(options)) {}
-Engine::Engine(const EngineOptions& options, const Checkpoint& checkpoint)
+  // Who cannot draft needs no weights for it.
+  ModelOptions load(const ModelOptions& wanted, const Tokenizer& tokenizer) const {
+    ModelOptions out = wanted;
+    if (out.draft == DraftPrecision::automatic && !mask_token(tokenizer, checkpoint.config()))
+      out.draft = DraftPrecision::same;
+    out.draft_lora = drafts;
+    return out;
+  }
+
+  Checkpoint checkpoint;
+  std::shared_ptr<const Lora> drafts;
+};
+
+Engine::Engine(const EngineOptions& options) : Engine(options, Weights(options)) {}
+Engine::Engine(const EngineOptions& options, const Weights& weights)
     : tokenizer_(text_folder(options)),
-      model_(load_model(checkpoint, with_drafts(options, tokenizer_, checkpoint.config()))),
+      model_(load_model(weights.checkpoint, weights.load(options.load, tokenizer_))),
       reader_(std::make_unique<PromptReader>(text_folder(options), tokenizer_, *model_, options.images)),
       generator_(std::make_unique<Generator>(options, tokenizer_, *model_, *reader_)) {}
 Engine::~Engine() = default;

@@ -40,9 +40,6 @@ struct EngineOptions {
   ImageMemory images = {};
 };
 
-// Its checkpoint with its adapters. Throws Error as those do.
-Checkpoint open_checkpoint(const EngineOptions& options);
-
 struct Request {
   Conversation conversation;                      // or `input_ids`, which skips template and tokenizer
   std::map<std::string, Image> images_in_memory;  // images without a file, by the `source` that names them
@@ -131,7 +128,8 @@ class Engine {
   Generator& generator() { return *generator_; }  // for Scheduler
 
  private:
-  Engine(const EngineOptions& options, const Checkpoint& checkpoint);
+  struct Weights;
+  Engine(const EngineOptions& options, const Weights& weights);
 
   const Tokenizer tokenizer_;
   std::unique_ptr<Model> model_;

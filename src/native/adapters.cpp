@@ -77,6 +77,7 @@ DraftAdapters load_adapters(const Lora& lora, const ModelConfig& config, WeightF
   for (int i = 0; i < config.text.layers; ++i)
     for (const Group& group : kGroups)
       out.layers[static_cast<size_t>(i)].*group.matrices = load(lora, names(group, i), shapes, format, pool);
+  for (const LayerAdapters& layer : out.layers) out.rank = std::max(out.rank, layer.rank());
   const int64_t width = config.text.hidden_size;
   for (size_t i = 0; i < lora.tokens().size(); ++i) {
     std::vector<float>& row = out.rows[static_cast<TokenId>(lora.tokens()[i])];

@@ -1,5 +1,6 @@
 // A LoRA adapter that serves drafts alone: small matrices beside the linear layers of the text tower.
 #pragma once
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -17,11 +18,13 @@ struct LowRank {
 
 struct LayerAdapters {
   LowRank qkv, output, gate_up, down;
+  int rank() const { return std::max({qkv.rank(), output.rank(), gate_up.rank(), down.rank()}); }
 };
 
 struct DraftAdapters {
   std::vector<LayerAdapters> layers;
   std::map<TokenId, std::vector<float>> rows = {};  // [hidden], in place of the embedding's
+  int rank = 0;                                     // the largest of all layers
 };
 
 // Parts of a layer that are multiplied together share one pair of matrices, in which each has ranks of its

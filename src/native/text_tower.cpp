@@ -71,11 +71,14 @@ int TextTower::logit_columns(const PassPlan& plan) const {
 }
 
 // Floats of each buffer, in the order of TextActivations.
-std::array<size_t, 5> TextTower::buffer_sizes(const PassPlan& plan) const {
+std::array<size_t, 6> TextTower::buffer_sizes(const PassPlan& plan) const {
   const int64_t chunk = std::min(plan.rows, kChunkRows), wanted = std::ssize(plan.wanted);
-  return {product(plan.rows, config_.hidden_size), product(plan.rows, qkv_width()),
+  return {product(plan.rows, config_.hidden_size),
+          product(plan.rows, qkv_width()),
           product(std::max(chunk, wanted), config_.hidden_size),
-          product(chunk, int64_t{2} * config_.intermediate_size), product(wanted, logit_columns(plan))};
+          product(chunk, int64_t{2} * config_.intermediate_size),
+          product(chunk, adapters_.rank),
+          product(wanted, logit_columns(plan))};
 }
 
 size_t TextTower::kv_bytes(const NativePass& pass) const {
@@ -83,7 +86,7 @@ size_t TextTower::kv_bytes(const NativePass& pass) const {
 }
 
 size_t TextTower::activation_bytes(const NativePass& pass) const {
-  const std::array<size_t, 5> sizes = buffer_sizes(pass.plan);
+  const std::array<size_t, 6> sizes = buffer_sizes(pass.plan);
   const int64_t widest =
       std::max({config_.hidden_size, config_.intermediate_size, heads_.heads * heads_.head_dim});
   const size_t inputs = product(std::min(pass.plan.rows, kChunkRows), widest + config_.hidden_size),
@@ -92,11 +95,12 @@ size_t TextTower::activation_bytes(const NativePass& pass) const {
 }
 
 void TextTower::reserve(const NativePass& pass) {
-  const auto [hidden, qkv, normed, wide, logits] = buffer_sizes(pass.plan);
+  const auto [hidden, qkv, normed, wide, low, logits] = buffer_sizes(pass.plan);
   grow(a_.hidden, hidden);
   grow(a_.qkv, qkv);
   grow(a_.normed, normed);
   grow(a_.wide, wide);
+  grow(a_.low, low);
   grow(a_.logits, logits);
   grow(a_.keys, kv_bytes(pass));
   a_.own_kv_page = a_.keys.data();
@@ -137,7 +141,6 @@ void TextTower::adapt(const LowRank& adapter, const Chunk& chunk, Rows x, Rows y
     const int begin = std::max(s.first_row, chunk.first) - chunk.first,
               end = std::min(s.first_row + s.rows, chunk.first + chunk.rows) - chunk.first;
     if (!is_draft(*s.segment) || begin >= end) continue;
-    grow(a_.low, product(kChunkRows, adapter.rank()));
     const Rows low = view(a_.low, adapter.rank(), 0, end - begin);
     linear_(adapter.a, x.part(begin, end - begin), low, LinearMode::store);
     linear_(adapter.b, low, y.part(begin, end - begin), LinearMode::add);

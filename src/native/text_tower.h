@@ -48,7 +48,7 @@ class TextTower {
   size_t activation_bytes(const NativePass& pass) const;
 
  private:
-  std::array<size_t, 5> buffer_sizes(const PassPlan& plan) const;
+  std::array<size_t, 6> buffer_sizes(const PassPlan& plan) const;
   size_t kv_bytes(const NativePass& pass) const;  // of what is not kept
   void reserve(const NativePass& pass);
   void embed(const NativePass& pass, const ModelConfig& config);

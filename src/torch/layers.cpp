@@ -6,7 +6,6 @@
 
 #include "core/checksum.h"
 #include "core/random.h"
-
 #include "torch/fused.h"
 #include "torch/plain.h"
 

@@ -24,7 +24,7 @@ bool matches(std::string_view pattern, std::string_view name) {
 
 namespace {
 
-bool is_target(const std::string& target, const std::string& layer) {
+bool names(const std::string& target, const std::string& layer) {
   return matches(target, layer) || layer.ends_with("." + target);
 }
 
@@ -47,13 +47,18 @@ void add_adapter(const towers::LinearPart& part, const LoraOptions& options) {
 
 }  // namespace
 
+bool is_target(const LoraOptions& options, const std::string& layer) {
+  return std::ranges::any_of(options.targets,
+                             [&](const std::string& target) { return names(target, layer); });
+}
+
 void add_lora(Network& network, const LoraOptions& options, int64_t mask_token) {
   for (Tensor& weight : network->parameters()) weight.requires_grad_(false);
   std::vector<bool> used(options.targets.size(), false);
   for (const towers::LinearPart& part : network->linears()) {
     bool wanted = false;
     for (size_t i = 0; i < used.size(); ++i)
-      if (is_target(options.targets[i], part.name)) wanted = used[i] = true;
+      if (names(options.targets[i], part.name)) wanted = used[i] = true;
     if (!wanted) continue;
     if (options.drafts_only && !part.name.starts_with("model.layers."))
       fail(
@@ -70,31 +75,23 @@ void add_lora(Network& network, const LoraOptions& options, int64_t mask_token) 
 
 void save_lora(const std::filesystem::path& folder, const Network& network, const LoraOptions& options,
                const std::string& base, DType dtype) {
-  const auto type = dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
   const std::string prefix = "base_model.model.";
   nlohmann::json layers = nlohmann::json::array();
-  std::map<std::string, Tensor> held;
-  const auto hold = [&](const std::string& name, const Tensor& tensor) {
-    held[prefix + name] = tensor.detach().to(torch::kCPU, type).contiguous();
-  };
+  NamedTensors tensors;
   for (const towers::LinearPart& part : network->linears())
     for (const layers::Adapter& adapter : part.linear->adapters) {
       if (adapter.layer != part.name) continue;
       const std::string name = published_name(part.name);
       layers.push_back(name);
-      hold(name + ".lora_A.weight", adapter.a);
-      hold(name + ".lora_B.weight", adapter.b);
+      tensors[prefix + name + ".lora_A.weight"] = adapter.a;
+      tensors[prefix + name + ".lora_B.weight"] = adapter.b;
     }
   const int64_t token = network->text()->own_token();
   if (token >= 0)
-    hold(published_name("model.embed_tokens") + ".token_adapter.trainable_tokens_delta",
-         network->text()->own_row());
-  std::vector<NamedTensor> tensors;
-  for (const auto& [name, tensor] : held)
-    tensors.push_back(
-        {name, {dtype, tensor.sizes().vec(), static_cast<const std::byte*>(tensor.const_data_ptr())}});
+    tensors[prefix + published_name("model.embed_tokens") + ".token_adapter.trainable_tokens_delta"] =
+        network->text()->own_row();
   make_folder(folder);
-  write_safetensors(folder / "adapter_model.safetensors", tensors);
+  write_tensors(folder / "adapter_model.safetensors", tensors, dtype);
   nlohmann::json config = {{"peft_type", "LORA"},
                            {"task_type", "CAUSAL_LM"},
                            {"base_model_name_or_path", base},

@@ -21,6 +21,9 @@ void add_lora(Network& network, const LoraOptions& options, int64_t mask_token);
 void save_lora(const std::filesystem::path& folder, const Network& network, const LoraOptions& options,
                const std::string& base, DType dtype);
 
+// Whether one of options.targets names this linear layer of a checkpoint.
+bool is_target(const LoraOptions& options, const std::string& layer);
+
 // Does `name` match `pattern`, where '*' stands for any text?
 bool matches(std::string_view pattern, std::string_view name);
 

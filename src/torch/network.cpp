@@ -24,10 +24,6 @@ void check_input(const NetworkInput& input) {
     fail("network: patches need feature_rows, one for each merged token");
 }
 
-TensorView view_of(const torch::Tensor& tensor, DType type) {
-  return {type, tensor.sizes().vec(), static_cast<const std::byte*>(tensor.const_data_ptr())};
-}
-
 }  // namespace
 
 NetworkImpl::NetworkImpl(const ModelConfig& config)
@@ -119,19 +115,26 @@ void NetworkImpl::load(const Checkpoint& checkpoint) {
   }
 }
 
+void write_tensors(const std::filesystem::path& file, const NamedTensors& tensors, DType type) {
+  if (type != DType::bf16 && type != DType::f32) fail("training writes F32 or BF16, not {}", name_of(type));
+  std::vector<Tensor> held;  // until they are written
+  std::vector<NamedTensor> views;
+  for (const auto& [name, tensor] : tensors) {
+    held.push_back(tensor.detach()
+                       .to(torch::kCPU, type == DType::bf16 ? torch::kBFloat16 : torch::kFloat32)
+                       .contiguous());
+    views.push_back(
+        {name, {type, tensor.sizes().vec(), static_cast<const std::byte*>(held.back().const_data_ptr())}});
+  }
+  write_safetensors(file, views);
+}
+
 void save_checkpoint(const std::filesystem::path& folder, const Network& network, DType dtype) {
-  if (dtype != DType::bf16 && dtype != DType::f32)
-    fail("save_checkpoint writes F32 or BF16, not {}", name_of(dtype));
-  const auto type = dtype == DType::bf16 ? torch::kBFloat16 : torch::kFloat32;
   make_folder(folder);
-  std::map<std::string, torch::Tensor> held;  // keeps the data alive until it is written
+  NamedTensors tensors;
   for (const auto& [name, weight] : network->named_weights())
-    held[is_qwen(network->config()) ? name : published_name(name)] =
-        weight.to(torch::kCPU, type).contiguous();
-  std::vector<NamedTensor> tensors;
-  tensors.reserve(held.size());
-  for (const auto& [name, weight] : held) tensors.push_back({name, view_of(weight, dtype)});
-  write_safetensors(folder / "model.safetensors", tensors);
+    tensors[is_qwen(network->config()) ? name : published_name(name)] = weight;
+  write_tensors(folder / "model.safetensors", tensors, dtype);
   write_config(folder, network->config(),
                {.dtype = dtype == DType::bf16 ? "bfloat16" : "float32", .keep_companions = true});
 }

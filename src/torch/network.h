@@ -75,6 +75,9 @@ class NetworkImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Network);
 
+// Throws Error for types that training does not write: all but F32 and BF16.
+void write_tensors(const std::filesystem::path& file, const NamedTensors& tensors, DType type);
+
 // Writes weights as BF16 or F32 and config files into a Hugging Face folder: in the names of its published
 // form, style A for Fast-dVLM and style B for Qwen2.5-VL. preprocessor_config.json and generation_config.json
 // stay where they are there.

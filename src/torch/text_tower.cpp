@@ -55,15 +55,16 @@ TextTowerImpl::TextTowerImpl(const TextConfig& config) : config_(config) {
 }
 
 Tensor TextTowerImpl::embed(const Tensor& tokens) {
+  if (own_in_head_) {  // the embedding is frozen then, and nobody else reads that row
+    const torch::NoGradGuard no_grad;
+    embedding_.narrow(0, own_token_, 1).copy_(own_row_);
+  }
   const Tensor rows = torch::embedding(embedding_, tokens).to(torch::kFloat32);
   return own_row_.defined() ? torch::where((tokens == own_token_).unsqueeze(1), own_row_, rows) : rows;
 }
 
 Tensor TextTowerImpl::head() const {
-  if (head_.defined()) return head_;
-  if (!own_row_.defined() || !own_in_head_) return embedding_;
-  return embedding_.index_copy(0, torch::tensor({own_token_}, embedding_.options().dtype(torch::kInt64)),
-                               own_row_.detach().to(embedding_.scalar_type()));
+  return head_.defined() ? head_ : embedding_;
 }
 
 void TextTowerImpl::add_token_row(int64_t token, bool in_head) {

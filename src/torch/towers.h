@@ -59,8 +59,8 @@ class TextTowerImpl : public torch::nn::Module {
   // Whether layers keep their inputs alone and run again for their gradients (recompute.h).
   void set_recompute(bool recompute) { recompute_ = recompute; }
   torch::Tensor head() const;  // [vocab, hidden]
-  // From now on this token has a row of its own, a parameter that begins as the embedding's; `in_head`: also
-  // where the embedding is the head, there without a gradient.
+  // From now on this token has a row of its own, a parameter that begins as the embedding's, which is frozen;
+  // `in_head`: embed() puts it there, too, so that a head that is the embedding has it, without a gradient.
   void add_token_row(int64_t token, bool in_head);
   int64_t own_token() const { return own_token_; }           // -1: none
   const torch::Tensor& own_row() const { return own_row_; }  // [1, hidden]

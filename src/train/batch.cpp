@@ -143,19 +143,22 @@ void score_regions(Row& row, const Sample& sample) {
 }
 
 // oneDNN compiles a kernel for each new shape: lengths that differ from batch to batch are rounded up.
-constexpr size_t kLengthQuantum = 64;
+int64_t padded_length(int64_t longest) {
+  constexpr int64_t kQuantum = 64;
+  return (longest + kQuantum - 1) / kQuantum * kQuantum;
+}
 
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad) {
   DVLM_ASSERT(rows.size() == samples.size());
-  size_t longest = 0;
+  int64_t longest = 0;
   bool dual = false;
   for (const Row& row : rows) {
-    longest = std::max(longest, row.tokens.size());
+    longest = std::max(longest, std::ssize(row.tokens));
     dual = dual || row.clean_attention == CleanAttention::block ||
            (!row.stream.empty() && row.stream[0].stream != StreamToken::kClean);
   }
   const auto count = static_cast<int64_t>(rows.size());
-  const auto length = static_cast<int64_t>((longest + kLengthQuantum - 1) / kLengthQuantum * kLengthQuantum);
+  const int64_t length = padded_length(longest);
 
   TrainBatch batch;
   batch.input.tokens = torch::full({count, length}, pad, torch::kInt64);

@@ -65,7 +65,9 @@ struct TrainBatch {
   int64_t answer_tokens = 0;  // tokens that carry a label, each counted once
 };
 
-// Pads rows on the right to a common length (a multiple of 64); padding sees itself only. Causal rows
+int64_t padded_length(int64_t longest);  // of a batch whose longest row has so many tokens
+
+// Pads rows on the right to a common length, see padded_length(); padding sees itself only. Causal rows
 // without noisy copies need no mask.
 TrainBatch collate(std::span<const Row> rows, std::span<const Sample> samples, TokenId pad);
 

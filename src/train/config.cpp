@@ -131,7 +131,7 @@ void read_value(const char* key, const json& value, LossWeights& out) {
 }
 
 template <class Lora, class Visitor>
-void visit_lora(Lora& l, Visitor&& visit) {
+void visit_members(Lora& l, Visitor&& visit) requires std::is_same_v<std::remove_const_t<Lora>, LoraOptions> {
   visit("rank", l.rank);
   visit("alpha", l.alpha);
   visit("dropout", l.dropout);
@@ -139,29 +139,9 @@ void visit_lora(Lora& l, Visitor&& visit) {
   visit("drafts_only", l.drafts_only);
 }
 
-void read_value(const char* key, const json& value, LoraOptions& out) {
-  if (value.is_null()) return;
-  if (!value.is_object() || !value.contains("rank")) wrong_type(key, "an object with \"rank\"", value);
-  std::set<std::string> known;
-  visit_lora(out, [&](const char* name, auto& field) {
-    known.insert(name);
-    if (const auto found = value.find(name); found != value.end())
-      read_value(fmt::format("{}.{}", key, name).c_str(), *found, field);
-  });
-  for (const auto& [name, unused] : value.items())
-    if (!known.contains(name)) fail("training config: unknown key '{}.{}'", key, printable(name));
-  if (out.rank < 1) wrong_type("lora.rank", "at least 1", value["rank"]);
-}
-
-json to_json(const LoraOptions& options) {
-  if (options.rank == 0) return nullptr;
-  json out = json::object();
-  visit_lora(options, [&](const char* key, const auto& field) { out[key] = field; });
-  return out;
-}
-
 template <class Source, class Visitor>
-void visit_source(Source& s, Visitor&& visit) {
+void visit_members(Source& s,
+                   Visitor&& visit) requires std::is_same_v<std::remove_const_t<Source>, DataSource> {
   visit("path", s.path);
   visit("image_root", s.image_root);
   visit("weight", s.weight);
@@ -169,21 +149,45 @@ void visit_source(Source& s, Visitor&& visit) {
   visit("box_format", s.box_format);
 }
 
-DataSource read_source(const char* key, const json& value) {
-  DataSource out;
-  if (value.is_string()) {
-    out.path = value.get<std::string>();
-    return out;
-  }
-  if (!value.is_object()) wrong_type(key, "a path, an object with \"path\", or a list of them", value);
+// An object that is the value of a key.
+template <class Object>
+void read_members(const char* key, const json& value, Object& out) {
   std::set<std::string> known;
-  visit_source(out, [&](const char* name, auto& field) {
+  visit_members(out, [&](const char* name, auto& field) {
     known.insert(name);
     if (const auto found = value.find(name); found != value.end())
       read_value(fmt::format("{}.{}", key, name).c_str(), *found, field);
   });
   for (const auto& [name, unused] : value.items())
     if (!known.contains(name)) fail("training config: unknown key '{}.{}'", key, printable(name));
+}
+
+template <class Object>
+json members_of(const Object& object) {
+  json out = json::object();
+  visit_members(object, [&](const char* key, const auto& field) { out[key] = field; });
+  return out;
+}
+
+void read_value(const char* key, const json& value, LoraOptions& out) {
+  if (value.is_null()) return;
+  if (!value.is_object() || !value.contains("rank")) wrong_type(key, "an object with \"rank\"", value);
+  read_members(key, value, out);
+  if (out.rank < 1) wrong_type("lora.rank", "at least 1", value["rank"]);
+}
+
+json to_json(const LoraOptions& options) {
+  return options.rank == 0 ? json() : members_of(options);
+}
+
+DataSource read_source(const char* key, const json& value) {
+  DataSource out;
+  if (value.is_string())
+    out.path = value.get<std::string>();
+  else if (value.is_object())
+    read_members(key, value, out);
+  else
+    wrong_type(key, "a path, an object with \"path\", or a list of them", value);
   return out;
 }
 
@@ -198,10 +202,7 @@ void read_value(const char* key, const json& value, std::vector<DataSource>& out
 
 // A path where nothing else is said.
 json to_json(const DataSource& source) {
-  if (source == DataSource{.path = source.path}) return source.path;
-  json out = json::object();
-  visit_source(source, [&](const char* key, const auto& field) { out[key] = field; });
-  return out;
+  return source == DataSource{.path = source.path} ? json(source.path) : members_of(source);
 }
 
 void require(bool ok, const char* key, const char* expected) {

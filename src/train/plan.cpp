@@ -12,6 +12,7 @@
 #include "torch/lora.h"
 #include "train/batch.h"
 #include "train/dataset.h"
+#include "train/run_setup.h"
 #include "train/training_row.h"
 
 namespace dvlm {
@@ -23,14 +24,14 @@ double RunPlan::bytes() const {
 
 namespace {
 
-int64_t elements(const std::vector<int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+bool is_frozen(const TrainConfig& config, const std::string& name) {
+  return std::ranges::any_of(config.freeze,
+                             [&](const std::string& pattern) { return matches(pattern, name); });
 }
 
-bool matches_any(const std::vector<std::string>& patterns, const std::string& name, bool ends) {
-  return std::ranges::any_of(patterns, [&](const std::string& pattern) {
-    return matches(pattern, name) || (ends && name.ends_with("." + pattern));
-  });
+// Of the layers that adapters may stand beside.
+bool is_linear(const std::string& name, const std::vector<int64_t>& shape) {
+  return shape.size() == 2 && (name.starts_with("model.layers.") || name.starts_with("visual."));
 }
 
 // Numbers of elements, by what becomes of them.
@@ -38,6 +39,7 @@ struct Weights {
   int64_t matrices = 0, vectors = 0;       // of the network
   int64_t text_cast = 0, vision_cast = 0;  // of matrices that layers multiply by in another type
   int64_t trained_matrices = 0, trained_vectors = 0, adapters = 0;
+  bool vision_trains = false;
   int64_t all() const { return matrices + vectors; }
   int64_t trained() const { return trained_matrices + trained_vectors + adapters; }
 };
@@ -46,17 +48,18 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
   Weights out;
   const bool lora = config.lora.rank > 0;
   for (const auto& [name, shape] : expected_tensors(model)) {
-    const int64_t size = elements(shape);
-    const bool matrix = shape.size() >= 2, trains = !lora && !matches_any(config.freeze, name, false);
+    const int64_t size = c10::multiply_integers(shape);
+    const bool matrix = shape.size() >= 2, trains = !lora && !is_frozen(config, name),
+               adapted =
+                   lora && is_linear(name, shape) && is_target(config.lora, name.substr(0, name.rfind('.')));
     (matrix ? out.matrices : out.vectors) += size;
     if (trains) (matrix ? out.trained_matrices : out.trained_vectors) += size;
     if (matrix && name.starts_with("visual."))
       out.vision_cast += size;
     else if (matrix && name.starts_with("model.layers."))
       out.text_cast += size;
-    const std::string layer = name.substr(0, name.rfind('.'));
-    if (lora && matrix && name.ends_with(".weight") && matches_any(config.lora.targets, layer, true))
-      out.adapters += config.lora.rank * (shape[0] + size / shape[0]);
+    if (adapted) out.adapters += config.lora.rank * (shape[0] + shape[1]);
+    if (name.starts_with("visual.") && (trains || adapted)) out.vision_trains = true;
   }
   if (lora && config.stage == "convert") out.adapters += model.text.hidden_size;
   return out;
@@ -89,8 +92,6 @@ class Planner {
         size_(config.bf16 ? 2 : 4),
         fused_(!card && config.bf16 && fused::available(torch::empty({0}), torch::kBFloat16)),
         lora_(config.lora.rank > 0),
-        vision_trains_(lora_ ? matches_any(config.lora.targets, "visual.blocks.0.attn.qkv", true)
-                             : !matches_any(config.freeze, "visual.blocks.0.attn.qkv.weight", false)),
         head_(number(model.text.vocab_size) * model.text.hidden_size) {}
 
   RunPlan plan(int processes) {
@@ -128,11 +129,12 @@ class Planner {
   void add_activations() {
     const TextConfig& text = model_.text;
     const VisionConfig& vision = model_.vision;
-    const double rows = number(pass_.rows), patches = vision_trains_ ? number(pass_.patches) : 0;
+    const double rows = number(pass_.rows), patches = weights_.vision_trains ? number(pass_.patches) : 0;
     const double hidden = text.hidden_size, inner = text.intermediate_size, width = vision.hidden_size;
     const bool masked = config_.stage == "convert";
     const double layers = config_.recompute ? 1 : text.layers, blocks = config_.recompute ? 1 : vision.depth;
-    const double cast = number(weights_.text_cast) + (vision_trains_ ? number(weights_.vision_cast) : 0);
+    const double cast =
+        number(weights_.text_cast) + (weights_.vision_trains ? number(weights_.vision_cast) : 0);
     const double casts = config_.recompute ? cast / (text.layers + vision.depth) : cast;
     add("weights in the type of the products", wide_ == size_ ? 0 : size_ * casts);
     const double heads = number(text.heads) * text.head_dim, keys = number(text.kv_heads) * text.head_dim;
@@ -153,7 +155,7 @@ class Planner {
     constexpr double kChunk = 512;
     const double scored = number(pass_.scored);
     const char* name = model_.text.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-    const bool trains = !lora_ && !matches_any(config_.freeze, name, false);
+    const bool trains = !lora_ && !is_frozen(config_, name);
     add("head and loss", std::min(kChunk, scored) * model_.text.vocab_size * 4 +
                              scored * model_.text.hidden_size * 8 + (wide_ == 2 ? 4 * head_ : 0) +
                              (trains ? 2 * 4 * head_ : 0));
@@ -165,7 +167,7 @@ class Planner {
   const bool card_;
   const Weights weights_;
   const double wide_, size_;  // bytes of a number of the network's matrices, and of what products take
-  const bool fused_, lora_, vision_trains_;
+  const bool fused_, lora_;
   const double head_;  // elements
   RunPlan plan_;
 };
@@ -214,7 +216,7 @@ Survey survey(const TrainConfig& config, const ModelConfig& model, const Tokeniz
       }
       const PassSize size = size_of(sample, config, tokens);
       out.tokens.push_back(std::ssize(sample.ids));
-      out.largest.length = std::max(out.largest.length, (size.length + 63) / 64 * 64);
+      out.largest.length = std::max(out.largest.length, padded_length(size.length));
       out.largest.patches = std::max(out.largest.patches, size.patches * config.batch_size);
       out.largest.scored = std::max(out.largest.scored, size.scored * config.batch_size);
     } catch (const Error& error) {
@@ -243,8 +245,7 @@ bool print_plan(const TrainConfig& config, int processes, double memory) {
   const Survey data = survey(config, model, tokenizer);
   const bool card = config.device != "cpu";
   const RunPlan plan = plan_run(model, config, data.largest, processes, card);
-  const int64_t passes = config.global_batch_size > 0 ? config.global_batch_size / config.batch_size
-                                                      : int64_t{config.accumulation} * processes;
+  const int passes = passes_of(config, processes);
   fmt::print("parameters  {}, of which {} train\n", count_text(plan.parameters), count_text(plan.trained));
   fmt::print("data        {} records; {} of them were read", data.records, data.read);
   if (!data.tokens.empty())

@@ -15,8 +15,6 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kMostBytes = size_t{1} << 30;  // of a picture's file
-
 // Bytes of a record's pictures that are held at their full sizes; further ones are read twice.
 constexpr size_t kMostHeld = size_t{256} << 20;
 
@@ -41,11 +39,7 @@ std::filesystem::path local_path(const std::string& source) {
 Image load_image(const std::string& source) {
   if (is_data_url(source)) return decode_data_url(source);
   const InputFile file(local_path(source));
-  if (file.size() > kMostBytes)
-    fail("{} is larger than the {} bytes allowed here", file.path().string(), kMostBytes);
-  std::string bytes(file.size(), '\0');
-  bytes.resize(file.read(bytes.data(), bytes.size(), 0));
-  refuse_lfs_pointer(bytes, file.path());
+  const std::string bytes = read_file(file);
   return decode_image(std::as_bytes(std::span(bytes)), file.path().string());
 }
 

@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <set>
 
 #include "checkpoint/safetensors.h"
@@ -24,13 +22,9 @@ std::string file_of(int64_t part, const RunState& run) {
                    : fmt::format("training-{}-{}-of-{}.safetensors", run.step, part + 1, run.parts);
 }
 
-int64_t elements(const std::vector<int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
-}
-
 // A whole tensor has its own name and shape; a piece is flat, and its name ends with "@FIRST/ELEMENTS".
 std::string name_in_file(const StatePiece& piece) {
-  const int64_t all = elements(piece.shape);
+  const int64_t all = c10::multiply_integers(piece.shape);
   return piece.values.numel() == all ? piece.name : fmt::format("{}@{}/{}", piece.name, piece.begin, all);
 }
 
@@ -68,7 +62,8 @@ void fill(const StatePiece& piece, const std::vector<Stored>& from, const std::s
     found = false;
     for (const Stored& stored : from) {
       const int64_t there = stored.begin + stored.view.elements();
-      if (stored.all != elements(piece.shape) || (!stored.shape.empty() && stored.shape != piece.shape))
+      if (stored.all != c10::multiply_integers(piece.shape) ||
+          (!stored.shape.empty() && stored.shape != piece.shape))
         fail("{}: '{}' has shape {}, the model expects {}", file, piece.name,
              stored.shape.empty() ? fmt::format("[{}]", stored.all) : to_string(stored.shape),
              to_string(piece.shape));
@@ -104,7 +99,7 @@ void save_state(const fs::path& folder, std::span<const StatePiece> pieces, RunS
   std::vector<NamedTensor> views;
   for (const StatePiece& piece : pieces) {
     kept.push_back(piece.values.detach().to(torch::kCPU).contiguous());
-    const bool whole = kept.back().numel() == elements(piece.shape);
+    const bool whole = kept.back().numel() == c10::multiply_integers(piece.shape);
     views.push_back({name_in_file(piece),
                      {DType::f32, whole ? piece.shape : std::vector<int64_t>{kept.back().numel()},
                       static_cast<const std::byte*>(kept.back().const_data_ptr())}});

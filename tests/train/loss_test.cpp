@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "toy.h"
 #include "torch/lora.h"
+#include "toy.h"
 #include "train/optimizer.h"
 
 namespace dvlm {
