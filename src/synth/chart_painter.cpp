@@ -66,7 +66,13 @@ void draw_axis(cairo_t* context, Pen& pen, const Paper& chart, const ChartLook& 
   straight_line(context, plot.left, plot.top - 4, plot.left, plot.bottom, kAxis, 2);
 }
 
-void draw_bar(cairo_t* context, double x, double y, double width, double height, const Colour& colour) {
+// A bar is called by its name: every pixel that it touches, since one of a single unit may be narrower than
+// one.
+void draw_bar(cairo_t* context, Pen& pen, double x, double y, double width, double height,
+              const Colour& colour, const std::string& name) {
+  pen.mark_area({static_cast<int>(x), static_cast<int>(y), static_cast<int>(std::ceil(x + width)),
+                 static_cast<int>(std::ceil(y + height))},
+                name);
   cairo_rectangle(context, x, y, width, height);
   set_colour(context, colour, 1);
   cairo_fill_preserve(context);
@@ -101,10 +107,7 @@ void draw_standing(cairo_t* context, Pen& pen, const Paper& chart, const ChartLo
     const PaperEntry& entry = chart.entries[i];
     const double x = middle(i), y = plot.y(entry.number);
     if (chart.kind == PaperKind::bars) {
-      draw_bar(context, x - thick / 2, y, thick, plot.bottom - y, colour_of(look, i));
-      pen.mark_area({static_cast<int>(x - thick / 2), static_cast<int>(y), static_cast<int>(x + thick / 2),
-                     static_cast<int>(plot.bottom)},
-                    entry.name);
+      draw_bar(context, pen, x - thick / 2, y, thick, plot.bottom - y, colour_of(look, i), entry.name);
     } else {
       cairo_arc(context, x, y, 4.5, 0, 2 * std::numbers::pi);
       set_colour(context, colour_of(look, 0), 1, 0.8);
@@ -132,10 +135,7 @@ void draw_lying(cairo_t* context, Pen& pen, const Paper& chart, const ChartLook&
   for (size_t i = 0; i < chart.entries.size(); ++i) {
     const PaperEntry& entry = chart.entries[i];
     const double y = top + pitch * (static_cast<double>(i) + 0.5), length = entry.number * scale;
-    draw_bar(context, left, y - thick / 2, length, thick, colour_of(look, i));
-    pen.mark_area({static_cast<int>(left), static_cast<int>(y - thick / 2), static_cast<int>(left + length),
-                   static_cast<int>(y + thick / 2)},
-                  entry.name);
+    draw_bar(context, pen, left, y - thick / 2, length, thick, colour_of(look, i), entry.name);
     pen.write(entry.name, name_font, left - 8, y + 6.5, Align::right);
     pen.write(entry.text, value_font, left + length + 5, y + 7.5, Align::left);
   }

@@ -242,5 +242,15 @@ TEST(Paper, BarsAreMarkedAsLongAsTheirValues) {
   }
 }
 
+// The room that names take decides how many pixels a unit has.
+TEST(Paper, BarsOfOneUnitHaveAMark) {
+  Paper chart;
+  chart.title = "Things we need", chart.noun = "thing", chart.top = 100, chart.kind = PaperKind::rows;
+  for (chart.width = 224; chart.width <= 280; ++chart.width) {
+    chart.entries = {{Role::point, "screwdriver", "1", 1}, {Role::point, "alarm clock", "86", 86}};
+    for (const Mark& mark : paint_paper(chart).marks) ASSERT_LT(mark.box.x1, mark.box.x2) << mark.label;
+  }
+}
+
 }  // namespace
 }  // namespace dvlm
