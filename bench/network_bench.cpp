@@ -1,12 +1,13 @@
 // One training step (forward, cross entropy over all rows, backward; no optimizer) of a network of
 // dvlm-tiny's size: 16 rows, a picture of 256 patches in each. `f32` runs LibTorch's own operators, `bf16`
-// the fused ones.
+// the fused ones. Then the parts that are fused, in bf16, beside the same in LibTorch's operators.
 //   network_bench --benchmark_enable_random_interleaving=true --benchmark_repetitions=5
 // The number of threads is OMP_NUM_THREADS.
 #include <benchmark/benchmark.h>
 
-#include "torch/allocator.h"
+#include "torch/fused.h"
 #include "torch/network.h"
+#include "torch/plain.h"
 
 namespace dvlm {
 namespace {
@@ -73,7 +74,60 @@ BENCHMARK_CAPTURE(training_step, dual_bf16, torch::kBFloat16, 560, true)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 
-const bool kMemoryKept = (keep_freed_memory(), true);
+// What a step does with one part of a layer of the text tower: forward and backward.
+template <class Part>
+void part(benchmark::State& state, const std::vector<torch::Tensor>& inputs, const Part& run) {
+  for (auto _ : state) {
+    run().sum().backward();
+    for (const torch::Tensor& input : inputs) torch::Tensor(input).mutable_grad() = torch::Tensor();
+  }
+}
+
+torch::Tensor leaf(torch::IntArrayRef shape, torch::Dtype type) {
+  return torch::randn(shape).to(type).requires_grad_(true);
+}
+
+void attention(benchmark::State& state, bool fused, int length, bool dual) {
+  const TextConfig text = tiny_config().text;
+  layers::AttentionShape shape;
+  shape.heads = text.heads, shape.kv_heads = text.kv_heads, shape.head_dim = text.head_dim;
+  for (int i = 0; i <= kBatch; ++i) shape.cumulative.push_back(int64_t{i} * length);
+  shape.causal = !dual;
+  if (dual) shape.mask = dual_stream_mask(length, (length - kFeatures) / 2);
+  const int64_t rows = int64_t{kBatch} * length, heads = text.heads + int64_t{2} * text.kv_heads;
+  const torch::Tensor qkv = leaf({rows, heads * text.head_dim}, torch::kBFloat16),
+                      angles = torch::rand({rows, text.head_dim / 2});
+  const torch::Tensor cosine = angles.cos(), sine = angles.sin();
+  part(state, {qkv},
+       [&] { return (fused ? fused::rotary_attention : plain::rotary_attention)(qkv, cosine, sine, shape); });
+}
+
+void add_norm(benchmark::State& state, bool fused) {
+  const int64_t width = tiny_config().text.hidden_size;
+  const torch::Tensor x = leaf({kBatch * 256, width}, torch::kFloat32),
+                      delta = leaf({kBatch * 256, width}, torch::kBFloat16),
+                      weight = leaf({width}, torch::kFloat32);
+  part(state, {x, delta, weight}, [&] {
+    const auto [sum, y] = fused ? fused::add_norm(x, delta, weight, 1e-6)
+                                : plain::add_norm(x, delta, weight, 1e-6, torch::kBFloat16);
+    return sum + y;
+  });
+}
+
+void swiglu(benchmark::State& state, bool fused) {
+  const torch::Tensor gate_up =
+      leaf({kBatch * 256, int64_t{2} * tiny_config().text.intermediate_size}, torch::kBFloat16);
+  part(state, {gate_up}, [&] { return (fused ? fused::swiglu : plain::swiglu)(gate_up); });
+}
+
+BENCHMARK_CAPTURE(attention, causal_fused, true, 256, false)->UseRealTime();
+BENCHMARK_CAPTURE(attention, causal_plain, false, 256, false)->UseRealTime();
+BENCHMARK_CAPTURE(attention, dual_fused, true, 560, true)->UseRealTime();
+BENCHMARK_CAPTURE(attention, dual_plain, false, 560, true)->UseRealTime();
+BENCHMARK_CAPTURE(add_norm, fused, true)->UseRealTime();
+BENCHMARK_CAPTURE(add_norm, plain, false)->UseRealTime();
+BENCHMARK_CAPTURE(swiglu, fused, true)->UseRealTime();
+BENCHMARK_CAPTURE(swiglu, plain, false)->UseRealTime();
 
 }  // namespace
 }  // namespace dvlm

@@ -1,10 +1,12 @@
 #include "torch/device.h"
 
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 
 #include "core/card_number.h"
 #include "core/error.h"
+#include "core/machine.h"
 
 namespace dvlm {
 
@@ -23,6 +25,12 @@ torch::Device open_device(const std::string& name) {
   if (cards == 0) fail("device \"{}\": LibTorch finds no card; does nvidia-smi list one?", name);
   if (*card >= cards) fail("device \"{}\": LibTorch finds {} card(s), the first is cuda:0", name, cards);
   return {torch::kCUDA, static_cast<c10::DeviceIndex>(*card)};
+}
+
+size_t free_bytes(torch::Device device) {
+  if (device.is_cpu()) return available_memory_bytes();
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
+  return allocator == nullptr ? SIZE_MAX : allocator->getMemoryInfo(device.index()).first;
 }
 
 }  // namespace dvlm

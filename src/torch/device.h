@@ -11,4 +11,7 @@ namespace dvlm {
 // for that half once. Throws Error when there is no such half, no such card or no such name.
 torch::Device open_device(const std::string& name);
 
+// Of memory that nothing holds; SIZE_MAX where that is not known.
+size_t free_bytes(torch::Device device);
+
 }  // namespace dvlm

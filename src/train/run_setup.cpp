@@ -15,8 +15,10 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
+#include "torch/device.h"
 #include "torch/lora.h"
 #include "train/mask_token.h"
+#include "train/plan.h"
 #include "train/state.h"
 #include "train/training_row.h"
 
@@ -124,9 +126,18 @@ int passes_of(const TrainConfig& config, int processes) {
   return config.global_batch_size / config.batch_size;
 }
 
-std::string device_of(const TrainConfig& config, const Ranks& ranks) {
+torch::Device device_of(const TrainConfig& config, const Ranks& ranks) {
   const char* local = std::getenv("LOCAL_RANK");
-  return config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
+  const std::string name =
+      config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
+  const torch::Device device = open_device(name);
+  const double held = plan_run(read_config(config.model), config, {}, ranks.size(), device.is_cuda()).bytes();
+  if (const double free = static_cast<double>(free_bytes(device)); held > free)
+    fail(
+        "this run holds {:.1f} GB all the time, and {} has {:.1f} GB free; --plan shows for what, and "
+        "'lora', \"weight_dtype\": \"bf16\" and more processes need less",
+        held / 1e9, name, free / 1e9);
+  return device;
 }
 
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes) {

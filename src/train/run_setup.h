@@ -24,8 +24,9 @@ Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torc
 
 // Of a step, by all processes. Throws Error when they cannot share it.
 int passes_of(const TrainConfig& config, int processes);
-// Of several processes on a machine each has a card of its own.
-std::string device_of(const TrainConfig& config, const Ranks& ranks);
+// Of several processes on a machine each has a card of its own. Throws Error where it has less free memory
+// than what a run holds all the time (plan.h).
+torch::Device device_of(const TrainConfig& config, const Ranks& ranks);
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes);
 LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes);
 

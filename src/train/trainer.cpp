@@ -21,7 +21,6 @@
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
-#include "torch/device.h"
 #include "torch/lora.h"
 #include "train/curve.h"
 #include "train/kept_models.h"
@@ -115,7 +114,7 @@ Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
     : ranks_(std::move(ranks)),
       config_(config),
       passes_(passes_of(config, ranks_.size())),
-      device_(open_device(device_of(config, ranks_))),
+      device_(device_of(config, ranks_)),
       dataset_(config.data),
       output_(make_output(config, dataset_, resume_run, ranks_)),
       tokenizer_(output_),

@@ -315,6 +315,20 @@ TEST(Training, WrongRunsAreRefusedWithOneSentence) {
   EXPECT_THAT(toy::error_of([&] { train(done, true); }), HasSubstr(kStateFile));
 }
 
+TEST(Training, WhatTheMemoryCannotHoldIsRefusedBeforeAnythingIsMade) {
+  const toy::RunFixture fixture;
+  ModelConfig model = read_config(fixture.folder / "model");
+  model.text.intermediate_size = 1 << 17, model.text.layers = 500;
+  model.text.heads = model.text.kv_heads = 256, model.text.hidden_size = 256 * model.text.head_dim;
+  model.vision.out_hidden_size = model.text.hidden_size;
+  fs::copy(fixture.folder / "model", fixture.folder / "large");
+  write_config(fixture.folder / "large", model);
+  TrainConfig config = fixture.config("ar", "out");
+  config.model = (fixture.folder / "large").string();
+  EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("GB free"));
+  EXPECT_FALSE(fs::exists(config.output));
+}
+
 TEST(Training, SavesWhatOtherLoadersOfQwenKnowWhenAsked) {
   const toy::RunFixture fixture;
   const fs::path model = fixture.folder / "model";
