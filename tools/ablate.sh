@@ -14,7 +14,8 @@ cd "$(dirname "$0")/.."
 dvlm=${DVLM:-build/torch/apps/dvlm/dvlm}
 model=runs/tiny-ar out=runs/ablations minutes=15 seeds=3 limit= test=data/tiny/test/data.jsonl set=()
 # The paper's recipe, where examples/tiny/convert.json departs from it.
-recipe=(annealing=paper noisy_prompts=true known_first_token=false full_mask_probability=0)
+recipe=(annealing=paper noisy_prompts=true known_first_token=false full_mask_probability=0 random_block_offset=false
+  steps=0)
 # What each variant changes.
 declare -A changes=(
   [full]=

@@ -4,25 +4,33 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 dvlm=build/torch/apps/dvlm/dvlm
 
+# Each pair ends at once when it is there already; a broken-off one is made again.
 data() {
   local folder=data/tiny/$1
   shift
-  [ -f "$folder/data.jsonl" ] || "$dvlm" synth --out "$folder" "$@"
+  [ -f "$folder/complete" ] || { "$dvlm" synth --force --out "$folder" "$@" && touch "$folder/complete"; }
 }
-short=what,where,exists,colour,read,count,relation
-data look --split train --seed 2 --count 40000 --min-turns 1 --max-turns 2 --types $short
-data ask --split train --seed 4 --count 24000 --min-turns 5 --max-turns 7 --sign-share 0.5 --types $short
-data find --split train --seed 5 --count 16000 --min-turns 4 --max-turns 6 --sign-share 0.2 --max-objects 4 --types where,where,exists,relation,count
-data train --split train --seed 1 --count 40000 --min-turns 3 --max-turns 5
-data long --split train --seed 6 --count 16000 --min-turns 1 --max-turns 2 --types describe,plan,grid,boxes,box
-data test --split test --seed 1 --count 500
+short=what,where:2,exists,colour,read,count:2,relation:2
+charts=chart_value:2,chart_extreme,chart_count,chart_sum,chart_compare,chart_title
+documents=doc_total,doc_price,doc_extreme,doc_count,doc_date,doc_who,doc_field,doc_title
+long=chart_table,chart_describe,doc_text,doc_json
+data look --seed 2 --count 40000 --min-turns 1 --max-turns 2 --cell-regions --types "$short,$charts,$documents"
+data ask --seed 4 --count 48000 --min-turns 5 --max-turns 7 --sign-share 0.5 --cell-regions --types "$short,box"
+data find --seed 5 --count 16000 --min-turns 4 --max-turns 6 --sign-share 0.2 --max-objects 4 --cell-regions \
+  --types where:2,exists,relation:2,count,box:2
+data long --seed 6 --count 24000 --min-turns 1 --max-turns 2 --cell-regions --types describe,plan,grid,boxes:2,box
+data papers --seed 7 --count 32000 --min-turns 5 --max-turns 7 --types "$charts,$documents,$long"
+data dev --seed 99 --count 600 --mode question --types scenes,charts,documents
+data test --split test --seed 1 --count 2000
+data test-papers --split test --seed 2 --count 1800 --types charts,documents
 
 # A run that has begun holds training.safetensors; --resume at its end is a no-op.
 stage() {
-  local output=$1 config=$2
+  local output=runs/$1 config=examples/tiny/$2.json
   if [ -f "$output/training.safetensors" ]; then "$dvlm" train --config "$config" --resume; else "$dvlm" train --config "$config"; fi
 }
-stage runs/tiny-look examples/tiny/look.json
-stage runs/tiny-ar examples/tiny/ar.json
-stage runs/tiny examples/tiny/convert.json
-"$dvlm" eval --model runs/tiny --data data/tiny/test/data.jsonl
+stage tiny-look look
+stage tiny-ar ar
+stage tiny convert
+"$dvlm" eval --model runs/tiny --data data/tiny/test/data.jsonl --max-tokens 256
+"$dvlm" eval --model runs/tiny --data data/tiny/test-papers/data.jsonl --max-tokens 256
