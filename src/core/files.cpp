@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "core/error.h"
@@ -233,6 +235,35 @@ void write_file(const fs::path& path, std::string_view content) {
   FileWriter file(path);
   file.append(content);
   file.commit();
+}
+
+void append_line(const fs::path& path, std::string_view line) {
+  std::ofstream file(path, std::ios::app | std::ios::binary);
+  file << line << std::flush;
+  if (!file) fail("cannot append to {}: is the disk full?", path.string());
+}
+
+namespace {
+
+size_t end_of_last_line(const InputFile& file) {
+  std::array<char, 4096> piece{};
+  for (size_t end = file.size(); end > 0;) {
+    const size_t begin = end - std::min(end, piece.size()),
+                 read = file.read(piece.data(), end - begin, begin);
+    const size_t at = std::string_view(piece.data(), read).rfind('\n');
+    if (at != std::string_view::npos) return begin + at + 1;
+    end = begin;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void drop_torn_line(const fs::path& path) {
+  const InputFile file(path);
+  std::error_code error;
+  if (const size_t whole = end_of_last_line(file); whole < file.size()) fs::resize_file(path, whole, error);
+  if (error) fail("cannot shorten {}: {}", path.string(), error.message());
 }
 
 }  // namespace dvlm

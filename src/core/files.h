@@ -57,6 +57,13 @@ void make_folder(const std::filesystem::path& path);
 // removed. Throws Error naming the path.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+// Adds a line, with its end, to a file that need not be there yet. Who reads after a crash may find it half,
+// see drop_torn_line(). Throws Error naming the path.
+void append_line(const std::filesystem::path& path, std::string_view line);
+
+// Removes what stands behind the last end of a line. Throws Error naming the path.
+void drop_torn_line(const std::filesystem::path& path);
+
 // The same for what is written in pieces.
 class FileWriter {
  public:

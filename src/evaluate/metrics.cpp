@@ -5,17 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <charconv>
-#include <cmath>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <optional>
 
 #include "core/ascii.h"
 #include "core/error.h"
-#include "core/utf8.h"
+#include "evaluate/vqa.h"
 
 namespace dvlm {
 
@@ -23,9 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kMatch = 0.5;       // overlap of two boxes that are the same
-constexpr double kTolerance = 0.05;  // ChartQA's
-constexpr double kDistance = 0.5;    // DocVQA's: texts that differ more are not the same text misread
+constexpr double kMatch = 0.5;  // overlap of two boxes that are the same
 
 constexpr std::array<std::string_view, 5> kMetricNames = {"exact", "boxes", "sentences", "relaxed", "anls"};
 
@@ -83,40 +77,6 @@ std::vector<LabelledBox> parse_boxes(const std::string& text) {
   return boxes;
 }
 
-// The whole text as a number, or none.
-std::optional<double> number_of(std::string_view text) {
-  const bool percent = text.ends_with('%');
-  if (percent) text = trim(text.substr(0, text.size() - 1));
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
-  return percent ? value / 100 : value;
-}
-
-std::u32string characters(const std::string& text) {
-  std::u32string all;
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Char next = next_utf8(text, at);
-    all += next.code, at += next.length;
-  }
-  return all;
-}
-
-// Levenshtein's distance: the fewest characters to insert, delete or replace.
-size_t edit_distance(const std::u32string& a, const std::u32string& b) {
-  std::vector<size_t> row(b.size() + 1);  // distances of a's first i characters to each beginning of b
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t k = 0; k < b.size(); ++k) {
-      const size_t replaced = diagonal + (a[i] != b[k]);
-      diagonal = row[k + 1];
-      row[k + 1] = std::min({replaced, row[k] + 1, diagonal + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 }  // namespace
 
 std::string normalised_answer(const std::string& text) {
@@ -165,22 +125,6 @@ double sentence_f1(const std::string& expected, const std::string& found) {
   return f1(matched, wanted.size(), given.size());
 }
 
-double relaxed_accuracy(const std::string& expected, const std::string& found) {
-  const std::string wanted = normalised_answer(expected), given = normalised_answer(found);
-  const auto target = number_of(wanted), value = number_of(given);
-  if (!target || !value) return wanted == given ? 1 : 0;
-  return std::abs(*value - *target) <= kTolerance * std::abs(*target) ? 1 : 0;
-}
-
-double levenshtein_similarity(const std::string& expected, const std::string& found) {
-  const std::u32string wanted = characters(normalised_answer(expected)),
-                       given = characters(normalised_answer(found));
-  const size_t longer = std::max(wanted.size(), given.size());
-  if (longer == 0) return 1;
-  const double distance = static_cast<double>(edit_distance(wanted, given)) / static_cast<double>(longer);
-  return distance < kDistance ? 1 - distance : 0;
-}
-
 Metric metric_from_name(std::string_view name) {
   for (size_t i = 0; i < kMetricNames.size(); ++i)
     if (kMetricNames[i] == name) return static_cast<Metric>(i);
@@ -194,9 +138,9 @@ double score(Metric metric, const std::string& expected, const std::string& foun
     case Metric::sentences:
       return sentence_f1(expected, found);
     case Metric::relaxed:
-      return relaxed_accuracy(expected, found);
+      return relaxed_score({expected}, found);
     case Metric::anls:
-      return levenshtein_similarity(expected, found);
+      return anls_score({expected}, found);
     case Metric::exact:
       break;
   }

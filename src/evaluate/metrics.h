@@ -24,22 +24,13 @@ double box_f1(const std::vector<LabelledBox>& expected, const std::vector<Labell
 // is right. Of lines of JSON, fences and lone brackets do not count, nor a comma at the end.
 double sentence_f1(const std::string& expected, const std::string& found);
 
-// ChartQA's relaxed accuracy (Masry et al. 2022): 1 for a number within 5 % of the expected one, where the
-// expected one is 0 for 0 alone; for other texts 1 when they are equal after normalised_answer. "40 %" is
-// 0.4.
-double relaxed_accuracy(const std::string& expected, const std::string& found);
-
-// DocVQA's similarity of an answer (ANLS, Biten et al. 2019): 1 - d when d < 0.5, else 0. d is the edit
-// distance of both texts after normalised_answer, in characters, over the length of the longer one.
-double levenshtein_similarity(const std::string& expected, const std::string& found);
-
 // What a test line names under "metric": how its answer is compared.
 enum class Metric {
   exact,      // 1 for equal texts after normalised_answer
   boxes,      // box_f1 of Qwen2.5-VL's grounding JSON
   sentences,  // sentence_f1
-  relaxed,    // relaxed_accuracy
-  anls        // levenshtein_similarity
+  relaxed,    // relaxed_score (vqa.h)
+  anls        // anls_score (vqa.h)
 };
 
 Metric metric_from_name(std::string_view name);  // throws Error listing the names

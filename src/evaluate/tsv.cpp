@@ -173,7 +173,7 @@ std::string TsvRow::get(std::string_view column) const {
   return std::move(*value);
 }
 
-TsvFile::TsvFile(std::filesystem::path path) : file_(path) {
+TsvFile::TsvFile(std::filesystem::path path, const Look& look) : file_(path) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   int64_t found = 0;
   try {
@@ -181,7 +181,7 @@ TsvFile::TsvFile(std::filesystem::path path) : file_(path) {
     size_t at = file_.read(piece.data(), kByteOrderMark.size(), 0);
     if (std::string_view(piece.data(), at) != kByteOrderMark) at = 0;
     Cutter cutter(at, kKept, [&](Cutter::Row row) {
-      found++ == 0 ? take_names(row.fields) : take_row({row.begin, row.end}, row.fields);
+      found++ == 0 ? take_names(row.fields) : take_row({row.begin, row.end}, std::move(row.fields), look);
     });
     while (const size_t read = file_.read(piece.data(), piece.size(), at)) {
       cutter.feed({piece.data(), read});
@@ -199,23 +199,29 @@ void TsvFile::take_names(const std::vector<std::string>& names) {
     if (name.size() == kKept) fail("the name of a column has {} bytes and more", kKept);
     if (!columns_.emplace(name, columns_.size()).second) fail("two columns are called \"{}\"", name);
   }
+  names_ = names;
   types_.resize(names.size());
 }
 
-void TsvFile::take_row(Span span, const std::vector<std::string>& fields) {
+void TsvFile::take_row(Span span, std::vector<std::string> fields, const Look& look) {
   if (span.end - span.begin > kLongestRow)
     fail("it has {} bytes; the most are {}", span.end - span.begin, kLongestRow);
   if (fields.size() > types_.size()) fail("it has {} values for {} columns", fields.size(), types_.size());
+  std::vector<std::optional<std::string>> values(types_.size());
   for (size_t i = 0; i < types_.size(); ++i) {
     Type& type = types_[i];
     if (i >= fields.size() || is_missing(fields[i])) {
       type.missing = true;
-    } else if (type.numbers) {
+      continue;
+    }
+    if (type.numbers) {
       type.numbers = float_of(fields[i]).has_value();
       type.whole = type.whole && whole_of(fields[i]);
     }
+    values[i] = std::move(fields[i]);
   }
   rows_.push_back(span);
+  if (look) look({columns_, std::move(values)});
 }
 
 TsvRow TsvFile::row(int64_t i) const {

@@ -5,7 +5,6 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <fstream>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -40,12 +39,6 @@ namespace dvlm {
 namespace fs = std::filesystem;
 
 namespace {
-
-void append_line(const fs::path& path, const std::string& line) {
-  std::ofstream file(path, std::ios::app);
-  file << line << std::flush;
-  if (!file) fail("cannot append to {}: is the disk full?", path.string());
-}
 
 // Sums since the last log line.
 struct Meter {

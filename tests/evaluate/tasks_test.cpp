@@ -1,0 +1,90 @@
+// Prompts and scores beside VLMEvalKit's own code (tools/fixtures/make_eval_oracle.py).
+#include "evaluate/tasks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/files.h"
+#include "evaluate/choices.h"
+#include "evaluate/python_text.h"
+#include "evaluate/vqa.h"
+#include "message_of.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+const fs::path kFolder = DVLM_FIXTURES "/evaluate";
+
+json fixture(const char* name) {
+  return json::parse(read_file(kFolder / name));
+}
+
+Options options_of(const json& texts) {
+  Options out;
+  for (const auto& [letter, text] : texts.items()) out[letter[0]] = text;
+  return out;
+}
+
+std::string letter_text(char letter) {
+  return letter == 0 ? "" : std::string(1, letter);
+}
+
+TEST(Benchmarks, ScoreAnswersAsVlmEvalKitDoes) {
+  const json rows = fixture("scores.json");
+  std::map<std::string, int> counts;
+  for (const json& row : rows) {
+    const std::string rule = row[0], answer = row[2];
+    ++counts[rule];
+    const std::string what = row.dump();
+    if (rule == "option") {
+      EXPECT_EQ(letter_text(option_of(answer, options_of(row[1]))), row[3]) << what;
+    } else if (rule == "last_line") {
+      EXPECT_EQ(letter_text(option_of(last_line_answer(answer), options_of(row[1]))), row[3]) << what;
+    } else if (rule == "yes_no") {
+      EXPECT_EQ(yes_or_no(answer), row[3]) << what;
+    } else {
+      const std::string expected = row[1];
+      const auto references = python::list_of(expected).value_or(std::vector{expected});
+      const auto score = rule == "vqa_score"          ? vqa_score
+                         : rule == "anls"             ? anls_score
+                         : rule == "relaxed_accuracy" ? relaxed_score
+                                                      : equal_score;
+      EXPECT_DOUBLE_EQ(score(references, answer), row[3]) << what;
+    }
+  }
+  EXPECT_EQ(counts.size(), 7u);
+  EXPECT_GE(rows.size(), 800u);
+}
+
+TEST(Benchmarks, AskAsVlmEvalKitDoes) {
+  const json tasks = fixture("prompts.json");
+  EXPECT_EQ(tasks.size(), 14u) << "twelve files, of which two may ask for thoughts";
+  for (const auto& [name, prompts] : tasks.items()) {
+    const bool think = name.ends_with("_COT");
+    const auto task =
+        open_benchmark(kFolder / (name.substr(0, name.size() - (think ? 4 : 0)) + ".tsv"), think);
+    EXPECT_EQ(task->name(), name);
+    ASSERT_EQ(task->size(), static_cast<int64_t>(prompts.size())) << name;
+    for (int64_t i = 0; i < task->size(); ++i) {
+      json parts = json::array();
+      const Question question = task->question(i);
+      for (const ContentPart& part : question.conversation.at(0).content) {
+        if (part.type == ContentPart::Type::text)
+          parts.push_back({"text", part.text});
+        else
+          parts.push_back({"image", part.source.substr(std::string("data:;base64,").size())});
+      }
+      EXPECT_EQ(parts, prompts[static_cast<size_t>(i)]) << name << " row " << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dvlm
