@@ -42,10 +42,11 @@ def read_run(folder):
     log = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
     run = {"steps": json.loads(log[-1])["step"] if log else None}
     for result in json.loads((folder / "eval.json").read_text(encoding="utf-8")):
+        scores = {part["name"].strip("*"): part["score"] for part in result["parts"] if part["answers"]}
         run[result["decoder"]] = {
-            part + " " + key: result[part][key] if result[part]["examples"] else None
-            for part in ("short", "long", "all")
-            for key in ("score", "tokens_per_nfe")
+            "short score": scores.get("all short types"),
+            "all score": scores.get("all"),
+            "long tokens_per_nfe": result["long"]["tokens_per_nfe"] if result["long"]["answers"] else None,
         }
     return run
 

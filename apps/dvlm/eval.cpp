@@ -1,43 +1,133 @@
-// dvlm eval: a test file through one or several decoders, as a table.
+// dvlm eval: test files and benchmarks through decoders or an endpoint, as tables.
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "command.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "evaluate/answers.h"
+#include "evaluate/examples.h"
 #include "evaluate/report.h"
 #include "options.h"
 
 namespace dvlm {
+
+namespace fs = std::filesystem;
 
 namespace {
 
 struct EvalOptions {
   ModelFlags model;
   DecodingOptions decoding;
-  std::string data, card;
+  std::vector<std::string> tasks;
+  std::string data, card, output, report;
   std::vector<std::string> decoders = {"ar", "mdm", "spec"};
-  size_t limit = 0;
+  std::string endpoint, key_variable = "OPENAI_API_KEY";
+  double timeout = 600;
+  int tries = 6;
+  int64_t limit = 0, min_pixels = 0, max_pixels = 0;
   int parallel = 1;
-  bool json = false;
+  bool thoughts = false, json = false;
 };
 
-void eval(const EvalOptions& options) {
-  install_interrupt_handler();
-  if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
-  const std::vector<Example> examples = read_examples(options.data, options.limit);
-  Engine engine(engine_options(options.model, options.decoders));
+std::unique_ptr<TestSet> open_task(const fs::path& file, bool thoughts) {
+  return file.extension() == ".tsv" ? open_benchmark(file, thoughts) : open_examples(file);
+}
+
+// "MMMU_Pro_V_COT" is MMMU_Pro_V.tsv with thoughts.
+std::unique_ptr<TestSet> named_task(const std::string& name, const EvalOptions& options) {
+  constexpr std::string_view kThoughts = "_COT";
+  if (fs::is_regular_file(name)) return open_task(name, options.thoughts);
+  if (options.data.empty()) fail("there is no file {}; --data says where benchmarks are", printable(name));
+  const fs::path file = fs::path(options.data) / (name + ".tsv");
+  if (fs::exists(file) || !name.ends_with(kThoughts)) return open_task(file, options.thoughts);
+  return open_task(fs::path(options.data) / (name.substr(0, name.size() - kThoughts.size()) + ".tsv"), true);
+}
+
+std::vector<fs::path> benchmarks_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    if (it->path().extension() == ".tsv") files.push_back(it->path());
+  if (error) fail("cannot list {}: {}", folder.string(), error.message());
+  if (files.empty()) fail("{} holds no benchmark: files that end in .tsv", folder.string());
+  std::ranges::sort(files);
+  return files;
+}
+
+std::vector<std::unique_ptr<TestSet>> open_tasks(const EvalOptions& options) {
+  std::vector<std::unique_ptr<TestSet>> out;
+  if (options.tasks.empty()) out.push_back(open_task(options.data, options.thoughts));
+  for (const std::string& name : options.tasks) {
+    if (name == "all")
+      for (const fs::path& file : benchmarks_in(options.data.empty() ? "." : options.data))
+        out.push_back(open_task(file, options.thoughts));
+    else
+      out.push_back(named_task(name, options));
+  }
+  return out;
+}
+
+AnswerOptions answer_options(const EvalOptions& options) {
+  AnswerOptions out;
+  out.limit = options.limit, out.parallel = options.parallel;
+  out.min_pixels = options.min_pixels, out.max_pixels = options.max_pixels;
+  out.output = options.output;
+  return out;
+}
+
+std::vector<PredictionSet> answer_by_engine(const EvalOptions& options) {
+  const auto tasks = open_tasks(options);
+  const EngineOptions engine_flags = engine_options(options.model, options.decoders);
+  Engine engine(engine_flags);
   std::vector<DecodeOptions> decoders;
   for (const std::string& name : options.decoders) {
     DecodingOptions decoding = options.decoding;
     decoding.decoder = name;
     decoders.push_back(decode_options(decoding, engine.config()));
   }
-  const auto results = evaluate(engine, examples, decoders, options.parallel);
-  const int64_t done = results.front().total([](const std::string&) { return true; }).examples;
+  AnswerOptions answers = answer_options(options);
+  answers.model = engine_flags.model.string();
+  answers.settings = {{"precision", options.model.precision},
+                      {"lora", options.model.lora},
+                      {"draft_lora", options.model.draft_lora},
+                      {"draft_precision", options.model.draft_precision}};
+  std::vector<PredictionSet> out;
+  for (const auto& task : tasks)
+    for (PredictionSet& set : answer_task(engine, *task, decoders, answers)) out.push_back(std::move(set));
+  return out;
+}
+
+std::vector<PredictionSet> answer_by_endpoint(const EvalOptions& options) {
+  if (options.model.model.empty()) fail("--endpoint needs --model: what the server calls it");
+  EndpointOptions endpoint{.url = options.endpoint, .model = options.model.model};
+  while (endpoint.url.ends_with('/')) endpoint.url.pop_back();
+  endpoint.timeout = options.timeout, endpoint.tries = options.tries;
+  if (std::getenv(options.key_variable.c_str())) endpoint.key = key_from_environment(options.key_variable);
+  const DecodeOptions& decode = options.decoding.decode;
+  const nlohmann::json fields = {{"max_tokens", decode.max_tokens},
+                                 {"temperature", decode.sampling.temperature},
+                                 {"top_p", decode.sampling.top_p},
+                                 {"seed", decode.sampling.seed}};
+  std::vector<PredictionSet> out;
+  for (const auto& task : open_tasks(options))
+    out.push_back(answer_task(endpoint, fields, *task, answer_options(options)));
+  return out;
+}
+
+void eval(const EvalOptions& options) {
+  install_interrupt_handler();
+  if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
+  if (options.report.empty() && options.tasks.empty() && options.data.empty())
+    fail("nothing to do: --data names a test file, --task benchmarks, --report a folder of answers");
+  const auto results = results_of(!options.report.empty()     ? read_all_predictions(options.report)
+                                  : !options.endpoint.empty() ? answer_by_endpoint(options)
+                                                              : answer_by_engine(options));
   if (interrupted())
-    std::fprintf(stderr, "interrupted after %lld of %zu examples\n", static_cast<long long>(done),
-                 examples.size());
+    std::fprintf(stderr, "interrupted: the tables count what was answered%s\n",
+                 options.output.empty() ? "" : "; the same command goes on");
   if (options.json)
     std::printf("%s\n", report_json(results).dump().c_str());
   else
@@ -50,26 +140,46 @@ void eval(const EvalOptions& options) {
 
 void add_eval(Command app) {
   auto options = std::make_shared<EvalOptions>();
-  Command command =
-      app.add("eval", "Answer a test file with several decoders; print accuracy and speed per question type");
-  command
-      .text("--data", options->data,
-            "Conversations with answer and type, in any layout of docs/data.md (dvlm synth --split test "
-            "makes some)")
-      .required();
+  Command command = app.add("eval", "Answer test files or benchmarks; print accuracy and speed");
+  command.text("--data", options->data,
+               "A test file: conversations with answer and type, in any layout of docs/data.md (dvlm synth "
+               "--split test makes some). With --task: the folder of benchmarks");
+  command.texts("--task", options->tasks,
+                "Benchmarks in VLMEvalKit's files: AI2D_TEST.tsv, or AI2D_TEST with --data, or all");
+  command.flag("--cot", options->thoughts, "MMMU-Pro: ask for thoughts before the answer");
   command.choices("--decoders", options->decoders, decoder_names(),
                   "Which decoders, in this order; the first is the base of comparison");
-  command.number("--limit", options->limit, 1, kAny<size_t>, "Use only the first N examples (default: all)");
+  command.text("-o,--output", options->output,
+               "Folder that keeps every answer; the same command goes on where it was stopped");
+  command.text("--report", options->report, "Score the answers of such a folder again, without answering")
+      .existing();
+  command.number("--limit", options->limit, 1, kAny<int64_t>,
+                 "Use only the first N questions (default: all)");
   command.number("--parallel", options->parallel, 1, 64,
                  "How many answers share passes; texts stay the same, tokens per second are those of answers "
-                 "beside others");
+                 "beside others. How many requests at once, with --endpoint");
+  command.text("--endpoint", options->endpoint,
+               "Ask a server instead: the address of its OpenAI API, up to /v1; --model is its name there");
+  command.text("--key-variable", options->key_variable, "Variable that holds the key for --endpoint");
+  command.number("--timeout", options->timeout, 0.1, 86400, "Seconds that an answer of --endpoint may take");
+  command.number("--tries", options->tries, 1, 100, "How often --endpoint is asked for an answer");
+  command.number("--min-pixels", options->min_pixels, 1, kAny<int64_t>,
+                 "Of a picture (default: the checkpoint's)");
+  command.number("--max-pixels", options->max_pixels, 1, kAny<int64_t>,
+                 "Of a picture (default: the checkpoint's)");
   add_model_options(command, options->model);
   add_decoding_options(command, options->decoding);
   command.text("--card", options->card,
-               "Also put the table into this file, between <!-- dvlm eval --> and <!-- end -->");
+               "Also put the tables into this file, between <!-- dvlm eval --> and <!-- end -->");
   command.flag("--json", options->json, "Print JSON");
+  command.excludes("--report", {"--task", "--data", "--endpoint", "--output"});
   command.runs([options] { eval(*options); },
-               "Example:\n  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec");
+               "Examples:\n"
+               "  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec\n"
+               "  dvlm eval --task DocVQA_VAL.tsv -m Fast_dVLM_3B -n 2048 --output results\n"
+               "  dvlm eval --task all --data ~/LMUData -m Fast_dVLM_3B -n 2048 --output results\n"
+               "  dvlm eval --task AI2D_TEST.tsv --endpoint http://localhost:30000/v1 -m qwen --parallel 8\n"
+               "  dvlm eval --report results");
 }
 
 }  // namespace dvlm

@@ -1,6 +1,7 @@
 #include "evaluate/examples.h"
 
 #include <array>
+#include <map>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
@@ -10,28 +11,91 @@ namespace dvlm {
 
 namespace fs = std::filesystem;
 
-std::vector<Example> read_examples(const fs::path& file, size_t limit) {
+namespace {
+
+Example example_of(const RecordFile& records, int64_t i) {
   constexpr std::array<std::string_view, 4> kOwnKeys = {"answer", "type", "metric", "long"};
+  try {
+    const nlohmann::json record = records.object(i);
+    const JsonObject object(record, "the record");
+    Example example;
+    example.id = object.string("id", std::to_string(i + 1));
+    example.type = object.string("type", "answer");
+    if (!object.has("answer")) fail("the key \"answer\" is missing");
+    example.answer = object.string("answer", "");
+    example.metric = metric_from_name(object.string("metric", "exact"));
+    example.is_long = object.boolean("long", example.answer.size() > kLongAnswer);
+    example.conversation = records.conversation(i, record, kOwnKeys);
+    return example;
+  } catch (const Error& error) {
+    fail("{}: {}", records.name(i), error.what());
+  }
+}
+
+class ExampleFile : public TestSet {
+ public:
+  explicit ExampleFile(const fs::path& file) : name_(file.stem().string()), records_(file) {}
+
+  std::string name() const override { return name_; }
+  int64_t size() const override { return records_.size(); }
+  std::string id(int64_t i) const override {
+    return JsonObject(records_.object(i), records_.name(i)).string("id", std::to_string(i + 1));
+  }
+
+  TestQuestion question(int64_t i) const override {
+    Example example = example_of(records_, i);
+    return {std::move(example.id),
+            std::move(example.conversation),
+            {{"type", example.type},
+             {"answer", example.answer},
+             {"metric", name_of(example.metric)},
+             {"long", example.is_long}}};
+  }
+
+ private:
+  const std::string name_;
+  const RecordFile records_;
+};
+
+void add(TaskScore::Part& part, double value) {
+  part.score += value, ++part.answers;
+}
+
+}  // namespace
+
+std::vector<Example> read_examples(const fs::path& file, size_t limit) {
   const RecordFile records(file);
   std::vector<Example> examples;
-  for (int64_t i = 0; i < records.size() && (limit == 0 || examples.size() < limit); ++i) {
-    try {
-      const nlohmann::json record = records.object(i);
-      const JsonObject object(record, "the record");
-      Example example;
-      example.id = object.string("id", std::to_string(i + 1));
-      example.type = object.string("type", "answer");
-      if (!object.has("answer")) fail("the key \"answer\" is missing");
-      example.answer = object.string("answer", "");
-      example.metric = metric_from_name(object.string("metric", "exact"));
-      example.is_long = object.boolean("long", example.answer.size() > kLongAnswer);
-      example.conversation = records.conversation(i, record, kOwnKeys);
-      examples.push_back(std::move(example));
-    } catch (const Error& error) {
-      fail("{}: {}", records.name(i), error.what());
-    }
-  }
+  for (int64_t i = 0; i < records.size() && (limit == 0 || examples.size() < limit); ++i)
+    examples.push_back(example_of(records, i));
   return examples;
+}
+
+std::unique_ptr<TestSet> open_examples(const fs::path& file) {
+  return std::make_unique<ExampleFile>(file);
+}
+
+TaskScore score_examples(std::span<const Answered> answers) {
+  TaskScore out{.metric = "score"};
+  std::map<std::string, TaskScore::Part> types;
+  TaskScore::Part short_types{"**all short types**"}, all{"**all**"};
+  for (const auto& [row, answer] : answers) {
+    const JsonObject question(row, "the question");
+    const Metric metric = metric_from_name(question.string("metric", "exact"));
+    const double value = score(metric, question.string("answer", ""), answer);
+    const std::string type = question.string("type", "answer");
+    out.values.push_back(value);
+    types[type].name = type;
+    add(types[type], value);
+    if (!question.boolean("long", false) && metric != Metric::boxes) add(short_types, value);
+    add(all, value);
+  }
+  out.parts = {std::move(all)};
+  for (auto& [name, part] : types) out.parts.push_back(std::move(part));
+  out.parts.push_back(std::move(short_types));
+  for (TaskScore::Part& part : out.parts)
+    if (part.answers > 0) part.score /= static_cast<double>(part.answers);
+  return out;
 }
 
 }  // namespace dvlm

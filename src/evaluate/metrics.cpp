@@ -131,6 +131,10 @@ Metric metric_from_name(std::string_view name) {
   fail("unknown metric '{}'; the metrics are {}", printable(name, 40), fmt::join(kMetricNames, ", "));
 }
 
+std::string_view name_of(Metric metric) {
+  return kMetricNames[static_cast<size_t>(metric)];
+}
+
 double score(Metric metric, const std::string& expected, const std::string& found) {
   switch (metric) {
     case Metric::boxes:

@@ -34,6 +34,7 @@ enum class Metric {
 };
 
 Metric metric_from_name(std::string_view name);  // throws Error listing the names
+std::string_view name_of(Metric metric);
 
 // The score of an answer, in [0, 1].
 double score(Metric metric, const std::string& expected, const std::string& found);

@@ -2,185 +2,273 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-#include <deque>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/checksum.h"
 #include "core/error.h"
-#include "core/interrupt.h"
-#include "core/progress.h"
-#include "engine/content_hash.h"
-#include "engine/scheduler.h"
-#include "evaluate/metrics.h"
+#include "evaluate/examples.h"
 
 namespace dvlm {
 
 namespace {
 
+constexpr int64_t kLongTokens = 200;  // Fast-dVLM's paper measures answers above
+
 double share(double part, double whole) {
   return whole > 0 ? part / whole : 0;
 }
 
-void add(TypeResult& sum, const TypeResult& other) {
-  sum.examples += other.examples, sum.score += other.score, sum.identical += other.identical;
-  sum.tokens += other.tokens, sum.nfe += other.nfe, sum.rounds += other.rounds,
-      sum.decode_ms += other.decode_ms;
+double number(int64_t count) {
+  return static_cast<double>(count);
 }
 
-TypeResult measure(const Example& example, const Answer& answer, const std::vector<TokenId>& base) {
-  TypeResult result;
-  result.examples = 1;
-  result.score = score(example.metric, example.answer, answer.text);
-  result.identical = answer.tokens == base;
-  result.tokens = std::max(0, static_cast<int>(answer.tokens.size()) - 1);  // prefill gave the first
-  result.nfe = answer.stats.nfe, result.rounds = answer.stats.rounds, result.decode_ms = answer.decode_ms;
-  return result;
+void add(Speed& speed, const Prediction& prediction) {
+  ++speed.answers;
+  speed.tokens += std::max<int64_t>(0, prediction.tokens - 1);  // prefill gave the first
+  speed.nfe += prediction.nfe, speed.passes += prediction.nfe + prediction.prefill_passes;
+  speed.decode_ms += prediction.decode_ms, speed.total_ms += prediction.total_ms;
+  speed.first_ms.push_back(prediction.first_ms);
 }
 
-bool any(const std::string&) {
-  return true;
+// Own questions have a metric beside their answer.
+bool is_example(const Prediction& prediction) {
+  return prediction.question.contains("metric");
 }
 
-nlohmann::json sums_json(const TypeResult& sums) {
-  return {{"examples", sums.examples},
-          {"score", share(sums.score, sums.examples)},
-          {"identical", sums.identical},
-          {"tokens_per_nfe", share(sums.tokens, sums.nfe)},
-          {"tokens_per_s", share(sums.tokens, sums.decode_ms / 1000)}};
+bool is_long(const Prediction& prediction) {
+  return is_example(prediction) ? prediction.question.value("long", false) : prediction.tokens > kLongTokens;
 }
 
-void answer_alone(Engine& engine, size_t count, const std::function<Request(size_t)>& request_of,
-                  const std::function<void(size_t, const Answer&)>& take,
-                  const std::function<void(const WorkProgress&)>& on_progress) {
-  for (size_t i = 0; i < count; ++i) {
-    const Answer answer = engine.generate(request_of(i), {}, interrupted, on_progress);
-    if (interrupted()) return;
-    take(i, answer);
+DecoderResult result_of(PredictionSet set) {
+  DecoderResult out{.set = std::move(set)};
+  std::vector<Answered> answers;
+  std::string digests;
+  for (const Prediction& prediction : out.set.predictions) {
+    answers.push_back({prediction.question, prediction.answer});
+    digests += prediction.digest;
+    add(out.speed, prediction);
+    if (is_long(prediction)) add(out.long_speed, prediction);
   }
+  std::ranges::sort(out.speed.first_ms);
+  std::ranges::sort(out.long_speed.first_ms);
+  out.digest = fmt::format("{:016x}", checksum(digests));
+  const bool own = !answers.empty() && is_example(out.set.predictions.front());
+  out.score = own ? score_examples(answers) : score_benchmark(out.set.header.task, answers);
+  return out;
 }
 
-// False when interrupted before its end.
-bool wait_for(RequestHandle& handle, const std::function<void(const WorkProgress&)>& on_progress) {
-  using namespace std::chrono_literals;
-  while (!interrupted()) {
-    const RequestHandle::Update update = handle.wait(100ms);
-    if (!update.error.empty()) fail("{}", update.error);
-    if (update.progress && on_progress) on_progress(*update.progress);
-    if (update.done) return true;
-  }
-  return false;
+int64_t identical(const PredictionSet& base, const PredictionSet& other) {
+  std::map<std::string_view, std::string_view> digests;
+  for (const Prediction& prediction : base.predictions) digests[prediction.id] = prediction.digest;
+  return std::ranges::count_if(other.predictions, [&](const Prediction& prediction) {
+    const auto found = digests.find(prediction.id);
+    return found != digests.end() && found->second == prediction.digest;
+  });
 }
 
 }  // namespace
 
-void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
-                const std::function<void(size_t, const Answer&)>& take,
-                const std::function<void(const WorkProgress&)>& on_progress) {
-  if (parallel <= 1) return answer_alone(engine, count, request_of, take, on_progress);
-  const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose images are read while others run
-  Scheduler scheduler(engine.generator(), {.max_batch = parallel, .max_waiting = ahead});
-  std::deque<std::shared_ptr<RequestHandle>> handles;
-  size_t next = 0;
-  for (size_t i = 0; i < count; ++i) {
-    for (; next < count && handles.size() < ahead; ++next)
-      handles.push_back(scheduler.submit(request_of(next)));
-    if (!wait_for(*handles.front(), on_progress)) return;
-    take(i, handles.front()->answer());
-    handles.pop_front();
+double Speed::tokens_per_nfe() const {
+  return share(number(tokens), number(nfe));
+}
+double Speed::tokens_per_pass() const {
+  return share(number(tokens + answers), number(passes));
+}
+double Speed::tokens_per_s() const {
+  return share(number(tokens), decode_ms / 1000);
+}
+double Speed::tokens_per_s_in_all() const {
+  return share(number(tokens + answers), total_ms / 1000);
+}
+double Speed::median_first_ms() const {
+  return first_ms.empty() ? 0 : first_ms[first_ms.size() / 2];
+}
+
+std::vector<TaskResult> results_of(std::vector<PredictionSet> sets) {
+  std::vector<TaskResult> out;
+  for (PredictionSet& set : sets) {
+    auto found = std::ranges::find(out, set.header.task, &TaskResult::task);
+    if (found == out.end()) found = out.insert(out.end(), {set.header.task, {}});
+    DecoderResult result = result_of(std::move(set));
+    result.identical = identical(found->decoders.empty() ? result.set : found->decoders[0].set, result.set);
+    found->decoders.push_back(std::move(result));
   }
+  return out;
 }
 
-TypeResult DecoderResult::total(const std::function<bool(const std::string&)>& wanted) const {
-  TypeResult sum;
-  for (const auto& [type, result] : types)
-    if (wanted(type)) add(sum, result);
-  return sum;
+double interval_of(const TaskScore::Part& part, const TaskScore& score) {
+  constexpr double kDeviations = 1.96;
+  const double n = number(part.answers), p = part.score;
+  if (n == 0) return 0;
+  const bool shares = std::ranges::all_of(
+      score.values, [](double value) { return std::isnan(value) || value == 0 || value == 1; });
+  const double z2 = kDeviations * kDeviations;
+  if (shares) return kDeviations / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
+  double squares = 0;
+  for (const double value : score.values)
+    if (!std::isnan(value)) squares += (value - p) * (value - p);
+  return kDeviations * std::sqrt(squares / number(std::ssize(score.values)) / n);
 }
 
-std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
-                                    const std::vector<DecodeOptions>& decoders, int parallel) {
-  std::vector<DecoderResult> results(decoders.size());
-  for (size_t i = 0; i < decoders.size(); ++i) results[i].decode = decoders[i];
-  Progress progress("evaluating", static_cast<int64_t>(examples.size()));
-  std::vector<Answer> answers;  // of one example: it counts whole or not at all
-  const auto request_of = [&](size_t i) {
-    Request request;
-    request.conversation = examples[i / decoders.size()].conversation;
-    request.decode = decoders[i % decoders.size()];
-    return request;
-  };
-  int64_t done = 0;
-  const auto take = [&](size_t i, const Answer& answer) {
-    answers.push_back(answer);
-    progress.update(done, fmt::format("{} of {} decoders", answers.size(), decoders.size()));
-    if (answers.size() < decoders.size()) return;
-    const Example& example = examples[i / decoders.size()];
-    for (size_t d = 0; d < decoders.size(); ++d) {
-      const std::vector<TokenId>& tokens = answers[d].tokens;
-      const TypeResult result = measure(example, answers[d], answers[0].tokens);
-      add(results[d].types[example.type], result);
-      if (example.is_long)
-        add(results[d].long_answers, result);
-      else if (example.metric != Metric::boxes)
-        add(results[d].short_answers, result);
-      results[d].digest = siphash(results[d].digest, tokens.size(), std::as_bytes(std::span(tokens)));
-    }
-    answers.clear();
-    progress.update(++done);
-  };
-  answer_all(engine, examples.size() * decoders.size(), parallel, request_of, take,
-             [&](const WorkProgress& work) { progress.update(done, note_of(work)); });
-  return results;
+namespace {
+
+using Cell = std::function<std::string(const DecoderResult&)>;
+
+std::string row(const TaskResult& result, const std::string& title, const std::string& count,
+                const Cell& cell) {
+  std::string out = fmt::format("\n| {} | {} |", title, count);
+  for (const DecoderResult& decoder : result.decoders) out += " " + cell(decoder) + " |";
+  return out;
 }
 
-std::string report_markdown(const std::vector<DecoderResult>& results) {
-  std::string text = "| question | n |";
-  for (const DecoderResult& result : results) text += fmt::format(" {} |", name_of(result.decode.kind));
+std::string table(const TaskResult& result) {
+  std::string text = fmt::format("| {} | n |", result.task);
+  for (const DecoderResult& decoder : result.decoders)
+    text += fmt::format(" {} |", decoder.set.header.decoder);
   text += "\n| --- | ---: |";
-  for (size_t i = 0; i < results.size(); ++i) text += " ---: |";
-  const auto row = [&](const std::string& title, const auto& sum_of) {
-    text += fmt::format("\n| {} | {} |", title, sum_of(results[0]).examples);
-    for (const DecoderResult& result : results) {
-      const TypeResult sum = sum_of(result);
-      text += fmt::format(" {:.1f} % |", 100 * share(sum.score, sum.examples));
-    }
+  for (size_t i = 0; i < result.decoders.size(); ++i) text += " ---: |";
+  for (const TaskScore::Part& part : result.decoders[0].score.parts) {
+    const bool headline = &part == &result.decoders[0].score.parts.front();
+    const std::string title =
+        headline ? fmt::format("{}, {}", part.name, result.decoders[0].score.metric) : part.name;
+    text +=
+        row(result, title, fmt::format("{}", part.answers), [&](const DecoderResult& decoder) -> std::string {
+          const auto same = std::ranges::find(decoder.score.parts, part.name, &TaskScore::Part::name);
+          if (same == decoder.score.parts.end()) return "";
+          return headline ? fmt::format("{:.1f} ± {:.1f} %", 100 * same->score,
+                                        100 * interval_of(*same, decoder.score))
+                          : fmt::format("{:.1f} %", 100 * same->score);
+        });
+  }
+  const auto numbers = [&](const std::string& title, bool wanted, const Cell& cell) {
+    if (wanted) text += row(result, title, "", cell);
   };
-  for (const auto& [type, unused] : results[0].types)
-    row(type, [name = type](const DecoderResult& result) { return result.types.at(name); });
-  row("**all short types**", [](const DecoderResult& result) { return result.short_answers; });
-  row("**all**", [](const DecoderResult& result) { return result.total(any); });
-  const auto numbers = [&](const std::string& title, const auto& value) {
-    text += fmt::format("\n| {} | |", title);
-    for (const DecoderResult& result : results) text += " " + value(result) + " |";
+  const bool undecided =
+      std::ranges::any_of(result.decoders, [](const DecoderResult& d) { return d.score.undecided > 0; });
+  const auto refused = [](const DecoderResult& d) {
+    return std::ranges::count_if(d.set.predictions,
+                                 [](const Prediction& p) { return p.finish.starts_with("refused"); });
   };
-  numbers("tokens per pass, long answers", [](const DecoderResult& result) {
-    const TypeResult& sum = result.long_answers;
-    return fmt::format("{:.2f}", share(sum.tokens, sum.nfe));
-  });
-  numbers("tokens per second, long answers", [](const DecoderResult& result) {
-    const TypeResult& sum = result.long_answers;
-    return fmt::format("{:.0f}", share(sum.tokens, sum.decode_ms / 1000));
-  });
-  numbers(fmt::format("answers identical to {}", name_of(results[0].decode.kind)),
-          [](const DecoderResult& result) {
-            const TypeResult sum = result.total(any);
-            return fmt::format("{} of {}", sum.identical, sum.examples);
-          });
+  numbers("questions that the server refused",
+          std::ranges::any_of(result.decoders, [&](const DecoderResult& d) { return refused(d) > 0; }),
+          [&](const DecoderResult& d) { return fmt::format("{}", refused(d)); });
+  numbers("answers that no rule reads", undecided,
+          [](const DecoderResult& d) { return fmt::format("{}", d.score.undecided); });
+  const DecoderResult& first = result.decoders[0];
+  const bool counts =
+      std::ranges::any_of(result.decoders, [](const DecoderResult& d) { return d.speed.nfe > 0; });
+  const bool has_long = first.long_speed.answers > 0;
+  const std::string which = has_long ? fmt::format(", {} long answers", first.long_speed.answers) : "";
+  const auto speed = [&](const DecoderResult& d) -> const Speed& {
+    return has_long ? d.long_speed : d.speed;
+  };
+  numbers("tokens per pass" + which, counts,
+          [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed(d).tokens_per_nfe()); });
+  numbers("the same, prefill counted", counts,
+          [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed(d).tokens_per_pass()); });
+  numbers("tokens per second" + which, true,
+          [&](const DecoderResult& d) { return fmt::format("{:.0f}", speed(d).tokens_per_s()); });
+  numbers("the same from the question on", true,
+          [&](const DecoderResult& d) { return fmt::format("{:.0f}", speed(d).tokens_per_s_in_all()); });
+  numbers("ms to the first token, median", true,
+          [](const DecoderResult& d) { return fmt::format("{:.0f}", d.speed.median_first_ms()); });
+  if (result.decoders.size() > 1)
+    numbers(fmt::format("answers identical to {}", first.set.header.decoder), true,
+            [](const DecoderResult& d) {
+              return fmt::format("{} of {}", d.identical, d.set.predictions.size());
+            });
   return text + "\n";
 }
 
-nlohmann::json report_json(const std::vector<DecoderResult>& results) {
+// Fast-dVLM's card: Qwen2.5-VL-3B, masked diffusion and speculation, in per cent.
+struct Published {
+  std::string_view prefix;
+  double qwen, mdm, spec;
+};
+constexpr std::array<Published, 11> kPublished = {{{"AI2D", 80.8, 79.7, 79.7},
+                                                   {"ChartQA", 84.0, 82.8, 83.1},
+                                                   {"DocVQA", 93.1, 92.1, 92.9},
+                                                   {"GQA", 59.0, 63.0, 63.3},
+                                                   {"MMBench", 76.9, 74.2, 74.3},
+                                                   {"MMMU_DEV_VAL", 47.3, 44.6, 46.6},
+                                                   {"POPE", 86.2, 88.6, 88.6},
+                                                   {"RealWorldQA", 65.1, 65.1, 65.1},
+                                                   {"SEEDBench2_Plus", 68.6, 67.2, 67.2},
+                                                   {"TextVQA", 79.1, 76.1, 79.3},
+                                                   {"MMMU_Pro_V", 26.3, 21.4, 24.6}}};
+
+std::string card_table(const std::vector<TaskResult>& results) {
+  std::string text = "| benchmark | metric |", rule = "| --- | --- |";
+  for (const DecoderResult& decoder : results[0].decoders) {
+    text += fmt::format(" {} |", decoder.set.header.decoder);
+    rule += " ---: |";
+  }
+  text += " card: Qwen2.5-VL-3B | card: Fast-dVLM mdm | card: spec |\n" + rule + " ---: | ---: | ---: |";
+  for (const TaskResult& result : results) {
+    text += fmt::format("\n| {} | {} |", result.task, result.decoders[0].score.metric);
+    for (size_t d = 0; d < results[0].decoders.size(); ++d)
+      text += d < result.decoders.size() && !result.decoders[d].score.parts.empty()
+                  ? fmt::format(" {:.1f} |", 100 * result.decoders[d].score.parts[0].score)
+                  : " |";
+    const auto known = std::ranges::find_if(
+        kPublished, [&](const Published& p) { return result.task.starts_with(p.prefix); });
+    text += known == kPublished.end()
+                ? " | | |"
+                : fmt::format(" {:.1f} | {:.1f} | {:.1f} |", known->qwen, known->mdm, known->spec);
+  }
+  return text + "\n";
+}
+
+nlohmann::json to_json(const Speed& speed) {
+  return {{"answers", speed.answers},
+          {"tokens", speed.tokens},
+          {"nfe", speed.nfe},
+          {"tokens_per_nfe", speed.tokens_per_nfe()},
+          {"tokens_per_pass", speed.tokens_per_pass()},
+          {"tokens_per_s", speed.tokens_per_s()},
+          {"tokens_per_s_in_all", speed.tokens_per_s_in_all()},
+          {"median_first_ms", speed.median_first_ms()}};
+}
+
+}  // namespace
+
+std::string report_markdown(const std::vector<TaskResult>& results) {
+  std::string text;
+  for (const TaskResult& result : results) text += (text.empty() ? "" : "\n") + table(result);
+  const auto benchmark = [](const TaskResult& r) {
+    return !r.decoders[0].score.understood.empty() || r.decoders[0].score.metric != "score";
+  };
+  if (results.size() > 1 && std::ranges::all_of(results, benchmark)) text += "\n" + card_table(results);
+  return text;
+}
+
+nlohmann::json report_json(const std::vector<TaskResult>& results) {
   nlohmann::json out = nlohmann::json::array();
-  for (const DecoderResult& result : results) {
-    nlohmann::json types;
-    for (const auto& [type, sums] : result.types) types[type] = sums_json(sums);
-    out.push_back({{"decoder", name_of(result.decode.kind)},
-                   {"block_size", result.decode.block_size},
-                   {"digest", fmt::format("{:016x}", result.digest)},
-                   {"types", types},
-                   {"short", sums_json(result.short_answers)},
-                   {"long", sums_json(result.long_answers)},
-                   {"all", sums_json(result.total(any))}});
+  for (const TaskResult& result : results) {
+    for (const DecoderResult& decoder : result.decoders) {
+      nlohmann::json parts = nlohmann::json::array();
+      for (const TaskScore::Part& part : decoder.score.parts)
+        parts.push_back({{"name", part.name},
+                         {"answers", part.answers},
+                         {"score", part.score},
+                         {"interval", interval_of(part, decoder.score)}});
+      out.push_back({{"task", result.task},
+                     {"model", decoder.set.header.model},
+                     {"decoder", decoder.set.header.decoder},
+                     {"settings", decoder.set.header.settings},
+                     {"metric", decoder.score.metric},
+                     {"parts", parts},
+                     {"undecided", decoder.score.undecided},
+                     {"identical", decoder.identical},
+                     {"digest", decoder.digest},
+                     {"all", to_json(decoder.speed)},
+                     {"long", to_json(decoder.long_speed)}});
+    }
   }
   return out;
 }

@@ -1,49 +1,51 @@
-// Answers many requests of one engine: runs a test file through decoders and adds the results up.
+// What kept answers add up to: scores, tokens per pass, speed, agreement.
 #pragma once
-#include <functional>
-#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
-#include "evaluate/examples.h"
+#include "evaluate/predictions.h"
+#include "evaluate/tasks.h"
 
 namespace dvlm {
 
-// Answers the requests request_of(0) .. request_of(count - 1) and gives each answer to `take`, in order. With
-// `parallel` above 1 so many are under way at a time and share passes: their texts are the same, their times
-// are those of answers beside others. Stops when interrupted(). `on_progress` hears of the work before texts
-// begin, and with parallel answers of one of them at a time. Throws Error for a request that cannot be
-// answered.
-void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
-                const std::function<void(size_t, const Answer&)>& take,
-                const std::function<void(const WorkProgress&)>& on_progress = {});
-
-struct TypeResult {
-  int examples = 0;
-  double score = 0;                     // sum of score()
-  int identical = 0;                    // token for token what the first decoder wrote
-  int tokens = 0, nfe = 0, rounds = 0;  // tokens that passes after prefill gave, and those passes
-  double decode_ms = 0;
+// Sums over answers.
+struct Speed {
+  int64_t answers = 0, tokens = 0, nfe = 0, passes = 0;  // tokens: behind the first; passes: prefill's too
+  double decode_ms = 0, total_ms = 0;
+  std::vector<double> first_ms = {};  // sorted
+  double tokens_per_nfe() const;
+  double tokens_per_pass() const;      // the first token and prefill counted
+  double tokens_per_s() const;         // behind the first
+  double tokens_per_s_in_all() const;  // the first and all that was before it counted
+  double median_first_ms() const;
 };
 
 struct DecoderResult {
-  DecodeOptions decode;
-  std::map<std::string, TypeResult> types;
-  TypeResult short_answers;  // neither long nor boxes
-  TypeResult long_answers;
-  uint64_t digest = 0;  // of the tokens of all answers in their order: equal where two runs wrote the same
-  TypeResult total(const std::function<bool(const std::string&)>& wanted) const;
+  PredictionSet set;
+  TaskScore score = {};
+  Speed speed = {},
+        long_speed = {};    // of all answers; of long ones: above 200 tokens, or as their question says
+  int64_t identical = 0;    // to the first decoder's, token for token, of those that both answered
+  std::string digest = {};  // of all answers in their order: equal where two runs wrote the same
 };
 
-// One pass over the examples per decoder, the first being the base of "identical"; `parallel`: see
-// answer_all(). Stops between examples when interrupted() and returns what was done. Shows a progress bar.
-std::vector<DecoderResult> evaluate(Engine& engine, const std::vector<Example>& examples,
-                                    const std::vector<DecodeOptions>& decoders, int parallel = 1);
+struct TaskResult {
+  std::string task;
+  std::vector<DecoderResult> decoders;
+};
 
-std::string report_markdown(const std::vector<DecoderResult>& results);
-nlohmann::json report_json(const std::vector<DecoderResult>& results);
+// Sets of one task become one result, in the order of the first of each. Throws Error as score_benchmark().
+std::vector<TaskResult> results_of(std::vector<PredictionSet> sets);
+
+// Half the width of the interval that holds the mean with 95 %: Wilson's for shares, else 1.96 standard
+// errors.
+double interval_of(const TaskScore::Part& part, const TaskScore& score);
+
+// A table of each task; of several tasks one more, with their numbers beside those that Fast-dVLM's card
+// gives.
+std::string report_markdown(const std::vector<TaskResult>& results);
+nlohmann::json report_json(const std::vector<TaskResult>& results);
 
 // `card` with the text between "<!-- dvlm eval -->" and "<!-- end -->" replaced. Throws Error without the
 // marks.

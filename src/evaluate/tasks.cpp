@@ -150,7 +150,7 @@ std::vector<ContentPart> placed(const std::string& text, const std::vector<Conte
   return out;
 }
 
-class BenchmarkFile : public Task {
+class BenchmarkFile : public TestSet {
  public:
   BenchmarkFile(const fs::path& path, bool think)
       : name_(path.stem().string() + (think ? "_COT" : "")),
@@ -165,12 +165,13 @@ class BenchmarkFile : public Task {
 
   std::string name() const override { return name_; }
   int64_t size() const override { return static_cast<int64_t>(asked_.size()); }
+  std::string id(int64_t i) const override { return asked_[static_cast<size_t>(i)].id; }
 
-  Question question(int64_t i) const override {
-    const int64_t number = asked_[static_cast<size_t>(i)];
+  TestQuestion question(int64_t i) const override {
+    const auto& [number, id] = asked_[static_cast<size_t>(i)];
     const TsvRow row = file_.row(number);
     try {
-      Question out{row.get("index"), {}, json::object()};
+      TestQuestion out{id, {}, json::object()};
       for (const std::string& column : file_.columns())
         if (const auto value = row.find(column); value && column != "image" && column != "image_path")
           out.row[column] = *value;
@@ -193,7 +194,7 @@ class BenchmarkFile : public Task {
     if (!index) fail("it has no value in the column \"index\"");
     const int64_t number = rows_++;
     row_of_[*index] = number;
-    if (row.find("image") || row.find("image_path")) asked_.push_back(number);
+    if (row.find("image") || row.find("image_path")) asked_.push_back({number, *index});
   }
 
   std::vector<ContentPart> pictures_of(const TsvRow& row) const {
@@ -230,8 +231,12 @@ class BenchmarkFile : public Task {
   const Rule rule_;
   const bool think_;
   const fs::path folder_;
+  struct Asked {
+    int64_t row = 0;
+    std::string id;
+  };
   int64_t rows_ = 0;
-  std::vector<int64_t> asked_;
+  std::vector<Asked> asked_;
   std::unordered_map<std::string, int64_t> row_of_;
   const TsvFile file_;  // the last: it fills the lists above
 };
@@ -240,8 +245,9 @@ class BenchmarkFile : public Task {
 
 constexpr double kElsewhere = std::numeric_limits<double>::quiet_NaN();
 
+// str() of a missing answer, which "None" is, too, makes a text of it.
 std::vector<std::string> references_of(const json& row) {
-  const std::string answer = text_of(row, "answer");
+  const std::string answer = row.value("answer", "nan");
   return python::list_of(answer).value_or(std::vector{answer});
 }
 
@@ -251,6 +257,9 @@ class Scoring {
       : rule_(rule_of(task)), think_(thinks(task)), answers_(answers) {}
 
   TaskScore score() {
+    if (std::ranges::none_of(answers_,
+                             [](const Answered& answered) { return answered.row.contains("answer"); }))
+      fail("the questions have no answers to compare with: only their authors can score them");
     for (const Answered& answered : answers_) out_.values.push_back(value_of(answered));
     out_.metric = rule_ == Rule::anls      ? "ANLS"
                   : rule_ == Rule::vqa     ? "VQA score"
@@ -406,7 +415,7 @@ class Scoring {
 
 }  // namespace
 
-std::unique_ptr<Task> open_benchmark(const fs::path& file, bool chain_of_thought) {
+std::unique_ptr<TestSet> open_benchmark(const fs::path& file, bool chain_of_thought) {
   return std::make_unique<BenchmarkFile>(file, chain_of_thought);
 }
 

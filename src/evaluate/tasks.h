@@ -11,26 +11,27 @@
 
 namespace dvlm {
 
-struct Question {
+struct TestQuestion {
   std::string id;  // the row's index
   Conversation conversation;
   nlohmann::json row;  // what an answer is scored by: the row's columns but pictures
 };
 
 // What is asked, in order. Questions are made when they are asked for: files may be larger than memory.
-class Task {
+class TestSet {
  public:
-  virtual ~Task() = default;
+  virtual ~TestSet() = default;
   virtual std::string name() const = 0;
   virtual int64_t size() const = 0;
+  virtual std::string id(int64_t i) const = 0;  // of question(i)
   // Throws Error naming the row, for pictures that are missing or no base64 and for a prompt that names one
   // that the row has not.
-  virtual Question question(int64_t i) const = 0;
+  virtual TestQuestion question(int64_t i) const = 0;
 };
 
 // A file of a benchmark; its name says which: AI2D_TEST.tsv. `chain_of_thought`: MMMU-Pro asks for thoughts
 // before the answer, and the name of the task ends in _COT. Throws Error listing the benchmarks.
-std::unique_ptr<Task> open_benchmark(const std::filesystem::path& file, bool chain_of_thought = false);
+std::unique_ptr<TestSet> open_benchmark(const std::filesystem::path& file, bool chain_of_thought = false);
 
 struct Answered {
   const nlohmann::json& row;
@@ -43,11 +44,11 @@ struct TaskScore {
     int64_t answers = 0;
     double score = 0;  // 0 to 1
   };
-  std::string metric;                   // "accuracy", "F1", ...: what the first part says
-  std::vector<Part> parts;              // the first is the benchmark's number
-  std::vector<double> values;           // of each answer, in [0, 1]; NaN: it counts through another one
-  std::vector<std::string> understood;  // what was read out of each answer, where that was looked for
-  int64_t undecided = 0;                // answers that the rules read nothing out of: a judge might
+  std::string metric;                        // "accuracy", "F1", ...: what the first part says
+  std::vector<Part> parts = {};              // the first is the benchmark's number
+  std::vector<double> values = {};           // of each answer, in [0, 1]; NaN: it counts through another one
+  std::vector<std::string> understood = {};  // what was read out of each answer, where that was looked for
+  int64_t undecided = 0;                     // answers that the rules read nothing out of: a judge might
 };
 
 // Throws Error for a task that is none, and for rows that lack what the task is scored by.

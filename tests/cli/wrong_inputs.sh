@@ -116,6 +116,25 @@ refuse "missing test file" "none.jsonl" "$dvlm" eval --model "$model" --data "$w
 refuse "folder as a test file" "not a regular file" "$dvlm" eval --model "$model" --data "$work"
 echo "$pointer" >"$work/pointer.jsonl"
 refuse "Git LFS pointer for a test file" "git lfs pull" "$dvlm" eval --model "$model" --data "$work/pointer.jsonl"
+refuse "nothing to evaluate" "nothing to do" "$dvlm" eval --model "$model"
+refuse "a benchmark that is none" "no benchmark is called NOPE.*AI2D" "$dvlm" eval --task NOPE --data "$work"
+refuse "a folder without benchmarks" "no benchmark" "$dvlm" eval --task all --data "$model"
+refuse "a folder that is not there" "cannot list" "$dvlm" eval --task all --data "$work/none"
+tsv=$work/POPE.tsv
+printf 'index\timage\tquestion\tanswer\n0\t\tIs it?\tYes\n' >"$tsv"
+refuse "a benchmark without pictures" "no row has a picture" "$dvlm" eval --task "$tsv"
+printf 'index\timage\tquestion\tanswer\n0\t7\tIs it?\tYes\n' >"$tsv"
+refuse "the picture of a row that is not there" "row 1: .*\"7\"" "$dvlm" eval --model "$model" --task "$tsv"
+printf 'index\timage\tquestion\tanswer\n0\t"iVBORw\tIs it?\tYes\n' >"$tsv"
+refuse "a quote without its end" "quote" "$dvlm" eval --task "$tsv"
+printf 'index\timage\tquestion\tanswer\n0\t%s\tIs it?\tYes\n' "$(head -c 80 /dev/zero | tr '\0' '!')" >"$tsv"
+refuse "a picture that is no base64" "'!'|base64" "$dvlm" eval --model "$model" --task "$tsv"
+refuse "thoughts where none are asked for" "thoughts" "$dvlm" eval --task "$tsv" --cot
+printf 'index\timage\tquestion\tanswer\n0\t%s\tIs it?\tYes\n' "$(head -c 80 /dev/zero | tr '\0' 'A')" >"$tsv"
+refuse "an endpoint that is not there" "127.0.0.1:1/v1.*1 tries" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1 \
+  --model some --tries 1
+refuse "an endpoint without a model's name" "needs .*model" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1
+refuse "answers that are not there" "does not exist|none" "$dvlm" eval --report "$work/none"
 refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
 refuse "question type" "chart_value" "$dvlm" synth --out "$work/typo" --types where,chart_values
 refuse "weight of a question type" "box:0" "$dvlm" synth --out "$work/typo" --types where,box:0

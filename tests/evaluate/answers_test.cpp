@@ -1,10 +1,17 @@
-#include "evaluate/report.h"
+#include "evaluate/answers.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "core/error.h"
+#include "core/files.h"
 #include "engine/generator.h"
+#include "evaluate/report.h"
+#include "message_of.h"
 #include "random_folder.h"
+#include "temporary_folder.h"
 
 namespace dvlm {
 namespace {
@@ -58,34 +65,108 @@ TEST_F(Answers, ARequestThatCannotBeAnsweredEndsThem) {
   }
 }
 
+class Five : public TestSet {
+ public:
+  std::string name() const override { return "five"; }
+  int64_t size() const override { return 5; }
+  std::string id(int64_t i) const override { return std::to_string(i); }
+  TestQuestion question(int64_t i) const override {
+    return {id(i),
+            ::dvlm::question(static_cast<size_t>(i)).conversation,
+            {{"type", i == 0 ? "where" : "what"},
+             {"answer", "a hammer"},
+             {"metric", i == 4 ? "boxes" : "exact"},
+             {"long", i == 1 || i == 2}}};
+  }
+};
+
+DecodeOptions decode(DecoderKind kind, int tokens = 12) {
+  return {.kind = kind, .block_size = 8, .max_tokens = tokens};
+}
+
 // Two runs over a test file have equal digests exactly when they wrote the same.
 TEST_F(Answers, DigestsTellTextsApart) {
-  std::vector<Example> examples(5);
-  for (size_t i = 0; i < examples.size(); ++i)
-    examples[i] = {.id = "", .type = "what", .answer = "a hammer", .conversation = question(i).conversation};
-  DecodeOptions ar{.kind = DecoderKind::autoregressive, .block_size = 8, .max_tokens = 12};
-  DecodeOptions spec = ar, shorter = ar;
-  spec.kind = DecoderKind::speculative;
-  shorter.max_tokens = 11;
-  const auto results = evaluate(engine_, examples, {ar, spec, shorter}, 2);
-  EXPECT_EQ(results[0].digest, results[1].digest);
-  EXPECT_NE(results[0].digest, results[2].digest);
-  EXPECT_EQ(results[1].total([](const std::string&) { return true; }).identical, 5);
-  EXPECT_EQ(evaluate(engine_, examples, {ar})[0].digest, results[0].digest);
+  const std::vector<DecodeOptions> decoders = {decode(DecoderKind::autoregressive),
+                                               decode(DecoderKind::speculative),
+                                               decode(DecoderKind::autoregressive, 11)};
+  const auto results = results_of(answer_task(engine_, Five(), decoders, {.parallel = 2}));
+  ASSERT_EQ(results.size(), 1u);
+  const auto& of = results[0].decoders;
+  EXPECT_EQ(of[0].digest, of[1].digest);
+  EXPECT_NE(of[0].digest, of[2].digest);
+  EXPECT_EQ(of[1].identical, 5);
+  EXPECT_EQ(of[2].identical, 0);
+  const auto again = results_of(answer_task(engine_, Five(), {decoders[0]}, {}));
+  EXPECT_EQ(again[0].decoders[0].digest, of[0].digest);
 }
 
 // Whether an answer is long, and how it is compared, are matters of its line, not of what its type is called.
 TEST_F(Answers, AreSummedByWhatTheirLinesSay) {
-  std::vector<Example> examples(4);
-  for (size_t i = 0; i < examples.size(); ++i)
-    examples[i] = {
-        .id = "", .type = "caption", .answer = "a hammer", .conversation = question(i).conversation};
-  examples[1].is_long = examples[2].is_long = true;
-  examples[3].metric = Metric::boxes;
-  const auto results = evaluate(engine_, examples, {question(0).decode});
-  EXPECT_EQ(results[0].types.at("caption").examples, 4);
-  EXPECT_EQ(results[0].short_answers.examples, 1);
-  EXPECT_EQ(results[0].long_answers.examples, 2);
+  const auto results = results_of(answer_task(engine_, Five(), {decode(DecoderKind::autoregressive)}, {}));
+  const DecoderResult& result = results[0].decoders[0];
+  std::map<std::string, int64_t> counts;
+  for (const TaskScore::Part& part : result.score.parts) counts[part.name] = part.answers;
+  EXPECT_EQ(counts, (std::map<std::string, int64_t>{
+                        {"**all**", 5}, {"**all short types**", 2}, {"what", 4}, {"where", 1}}));
+  EXPECT_EQ(result.long_speed.answers, 2);
+  EXPECT_EQ(result.speed.answers, 5);
+}
+
+std::vector<std::string> lines_of(const std::filesystem::path& path) {
+  std::vector<std::string> out;
+  read_lines(path, [&](int, std::string_view line) { return out.emplace_back(line), true; });
+  return out;
+}
+
+// Answers without their times.
+nlohmann::json texts_of(const std::filesystem::path& path) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const std::string& line : lines_of(path)) {
+    nlohmann::json entry = nlohmann::json::parse(line);
+    for (const char* key : {"first_ms", "decode_ms", "total_ms"}) entry.erase(key);
+    out.push_back(entry);
+  }
+  return out;
+}
+
+TEST_F(Answers, AreKeptAndNotAskedForAgain) {
+  const TemporaryFolder folder;
+  const std::vector<DecodeOptions> decoders = {decode(DecoderKind::autoregressive),
+                                               decode(DecoderKind::speculative)};
+  AnswerOptions options{.model = "random", .output = folder.path() / "whole"};
+  const auto whole = answer_task(engine_, Five(), decoders, options);
+  options.output = folder.path() / "parts";
+  options.limit = 2;
+  const auto part = answer_task(engine_, Five(), decoders, options);
+  EXPECT_EQ(part[0].predictions.size(), 2u);
+  // Killed while it wrote.
+  std::ofstream(part[0].path, std::ios::app) << R"({"id": "2", "ans)";
+  options.limit = 0;
+  const auto rest = answer_task(engine_, Five(), decoders, options);
+  ASSERT_EQ(rest[0].path.filename(), whole[0].path.filename());
+  for (size_t d = 0; d < 2; ++d) EXPECT_EQ(texts_of(rest[d].path), texts_of(whole[d].path));
+  const uint64_t passes = engine_.generator().totals().passes;
+  EXPECT_EQ(answer_task(engine_, Five(), decoders, options)[1].predictions.size(), 5u);
+  EXPECT_EQ(engine_.generator().totals().passes, passes) << "all are there already";
+  EXPECT_EQ(read_all_predictions(options.output).size(), 2u);
+  const auto longer = answer_task(engine_, Five(), {decode(DecoderKind::autoregressive, 13)}, options);
+  EXPECT_NE(longer[0].path, rest[0].path) << "another setting has a file of its own";
+}
+
+TEST(Predictions, BadFilesAreRefusedByLine) {
+  const TemporaryFolder folder;
+  const auto problem = [&](const std::string& text) {
+    write_file(folder / "a.jsonl", text);
+    return message_of([&] { read_predictions(folder / "a.jsonl"); });
+  };
+  const std::string head = R"({"dvlm_eval": 1, "task": "t"})"
+                           "\n";
+  EXPECT_THAT(problem(""), testing::HasSubstr("no file of dvlm eval"));
+  EXPECT_THAT(problem("{}\n"), testing::HasSubstr("line 1: it is no file of dvlm eval"));
+  EXPECT_THAT(problem(head + "{}\n"), testing::HasSubstr("line 2: it has no \"id\""));
+  EXPECT_THAT(problem(head + "{\"id\": \"1\", \"tokens\": -1}\n"), testing::HasSubstr("line 2"));
+  EXPECT_EQ(problem(head + "{\"id\": \"1\"}\n{\"id\""), "no error");
+  EXPECT_THAT(message_of([&] { read_all_predictions(folder.path() / "none"); }), testing::HasSubstr("none"));
 }
 
 }  // namespace

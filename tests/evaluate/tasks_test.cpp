@@ -74,7 +74,7 @@ TEST(Benchmarks, AskAsVlmEvalKitDoes) {
     ASSERT_EQ(task->size(), static_cast<int64_t>(prompts.size())) << name;
     for (int64_t i = 0; i < task->size(); ++i) {
       json parts = json::array();
-      const Question question = task->question(i);
+      const TestQuestion question = task->question(i);
       for (const ContentPart& part : question.conversation.at(0).content) {
         if (part.type == ContentPart::Type::text)
           parts.push_back({"text", part.text});

@@ -1,0 +1,232 @@
+#include "evaluate/answers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <thread>
+
+#include "core/checksum.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "engine/scheduler.h"
+
+namespace dvlm {
+
+using nlohmann::json;
+
+namespace {
+
+void answer_alone(Engine& engine, size_t count, const std::function<Request(size_t)>& request_of,
+                  const std::function<void(size_t, const Answer&)>& take,
+                  const std::function<void(const WorkProgress&)>& on_progress) {
+  for (size_t i = 0; i < count; ++i) {
+    const Answer answer = engine.generate(request_of(i), {}, interrupted, on_progress);
+    if (interrupted()) return;
+    take(i, answer);
+  }
+}
+
+// False when interrupted before its end.
+bool wait_for(RequestHandle& handle, const std::function<void(const WorkProgress&)>& on_progress) {
+  using namespace std::chrono_literals;
+  while (!interrupted()) {
+    const RequestHandle::Update update = handle.wait(100ms);
+    if (!update.error.empty()) fail("{}", update.error);
+    if (update.progress && on_progress) on_progress(*update.progress);
+    if (update.done) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
+                const std::function<void(size_t, const Answer&)>& take,
+                const std::function<void(const WorkProgress&)>& on_progress) {
+  if (parallel <= 1) return answer_alone(engine, count, request_of, take, on_progress);
+  const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose images are read while others run
+  Scheduler scheduler(engine.generator(), {.max_batch = parallel, .max_waiting = ahead});
+  std::deque<std::shared_ptr<RequestHandle>> handles;
+  size_t next = 0;
+  for (size_t i = 0; i < count; ++i) {
+    for (; next < count && handles.size() < ahead; ++next)
+      handles.push_back(scheduler.submit(request_of(next)));
+    if (!wait_for(*handles.front(), on_progress)) return;
+    take(i, handles.front()->answer());
+    handles.pop_front();
+  }
+}
+
+namespace {
+
+// Predictions of one decoder: those that are kept already, and those that come.
+class Column {
+ public:
+  Column(const PredictionHeader& header, const AnswerOptions& options) {
+    set_.header = header;
+    if (options.output.empty()) return;
+    writer_.emplace(options.output, header);
+    set_ = read_predictions(writer_->path());
+    for (const Prediction& prediction : set_.predictions) ids_.insert(prediction.id);
+  }
+
+  bool holds(const std::string& id) const { return ids_.contains(id); }
+  void add(Prediction prediction) {
+    if (writer_) writer_->append(prediction);
+    ids_.insert(prediction.id);
+    set_.predictions.push_back(std::move(prediction));
+  }
+  PredictionSet take() { return std::move(set_); }
+
+ private:
+  std::optional<PredictionWriter> writer_;
+  PredictionSet set_;
+  std::set<std::string> ids_;
+};
+
+int64_t count_of(const TestSet& task, const AnswerOptions& options) {
+  return options.limit > 0 ? std::min(options.limit, task.size()) : task.size();
+}
+
+json settings_of(const DecodeOptions& decode, const AnswerOptions& options) {
+  json out = options.settings;
+  out["block_size"] = decode.block_size, out["max_tokens"] = decode.max_tokens;
+  out["threshold"] = decode.threshold, out["sub_block"] = decode.sub_block;
+  out["branches"] = decode.branches, out["draft_p_min"] = decode.draft_p_min;
+  out["temperature"] = decode.sampling.temperature, out["top_k"] = decode.sampling.top_k;
+  out["top_p"] = decode.sampling.top_p, out["seed"] = decode.sampling.seed;
+  out["min_pixels"] = options.min_pixels, out["max_pixels"] = options.max_pixels;
+  return out;
+}
+
+void describe(Prediction& prediction, const Answer& answer) {
+  prediction.answer = answer.text;
+  prediction.finish = name_of(answer.finish);
+  prediction.digest = fmt::format("{:016x}", checksum(std::as_bytes(std::span(answer.tokens))));
+  prediction.prompt_tokens = answer.prompt_tokens;
+  prediction.tokens = std::ssize(answer.tokens);
+  prediction.nfe = answer.stats.nfe, prediction.rounds = answer.stats.rounds;
+  prediction.prefill_passes = answer.stats.prefill_passes;
+  prediction.first_ms = answer.encode_ms + answer.prefill_ms, prediction.decode_ms = answer.decode_ms;
+  prediction.total_ms = prediction.first_ms + prediction.decode_ms;
+}
+
+void say_kept(Progress& progress, int64_t kept, const AnswerOptions& options) {
+  if (kept > 0) progress.say(fmt::format("{} answers are in {} already", kept, options.output.string()));
+}
+
+}  // namespace
+
+std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
+                                       const std::vector<DecodeOptions>& decoders,
+                                       const AnswerOptions& options) {
+  std::vector<Column> columns;
+  for (const DecodeOptions& decode : decoders)
+    columns.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
+                                          settings_of(decode, options)},
+                         options);
+  struct Asked {
+    int64_t question = 0;
+    size_t decoder = 0;
+  };
+  std::vector<Asked> open;  // a question's decoders side by side: its pictures are encoded once
+  int64_t kept = 0;
+  for (int64_t i = 0; i < count_of(task, options); ++i)
+    for (size_t d = 0; d < decoders.size(); ++d)
+      columns[d].holds(task.id(i)) ? void(++kept) : open.push_back({i, d});
+  Progress progress(task.name(), kept + std::ssize(open));
+  say_kept(progress, kept, options);
+  int64_t done = kept, read = -1;
+  TestQuestion question;
+  std::deque<Prediction> under_way;
+  const auto request_of = [&](size_t i) {
+    if (open[i].question != read) question = task.question(read = open[i].question);
+    under_way.emplace_back();
+    under_way.back().id = question.id, under_way.back().question = question.row;
+    Request request;
+    request.conversation = question.conversation;
+    request.decode = decoders[open[i].decoder];
+    request.min_pixels = options.min_pixels, request.max_pixels = options.max_pixels;
+    return request;
+  };
+  // A question's later decoders find its pictures and prompt computed: all are charged for them.
+  struct {
+    std::string id;
+    double ms = 0;
+  } first;
+  const auto take = [&](size_t i, const Answer& answer) {
+    describe(under_way.front(), answer);
+    if (first.id != under_way.front().id) first = {under_way.front().id, 0};
+    first.ms = std::max(first.ms, under_way.front().first_ms);
+    under_way.front().first_ms = first.ms;
+    under_way.front().total_ms = first.ms + under_way.front().decode_ms;
+    columns[open[i].decoder].add(std::move(under_way.front()));
+    under_way.pop_front();
+    progress.update(++done);
+  };
+  answer_all(engine, open.size(), options.parallel, request_of, take,
+             [&](const WorkProgress& work) { progress.update(done, note_of(work)); });
+  std::vector<PredictionSet> out;
+  for (Column& column : columns) out.push_back(column.take());
+  return out;
+}
+
+PredictionSet answer_task(const EndpointOptions& endpoint, const json& fields, const TestSet& task,
+                          const AnswerOptions& options) {
+  json settings = fields;
+  settings["endpoint"] = endpoint.url;
+  Column column({task.name(), endpoint.model, "endpoint", settings}, options);
+  int64_t kept = 0;
+  for (int64_t i = 0; i < count_of(task, options); ++i) kept += column.holds(task.id(i));
+  Progress progress(task.name(), count_of(task, options));
+  say_kept(progress, kept, options);
+  std::mutex mutex;  // over what follows
+  int64_t next = 0, done = kept;
+  std::string failure;
+  const auto stop = [&] { return interrupted(); };
+  const auto work = [&] {
+    for (;;) {
+      std::unique_lock lock(mutex);
+      if (next == count_of(task, options) || !failure.empty() || stop()) return;
+      const int64_t i = next++;
+      if (column.holds(task.id(i))) continue;
+      lock.unlock();
+      Prediction prediction;
+      try {
+        const TestQuestion question = task.question(i);
+        prediction.id = question.id, prediction.question = question.row;
+        json body = fields;
+        body["messages"] = endpoint_messages(question.conversation);
+        const EndpointAnswer answer = ask_endpoint(endpoint, std::move(body), stop);
+        prediction.answer = answer.text, prediction.finish = answer.finish_reason;
+        prediction.digest = fmt::format("{:016x}", checksum(answer.text));
+        prediction.prompt_tokens = answer.prompt_tokens, prediction.tokens = answer.tokens;
+        prediction.first_ms = answer.first_ms, prediction.total_ms = answer.total_ms;
+        prediction.decode_ms = answer.total_ms - answer.first_ms;
+      } catch (const EndpointRefusal& error) {
+        prediction.finish = fmt::format("refused: {}", error.what());
+      } catch (const Cancelled&) {
+        return;
+      } catch (const std::exception& error) {
+        lock.lock();
+        if (failure.empty()) failure = error.what();
+        return;
+      }
+      lock.lock();
+      column.add(std::move(prediction));
+      progress.update(++done);
+    }
+  };
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < options.parallel; ++i) workers.emplace_back(work);
+  }
+  if (!failure.empty()) fail("{}; what was answered is kept", failure);
+  return column.take();
+}
+
+}  // namespace dvlm

@@ -1,0 +1,139 @@
+#include "evaluate/predictions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "checkpoint/json.h"
+#include "core/checksum.h"
+#include "core/error.h"
+#include "core/files.h"
+
+namespace dvlm {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr double kMost = 1e15;
+
+json to_json(const PredictionHeader& header) {
+  return {{"dvlm_eval", 1},
+          {"task", header.task},
+          {"model", header.model},
+          {"decoder", header.decoder},
+          {"settings", header.settings}};
+}
+
+PredictionHeader header_of(const json& line) {
+  const JsonObject object(line, "the first line");
+  if (object.integer("dvlm_eval", 0, 1, 0) != 1) fail("it is no file of dvlm eval's answers");
+  return {object.string("task", ""), object.string("model", ""), object.string("decoder", ""),
+          line.value("settings", json::object())};
+}
+
+std::string line_of(const Prediction& p) {
+  return json{{"id", p.id},
+              {"question", p.question},
+              {"answer", p.answer},
+              {"finish", p.finish},
+              {"digest", p.digest},
+              {"prompt_tokens", p.prompt_tokens},
+              {"tokens", p.tokens},
+              {"nfe", p.nfe},
+              {"rounds", p.rounds},
+              {"prefill_passes", p.prefill_passes},
+              {"first_ms", p.first_ms},
+              {"decode_ms", p.decode_ms},
+              {"total_ms", p.total_ms}}
+             .dump() +
+         "\n";
+}
+
+Prediction prediction_of(const json& line) {
+  const JsonObject object(line, "the line");
+  const auto count = [&](const char* key) { return object.integer(key, 0, int64_t{1} << 50, 0); };
+  const auto ms = [&](const char* key) { return object.number(key, 0, kMost, 0); };
+  Prediction out;
+  out.id = object.string("id", "");
+  if (out.id.empty()) fail("it has no \"id\"");
+  out.question = line.value("question", json::object());
+  out.answer = object.string("answer", ""), out.finish = object.string("finish", "");
+  out.digest = object.string("digest", "");
+  out.prompt_tokens = count("prompt_tokens"), out.tokens = count("tokens");
+  out.nfe = count("nfe"), out.rounds = count("rounds"), out.prefill_passes = count("prefill_passes");
+  out.first_ms = ms("first_ms"), out.decode_ms = ms("decode_ms"), out.total_ms = ms("total_ms");
+  return out;
+}
+
+// Calls `take` with number and text of each whole line.
+template <class Take>
+void each_line(const std::string& text, const Take& take) {
+  int64_t number = 0;
+  for (size_t at = 0, end = 0; (end = text.find('\n', at)) != std::string::npos; at = end + 1)
+    take(++number, std::string_view(text).substr(at, end - at));
+}
+
+}  // namespace
+
+std::string PredictionHeader::file_name() const {
+  return fmt::format("{}-{:08x}.jsonl", decoder, checksum(to_json(*this).dump()) >> 32);
+}
+
+PredictionSet read_predictions(const fs::path& path) {
+  constexpr size_t kLargest = size_t{8} << 30;
+  PredictionSet out{path, {}, {}};
+  std::set<std::string> ids;
+  each_line(read_file(path, kLargest), [&](int64_t number, std::string_view text) {
+    try {
+      const json line = parse_json(text, "the line");
+      if (number == 1) {
+        out.header = header_of(line);
+        return;
+      }
+      Prediction prediction = prediction_of(line);
+      if (ids.insert(prediction.id).second) out.predictions.push_back(std::move(prediction));
+    } catch (const Error& error) {
+      fail("{} line {}: {}", path.string(), number, error.what());
+    }
+  });
+  if (out.header.task.empty()) fail("{} is no file of dvlm eval's answers", path.string());
+  return out;
+}
+
+std::vector<PredictionSet> read_all_predictions(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    if (it->is_regular_file() && it->path().extension() == ".jsonl") paths.push_back(it->path());
+  if (error) fail("cannot list {}: {}", folder.string(), error.message());
+  if (paths.empty()) fail("{} holds no answers of dvlm eval (TASK/DECODER-….jsonl)", folder.string());
+  std::ranges::sort(paths);
+  std::vector<PredictionSet> out;
+  for (const fs::path& path : paths) out.push_back(read_predictions(path));
+  return out;
+}
+
+PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeader& header)
+    : path_(folder / header.task / header.file_name()) {
+  make_folder(path_.parent_path());
+  const std::string first = to_json(header).dump() + "\n";
+  std::error_code error;
+  if (!fs::exists(path_, error)) {
+    write_file(path_, first);
+    return;
+  }
+  const PredictionSet held = read_predictions(path_);
+  if (to_json(held.header) != to_json(header))
+    fail("{} holds answers of another run; name another --output", path_.string());
+  for (const Prediction& prediction : held.predictions) ids_.insert(prediction.id);
+  drop_torn_line(path_);
+}
+
+void PredictionWriter::append(const Prediction& prediction) {
+  append_line(path_, line_of(prediction));
+  ids_.insert(prediction.id);
+}
+
+}  // namespace dvlm

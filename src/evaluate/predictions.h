@@ -1,0 +1,54 @@
+// Answers that are kept: one file of JSON lines for each task, model, decoder and setting.
+#pragma once
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace dvlm {
+
+struct Prediction {
+  std::string id;           // of the question, in its task
+  nlohmann::json question;  // what it is scored by: the columns of its row but pictures
+  std::string answer, finish;
+  std::string digest;                                // of the tokens: equal where two runs wrote the same
+  int64_t prompt_tokens = 0, tokens = 0;             // the stop token included; 0: not known
+  int64_t nfe = 0, rounds = 0, prefill_passes = 0;   // nfe: behind prefill; 0: not known
+  double first_ms = 0, decode_ms = 0, total_ms = 0;  // to the first token, behind it, and all
+};
+
+// What a run was: another task, model or setting has a file of its own.
+struct PredictionHeader {
+  std::string task, model, decoder;
+  nlohmann::json settings;  // all that may change an answer
+  std::string file_name() const;
+};
+
+struct PredictionSet {
+  std::filesystem::path path;
+  PredictionHeader header;
+  std::vector<Prediction> predictions;  // in the order of the file, each id once
+};
+
+// Throws Error naming the line. A last line without its end is left out: its writer was killed.
+PredictionSet read_predictions(const std::filesystem::path& path);
+
+// All prediction files below a folder, sorted by path. Throws Error where there are none.
+std::vector<PredictionSet> read_all_predictions(const std::filesystem::path& folder);
+
+// Appends; what a file holds already stays, and what a killed writer left half is removed.
+class PredictionWriter {
+ public:
+  // In folder/TASK, which is made. Throws Error for a file that belongs to another run.
+  PredictionWriter(const std::filesystem::path& folder, const PredictionHeader& header);
+  bool holds(const std::string& id) const { return ids_.contains(id); }
+  void append(const Prediction& prediction);
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  std::set<std::string> ids_;
+};
+
+}  // namespace dvlm
