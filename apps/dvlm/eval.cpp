@@ -2,13 +2,17 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "command.h"
 #include "core/files.h"
 #include "core/interrupt.h"
+#include "evaluate/agreement.h"
 #include "evaluate/answers.h"
 #include "evaluate/examples.h"
+#include "evaluate/html_report.h"
+#include "evaluate/picture_url.h"
 #include "evaluate/report.h"
 #include "options.h"
 
@@ -22,7 +26,7 @@ struct EvalOptions {
   ModelFlags model;
   DecodingOptions decoding;
   std::vector<std::string> tasks;
-  std::string data, card, output, report;
+  std::string data, card, output, report, against, html;
   std::vector<std::string> decoders = {"ar", "mdm", "spec"};
   std::string endpoint, key_variable = "OPENAI_API_KEY";
   double timeout = 600;
@@ -117,8 +121,52 @@ std::vector<PredictionSet> answer_by_endpoint(const EvalOptions& options) {
   return out;
 }
 
+// Reads pictures where the questions were when they were answered.
+class Pictures {
+ public:
+  std::vector<std::string> of(const TaskResult& result, const std::string& id) {
+    const fs::path file = result.decoders[0].set.header.file;
+    std::error_code error;
+    if (!fs::exists(file, error)) return {};
+    try {
+      if (file != file_) open(file);
+      const auto found = place_.find(id);
+      if (found == place_.end()) return {};
+      std::vector<std::string> out;
+      for (const Message& message : set_->question(found->second).conversation)
+        for (const ContentPart& part : message.content)
+          if (part.type == ContentPart::Type::image) out.push_back(picture_url(part.source));
+      return out;
+    } catch (const Error&) {
+      return {};  // a report without a picture is one, too
+    }
+  }
+
+ private:
+  void open(const fs::path& file) {
+    file_ = file, place_.clear();
+    set_ = open_task(file, false);
+    for (int64_t i = 0; i < set_->size(); ++i) place_[set_->id(i)] = i;
+  }
+
+  fs::path file_;
+  std::unique_ptr<TestSet> set_;
+  std::map<std::string, int64_t> place_;
+};
+
+void print_agreement(const EvalOptions& options) {
+  const auto agreements =
+      compare(read_all_predictions(options.report), read_all_predictions(options.against));
+  std::printf("%s\n", options.json ? agreement_json(agreements).dump().c_str()
+                                   : agreement_markdown(agreements).c_str());
+}
+
 void eval(const EvalOptions& options) {
   install_interrupt_handler();
+  if (!options.against.empty()) {
+    if (options.report.empty()) fail("--against needs --report: the answers to compare with");
+    return print_agreement(options);
+  }
   if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
   if (options.report.empty() && options.tasks.empty() && options.data.empty())
     fail("nothing to do: --data names a test file, --task benchmarks, --report a folder of answers");
@@ -132,6 +180,13 @@ void eval(const EvalOptions& options) {
     std::printf("%s\n", report_json(results).dump().c_str());
   else
     std::printf("%s", report_markdown(results).c_str());
+  if (!options.html.empty()) {
+    Pictures pictures;
+    write_file(options.html, report_html(results, [&](const TaskResult& result, const std::string& id) {
+                 return pictures.of(result, id);
+               }));
+    std::fprintf(stderr, "wrote %s\n", printable(options.html).c_str());
+  }
   if (!options.card.empty() && !interrupted())
     write_file(options.card, insert_report(read_file(options.card), report_markdown(results)));
 }
@@ -153,6 +208,10 @@ void add_eval(Command app) {
                "Folder that keeps every answer; the same command goes on where it was stopped");
   command.text("--report", options->report, "Score the answers of such a folder again, without answering")
       .existing();
+  command
+      .text("--against", options->against,
+            "With --report: compare with the answers in this folder, text for text")
+      .existing();
   command.number("--limit", options->limit, 1, kAny<int64_t>,
                  "Use only the first N questions (default: all)");
   command.number("--parallel", options->parallel, 1, 64,
@@ -169,6 +228,8 @@ void add_eval(Command app) {
                  "Of a picture (default: the checkpoint's)");
   add_model_options(command, options->model);
   add_decoding_options(command, options->decoding);
+  command.text("--html", options->html,
+               "Also write a report for a browser: tables, curves, questions with their pictures");
   command.text("--card", options->card,
                "Also put the tables into this file, between <!-- dvlm eval --> and <!-- end -->");
   command.flag("--json", options->json, "Print JSON");
@@ -179,7 +240,8 @@ void add_eval(Command app) {
                "  dvlm eval --task DocVQA_VAL.tsv -m Fast_dVLM_3B -n 2048 --output results\n"
                "  dvlm eval --task all --data ~/LMUData -m Fast_dVLM_3B -n 2048 --output results\n"
                "  dvlm eval --task AI2D_TEST.tsv --endpoint http://localhost:30000/v1 -m qwen --parallel 8\n"
-               "  dvlm eval --report results");
+               "  dvlm eval --report results --html report.html\n"
+               "  dvlm eval --report results --against results-fp8");
 }
 
 }  // namespace dvlm

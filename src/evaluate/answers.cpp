@@ -92,6 +92,11 @@ int64_t count_of(const TestSet& task, const AnswerOptions& options) {
   return options.limit > 0 ? std::min(options.limit, task.size()) : task.size();
 }
 
+std::string file_of(const TestSet& task) {
+  std::error_code ignored;
+  return std::filesystem::absolute(task.file(), ignored).string();
+}
+
 json settings_of(const DecodeOptions& decode, const AnswerOptions& options) {
   json out = options.settings;
   out["block_size"] = decode.block_size, out["max_tokens"] = decode.max_tokens;
@@ -127,7 +132,7 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
   std::vector<Column> columns;
   for (const DecodeOptions& decode : decoders)
     columns.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
-                                          settings_of(decode, options)},
+                                          settings_of(decode, options), file_of(task)},
                          options);
   struct Asked {
     int64_t question = 0;
@@ -179,7 +184,7 @@ PredictionSet answer_task(const EndpointOptions& endpoint, const json& fields, c
                           const AnswerOptions& options) {
   json settings = fields;
   settings["endpoint"] = endpoint.url;
-  Column column({task.name(), endpoint.model, "endpoint", settings}, options);
+  Column column({task.name(), endpoint.model, "endpoint", settings, file_of(task)}, options);
   int64_t kept = 0;
   for (int64_t i = 0; i < count_of(task, options); ++i) kept += column.holds(task.id(i));
   Progress progress(task.name(), count_of(task, options));

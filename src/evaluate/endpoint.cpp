@@ -12,9 +12,9 @@
 
 #include "checkpoint/json.h"
 #include "core/ascii.h"
-#include "core/data_url.h"
 #include "core/files.h"
 #include "core/stopwatch.h"
+#include "evaluate/picture_url.h"
 
 namespace dvlm {
 
@@ -23,26 +23,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kLongestLine = size_t{8} << 20, kLongestAnswer = size_t{64} << 20;  // bytes
-
-// Some servers believe what a data URL says of its bytes.
-std::string_view media_type(std::string_view file) {
-  if (file.starts_with("\x89PNG")) return "image/png";
-  if (file.starts_with("GIF8")) return "image/gif";
-  if (file.starts_with("RIFF") && file.substr(std::min<size_t>(file.size(), 8)).starts_with("WEBP"))
-    return "image/webp";
-  if (file.starts_with("BM")) return "image/bmp";
-  return "image/jpeg";
-}
-
-std::string picture_url(const std::string& source) {
-  const std::string bytes = is_data_url(source) ? std::string() : read_file(source);
-  const std::vector<std::byte> data = is_data_url(source) ? data_of_url(source) : std::vector<std::byte>();
-  const std::span all =
-      is_data_url(source) ? std::span<const std::byte>(data) : std::as_bytes(std::span(bytes));
-  const std::string url = data_url_of(all);  // "data:;base64,..."
-  const std::string_view text(reinterpret_cast<const char*>(all.data()), all.size());
-  return fmt::format("data:{}{}", media_type(text), std::string_view(url).substr(5));
-}
 
 // What comes of one try, read while it comes.
 class Reader {

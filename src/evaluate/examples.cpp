@@ -34,9 +34,10 @@ Example example_of(const RecordFile& records, int64_t i) {
 
 class ExampleFile : public TestSet {
  public:
-  explicit ExampleFile(const fs::path& file) : name_(file.stem().string()), records_(file) {}
+  explicit ExampleFile(const fs::path& file) : file_(file), records_(file) {}
 
-  std::string name() const override { return name_; }
+  std::string name() const override { return file_.stem().string(); }
+  fs::path file() const override { return file_; }
   int64_t size() const override { return records_.size(); }
   std::string id(int64_t i) const override {
     return JsonObject(records_.object(i), records_.name(i)).string("id", std::to_string(i + 1));
@@ -53,7 +54,7 @@ class ExampleFile : public TestSet {
   }
 
  private:
-  const std::string name_;
+  const fs::path file_;
   const RecordFile records_;
 };
 

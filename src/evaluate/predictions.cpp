@@ -16,7 +16,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr double kMost = 1e15;
+constexpr double kMostMs = 1e15;
 
 json to_json(const PredictionHeader& header) {
   return {{"dvlm_eval", 1},
@@ -26,11 +26,17 @@ json to_json(const PredictionHeader& header) {
           {"settings", header.settings}};
 }
 
+json with_file(const PredictionHeader& header) {
+  json out = to_json(header);
+  out["file"] = header.file;
+  return out;
+}
+
 PredictionHeader header_of(const json& line) {
   const JsonObject object(line, "the first line");
   if (object.integer("dvlm_eval", 0, 1, 0) != 1) fail("it is no file of dvlm eval's answers");
   return {object.string("task", ""), object.string("model", ""), object.string("decoder", ""),
-          line.value("settings", json::object())};
+          line.value("settings", json::object()), object.string("file", "")};
 }
 
 std::string line_of(const Prediction& p) {
@@ -54,7 +60,7 @@ std::string line_of(const Prediction& p) {
 Prediction prediction_of(const json& line) {
   const JsonObject object(line, "the line");
   const auto count = [&](const char* key) { return object.integer(key, 0, int64_t{1} << 50, 0); };
-  const auto ms = [&](const char* key) { return object.number(key, 0, kMost, 0); };
+  const auto ms = [&](const char* key) { return object.number(key, 0, kMostMs, 0); };
   Prediction out;
   out.id = object.string("id", "");
   if (out.id.empty()) fail("it has no \"id\"");
@@ -118,7 +124,7 @@ std::vector<PredictionSet> read_all_predictions(const fs::path& folder) {
 PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeader& header)
     : path_(folder / header.task / header.file_name()) {
   make_folder(path_.parent_path());
-  const std::string first = to_json(header).dump() + "\n";
+  const std::string first = with_file(header).dump() + "\n";
   std::error_code error;
   if (!fs::exists(path_, error)) {
     write_file(path_, first);

@@ -22,6 +22,7 @@ struct Prediction {
 struct PredictionHeader {
   std::string task, model, decoder;
   nlohmann::json settings;  // all that may change an answer
+  std::string file = {};    // where the questions were, for who shows their pictures; it may move
   std::string file_name() const;
 };
 

@@ -164,6 +164,7 @@ class BenchmarkFile : public TestSet {
   }
 
   std::string name() const override { return name_; }
+  fs::path file() const override { return file_.path(); }
   int64_t size() const override { return static_cast<int64_t>(asked_.size()); }
   std::string id(int64_t i) const override { return asked_[static_cast<size_t>(i)].id; }
 

@@ -22,6 +22,7 @@ class TestSet {
  public:
   virtual ~TestSet() = default;
   virtual std::string name() const = 0;
+  virtual std::filesystem::path file() const = 0;
   virtual int64_t size() const = 0;
   virtual std::string id(int64_t i) const = 0;  // of question(i)
   // Throws Error naming the row, for pictures that are missing or no base64 and for a prompt that names one

@@ -68,6 +68,7 @@ TEST_F(Answers, ARequestThatCannotBeAnsweredEndsThem) {
 class Five : public TestSet {
  public:
   std::string name() const override { return "five"; }
+  std::filesystem::path file() const override { return "five.jsonl"; }
   int64_t size() const override { return 5; }
   std::string id(int64_t i) const override { return std::to_string(i); }
   TestQuestion question(int64_t i) const override {

@@ -134,6 +134,7 @@ TEST(Endpoint, KeysComeFromTheEnvironment) {
 class Three : public TestSet {
  public:
   std::string name() const override { return "POPE"; }
+  std::filesystem::path file() const override { return "POPE.jsonl"; }
   int64_t size() const override { return 3; }
   std::string id(int64_t i) const override { return std::to_string(i); }
   TestQuestion question(int64_t i) const override {
