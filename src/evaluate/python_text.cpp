@@ -160,7 +160,8 @@ std::optional<std::string> literal(std::string_view text, size_t& at) {
     const size_t end = std::min(text.find_first_of(",]", at), text.size());
     out = trim(text.substr(at, end - at));
     at = end;
-    return to_float(out) ? std::optional(out) : std::nullopt;
+    const bool named = out == "None" || out == "True" || out == "False";
+    return named || to_float(out) ? std::optional(out) : std::nullopt;
   }
   for (++at; at < text.size() && text[at] != quote; ++at) {
     if (text[at] != '\\') {

@@ -19,7 +19,8 @@ size_t upper_length(std::string_view text);  // of str.upper(), which writes "ß
 // ValueError.
 std::optional<double> to_float(std::string_view text);
 
-// The texts of a list of strings and numbers as repr() writes it: "['a', \"b\", 2]". None for anything else.
+// The texts of a list of strings, numbers and names as repr() writes it: "['a', \"b\", 2, None]". None for
+// anything else.
 std::optional<std::vector<std::string>> list_of(std::string_view text);
 
 }  // namespace dvlm::python

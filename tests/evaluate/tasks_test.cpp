@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
 
 #include "core/files.h"
 #include "evaluate/choices.h"
@@ -84,6 +84,59 @@ TEST(Benchmarks, AskAsVlmEvalKitDoes) {
       EXPECT_EQ(parts, prompts[static_cast<size_t>(i)]) << name << " row " << i;
     }
   }
+}
+
+// Splits, rotations of options, F1: whole evaluations.
+TEST(Benchmarks, AddUpAsVlmEvalKitDoes) {
+  const json runs = fixture("reports.json");
+  EXPECT_EQ(runs.size(), 17u);
+  for (const json& run : runs) {
+    const std::string task = run[0];
+    const auto set = open_benchmark(kFolder / (task + ".tsv"));
+    std::vector<json> rows;
+    std::vector<std::string> texts;
+    for (int64_t i = 0; i < set->size(); ++i) {
+      rows.push_back(set->question(i).row);
+      texts.push_back(run[1][static_cast<size_t>(i)]);
+    }
+    std::vector<Answered> answers;
+    for (size_t i = 0; i < rows.size(); ++i) answers.push_back({rows[i], texts[i]});
+    const TaskScore score = score_benchmark(task, answers);
+    EXPECT_EQ(score.parts.at(0).name, task == "MMMU_DEV_VAL" ? "validation" : "all");
+    for (const auto& [name, value] : run[2].items()) {
+      const auto part = std::ranges::find(score.parts, name, &TaskScore::Part::name);
+      const double found = part == score.parts.end() ? 0 : 100 * part->score;
+      EXPECT_NEAR(found, value, 1e-9) << task << run[1] << name;
+    }
+  }
+}
+
+TEST(Benchmarks, BadFilesAreRefused) {
+  const TemporaryFolder folder;
+  const auto problem = [&](const std::string& name, const std::string& text) {
+    write_file(folder / name, text);
+    return message_of([&] {
+      const auto set = open_benchmark(folder / name);
+      set->question(0);
+    });
+  };
+  const std::string picture(80, 'A'), head = "index\timage\tquestion\tanswer\n";
+  EXPECT_EQ(problem("POPE.tsv", head + "0\t" + picture + "\tIs it?\tYes\n"), "no error");
+  EXPECT_THAT(problem("MMLU.tsv", head + "0\tA\tB\tC\n"), HasSubstr("no benchmark is called MMLU"));
+  EXPECT_THAT(problem("POPE.tsv", head), HasSubstr("holds no rows"));
+  EXPECT_THAT(problem("POPE.tsv", "image\n" + picture + "\n"), HasSubstr("\"index\""));
+  EXPECT_THAT(problem("POPE.tsv", head + "0\t" + picture + "\ta\tb\tc\n"),
+              HasSubstr("5 values for 4 columns"));
+  EXPECT_THAT(problem("POPE.tsv", head + "0\t0\tIs it?\tYes\n"), HasSubstr("without one"));
+  EXPECT_THAT(problem("POPE.tsv", head + "0\t" + picture + "\t\tYes\n"), HasSubstr("\"question\""));
+  EXPECT_THAT(problem("POPE.tsv", "index\tindex\n0\t1\n"), HasSubstr("two columns"));
+  EXPECT_THAT(problem("MMMU_X.tsv", head + "0\t" + picture + "\t<image 2>\tA\n"), HasSubstr("picture 2"));
+  EXPECT_THAT(problem("MMMU_X.tsv", head + "0\t" + picture + "\t<image two>\tA\n"), HasSubstr("no number"));
+  EXPECT_THAT(problem("POPE.tsv", "index\timage_path\tquestion\n0\tgone.png\tIs it?\n"),
+              HasSubstr("gone.png"));
+  EXPECT_THAT(message_of([&] { open_benchmark(folder / "POPE.tsv", true); }), HasSubstr("thoughts"));
+  write_file(folder / "there.png", "x");
+  EXPECT_EQ(problem("POPE.tsv", "index\timage_path\tquestion\n0\tthere.png\tIs it?\n"), "no error");
 }
 
 }  // namespace
