@@ -120,6 +120,21 @@ void describe(Prediction& prediction, const Answer& answer) {
   prediction.total_ms = prediction.first_ms + prediction.decode_ms;
 }
 
+struct Asked {
+  int64_t question = 0;
+  size_t decoder = 0;
+};
+
+// What no column holds; a question's decoders side by side, so that its pictures are encoded once.
+std::vector<Asked> open_of(const TestSet& task, const AnswerOptions& options,
+                           const std::vector<Column>& columns) {
+  std::vector<Asked> out;
+  for (int64_t i = 0; i < count_of(task, options); ++i)
+    for (size_t d = 0; d < columns.size(); ++d)
+      if (!columns[d].holds(task.id(i))) out.push_back({i, d});
+  return out;
+}
+
 void say_kept(Progress& progress, int64_t kept, const AnswerOptions& options) {
   if (kept > 0) progress.say(fmt::format("{} answers are in {} already", kept, options.output.string()));
 }
@@ -130,19 +145,13 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
                                        const std::vector<DecodeOptions>& decoders,
                                        const AnswerOptions& options) {
   std::vector<Column> columns;
+  columns.reserve(decoders.size());
   for (const DecodeOptions& decode : decoders)
     columns.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
                                           settings_of(decode, options), file_of(task)},
                          options);
-  struct Asked {
-    int64_t question = 0;
-    size_t decoder = 0;
-  };
-  std::vector<Asked> open;  // a question's decoders side by side: its pictures are encoded once
-  int64_t kept = 0;
-  for (int64_t i = 0; i < count_of(task, options); ++i)
-    for (size_t d = 0; d < decoders.size(); ++d)
-      columns[d].holds(task.id(i)) ? void(++kept) : open.push_back({i, d});
+  const std::vector<Asked> open = open_of(task, options, columns);
+  const int64_t kept = count_of(task, options) * std::ssize(decoders) - std::ssize(open);
   Progress progress(task.name(), kept + std::ssize(open));
   say_kept(progress, kept, options);
   int64_t done = kept, read = -1;
@@ -176,59 +185,68 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
   answer_all(engine, open.size(), options.parallel, request_of, take,
              [&](const WorkProgress& work) { progress.update(done, note_of(work)); });
   std::vector<PredictionSet> out;
+  out.reserve(columns.size());
   for (Column& column : columns) out.push_back(column.take());
   return out;
 }
+
+namespace {
+
+Prediction ask(const EndpointOptions& endpoint, const json& fields, const TestQuestion& question) {
+  Prediction out;
+  out.id = question.id, out.question = question.row;
+  json body = fields;
+  body["messages"] = endpoint_messages(question.conversation);
+  try {
+    const EndpointAnswer answer = ask_endpoint(endpoint, std::move(body), interrupted);
+    out.answer = answer.text, out.finish = answer.finish_reason;
+    out.digest = fmt::format("{:016x}", checksum(answer.text));
+    out.prompt_tokens = answer.prompt_tokens, out.tokens = answer.tokens;
+    out.first_ms = answer.first_ms, out.total_ms = answer.total_ms;
+    out.decode_ms = answer.total_ms - answer.first_ms;
+  } catch (const EndpointRefusal& error) {
+    out.finish = fmt::format("refused: {}", error.what());
+  }
+  return out;
+}
+
+}  // namespace
 
 PredictionSet answer_task(const EndpointOptions& endpoint, const json& fields, const TestSet& task,
                           const AnswerOptions& options) {
   json settings = fields;
   settings["endpoint"] = endpoint.url;
   Column column({task.name(), endpoint.model, "endpoint", settings, file_of(task)}, options);
-  int64_t kept = 0;
-  for (int64_t i = 0; i < count_of(task, options); ++i) kept += column.holds(task.id(i));
+  std::vector<int64_t> open;
+  for (int64_t i = 0; i < count_of(task, options); ++i)
+    if (!column.holds(task.id(i))) open.push_back(i);
+  const int64_t kept = count_of(task, options) - std::ssize(open);
   Progress progress(task.name(), count_of(task, options));
   say_kept(progress, kept, options);
   std::mutex mutex;  // over what follows
-  int64_t next = 0, done = kept;
+  size_t next = 0;
+  int64_t done = kept;
   std::string failure;
-  const auto stop = [&] { return interrupted(); };
   const auto work = [&] {
-    for (;;) {
-      std::unique_lock lock(mutex);
-      if (next == count_of(task, options) || !failure.empty() || stop()) return;
-      const int64_t i = next++;
-      if (column.holds(task.id(i))) continue;
-      lock.unlock();
-      Prediction prediction;
-      try {
-        const TestQuestion question = task.question(i);
-        prediction.id = question.id, prediction.question = question.row;
-        json body = fields;
-        body["messages"] = endpoint_messages(question.conversation);
-        const EndpointAnswer answer = ask_endpoint(endpoint, std::move(body), stop);
-        prediction.answer = answer.text, prediction.finish = answer.finish_reason;
-        prediction.digest = fmt::format("{:016x}", checksum(answer.text));
-        prediction.prompt_tokens = answer.prompt_tokens, prediction.tokens = answer.tokens;
-        prediction.first_ms = answer.first_ms, prediction.total_ms = answer.total_ms;
-        prediction.decode_ms = answer.total_ms - answer.first_ms;
-      } catch (const EndpointRefusal& error) {
-        prediction.finish = fmt::format("refused: {}", error.what());
-      } catch (const Cancelled&) {
-        return;
-      } catch (const std::exception& error) {
+    std::unique_lock lock(mutex);
+    try {
+      while (next < open.size() && failure.empty() && !interrupted()) {
+        const int64_t i = open[next++];
+        lock.unlock();
+        Prediction prediction = ask(endpoint, fields, task.question(i));
         lock.lock();
-        if (failure.empty()) failure = error.what();
-        return;
+        column.add(std::move(prediction));
+        progress.update(++done);
       }
-      lock.lock();
-      column.add(std::move(prediction));
-      progress.update(++done);
+    } catch (const Cancelled&) {
+    } catch (const std::exception& error) {
+      if (!lock.owns_lock()) lock.lock();
+      if (failure.empty()) failure = error.what();
     }
   };
   {
-    std::vector<std::jthread> workers;
-    for (int i = 0; i < options.parallel; ++i) workers.emplace_back(work);
+    std::vector<std::jthread> workers(static_cast<size_t>(options.parallel));
+    for (std::jthread& worker : workers) worker = std::jthread(work);
   }
   if (!failure.empty()) fail("{}; what was answered is kept", failure);
   return column.take();

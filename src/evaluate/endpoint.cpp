@@ -79,7 +79,6 @@ class Reader {
         answer.prompt_tokens = usage->value("prompt_tokens", int64_t{0});
         answer.tokens = usage->value("completion_tokens", int64_t{0});
       }
-      if (event.contains("dvlm")) answer.dvlm = event["dvlm"];
       const auto choices = event.find("choices");
       if (choices == event.end() || choices->empty()) return true;
       const json& choice = choices->at(0);

@@ -22,7 +22,6 @@ struct EndpointAnswer {
   std::string text, finish_reason;
   int64_t prompt_tokens = 0, tokens = 0;  // 0: the server does not say
   double first_ms = 0, total_ms = 0;      // to the first piece of text, and to the end
-  nlohmann::json dvlm;                    // what dvlm serve adds
 };
 
 // The server will not answer this request: 400, 413, 422, ... It may answer others.

@@ -117,6 +117,7 @@ std::vector<PredictionSet> read_all_predictions(const fs::path& folder) {
   if (paths.empty()) fail("{} holds no answers of dvlm eval (TASK/DECODER-….jsonl)", folder.string());
   std::ranges::sort(paths);
   std::vector<PredictionSet> out;
+  out.reserve(paths.size());
   for (const fs::path& path : paths) out.push_back(read_predictions(path));
   return out;
 }

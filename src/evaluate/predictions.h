@@ -8,6 +8,7 @@
 
 namespace dvlm {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct Prediction {
   std::string id;           // of the question, in its task
   nlohmann::json question;  // what it is scored by: the columns of its row but pictures
@@ -19,6 +20,7 @@ struct Prediction {
 };
 
 // What a run was: another task, model or setting has a file of its own.
+// NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct PredictionHeader {
   std::string task, model, decoder;
   nlohmann::json settings;  // all that may change an answer
@@ -26,6 +28,7 @@ struct PredictionHeader {
   std::string file_name() const;
 };
 
+// NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct PredictionSet {
   std::filesystem::path path;
   PredictionHeader header;

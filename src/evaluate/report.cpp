@@ -117,73 +117,85 @@ double interval_of(const TaskScore::Part& part, const TaskScore& score) {
 
 namespace {
 
-using Cell = std::function<std::string(const DecoderResult&)>;
+// The table of one task, row by row.
+class TaskTable {
+ public:
+  explicit TaskTable(const TaskResult& result) : result_(result), first_(result.decoders[0]) {}
 
-std::string row(const TaskResult& result, const std::string& title, const std::string& count,
-                const Cell& cell) {
-  std::string out = fmt::format("\n| {} | {} |", title, count);
-  for (const DecoderResult& decoder : result.decoders) out += " " + cell(decoder) + " |";
-  return out;
-}
-
-std::string table(const TaskResult& result) {
-  std::string text = fmt::format("| {} | n |", result.task);
-  for (const DecoderResult& decoder : result.decoders)
-    text += fmt::format(" {} |", decoder.set.header.decoder);
-  text += "\n| --- | ---: |";
-  for (size_t i = 0; i < result.decoders.size(); ++i) text += " ---: |";
-  for (const TaskScore::Part& part : result.decoders[0].score.parts) {
-    const bool headline = &part == &result.decoders[0].score.parts.front();
-    const std::string title =
-        headline ? fmt::format("{}, {}", part.name, result.decoders[0].score.metric) : part.name;
-    text +=
-        row(result, title, fmt::format("{}", part.answers), [&](const DecoderResult& decoder) -> std::string {
-          const auto same = std::ranges::find(decoder.score.parts, part.name, &TaskScore::Part::name);
-          if (same == decoder.score.parts.end()) return "";
-          return headline ? fmt::format("{:.1f} ± {:.1f} %", 100 * same->score,
-                                        100 * interval_of(*same, decoder.score))
-                          : fmt::format("{:.1f} %", 100 * same->score);
-        });
+  std::string markdown() {
+    text_ = fmt::format("| {} | n |", result_.task);
+    for (const DecoderResult& decoder : result_.decoders)
+      text_ += fmt::format(" {} |", decoder.set.header.decoder);
+    text_ += "\n| --- | ---: |";
+    for (size_t i = 0; i < result_.decoders.size(); ++i) text_ += " ---: |";
+    add_scores();
+    add_doubts();
+    add_speed();
+    if (result_.decoders.size() > 1)
+      add(fmt::format("answers identical to {}", first_.set.header.decoder), [](const DecoderResult& d) {
+        return fmt::format("{} of {}", d.identical, d.set.predictions.size());
+      });
+    return text_ + "\n";
   }
-  const auto numbers = [&](const std::string& title, bool wanted, const Cell& cell) {
-    if (wanted) text += row(result, title, "", cell);
-  };
-  const bool undecided =
-      std::ranges::any_of(result.decoders, [](const DecoderResult& d) { return d.score.undecided > 0; });
-  const auto refused = [](const DecoderResult& d) {
-    return std::ranges::count_if(d.set.predictions,
-                                 [](const Prediction& p) { return p.finish.starts_with("refused"); });
-  };
-  numbers("questions that the server refused",
-          std::ranges::any_of(result.decoders, [&](const DecoderResult& d) { return refused(d) > 0; }),
-          [&](const DecoderResult& d) { return fmt::format("{}", refused(d)); });
-  numbers("answers that no rule reads", undecided,
-          [](const DecoderResult& d) { return fmt::format("{}", d.score.undecided); });
-  const DecoderResult& first = result.decoders[0];
-  const bool counts =
-      std::ranges::any_of(result.decoders, [](const DecoderResult& d) { return d.speed.nfe > 0; });
-  const bool has_long = first.long_speed.answers > 0;
-  const std::string which = has_long ? fmt::format(", {} long answers", first.long_speed.answers) : "";
-  const auto speed = [&](const DecoderResult& d) -> const Speed& {
-    return has_long ? d.long_speed : d.speed;
-  };
-  numbers("tokens per pass" + which, counts,
-          [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed(d).tokens_per_nfe()); });
-  numbers("the same, prefill counted", counts,
-          [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed(d).tokens_per_pass()); });
-  numbers("tokens per second" + which, true,
-          [&](const DecoderResult& d) { return fmt::format("{:.0f}", speed(d).tokens_per_s()); });
-  numbers("the same from the question on", true,
-          [&](const DecoderResult& d) { return fmt::format("{:.0f}", speed(d).tokens_per_s_in_all()); });
-  numbers("ms to the first token, median", true,
-          [](const DecoderResult& d) { return fmt::format("{:.0f}", d.speed.median_first_ms()); });
-  if (result.decoders.size() > 1)
-    numbers(fmt::format("answers identical to {}", first.set.header.decoder), true,
-            [](const DecoderResult& d) {
-              return fmt::format("{} of {}", d.identical, d.set.predictions.size());
-            });
-  return text + "\n";
-}
+
+ private:
+  using Cell = std::function<std::string(const DecoderResult&)>;
+
+  void add(const std::string& title, const Cell& cell, const std::string& count = "") {
+    text_ += fmt::format("\n| {} | {} |", title, count);
+    for (const DecoderResult& decoder : result_.decoders) text_ += " " + cell(decoder) + " |";
+  }
+
+  void add_scores() {
+    for (const TaskScore::Part& part : first_.score.parts) {
+      const bool headline = &part == &first_.score.parts.front();
+      const auto cell = [&](const DecoderResult& decoder) -> std::string {
+        const auto same = std::ranges::find(decoder.score.parts, part.name, &TaskScore::Part::name);
+        if (same == decoder.score.parts.end()) return "";
+        const double score = 100 * same->score;
+        return headline ? fmt::format("{:.1f} ± {:.1f} %", score, 100 * interval_of(*same, decoder.score))
+                        : fmt::format("{:.1f} %", score);
+      };
+      add(headline ? fmt::format("{}, {}", part.name, first_.score.metric) : part.name, cell,
+          std::to_string(part.answers));
+    }
+  }
+
+  // Rows of counts that are mostly 0.
+  void add_doubts() {
+    const auto add_count = [&](const char* title, const std::function<int64_t(const DecoderResult&)>& count) {
+      if (std::ranges::any_of(result_.decoders, [&](const DecoderResult& d) { return count(d) > 0; }))
+        add(title, [&](const DecoderResult& d) { return std::to_string(count(d)); });
+    };
+    add_count("questions that the server refused", [](const DecoderResult& d) {
+      return std::ranges::count_if(d.set.predictions,
+                                   [](const Prediction& p) { return p.finish.starts_with("refused"); });
+    });
+    add_count("answers that no rule reads", [](const DecoderResult& d) { return d.score.undecided; });
+  }
+
+  void add_speed() {
+    const bool has_long = first_.long_speed.answers > 0;
+    const std::string which = has_long ? fmt::format(", {} long answers", first_.long_speed.answers) : "";
+    const auto add_number = [&](const std::string& title, int digits, double (Speed::*value)() const) {
+      add(title, [&](const DecoderResult& d) {
+        return fmt::format("{:.{}f}", ((has_long ? d.long_speed : d.speed).*value)(), digits);
+      });
+    };
+    if (std::ranges::any_of(result_.decoders, [](const DecoderResult& d) { return d.speed.nfe > 0; })) {
+      add_number("tokens per pass" + which, 2, &Speed::tokens_per_nfe);
+      add_number("the same, prefill counted", 2, &Speed::tokens_per_pass);
+    }
+    add_number("tokens per second" + which, 0, &Speed::tokens_per_s);
+    add_number("the same from the question on", 0, &Speed::tokens_per_s_in_all);
+    add("ms to the first token, median",
+        [](const DecoderResult& d) { return fmt::format("{:.0f}", d.speed.median_first_ms()); });
+  }
+
+  const TaskResult& result_;
+  const DecoderResult& first_;
+  std::string text_;
+};
 
 // Fast-dVLM's card: Qwen2.5-VL-3B, masked diffusion and speculation, in per cent.
 struct Published {
@@ -239,7 +251,7 @@ nlohmann::json to_json(const Speed& speed) {
 
 std::string report_markdown(const std::vector<TaskResult>& results) {
   std::string text;
-  for (const TaskResult& result : results) text += (text.empty() ? "" : "\n") + table(result);
+  for (const TaskResult& result : results) text += (text.empty() ? "" : "\n") + TaskTable(result).markdown();
   const auto benchmark = [](const TaskResult& r) {
     return !r.decoders[0].score.understood.empty() || r.decoders[0].score.metric != "score";
   };

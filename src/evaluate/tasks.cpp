@@ -98,8 +98,8 @@ constexpr const char* kThink =
 constexpr const char* kLetter = "Answer directly with the option letter from the given choices. ";
 
 std::string pro_prompt(const json& row, bool think) {
-  const std::string out = fmt::format("Question: {}\n", text_of(row, "question")),
-                    options = options_prompt(row);
+  std::string out = fmt::format("Question: {}\n", text_of(row, "question"));
+  const std::string options = options_prompt(row);
   if (options.empty()) return out;
   return out + options +
          (think ? std::string("Answer the following multiple-choice question. ") + kThink
@@ -356,8 +356,7 @@ class Scoring {
     for (const Answered& answered : answers_)
       if (const auto value = answered.row.find(column); value != answered.row.end()) out.push_back(*value);
     std::ranges::sort(out);
-    const auto rest = std::ranges::unique(out);
-    out.erase(rest.begin(), rest.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
     return out;
   }
 

@@ -11,6 +11,7 @@
 
 namespace dvlm {
 
+// NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct TestQuestion {
   std::string id;  // the row's index
   Conversation conversation;

@@ -173,7 +173,7 @@ std::string TsvRow::get(std::string_view column) const {
   return std::move(*value);
 }
 
-TsvFile::TsvFile(std::filesystem::path path, const Look& look) : file_(path) {
+TsvFile::TsvFile(const std::filesystem::path& path, const Look& look) : file_(path) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   int64_t found = 0;
   try {
@@ -189,9 +189,9 @@ TsvFile::TsvFile(std::filesystem::path path, const Look& look) : file_(path) {
     }
     cutter.finish();
   } catch (const Error& error) {
-    fail("{}: row {}: {}", this->path().string(), found, error.what());
+    fail("{}: row {}: {}", path.string(), found, error.what());
   }
-  if (rows_.empty()) fail("{} holds no rows under a line of names", this->path().string());
+  if (rows_.empty()) fail("{} holds no rows under a line of names", path.string());
 }
 
 void TsvFile::take_names(const std::vector<std::string>& names) {

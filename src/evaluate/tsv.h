@@ -38,7 +38,7 @@ class TsvFile {
 
   // Finds the rows. Fields in quotes may hold tabs and lines; two quotes in them are one. Throws Error naming
   // the file and the row: more values than columns, a quote without its end, no rows.
-  explicit TsvFile(std::filesystem::path path, const Look& look = {});
+  explicit TsvFile(const std::filesystem::path& path, const Look& look = {});
 
   const std::filesystem::path& path() const { return file_.path(); }
   int64_t size() const { return static_cast<int64_t>(rows_.size()); }
