@@ -28,7 +28,7 @@ struct EvalOptions {
   std::vector<std::string> tasks;
   std::string data, card, output, report, against, html;
   std::vector<std::string> decoders = {"ar", "mdm", "spec"};
-  std::string endpoint, key_variable = "OPENAI_API_KEY";
+  std::string endpoint, key_variable;
   double timeout = 600;
   int tries = 6;
   int64_t limit = 0, min_pixels = 0, max_pixels = 0;
@@ -109,7 +109,11 @@ std::vector<PredictionSet> answer_by_endpoint(const EvalOptions& options) {
   EndpointOptions endpoint{.url = options.endpoint, .model = options.model.model};
   while (endpoint.url.ends_with('/')) endpoint.url.pop_back();
   endpoint.timeout = options.timeout, endpoint.tries = options.tries;
-  if (std::getenv(options.key_variable.c_str())) endpoint.key = key_from_environment(options.key_variable);
+  constexpr const char* kUsual = "OPENAI_API_KEY";
+  if (!options.key_variable.empty())
+    endpoint.key = key_from_environment(options.key_variable);
+  else if (std::getenv(kUsual) != nullptr)
+    endpoint.key = key_from_environment(kUsual);
   const DecodeOptions& decode = options.decoding.decode;
   const nlohmann::json fields = {{"max_tokens", decode.max_tokens},
                                  {"temperature", decode.sampling.temperature},
@@ -219,7 +223,8 @@ void add_eval(Command app) {
                  "beside others. How many requests at once, with --endpoint");
   command.text("--endpoint", options->endpoint,
                "Ask a server instead: the address of its OpenAI API, up to /v1; --model is its name there");
-  command.text("--key-variable", options->key_variable, "Variable that holds the key for --endpoint");
+  command.text("--key-variable", options->key_variable,
+               "Variable that holds the key for --endpoint (default: OPENAI_API_KEY, if it is set)");
   command.number("--timeout", options->timeout, 0.1, 86400, "Seconds that an answer of --endpoint may take");
   command.number("--tries", options->tries, 1, 100, "How often --endpoint is asked for an answer");
   command.number("--min-pixels", options->min_pixels, 1, kAny<int64_t>,
@@ -234,6 +239,11 @@ void add_eval(Command app) {
                "Also put the tables into this file, between <!-- dvlm eval --> and <!-- end -->");
   command.flag("--json", options->json, "Print JSON");
   command.excludes("--report", {"--task", "--data", "--endpoint", "--output"});
+  // A server has its own.
+  command.excludes("--endpoint",
+                   {"--decoders", "--min-pixels", "--max-pixels", "--lora", "--draft-lora", "--device",
+                    "--precision", "--draft-precision", "--packed", "--threads", "--memory-limit",
+                    "--block-size", "--branches", "--draft-p-min", "--threshold", "--sub-block", "--top-k"});
   command.runs([options] { eval(*options); },
                "Examples:\n"
                "  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec\n"

@@ -134,6 +134,9 @@ printf 'index\timage\tquestion\tanswer\n0\t%s\tIs it?\tYes\n' "$(head -c 80 /dev
 refuse "an endpoint that is not there" "127.0.0.1:1/v1.*1 tries" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1 \
   --model some --tries 1
 refuse "an endpoint without a model's name" "needs .*model" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1
+refuse "a decoder of an endpoint" "excludes" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1 --model m --decoders ar
+refuse "a key that is not there" "DVLM_NO_KEY" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1 --model m \
+  --key-variable DVLM_NO_KEY
 refuse "answers that are not there" "does not exist|none" "$dvlm" eval --report "$work/none"
 refuse "unwritable output" "cannot|not a" "$dvlm" synth --out /proc/none --count 1
 refuse "question type" "chart_value" "$dvlm" synth --out "$work/typo" --types where,chart_values
