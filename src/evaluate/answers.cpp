@@ -6,6 +6,7 @@
 #include <chrono>
 #include <deque>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "core/checksum.h"
@@ -70,7 +71,7 @@ class Column {
     set_.header = header;
     if (options.output.empty()) return;
     writer_.emplace(options.output, header);
-    set_ = read_predictions(writer_->path());
+    set_ = writer_->take_held();
     for (const Prediction& prediction : set_.predictions) ids_.insert(prediction.id);
   }
 

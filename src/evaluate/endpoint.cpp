@@ -12,7 +12,6 @@
 
 #include "checkpoint/json.h"
 #include "core/ascii.h"
-#include "core/files.h"
 #include "core/stopwatch.h"
 #include "evaluate/picture_url.h"
 
@@ -117,7 +116,6 @@ int on_progress(void* reader, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
 struct Outcome {
   CURLcode code = CURLE_OK;
   long status = 0;
-  std::string error;
 };
 
 Outcome post(const EndpointOptions& options, const std::string& body, Reader& reader) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "checkpoint/json.h"
 #include "core/checksum.h"
@@ -57,6 +58,17 @@ std::string line_of(const Prediction& p) {
          "\n";
 }
 
+// Texts, and whether an answer is long.
+json question_of(const JsonObject& line) {
+  const json* question = line.find("question");
+  if (question == nullptr) return json::object();
+  if (!question->is_object()) fail("its \"question\" is no object");
+  for (const auto& [name, value] : question->items())
+    if (!value.is_string() && !(name == "long" && value.is_boolean()))
+      fail("its \"question\" has a \"{}\" that is no text", printable(name));
+  return *question;
+}
+
 Prediction prediction_of(const json& line) {
   const JsonObject object(line, "the line");
   const auto count = [&](const char* key) { return object.integer(key, 0, int64_t{1} << 50, 0); };
@@ -64,7 +76,7 @@ Prediction prediction_of(const json& line) {
   Prediction out;
   out.id = object.string("id", "");
   if (out.id.empty()) fail("it has no \"id\"");
-  out.question = line.value("question", json::object());
+  out.question = question_of(object);
   out.answer = object.string("answer", ""), out.finish = object.string("finish", "");
   out.digest = object.string("digest", "");
   out.prompt_tokens = count("prompt_tokens"), out.tokens = count("tokens");
@@ -123,7 +135,8 @@ std::vector<PredictionSet> read_all_predictions(const fs::path& folder) {
 }
 
 PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeader& header)
-    : path_(folder / header.task / header.file_name()) {
+    : held_{{}, header, {}}, path_(folder / header.task / header.file_name()) {
+  held_.path = path_;
   make_folder(path_.parent_path());
   const std::string first = with_file(header).dump() + "\n";
   std::error_code error;
@@ -131,16 +144,14 @@ PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeade
     write_file(path_, first);
     return;
   }
-  const PredictionSet held = read_predictions(path_);
-  if (to_json(held.header) != to_json(header))
+  held_ = read_predictions(path_);
+  if (to_json(held_.header) != to_json(header))
     fail("{} holds answers of another run; name another --output", path_.string());
-  for (const Prediction& prediction : held.predictions) ids_.insert(prediction.id);
   drop_torn_line(path_);
 }
 
 void PredictionWriter::append(const Prediction& prediction) {
   append_line(path_, line_of(prediction));
-  ids_.insert(prediction.id);
 }
 
 }  // namespace dvlm

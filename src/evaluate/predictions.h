@@ -2,7 +2,6 @@
 #pragma once
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -46,13 +45,12 @@ class PredictionWriter {
  public:
   // In folder/TASK, which is made. Throws Error for a file that belongs to another run.
   PredictionWriter(const std::filesystem::path& folder, const PredictionHeader& header);
-  bool holds(const std::string& id) const { return ids_.contains(id); }
+  PredictionSet take_held() { return std::move(held_); }  // what the file held already, once
   void append(const Prediction& prediction);
-  const std::filesystem::path& path() const { return path_; }
 
  private:
+  PredictionSet held_;
   std::filesystem::path path_;
-  std::set<std::string> ids_;
 };
 
 }  // namespace dvlm

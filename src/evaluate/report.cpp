@@ -41,7 +41,9 @@ bool is_example(const Prediction& prediction) {
 }
 
 bool is_long(const Prediction& prediction) {
-  return is_example(prediction) ? prediction.question.value("long", false) : prediction.tokens > kLongTokens;
+  if (!is_example(prediction)) return prediction.tokens > kLongTokens;
+  const auto said = prediction.question.find("long");
+  return said != prediction.question.end() && *said == true;
 }
 
 DecoderResult result_of(PredictionSet set) {

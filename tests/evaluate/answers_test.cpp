@@ -166,6 +166,8 @@ TEST(Predictions, BadFilesAreRefusedByLine) {
   EXPECT_THAT(problem("{}\n"), testing::HasSubstr("line 1: it is no file of dvlm eval"));
   EXPECT_THAT(problem(head + "{}\n"), testing::HasSubstr("line 2: it has no \"id\""));
   EXPECT_THAT(problem(head + "{\"id\": \"1\", \"tokens\": -1}\n"), testing::HasSubstr("line 2"));
+  EXPECT_THAT(problem(head + "{\"id\": \"1\", \"question\": {\"answer\": 5}}\n"),
+              testing::HasSubstr("\"answer\" that is no text"));
   EXPECT_EQ(problem(head + "{\"id\": \"1\"}\n{\"id\""), "no error");
   EXPECT_THAT(message_of([&] { read_all_predictions(folder.path() / "none"); }), testing::HasSubstr("none"));
 }
