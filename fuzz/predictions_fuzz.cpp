@@ -2,6 +2,7 @@
 // adds up to finite numbers.
 #include <cmath>
 
+#include "evaluate/agreement.h"
 #include "evaluate/predictions.h"
 #include "evaluate/report.h"
 #include "fuzzing.h"
@@ -10,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dvlm;
   const fuzz::MemoryFile file(fuzz::text_of(data, size));
   PredictionSet set;
-  if (!fuzz::accepts([&] { set = read_predictions(file.path()); })) return 0;
+  if (!fuzz::accepts([&] { set = read_predictions(file.path(), TokenScores::read); })) return 0;
   std::vector<TaskResult> results;
   if (!fuzz::accepts([&] { results = results_of({set}); })) return 0;
   const DecoderResult& result = results.at(0).decoders.at(0);
@@ -20,6 +21,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     DVLM_ASSERT(part.score >= 0 && part.score <= 1 && std::isfinite(width) && width >= 0);
   }
   DVLM_ASSERT(std::isfinite(result.speed.tokens_per_s()) && std::isfinite(result.speed.tokens_per_pass()));
+  const Agreement agreement = compare({set}, {set}).at(0);
+  DVLM_ASSERT(agreement.identical == agreement.answers && agreement.largest_kl == 0);
   DVLM_ASSERT(report_markdown(results).ends_with("|\n"));
   return 0;
 }

@@ -12,6 +12,7 @@
 #include "evaluate/answers.h"
 #include "evaluate/examples.h"
 #include "evaluate/html_report.h"
+#include "evaluate/judge.h"
 #include "evaluate/picture_url.h"
 #include "evaluate/report.h"
 #include "options.h"
@@ -29,10 +30,11 @@ struct EvalOptions {
   std::string data, card, output, report, against, html;
   std::vector<std::string> decoders = {"ar", "mdm", "spec"};
   std::string endpoint, key_variable;
+  std::string judge, judge_model, judge_key_variable;
   double timeout = 600;
   int tries = 6;
   int64_t limit = 0, min_pixels = 0, max_pixels = 0;
-  int parallel = 1;
+  int parallel = 1, logprobs = -1;
   bool thoughts = false, json = false;
 };
 
@@ -91,6 +93,7 @@ std::vector<PredictionSet> answer_by_engine(const EvalOptions& options) {
     DecodingOptions decoding = options.decoding;
     decoding.decoder = name;
     decoders.push_back(decode_options(decoding, engine.config()));
+    decoders.back().logprobs = options.logprobs;
   }
   AnswerOptions answers = answer_options(options);
   answers.model = engine_flags.model.string();
@@ -104,21 +107,28 @@ std::vector<PredictionSet> answer_by_engine(const EvalOptions& options) {
   return out;
 }
 
+EndpointOptions endpoint_options(const EvalOptions& options, std::string url, const std::string& model,
+                                 const std::string& key_variable) {
+  constexpr const char* kUsual = "OPENAI_API_KEY";
+  while (url.ends_with('/')) url.pop_back();
+  EndpointOptions out{.url = url, .model = model, .timeout = options.timeout, .tries = options.tries};
+  if (!key_variable.empty())
+    out.key = key_from_environment(key_variable);
+  else if (std::getenv(kUsual) != nullptr)
+    out.key = key_from_environment(kUsual);
+  return out;
+}
+
 std::vector<PredictionSet> answer_by_endpoint(const EvalOptions& options) {
   if (options.model.model.empty()) fail("--endpoint needs --model: what the server calls it");
-  EndpointOptions endpoint{.url = options.endpoint, .model = options.model.model};
-  while (endpoint.url.ends_with('/')) endpoint.url.pop_back();
-  endpoint.timeout = options.timeout, endpoint.tries = options.tries;
-  constexpr const char* kUsual = "OPENAI_API_KEY";
-  if (!options.key_variable.empty())
-    endpoint.key = key_from_environment(options.key_variable);
-  else if (std::getenv(kUsual) != nullptr)
-    endpoint.key = key_from_environment(kUsual);
+  const EndpointOptions endpoint =
+      endpoint_options(options, options.endpoint, options.model.model, options.key_variable);
   const DecodeOptions& decode = options.decoding.decode;
-  const nlohmann::json fields = {{"max_tokens", decode.max_tokens},
-                                 {"temperature", decode.sampling.temperature},
-                                 {"top_p", decode.sampling.top_p},
-                                 {"seed", decode.sampling.seed}};
+  nlohmann::json fields = {{"max_tokens", decode.max_tokens},
+                           {"temperature", decode.sampling.temperature},
+                           {"top_p", decode.sampling.top_p},
+                           {"seed", decode.sampling.seed}};
+  if (options.logprobs >= 0) fields["logprobs"] = true, fields["top_logprobs"] = options.logprobs;
   std::vector<PredictionSet> out;
   for (const auto& task : open_tasks(options))
     out.push_back(answer_task(endpoint, fields, *task, answer_options(options)));
@@ -159,14 +169,26 @@ class Pictures {
 };
 
 void print_agreement(const EvalOptions& options) {
-  const auto agreements =
-      compare(read_all_predictions(options.report), read_all_predictions(options.against));
+  const auto agreements = compare(read_all_predictions(options.report, TokenScores::read),
+                                  read_all_predictions(options.against, TokenScores::read));
   std::printf("%s\n", options.json ? agreement_json(agreements).dump().c_str()
                                    : agreement_markdown(agreements).c_str());
 }
 
+void check_logprobs(const EvalOptions& options) {
+  if (options.logprobs < 0) return;
+  if (options.output.empty()) fail("--logprobs needs --output: the folder that keeps them");
+  if (!options.endpoint.empty()) return;
+  for (const std::string& name : options.decoders)
+    if (!info_of(decoder_kind(name)).lossless)
+      fail("--logprobs: tokens of {} come from no causal distribution; choose {} with --decoders", name,
+           decoder_choice(true));
+}
+
 void eval(const EvalOptions& options) {
   install_interrupt_handler();
+  if (options.judge.empty() != options.judge_model.empty())
+    fail("--judge and --judge-model go together: where a judge is, and what it is called there");
   if (!options.against.empty()) {
     if (options.report.empty()) fail("--against needs --report: the answers to compare with");
     return print_agreement(options);
@@ -174,9 +196,15 @@ void eval(const EvalOptions& options) {
   if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
   if (options.report.empty() && options.tasks.empty() && options.data.empty())
     fail("nothing to do: --data names a test file, --task benchmarks, --report a folder of answers");
-  const auto results = results_of(!options.report.empty()     ? read_all_predictions(options.report)
-                                  : !options.endpoint.empty() ? answer_by_endpoint(options)
-                                                              : answer_by_engine(options));
+  check_logprobs(options);
+  auto sets = !options.report.empty()     ? read_all_predictions(options.report)
+              : !options.endpoint.empty() ? answer_by_endpoint(options)
+                                          : answer_by_engine(options);
+  if (!options.judge.empty())
+    judge_answers(sets,
+                  endpoint_options(options, options.judge, options.judge_model, options.judge_key_variable),
+                  options.parallel);
+  const auto results = results_of(std::move(sets));
   if (interrupted())
     std::fprintf(stderr, "interrupted: the tables count what was answered%s\n",
                  options.output.empty() ? "" : "; the same command goes on");
@@ -225,8 +253,16 @@ void add_eval(Command app) {
                "Ask a server instead: the address of its OpenAI API, up to /v1; --model is its name there");
   command.text("--key-variable", options->key_variable,
                "Variable that holds the key for --endpoint (default: OPENAI_API_KEY, if it is set)");
-  command.number("--timeout", options->timeout, 0.1, 86400, "Seconds that an answer of --endpoint may take");
-  command.number("--tries", options->tries, 1, 100, "How often --endpoint is asked for an answer");
+  command.text("--judge", options->judge,
+               "Ask a model what answers mean that no rule reads: the address of its OpenAI API, up to /v1");
+  command.text("--judge-model", options->judge_model, "What that server calls the model");
+  command.text("--judge-key-variable", options->judge_key_variable,
+               "Variable that holds the key for --judge (default: OPENAI_API_KEY, if it is set)");
+  command.number("--timeout", options->timeout, 0.1, 86400,
+                 "Seconds that an answer of --endpoint or --judge may take");
+  command.number("--tries", options->tries, 1, 100, "How often these are asked for an answer");
+  command.number("--logprobs", options->logprobs, 1, 20,
+                 "Keep so many of the likeliest tokens beside each token, for --against");
   command.number("--min-pixels", options->min_pixels, 1, kAny<int64_t>,
                  "Of a picture (default: the checkpoint's)");
   command.number("--max-pixels", options->max_pixels, 1, kAny<int64_t>,
@@ -250,6 +286,7 @@ void add_eval(Command app) {
                "  dvlm eval --task DocVQA_VAL.tsv -m Fast_dVLM_3B -n 2048 --output results\n"
                "  dvlm eval --task all --data ~/LMUData -m Fast_dVLM_3B -n 2048 --output results\n"
                "  dvlm eval --task AI2D_TEST.tsv --endpoint http://localhost:30000/v1 -m qwen --parallel 8\n"
+               "  dvlm eval --report results --judge https://api.example.com/v1 --judge-model large\n"
                "  dvlm eval --report results --html report.html\n"
                "  dvlm eval --report results --against results-fp8");
 }

@@ -29,6 +29,18 @@ Common common_beginning(const std::string& a, const std::string& b) {
   return out;
 }
 
+// Both chose under the same text as long as they chose alike.
+void compare(const std::vector<TokenScore>& ours, const std::vector<TokenScore>& theirs, Agreement& out) {
+  for (size_t i = 0; i < std::min(ours.size(), theirs.size()); ++i) {
+    if (ours[i].top.empty() || theirs[i].top.empty()) return;
+    const double kl = divergence(ours[i], theirs[i]);
+    ++out.tokens;
+    out.same_likeliest += ours[i].top.front().first == theirs[i].top.front().first;
+    out.mean_kl += kl, out.largest_kl = std::max(out.largest_kl, kl);
+    if (ours[i].chosen.first != theirs[i].chosen.first) return;
+  }
+}
+
 Agreement compare(const PredictionSet& ours, const PredictionSet& theirs) {
   std::map<std::string_view, const Prediction*> by_id;
   for (const Prediction& prediction : theirs.predictions) by_id[prediction.id] = &prediction;
@@ -39,6 +51,7 @@ Agreement compare(const PredictionSet& ours, const PredictionSet& theirs) {
     const std::string &a = prediction.answer, &b = found->second->answer;
     ++out.answers;
     out.identical += a == b;
+    compare(prediction.scores, found->second->scores, out);
     const Common common = common_beginning(a, b);
     const size_t longer = std::max(a.size(), b.size());
     out.common += longer == 0 ? 1 : static_cast<double>(common.bytes) / static_cast<double>(longer);
@@ -47,6 +60,7 @@ Agreement compare(const PredictionSet& ours, const PredictionSet& theirs) {
           {prediction.id, a.substr(common.bytes), b.substr(common.bytes), common.characters});
   }
   if (out.answers > 0) out.common /= static_cast<double>(out.answers);
+  if (out.tokens > 0) out.mean_kl /= static_cast<double>(out.tokens);
   return out;
 }
 
@@ -76,6 +90,18 @@ std::string agreement_markdown(const std::vector<Agreement>& agreements) {
   for (const Agreement& a : agreements)
     text += fmt::format("| {} | {} | {} | {} | {} | {:.1f} % |\n", a.task, a.decoder, a.other, a.answers,
                         a.identical, 100 * a.common);
+  if (std::ranges::any_of(agreements, [](const Agreement& a) { return a.tokens > 0; })) {
+    text +=
+        "\n| task | decoder | beside | tokens | same likeliest | KL, mean | KL, largest |\n| --- | --- | --- "
+        "| ---: "
+        "| ---: | ---: | ---: |\n";
+    for (const Agreement& a : agreements)
+      if (a.tokens > 0)
+        text +=
+            fmt::format("| {} | {} | {} | {} | {:.2f} % | {:.3g} | {:.3g} |\n", a.task, a.decoder, a.other,
+                        a.tokens, 100 * static_cast<double>(a.same_likeliest) / static_cast<double>(a.tokens),
+                        a.mean_kl, a.largest_kl);
+  }
   for (const Agreement& a : agreements)
     for (const Agreement::Difference& d : a.differences)
       text += fmt::format("\n- {} {}, {}: from character {} on \"{}\" beside \"{}\"", a.task, printable(d.id),
@@ -96,6 +122,10 @@ nlohmann::json agreement_json(const std::vector<Agreement>& agreements) {
                    {"answers", a.answers},
                    {"identical", a.identical},
                    {"common", a.common},
+                   {"tokens", a.tokens},
+                   {"same_likeliest", a.same_likeliest},
+                   {"mean_kl", a.mean_kl},
+                   {"largest_kl", a.largest_kl},
                    {"differences", differences}});
   }
   return out;

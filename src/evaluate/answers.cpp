@@ -7,13 +7,14 @@
 #include <deque>
 #include <optional>
 #include <set>
-#include <thread>
 
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "engine/scheduler.h"
+#include "evaluate/ask_in_parallel.h"
 
 namespace dvlm {
 
@@ -78,6 +79,7 @@ class Column {
   bool holds(const std::string& id) const { return ids_.contains(id); }
   void add(Prediction prediction) {
     if (writer_) writer_->append(prediction);
+    prediction.scores = {};  // of no use but in the file
     ids_.insert(prediction.id);
     set_.predictions.push_back(std::move(prediction));
   }
@@ -106,10 +108,20 @@ json settings_of(const DecodeOptions& decode, const AnswerOptions& options) {
   out["temperature"] = decode.sampling.temperature, out["top_k"] = decode.sampling.top_k;
   out["top_p"] = decode.sampling.top_p, out["seed"] = decode.sampling.seed;
   out["min_pixels"] = options.min_pixels, out["max_pixels"] = options.max_pixels;
+  if (decode.logprobs >= 0) out["logprobs"] = decode.logprobs;
   return out;
 }
 
-void describe(Prediction& prediction, const Answer& answer) {
+TokenScore score_of(const TokenLogprob& token, const Tokenizer& tokenizer) {
+  const auto scored = [&](TokenId id, float logprob) -> ScoredToken {
+    return {tokenizer.decode({&id, 1}, false), logprob};
+  };
+  TokenScore out{scored(token.token, token.logprob)};
+  for (const auto& [id, logprob] : token.top) out.top.push_back(scored(id, logprob));
+  return out;
+}
+
+void describe(Prediction& prediction, const Answer& answer, const Tokenizer& tokenizer) {
   prediction.answer = answer.text;
   prediction.finish = name_of(answer.finish);
   prediction.digest = fmt::format("{:016x}", checksum(std::as_bytes(std::span(answer.tokens))));
@@ -119,6 +131,9 @@ void describe(Prediction& prediction, const Answer& answer) {
   prediction.prefill_passes = answer.stats.prefill_passes;
   prediction.first_ms = answer.encode_ms + answer.prefill_ms, prediction.decode_ms = answer.decode_ms;
   prediction.total_ms = prediction.first_ms + prediction.decode_ms;
+  prediction.peak_memory = static_cast<int64_t>(peak_rss_bytes());
+  for (const TokenLogprob& token : answer.all_logprobs())
+    prediction.scores.push_back(score_of(token, tokenizer));
 }
 
 struct Asked {
@@ -174,7 +189,7 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
     double ms = 0;
   } first;
   const auto take = [&](size_t i, const Answer& answer) {
-    describe(under_way.front(), answer);
+    describe(under_way.front(), answer, engine.tokenizer());
     if (first.id != under_way.front().id) first = {under_way.front().id, 0};
     first.ms = std::max(first.ms, under_way.front().first_ms);
     under_way.front().first_ms = first.ms;
@@ -205,6 +220,7 @@ Prediction ask(const EndpointOptions& endpoint, const json& fields, const TestQu
     out.prompt_tokens = answer.prompt_tokens, out.tokens = answer.tokens;
     out.first_ms = answer.first_ms, out.total_ms = answer.total_ms;
     out.decode_ms = answer.total_ms - answer.first_ms;
+    out.scores = answer.scores;
   } catch (const EndpointRefusal& error) {
     out.finish = fmt::format("refused: {}", error.what());
   }
@@ -224,32 +240,13 @@ PredictionSet answer_task(const EndpointOptions& endpoint, const json& fields, c
   const int64_t kept = count_of(task, options) - std::ssize(open);
   Progress progress(task.name(), count_of(task, options));
   say_kept(progress, kept, options);
-  std::mutex mutex;  // over what follows
-  size_t next = 0;
   int64_t done = kept;
-  std::string failure;
-  const auto work = [&] {
-    std::unique_lock lock(mutex);
-    try {
-      while (next < open.size() && failure.empty() && !interrupted()) {
-        const int64_t i = open[next++];
-        lock.unlock();
-        Prediction prediction = ask(endpoint, fields, task.question(i));
-        lock.lock();
+  ask_in_parallel(
+      open.size(), options.parallel, [&](size_t i) { return ask(endpoint, fields, task.question(open[i])); },
+      [&](size_t, Prediction prediction) {
         column.add(std::move(prediction));
         progress.update(++done);
-      }
-    } catch (const Cancelled&) {
-    } catch (const std::exception& error) {
-      if (!lock.owns_lock()) lock.lock();
-      if (failure.empty()) failure = error.what();
-    }
-  };
-  {
-    std::vector<std::jthread> workers(static_cast<size_t>(options.parallel));
-    for (std::jthread& worker : workers) worker = std::jthread(work);
-  }
-  if (!failure.empty()) fail("{}; what was answered is kept", failure);
+      });
   return column.take();
 }
 

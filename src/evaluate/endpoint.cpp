@@ -86,6 +86,7 @@ class Reader {
         if (answer.text.empty()) answer.first_ms = 1000 * seconds_since(start_);
         answer.text += content->get_ref<const std::string&>();
       }
+      take_scores(choice);
       if (const auto why = choice.find("finish_reason"); why != choice.end() && why->is_string())
         answer.finish_reason = *why, ended = true;
       return answer.text.size() <= kLongestAnswer;
@@ -93,6 +94,13 @@ class Reader {
       problem = error.what();
       return false;
     }
+  }
+
+  void take_scores(const json& choice) {
+    const auto scores = choice.find("logprobs");
+    if (scores == choice.end() || !scores->is_object() || !scores->contains("content")) return;
+    if (const json& content = scores->at("content"); !content.is_null())
+      std::ranges::move(token_scores_from_json(content), std::back_inserter(answer.scores));
   }
 
   const std::function<bool()>& cancelled_;

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "engine/work_progress.h"
+#include "evaluate/token_scores.h"
 #include "text/chat.h"
 
 namespace dvlm {
@@ -22,6 +23,7 @@ struct EndpointAnswer {
   std::string text, finish_reason;
   int64_t prompt_tokens = 0, tokens = 0;  // 0: the server does not say
   double first_ms = 0, total_ms = 0;      // to the first piece of text, and to the end
+  std::vector<TokenScore> scores = {};    // where the request has "logprobs"
 };
 
 // The server will not answer this request: 400, 413, 422, ... It may answer others.

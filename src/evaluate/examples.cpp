@@ -80,7 +80,7 @@ TaskScore score_examples(std::span<const Answered> answers) {
   TaskScore out{.metric = "score"};
   std::map<std::string, TaskScore::Part> types;
   TaskScore::Part short_types{"**all short types**"}, all{"**all**"};
-  for (const auto& [row, answer] : answers) {
+  for (const auto& [row, answer, no_verdict] : answers) {
     const JsonObject question(row, "the question");
     const Metric metric = metric_from_name(question.string("metric", "exact"));
     const double value = score(metric, question.string("answer", ""), answer);

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "checkpoint/json.h"
 #include "core/checksum.h"
@@ -41,21 +41,22 @@ PredictionHeader header_of(const json& line) {
 }
 
 std::string line_of(const Prediction& p) {
-  return json{{"id", p.id},
-              {"question", p.question},
-              {"answer", p.answer},
-              {"finish", p.finish},
-              {"digest", p.digest},
-              {"prompt_tokens", p.prompt_tokens},
-              {"tokens", p.tokens},
-              {"nfe", p.nfe},
-              {"rounds", p.rounds},
-              {"prefill_passes", p.prefill_passes},
-              {"first_ms", p.first_ms},
-              {"decode_ms", p.decode_ms},
-              {"total_ms", p.total_ms}}
-             .dump() +
-         "\n";
+  json line = {{"id", p.id},
+               {"question", p.question},
+               {"answer", p.answer},
+               {"finish", p.finish},
+               {"digest", p.digest},
+               {"prompt_tokens", p.prompt_tokens},
+               {"tokens", p.tokens},
+               {"nfe", p.nfe},
+               {"rounds", p.rounds},
+               {"prefill_passes", p.prefill_passes},
+               {"first_ms", p.first_ms},
+               {"decode_ms", p.decode_ms},
+               {"total_ms", p.total_ms},
+               {"peak_memory", p.peak_memory}};
+  if (!p.scores.empty()) line["logprobs"] = to_json(p.scores);
+  return line.dump() + "\n";
 }
 
 // Texts, and whether an answer is long.
@@ -69,8 +70,7 @@ json question_of(const JsonObject& line) {
   return *question;
 }
 
-Prediction prediction_of(const json& line) {
-  const JsonObject object(line, "the line");
+Prediction prediction_of(const JsonObject& object, TokenScores scores) {
   const auto count = [&](const char* key) { return object.integer(key, 0, int64_t{1} << 50, 0); };
   const auto ms = [&](const char* key) { return object.number(key, 0, kMostMs, 0); };
   Prediction out;
@@ -82,6 +82,9 @@ Prediction prediction_of(const json& line) {
   out.prompt_tokens = count("prompt_tokens"), out.tokens = count("tokens");
   out.nfe = count("nfe"), out.rounds = count("rounds"), out.prefill_passes = count("prefill_passes");
   out.first_ms = ms("first_ms"), out.decode_ms = ms("decode_ms"), out.total_ms = ms("total_ms");
+  out.peak_memory = count("peak_memory");
+  if (const json* found = object.find("logprobs"); found != nullptr && scores == TokenScores::read)
+    out.scores = token_scores_from_json(*found);
   return out;
 }
 
@@ -99,10 +102,10 @@ std::string PredictionHeader::file_name() const {
   return fmt::format("{}-{:08x}.jsonl", decoder, checksum(to_json(*this).dump()) >> 32);
 }
 
-PredictionSet read_predictions(const fs::path& path) {
+PredictionSet read_predictions(const fs::path& path, TokenScores scores) {
   constexpr size_t kLargest = size_t{8} << 30;
   PredictionSet out{path, {}, {}};
-  std::set<std::string> ids;
+  std::map<std::string, size_t> places;
   each_line(read_file(path, kLargest), [&](int64_t number, std::string_view text) {
     try {
       const json line = parse_json(text, "the line");
@@ -110,8 +113,17 @@ PredictionSet read_predictions(const fs::path& path) {
         out.header = header_of(line);
         return;
       }
-      Prediction prediction = prediction_of(line);
-      if (ids.insert(prediction.id).second) out.predictions.push_back(std::move(prediction));
+      const JsonObject object(line, "the line");
+      if (const std::string id = object.string("judged", ""); !id.empty()) {
+        const auto place = places.find(id);
+        if (place == places.end()) fail("it is the verdict of an answer that is not before it");
+        Prediction& judged = out.predictions[place->second];
+        judged.verdict = object.string("verdict", ""), judged.judge = object.string("judge", "");
+        return;
+      }
+      Prediction prediction = prediction_of(object, scores);
+      if (places.emplace(prediction.id, out.predictions.size()).second)
+        out.predictions.push_back(std::move(prediction));
     } catch (const Error& error) {
       fail("{} line {}: {}", path.string(), number, error.what());
     }
@@ -120,7 +132,7 @@ PredictionSet read_predictions(const fs::path& path) {
   return out;
 }
 
-std::vector<PredictionSet> read_all_predictions(const fs::path& folder) {
+std::vector<PredictionSet> read_all_predictions(const fs::path& folder, TokenScores scores) {
   std::vector<fs::path> paths;
   std::error_code error;
   for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
@@ -130,7 +142,7 @@ std::vector<PredictionSet> read_all_predictions(const fs::path& folder) {
   std::ranges::sort(paths);
   std::vector<PredictionSet> out;
   out.reserve(paths.size());
-  for (const fs::path& path : paths) out.push_back(read_predictions(path));
+  for (const fs::path& path : paths) out.push_back(read_predictions(path, scores));
   return out;
 }
 
@@ -148,6 +160,13 @@ PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeade
   if (to_json(held_.header) != to_json(header))
     fail("{} holds answers of another run; name another --output", path_.string());
   drop_torn_line(path_);
+}
+
+void append_verdict(const fs::path& path, const Prediction& prediction) {
+  append_line(
+      path,
+      json{{"judged", prediction.id}, {"verdict", prediction.verdict}, {"judge", prediction.judge}}.dump() +
+          "\n");
 }
 
 void PredictionWriter::append(const Prediction& prediction) {

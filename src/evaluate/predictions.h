@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "evaluate/token_scores.h"
+
 namespace dvlm {
 
 // NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
@@ -16,6 +18,9 @@ struct Prediction {
   int64_t prompt_tokens = 0, tokens = 0;             // the stop token included; 0: not known
   int64_t nfe = 0, rounds = 0, prefill_passes = 0;   // nfe: behind prefill; 0: not known
   double first_ms = 0, decode_ms = 0, total_ms = 0;  // to the first token, behind it, and all
+  int64_t peak_memory = 0;                           // bytes of the process until then; 0: not known
+  std::vector<TokenScore> scores = {};               // of its tokens, where they were asked for
+  std::string verdict = {}, judge = {};  // what a judge read out of the answer; the model that judged
 };
 
 // What a run was: another task, model or setting has a file of its own.
@@ -34,11 +39,17 @@ struct PredictionSet {
   std::vector<Prediction> predictions;  // in the order of the file, each id once
 };
 
-// Throws Error naming the line. A last line without its end is left out: its writer was killed.
-PredictionSet read_predictions(const std::filesystem::path& path);
+// Without their `scores`, which may be many, unless these are wanted. Throws Error naming the line. A last
+// line without its end is left out: its writer was killed.
+enum class TokenScores { skip, read };
+PredictionSet read_predictions(const std::filesystem::path& path, TokenScores scores = TokenScores::skip);
 
 // All prediction files below a folder, sorted by path. Throws Error where there are none.
-std::vector<PredictionSet> read_all_predictions(const std::filesystem::path& folder);
+std::vector<PredictionSet> read_all_predictions(const std::filesystem::path& folder,
+                                                TokenScores scores = TokenScores::skip);
+
+// Appends a judge's verdict to the file: the last one of an answer counts.
+void append_verdict(const std::filesystem::path& path, const Prediction& prediction);
 
 // Appends; what a file holds already stays, and what a killed writer left half is removed.
 class PredictionWriter {

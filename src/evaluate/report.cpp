@@ -33,6 +33,7 @@ void add(Speed& speed, const Prediction& prediction) {
   speed.nfe += prediction.nfe, speed.passes += prediction.nfe + prediction.prefill_passes;
   speed.decode_ms += prediction.decode_ms, speed.total_ms += prediction.total_ms;
   speed.first_ms.push_back(prediction.first_ms);
+  speed.peak_memory = std::max(speed.peak_memory, prediction.peak_memory);
 }
 
 // Own questions have a metric beside their answer.
@@ -48,10 +49,8 @@ bool is_long(const Prediction& prediction) {
 
 DecoderResult result_of(PredictionSet set) {
   DecoderResult out{.set = std::move(set)};
-  std::vector<Answered> answers;
   std::string digests;
   for (const Prediction& prediction : out.set.predictions) {
-    answers.push_back({prediction.question, prediction.answer});
     digests += prediction.digest;
     add(out.speed, prediction);
     if (is_long(prediction)) add(out.long_speed, prediction);
@@ -59,8 +58,7 @@ DecoderResult result_of(PredictionSet set) {
   std::ranges::sort(out.speed.first_ms);
   std::ranges::sort(out.long_speed.first_ms);
   out.digest = fmt::format("{:016x}", checksum(digests));
-  const bool own = !answers.empty() && is_example(out.set.predictions.front());
-  out.score = own ? score_examples(answers) : score_benchmark(out.set.header.task, answers);
+  out.score = score_of(out.set, Verdicts::counted);
   return out;
 }
 
@@ -74,6 +72,16 @@ int64_t identical(const PredictionSet& base, const PredictionSet& other) {
 }
 
 }  // namespace
+
+TaskScore score_of(const PredictionSet& set, Verdicts verdicts) {
+  std::vector<Answered> answers;
+  for (const Prediction& prediction : set.predictions) {
+    answers.push_back({prediction.question, prediction.answer});
+    if (verdicts == Verdicts::counted) answers.back().verdict = prediction.verdict;
+  }
+  const bool own = !answers.empty() && is_example(set.predictions.front());
+  return own ? score_examples(answers) : score_benchmark(set.header.task, answers);
+}
 
 double Speed::tokens_per_nfe() const {
   return share(number(tokens), number(nfe));
@@ -173,7 +181,9 @@ class TaskTable {
       return std::ranges::count_if(d.set.predictions,
                                    [](const Prediction& p) { return p.finish.starts_with("refused"); });
     });
-    add_count("answers that no rule reads", [](const DecoderResult& d) { return d.score.undecided; });
+    add_count("answers that the judge read", [](const DecoderResult& d) { return d.score.judged; });
+    add_count("answers that no rule reads",
+              [](const DecoderResult& d) { return std::ssize(d.score.undecided); });
   }
 
   void add_speed() {
@@ -189,9 +199,29 @@ class TaskTable {
       add_number("the same, prefill counted", 2, &Speed::tokens_per_pass);
     }
     add_number("tokens per second" + which, 0, &Speed::tokens_per_s);
+    add_ratio(&Speed::tokens_per_s, has_long);
     add_number("the same from the question on", 0, &Speed::tokens_per_s_in_all);
+    add_ratio(&Speed::tokens_per_s_in_all, has_long);
     add("ms to the first token, median",
         [](const DecoderResult& d) { return fmt::format("{:.0f}", d.speed.median_first_ms()); });
+    if (std::ranges::any_of(result_.decoders, [](const DecoderResult& d) { return d.speed.peak_memory > 0; }))
+      add("peak memory, MiB", [](const DecoderResult& d) {
+        constexpr double kMiB = 1 << 20;
+        return fmt::format("{:.0f}", number(d.speed.peak_memory) / kMiB);
+      });
+  }
+
+  // Beside one token at a time, in the same run.
+  void add_ratio(double (Speed::*value)() const, bool of_long) {
+    const auto ar = std::ranges::find_if(result_.decoders,
+                                         [](const DecoderResult& d) { return d.set.header.decoder == "ar"; });
+    if (ar == result_.decoders.end() || result_.decoders.size() < 2) return;
+    const auto speed_of = [&](const DecoderResult& d) {
+      return ((of_long ? d.long_speed : d.speed).*value)();
+    };
+    const double base = speed_of(*ar);
+    if (base > 0)
+      add("times ar's", [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed_of(d) / base); });
   }
 
   const TaskResult& result_;
@@ -246,7 +276,8 @@ nlohmann::json to_json(const Speed& speed) {
           {"tokens_per_pass", speed.tokens_per_pass()},
           {"tokens_per_s", speed.tokens_per_s()},
           {"tokens_per_s_in_all", speed.tokens_per_s_in_all()},
-          {"median_first_ms", speed.median_first_ms()}};
+          {"median_first_ms", speed.median_first_ms()},
+          {"peak_memory", speed.peak_memory}};
 }
 
 }  // namespace
@@ -277,7 +308,8 @@ nlohmann::json report_json(const std::vector<TaskResult>& results) {
                      {"settings", decoder.set.header.settings},
                      {"metric", decoder.score.metric},
                      {"parts", parts},
-                     {"undecided", decoder.score.undecided},
+                     {"judged", decoder.score.judged},
+                     {"undecided", decoder.score.undecided.size()},
                      {"identical", decoder.identical},
                      {"digest", decoder.digest},
                      {"all", to_json(decoder.speed)},

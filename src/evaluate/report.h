@@ -9,10 +9,15 @@
 
 namespace dvlm {
 
+// By the metric of its task. Throws Error as score_benchmark().
+enum class Verdicts { ignored, counted };
+TaskScore score_of(const PredictionSet& set, Verdicts verdicts);
+
 // Sums over answers.
 struct Speed {
   int64_t answers = 0, tokens = 0, nfe = 0, passes = 0;  // tokens: behind the first; passes: prefill's too
   double decode_ms = 0, total_ms = 0;
+  int64_t peak_memory = 0;            // bytes, the most of any answer
   std::vector<double> first_ms = {};  // sorted
   double tokens_per_nfe() const;
   double tokens_per_pass() const;      // the first token and prefill counted

@@ -38,6 +38,7 @@ std::unique_ptr<TestSet> open_benchmark(const std::filesystem::path& file, bool 
 struct Answered {
   const nlohmann::json& row;
   const std::string& answer;
+  std::string_view verdict = {};  // of a judge; empty: none
 };
 
 struct TaskScore {
@@ -50,7 +51,8 @@ struct TaskScore {
   std::vector<Part> parts = {};              // the first is the benchmark's number
   std::vector<double> values = {};           // of each answer, in [0, 1]; NaN: it counts through another one
   std::vector<std::string> understood = {};  // what was read out of each answer, where that was looked for
-  int64_t undecided = 0;                     // answers that the rules read nothing out of: a judge might
+  std::vector<size_t> undecided = {};        // answers that the rules read nothing out of: a judge might
+  int64_t judged = 0;                        // answers of that kind that a judge's verdict stands for
 };
 
 // Throws Error for a task that is none, and for rows that lack what the task is scored by.

@@ -55,6 +55,17 @@ TEST(Endpoint, ReadsAStream) {
   EXPECT_THAT(request, HasSubstr("\"model\":\"some\""));
 }
 
+TEST(Endpoint, ReadsProbabilities) {
+  const json entry = {
+      {"token", "a"}, {"logprob", -0.5}, {"top_logprobs", {{{"token", "a"}, {"logprob", -0.5}}}}};
+  const json piece = {{"choices", {{{"delta", {{"content", "a"}}}, {"logprobs", {{"content", {entry}}}}}}}};
+  ScriptedServer server({response(200, "text/event-stream",
+                                  "data: " + piece.dump() + "\n\ndata: " + piece.dump() + "\n\n" + kEnd)});
+  const EndpointAnswer answer = ask(server);
+  ASSERT_EQ(answer.scores.size(), 2u);
+  EXPECT_EQ(answer.scores[1].chosen, ScoredToken("a", -0.5));
+}
+
 TEST(Endpoint, ReadsAnAnswerInOnePiece) {
   ScriptedServer server(
       {response(200, "application/json",
