@@ -31,8 +31,8 @@ class Scoring {
       : rule_(rule_of(task)), think_(thinks(task)), answers_(answers) {}
 
   TaskScore score() {
-    if (std::ranges::none_of(answers_,
-                             [](const Answered& answered) { return answered.row.contains("answer"); }))
+    const auto has_reference = [](const Answered& answered) { return answered.row.contains("answer"); };
+    if (!answers_.empty() && std::ranges::none_of(answers_, has_reference))
       fail("the questions have no answers to compare with: only their authors can score them");
     for (const Answered& answered : answers_) out_.values.push_back(value_of(answered));
     out_.metric = rule_ == Rule::anls      ? "ANLS"
@@ -92,18 +92,24 @@ class Scoring {
     return out_.understood.back();
   }
 
-  // A question is right when it is in all rotations of its options, whose indices are 1,000,000 apart.
+  // A question is right when it is in all rotations of its options, whose indices are 1,000,000 apart. The
+  // first rotation that is there stands for all.
   void join_rotations() {
     constexpr int64_t kApart = 1'000'000;
-    std::map<int64_t, double> all;
-    const auto index_of = [&](size_t i) { return whole_number(column_of(answers_[i].row, "index")); };
+    struct Group {
+      int64_t first = std::numeric_limits<int64_t>::max();
+      double value = 1;
+    };
+    std::map<int64_t, Group> groups;
+    std::vector<int64_t> indices;
     for (size_t i = 0; i < answers_.size(); ++i) {
-      const auto [group, first] = all.emplace(index_of(i) % kApart, out_.values[i]);
-      if (!first) group->second = std::min(group->second, out_.values[i]);
+      indices.push_back(whole_number(column_of(answers_[i].row, "index")));
+      Group& group = groups[indices[i] % kApart];
+      group.first = std::min(group.first, indices[i]), group.value = std::min(group.value, out_.values[i]);
     }
     for (size_t i = 0; i < answers_.size(); ++i) {
-      const int64_t index = index_of(i);
-      out_.values[i] = index < kApart ? all.at(index) : kElsewhere;
+      const Group& group = groups.at(indices[i] % kApart);
+      out_.values[i] = indices[i] == group.first ? group.value : kElsewhere;
     }
   }
 
@@ -122,8 +128,8 @@ class Scoring {
       if (!column.empty() && answers_[i].row.value(column, "") != wanted) continue;
       part.score += out_.values[i], ++part.answers;
     }
-    if (part.answers == 0) return;
-    part.score /= static_cast<double>(part.answers);
+    if (part.answers == 0 && !out_.parts.empty()) return;  // there is always a first
+    if (part.answers > 0) part.score /= static_cast<double>(part.answers);
     out_.parts.push_back(std::move(part));
   }
 

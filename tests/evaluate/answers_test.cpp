@@ -124,7 +124,7 @@ nlohmann::json texts_of(const std::filesystem::path& path) {
   nlohmann::json out = nlohmann::json::array();
   for (const std::string& line : lines_of(path)) {
     nlohmann::json entry = nlohmann::json::parse(line);
-    for (const char* key : {"first_ms", "decode_ms", "total_ms"}) entry.erase(key);
+    for (const char* key : {"first_ms", "decode_ms", "total_ms", "peak_memory"}) entry.erase(key);
     out.push_back(entry);
   }
   return out;

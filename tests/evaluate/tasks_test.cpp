@@ -139,5 +139,24 @@ TEST(Benchmarks, BadFilesAreRefused) {
   EXPECT_EQ(problem("POPE.tsv", "index\timage_path\tquestion\n0\tthere.png\tIs it?\n"), "no error");
 }
 
+// Interrupted runs: a question whose first rotation was not answered yet, and none answered at all.
+TEST(Benchmarks, ScoreWhatIsThere) {
+  const auto row = [](const char* index) {
+    return json{{"index", index}, {"A", "x"}, {"B", "y"}, {"answer", "A"}};
+  };
+  const std::vector<json> rows = {row("1000007"), row("2000007"), row("2000009"), row("9"), row("3000004")};
+  const std::string right = "A", wrong = "B";
+  const std::vector<Answered> answers = {
+      {rows[0], right}, {rows[1], wrong}, {rows[2], right}, {rows[3], right}, {rows[4], right}};
+  const TaskScore score = score_benchmark("MMBench_X", answers);
+  EXPECT_EQ(score.parts.at(0).answers, 3);
+  EXPECT_NEAR(score.parts[0].score, 2.0 / 3, 1e-12);
+  for (const char* task : {"AI2D_X", "MMBench_X", "MMMU_X", "POPE_X", "DocVQA_X"}) {
+    const TaskScore nothing = score_benchmark(task, {});
+    ASSERT_FALSE(nothing.parts.empty()) << task;
+    EXPECT_EQ(nothing.parts[0].answers, 0) << task;
+  }
+}
+
 }  // namespace
 }  // namespace dvlm
