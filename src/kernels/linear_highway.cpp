@@ -1,4 +1,5 @@
-// Tiles of linear() with f32 multiply-adds, and the packing of inputs, compiled once per instruction set.
+// Tiles of linear() with f32 multiply-adds for weights of 32, 16 and eight (e4m3) bits, and the packing of
+// inputs, compiled once per instruction set.
 #include "kernels/linear_tiles.h"
 #include "kernels/targets.h"
 // clang-format off
@@ -12,28 +13,14 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/linear_finish.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace dvlm {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using F = hn::CappedTag<float, 16>;
-using U = hn::RebindToUnsigned<F>;
-using Vec = hn::Vec<F>;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(F()));
-constexpr int kVectors = kPanel / kLanes;
 constexpr float kFp8Scale = 256;  // undoes what reading e4m3 as half precision does to the weights
-
-// Rows and panels of one register tile, whose sums stay in registers. A panel is 2 vectors of AVX-512 (12
-// rows take 24 of its 32 registers), 4 of AVX2 (3 rows take 12 of 16) and 8 of NEON (3 rows take 24 of 32);
-// the rest hold a panel's weights and a broadcast input.
-constexpr int kMaxRows = kLanes >= 16 ? 12 : kLanes == 8 ? 3 : HWY_TARGET == HWY_NEON ? 3 : 1;
-constexpr int panels_per_tile(int rows) {
-  const int registers = kLanes >= 16 || HWY_TARGET == HWY_NEON ? 24 : 12;
-  return std::clamp(registers / (rows * kVectors), 1, 4);
-}
 
 // The weights of one of a step's inputs for the outputs of `Count` vectors, beginning with vector `From`.
 template <int From, int Count>
@@ -82,48 +69,6 @@ HWY_INLINE void load_weights(const uint16_t* p, int input, Vec* w) {
   }
 }
 
-// Four signed bytes per word, one of each of four inputs.
-template <int From, int Count>
-HWY_INLINE void load_weights(const int8_t* p, int input, Vec* w) {
-  const hn::RebindToSigned<F> s;
-#pragma GCC unroll 32
-  for (int v = 0; v < Count; ++v) {
-    auto words = hn::Load(s, reinterpret_cast<const int32_t*>(p) + (From + v) * kLanes);
-    if (input == 0) words = hn::ShiftLeft<24>(words);
-    if (input == 1) words = hn::ShiftLeft<16>(words);
-    if (input == 2) words = hn::ShiftLeft<8>(words);
-    w[v] = hn::ConvertTo(F(), hn::ShiftRight<24>(words));
-  }
-}
-
-// Halves of bytes, see WeightFormat; without their scales.
-struct Halves {
-  uint8_t bits;
-};
-template <int From, int Count>
-HWY_INLINE void load_weights(const Halves* p, int input, Vec* w) {
-  const U u;
-  const hn::RebindToSigned<F> s;
-#pragma GCC unroll 32
-  for (int v = 0; v < Count; ++v) {
-    const int output = (From + v) * kLanes;
-    const auto words = hn::Load(u, reinterpret_cast<const uint32_t*>(p) + output % 16);
-    const auto code = hn::And(hn::ShiftRightSame(words, 8 * input + (output < 16 ? 0 : 4)), hn::Set(u, 15));
-    w[v] = hn::Sub(hn::ConvertTo(F(), hn::BitCast(s, code)), hn::Set(F(), 8.0f));
-  }
-}
-
-// The scales of those outputs for one group of inputs.
-template <int From, int Count>
-HWY_INLINE void load_scales(const bf16* scales, Vec* out) {
-  const F f;
-  const hn::Rebind<hwy::bfloat16_t, F> b;
-#pragma GCC unroll 32
-  for (int v = 0; v < Count; ++v)
-    out[v] =
-        hn::PromoteTo(f, hn::Load(b, reinterpret_cast<const hwy::bfloat16_t*>(scales) + (From + v) * kLanes));
-}
-
 // Brings the sums of an fp8 panel from the order of its places into that of its outputs.
 HWY_INLINE void order_outputs(Vec* sums) {
   HWY_ALIGN float places[kPanel], outputs[kPanel];
@@ -136,64 +81,9 @@ HWY_INLINE void order_outputs(Vec* sums) {
 
 template <class W>
 constexpr int kInputsPerStep =  // that load_weights reads
-    std::is_same_v<W, float>                                 ? 1
-    : std::is_same_v<W, int8_t> || std::is_same_v<W, Halves> ? 4
-                                                             : 2;
+    std::is_same_v<W, float> ? 1 : 2;
 template <class W>
-constexpr int kBytesPerInput = std::is_same_v<W, float>      ? kPanel * 4
-                               : std::is_same_v<W, uint32_t> ? kPanel * 2
-                               : std::is_same_v<W, Halves>   ? kPanel / 2
-                                                             : kPanel;
-
-// Rounds to nearest even; NaN stays NaN.
-HWY_INLINE Vec round_to_bf16_vector(Vec x) {
-  const U u;
-  const auto bits = hn::BitCast(u, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
-  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFF))), hn::Set(u, 0xFFFF0000u));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::BitCast(F(), rounded));
-}
-
-// What happens to the sums of a row: for every output its scale (fp8), its bias, and y.
-struct Finish {
-  const float* bias;    // or null
-  const float* scales;  // or null: of the outputs
-  float row_scale;
-  bool round;  // to bf16 (fp8)
-  LinearMode mode;
-};
-
-HWY_INLINE Vec finish_vector(Vec sum, const Finish& f, int first) {
-  const F d;
-  if (f.scales) {
-    sum = hn::Mul(hn::Mul(sum, hn::Set(d, f.row_scale)), hn::LoadU(d, f.scales + first));
-    if (f.round) sum = round_to_bf16_vector(sum);
-  }
-  if (f.bias) {
-    sum = hn::Add(sum, hn::LoadU(d, f.bias + first));
-    if (f.round) sum = round_to_bf16_vector(sum);
-  }
-  return sum;
-}
-
-// Stores the outputs that exist. Bias and scales reach to the end of the panel.
-HWY_INLINE void finish(const Vec* sums, const Finish& f, int outputs, float* y) {
-  const F d;
-  if (outputs >= kPanel) {
-#pragma GCC unroll 32
-    for (int v = 0; v < kVectors; ++v) {
-      Vec sum = finish_vector(sums[v], f, v * kLanes);
-      if (f.mode == LinearMode::add) sum = hn::Add(hn::LoadU(d, y + v * kLanes), sum);
-      hn::StoreU(sum, d, y + v * kLanes);
-    }
-    return;
-  }
-  HWY_ALIGN float partial[kPanel];
-#pragma GCC unroll 32
-  for (int v = 0; v < kVectors; ++v)
-    hn::Store(finish_vector(sums[v], f, v * kLanes), d, partial + v * kLanes);
-  for (int n = 0; n < outputs; ++n) y[n] = f.mode == LinearMode::add ? y[n] + partial[n] : partial[n];
-}
+constexpr int kBytesPerInput = kPanel* static_cast<int>(sizeof(W)) / kInputsPerStep<W>;
 
 // Keeps the compiler from loading a vector anew for each multiply-add that uses it.
 HWY_INLINE void stay_in_register([[maybe_unused]] Vec& v) {
@@ -205,9 +95,8 @@ HWY_INLINE void stay_in_register([[maybe_unused]] Vec& v) {
 // The weights of a panel from input `first` on.
 template <class W>
 const W* weights_from(const LinearJob& job, int panel, int first) {
-  const size_t scales = std::is_same_v<W, Halves> ? int4_scale_bytes(job.w->inputs()) : 0;
   return reinterpret_cast<const W*>(job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes() +
-                                    scales + static_cast<size_t>(first) * kBytesPerInput<W>);
+                                    static_cast<size_t>(first) * kBytesPerInput<W>);
 }
 
 // The sums of a row and a panel become y. Not inlined: a tile would hold this once for each of its rows and
@@ -215,12 +104,11 @@ const W* weights_from(const LinearJob& job, int panel, int first) {
 template <class W>
 HWY_NOINLINE void finish_row(const LinearJob& job, Vec* sums, int row, int panel) {
   constexpr bool kFp8 = std::is_same_v<W, uint16_t>;
-  constexpr bool kScaled = kFp8 || std::is_same_v<W, int8_t> || std::is_same_v<W, Halves>;
   const int output = panel * kPanel;
   if constexpr (kFp8) order_outputs(sums);
   const Finish end{.bias = job.w->bias() ? job.w->bias() + output : nullptr,
-                   .scales = kScaled ? job.w->scales() + output : nullptr,
-                   .row_scale = kScaled ? job.scales[row] * (kFp8 ? kFp8Scale : 1) : 1,
+                   .scales = kFp8 ? job.w->scales() + output : nullptr,
+                   .row_scale = kFp8 ? job.scales[row] * kFp8Scale : 1,
                    .round = kFp8,
                    .mode = job.mode};
   finish(sums, end, job.w->outputs() - output, job.y.row(row) + output);
@@ -236,18 +124,6 @@ HWY_INLINE void each_sum(const Use& use) {
 #pragma GCC unroll 32
       for (int v = 0; v < Count; ++v) use(p, r, v);
     }
-  }
-}
-
-// The weights of `Count` vectors for input s of a step, int4's scaled by `scales`, as multiply-adds take
-// them.
-template <int From, int Count, int kSums, class S>
-HWY_INLINE void load_scaled(const S* w, int s, [[maybe_unused]] const Vec* scales, Vec* weights) {
-  load_weights<From, Count>(w, s, weights);
-#pragma GCC unroll 32
-  for (int v = 0; v < Count; ++v) {
-    if (kSums + Count < 16) stay_in_register(weights[v]);
-    if constexpr (std::is_same_v<S, Halves>) weights[v] = hn::Mul(weights[v], scales[v]);
   }
 }
 
@@ -272,7 +148,6 @@ HWY_NOINLINE void tile(const LinearJob& job, const RowBlock& row_block, int firs
   else
     w = dequantized->weights;
   [[maybe_unused]] float* kept = kKeep ? dequantized->weights + From * kLanes : nullptr;
-  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
   const float* x = job.inputs + static_cast<size_t>(first_row) * job.input_blocks * kInputBlock +
                    static_cast<size_t>(row_block.first) * R;
   const PartialSums partial(job, row_block, first_panel);
@@ -294,14 +169,14 @@ HWY_NOINLINE void tile(const LinearJob& job, const RowBlock& row_block, int firs
     for (int k = 0; k < count; k += kStep, w += kWords) {
 #pragma GCC unroll 32
       for (int p = 0; p < P; ++p) {
-        Vec scales[Count];
-        if constexpr (std::is_same_v<S, Halves>)
-          load_scales<From, Count>(
-              reinterpret_cast<const bf16*>(panel + p * panel_bytes) + first / kInt4Group * kPanel, scales);
 #pragma GCC unroll 32
         for (int s = 0; s < kStep; ++s) {
           Vec weights[Count];
-          load_scaled<From, Count, P * R * Count>(w + p * panel_words, s, scales, weights);
+          load_weights<From, Count>(w + p * panel_words, s, weights);
+          if constexpr (P * R * Count + Count < 16) {
+#pragma GCC unroll 32
+            for (int v = 0; v < Count; ++v) stay_in_register(weights[v]);
+          }
           if constexpr (kKeep) {
 #pragma GCC unroll 32
             for (int v = 0; v < Count; ++v) hn::Store(weights[v], F(), kept + v * kLanes);
@@ -372,14 +247,9 @@ const LinearTiles* tiles_for() {
 }
 
 const LinearTiles* tiles(WeightFormat format) {
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
-  const LinearTiles* int4 = avx2_int4_tiles();
-#else
-  const LinearTiles* int4 = tiles_for<Halves>();
-#endif
-  static const TilesByFormat kTiles = {tiles_for<float>(), tiles_for<uint32_t>(), tiles_for<uint16_t>(),
-                                       tiles_for<int8_t>(), int4};
-  return kTiles[static_cast<size_t>(format)];
+  static constexpr const LinearTiles* (*kTiles[])() = {tiles_for<float>, tiles_for<uint32_t>,
+                                                       tiles_for<uint16_t>};
+  return kTiles[static_cast<size_t>(format)]();
 }
 
 // Rounds to the nearest e4m3 number, ties to even; beyond 448 to 448.
@@ -487,6 +357,8 @@ HWY_EXPORT(multiply);
 HWY_EXPORT(pack_inputs);
 
 const LinearTiles* highway_tiles(WeightFormat format) {
+  if (format == WeightFormat::int8_panels || format == WeightFormat::int4_panels)
+    return integer_tiles(format);
   return HWY_DYNAMIC_DISPATCH(tiles)(format);
 }
 

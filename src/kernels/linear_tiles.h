@@ -21,20 +21,21 @@ constexpr int kInputBlock = 16;  // inputs of a row that are packed together: a 
 //   form          a word                            a line of a row, in words
 //   floats        | x0 (f32)                      | | 16 |
 //   pairs         | x0 (bf16)     | x1 (bf16)     | | 8 |
+//   shorts        | x0 (int16)    | x2 (int16)    | | 8: x0 x2, x1 x3, x4 x6, x5 x7, ... |
 //   bytes         | x0+128 | x1+128 | x2+128 | .. | | 4 |
 //   summed_bytes  | x0 | x1 | x2 | x3 (int8)      | | 4, sum | 4, sum | 4, sum | 4, sum |
 //   tile_pairs    as pairs                          | 8 | 8 |        64 bytes: a row of a tile of AMX
 //   tile_bytes    | x0 | x1 | x2 | x3 (int8)      | | 4 | 4 | 4 | 4 |          64 bytes likewise
 //
 // A sum is -8 times all inputs of the line so far: what the excess of int4's codes adds to the products.
-enum class InputForm : uint8_t { floats, pairs, bytes, summed_bytes, tile_pairs, tile_bytes };
+enum class InputForm : uint8_t { floats, pairs, shorts, bytes, summed_bytes, tile_pairs, tile_bytes };
 
 constexpr int input_block_words(InputForm form) {
-  constexpr int kWords[] = {16, 8, 4, 5, 8, 4};
+  constexpr int kWords[] = {16, 8, 8, 4, 5, 8, 4};
   return kWords[static_cast<int>(form)];
 }
 constexpr int input_blocks_per_line(InputForm form) {
-  constexpr int kInputBlocks[] = {1, 1, 1, 4, 2, 4};
+  constexpr int kInputBlocks[] = {1, 1, 1, 1, 4, 2, 4};
   return kInputBlocks[static_cast<int>(form)];
 }
 
@@ -52,6 +53,8 @@ struct PackedInput {
       std::copy_n(values, kInputBlock, to);
     else if (form == InputForm::pairs || form == InputForm::tile_pairs)
       store_pairs(values, to);
+    else if (form == InputForm::shorts)
+      store_shorts(values, to);
     else
       store_bytes(values, at == 0, to);
   }
@@ -63,6 +66,12 @@ struct PackedInput {
     for (int i = 0; i < kInputBlock / 2; ++i)
       words[i] = (bits[2 * i] >> 16) | (bits[2 * i + 1] & 0xFFFF0000u);
     std::memcpy(to, words, sizeof words);
+  }
+  static void store_shorts(const float* values, float* to) {
+    int16_t shorts[kInputBlock];
+    for (int i = 0; i < kInputBlock; i += 4)
+      for (int k = 0; k < 4; ++k) shorts[i + k % 2 * 2 + k / 2] = static_cast<int16_t>(values[i + k]);
+    std::memcpy(to, shorts, sizeof shorts);
   }
   void store_bytes(const float* values, bool first_of_line, float* to) const {
     const int excess = form == InputForm::bytes ? 128 : 0;
@@ -251,7 +260,9 @@ double highway_multiply(int64_t rounds);
 double avx512_bf16_multiply(int64_t rounds);
 double amx_multiply(int64_t rounds);
 
-// What highway_tiles gives for four-bit weights on AVX2 and AVX3: products of bytes.
+// What highway_tiles gives for weights of eight and four bits, and that for four on AVX2 and AVX3: products
+// of bytes.
+const LinearTiles* integer_tiles(WeightFormat format);
 const LinearTiles* avx2_int4_tiles();
 
 }  // namespace dvlm

@@ -186,21 +186,43 @@ TEST_P(EachIsa, a_large_job_split_over_mc_blocks_and_threads_has_the_same_bits) 
   EXPECT_EQ(layer.run(last, 1, three), std::vector<float>(y.end() - 70, y.end()));
 }
 
-// Every set sums integers, exactly, and then makes the same multiply-adds of a group's scales.
-TEST(LinearInt4, has_the_same_bits_on_all_sets_with_products_of_bytes) {
+// Every set sums integers, exactly, and then makes the same multiplications by scales.
+TEST(LinearIntegers, have_the_same_bits_on_all_sets) {
   ThreadPool pool(2);
-  std::map<std::string, std::vector<float>> results;
-  for (const std::string& isa : isas()) {
-    if (isa == "SCALAR" || isa == "NEON") continue;  // multiply floats
-    force_isa(isa);
-    for (int inputs : {130, 6000}) {
-      const Layer layer(inputs, 70, WeightFormat::int4_panels, pool);
-      const std::vector<float> y = layer.run(random_values(11 * size_t(inputs), 5), 11, pool);
-      results[isa].insert(results[isa].end(), y.begin(), y.end());
+  for (const WeightFormat format : {WeightFormat::int8_panels, WeightFormat::int4_panels}) {
+    std::map<std::string, std::vector<float>> results;
+    for (const std::string& isa : isas()) {
+      force_isa(isa);
+      for (const int inputs : {13, 130, 6000}) {
+        const Layer layer(inputs, 70, format, pool);
+        for (const int rows : {1, 11, 40}) {
+          const std::vector<float> y = layer.run(random_values(size_t(rows) * size_t(inputs), 5), rows, pool);
+          results[isa].insert(results[isa].end(), y.begin(), y.end());
+        }
+      }
     }
+    force_isa("");
+    for (const auto& [isa, result] : results) EXPECT_EQ(result, results.begin()->second) << isa;
+  }
+}
+
+// Sums beyond the integers that a float holds, in layers of the width of a 7B model.
+TEST(LinearIntegers, are_exact_where_floats_are_not) {
+  constexpr int kInputs = 18944;
+  ThreadPool pool(1);
+  std::vector<float> weights(kInputs, 1.0f), x(kInputs, 1.0f);
+  weights.back() = x.back() = -1.0f / 127;
+  const TensorView w = view(weights, {1, kInputs});
+  const PackedMatrix packed({&w, 1}, {}, WeightFormat::int8_panels, pool);
+  const auto exact = static_cast<float>(int64_t{kInputs - 1} * 127 * 127 + 1);
+  for (const std::string& isa : isas()) {
+    force_isa(isa);
+    LinearScratch scratch;
+    float y = 0;
+    linear(packed, {x.data(), kInputs, 1}, {&y, 1, 1}, LinearMode::store, scratch, pool);
+    EXPECT_EQ(y, exact * (1 / 127.0f) * packed.scales()[0]) << isa;
   }
   force_isa("");
-  for (const auto& [isa, result] : results) EXPECT_EQ(result, results.begin()->second) << isa;
 }
 
 std::string case_name(const testing::TestParamInfo<EachIsa::ParamType>& info) {
