@@ -298,7 +298,7 @@ void add_bench_load(Command bench) {
   command.text("--folder", options->load.folder, "Where it is written, and found the next time (up to 13 GB)")
       .required();
   command.choice("--shape", options->load.shape, {"3b", "tiny"}, "Shape of the model");
-  command.choice("--precision", options->load.precision, {"bf16", "fp8"}, "Which precision");
+  command.choice("--precision", options->load.precision, {"bf16", "fp8", "int8"}, "Which precision");
   add_machine_options(command, options->machine);
   command.runs([options] { bench_load(*options); }, "Example:\n  dvlm bench load --folder bench-load");
 }

@@ -171,8 +171,10 @@ class Pictures {
 void print_agreement(const EvalOptions& options) {
   const auto agreements = compare(read_all_predictions(options.report, TokenScores::read),
                                   read_all_predictions(options.against, TokenScores::read));
-  std::printf("%s\n", options.json ? agreement_json(agreements).dump().c_str()
-                                   : agreement_markdown(agreements).c_str());
+  if (options.json)
+    std::printf("%s\n", agreement_json(agreements).dump().c_str());
+  else
+    std::printf("%s", agreement_markdown(agreements).c_str());
 }
 
 void check_logprobs(const EvalOptions& options) {

@@ -9,6 +9,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "engine/request_json.h"
+#include "measure/random_checkpoint.h"
 
 namespace dvlm {
 
@@ -89,8 +90,10 @@ void add_model_options(Command command, ModelFlags& options) {
       command, options.device,
       "auto: the first NVIDIA card that the model fits, else the CPU; cpu; cuda or cuda:1: that "
       "card, see dvlm devices");
-  command.choice("--precision", options.precision, {"auto", "f32", "bf16"},
-                 "Arithmetic of the model; auto follows the checkpoint");
+  command.choice(
+      "--precision", options.precision, {"auto", "f32", "bf16", "int8", "int4"},
+      "Arithmetic of the model; auto follows the checkpoint. int8 and int4 round the weights of its "
+      "linear layers while it loads, and what they multiply to eight bits");
   add_draft_option(command, options.draft_precision);
   command.text("--packed", options.packed,
                "A file that keeps the weights as the kernels want them: made when it is not there or the "
@@ -102,7 +105,7 @@ void add_model_options(Command command, ModelFlags& options) {
 void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
                        const char* which) {
   command.choice("--shape", shape, {"3b", "tiny"}, "Shape of the model");
-  command.choices("--precision", precisions, {"bf16", "fp8"}, which);
+  command.choices("--precision", precisions, precision_names(), which);
 }
 
 void add_acceptance_option(Command command, std::string& file) {

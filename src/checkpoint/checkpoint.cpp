@@ -157,7 +157,7 @@ std::vector<std::string> Checkpoint::unused() const {
     if (name == "lm_head.weight") return config_.text.tie_word_embeddings;  // the same bytes
     if (!name.ends_with(".weight_scale")) return false;
     const auto weight = tensors_.find(name.substr(0, name.size() - std::strlen("_scale")));
-    return weight != tensors_.end() && weight->second.type == DType::f8_e4m3 && expected.count(weight->first);
+    return weight != tensors_.end() && is_quantized(weight->second) && expected.count(weight->first);
   };
   std::vector<std::string> out;
   for (const auto& [name, tensor] : tensors_)
@@ -202,7 +202,7 @@ bool per_row(const TensorView& scale, int64_t rows) {
 }
 
 // Everything but linear layers stays wide in W8A8 (docs/reference.md, FP8 checkpoint).
-bool may_be_fp8(std::string_view name) {
+bool may_be_quantized(std::string_view name) {
   return name.ends_with(".weight") && name.find("norm") == name.npos && name.find("ln_q") == name.npos &&
          !name.ends_with("embed_tokens.weight") && name != "lm_head.weight" &&
          name != "visual.patch_embed.proj.weight";
@@ -220,7 +220,8 @@ const TensorView& Checkpoint::scale(std::string_view linear) const {
 std::string Checkpoint::problem_of_scale(const std::string& weight) const {
   const auto scale = tensors_.find(weight + "_scale");
   if (scale == tensors_.end())
-    return fmt::format("tensor {} is F8_E4M3 but {}_scale is missing", weight, weight);
+    return fmt::format("tensor {} is {} but {}_scale is missing", weight, name_of(tensors_.at(weight).type),
+                       weight);
   const int64_t rows = tensors_.at(weight).shape.at(0);
   if (per_row(scale->second, rows)) return "";
   const bool single = scale->second.elements() == 1;
@@ -229,13 +230,13 @@ std::string Checkpoint::problem_of_scale(const std::string& weight) const {
                      single ? " (one scale per tensor)" : "", rows, rows);
 }
 
-// Weights are F32, F16 or BF16; those of linear layers may be F8_E4M3 beside one scale per row.
+// Weights are F32, F16 or BF16; those of linear layers may be F8_E4M3 or I8 beside one scale per row.
 std::string Checkpoint::problem_of_type(const std::string& name, const TensorView& tensor) const {
   if (is_number(tensor.type)) return "";
-  const bool fp8 = may_be_fp8(name);
-  if (tensor.type != DType::f8_e4m3 || !fp8)
+  const bool linear = may_be_quantized(name);
+  if (!is_quantized(tensor) || !linear)
     return fmt::format("tensor {} is {}, expected F32, F16{}", name, name_of(tensor.type),
-                       fp8 ? ", BF16 or F8_E4M3" : " or BF16");
+                       linear ? ", BF16, F8_E4M3 or I8" : " or BF16");
   return problem_of_scale(name);
 }
 

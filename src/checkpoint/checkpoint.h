@@ -47,7 +47,7 @@ class Checkpoint {
   bool has(std::string_view name) const;
   // The tensor, checked: throws Error naming tensor, expected and found shape.
   const TensorView& get(std::string_view name, const std::vector<int64_t>& shape) const;
-  // The scales of a linear layer stored as F8_E4M3: F32, F16 or BF16, [outputs] or [outputs, 1]
+  // The scales of a linear layer that is_quantized(): F32, F16 or BF16, [outputs] or [outputs, 1]
   // (docs/reference.md, FP8 checkpoint).
   const TensorView& scale(std::string_view linear) const;
   // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight
@@ -63,7 +63,7 @@ class Checkpoint {
   void settle_head();
   void warn_of_unused() const;
   std::vector<std::string> unused() const;                        // names, sorted
-  std::string problem_of_scale(const std::string& weight) const;  // that is F8_E4M3; "" when sound
+  std::string problem_of_scale(const std::string& weight) const;  // that is quantized; "" when sound
   std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
   std::filesystem::path folder_;
   std::string identity_;
@@ -72,6 +72,11 @@ class Checkpoint {
   std::unique_ptr<MergedTensors> merged_;
   std::map<std::string, TensorView> tensors_;
 };
+
+// Codes, which mean nothing without their scales: W8A8 in FP8 or in integers.
+constexpr bool is_quantized(const TensorView& weight) {
+  return weight.type == DType::f8_e4m3 || weight.type == DType::i8;
+}
 
 std::string normalised_name(std::string_view name);  // style A or B -> style B
 std::string published_name(

@@ -15,7 +15,7 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr const char* kReads =
-    "dvlm reads FP8 weights with one scale per output row and tokens scaled as they come";
+    "dvlm reads FP8 and INT8 weights with one scale per output row and tokens scaled as they come";
 constexpr const char* kInstead = "take the checkpoint in BF16 and quantize it with dvlm quantize";
 
 bool is_one_of(std::string_view value, std::initializer_list<std::string_view> list) {
@@ -29,9 +29,11 @@ bool is_one_of(std::string_view value, std::initializer_list<std::string_view> l
 void check_weights(const JsonObject& weights) {
   const std::string type = weights.string("type", "float"), strategy = weights.string("strategy", "channel");
   const int64_t bits = weights.integer("num_bits", 1, 64, 8);
-  if (type != "float" || bits != 8)
+  if (!is_one_of(type, {"float", "int"}) || bits != 8)
     fail("{}: weights of {} bits and type \"{}\" are not read, since {}; {}", weights.where(), bits,
          printable(type), kReads, kInstead);
+  if (!weights.boolean("symmetric", true))
+    fail("{}: weights have zero points (symmetric: false), but {}; {}", weights.where(), kReads, kInstead);
   if (strategy != "channel")
     fail("{}: the strategy \"{}\" (a scale per {}) is not read, since {}; {}", weights.where(),
          printable(strategy), printable(strategy), kReads, kInstead);
@@ -44,7 +46,11 @@ void check_activations(const JsonObject& group) {
   const JsonObject inputs = group.object("input_activations");
   const json* dynamic = inputs.find("dynamic");
   if (!dynamic || *dynamic != true) refuse_static(inputs);
-  const std::string strategy = inputs.string("strategy", "token");
+  const std::string strategy = inputs.string("strategy", "token"), type = inputs.string("type", "float");
+  const int64_t bits = inputs.integer("num_bits", 1, 64, 8);
+  if (!is_one_of(type, {"float", "int"}) || bits != 8 || !inputs.boolean("symmetric", true))
+    fail("{}: activations of {} bits, type \"{}\"{} are not read, since {}; {}", inputs.where(), bits,
+         printable(type), inputs.boolean("symmetric", true) ? "" : ", with zero points", kReads, kInstead);
   if (strategy != "token")
     fail("{}: the strategy \"{}\" is not read, since {}; {}", inputs.where(), printable(strategy), kReads,
          kInstead);
@@ -52,7 +58,7 @@ void check_activations(const JsonObject& group) {
 
 void check_format(const JsonObject& at) {
   const std::string format = at.string("format", "float-quantized");
-  if (!is_one_of(format, {"float-quantized", "naive-quantized", "dense"}))
+  if (!is_one_of(format, {"float-quantized", "int-quantized", "naive-quantized", "dense"}))
     fail("{}: the format \"{}\" of compressed-tensors is not read, since {}; {}", at.where(),
          printable(format), kReads, kInstead);
 }
@@ -67,6 +73,9 @@ void check_compressed_tensors(const JsonObject& quantization) {
     if (!group.has("weights")) continue;
     check_weights(group.object("weights"));
     check_activations(group);
+    const std::string type = group.object("weights").string("type", "float");
+    if (group.object("input_activations").string("type", type) != type)
+      fail("{}: weights and activations are not of one type, but {}; {}", group.where(), kReads, kInstead);
   }
 }
 
@@ -114,7 +123,7 @@ void refuse_other_quantizers(const json& quantization, const std::string& where)
   if (at.has("weight_block_size"))
     fail("{}: weights are scaled in blocks (weight_block_size {}), but {}; {}", where,
          printable(at.find("weight_block_size")->dump()), kReads, kInstead);
-  if (!is_one_of(method, {"", "w8a8_fp8", "compressed-tensors", "fp8", "fbgemm_fp8"}))
+  if (!is_one_of(method, {"", "w8a8_fp8", "w8a8_int8", "compressed-tensors", "fp8", "fbgemm_fp8"}))
     fail("{}: the quant_method \"{}\" is not read, since {}; {}", where, printable(method), kReads, kInstead);
   if (at.string("activation_scheme", "dynamic") != "dynamic") refuse_static(at);
   if (method == "compressed-tensors") check_compressed_tensors(at);

@@ -23,7 +23,7 @@ constexpr size_t kMaxRank = 8;
 
 std::optional<DType> dtype_from(const std::string& name) {
   for (DType type : {DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::i64, DType::i32, DType::u8,
-                     DType::boolean})
+                     DType::boolean, DType::i8})
     if (name_of(type) == name) return type;
   return {};
 }

@@ -44,8 +44,11 @@ void copy_to_float(const TensorView& tensor, int64_t first, int64_t count, float
       return widen<bf16>(data, count, out);
     case DType::f8_e4m3:
       return widen<e4m3>(data, count, out);
+    case DType::i8:
+      std::copy_n(reinterpret_cast<const int8_t*>(data), count, out);
+      return;
     default:
-      fail("a {} tensor cannot be read as numbers of a model; expected F32, F16, BF16 or F8_E4M3",
+      fail("a {} tensor cannot be read as numbers of a model; expected F32, F16, BF16, F8_E4M3 or I8",
            name_of(tensor.type));
   }
 }

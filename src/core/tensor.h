@@ -20,7 +20,7 @@ struct TensorView {
 
 std::string to_string(const std::vector<int64_t>& shape);  // "[2048, 256]"
 
-// Widens elements [first, first + count) of an F32, F16, BF16 or F8_E4M3 tensor to float.
+// Widens elements [first, first + count) of an F32, F16, BF16, F8_E4M3 or I8 tensor to float.
 void copy_to_float(const TensorView& tensor, int64_t first, int64_t count, float* out);
 
 }  // namespace dvlm

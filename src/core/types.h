@@ -80,14 +80,14 @@ inline e4m3 to_e4m3(float value) {
   return {static_cast<uint8_t>(sign | (rounded - (120u << 3)))};
 }
 
-enum class DType : uint8_t { f32, f16, bf16, f8_e4m3, i64, i32, u8, boolean };
+enum class DType : uint8_t { f32, f16, bf16, f8_e4m3, i64, i32, u8, boolean, i8 };
 
 constexpr size_t size_of(DType type) {
-  constexpr size_t kSizes[] = {4, 2, 2, 1, 8, 4, 1, 1};
+  constexpr size_t kSizes[] = {4, 2, 2, 1, 8, 4, 1, 1, 1};
   return kSizes[static_cast<size_t>(type)];
 }
 constexpr std::string_view name_of(DType type) {  // the safetensors spelling
-  constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "U8", "BOOL"};
+  constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "U8", "BOOL", "I8"};
   return kNames[static_cast<size_t>(type)];
 }
 

@@ -329,6 +329,8 @@ WeightMemory plan_memory(const Checkpoint& checkpoint, const ModelOptions& optio
 std::string refusal(const ModelOptions& options) {
   if (options.precision == Precision::f32)
     return "--precision f32 needs --device cpu: a card computes in bf16 or FP8";
+  if (options.precision == Precision::int8 || options.precision == Precision::int4)
+    return "--precision int8 and int4 need --device cpu: a card computes in bf16 or FP8";
   if (options.draft == DraftPrecision::int8 || options.draft == DraftPrecision::int4)
     return "--draft-precision int8 and int4 need --device cpu: a card drafts with same or fp8";
   if (options.draft_lora) return "--draft-lora needs --device cpu";

@@ -79,6 +79,8 @@ class Loader {
     for (const char* part : parts) {
       const std::string name = prefix + part;
       const TensorView& weight = checkpoint_.get(name + ".weight", shapes_.at(name + ".weight"));
+      if (weight.type == DType::i8)
+        fail("{}: {} is I8, which a card cannot run: use --device cpu", checkpoint_.folder().string(), name);
       if (weight.type == DType::f8_e4m3) scales.push_back(&checkpoint_.scale(name));
       weights.push_back(&weight);
       if (shapes_.count(name + ".bias")) biases.push_back(&tensor(name + ".bias"));

@@ -11,10 +11,14 @@ namespace dvlm {
 using nlohmann::json;
 
 Precision parse_precision(const std::string& name) {
-  if (name == "auto") return Precision::automatic;
-  if (name == "f32") return Precision::f32;
-  if (name == "bf16") return Precision::bf16;
-  fail("there is no precision \"{}\"; choose auto, f32 or bf16", printable(name));
+  constexpr std::pair<std::string_view, Precision> kPrecisions[] = {{"auto", Precision::automatic},
+                                                                    {"f32", Precision::f32},
+                                                                    {"bf16", Precision::bf16},
+                                                                    {"int8", Precision::int8},
+                                                                    {"int4", Precision::int4}};
+  for (const auto& [known, precision] : kPrecisions)
+    if (name == known) return precision;
+  fail("there is no precision \"{}\"; choose auto, f32, bf16, int8 or int4", printable(name));
 }
 
 namespace {

@@ -106,7 +106,9 @@ std::string agreement_markdown(const std::vector<Agreement>& agreements) {
     for (const Agreement::Difference& d : a.differences)
       text += fmt::format("\n- {} {}, {}: from character {} on \"{}\" beside \"{}\"", a.task, printable(d.id),
                           a.decoder, d.character, printable(d.ours, 60), printable(d.theirs, 60));
-  return text + "\n";
+  const bool differ =
+      std::ranges::any_of(agreements, [](const Agreement& a) { return !a.differences.empty(); });
+  return text + (differ ? "\n" : "");
 }
 
 nlohmann::json agreement_json(const std::vector<Agreement>& agreements) {

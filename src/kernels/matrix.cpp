@@ -17,8 +17,18 @@ constexpr int kTile = 64;  // inputs that are transposed at a time, so that sour
 struct Source {
   const TensorView* tensor = nullptr;
   int64_t row = 0;
-  const TensorView* scales = nullptr;  // beside F8_E4M3
+  const TensorView* scales = nullptr;  // beside codes
+
+  float scale() const {
+    float value = 1;
+    if (scales) copy_to_float(*scales, row, 1, &value);
+    return value;
+  }
 };
+
+bool is_code(DType type) {
+  return type == DType::f8_e4m3 || type == DType::i8;
+}
 
 std::vector<Source> source_rows(std::span<const TensorView> weights, std::span<const TensorView> scales,
                                 int inputs) {
@@ -26,8 +36,8 @@ std::vector<Source> source_rows(std::span<const TensorView> weights, std::span<c
   for (size_t i = 0; i < weights.size(); ++i) {
     const int64_t count = weights[i].elements() / inputs;
     const TensorView* scale = scales.empty() ? nullptr : &scales[i];
-    if (!scale && weights[i].type == DType::f8_e4m3)
-      fail("a linear layer with F8_E4M3 weights got no scales");
+    if (!scale && is_code(weights[i].type))
+      fail("a linear layer with {} weights got no scales", name_of(weights[i].type));
     if (scale && scale->elements() != count) {
       fail("a linear layer with {} outputs got scales of shape {}", count, to_string(scale->shape));
     }
@@ -73,19 +83,25 @@ void pack_bf16(std::span<const Source> rows, int inputs, uint32_t* panel) {
   }
 }
 
+// A row as floats; NaN when a code or scale is.
+void read_row(const Source& source, int inputs, std::vector<float>& row) {
+  row.resize(static_cast<size_t>(inputs));
+  copy_to_float(*source.tensor, source.row * inputs, inputs, row.data());
+  if (!source.scales) return;
+  const float scale = source.scale();
+  for (float& value : row) value *= scale;
+}
+
 // The codes of one row, [inputs], and its scale: NaN when a code is NaN.
 float read_fp8(const Source& source, int inputs, e4m3* codes, std::vector<float>& row) {
   const int64_t at = source.row * inputs;
   if (source.tensor->type != DType::f8_e4m3) {
-    row.resize(static_cast<size_t>(inputs));
-    copy_to_float(*source.tensor, at, inputs, row.data());
+    read_row(source, inputs, row);
     return quantize_e4m3(row, codes);
   }
   std::memcpy(codes, source.tensor->data + at, static_cast<size_t>(inputs));
   if (std::any_of(codes, codes + inputs, [](e4m3 code) { return (code.bits & 0x7F) == 0x7F; })) return NAN;
-  float scale;
-  copy_to_float(*source.scales, source.row, 1, &scale);
-  return scale;
+  return source.scale();
 }
 
 void pack_fp8(std::span<const Source> rows, int inputs, uint16_t* panel, float* scales) {
@@ -100,16 +116,6 @@ void pack_fp8(std::span<const Source> rows, int inputs, uint16_t* panel, float* 
   }
 }
 
-// A row as floats; NaN when an F8_E4M3 code or scale is.
-void read_row(const Source& source, int inputs, std::vector<float>& row) {
-  row.resize(static_cast<size_t>(inputs));
-  copy_to_float(*source.tensor, source.row * inputs, inputs, row.data());
-  if (source.tensor->type != DType::f8_e4m3) return;
-  float scale;
-  copy_to_float(*source.scales, source.row, 1, &scale);
-  for (float& value : row) value *= scale;
-}
-
 bool all_finite(std::span<const float> values) {
   float not_finite = 0;  // NaN once a value is NaN or infinite
   for (float value : values) not_finite += value * 0.0f;
@@ -120,12 +126,14 @@ void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* s
   std::vector<int8_t> codes(static_cast<size_t>(inputs));
   std::vector<float> row;
   for (size_t j = 0; j < rows.size(); ++j) {
-    read_row(rows[j], inputs, row);
-    if (!all_finite(row)) {
-      scales[j] = NAN;
-      continue;
+    if (rows[j].tensor->type == DType::i8) {
+      std::memcpy(codes.data(), rows[j].tensor->data + rows[j].row * inputs, codes.size());
+      scales[j] = rows[j].scale();
+    } else {
+      read_row(rows[j], inputs, row);
+      scales[j] = all_finite(row) ? quantize_int8(row, codes.data()) : NAN;
+      if (std::isnan(scales[j])) continue;
     }
-    scales[j] = quantize_int8(row, codes.data());
     for (size_t k = 0; k < codes.size(); ++k) {
       panel[(k / 4 * kPanel + j) * 4 + k % 4] = codes[k];
       sums[j] += codes[k];

@@ -23,8 +23,7 @@ namespace dvlm {
 //
 // The last line of pairs or quads has zeros beyond the last input. fp8 and int8 have an f32 scale per output.
 // An int4 panel begins with its scales, [groups of kInt4Group inputs][32] bf16; its codes are 8 too large,
-// and zero beyond the last input to the end of the last group. int8 and int4 are for drafts, whose logits
-// decide nothing.
+// and zero beyond the last input to the end of the last group.
 // A further format adds a tag here, a packer in matrix.cpp and its tiles. A change of what stands where
 // raises kPackedLayout: files of repacked weights outlive the program.
 enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels, int4_panels };
@@ -55,10 +54,10 @@ class PackedMatrix {
   PackedMatrix() = default;
 
   // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
-  // `biases`: one [n_i] per weight, or none. Values are rounded to the format. For fp8_panels the weights are
-  // F8_E4M3 with `scales`, one [n_i] or [n_i, 1] per weight, or wider and quantised here by row
-  // (quantize_rows.h); for int8_panels and int4_panels either is quantised here. Throws Error when shapes
-  // disagree and when a quantised weight is not finite.
+  // `biases`: one [n_i] per weight, or none. Values are rounded to the format. Codes (F8_E4M3 and I8) come
+  // with `scales`, one [n_i] or [n_i, 1] per weight; fp8_panels and int8_panels hold their own codes as they
+  // are, and what else there is quantised by row (quantize_rows.h), as int4_panels does. Throws Error when
+  // shapes disagree and when a quantised weight is not finite.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
                ThreadPool& pool, std::span<const TensorView> scales = {});
 

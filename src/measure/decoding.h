@@ -6,7 +6,7 @@
 namespace dvlm {
 
 struct DecodeTiming {
-  std::string precision;  // "bf16" or "fp8"
+  std::string precision;  // of precision_names()
   std::string decoder;    // "ar", "spec", "fused" or "auto"
   int block_size = 1;     // automatic: the most it may take
   double temperature = 0;

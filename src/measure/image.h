@@ -8,7 +8,7 @@
 namespace dvlm {
 
 struct ImageTiming {
-  std::string precision;                                    // "bf16" or "fp8"
+  std::string precision;                                    // of precision_names()
   int width = 0, height = 0;                                // of the image as the model sees it
   int image_tokens = 0, tokens = 0;                         // of the prompt
   double preprocess_ms = 0, vision_ms = 0, prefill_ms = 0;  // medians

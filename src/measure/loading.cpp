@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 void write_checkpoint(const LoadBenchOptions& options, const fs::path& folder) {
   make_folder(folder);
-  const RandomCheckpoint random(shape_named(options.shape), options.precision == "fp8");
+  const RandomCheckpoint random(shape_named(options.shape), linears_in(options.precision));
   std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : random.checkpoint().tensors())
     tensors.push_back({published_name(name), tensor});
@@ -62,7 +62,7 @@ std::vector<LoadTiming> time_loading(const LoadBenchOptions& options, Machine& m
   const fs::path file = folder / "model.safetensors", packed = folder / "packed";
   if (!fs::exists(file)) write_checkpoint(options, folder);
   progress.update(++done);
-  const size_t weight_bytes = packed_bytes(Checkpoint(folder), WeightFormat::bf16_panels);
+  const size_t weight_bytes = packed_bytes(Checkpoint(folder), WeightFormats{});
   const auto load_ms = [&](const fs::path& from) {
     touch_memory(weight_bytes, machine.pool());
     std::unique_ptr<Model> model;

@@ -5,6 +5,7 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/stopwatch.h"
+#include "kernels/matrix.h"
 #include "measure/random_checkpoint.h"
 #include "model/prompt.h"
 
@@ -20,11 +21,20 @@ double head_weights(const TextConfig& t) {
   return double{1} * t.vocab_size * t.hidden_size;
 }
 
+double bytes_of_weight(const std::string& precision) {
+  const WeightFormat format = precision == "bf16"   ? WeightFormat::bf16_panels
+                              : precision == "fp8"  ? WeightFormat::fp8_panels
+                              : precision == "int8" ? WeightFormat::int8_panels
+                                                    : WeightFormat::int4_panels;
+  constexpr int kInputs = 2048;
+  return static_cast<double>(PackedMatrix::packed_bytes(kPanel, kInputs, format)) / (kPanel * kInputs);
+}
+
 class Passes {
  public:
   Passes(const ModelConfig& config, const std::string& precision, int capacity, const ModelOptions& options)
       : config_(config),
-        fp8_(precision == "fp8"),
+        bytes_(bytes_of_weight(precision)),
         model_(load_random(config, precision, options)),
         sequence_(model_->new_sequence(capacity)) {}
 
@@ -41,7 +51,7 @@ class Passes {
   double bytes(int context) const {
     const TextConfig& t = config_.text;
     const double keys = 2.0 * 2 * t.layers * t.kv_heads * t.head_dim * context;  // bf16 keys and values
-    return linear_weights(t) * (fp8_ ? 1 : 2) + head_weights(t) * 2 + keys;
+    return linear_weights(t) * bytes_ + head_weights(t) * 2 + keys;
   }
   double flops(int rows, int context) const {
     return text_flops(config_.text, rows, context, wanted_rows(rows));
@@ -66,7 +76,7 @@ class Passes {
   }
 
   ModelConfig config_;
-  bool fp8_;
+  double bytes_;  // of a linear layer's weight
   std::unique_ptr<Model> model_;
   std::unique_ptr<Sequence> sequence_;
 };

@@ -11,7 +11,7 @@ namespace dvlm {
 constexpr int kWidestBlock = 128;  // a wider pass is a prompt's
 
 struct PassTiming {
-  std::string precision;  // "bf16" or "fp8"
+  std::string precision;  // of precision_names()
   int rows = 0;           // tokens that enter the pass; each chooses, beyond kWidestBlock only the last
   int context = 0;        // committed tokens that they see
   double ms = 0;          // median

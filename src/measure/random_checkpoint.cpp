@@ -61,12 +61,12 @@ MappedFile make_codes(const ModelConfig& config) {
 }
 
 std::map<std::string, TensorView> tensors_of(const ModelConfig& config, const MappedFile& values,
-                                             const MappedFile& codes, bool fp8) {
+                                             const MappedFile& codes, DType linears) {
   std::map<std::string, TensorView> out;
   for (const auto& [name, shape] : expected_tensors(config)) {
     const bool linear = shape.size() == 2 && name != "model.embed_tokens.weight" && name != "lm_head.weight";
-    if (fp8 && linear) {
-      out[name] = {DType::f8_e4m3, shape, codes.bytes().data()};
+    if (linears != DType::bf16 && linear) {
+      out[name] = {linears, shape, codes.bytes().data()};
       out[name + "_scale"] = {DType::bf16, {shape[0], 1}, values.bytes().data()};
     } else {
       out[name] = {DType::bf16, shape, values.bytes().data()};
@@ -121,14 +121,24 @@ ModelConfig shape_named(const std::string& name) {
   fail("there is no shape \"{}\"; the shapes are 3b and tiny", printable(name));
 }
 
-RandomCheckpoint::RandomCheckpoint(const ModelConfig& config, bool fp8)
+std::vector<std::string> precision_names() {
+  return {"bf16", "fp8", "int8", "int4"};
+}
+
+RandomCheckpoint::RandomCheckpoint(const ModelConfig& config, DType linears)
     : values_(make_values(config)),
-      codes_(fp8 ? make_codes(config) : make_file(1, [](std::byte*, size_t) {})),
-      checkpoint_(config, tensors_of(config, values_, codes_, fp8)) {}
+      codes_(linears == DType::bf16 ? make_file(1, [](std::byte*, size_t) {}) : make_codes(config)),
+      checkpoint_(config, tensors_of(config, values_, codes_, linears)) {}
+
+DType linears_in(const std::string& precision) {
+  return precision == "fp8" ? DType::f8_e4m3 : precision == "int8" ? DType::i8 : DType::bf16;
+}
 
 std::unique_ptr<Model> load_random(const ModelConfig& config, const std::string& precision,
                                    const ModelOptions& options) {
-  return load_model(RandomCheckpoint(config, precision == "fp8").checkpoint(), options);
+  ModelOptions own = options;
+  if (precision == "int4") own.precision = Precision::int4;  // no file holds it
+  return load_model(RandomCheckpoint(config, linears_in(precision)).checkpoint(), own);
 }
 
 }  // namespace dvlm

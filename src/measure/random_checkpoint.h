@@ -10,11 +10,16 @@ namespace dvlm {
 // Error for other names.
 ModelConfig shape_named(const std::string& name);
 
-// Every weight of a configuration in BF16, or with linear layers in F8_E4M3. All tensors of a type view the
-// same small values, so the checkpoint itself takes the memory of its largest tensor.
+// "bf16", "fp8", "int8", "int4".
+std::vector<std::string> precision_names();
+
+// Every weight of a configuration in BF16, or with linear layers in F8_E4M3 or I8. All tensors of a type view
+// the same small values, so the checkpoint itself takes the memory of its largest tensor.
+DType linears_in(const std::string& precision);  // as a checkpoint holds them
+
 class RandomCheckpoint {
  public:
-  RandomCheckpoint(const ModelConfig& config, bool fp8);
+  RandomCheckpoint(const ModelConfig& config, DType linears);
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
  private:
@@ -22,7 +27,7 @@ class RandomCheckpoint {
   Checkpoint checkpoint_;
 };
 
-// A model of such weights, "bf16" or "fp8".
+// A model of such weights; `precision`: one of precision_names().
 std::unique_ptr<Model> load_random(const ModelConfig& config, const std::string& precision,
                                    const ModelOptions& options);
 

@@ -15,7 +15,9 @@ enum class Precision {
   automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files
   f32,        // weights and arithmetic in f32: tests and oracles
   bf16,       // weights and linear inputs bf16, accumulation and residual stream f32
-};            // linears that the checkpoint holds as F8_E4M3 run W8A8 in any of them
+  int8,       // linear layers of both towers in eight-bit integers, inputs too; the rest as bf16
+  int4,       // the same with weights of four bits
+};            // linears that the checkpoint holds as F8_E4M3 or I8 run W8A8 in the first three
 
 // What passes of nothing but `approximate` segments compute with.
 enum class DraftPrecision {

@@ -15,33 +15,40 @@ namespace dvlm {
 
 namespace {
 
+WeightFormats formats_of(Precision precision, bool f32) {
+  const WeightFormat wide = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
+  if (precision == Precision::int8) return {WeightFormat::int8_panels, wide};
+  if (precision == Precision::int4) return {WeightFormat::int4_panels, wide};
+  return {wide, wide};
+}
+
 WeightFormat draft_format(DraftPrecision precision) {
   return precision == DraftPrecision::int8 ? WeightFormat::int8_panels : WeightFormat::int4_panels;
 }
 
 class NativeModel : public Model {
  public:
-  NativeModel(const Checkpoint& checkpoint, WeightFormat format, KvType keys,
+  NativeModel(const Checkpoint& checkpoint, const WeightFormats& formats, KvType keys,
               std::shared_ptr<ThreadPool> pool, std::shared_ptr<MemoryBudget> budget, const Loading& loading,
               const ModelOptions& options, WeightMemory memory)
       : config_(checkpoint.config()),
         pool_(std::move(pool)),
         budget_(std::move(budget)),
-        text_(config_.text, load_text(checkpoint, format, loading), keys, loading.pool, options.observer),
-        vision_(config_.vision, load_vision(checkpoint, format, loading), keys, loading.pool,
+        text_(config_.text, load_text(checkpoint, formats, loading), keys, loading.pool, options.observer),
+        vision_(config_.vision, load_vision(checkpoint, formats, loading), keys, loading.pool,
                 options.observer),
         keys_(std::make_shared<KvPool>(text_.heads(), config_.text.layers, options.kv_limit, budget_)),
         memory_(memory) {
     if (memory.draft != DraftPrecision::same)
       text_.set_draft(load_draft(checkpoint, draft_format(memory.draft), loading));
     if (options.draft_lora)
-      text_.set_adapters(load_adapters(*options.draft_lora, config_, format, loading.pool));
+      text_.set_adapters(load_adapters(*options.draft_lora, config_, formats.wide, loading.pool));
     if (!checkpoint.identity().empty())
       timing_name_ =
           fmt::format("{:016x}, weights {}, drafts {}, {} threads of {}, {}",
                       checksum(checkpoint.identity() +
                                (options.draft_lora ? options.draft_lora->identity() : std::string())),
-                      static_cast<int>(format), static_cast<int>(memory.draft), pool_->threads(),
+                      static_cast<int>(formats.linear), static_cast<int>(memory.draft), pool_->threads(),
                       processor_name(), current_isa().name);
   }
 
@@ -88,10 +95,13 @@ class NativeModel : public Model {
   std::string timing_name_;
 };
 
-WeightMemory plan_memory(const Checkpoint& checkpoint, WeightFormat format, DraftPrecision draft,
+// Integers draft as fast as they verify.
+WeightMemory plan_memory(const Checkpoint& checkpoint, const WeightFormats& formats, DraftPrecision draft,
                          size_t free) {
-  WeightMemory out{packed_bytes(checkpoint, format), 0, draft};
-  if (draft == DraftPrecision::automatic)
+  WeightMemory out{packed_bytes(checkpoint, formats), 0, draft};
+  if (draft == DraftPrecision::automatic && formats.rounds())
+    out.draft = DraftPrecision::same;
+  else if (draft == DraftPrecision::automatic)
     out.draft = drafts_that_pay(out.weights, draft_bytes(checkpoint, WeightFormat::int4_panels), free);
   if (out.draft != DraftPrecision::same) out.drafts = draft_bytes(checkpoint, draft_format(out.draft));
   return out;
@@ -106,23 +116,24 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
   const auto pool = std::make_shared<ThreadPool>(options.threads);
   const bool f32 = options.precision == Precision::f32 ||
                    (options.precision == Precision::automatic && checkpoint.head().type == DType::f32);
-  const WeightFormat format = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
+  const WeightFormats formats = formats_of(options.precision, f32);
   const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
-  const WeightMemory memory = plan_memory(checkpoint, format, options.draft, budget->free());
+  const WeightMemory memory = plan_memory(checkpoint, formats, options.draft, budget->free());
   if (options.draft_lora)
-    budget->reserve(adapter_bytes(*options.draft_lora, checkpoint.config(), format),
+    budget->reserve(adapter_bytes(*options.draft_lora, checkpoint.config(), formats.wide),
                     "the adapter for drafts");
   budget->reserve(memory.weights, "the model");
   budget->reserve(memory.drafts, "the draft weights (--draft-precision)");
   std::unique_ptr<PackedFile> packed;
   if (!options.packed_file.empty() && !checkpoint.identity().empty()) {
-    const std::string identity = fmt::format("{}weights {}, drafts {}", checkpoint.identity(),
-                                             static_cast<int>(format), static_cast<int>(memory.draft));
+    const std::string identity =
+        fmt::format("{}weights {}, drafts {}", checkpoint.identity(), static_cast<int>(formats.linear),
+                    static_cast<int>(memory.draft));
     packed = std::make_unique<PackedFile>(options.packed_file, identity);
   }
   LoadProgress progress(memory.weights + memory.drafts);
   const auto load = [&](PackedFile* from) {
-    return std::make_unique<NativeModel>(checkpoint, format, f32 ? KvType::f32 : KvType::bf16, pool, budget,
+    return std::make_unique<NativeModel>(checkpoint, formats, f32 ? KvType::f32 : KvType::bf16, pool, budget,
                                          Loading{*pool, progress, from}, options, memory);
   };
   auto model = load(packed.get());

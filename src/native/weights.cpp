@@ -22,10 +22,11 @@ void release(const TensorView& tensor) {
 
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading, std::string prefix = "")
+  Loader(const Checkpoint& checkpoint, const WeightFormats& formats, const Loading& loading,
+         std::string prefix = "")
       : checkpoint_(checkpoint),
         shapes_(expected_tensors(checkpoint.config())),
-        format_(format),
+        formats_(formats),
         loading_(loading),
         prefix_(std::move(prefix)) {}
 
@@ -42,23 +43,25 @@ class Loader {
     for (const char* part : parts) {
       const std::string name = prefix + part;
       const TensorView& weight = checkpoint_.get(name + ".weight", shapes_.at(name + ".weight"));
-      if (weight.type == DType::f8_e4m3)
+      if (is_quantized(weight))
         scales.push_back(checkpoint_.scale(name));
       else
         checked(name + ".weight", weight);
       weights.push_back(weight);
       if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
     }
-    if (!scales.empty() && scales.size() != weights.size()) {
-      fail("{}: {}{} is F8_E4M3 but another of the layers that share its input is not",
-           checkpoint_.folder().string(), prefix, *parts.begin());
-    }
-    return pack(prefix + *parts.begin(), weights, biases, scales);
+    for (const TensorView& weight : weights)
+      if (is_quantized(weight) != is_quantized(weights[0]) ||
+          (is_quantized(weight) && weight.type != weights[0].type))
+        fail("{}: {}{} is {} but another of the layers that share its input is {}",
+             checkpoint_.folder().string(), prefix, *parts.begin(), name_of(weights[0].type),
+             name_of(weight.type));
+    return pack(prefix + *parts.begin(), weights, biases, scales, formats_.of(weights[0]));
   }
 
-  // A matrix that is never F8_E4M3: embedding, head, patches.
+  // A matrix that is never stored as codes: embedding, head, patches.
   PackedMatrix wide(std::string_view name, const TensorView& weight) const {
-    return pack(std::string(name), {&checked(name, weight), 1}, {}, {});
+    return pack(std::string(name), {&checked(name, weight), 1}, {}, {}, formats_.wide);
   }
   PackedMatrix wide(const std::string& name) const { return wide(name, tensor(name)); }
 
@@ -76,10 +79,7 @@ class Loader {
 
  private:
   PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
-                    std::span<const TensorView> scales) const {
-    const bool draft = format_ == WeightFormat::int8_panels || format_ == WeightFormat::int4_panels;
-    const bool fp8 = !scales.empty() && !draft;
-    const WeightFormat format = fp8 ? WeightFormat::fp8_panels : format_;
+                    std::span<const TensorView> scales, WeightFormat format) const {
     PackedMatrix packed;
     if (!from_file(name, weights, !biases.empty(), format, packed)) {
       loading_.progress.check();
@@ -103,23 +103,31 @@ class Loader {
 
   const Checkpoint& checkpoint_;
   std::map<std::string, std::vector<int64_t>> shapes_;
-  WeightFormat format_;
+  WeightFormats formats_;
   const Loading& loading_;
   std::string prefix_;  // of names in that file
 };
 
 }  // namespace
 
-size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format) {
+WeightFormat WeightFormats::of(const TensorView& linear_weight) const {
+  if (rounds() || !is_quantized(linear_weight)) return linear;
+  return linear_weight.type == DType::i8 ? WeightFormat::int8_panels : WeightFormat::fp8_panels;
+}
+
+size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) {
   size_t bytes = 0;
   for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    if (shape.size() == 1) {
+      bytes += static_cast<size_t>(shape[0]) * sizeof(float);
+      continue;
+    }
     const auto found = checkpoint.tensors().find(name);
-    const bool fp8 = found != checkpoint.tensors().end() && found->second.type == DType::f8_e4m3;
+    const bool wide = name == "model.embed_tokens.weight" || name == "lm_head.weight" ||
+                      name == "visual.patch_embed.proj.weight" || found == checkpoint.tensors().end();
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
-    bytes += shape.size() > 1
-                 ? PackedMatrix::packed_bytes(shape[0], inputs, fp8 ? WeightFormat::fp8_panels : format)
-                 : static_cast<size_t>(shape[0]) * sizeof(float);
+    bytes += PackedMatrix::packed_bytes(shape[0], inputs, wide ? formats.wide : formats.of(found->second));
   }
   return bytes;
 }
@@ -147,15 +155,15 @@ TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
 
 }  // namespace
 
-TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
-  const Loader load(checkpoint, format, loading);
+TextWeights load_text(const Checkpoint& checkpoint, const WeightFormats& formats, const Loading& loading) {
+  const Loader load(checkpoint, formats, loading);
   TextWeights text = load_layers(checkpoint, load);
   if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
   return text;
 }
 
 TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
-  return load_layers(checkpoint, Loader(checkpoint, format, loading, "draft."));
+  return load_layers(checkpoint, Loader(checkpoint, {format, format}, loading, "draft."));
 }
 
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
@@ -167,8 +175,9 @@ size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
   return bytes;
 }
 
-VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
-  const Loader load(checkpoint, format, loading);
+VisionWeights load_vision(const Checkpoint& checkpoint, const WeightFormats& formats,
+                          const Loading& loading) {
+  const Loader load(checkpoint, formats, loading);
   VisionWeights vision;
   vision.patches = load.wide("visual.patch_embed.proj.weight");
   for (int i = 0; i < checkpoint.config().vision.depth; ++i) {

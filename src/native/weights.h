@@ -35,8 +35,16 @@ struct VisionWeights {
   PackedMatrix merger_in, merger_out;  // [4 width, 4 width], [text hidden, 4 width]
 };
 
+// What weights become: those of linear layers, and the others (embedding, head, patches). Linear layers that
+// the checkpoint holds as codes stay codes of their type where both are f32 or bf16.
+struct WeightFormats {
+  WeightFormat linear = WeightFormat::bf16_panels, wide = WeightFormat::bf16_panels;
+  bool rounds() const { return linear == WeightFormat::int8_panels || linear == WeightFormat::int4_panels; }
+  WeightFormat of(const TensorView& linear_weight) const;
+};
+
 // Bytes that the packed weights will take.
-size_t packed_bytes(const Checkpoint& checkpoint, WeightFormat format);
+size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats);
 
 // What the weights of one model share while they load.
 struct Loading {
@@ -51,10 +59,9 @@ size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format);
 
 // load_text and load_vision read the checkpoint once, front to back, and give each tensor's file pages back
 // after packing it. They and load_draft take matrices from `packed` when it is complete, else give it theirs.
-// Linear layers stored as F8_E4M3 with a weight_scale stay so, whatever the `format` of the others. They
-// throw Error when a tensor is missing, misshapen or of a type that the native model does not run, and after
-// Ctrl-C.
-TextWeights load_text(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
-VisionWeights load_vision(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading);
+// They throw Error when a tensor is missing, misshapen or of a type that the native model does not run, and
+// after Ctrl-C.
+TextWeights load_text(const Checkpoint& checkpoint, const WeightFormats& formats, const Loading& loading);
+VisionWeights load_vision(const Checkpoint& checkpoint, const WeightFormats& formats, const Loading& loading);
 
 }  // namespace dvlm

@@ -29,8 +29,8 @@ struct Layer {
 
 Layer read_layer(const Checkpoint& checkpoint, const std::string& name) {
   const TensorView& tensor = checkpoint.tensors().at(name + ".weight");
-  if (tensor.type == DType::f8_e4m3)
-    fail("{} is quantised already: {} is F8_E4M3", checkpoint.folder().string(), name);
+  if (is_quantized(tensor))
+    fail("{} is quantised already: {} is {}", checkpoint.folder().string(), name, name_of(tensor.type));
   Layer layer{name, static_cast<int>(tensor.shape[0]), static_cast<int>(tensor.shape[1]),
               std::vector<float>(static_cast<size_t>(tensor.elements()))};
   copy_to_float(tensor, 0, tensor.elements(), layer.weights.data());

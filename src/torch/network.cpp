@@ -104,7 +104,7 @@ void NetworkImpl::load(const Checkpoint& checkpoint) {
   for (auto& [name, weight] : named_weights()) {
     const TensorView& source =
         name == "lm_head.weight" ? checkpoint.head() : checkpoint.get(name, weight.sizes().vec());
-    if (source.type == DType::f8_e4m3)
+    if (is_quantized(source))
       fail("{} is quantized; LibTorch loads and trains F32, F16 and BF16 checkpoints only",
            checkpoint.folder().string());
     if (source.shape != weight.sizes().vec())

@@ -70,7 +70,6 @@ TEST_F(Foreign, quantizers_are_refused_by_name) {
       {{{"quant_method", "awq"}, {"bits", 4}}, "awq"},
       {{{"quant_method", "gptq"}, {"bits", 4}}, "gptq"},
       {{{"quant_method", "bitsandbytes"}}, "bitsandbytes"},
-      {{{"quant_method", "compressed-tensors"}, {"format", "int-quantized"}}, "int-quantized"},
       {{{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"}}, "pack-quantized"},
       {{{"quant_method", "compressed-tensors"}, {"config_groups", {{"group_0", group}}}}, "tensor"},
       {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}, "block"},
@@ -96,6 +95,28 @@ TEST_F(Foreign, fp8_of_compressed_tensors_is_read_where_scales_are_per_row_and_p
   quantization["config_groups"]["group_0"]["input_activations"] = nullptr;
   set("/quantization_config", quantization);
   EXPECT_THAT(message(), HasSubstr("input_activations"));
+}
+
+TEST_F(Foreign, integers_of_compressed_tensors_are_read_where_they_are_symmetric) {
+  const json sound = json::parse(R"({"quant_method":"compressed-tensors","format":"int-quantized",
+    "config_groups":{"group_0":{"targets":["Linear"],
+      "weights":{"num_bits":8,"type":"int","strategy":"channel","symmetric":true,"dynamic":false},
+      "input_activations":{"num_bits":8,"type":"int","strategy":"token","symmetric":true,"dynamic":true}}}})");
+  set("/quantization_config", sound);
+  EXPECT_EQ(message(), "no error");
+  set("/quantization_config", {{"quant_method", "w8a8_int8"}});
+  EXPECT_EQ(message(), "no error");
+  const std::pair<const char*, json> changes[] = {
+      {"/weights/symmetric", false},        {"/weights/num_bits", 4},
+      {"/weights/strategy", "group"},       {"/input_activations/symmetric", false},
+      {"/input_activations/num_bits", 4},   {"/input_activations/type", "float"},
+      {"/input_activations/dynamic", false}};
+  for (const auto& [key, value] : changes) {
+    json changed = sound;
+    changed["config_groups"]["group_0"][json::json_pointer(key)] = value;
+    set("/quantization_config", changed);
+    EXPECT_THAT(message(), HasSubstr("dvlm quantize")) << key;
+  }
 }
 
 TEST_F(Foreign, tensors_that_would_change_answers_are_refused) {

@@ -206,6 +206,25 @@ TEST(LinearIntegers, have_the_same_bits_on_all_sets) {
   }
 }
 
+// Codes that a file holds stay as they are.
+TEST(LinearIntegers, of_a_file_are_not_rounded_again) {
+  ThreadPool pool(1);
+  constexpr int kInputs = 30, kOutputs = 40;
+  std::vector<int8_t> codes(kInputs * kOutputs);
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<int8_t>(i * 37 % 255 - 127);
+  const std::vector<float> scales = random_values(kOutputs, 4);
+  const TensorView w{DType::i8, {kOutputs, kInputs}, reinterpret_cast<const std::byte*>(codes.data())};
+  const TensorView s = view(scales, {kOutputs, 1});
+  const PackedMatrix packed({&w, 1}, {}, WeightFormat::int8_panels, pool, {&s, 1});
+  std::vector<float> row(kInputs);
+  for (int n = 0; n < kOutputs; ++n) {
+    packed.unpack_row(n, row.data());
+    for (int k = 0; k < kInputs; ++k)
+      EXPECT_EQ(row[k], static_cast<float>(codes[n * kInputs + k]) * scales[n]);
+  }
+  EXPECT_THROW(PackedMatrix({&w, 1}, {}, WeightFormat::int8_panels, pool), Error);
+}
+
 // Sums beyond the integers that a float holds, in layers of the width of a 7B model.
 TEST(LinearIntegers, are_exact_where_floats_are_not) {
   constexpr int kInputs = 18944;

@@ -13,12 +13,11 @@
 namespace dvlm {
 namespace {
 
-TEST(RandomCheckpoint, is_sound_in_both_precisions) {
-  for (const bool fp8 : {false, true}) {
-    const RandomCheckpoint random(shape_named("tiny"), fp8);
+TEST(RandomCheckpoint, is_sound_in_all_types) {
+  for (const DType linears : {DType::bf16, DType::f8_e4m3, DType::i8}) {
+    const RandomCheckpoint random(shape_named("tiny"), linears);
     EXPECT_THAT(random.checkpoint().problems(), testing::IsEmpty());
-    const DType type = random.checkpoint().tensors().at("model.layers.0.mlp.down_proj.weight").type;
-    EXPECT_EQ(type, fp8 ? DType::f8_e4m3 : DType::bf16);
+    EXPECT_EQ(random.checkpoint().tensors().at("model.layers.0.mlp.down_proj.weight").type, linears);
   }
 }
 

@@ -82,18 +82,20 @@ TEST(ParityWithAdapters, drafts_run_no_vision_tower) {
   EXPECT_THROW(load_native(Checkpoint(kAdapted), {.threads = 1, .draft_lora = lora}), Error);
 }
 
-// An e4m3 input may round the other way after sums in another order, by 1/16 of itself: single values move by
-// that much over the root of their number.
-TEST(ParityInFp8, results_are_those_of_an_emulation_in_pytorch) {
-  const auto fixtures = parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) / "model-fp8");
-  EXPECT_FALSE(fixtures.empty());
-  for (const parity::Fixture& fixture : fixtures) {
-    const Checkpoint checkpoint(fixture.folder);
-    EXPECT_EQ(checkpoint.problems(), std::vector<std::string>{});
-    const auto model = load_native(checkpoint, {.precision = Precision::f32, .threads = 2});
-    const parity::Report report = parity::expect_parity(*model, fixture, {.tolerance = 0.02});
-    std::printf("%s: relative errors: features %.1e, logits %.1e, draft %.1e\n", fixture.name.c_str(),
-                report.features, report.logits, report.draft);
+// An input may round to another code after sums in another order: an e4m3 one by 1/16 of itself, an integer
+// by 1/127 of the largest. Single values move by that much over the root of their number.
+TEST(ParityInCodes, results_are_those_of_an_emulation_in_pytorch) {
+  for (const char* folder : {"model-fp8", "model-int8"}) {
+    const auto fixtures = parity::read_fixtures(std::filesystem::path(DVLM_FIXTURES) / folder);
+    EXPECT_FALSE(fixtures.empty());
+    for (const parity::Fixture& fixture : fixtures) {
+      const Checkpoint checkpoint(fixture.folder);
+      EXPECT_EQ(checkpoint.problems(), std::vector<std::string>{});
+      const auto model = load_native(checkpoint, {.precision = Precision::f32, .threads = 2});
+      const parity::Report report = parity::expect_parity(*model, fixture, {.tolerance = 0.02});
+      std::printf("%s/%s: relative errors: features %.1e, logits %.1e, draft %.1e\n", folder,
+                  fixture.name.c_str(), report.features, report.logits, report.draft);
+    }
   }
 }
 
