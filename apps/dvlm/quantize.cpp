@@ -1,4 +1,4 @@
-// dvlm quantize: a W8A8 FP8 checkpoint from a wide one.
+// dvlm quantize: a W8A8 checkpoint from a wide one.
 #include "quantize/quantize.h"
 
 #include <cstdio>
@@ -23,7 +23,7 @@ namespace {
 
 struct QuantizeCommand {
   ModelFlags model;
-  std::string output;
+  std::string output, format = "fp8";
   std::vector<std::string> sources;
   CalibrationOptions calibration;
   QuantizeOptions quantize;
@@ -69,6 +69,7 @@ void quantize_command(QuantizeCommand command) {
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   command.quantize.vision = !command.keep_vision;
+  command.quantize.codes = command.format == "int8" ? Codes::int8 : Codes::fp8;
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);
   if (engine.load.device == "auto") engine.load.device = "cpu";  // where that was
@@ -78,7 +79,7 @@ void quantize_command(QuantizeCommand command) {
     layers = quantize(Checkpoint(engine.model), inputs, command.quantize, output, pool);
   }
   write_file(output / "quantization.md", report_table(layers));
-  write_file(output / "quantization.svg", report_plot(layers));
+  write_file(output / "quantization.svg", report_plot(layers, command.quantize.codes));
   nlohmann::json json = {{"output", output.string()}, {"layers", layers}};
   if (!command.json) print_summary(layers);
   if (command.compare > 0) {
@@ -103,9 +104,9 @@ void quantize_command(QuantizeCommand command) {
 
 void add_quantize(Command app) {
   auto options = std::make_shared<QuantizeCommand>();
-  Command command =
-      app.add("quantize",
-              "Write a W8A8 FP8 checkpoint: SmoothQuant calibration, e4m3 weights, per-token activations");
+  Command command = app.add(
+      "quantize",
+      "Write a W8A8 checkpoint: SmoothQuant calibration, weights of eight bits, per-token activations");
   add_model_options(command, options->model);
   command.text("-o,--output", options->output, "Folder to write").required();
   command
@@ -115,6 +116,8 @@ void add_quantize(Command app) {
       .several()
       .existing()
       .required();
+  command.choice("--format", options->format, {"fp8", "int8"},
+                 "e4m3 numbers, as cards and the published checkpoint have them, or integers");
   command.number("--alpha", options->quantize.alpha, 0, 1, "Share of the spread that moves into the weights");
   command.number("--samples", options->calibration.samples, 1, 1'000'000,
                  "Calibration samples, drawn at random");
@@ -128,6 +131,8 @@ void add_quantize(Command app) {
       "Examples:\n"
       "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_W8A8_FP8 --calibration c4.jsonl "
       "photos/\n"
+      "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_W8A8_INT8 --format int8 --calibration "
+      "c4.jsonl photos/\n"
       "  dvlm quantize -o tiny-fp8 --calibration data/tiny/train/data.jsonl --samples 64");
 }
 

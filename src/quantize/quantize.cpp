@@ -37,6 +37,26 @@ Layer read_layer(const Checkpoint& checkpoint, const std::string& name) {
   return layer;
 }
 
+// What the choice between FP8 and integers decides.
+struct CodeKind {
+  DType type;
+  WeightFormat format;
+  const char* method;  // of quantization_config
+  const char* title;
+  float (*round)(std::span<const float> row, std::byte* codes);  // returns the scale
+};
+const CodeKind& kind_of(Codes codes) {
+  static const CodeKind kKinds[] = {{DType::f8_e4m3, WeightFormat::fp8_panels, "w8a8_fp8", "FP8",
+                                     [](std::span<const float> row, std::byte* out) {
+                                       return quantize_e4m3(row, reinterpret_cast<e4m3*>(out));
+                                     }},
+                                    {DType::i8, WeightFormat::int8_panels, "w8a8_int8", "INT8",
+                                     [](std::span<const float> row, std::byte* out) {
+                                       return quantize_int8(row, reinterpret_cast<int8_t*>(out));
+                                     }}};
+  return kKinds[static_cast<size_t>(codes)];
+}
+
 // max |w| of every input over all layers of the group.
 std::vector<float> column_maxima(const std::vector<Layer>& layers) {
   const auto inputs = static_cast<size_t>(layers[0].inputs);
@@ -106,18 +126,18 @@ class Output {
 
   DType type(const std::string& name) const { return tensors_.at(name).type; }
 
-  void replace_linear(const Layer& layer, ThreadPool& pool) {
+  void replace_linear(const Layer& layer, const CodeKind& kind, ThreadPool& pool) {
     const auto inputs = static_cast<size_t>(layer.inputs);
     std::vector<std::byte> codes(layer.weights.size()),
         scales(static_cast<size_t>(layer.outputs) * sizeof(float));
     pool.parallel_for(layer.outputs, [&](int64_t begin, int64_t end) {
       for (auto n = static_cast<size_t>(begin); n < static_cast<size_t>(end); ++n) {
-        const float scale = quantize_e4m3(std::span(layer.weights).subspan(n * inputs, inputs),
-                                          reinterpret_cast<e4m3*>(codes.data() + n * inputs));
+        const float scale =
+            kind.round(std::span(layer.weights).subspan(n * inputs, inputs), codes.data() + n * inputs);
         std::memcpy(scales.data() + n * sizeof scale, &scale, sizeof scale);
       }
     });
-    replace(layer.name + ".weight", DType::f8_e4m3, {layer.outputs, layer.inputs}, std::move(codes));
+    replace(layer.name + ".weight", kind.type, {layer.outputs, layer.inputs}, std::move(codes));
     replace(layer.name + ".weight_scale", DType::f32, {layer.outputs, 1}, std::move(scales));
   }
 
@@ -173,14 +193,15 @@ void quantize_group(const Checkpoint& checkpoint, const LayerGroup& group, const
     output.replace_wide(name, options.round ? output.type(name) : DType::f32, norm);
     for (size_t i = 0; i < rows.size(); ++i) rows[i] /= factors[i % width];
   }
+  const CodeKind& kind = kind_of(options.codes);
   for (Layer& layer : layers) {
     const auto outputs = static_cast<size_t>(layer.outputs);
     const std::vector<float> exact = outputs_of(layer, inputs.rows, WeightFormat::f32_panels, pool);
-    const Errors plain(outputs_of(layer, inputs.rows, WeightFormat::fp8_panels, pool), exact, outputs);
+    const Errors plain(outputs_of(layer, inputs.rows, kind.format, pool), exact, outputs);
     for (size_t i = 0; i < layer.weights.size(); ++i) layer.weights[i] *= factors[i % width];
-    const Errors smoothed(outputs_of(layer, rows, WeightFormat::fp8_panels, pool), exact, outputs);
+    const Errors smoothed(outputs_of(layer, rows, kind.format, pool), exact, outputs);
     if (options.round)
-      output.replace_linear(layer, pool);
+      output.replace_linear(layer, kind, pool);
     else
       output.replace_wide(layer.name + ".weight", DType::f32, layer.weights);
     reports.push_back(report_of(layer, plain, smoothed));
@@ -199,7 +220,7 @@ void copy_companions(const Checkpoint& checkpoint, const QuantizeOptions& option
   mend_config(config, checkpoint.config());
   if (options.round)
     config["quantization_config"] = {
-        {"quant_method", "w8a8_fp8"},
+        {"quant_method", kind_of(options.codes).method},
         {"is_dynamic", false},
         {"ignore", options.vision ? nlohmann::json::array() : nlohmann::json{"re:visual.*"}}};
   write_file(output / "config.json", config.dump(2) + "\n");
@@ -287,7 +308,7 @@ std::string report_table(const std::vector<LayerReport>& layers) {
   return out;
 }
 
-std::string report_plot(const std::vector<LayerReport>& layers) {
+std::string report_plot(const std::vector<LayerReport>& layers, Codes codes) {
   std::vector<Plot::Point> plain, smoothed;
   double high = 0;
   for (const LayerReport& layer : layers) {
@@ -296,8 +317,9 @@ std::string report_plot(const std::vector<LayerReport>& layers) {
     smoothed.push_back({x, 100 * layer.smoothed});
     high = std::max({high, plain.back().y, smoothed.back().y});
   }
-  Plot plot("Error of each linear layer in W8A8 FP8, % of its output", "layer, in the order of the table",
-            static_cast<double>(std::max<size_t>(1, layers.size())), high > 0 ? high * 1.05 : 1);
+  Plot plot(fmt::format("Error of each linear layer in W8A8 {}, % of its output", kind_of(codes).title),
+            "layer, in the order of the table", static_cast<double>(std::max<size_t>(1, layers.size())),
+            high > 0 ? high * 1.05 : 1);
   plot.line(plain, "#999999", 1.5);
   plot.line(smoothed, "#1f77b4", 2);
   plot.legend("rounded as it is", "#999999");

@@ -1,4 +1,5 @@
-// W8A8 FP8 checkpoints from wide ones: SmoothQuant where a norm can absorb it, then e4m3 by output row.
+// W8A8 checkpoints from wide ones, in FP8 or integers: SmoothQuant where a norm can absorb it, then codes by
+// output row.
 #pragma once
 #include <filesystem>
 #include <span>
@@ -25,7 +26,10 @@ std::vector<LayerGroup> layer_groups(const ModelConfig& config, bool vision);
 std::vector<float> smoothing_factors(std::span<const float> activations, std::span<const float> weights,
                                      double alpha);
 
+enum class Codes : uint8_t { fp8, int8 };
+
 struct QuantizeOptions {
+  Codes codes = Codes::fp8;
   double alpha = 0.5;  // how much of the activations' spread moves into the weights
   bool vision = true;  // false: the vision tower stays as it is ("ignore": ["re:visual.*"])
   bool round = true;   // false: only smooth, and write what changed as F32: the same function as before
@@ -50,6 +54,6 @@ std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const Calibratio
                                   ThreadPool& pool);
 
 std::string report_table(const std::vector<LayerReport>& layers);  // Markdown
-std::string report_plot(const std::vector<LayerReport>& layers);   // SVG
+std::string report_plot(const std::vector<LayerReport>& layers, Codes codes);  // SVG
 
 }  // namespace dvlm

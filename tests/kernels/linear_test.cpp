@@ -206,16 +206,22 @@ TEST(LinearIntegers, have_the_same_bits_on_all_sets) {
   }
 }
 
-// Codes that a file holds stay as they are.
+// Codes that a file holds stay as they are, and are those that would be made of its numbers.
 TEST(LinearIntegers, of_a_file_are_not_rounded_again) {
   ThreadPool pool(1);
   constexpr int kInputs = 30, kOutputs = 40;
-  std::vector<int8_t> codes(kInputs * kOutputs);
-  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<int8_t>(i * 37 % 255 - 127);
-  const std::vector<float> scales = random_values(kOutputs, 4);
+  const std::vector<float> weights = random_values(kInputs * kOutputs, 3);
+  std::vector<int8_t> codes(weights.size());
+  std::vector<float> scales;
+  for (size_t at = 0; at < weights.size(); at += kInputs)
+    scales.push_back(quantize_int8(std::span(weights).subspan(at, kInputs), codes.data() + at));
   const TensorView w{DType::i8, {kOutputs, kInputs}, reinterpret_cast<const std::byte*>(codes.data())};
   const TensorView s = view(scales, {kOutputs, 1});
-  const PackedMatrix packed({&w, 1}, {}, WeightFormat::int8_panels, pool, {&s, 1});
+  const TensorView wide = view(weights, {kOutputs, kInputs});
+  PackedMatrix packed({&w, 1}, {}, WeightFormat::int8_panels, pool, {&s, 1}),
+      rounded({&wide, 1}, {}, WeightFormat::int8_panels, pool);
+  const auto of_file = packed.parts(), of_numbers = rounded.parts();
+  for (size_t i = 0; i < of_file.size(); ++i) EXPECT_TRUE(std::ranges::equal(of_file[i], of_numbers[i])) << i;
   std::vector<float> row(kInputs);
   for (int n = 0; n < kOutputs; ++n) {
     packed.unpack_row(n, row.data());

@@ -163,14 +163,22 @@ TEST(Quantize, smoothing_alone_changes_nothing_in_f32) {
   EXPECT_NE(found, expected);
 }
 
-TEST(Quantize, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
+class QuantizeTo : public testing::TestWithParam<Codes> {
+ protected:
+  std::vector<LayerReport> quantized(const fs::path& to) {
+    return quantize(Checkpoint(source().model.path()), source().inputs, {.codes = GetParam()}, to,
+                    source().pool);
+  }
+};
+
+TEST_P(QuantizeTo, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
   const TemporaryFolder out;
-  const auto report =
-      quantize(Checkpoint(source().model.path()), source().inputs, {}, out.path(), source().pool);
+  const auto report = quantized(out.path());
   const Checkpoint checkpoint(out.path());
   EXPECT_THAT(checkpoint.problems(), testing::IsEmpty());
   for (const LayerReport& layer : report) {
-    EXPECT_EQ(checkpoint.tensors().at(layer.name + ".weight").type, DType::f8_e4m3);
+    EXPECT_EQ(checkpoint.tensors().at(layer.name + ".weight").type,
+              GetParam() == Codes::fp8 ? DType::f8_e4m3 : DType::i8);
     EXPECT_EQ(checkpoint.scale(layer.name).shape, (std::vector<int64_t>{layer.outputs, 1}));
     EXPECT_GT(layer.smoothed, 0);
     EXPECT_LT(layer.smoothed, 0.08) << layer.name;
@@ -178,16 +186,14 @@ TEST(Quantize, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
   EXPECT_EQ(read_json(out / "config.json").at("quantization_config").at("ignore"), nlohmann::json::array());
   EXPECT_LT(relative_error(logits_of(out.path()), logits_of(source().model.path())), 0.15);
   EXPECT_THAT(report_table(report), testing::HasSubstr("| model.layers.1.mlp.down_proj | 64 x 96 |"));
-  EXPECT_THAT(report_plot(report), testing::HasSubstr("</svg>"));
+  EXPECT_THAT(report_plot(report, GetParam()), testing::HasSubstr("</svg>"));
 }
 
-// One input a million times the others pushes them below what e4m3 can tell from zero, in every token.
-TEST(Quantize, smoothing_saves_what_an_outlier_would_drown) {
+// One input a million times the others pushes them below what the codes can tell from zero, in every token.
+TEST_P(QuantizeTo, smoothing_saves_what_an_outlier_would_drown) {
   const TemporaryFolder out;
-  const auto report =
-      quantize(Checkpoint(source().model.path()), source().inputs, {}, out.path(), source().pool);
   int seen = 0;
-  for (const LayerReport& layer : report) {
+  for (const LayerReport& layer : quantized(out.path())) {
     if (!layer.name.starts_with("model.layers.0.self_attn.") || layer.name.ends_with("o_proj")) continue;
     EXPECT_GT(layer.plain, 0.3) << layer.name;
     EXPECT_LT(layer.smoothed, 0.06) << layer.name;
@@ -195,6 +201,9 @@ TEST(Quantize, smoothing_saves_what_an_outlier_would_drown) {
   }
   EXPECT_EQ(seen, 3);
 }
+
+INSTANTIATE_TEST_SUITE_P(Codes, QuantizeTo, testing::Values(Codes::fp8, Codes::int8),
+                         [](const auto& given) { return given.param == Codes::fp8 ? "fp8" : "int8"; });
 
 TEST(Quantize, can_leave_the_vision_tower_alone) {
   const TemporaryFolder out;
