@@ -12,6 +12,9 @@
 
 // For lambdas that touch arrays of vectors: called, they would keep these in memory.
 #define DVLM_INLINE __attribute__((always_inline))
-#define DVLM_PUSH_AVX512 \
-  HWY_PUSH_ATTRIBUTES("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni")
+// A file that is for processors with less says so before it includes this.
+#ifndef DVLM_AVX512_FEATURES
+#define DVLM_AVX512_FEATURES "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx512vnni"
+#endif
+#define DVLM_PUSH_AVX512 HWY_PUSH_ATTRIBUTES(DVLM_AVX512_FEATURES)
 #endif

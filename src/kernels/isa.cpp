@@ -9,8 +9,10 @@
 #include <mutex>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -28,10 +30,19 @@ bool always() {
 }
 
 #if defined(__x86_64__)
-bool has_avx512_bf16() {
+bool has_avx512_vnni() {
   return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
-         __builtin_cpu_supports("avx512vnni");
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+bool has_avx512_bf16() {
+  return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+}
+// No compiler of ours has a name for it.
+bool has_avx2_vnni() {
+  constexpr unsigned kAvxVnni = 1u << 4;
+  unsigned a, b, c, d;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnni) != 0;
 }
 #endif
 
@@ -69,6 +80,11 @@ std::vector<Isa> make_isas() {
 #endif
   out.push_back({"AVX512_BF16", HWY_TARGETS, has_avx512_bf16, always, false, avx512_bf16_tiles,
                  avx512_bf16_attention, avx512_bf16_multiply});
+  out.push_back({"AVX512_VNNI", HWY_TARGETS, has_avx512_vnni, always, false, avx512_vnni_tiles,
+                 highway_attention, highway_multiply});
+  // No AVX-512 of Highway's beside it: who has that has the set above, too.
+  out.push_back({"AVX2_VNNI", HWY_TARGETS & ~HWY_AVX3, has_avx2_vnni, always, false, avx2_vnni_tiles,
+                 highway_attention, highway_multiply});
 #endif
   for (int64_t rest = HWY_TARGETS; rest != 0; rest &= rest - 1) {
     const int64_t best = rest & -rest;  // Highway numbers better sets lower

@@ -1,6 +1,7 @@
 // Linear layers on AMX tiles. Up to 32 rows share one reading of a panel: two tiles of rows times two tiles
 // of 16 outputs. e4m3 and four-bit weights are dequantized into a small ring in L1 just ahead of
 // the multiplications.
+#include "kernels/e4m3_pairs.h"
 #include "kernels/linear_avx512.h"
 
 #if defined(__x86_64__)

@@ -1,39 +1,18 @@
 // Linear layers with four-bit weights on AVX2: products of bytes, summed in 16 and then in 32 bits, several
 // for each that an f32 multiply-add makes. The sums are those of linear_avx512_bf16.cpp to the bit.
-#include "kernels/linear_tiles.h"
+#include "kernels/linear_avx2.h"
 
 #if defined(__x86_64__)
-#include <hwy/base.h>
-#include <immintrin.h>
-
 #include <utility>
 
-HWY_PUSH_ATTRIBUTES("avx2,fma")
+DVLM_PUSH_AVX2
 
 namespace dvlm {
 
 namespace {
 
-constexpr int kLanes = 8;
 // Rows whose sums of 16 outputs, in 16 bits, take half of the 16 registers. A fifth gains nothing.
 constexpr int kMaxRows = 4;
-
-__m256 group_scales(const std::byte* line) {
-  const auto bits = _mm_load_si128(reinterpret_cast<const __m128i*>(line));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-}
-
-// The sums of 8 outputs from `output` on become y: scales, bias, y itself; outputs that exist.
-void finish(__m256 sum, const LinearJob& job, int row, int output) {
-  sum = _mm256_mul_ps(_mm256_mul_ps(sum, _mm256_set1_ps(job.scales[row])),
-                      _mm256_loadu_ps(job.w->scales() + output));
-  if (job.w->bias()) sum = _mm256_add_ps(sum, _mm256_loadu_ps(job.w->bias() + output));
-  const __m256i exist = _mm256_cmpgt_epi32(_mm256_set1_epi32(job.w->outputs() - output),
-                                           _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  float* y = job.y.row(row) + output;
-  if (job.mode == LinearMode::add) sum = _mm256_add_ps(_mm256_maskload_ps(y, exist), sum);
-  _mm256_maskstore_ps(y, exist, sum);
-}
 
 // Sums in 16 bits of R rows and 16 outputs. Not an array, which this compiler would keep in memory.
 template <int R>
@@ -65,24 +44,6 @@ struct Shorts<0> {
   HWY_INLINE void add(__m256i, __m256i, const int32_t*, int) {}
   HWY_INLINE void add_to(__m256i (*)[2]) const {}
 };
-
-// sums += the integers of R rows and a group of inputs times its scales; outputs `output` + [0, 8) and
-// 16 + `output` + [0, 8).
-template <int R>
-HWY_INLINE void add_scaled(const __m256i (&integers)[R][2], const std::byte* scales, int output,
-                           float (&sums)[R][kPanel]) {
-#pragma GCC unroll 2
-  for (int v = 0; v < 2; ++v) {
-    const int at = 16 * v + output;
-    const __m256 scale = group_scales(scales + static_cast<size_t>(at) * sizeof(bf16));
-#pragma GCC unroll 32
-    for (int r = 0; r < R; ++r) {
-      float* sum = sums[r] + at;
-      const __m256 values = _mm256_cvtepi32_ps(integers[r][v]);
-      _mm256_store_ps(sum, _mm256_fmadd_ps(values, scale, _mm256_load_ps(sum)));
-    }
-  }
-}
 
 // R rows times a panel, 8 of the first and 8 of the last 16 outputs at a time.
 template <int R>

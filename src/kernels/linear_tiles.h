@@ -250,9 +250,12 @@ struct LinearTiles {
 };
 using TilesByFormat = std::array<const LinearTiles*, kWeightFormats>;  // in the order of WeightFormat
 
-// Tiles of every set, and what its Isa::multiply runs: f32 multiply-adds of Highway's set in use, AVX-512's
-// dot products of bf16 and of bytes (Zen 4, Sapphire Rapids), AMX (Sapphire Rapids). All take any format.
+// Tiles of every set, and what its Isa::multiply runs: f32 multiply-adds of Highway's set in use, dot
+// products of bytes (256 bits: Alder Lake; AVX-512: Cascade Lake), AVX-512's of bf16 and of bytes (Zen 4,
+// Sapphire Rapids), AMX (Sapphire Rapids). All take any format.
 const LinearTiles* highway_tiles(WeightFormat format);
+const LinearTiles* avx2_vnni_tiles(WeightFormat format);
+const LinearTiles* avx512_vnni_tiles(WeightFormat format);
 const LinearTiles* avx512_bf16_tiles(WeightFormat format);
 const LinearTiles* amx_tiles(WeightFormat format);
 const LinearTiles* emulated_amx_tiles(WeightFormat format);
