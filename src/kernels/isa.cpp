@@ -12,6 +12,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,6 +46,13 @@ bool has_avx2_vnni() {
   unsigned a, b, c, d;
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnni) != 0;
+}
+#endif
+
+#if defined(__aarch64__) && defined(__linux__)
+bool has_neon_dot() {
+  constexpr unsigned long kDotProducts = 1u << 20;  // HWCAP_ASIMDDP
+  return (::getauxval(AT_HWCAP) & kDotProducts) != 0;
 }
 #endif
 
@@ -85,6 +95,10 @@ std::vector<Isa> make_isas() {
   // No AVX-512 of Highway's beside it: who has that has the set above, too.
   out.push_back({"AVX2_VNNI", HWY_TARGETS & ~HWY_AVX3, has_avx2_vnni, always, false, avx2_vnni_tiles,
                  highway_attention, highway_multiply});
+#endif
+#if defined(__aarch64__) && defined(__linux__)
+  out.push_back({"NEON_DOT", HWY_TARGETS, has_neon_dot, always, false, neon_dot_tiles, highway_attention,
+                 highway_multiply});
 #endif
   for (int64_t rest = HWY_TARGETS; rest != 0; rest &= rest - 1) {
     const int64_t best = rest & -rest;  // Highway numbers better sets lower

@@ -22,20 +22,30 @@ constexpr int kInputBlock = 16;  // inputs of a row that are packed together: a 
 //   floats        | x0 (f32)                      | | 16 |
 //   pairs         | x0 (bf16)     | x1 (bf16)     | | 8 |
 //   shorts        | x0 (int16)    | x2 (int16)    | | 8: x0 x2, x1 x3, x4 x6, x5 x7, ... |
+//   signed_bytes  | x0 | x1 | x2 | x3 (int8)      | | 4 |
 //   bytes         | x0+128 | x1+128 | x2+128 | .. | | 4 |
 //   summed_bytes  | x0 | x1 | x2 | x3 (int8)      | | 4, sum | 4, sum | 4, sum | 4, sum |
 //   tile_pairs    as pairs                          | 8 | 8 |        64 bytes: a row of a tile of AMX
 //   tile_bytes    | x0 | x1 | x2 | x3 (int8)      | | 4 | 4 | 4 | 4 |          64 bytes likewise
 //
 // A sum is -8 times all inputs of the line so far: what the excess of int4's codes adds to the products.
-enum class InputForm : uint8_t { floats, pairs, shorts, bytes, summed_bytes, tile_pairs, tile_bytes };
+enum class InputForm : uint8_t {
+  floats,
+  pairs,
+  shorts,
+  signed_bytes,
+  bytes,
+  summed_bytes,
+  tile_pairs,
+  tile_bytes
+};
 
 constexpr int input_block_words(InputForm form) {
-  constexpr int kWords[] = {16, 8, 8, 4, 5, 8, 4};
+  constexpr int kWords[] = {16, 8, 8, 4, 4, 5, 8, 4};
   return kWords[static_cast<int>(form)];
 }
 constexpr int input_blocks_per_line(InputForm form) {
-  constexpr int kInputBlocks[] = {1, 1, 1, 1, 4, 2, 4};
+  constexpr int kInputBlocks[] = {1, 1, 1, 1, 1, 4, 2, 4};
   return kInputBlocks[static_cast<int>(form)];
 }
 
@@ -254,6 +264,7 @@ using TilesByFormat = std::array<const LinearTiles*, kWeightFormats>;  // in the
 // products of bytes (256 bits: Alder Lake; AVX-512: Cascade Lake), AVX-512's of bf16 and of bytes (Zen 4,
 // Sapphire Rapids), AMX (Sapphire Rapids). All take any format.
 const LinearTiles* highway_tiles(WeightFormat format);
+const LinearTiles* neon_dot_tiles(WeightFormat format);
 const LinearTiles* avx2_vnni_tiles(WeightFormat format);
 const LinearTiles* avx512_vnni_tiles(WeightFormat format);
 const LinearTiles* avx512_bf16_tiles(WeightFormat format);

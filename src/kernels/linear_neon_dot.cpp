@@ -1,0 +1,174 @@
+// Linear layers with NEON's dot products of four bytes (Armv8.2: Cortex-A76 and later).
+#include "kernels/linear_tiles.h"
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#include <hwy/base.h>
+
+#include <utility>
+
+HWY_PUSH_ATTRIBUTES("arch=armv8.2-a+dotprod")
+
+namespace dvlm {
+
+namespace {
+
+constexpr int kLanes = 4, kVectors = kPanel / kLanes;
+constexpr int kMaxRows = 3;  // whose sums take 24 of the 32 registers
+
+// Calls use(r, v) for every vector of sums of R rows, unrolled.
+template <int R, class Use>
+HWY_INLINE void each_sum(const Use& use) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) use(r, v);
+  }
+}
+
+HWY_INLINE int8x16_t four_inputs(const int32_t* x) {
+  return vreinterpretq_s8_s32(vld1q_dup_s32(x));
+}
+
+// The sums of a row and a panel become y: scales, bias, y itself; outputs that exist.
+template <class Sum>
+void finish_row(const LinearJob& job, int row, int panel, const Sum& sum_of) {
+  const int output = panel * kPanel, outputs = std::min(kPanel, job.w->outputs() - output);
+  alignas(16) float sums[kPanel];
+  for (int v = 0; v < kVectors; ++v) {
+    float32x4_t sum =
+        vmulq_f32(vmulq_n_f32(sum_of(v), job.scales[row]), vld1q_f32(job.w->scales() + output + v * kLanes));
+    if (job.w->bias()) sum = vaddq_f32(sum, vld1q_f32(job.w->bias() + output + v * kLanes));
+    vst1q_f32(sums + v * kLanes, sum);
+  }
+  float* y = job.y.row(row) + output;
+  for (int n = 0; n < outputs; ++n) y[n] = job.mode == LinearMode::add ? y[n] + sums[n] : sums[n];
+}
+
+// R rows times a panel of eight-bit weights.
+template <int R>
+__attribute__((noinline)) void tile_bytes(const LinearJob& job, const RowBlock& row_block, int panel) {
+  constexpr int kWords = input_block_words(InputForm::signed_bytes), kStep = 4 * kPanel;
+  const int first_row = job.first_row(row_block.number);
+  const auto* w = reinterpret_cast<const int8_t*>(job.w->data()) +
+                  static_cast<size_t>(panel) * job.w->panel_bytes() +
+                  static_cast<size_t>(row_block.first) * kPanel;
+  const auto* x = reinterpret_cast<const int32_t*>(job.inputs) +
+                  (static_cast<size_t>(first_row) * static_cast<size_t>(job.input_blocks) +
+                   static_cast<size_t>(row_block.first / kInputBlock) * R) *
+                      kWords;
+  const PartialSums partial(job, row_block, panel);
+  Prefetcher prefetcher(w, R, kPanel, job.w->panel_bytes(), row_block);
+  int32x4_t sums[R][kVectors];
+  each_sum<R>([&](int r, int v) __attribute__((always_inline)) {
+    sums[r][v] = row_block.first == 0
+                     ? vdupq_n_s32(0)
+                     : vreinterpretq_s32_f32(vld1q_f32(partial.of(0) + r * kPanel + v * kLanes));
+  });
+  for (int first = row_block.first; first < row_block.last; first += kInputBlock, x += R * kWords) {
+    const int steps = (std::min(kInputBlock, row_block.last - first) + 3) / 4;
+    prefetcher.issue();
+    for (int k = 0; k < steps; ++k, w += kStep) {
+      int8x16_t inputs[R];
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) inputs[r] = four_inputs(x + r * kWords + k);
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        const int8x16_t words = vld1q_s8(w + v * 16);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) sums[r][v] = vdotq_s32(sums[r][v], words, inputs[r]);
+      }
+    }
+  }
+  if (row_block.last < job.w->inputs()) {
+    each_sum<R>([&](int r, int v) __attribute__((always_inline)) {
+      vst1q_f32(partial.of(0) + r * kPanel + v * kLanes, vreinterpretq_f32_s32(sums[r][v]));
+    });
+    return;
+  }
+  for (int r = 0; r < R; ++r)
+    finish_row(job, first_row + r, panel, [&](int v) { return vcvtq_f32_s32(sums[r][v]); });
+}
+
+// The same of four-bit weights: the sums of a group of inputs are integers until they meet its scales.
+template <int R>
+__attribute__((noinline)) void tile_halves(const LinearJob& job, const RowBlock& row_block, int panel) {
+  constexpr int kWords = Int4Place::kWords, kLine = Int4Place::kLine, kStep = 4 * Int4Place::kBytesPerInput;
+  const Int4Place place(job, row_block, panel);
+  const auto* w = reinterpret_cast<const uint8_t*>(place.weights);
+  const auto* scales = reinterpret_cast<const uint16_t*>(place.scales);
+  const int32_t* x = place.x;
+  Prefetcher prefetcher(w, R, Int4Place::kBytesPerInput, job.w->panel_bytes(), row_block);
+  const PartialSums partial(job, row_block, panel);
+  alignas(16) float sums[R][kPanel];  // in memory: the integers need the registers
+  partial.load(0, sums[0]);
+  for (int first = row_block.first; first < row_block.last;
+       first += kInt4Group, x += R * kLine, scales += kPanel) {
+    int32x4_t codes[R][kVectors];
+    each_sum<R>([&](int r, int v)
+                    __attribute__((always_inline)) { codes[r][v] = vdupq_n_s32(x[r * kLine + kLine - 1]); });
+    for (int b = 0; b < Int4Place::kInputBlocks; ++b) {
+      prefetcher.issue();
+      for (int k = 0; k < 4; ++k, w += kStep) {
+        int8x16_t inputs[R];
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) inputs[r] = four_inputs(x + r * kLine + b * kWords + k);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors / 2; ++v) {
+          const uint8x16_t halves = vld1q_u8(w + v * 16);
+          const int8x16_t low = vreinterpretq_s8_u8(vandq_u8(halves, vdupq_n_u8(15))),
+                          high = vreinterpretq_s8_u8(vshrq_n_u8(halves, 4));
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) {
+            codes[r][v] = vdotq_s32(codes[r][v], low, inputs[r]);
+            codes[r][v + kVectors / 2] = vdotq_s32(codes[r][v + kVectors / 2], high, inputs[r]);
+          }
+        }
+      }
+    }
+    each_sum<R>([&](int r, int v) __attribute__((always_inline)) {
+      const float32x4_t scale = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(scales + v * kLanes), 16));
+      float* sum = sums[r] + v * kLanes;
+      vst1q_f32(sum, vfmaq_f32(vld1q_f32(sum), vcvtq_f32_s32(codes[r][v]), scale));
+    });
+  }
+  if (partial.store(0, sums[0])) return;
+  for (int r = 0; r < R; ++r)
+    finish_row(job, job.first_row(row_block.number) + r, panel,
+               [&](int v) { return vld1q_f32(sums[r] + v * kLanes); });
+}
+
+template <bool kHalves, int R>
+void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
+  for (; panel < end; ++panel) {
+    if constexpr (kHalves)
+      tile_halves<R>(job, row_block, panel);
+    else
+      tile_bytes<R>(job, row_block, panel);
+  }
+}
+
+template <bool kHalves>
+const LinearTiles* tiles_for() {
+  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
+    return LinearTiles{{some_panels<kHalves, R + 1>...},
+                       [](int) { return 1; },
+                       kMaxRows,
+                       kHalves ? InputForm::summed_bytes : InputForm::signed_bytes};
+  }
+  (std::make_integer_sequence<int, kMaxRows>());
+  return &kTiles;
+}
+
+}  // namespace
+
+const LinearTiles* neon_dot_tiles(WeightFormat format) {
+  if (format == WeightFormat::int8_panels) return tiles_for<false>();
+  if (format == WeightFormat::int4_panels) return tiles_for<true>();
+  return highway_tiles(format);
+}
+
+}  // namespace dvlm
+
+HWY_POP_ATTRIBUTES
+#endif
