@@ -3,8 +3,6 @@
 #include "kernels/linear_avx2.h"
 
 #if defined(__x86_64__)
-#include <utility>
-
 DVLM_PUSH_AVX2
 
 namespace dvlm {
@@ -12,7 +10,7 @@ namespace dvlm {
 namespace {
 
 // Rows whose sums of 16 outputs, in 16 bits, take half of the 16 registers. A fifth gains nothing.
-constexpr int kMaxRows = 4;
+constexpr int kRows = 4;
 
 // Sums in 16 bits of R rows and 16 outputs. Not an array, which this compiler would keep in memory.
 template <int R>
@@ -95,19 +93,19 @@ void tile(const LinearJob& job, const RowBlock& row_block, int panel) {
   }
 }
 
-template <int R>
-void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
-  for (; panel < end; ++panel) tile<R>(job, row_block, panel);
-}
+struct Halves {
+  static constexpr int kMaxRows = kRows;
+  static constexpr InputForm kForm = InputForm::summed_bytes;
+  template <int R>
+  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
+    tile<R>(job, row_block, panel);
+  }
+};
 
 }  // namespace
 
 const LinearTiles* avx2_int4_tiles() {
-  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    return LinearTiles{{some_panels<R + 1>...}, [](int) { return 1; }, kMaxRows, InputForm::summed_bytes};
-  }
-  (std::make_integer_sequence<int, kMaxRows>());
-  return &kTiles;
+  return panel_tiles<Halves>();
 }
 
 }  // namespace dvlm

@@ -4,8 +4,6 @@
 #include "kernels/linear_avx2.h"
 
 #if defined(__x86_64__)
-#include <utility>
-
 DVLM_PUSH_AVX2
 
 namespace dvlm {
@@ -13,7 +11,7 @@ namespace dvlm {
 namespace {
 
 constexpr int kVectors = kPanel / kLanes;
-constexpr int kMaxRows = 3;  // whose sums take 12 of the 16 registers
+constexpr int kRows = 3;  // whose sums take 12 of the 16 registers
 
 HWY_INLINE __m256i load(const std::byte* p) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
@@ -117,33 +115,28 @@ __attribute__((noinline)) void tile_halves(const LinearJob& job, const RowBlock&
   }
 }
 
-template <bool kHalves, int R>
-void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
-  for (; panel < end; ++panel) {
-    if constexpr (kHalves)
-      tile_halves<R>(job, row_block, panel);
-    else
-      tile_bytes<R>(job, row_block, panel);
+struct Bytes {
+  static constexpr int kMaxRows = kRows;
+  static constexpr InputForm kForm = InputForm::bytes;
+  template <int R>
+  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
+    tile_bytes<R>(job, row_block, panel);
   }
-}
-
-template <bool kHalves>
-const LinearTiles* tiles_for() {
-  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    return LinearTiles{{some_panels<kHalves, R + 1>...},
-                       [](int) { return 1; },
-                       kMaxRows,
-                       kHalves ? InputForm::summed_bytes : InputForm::bytes};
+};
+struct Halves {
+  static constexpr int kMaxRows = kRows;
+  static constexpr InputForm kForm = InputForm::summed_bytes;
+  template <int R>
+  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
+    tile_halves<R>(job, row_block, panel);
   }
-  (std::make_integer_sequence<int, kMaxRows>());
-  return &kTiles;
-}
+};
 
 }  // namespace
 
 const LinearTiles* avx2_vnni_tiles(WeightFormat format) {
-  if (format == WeightFormat::int8_panels) return tiles_for<false>();
-  if (format == WeightFormat::int4_panels) return tiles_for<true>();
+  if (format == WeightFormat::int8_panels) return panel_tiles<Bytes>();
+  if (format == WeightFormat::int4_panels) return panel_tiles<Halves>();
   return highway_tiles(format);
 }
 

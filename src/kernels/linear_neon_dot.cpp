@@ -5,8 +5,6 @@
 #include <arm_neon.h>
 #include <hwy/base.h>
 
-#include <utility>
-
 HWY_PUSH_ATTRIBUTES("arch=armv8.2-a+dotprod")
 
 namespace dvlm {
@@ -14,7 +12,7 @@ namespace dvlm {
 namespace {
 
 constexpr int kLanes = 4, kVectors = kPanel / kLanes;
-constexpr int kMaxRows = 3;  // whose sums take 24 of the 32 registers
+constexpr int kRows = 3;  // whose sums take 24 of the 32 registers
 
 // Calls use(r, v) for every vector of sums of R rows, unrolled.
 template <int R, class Use>
@@ -138,33 +136,28 @@ __attribute__((noinline)) void tile_halves(const LinearJob& job, const RowBlock&
                [&](int v) { return vld1q_f32(sums[r] + v * kLanes); });
 }
 
-template <bool kHalves, int R>
-void some_panels(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
-  for (; panel < end; ++panel) {
-    if constexpr (kHalves)
-      tile_halves<R>(job, row_block, panel);
-    else
-      tile_bytes<R>(job, row_block, panel);
+struct Bytes {
+  static constexpr int kMaxRows = kRows;
+  static constexpr InputForm kForm = InputForm::signed_bytes;
+  template <int R>
+  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
+    tile_bytes<R>(job, row_block, panel);
   }
-}
-
-template <bool kHalves>
-const LinearTiles* tiles_for() {
-  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
-    return LinearTiles{{some_panels<kHalves, R + 1>...},
-                       [](int) { return 1; },
-                       kMaxRows,
-                       kHalves ? InputForm::summed_bytes : InputForm::signed_bytes};
+};
+struct Halves {
+  static constexpr int kMaxRows = kRows;
+  static constexpr InputForm kForm = InputForm::summed_bytes;
+  template <int R>
+  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
+    tile_halves<R>(job, row_block, panel);
   }
-  (std::make_integer_sequence<int, kMaxRows>());
-  return &kTiles;
-}
+};
 
 }  // namespace
 
 const LinearTiles* neon_dot_tiles(WeightFormat format) {
-  if (format == WeightFormat::int8_panels) return tiles_for<false>();
-  if (format == WeightFormat::int4_panels) return tiles_for<true>();
+  if (format == WeightFormat::int8_panels) return panel_tiles<Bytes>();
+  if (format == WeightFormat::int4_panels) return panel_tiles<Halves>();
   return highway_tiles(format);
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "kernels/linear.h"
 
@@ -259,6 +260,21 @@ struct LinearTiles {
   std::array<Dequantized, kMaxRowBlock> dequantized_by_rows = {};
 };
 using TilesByFormat = std::array<const LinearTiles*, kWeightFormats>;  // in the order of WeightFormat
+
+// The table of tiles that take one panel: Tile::run<R>(job, row block, panel) multiplies it with R rows, at
+// most kMaxRows, whose inputs have the form kForm.
+template <class Tile, int R>
+void panel_by_panel(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
+  for (; panel < end; ++panel) Tile::template run<R>(job, row_block, panel);
+}
+template <class Tile>
+const LinearTiles* panel_tiles() {
+  static constexpr LinearTiles kTiles = []<int... R>(std::integer_sequence<int, R...>) {
+    return LinearTiles{{panel_by_panel<Tile, R + 1>...}, [](int) { return 1; }, Tile::kMaxRows, Tile::kForm};
+  }
+  (std::make_integer_sequence<int, Tile::kMaxRows>());
+  return &kTiles;
+}
 
 // Tiles of every set, and what its Isa::multiply runs: f32 multiply-adds of Highway's set in use, dot
 // products of bytes (256 bits: Alder Lake; AVX-512: Cascade Lake), AVX-512's of bf16 and of bytes (Zen 4,
