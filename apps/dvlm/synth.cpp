@@ -77,6 +77,10 @@ void add_synth(Command app) {
                  "Most questions in a conversation");
   command.number("--max-objects", options.scene.max_objects, 1, kMaxObjects, "Most objects in a scene");
   command.number("--sign-share", options.scene.sign_share, 0, 1, "Share of the scenes that have a sign");
+  command.number(
+      "--benchmark-share", options.benchmark_share, 0, 1,
+      "Share of the conversations whose questions have options to choose from, or ask for a word or "
+      "phrase, as benchmarks do");
   command.flag("--cell-regions", options.cell_regions,
                "Label the image tokens that show an object with their column and row, as C5");
   command.number("--threads", options.threads, 1, 1024, "Threads that draw");

@@ -1,12 +1,11 @@
 // Which option, or which of yes and no, a free answer means: VLMEvalKit's rules without a judge (utils/
 // matching_util.py, dataset/utils/yorn.py and dataset/image_mcq.py of ms-vlmeval 0.0.20).
 #pragma once
-#include <map>
 #include <string>
 
-namespace dvlm {
+#include "text/benchmark_prompts.h"
 
-using Options = std::map<char, std::string>;  // by letter
+namespace dvlm {
 
 // The letter of the one option that the answer names by its letter or else by its text; 'Z' for a refusal or
 // a Z; 0 where the rules decide nothing.

@@ -8,6 +8,7 @@
 #include "evaluate/benchmarks.h"
 #include "evaluate/python_text.h"
 #include "evaluate/tsv.h"
+#include "text/benchmark_prompts.h"
 
 namespace dvlm {
 
@@ -18,21 +19,6 @@ namespace {
 
 // How VLMEvalKit asks (build_prompt of its data sets).
 
-std::string options_prompt(const json& row) {
-  std::string out;
-  for (const auto& [letter, text] : options_of(row)) out += fmt::format("{}. {}\n", letter, text);
-  return out.empty() ? out : "Options:\n" + out;
-}
-
-std::string choice_prompt(const json& row) {
-  std::string out;
-  if (row.contains("hint")) out += fmt::format("Hint: {}\n", column_of(row, "hint"));
-  out += fmt::format("Question: {}\n", column_of(row, "question"));
-  const std::string options = options_prompt(row);
-  return options.empty() ? out
-                         : out + options + "Please select the correct answer from the options above. \n";
-}
-
 constexpr const char* kThink =
     "The last line of your response should be of the following format: 'Answer: $LETTER' (without quotes) "
     "where "
@@ -41,7 +27,7 @@ constexpr const char* kLetter = "Answer directly with the option letter from the
 
 std::string pro_prompt(const json& row, bool think) {
   std::string out = fmt::format("Question: {}\n", column_of(row, "question"));
-  const std::string options = options_prompt(row);
+  const std::string options = options_prompt(options_of(row));
   if (options.empty()) return out;
   return out + options +
          (think ? std::string("Answer the following multiple-choice question. ") + kThink
@@ -53,7 +39,8 @@ std::string prompt_of(Rule rule, const json& row, bool think) {
     case Rule::choice:
     case Rule::circular:
     case Rule::mmmu:
-      return choice_prompt(row);
+      return choice_prompt(row.contains("hint") ? column_of(row, "hint") : "", column_of(row, "question"),
+                           options_of(row));
     case Rule::mmmu_pro:
       return pro_prompt(row, think);
     case Rule::vision_alone:
@@ -67,7 +54,7 @@ std::string prompt_of(Rule rule, const json& row, bool think) {
     case Rule::equal:
       break;
   }
-  return column_of(row, "question") + "\nAnswer the question using a single word or phrase.";
+  return word_prompt(column_of(row, "question"));
 }
 
 // "<image 2>" in a text of MMMU is where its second picture stands.

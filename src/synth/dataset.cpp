@@ -200,7 +200,10 @@ class Writer {
         drawing.questions = converse(*scene, turns, random, options_.types);
       else if (ask(type, std::get<Paper>(drawing.subject), choice))  // a receipt where the total is asked
         drawing.questions = converse(std::get<Paper>(drawing.subject), turns, random, options_.types);
-      if (!drawing.questions.empty()) return drawing;
+      if (drawing.questions.empty()) continue;
+      if (options_.benchmark_share > 0 && random.uniform() < options_.benchmark_share)
+        for (Question& question : drawing.questions) question = as_in_benchmarks(std::move(question), random);
+      return drawing;
     }
     refuse(type);
   }
@@ -286,6 +289,8 @@ void SynthOptions::validate() const {
     fail("synth: max_objects is {}; it must be 1 to {}", scene.max_objects, kMaxObjects);
   if (!(scene.sign_share >= 0 && scene.sign_share <= 1))
     fail("synth: sign_share is {}; it must be 0 to 1", scene.sign_share);
+  if (!(benchmark_share >= 0 && benchmark_share <= 1))
+    fail("synth: benchmark_share is {}; it must be 0 to 1", benchmark_share);
   if (threads < 1 || threads > 1024) fail("synth: threads is {}; it must be 1 to 1024", threads);
 }
 

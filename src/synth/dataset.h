@@ -17,6 +17,7 @@ struct SynthOptions {
   int64_t first = 0;             // index of the first scene: continue a set, or add to it
   uint64_t seed = 1;
   Split split = Split::train;
+  double benchmark_share = 0;        // of conversations that are asked as benchmarks ask
   bool conversations = true;         // false: one question a line, with "type" and "answer" fields
   int min_turns = 6, max_turns = 8;  // of a conversation
   // Of questions (single ones: in turn), repeated where one is to come more often; empty: all about scenes.

@@ -22,6 +22,7 @@ std::string place_phrase(int place);
 
 // "a hammer", "an apple".
 std::string with_article(const std::string& noun);
+std::string random_name(Random& random);  // of a thing, or of a shape with its colour
 
 // "the apple, the key and the cup"
 std::string join_list(const std::vector<std::string>& items);

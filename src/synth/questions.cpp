@@ -19,15 +19,6 @@ bool present(const Scene& scene, const std::string& name) {
   return std::ranges::any_of(scene.objects, [&](const Object& object) { return object.name() == name; });
 }
 
-std::string random_name(Random& random) {
-  Object object;
-  object.kind = random.uniform() < 0.4 ? Kind::shape : Kind::thing;
-  const size_t nouns = object.kind == Kind::shape ? kShapes.size() : kThings.size();
-  object.noun = static_cast<int>(random.below(static_cast<int64_t>(nouns)));
-  object.colour = static_cast<int>(random.below(kColours.size()));
-  return object.name();
-}
-
 // The name of something that is not there; for half of them, when a shape is there, that shape in another
 // colour.
 std::string absent_name(const Scene& scene, Random& random) {
@@ -79,6 +70,15 @@ std::vector<Countable> countables(const Scene& scene) {
 }
 
 }  // namespace
+
+std::string random_name(Random& random) {
+  Object object;
+  object.kind = random.uniform() < 0.4 ? Kind::shape : Kind::thing;
+  const size_t nouns = object.kind == Kind::shape ? kShapes.size() : kThings.size();
+  object.noun = static_cast<int>(random.below(static_cast<int64_t>(nouns)));
+  object.colour = static_cast<int>(random.below(kColours.size()));
+  return object.name();
+}
 
 std::string call(const Scene& scene, const Object& object, Random& random) {
   const auto same = std::ranges::count_if(scene.objects, [&](const Object& other) {

@@ -74,6 +74,10 @@ struct Question {
 std::optional<Question> ask(QuestionType type, const Scene& scene, Random& random);
 std::optional<Question> ask(QuestionType type, const Paper& paper, Random& random);
 
+// The question as benchmarks ask it: with options, whose right letter is the answer then, or for a word or
+// phrase. Questions that are answered by yes or no, and long ones, stay as they are.
+Question as_in_benchmarks(Question question, Random& random);
+
 // `turns` questions that differ, one of them long, at a random turn; fewer only when the scene has no more.
 // With `types` each question is of one of them that is about scenes instead. Now and then a relation comes in
 // both directions behind the places of both objects.

@@ -198,6 +198,21 @@ TEST_F(SynthDataset, DigitsOfASignHaveARegionEach) {
   EXPECT_NEAR(numbers, (numbers + words) / 3.0, 30) << "a third of the signs are numbers";
 }
 
+// The same pictures and questions, of which a share is asked otherwise.
+TEST_F(SynthDataset, AShareIsAskedAsBenchmarksAsk) {
+  SynthOptions plain = options("plain", Split::train, 200), some = options("some", Split::train, 200);
+  plain.images = some.images = false, some.benchmark_share = 0.25;
+  write_dataset(plain), write_dataset(some);
+  const auto without = lines(plain), with = lines(some);
+  int changed = 0;
+  for (size_t i = 0; i < with.size(); ++i) {
+    EXPECT_EQ(with[i]["scene"], without[i]["scene"]);
+    EXPECT_EQ(with[i]["types"], without[i]["types"]);
+    changed += with[i]["messages"] != without[i]["messages"];
+  }
+  EXPECT_NEAR(changed, 50, 20);
+}
+
 // Each cell that shows an object is called by its own column and row, when asked for.
 TEST_F(SynthDataset, CellsAreRegionsOnRequest) {
   SynthOptions plain = options("plain", Split::train, 20), cells = options("cells", Split::train, 20);

@@ -288,5 +288,44 @@ TEST(Questions, UnknownTypeNameIsRefusedWithTheNames) {
   }
 }
 
+// The right letter stands before the answer that the question has otherwise.
+TEST(Questions, OfBenchmarksHaveFourOptionsOrAskForAWord) {
+  const Scene scene = workshop();
+  Random random(3);
+  std::map<char, int> letters;
+  for (int i = 0; i < kSceneTypes; ++i) {
+    const auto type = static_cast<QuestionType>(i);
+    for (int turn = 0; turn < 200; ++turn) {
+      const std::optional<Question> plain = ask(type, scene, random);
+      if (!plain) continue;
+      const Question asked = as_in_benchmarks(*plain, random);
+      if (asked.text == plain->text) {
+        EXPECT_EQ(asked.answer, plain->answer);
+        EXPECT_TRUE(is_long(type) || plain->answer == "yes" || plain->answer == "no" ||
+                    type == QuestionType::box || type == QuestionType::boxes)
+            << asked.text;
+      } else if (asked.answer == plain->answer) {
+        EXPECT_EQ(asked.text, plain->text + "\nAnswer the question using a single word or phrase.");
+        EXPECT_NE(type, QuestionType::where);
+      } else {
+        ASSERT_EQ(asked.answer.size(), 1u);
+        ++letters[asked.answer[0]];
+        EXPECT_THAT(asked.text, StartsWith("Question: " + plain->text + "\nOptions:\nA. "));
+        EXPECT_THAT(asked.text, HasSubstr("\n" + asked.answer + ". " + plain->answer + "\n"));
+        std::set<std::string> options;
+        for (char letter = 'A'; letter <= 'D'; ++letter) {
+          const size_t at = asked.text.find(std::string("\n") + letter + ". ") + 4;
+          options.insert(asked.text.substr(at, asked.text.find('\n', at) - at));
+        }
+        EXPECT_EQ(options.size(), 4u) << asked.text;
+        for (const std::string& option : options)
+          EXPECT_TRUE(type != QuestionType::where || option.starts_with("The ") || option == plain->answer)
+              << option;
+      }
+    }
+  }
+  for (char letter = 'A'; letter <= 'D'; ++letter) EXPECT_GT(letters[letter], 80) << letter;
+}
+
 }  // namespace
 }  // namespace dvlm
