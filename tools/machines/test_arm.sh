@@ -32,3 +32,5 @@ say "building (arm)"
 cmake --build --preset arm -j "$(nproc)"
 say "testing (arm, under QEMU)"
 ctest --preset arm -j "$(nproc)"
+say "testing kernels of a later core (Cortex-A76: dot products of bytes)"
+qemu-aarch64 -cpu cortex-a76 -L "$sysroot" build/arm/tests/test_kernels --gtest_filter='Linear*'
