@@ -191,6 +191,8 @@ void eval(const EvalOptions& options) {
   install_interrupt_handler();
   if (options.judge.empty() != options.judge_model.empty())
     fail("--judge and --judge-model go together: where a judge is, and what it is called there");
+  if (options.judge.empty() && !options.judge_key_variable.empty())
+    fail("--judge-key-variable needs --judge: whom the key is for");
   if (!options.against.empty()) {
     if (options.report.empty()) fail("--against needs --report: the answers to compare with");
     return print_agreement(options);
@@ -277,6 +279,7 @@ void add_eval(Command app) {
                "Also put the tables into this file, between <!-- dvlm eval --> and <!-- end -->");
   command.flag("--json", options->json, "Print JSON");
   command.excludes("--report", {"--task", "--data", "--endpoint", "--output"});
+  command.excludes("--against", {"--judge", "--logprobs"});  // it compares what is kept
   // A server has its own.
   command.excludes("--endpoint",
                    {"--decoders", "--min-pixels", "--max-pixels", "--lora", "--draft-lora", "--device",

@@ -19,21 +19,15 @@ std::string judge_prompt(const std::string& task, const json& row, const std::st
   const Rule rule = rule_of(task);
   if (rule == Rule::yes_no)
     return fmt::format(
-        "Somebody was asked the question below, which is to be answered by yes or no, and answered in words "
-        "of "
-        "their own. Does the answer mean yes or no? Reply with one word: Yes, No, or Unknown when it says "
+        "Somebody was asked the question below, which is to be answered by yes or no, and answered in other "
+        "words. Does the answer mean yes or no? Reply with one word: Yes, No, or Unknown when it says "
         "neither.\n\nQuestion: {}\n\nAnswer: {}",
         question, answer);
-  std::string options;
-  for (const auto& [letter, text] : scored_options(rule, row))
-    options += fmt::format("{}. {}\n", letter, text);
   return fmt::format(
-      "Somebody was asked the question below, with options to choose from, and answered in words of their "
-      "own. "
+      "Somebody was asked the question below, with options to choose from, and answered in other words. "
       "Which option does the answer mean? Reply with one letter: that of the option, or Z when the answer "
-      "means "
-      "none of them or more than one.\n\nQuestion: {}\n\nOptions:\n{}\nAnswer: {}",
-      question, options, answer);
+      "means none of them or more than one.\n\nQuestion: {}\n\n{}\nAnswer: {}",
+      question, options_prompt(scored_options(rule, row)), answer);
 }
 
 std::string verdict_of(const std::string& task, const json& row, const std::string& reply) {

@@ -97,9 +97,7 @@ struct Halves {
   static constexpr int kMaxRows = kRows;
   static constexpr InputForm kForm = InputForm::summed_bytes;
   template <int R>
-  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
-    tile<R>(job, row_block, panel);
-  }
+  static constexpr auto run = tile<R>;
 };
 
 }  // namespace

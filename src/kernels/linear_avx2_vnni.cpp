@@ -119,17 +119,13 @@ struct Bytes {
   static constexpr int kMaxRows = kRows;
   static constexpr InputForm kForm = InputForm::bytes;
   template <int R>
-  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
-    tile_bytes<R>(job, row_block, panel);
-  }
+  static constexpr auto run = tile_bytes<R>;
 };
 struct Halves {
   static constexpr int kMaxRows = kRows;
   static constexpr InputForm kForm = InputForm::summed_bytes;
   template <int R>
-  static void run(const LinearJob& job, const RowBlock& row_block, int panel) {
-    tile_halves<R>(job, row_block, panel);
-  }
+  static constexpr auto run = tile_halves<R>;
 };
 
 }  // namespace

@@ -53,7 +53,7 @@ std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const Calibratio
                                   const QuantizeOptions& options, const std::filesystem::path& output,
                                   ThreadPool& pool);
 
-std::string report_table(const std::vector<LayerReport>& layers);  // Markdown
+std::string report_table(const std::vector<LayerReport>& layers);              // Markdown
 std::string report_plot(const std::vector<LayerReport>& layers, Codes codes);  // SVG
 
 }  // namespace dvlm

@@ -4,8 +4,8 @@
   tools/checks/check_lmms_eval.py DVLM PYTHON [--model FOLDER] [--questions N]
 
 PYTHON is an interpreter that has lmms-eval 0.7.3. Of its many dependencies these are enough: torch, accelerate, transformers,
-datasets, evaluate, openai, loguru, python-dotenv, tenacity, pytz, jinja2, pytablewriter, sacrebleu and filelock 3.20.0 (the
-package patches filelock._api, which the newest one lacks); pip install --no-deps lmms-eval, then those. Nothing is downloaded
+datasets, evaluate, openai, loguru, python-dotenv, tenacity, pytz, jinja2, pytablewriter, sacrebleu and filelock 3.20.0 (with
+the newest one the package stopped at filelock._api); pip install --no-deps lmms-eval, then those. Nothing is downloaded
 while it runs. The questions are the plain ones that `dvlm synth` draws for check_eval.py, without its prompts. Exit status 0
 when all answers and scores are the same.
 """
