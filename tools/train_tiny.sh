@@ -15,11 +15,12 @@ charts=chart_value:2,chart_extreme,chart_count,chart_sum,chart_compare,chart_tit
 documents=doc_total,doc_price,doc_extreme,doc_count,doc_date,doc_who,doc_field,doc_title
 long=chart_table,chart_describe,doc_text,doc_json
 data look --seed 2 --count 40000 --min-turns 1 --max-turns 2 --cell-regions --types "$short,$charts,$documents"
-data ask --seed 4 --count 48000 --min-turns 5 --max-turns 7 --sign-share 0.5 --cell-regions --types "$short,box"
+data ask --seed 4 --count 48000 --min-turns 5 --max-turns 7 --sign-share 0.5 --cell-regions --benchmark-share 0.2 \
+  --types "$short,box"
 data find --seed 5 --count 16000 --min-turns 4 --max-turns 6 --sign-share 0.2 --max-objects 4 --cell-regions \
   --types where:2,exists,relation:2,count,box:2
 data long --seed 6 --count 24000 --min-turns 1 --max-turns 2 --cell-regions --types describe,plan,grid,boxes:2,box
-data papers --seed 7 --count 32000 --min-turns 5 --max-turns 7 --types "$charts,$documents,$long"
+data papers --seed 7 --count 32000 --min-turns 5 --max-turns 7 --benchmark-share 0.2 --types "$charts,$documents,$long"
 data dev --seed 99 --count 600 --mode question --types scenes,charts,documents
 data test --split test --seed 1 --count 2000
 data test-papers --split test --seed 2 --count 1800 --types charts,documents

@@ -241,7 +241,7 @@ TEST(Lora, ForDraftsAloneMakesDraftsRight) {
   train(start, false);
   TrainConfig config = fixture.config("convert", "adapter");
   config.model = start.output, config.validation = config.data;
-  config.steps = 200, config.learning_rate = 1e-2, config.batch_size = 5, config.ema_decay = 0;
+  config.steps = 400, config.learning_rate = 1e-2, config.batch_size = 5, config.ema_decay = 0;
   config.lora = {.rank = 8, .alpha = 16, .drafts_only = true};
   train(config, false, 1);
   train(config, true);
