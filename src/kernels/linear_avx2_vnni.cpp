@@ -40,9 +40,10 @@ __attribute__((noinline)) void tile_bytes(const LinearJob& job, const RowBlock& 
     }
   };
   each([&](int r, int v) __attribute__((always_inline)) {
-    const float* before = partial.of(0) + r * kPanel + v * kLanes;
-    sums[r][v] = row_block.first == 0 ? _mm256_setzero_si256()
-                                      : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(before));
+    sums[r][v] =
+        row_block.first == 0
+            ? _mm256_setzero_si256()
+            : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(partial.of(0) + r * kPanel + v * kLanes));
   });
   for (int first = row_block.first; first < row_block.last; first += kInputBlock, x += R * kWords) {
     const int steps = (std::min(kInputBlock, row_block.last - first) + 3) / 4;
