@@ -39,7 +39,7 @@ TensorView read_entry(const JsonObject& entry, std::span<const std::byte> data, 
   const std::string type = entry.string("dtype", "");
   const auto known = dtype_from(type);
   if (!known)
-    fail("{}: dtype \"{}\" is not one of F32, F16, BF16, F8_E4M3, I64, I32, U8, BOOL", entry.where(),
+    fail("{}: dtype \"{}\" is not one of F32, F16, BF16, F8_E4M3, I64, I32, U8, BOOL, I8", entry.where(),
          printable(type));
   view.type = *known;
   if (!entry.has("shape")) fail("{}: the key \"shape\" is missing", entry.where());
