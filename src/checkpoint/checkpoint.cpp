@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kText = "model.language_model.", kVision = "model.visual.";
+constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kTextAlone = "language_model.";  // Qwen2_5_VLModel, saved without its head
 
 std::set<fs::path> files_of_index(const fs::path& index) {
@@ -59,6 +60,13 @@ std::vector<fs::path> shard_files(const fs::path& folder) {
   return {files.begin(), files.end()};
 }
 
+// Everything but linear layers stays wide in W8A8 (docs/reference.md, FP8 checkpoint).
+bool may_be_quantized(std::string_view name) {
+  return name.ends_with(".weight") && name.find("norm") == name.npos && name.find("ln_q") == name.npos &&
+         !name.ends_with("embed_tokens.weight") && name != "lm_head.weight" &&
+         name != "visual.patch_embed.proj.weight";
+}
+
 bool same_bytes(const TensorView& a, const TensorView& b) {
   return a.type == b.type && a.shape == b.shape && std::memcmp(a.data, b.data, a.bytes()) == 0;
 }
@@ -80,9 +88,11 @@ std::string published_name(std::string_view name) {
 
 Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
   identity_ = read_file(folder / "config.json");
-  if (config_.quantization)
-    refuse_other_quantizers(*config_.quantization,
-                            (folder / "config.json").string() + ": quantization_config");
+  if (config_.quantization) {
+    const std::string where = (folder / "config.json").string() + ": quantization_config";
+    four_bit_format_ = four_bit_format(*config_.quantization, where);
+    if (!four_bit_format_) refuse_other_quantizers(*config_.quantization, where);
+  }
   for (const fs::path& file : shard_files(folder)) {
     identity_ += file_identity(file);
     shards_.push_back(std::make_unique<Safetensors>(file));
@@ -121,7 +131,7 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 
 void Checkpoint::refuse_foreign_tensors() const {
   for (const auto& [name, tensor] : tensors_)
-    if (const std::string why = problem_of_name(name); !why.empty())
+    if (const std::string why = problem_of_name(name); !why.empty() && four_bit_weight_of(name).empty())
       fail("{}: tensor {} {}", folder_.string(), printable(name), why);
 }
 
@@ -153,7 +163,7 @@ void Checkpoint::warn_of_unused() const {
 std::vector<std::string> Checkpoint::unused() const {
   const auto expected = expected_tensors(config_);
   const auto is_used = [&](const std::string& name) {
-    if (expected.count(name)) return true;
+    if (expected.count(name) || expected.count(four_bit_weight_of(name))) return true;
     if (name == "lm_head.weight") return config_.text.tie_word_embeddings;  // the same bytes
     if (!name.ends_with(".weight_scale")) return false;
     const auto weight = tensors_.find(name.substr(0, name.size() - std::strlen("_scale")));
@@ -174,6 +184,12 @@ bool Checkpoint::has(std::string_view name) const {
 
 const TensorView& Checkpoint::get(std::string_view name, const std::vector<int64_t>& shape) const {
   const auto it = tensors_.find(std::string(name));
+  if (it == tensors_.end() && name.ends_with(kWeight) &&
+      has_four_bit(name.substr(0, name.size() - kWeight.size())))
+    fail(
+        "{}: {} is packed in four bits, which only inference on a CPU reads (--device cpu); else take "
+        "the checkpoint in BF16",
+        folder_.string(), name);
   if (it == tensors_.end()) fail("{}: tensor {} is missing", folder_.string(), name);
   if (it->second.shape != shape)
     fail("{}: tensor {} has shape {}, but config.json asks for {}", folder_.string(), name,
@@ -199,13 +215,6 @@ bool per_row(const TensorView& scale, int64_t rows) {
   const auto& shape = scale.shape;
   return is_number(scale.type) && !shape.empty() && shape[0] == rows &&
          (shape.size() == 1 || (shape.size() == 2 && shape[1] == 1));
-}
-
-// Everything but linear layers stays wide in W8A8 (docs/reference.md, FP8 checkpoint).
-bool may_be_quantized(std::string_view name) {
-  return name.ends_with(".weight") && name.find("norm") == name.npos && name.find("ln_q") == name.npos &&
-         !name.ends_with("embed_tokens.weight") && name != "lm_head.weight" &&
-         name != "visual.patch_embed.proj.weight";
 }
 
 }  // namespace
@@ -240,14 +249,50 @@ std::string Checkpoint::problem_of_type(const std::string& name, const TensorVie
   return problem_of_scale(name);
 }
 
+bool Checkpoint::has_four_bit(std::string_view linear) const {
+  return four_bit_format_ && may_be_quantized(std::string(linear) + std::string(kWeight)) &&
+         has(std::string(linear) + std::string(four_bit_endings(four_bit_format_->tool).front()));
+}
+
+std::optional<FourBitWeight> Checkpoint::four_bit(std::string_view linear, int64_t outputs,
+                                                  int64_t inputs) const {
+  if (!has_four_bit(linear)) return {};
+  if (has(std::string(linear) + std::string(kWeight)))
+    fail("{}: {} is there in four bits and as {}{}", folder_.string(), linear, linear, kWeight);
+  return FourBitWeight(tensors_, std::string(linear), *four_bit_format_, outputs, inputs, folder_.string());
+}
+
+std::string Checkpoint::four_bit_weight_of(std::string_view name) const {
+  if (!four_bit_format_) return "";
+  for (const std::string_view ending : four_bit_endings(four_bit_format_->tool)) {
+    if (!name.ends_with(ending)) continue;
+    const std::string linear(name.substr(0, name.size() - ending.size()));
+    if (has_four_bit(linear)) return linear + std::string(kWeight);
+  }
+  return "";
+}
+
+std::string Checkpoint::problem_of_missing(const std::string& name, const std::vector<int64_t>& shape) const {
+  const std::string linear = name.substr(0, name.rfind('.'));
+  if (!name.ends_with(kWeight) || shape.size() != 2 || !has_four_bit(linear))
+    return fmt::format("tensor {} {} is missing", name, to_string(shape));
+  try {
+    four_bit(linear, shape[0], shape[1]);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
 std::vector<std::string> Checkpoint::problems() const {
   std::vector<std::string> out;
   const auto expected = expected_tensors(config_);
   for (const auto& [name, shape] : expected) {
     const auto it = tensors_.find(name);
-    if (it == tensors_.end())
-      out.push_back(fmt::format("tensor {} {} is missing", name, to_string(shape)));
-    else if (it->second.shape != shape)
+    if (it == tensors_.end()) {
+      if (const std::string problem = problem_of_missing(name, shape); !problem.empty())
+        out.push_back(problem);
+    } else if (it->second.shape != shape)
       out.push_back(fmt::format("tensor {} has shape {}, expected {}", name, to_string(it->second.shape),
                                 to_string(shape)));
     else if (const std::string problem = problem_of_type(name, it->second); !problem.empty())

@@ -15,7 +15,9 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr const char* kReads =
-    "dvlm reads FP8 and INT8 weights with one scale per output row and tokens scaled as they come";
+    "dvlm reads FP8 and INT8 weights with one scale per output row and tokens scaled as they come, and "
+    "weights "
+    "of four bits by AWQ, GPTQ and compressed-tensors (pack-quantized)";
 constexpr const char* kInstead = "take the checkpoint in BF16 and quantize it with dvlm quantize";
 
 bool is_one_of(std::string_view value, std::initializer_list<std::string_view> list) {
@@ -88,9 +90,13 @@ constexpr const char* kLora =
     "belongs to a LoRA that was not merged: merge it first (merge_and_unload of PEFT)";
 constexpr const char* kPeft =
     "has a name of PEFT, which wraps a model for LoRA: merge it first (merge_and_unload of PEFT)";
-constexpr const char* kPacked = "is packed by AWQ or GPTQ, whose weights are not read";
+constexpr const char* kPacked =
+    "is packed by AWQ or GPTQ, which is read for linear layers alone, and where quantization_config says so";
 constexpr const char* kBitsAndBytes = "belongs to weights packed by bitsandbytes, which are not read";
-constexpr const char* kCompressed = "belongs to packed weights of compressed-tensors, which are not read";
+constexpr const char* kCompressed =
+    "is packed by compressed-tensors, which is read for linear layers alone, and where quantization_config "
+    "says "
+    "pack-quantized";
 constexpr const char* kStatic =
     "is a static scale of activations, but dvlm scales every token as it comes; take a checkpoint with "
     "dynamic "

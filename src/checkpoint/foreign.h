@@ -8,7 +8,8 @@
 namespace dvlm {
 
 // Throws Error for a "quantization_config" of weights that dvlm does not read. It reads FP8 and INT8 with one
-// scale per output row, and tokens scaled as they come (docs/quantization.md). `where` begins the message.
+// scale per output row, and tokens scaled as they come (docs/quantization.md), and what four_bit_format()
+// knows. `where` begins the message.
 void refuse_other_quantizers(const nlohmann::json& quantization, const std::string& where);
 
 // Why a model with a tensor of this name (style B) cannot be run as if the tensor were not there: it belongs

@@ -4,7 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "core/error.h"
+#include "core/memory.h"
 
 namespace dvlm {
 
@@ -39,16 +42,24 @@ class Loader {
 
   // The matrices `prefix + parts[i]` stacked, with their biases where the architecture has them.
   PackedMatrix linear(const std::string& prefix, std::initializer_list<const char*> parts) const {
-    std::vector<TensorView> weights, biases, scales;
+    std::vector<TensorView> weights, biases, scales, sources;
+    std::vector<Buffer<float>> dequantized;
     for (const char* part : parts) {
       const std::string name = prefix + part;
-      const TensorView& weight = checkpoint_.get(name + ".weight", shapes_.at(name + ".weight"));
+      const auto& shape = shapes_.at(name + ".weight");
+      if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
+      if (const auto packed = checkpoint_.four_bit(name, shape[0], shape[1])) {
+        weights.push_back(dequantize(*packed, dequantized.emplace_back()));
+        sources.insert(sources.end(), packed->tensors().begin(), packed->tensors().end());
+        continue;
+      }
+      const TensorView& weight = checkpoint_.get(name + ".weight", shape);
       if (is_quantized(weight))
         scales.push_back(checkpoint_.scale(name));
       else
         checked(name + ".weight", weight);
       weights.push_back(weight);
-      if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
+      sources.push_back(weight);
     }
     for (const TensorView& weight : weights)
       if (is_quantized(weight) != is_quantized(weights[0]) ||
@@ -56,12 +67,16 @@ class Loader {
         fail("{}: {}{} is {} but another of the layers that share its input is {}",
              checkpoint_.folder().string(), prefix, *parts.begin(), name_of(weights[0].type),
              name_of(weight.type));
-    return pack(prefix + *parts.begin(), weights, biases, scales, formats_.of(weights[0]));
+    PackedMatrix matrix = pack(prefix + *parts.begin(), weights, biases, scales, formats_.of(weights[0]));
+    for (const TensorView& source : sources) release(source);
+    return matrix;
   }
 
   // A matrix that is never stored as codes: embedding, head, patches.
   PackedMatrix wide(std::string_view name, const TensorView& weight) const {
-    return pack(std::string(name), {&checked(name, weight), 1}, {}, {}, formats_.wide);
+    PackedMatrix matrix = pack(std::string(name), {&checked(name, weight), 1}, {}, {}, formats_.wide);
+    release(weight);
+    return matrix;
   }
   PackedMatrix wide(const std::string& name) const { return wide(name, tensor(name)); }
 
@@ -78,13 +93,24 @@ class Loader {
   }
 
  private:
+  // As f32 in `memory`.
+  TensorView dequantize(const FourBitWeight& weight, Buffer<float>& memory) const {
+    constexpr int64_t kOutputs = 8;  // that FourBitWeight has side by side
+    memory = Buffer<float>(static_cast<size_t>(weight.outputs() * weight.inputs()));
+    loading_.pool.parallel_for((weight.outputs() + kOutputs - 1) / kOutputs, [&](int64_t begin, int64_t end) {
+      const int64_t first = begin * kOutputs, last = std::min(end * kOutputs, weight.outputs());
+      weight.dequantize(first, last - first, memory.data() + first * weight.inputs());
+    });
+    return {
+        DType::f32, {weight.outputs(), weight.inputs()}, reinterpret_cast<const std::byte*>(memory.data())};
+  }
+
   PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
                     std::span<const TensorView> scales, WeightFormat format) const {
     PackedMatrix packed;
     if (!from_file(name, weights, !biases.empty(), format, packed)) {
       loading_.progress.check();
       packed = PackedMatrix(weights, biases, format, loading_.pool, scales);
-      for (const TensorView& weight : weights) release(weight);
       if (loading_.packed && !loading_.packed->complete()) loading_.packed->write(prefix_ + name, packed);
       loading_.progress.add(packed.bytes());
     }
@@ -124,10 +150,14 @@ size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) 
     }
     const auto found = checkpoint.tensors().find(name);
     const bool wide = name == "model.embed_tokens.weight" || name == "lm_head.weight" ||
-                      name == "visual.patch_embed.proj.weight" || found == checkpoint.tensors().end();
+                      name == "visual.patch_embed.proj.weight";
+    const bool four_bit = found == checkpoint.tensors().end();  // or missing
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
-    bytes += PackedMatrix::packed_bytes(shape[0], inputs, wide ? formats.wide : formats.of(found->second));
+    bytes += PackedMatrix::packed_bytes(shape[0], inputs,
+                                        wide       ? formats.wide
+                                        : four_bit ? formats.linear
+                                                   : formats.of(found->second));
   }
   return bytes;
 }

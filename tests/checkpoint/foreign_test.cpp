@@ -67,10 +67,10 @@ TEST_F(Foreign, an_untouched_checkpoint_loads_in_silence) {
 TEST_F(Foreign, quantizers_are_refused_by_name) {
   const json group = {{"weights", {{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}}}};
   const std::pair<json, const char*> cases[] = {
-      {{{"quant_method", "awq"}, {"bits", 4}}, "awq"},
-      {{{"quant_method", "gptq"}, {"bits", 4}}, "gptq"},
+      {{{"quant_method", "awq"}, {"bits", 8}}, "8 bits"},
+      {{{"quant_method", "gptq"}, {"bits", 3}}, "3 bits"},
       {{{"quant_method", "bitsandbytes"}}, "bitsandbytes"},
-      {{{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"}}, "pack-quantized"},
+      {{{"quant_method", "compressed-tensors"}, {"format", "mxfp4-pack-quantized"}}, "mxfp4-pack-quantized"},
       {{{"quant_method", "compressed-tensors"}, {"config_groups", {{"group_0", group}}}}, "tensor"},
       {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}, "block"},
       {{{"quant_method", "fp8"}, {"activation_scheme", "static"}}, "input_scale"},

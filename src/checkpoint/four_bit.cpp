@@ -1,0 +1,263 @@
+#include "checkpoint/four_bit.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/json.h"
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+using nlohmann::json;
+using Tool = FourBitFormat::Tool;
+
+constexpr int kPerWord = 8;  // codes in 32 bits
+constexpr const char* kTakeAnother = "take the checkpoint in BF16 and quantize it with dvlm quantize";
+
+// The nibble of an AWQ word that holds each of its 8 outputs.
+constexpr int kAwqNibble[kPerWord] = {0, 4, 1, 5, 2, 6, 3, 7};
+
+uint32_t word_at(const std::byte* words, int64_t index) {
+  uint32_t word;
+  std::memcpy(&word, words + static_cast<size_t>(index) * sizeof word, sizeof word);
+  return word;
+}
+int nibble(uint32_t word, int64_t at) {
+  return static_cast<int>(word >> (4 * at) & 15);
+}
+
+int64_t words_of(int64_t codes) {
+  return (codes + kPerWord - 1) / kPerWord;
+}
+
+// 1 to 2^31 - 1, or -1.
+int64_t read_group_size(const JsonObject& at) {
+  const int64_t size = at.integer("group_size", -1, (int64_t{1} << 31) - 1, -1);
+  if (size == 0) fail("{}: \"group_size\" is 0", at.where());
+  return size;
+}
+
+void check_bits(const JsonObject& at, const char* key) {
+  if (const int64_t bits = at.integer(key, 1, 64, 4); bits != 4)
+    fail("{}: weights of {} bits are not read, since dvlm reads packed weights of four; {}", at.where(), bits,
+         kTakeAnother);
+}
+
+FourBitFormat read_awq(const JsonObject& at) {
+  check_bits(at, "bits");
+  if (const std::string version = at.string("version", "gemm"); version != "gemm" && version != "GEMM")
+    fail("{}: the version \"{}\" of AWQ is not read; dvlm reads \"gemm\"; {}", at.where(), printable(version),
+         kTakeAnother);
+  if (!at.boolean("zero_point", true))
+    fail("{}: AWQ without zero points (zero_point: false) is not read; {}", at.where(), kTakeAnother);
+  return {.tool = Tool::awq, .group_size = read_group_size(at)};
+}
+
+FourBitFormat read_gptq(const JsonObject& at) {
+  check_bits(at, "bits");
+  const std::string format = at.string("checkpoint_format", "gptq");
+  if (format != "gptq" && format != "gptq_v2")
+    fail("{}: the checkpoint_format \"{}\" is not read; dvlm reads \"gptq\" and \"gptq_v2\"; {}", at.where(),
+         printable(format), kTakeAnother);
+  if (const json* dynamic = at.find("dynamic"); dynamic && !dynamic->empty())
+    fail("{}: layers have settings of their own (dynamic), which are not read; {}", at.where(), kTakeAnother);
+  return {.tool = Tool::gptq, .group_size = read_group_size(at), .less_one = format == "gptq"};
+}
+
+FourBitFormat read_compressed_group(const JsonObject& group) {
+  const JsonObject weights = group.object("weights");
+  check_bits(weights, "num_bits");
+  if (group.has("input_activations"))
+    fail("{}: activations are quantized beside weights of four bits, which is not read; {}", group.where(),
+         kTakeAnother);
+  const std::string type = weights.string("type", "int"), strategy = weights.string("strategy", "group");
+  if (type != "int" || (strategy != "group" && strategy != "channel"))
+    fail("{}: weights of type \"{}\" with the strategy \"{}\" are not read; {}", weights.where(),
+         printable(type), printable(strategy), kTakeAnother);
+  return {.tool = Tool::compressed_tensors,
+          .group_size = strategy == "group" ? read_group_size(weights) : -1,
+          .zero_points = !weights.boolean("symmetric", true)};
+}
+
+// All groups must agree: layers are told apart by their tensors alone.
+FourBitFormat read_compressed(const JsonObject& at) {
+  const JsonObject groups = at.object("config_groups");
+  std::optional<FourBitFormat> first;
+  for (const auto& [name, value] : at.find("config_groups")->items()) {
+    const FourBitFormat format =
+        read_compressed_group(JsonObject(value, groups.where() + "." + printable(name)));
+    if (first && (format.group_size != first->group_size || format.zero_points != first->zero_points))
+      fail("{}: groups of layers that are packed in different ways are not read; {}", groups.where(),
+           kTakeAnother);
+    first = format;
+  }
+  if (!first) fail("{}: no group of layers is described", groups.where());
+  return *first;
+}
+
+struct Endings {
+  std::string_view codes, scales, zero_points, order;
+};
+constexpr Endings kAwqAndGptqEndings = {".qweight", ".scales", ".qzeros", ".g_idx"};
+constexpr Endings kCompressedEndings = {".weight_packed", ".weight_scale", ".weight_zero_point",
+                                        ".weight_g_idx"};
+constexpr std::string_view kShape = ".weight_shape";
+
+const Endings& endings_of(Tool tool) {
+  return tool == Tool::compressed_tensors ? kCompressedEndings : kAwqAndGptqEndings;
+}
+
+}  // namespace
+
+std::optional<FourBitFormat> four_bit_format(const json& quantization, const std::string& where) {
+  const JsonObject at(quantization, where);
+  const std::string method = at.string("quant_method", at.has("config_groups") ? "compressed-tensors" : "");
+  if (method == "awq") return read_awq(at);
+  if (method == "gptq") return read_gptq(at);
+  if (method == "compressed-tensors" && at.string("format", "") == "pack-quantized")
+    return read_compressed(at);
+  return {};
+}
+
+std::span<const std::string_view> four_bit_endings(Tool tool) {
+  static constexpr std::array kOfAwq = {kAwqAndGptqEndings.codes, kAwqAndGptqEndings.scales,
+                                        kAwqAndGptqEndings.zero_points};
+  static constexpr std::array kOfGptq = {kAwqAndGptqEndings.codes, kAwqAndGptqEndings.scales,
+                                         kAwqAndGptqEndings.zero_points, kAwqAndGptqEndings.order};
+  static constexpr std::array kOfCompressed = {kCompressedEndings.codes, kCompressedEndings.scales,
+                                               kCompressedEndings.zero_points, kCompressedEndings.order,
+                                               kShape};
+  if (tool == Tool::awq) return kOfAwq;
+  if (tool == Tool::gptq) return kOfGptq;
+  return kOfCompressed;
+}
+
+FourBitWeight::FourBitWeight(const std::map<std::string, TensorView>& tensors, const std::string& linear,
+                             const FourBitFormat& format, int64_t outputs, int64_t inputs,
+                             const std::string& where)
+    : format_(format), outputs_(outputs), inputs_(inputs) {
+  const int64_t group = format.group_size < 0 ? inputs : format.group_size;
+  groups_ = (inputs + group - 1) / group;
+  for (int64_t k = 0; k < inputs; ++k) group_of_.push_back(static_cast<int32_t>(k / group));
+  const Endings& endings = endings_of(format.tool);
+  const bool by_output = format.tool == Tool::compressed_tensors, by_input = format.tool == Tool::gptq;
+  const auto get = [&](std::string_view ending, DType type,
+                       const std::vector<int64_t>& shape) -> const TensorView& {
+    return find(tensors, linear + std::string(ending), type, shape, where);
+  };
+  if (!by_output && outputs % kPerWord != 0)
+    fail("{}: {} has {} outputs, but they are packed in eights", where, linear, outputs);
+  codes_ = get(endings.codes, DType::i32,
+               by_output  ? std::vector{outputs, words_of(inputs)}
+               : by_input ? std::vector{words_of(inputs), outputs}
+                          : std::vector{inputs, outputs / kPerWord})
+               .data;
+  scales_ = get(endings.scales, DType::f16,
+                by_output ? std::vector{outputs, groups_} : std::vector{groups_, outputs});
+  if (format.zero_points)
+    zero_points_ =
+        get(endings.zero_points, DType::i32,
+            by_output ? std::vector{words_of(outputs), groups_} : std::vector{groups_, outputs / kPerWord})
+            .data;
+  else if (tensors.count(linear + std::string(endings.zero_points)))
+    fail("{}: tensor {}{} is there, but \"quantization_config\" says that there are no zero points", where,
+         linear, endings.zero_points);
+  if (const auto shape = tensors.find(linear + std::string(kShape)); by_output && shape != tensors.end())
+    check_shape(shape->second, fmt::format("{}: tensor {}", where, shape->first));
+  const std::string order = linear + std::string(endings.order);
+  if (tensors.count(order))
+    read_groups(find(tensors, order, DType::i32, {inputs}, where),
+                fmt::format("{}: tensor {}", where, order));
+}
+
+const TensorView& FourBitWeight::find(const std::map<std::string, TensorView>& tensors,
+                                      const std::string& name, DType type, const std::vector<int64_t>& shape,
+                                      const std::string& where) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) fail("{}: tensor {} is missing", where, name);
+  const TensorView& tensor = found->second;
+  const bool number = tensor.type == DType::f16 || tensor.type == DType::bf16 || tensor.type == DType::f32;
+  const bool right_type = type == DType::f16 ? number : tensor.type == type;
+  if (!right_type || tensor.shape != shape)
+    fail("{}: tensor {} is {} {}, expected {} {}", where, name, name_of(tensor.type), to_string(tensor.shape),
+         type == DType::f16 ? "F16, BF16 or F32" : name_of(type), to_string(shape));
+  return tensors_.emplace_back(tensor);
+}
+
+void FourBitWeight::check_shape(const TensorView& shape, const std::string& where) const {
+  int64_t said[2] = {};
+  if (shape.type == DType::i64 && shape.shape == std::vector<int64_t>{2})
+    std::memcpy(said, shape.data, sizeof said);
+  if (said[0] != outputs_ || said[1] != inputs_)
+    fail("{}: expected I64 [2] that say {} and {}", where, outputs_, inputs_);
+}
+
+void FourBitWeight::read_groups(const TensorView& order, const std::string& where) {
+  for (size_t k = 0; k < group_of_.size(); ++k) {
+    const auto group = static_cast<int32_t>(word_at(order.data, static_cast<int64_t>(k)));
+    if (group < 0 || group >= groups_)
+      fail("{}: input {} is in group {} of {}; the file is damaged", where, k, group, groups_);
+    group_of_[k] = group;
+  }
+}
+
+int FourBitWeight::code(int64_t output, int64_t input) const {
+  if (format_.tool == Tool::awq)
+    return nibble(word_at(codes_, input * (outputs_ / kPerWord) + output / kPerWord),
+                  kAwqNibble[output % kPerWord]);
+  if (format_.tool == Tool::gptq)
+    return nibble(word_at(codes_, input / kPerWord * outputs_ + output), input % kPerWord);
+  return nibble(word_at(codes_, output * words_of(inputs_) + input / kPerWord), input % kPerWord);
+}
+
+int FourBitWeight::zero_point(int64_t output, int64_t group) const {
+  if (!zero_points_) return 8;
+  if (format_.tool == Tool::awq)
+    return nibble(word_at(zero_points_, group * (outputs_ / kPerWord) + output / kPerWord),
+                  kAwqNibble[output % kPerWord]);
+  if (format_.tool == Tool::gptq)
+    return nibble(word_at(zero_points_, group * (outputs_ / kPerWord) + output / kPerWord),
+                  output % kPerWord) +
+           (format_.less_one ? 1 : 0);
+  return nibble(word_at(zero_points_, output / kPerWord * groups_ + group), output % kPerWord);
+}
+
+float FourBitWeight::scale(int64_t output, int64_t group) const {
+  const int64_t at =
+      format_.tool == Tool::compressed_tensors ? output * groups_ + group : group * outputs_ + output;
+  float value;
+  copy_to_float(scales_, at, 1, &value);
+  return value;
+}
+
+void FourBitWeight::dequantize(int64_t first, int64_t count, float* out) const {
+  DVLM_ASSERT(first >= 0 && count >= 0 && first + count <= outputs_);
+  constexpr int64_t kOutputs = 8;  // at a time: AWQ and GPTQ hold outputs side by side
+  std::vector<float> scales(static_cast<size_t>(kOutputs * groups_));
+  std::vector<int> zero_points(scales.size());
+  for (int64_t n = 0; n < count; n += kOutputs) {
+    const int64_t here = std::min(kOutputs, count - n);
+    for (int64_t i = 0; i < here; ++i) {
+      for (int64_t g = 0; g < groups_; ++g) {
+        scales[static_cast<size_t>(g * kOutputs + i)] = scale(first + n + i, g);
+        zero_points[static_cast<size_t>(g * kOutputs + i)] = zero_point(first + n + i, g);
+      }
+    }
+    for (int64_t k = 0; k < inputs_; ++k) {
+      const auto group = static_cast<size_t>(group_of_[static_cast<size_t>(k)] * kOutputs);
+      for (int64_t i = 0; i < here; ++i) {
+        const auto at = group + static_cast<size_t>(i);
+        out[(n + i) * inputs_ + k] =
+            static_cast<float>(code(first + n + i, k) - zero_points[at]) * scales[at];
+      }
+    }
+  }
+}
+
+}  // namespace dvlm

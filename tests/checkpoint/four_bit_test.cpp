@@ -1,0 +1,159 @@
+// Layers in four bits as AutoAWQ, AutoGPTQ and compressed-tensors read them
+// (tools/fixtures/make_four_bit_fixtures.py), and files that lie about them.
+#include "checkpoint/four_bit.h"
+
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/safetensors.h"
+#include "message_of.h"
+
+namespace dvlm {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+struct PackedLayer {
+  const char* name;
+  const char* quantization;
+  int64_t outputs, inputs;
+};
+
+constexpr PackedLayer kPackedLayers[] = {
+    {"awq", R"({"quant_method":"awq","bits":4,"group_size":64,"version":"gemm","zero_point":true})", 24, 128},
+    {"gptq", R"({"quant_method":"gptq","bits":4,"group_size":64,"desc_act":false})", 24, 96},
+    {"gptq-order",
+     R"({"quant_method":"gptq","bits":4,"group_size":32,"desc_act":true,"checkpoint_format":"gptq"})", 16,
+     128},
+    {"compressed",
+     R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":
+      {"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32,"symmetric":true}}}})",
+     10, 64},
+    {"compressed-zero",
+     R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":
+      {"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32,"symmetric":false}}}})",
+     12, 64},
+    {"compressed-order",
+     R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":
+      {"weights":{"num_bits":4,"type":"int","strategy":"group","group_size":32,"actorder":"group"}}}})",
+     8, 64},
+    {"compressed-channel",
+     R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":
+      {"weights":{"num_bits":4,"type":"int","strategy":"channel"}}}})",
+     8, 44},
+};
+
+Safetensors file_of(const PackedLayer& fixture) {
+  return Safetensors(fmt::format("{}/four_bit/{}.safetensors", DVLM_FIXTURES, fixture.name));
+}
+FourBitFormat format_of(const PackedLayer& fixture) {
+  return four_bit_format(json::parse(fixture.quantization), "config.json").value();
+}
+std::string name_of_case(const testing::TestParamInfo<PackedLayer>& info) {
+  std::string name = info.param.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+class FourBit : public testing::TestWithParam<PackedLayer> {};
+
+TEST_P(FourBit, weights_are_those_of_the_tools_own_reader) {
+  const PackedLayer& fixture = GetParam();
+  const Safetensors file = file_of(fixture);
+  const FourBitWeight weight(file.tensors(), "layer", format_of(fixture), fixture.outputs, fixture.inputs,
+                             "here");
+  const TensorView& expected = file.tensors().at("expected");
+  ASSERT_EQ(expected.shape, (std::vector{fixture.outputs, fixture.inputs}));
+  std::vector<float> values(static_cast<size_t>(expected.elements()));
+  weight.dequantize(0, 8, values.data());
+  weight.dequantize(8, fixture.outputs - 8, values.data() + 8 * fixture.inputs);
+  for (size_t i = 0; i < values.size(); ++i) {
+    float read;
+    copy_to_float(expected, static_cast<int64_t>(i), 1, &read);
+    // The reader rounds products to the type of its scales; ours are exact.
+    const float rounded =
+        expected.type == DType::bf16 ? round_to_bf16(values[i]) : to_float(to_f16(values[i]));
+    ASSERT_EQ(rounded, read) << i;
+  }
+}
+
+TEST_P(FourBit, what_the_file_lacks_or_shapes_otherwise_is_named) {
+  const PackedLayer& fixture = GetParam();
+  const Safetensors file = file_of(fixture);
+  const FourBitFormat format = format_of(fixture);
+  const auto message = [&](const std::map<std::string, TensorView>& tensors) {
+    return message_of(
+        [&] { FourBitWeight(tensors, "layer", format, fixture.outputs, fixture.inputs, "the folder"); });
+  };
+  for (const auto& [name, tensor] : file.tensors()) {
+    if (name == "expected") continue;
+    std::map<std::string, TensorView> tensors = file.tensors();
+    tensors[name].shape.back() += 1;
+    EXPECT_THAT(message(tensors), HasSubstr("the folder: tensor " + name));
+    tensors[name] = tensor;
+    tensors[name].type = DType::u8;
+    EXPECT_THAT(message(tensors), HasSubstr("the folder: tensor " + name));
+    tensors.erase(name);
+    const bool optional = name.ends_with("g_idx") || name.ends_with("weight_shape");
+    EXPECT_THAT(message(tensors), HasSubstr(optional ? "no error" : name + " is missing"));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tools, FourBit, testing::ValuesIn(kPackedLayers), name_of_case);
+
+TEST(FourBitFiles, groups_that_are_not_there_are_refused) {
+  const PackedLayer& fixture = kPackedLayers[2];
+  const Safetensors file = file_of(fixture);
+  for (const int32_t group : {-1, 4, 1 << 30}) {
+    std::vector<int32_t> groups(128, 0);
+    groups[77] = group;
+    std::map<std::string, TensorView> tensors = file.tensors();
+    tensors["layer.g_idx"].data = reinterpret_cast<const std::byte*>(groups.data());
+    EXPECT_THAT(message_of([&] { FourBitWeight(tensors, "layer", format_of(fixture), 16, 128, "here"); }),
+                HasSubstr(fmt::format("input 77 is in group {} of 4", group)));
+  }
+}
+
+TEST(FourBitFiles, zero_points_that_the_configuration_denies_are_refused) {
+  const Safetensors file = file_of(kPackedLayers[4]);
+  EXPECT_THAT(message_of([&] {
+                FourBitWeight(file.tensors(), "layer", format_of(kPackedLayers[3]), 12, 64, "here");
+              }),
+              HasSubstr("layer.weight_zero_point is there"));
+}
+
+TEST(FourBitFiles, other_variants_are_refused_by_name) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"quant_method":"awq","bits":8})", "8 bits"},
+      {R"({"quant_method":"awq","version":"gemv"})", "gemv"},
+      {R"({"quant_method":"awq","zero_point":false})", "zero_point"},
+      {R"({"quant_method":"awq","group_size":0})", "group_size"},
+      {R"({"quant_method":"gptq","bits":3})", "3 bits"},
+      {R"({"quant_method":"gptq","checkpoint_format":"marlin"})", "marlin"},
+      {R"({"quant_method":"gptq","dynamic":{"-:visual":{}}})", "dynamic"},
+      {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{}})", "no group"},
+      {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"a":{"weights":
+        {"num_bits":8}}}})",
+       "8 bits"},
+      {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"a":{"weights":
+        {"num_bits":4,"type":"float"}}}})",
+       "float"},
+      {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"a":{"weights":
+        {"num_bits":4},"input_activations":{"num_bits":8}}}})",
+       "activations"},
+      {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"a":{"weights":
+        {"num_bits":4,"group_size":64}},"b":{"weights":{"num_bits":4,"group_size":32}}}})",
+       "different ways"},
+  };
+  for (const auto& [quantization, word] : cases)
+    EXPECT_THAT(message_of([&] { four_bit_format(json::parse(quantization), "config.json"); }),
+                HasSubstr(word))
+        << quantization;
+}
+
+}  // namespace
+}  // namespace dvlm

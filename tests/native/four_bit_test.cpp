@@ -1,0 +1,137 @@
+// A model whose text layers are packed in four bits answers as the one that holds what they say as floats.
+#include "checkpoint/four_bit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <cstring>
+#include <list>
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/json.h"
+#include "core/files.h"
+#include "message_of.h"
+#include "native/native.h"
+#include "random_model.h"
+#include "rows.h"
+#include "temporary_folder.h"
+
+namespace dvlm {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// Tensors with their memory.
+class Tensors {
+ public:
+  template <class T>
+  void add(const std::string& name, DType type, std::vector<int64_t> shape, const std::vector<T>& values) {
+    auto& bytes = memory_.emplace_back(values.size() * sizeof(T));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    views_[name] = {type, std::move(shape), bytes.data()};
+  }
+  std::map<std::string, TensorView>& views() { return views_; }
+  void write(const fs::path& folder) const {
+    std::vector<NamedTensor> named;
+    for (const auto& [name, tensor] : views_) named.push_back({name, tensor});
+    write_safetensors(folder / "model.safetensors", named);
+  }
+
+ private:
+  std::map<std::string, TensorView> views_;
+  std::list<std::vector<std::byte>> memory_;
+};
+
+class FourBitModel : public testing::Test {
+ protected:
+  FourBitModel() {
+    ModelConfig config = small_config();
+    config.text.intermediate_size = 72;  // AWQ packs outputs in eights
+    make_random_model(config, 1, wide_.path());
+    const Checkpoint original(wide_.path());
+    Tensors packed, wide;
+    packed.views() = wide.views() = original.tensors();
+    Random random(5);
+    for (const auto& [name, shape] : expected_tensors(config)) {
+      if (!name.starts_with("model.layers.") || shape.size() != 2) continue;
+      const std::string linear = name.substr(0, name.rfind('.'));
+      add_random(linear, shape[0], shape[1], random, packed);
+      std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
+      const FourBitFormat format{.tool = FourBitFormat::Tool::awq, .group_size = kGroup};
+      FourBitWeight(packed.views(), linear, format, shape[0], shape[1], "")
+          .dequantize(0, shape[0], values.data());
+      packed.views().erase(name);
+      wide.add(name, DType::f32, shape, values);
+    }
+    write_config(packed_.path(), config);
+    nlohmann::json file = read_json(packed_ / "config.json");
+    file["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", kGroup}};
+    write_file(packed_ / "config.json", file.dump());
+    packed.write(packed_.path());
+    wide.write(wide_.path());
+  }
+
+  static void add_random(const std::string& linear, int64_t outputs, int64_t inputs, Random& random,
+                         Tensors& to) {
+    const int64_t groups = (inputs + kGroup - 1) / kGroup;
+    const auto words = [&](int64_t count) {
+      std::vector<uint32_t> out(static_cast<size_t>(count));
+      for (uint32_t& word : out) word = static_cast<uint32_t>(random.below(int64_t{1} << 32));
+      return out;
+    };
+    std::vector<f16> scales;
+    for (int64_t i = 0; i < groups * outputs; ++i)
+      scales.push_back(to_f16(0.01f + 0.01f * static_cast<float>(i % 7)));
+    to.add(linear + ".qweight", DType::i32, {inputs, outputs / 8}, words(inputs * outputs / 8));
+    to.add(linear + ".qzeros", DType::i32, {groups, outputs / 8}, words(groups * outputs / 8));
+    to.add(linear + ".scales", DType::f16, {groups, outputs}, scales);
+  }
+
+  static std::vector<float> logits(const fs::path& folder, Precision precision) {
+    const auto model = load_native(Checkpoint(folder), {.precision = precision, .threads = 2});
+    const auto sequence = model->new_sequence(20);
+    const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
+    const std::vector<Position> positions = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3}, {4, 4, 4}};
+    const std::vector<Wanted> rows = {{.row = 0, .choice = Choice::logits},
+                                      {.row = 4, .choice = Choice::logits}};
+    const Segment segment{
+        .sequence = sequence.get(), .tokens = tokens, .positions = positions, .features = {}, .wanted = rows};
+    return logits_of(model->forward({&segment, 1}));
+  }
+
+  static constexpr int64_t kGroup = 20;
+  TemporaryFolder wide_, packed_;
+};
+
+TEST_F(FourBitModel, answers_as_its_weights_say_in_every_precision) {
+  EXPECT_THAT(Checkpoint(packed_.path()).problems(), testing::IsEmpty());
+  std::vector<std::vector<float>> seen;
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8, Precision::int4}) {
+    seen.push_back(logits(packed_.path(), precision));
+    EXPECT_EQ(seen.back(), logits(wide_.path(), precision));
+  }
+  EXPECT_NE(seen[0], seen[3]);
+}
+
+TEST_F(FourBitModel, is_refused_by_name_where_floats_are_wanted) {
+  const Checkpoint checkpoint(packed_.path());
+  const std::string name = "model.layers.0.mlp.down_proj.weight";
+  EXPECT_THAT(message_of([&] {
+                checkpoint.get(name, {40, 72});
+              }),
+              HasSubstr(name + " is packed in four bits"));
+}
+
+TEST_F(FourBitModel, tensors_of_layers_that_nothing_has_are_named) {
+  Tensors tensors;
+  const Checkpoint checkpoint(packed_.path());
+  tensors.views() = checkpoint.tensors();
+  Random random(6);
+  add_random("model.layers.0.mlp.other_proj", 8, 20, random, tensors);
+  tensors.write(packed_.path());
+  EXPECT_THAT(Checkpoint(packed_.path()).problems(),
+              testing::Contains(HasSubstr("model.layers.0.mlp.other_proj.qweight")));
+}
+
+}  // namespace
+}  // namespace dvlm
