@@ -69,6 +69,7 @@ void quantize_command(QuantizeCommand command) {
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   command.quantize.vision = !command.keep_vision;
+  check_quantizable(Checkpoint(engine.model), command.quantize.vision);
   command.quantize.codes = command.format == "int8" ? Codes::int8 : Codes::fp8;
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);

@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::string_view kText = "model.language_model.", kVision = "model.visual.";
 constexpr std::string_view kWeight = ".weight";
+constexpr const char* kOnCpu =
+    "which only inference on a CPU reads (--device cpu); else take the checkpoint in BF16";
 constexpr std::string_view kTextAlone = "language_model.";  // Qwen2_5_VLModel, saved without its head
 
 std::set<fs::path> files_of_index(const fs::path& index) {
@@ -90,8 +92,8 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_c
   identity_ = read_file(folder / "config.json");
   if (config_.quantization) {
     const std::string where = (folder / "config.json").string() + ": quantization_config";
-    four_bit_format_ = four_bit_format(*config_.quantization, where);
-    if (!four_bit_format_) refuse_other_quantizers(*config_.quantization, where);
+    grouped_format_ = grouped_format(*config_.quantization, where);
+    if (!grouped_format_) refuse_other_quantizers(*config_.quantization, where);
   }
   for (const fs::path& file : shard_files(folder)) {
     identity_ += file_identity(file);
@@ -131,7 +133,7 @@ Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 
 void Checkpoint::refuse_foreign_tensors() const {
   for (const auto& [name, tensor] : tensors_)
-    if (const std::string why = problem_of_name(name); !why.empty() && four_bit_weight_of(name).empty())
+    if (const std::string why = problem_of_name(name); !why.empty() && grouped_weight_of(name).empty())
       fail("{}: tensor {} {}", folder_.string(), printable(name), why);
 }
 
@@ -163,7 +165,7 @@ void Checkpoint::warn_of_unused() const {
 std::vector<std::string> Checkpoint::unused() const {
   const auto expected = expected_tensors(config_);
   const auto is_used = [&](const std::string& name) {
-    if (expected.count(name) || expected.count(four_bit_weight_of(name))) return true;
+    if (expected.count(name) || expected.count(grouped_weight_of(name))) return true;
     if (name == "lm_head.weight") return config_.text.tie_word_embeddings;  // the same bytes
     if (!name.ends_with(".weight_scale")) return false;
     const auto weight = tensors_.find(name.substr(0, name.size() - std::strlen("_scale")));
@@ -184,12 +186,8 @@ bool Checkpoint::has(std::string_view name) const {
 
 const TensorView& Checkpoint::get(std::string_view name, const std::vector<int64_t>& shape) const {
   const auto it = tensors_.find(std::string(name));
-  if (it == tensors_.end() && name.ends_with(kWeight) &&
-      has_four_bit(name.substr(0, name.size() - kWeight.size())))
-    fail(
-        "{}: {} is packed in four bits, which only inference on a CPU reads (--device cpu); else take "
-        "the checkpoint in BF16",
-        folder_.string(), name);
+  if (it == tensors_.end() && is_grouped(name))
+    fail("{}: {} is packed in four bits, {}", folder_.string(), name, kOnCpu);
   if (it == tensors_.end()) fail("{}: tensor {} is missing", folder_.string(), name);
   if (it->second.shape != shape)
     fail("{}: tensor {} has shape {}, but config.json asks for {}", folder_.string(), name,
@@ -228,6 +226,8 @@ const TensorView& Checkpoint::scale(std::string_view linear) const {
 
 std::string Checkpoint::problem_of_scale(const std::string& weight) const {
   const auto scale = tensors_.find(weight + "_scale");
+  if (scale == tensors_.end() && is_grouped(weight))
+    return fmt::format("tensor {} is in FP8 with scales for blocks, {}", weight, kOnCpu);
   if (scale == tensors_.end())
     return fmt::format("tensor {} is {} but {}_scale is missing", weight, name_of(tensors_.at(weight).type),
                        weight);
@@ -242,6 +242,7 @@ std::string Checkpoint::problem_of_scale(const std::string& weight) const {
 // Weights are F32, F16 or BF16; those of linear layers may be F8_E4M3 or I8 beside one scale per row.
 std::string Checkpoint::problem_of_type(const std::string& name, const TensorView& tensor) const {
   if (is_number(tensor.type)) return "";
+  if (is_grouped(name)) return problem_of_grouped(name, tensor.shape);
   const bool linear = may_be_quantized(name);
   if (!is_quantized(tensor) || !linear)
     return fmt::format("tensor {} is {}, expected F32, F16{}", name, name_of(tensor.type),
@@ -249,35 +250,37 @@ std::string Checkpoint::problem_of_type(const std::string& name, const TensorVie
   return problem_of_scale(name);
 }
 
-bool Checkpoint::has_four_bit(std::string_view linear) const {
-  return four_bit_format_ && may_be_quantized(std::string(linear) + std::string(kWeight)) &&
-         has(std::string(linear) + std::string(four_bit_endings(four_bit_format_->tool).front()));
+bool Checkpoint::is_grouped(std::string_view weight) const {
+  if (!grouped_format_ || !may_be_quantized(weight)) return false;
+  const std::string linear(weight.substr(0, weight.size() - kWeight.size()));
+  return has(linear + std::string(grouped_endings(grouped_format_->tool).front()));
 }
 
-std::optional<FourBitWeight> Checkpoint::four_bit(std::string_view linear, int64_t outputs,
-                                                  int64_t inputs) const {
-  if (!has_four_bit(linear)) return {};
-  if (has(std::string(linear) + std::string(kWeight)))
-    fail("{}: {} is there in four bits and as {}{}", folder_.string(), linear, linear, kWeight);
-  return FourBitWeight(tensors_, std::string(linear), *four_bit_format_, outputs, inputs, folder_.string());
+std::optional<GroupedWeight> Checkpoint::grouped(std::string_view linear, int64_t outputs,
+                                                 int64_t inputs) const {
+  const std::string weight = std::string(linear) + std::string(kWeight);
+  if (!is_grouped(weight)) return {};
+  const bool blocks = grouped_format_->tool == GroupedFormat::Tool::fp8_blocks;
+  if (!blocks && has(weight))
+    fail("{}: {} is there in four bits and as {}", folder_.string(), linear, weight);
+  return GroupedWeight(tensors_, std::string(linear), *grouped_format_, outputs, inputs, folder_.string());
 }
 
-std::string Checkpoint::four_bit_weight_of(std::string_view name) const {
-  if (!four_bit_format_) return "";
-  for (const std::string_view ending : four_bit_endings(four_bit_format_->tool)) {
+std::string Checkpoint::grouped_weight_of(std::string_view name) const {
+  if (!grouped_format_) return "";
+  for (const std::string_view ending : grouped_endings(grouped_format_->tool)) {
     if (!name.ends_with(ending)) continue;
-    const std::string linear(name.substr(0, name.size() - ending.size()));
-    if (has_four_bit(linear)) return linear + std::string(kWeight);
+    const std::string weight =
+        std::string(name.substr(0, name.size() - ending.size())) + std::string(kWeight);
+    if (is_grouped(weight)) return weight;
   }
   return "";
 }
 
-std::string Checkpoint::problem_of_missing(const std::string& name, const std::vector<int64_t>& shape) const {
-  const std::string linear = name.substr(0, name.rfind('.'));
-  if (!name.ends_with(kWeight) || shape.size() != 2 || !has_four_bit(linear))
-    return fmt::format("tensor {} {} is missing", name, to_string(shape));
+// `name` and `shape` are those of its weight.
+std::string Checkpoint::problem_of_grouped(const std::string& name, const std::vector<int64_t>& shape) const {
   try {
-    four_bit(linear, shape[0], shape[1]);
+    grouped(name.substr(0, name.rfind('.')), shape.at(0), shape.at(1));
   } catch (const Error& error) {
     return error.what();
   }
@@ -290,8 +293,10 @@ std::vector<std::string> Checkpoint::problems() const {
   for (const auto& [name, shape] : expected) {
     const auto it = tensors_.find(name);
     if (it == tensors_.end()) {
-      if (const std::string problem = problem_of_missing(name, shape); !problem.empty())
-        out.push_back(problem);
+      const std::string problem = is_grouped(name)
+                                      ? problem_of_grouped(name, shape)
+                                      : fmt::format("tensor {} {} is missing", name, to_string(shape));
+      if (!problem.empty()) out.push_back(problem);
     } else if (it->second.shape != shape)
       out.push_back(fmt::format("tensor {} has shape {}, expected {}", name, to_string(it->second.shape),
                                 to_string(shape)));

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "checkpoint/config.h"
-#include "checkpoint/four_bit.h"
+#include "checkpoint/grouped.h"
 #include "checkpoint/safetensors.h"
 
 namespace dvlm {
@@ -51,8 +51,10 @@ class Checkpoint {
   // The scales of a linear layer that is_quantized(): F32, F16 or BF16, [outputs] or [outputs, 1]
   // (docs/reference.md, FP8 checkpoint).
   const TensorView& scale(std::string_view linear) const;
-  // The weight [outputs, inputs] of a linear layer that is packed in four bits; none when it is not.
-  std::optional<FourBitWeight> four_bit(std::string_view linear, int64_t outputs, int64_t inputs) const;
+  // Whether this weight of a linear layer has scales for groups of inputs, and the layer's [outputs, inputs];
+  // none when it has not.
+  bool is_grouped(std::string_view weight) const;
+  std::optional<GroupedWeight> grouped(std::string_view linear, int64_t outputs, int64_t inputs) const;
   // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight
   // (docs/reference.md, Tied head).
   const TensorView& head() const;
@@ -66,16 +68,15 @@ class Checkpoint {
   void settle_head();
   void warn_of_unused() const;
   std::vector<std::string> unused() const;  // names, sorted
-  bool has_four_bit(std::string_view linear) const;
-  // The weight that this tensor is a part of, packed in four bits; "" for any other.
-  std::string four_bit_weight_of(std::string_view name) const;
-  std::string problem_of_missing(const std::string& name, const std::vector<int64_t>& shape) const;
+  // The weight that this tensor of grouped_endings() is a part of; "" for any other.
+  std::string grouped_weight_of(std::string_view name) const;
+  std::string problem_of_grouped(const std::string& name, const std::vector<int64_t>& shape) const;
   std::string problem_of_scale(const std::string& weight) const;  // that is quantized; "" when sound
   std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
   std::filesystem::path folder_;
   std::string identity_;
   ModelConfig config_;
-  std::optional<FourBitFormat> four_bit_format_;
+  std::optional<GroupedFormat> grouped_format_;
   std::vector<std::unique_ptr<Safetensors>> shards_;
   std::unique_ptr<MergedTensors> merged_;
   std::map<std::string, TensorView> tensors_;

@@ -15,9 +15,8 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr const char* kReads =
-    "dvlm reads FP8 and INT8 weights with one scale per output row and tokens scaled as they come, and "
-    "weights "
-    "of four bits by AWQ, GPTQ and compressed-tensors (pack-quantized)";
+    "dvlm reads FP8 and INT8 weights with one scale per output row and tokens scaled as they come, FP8 "
+    "in blocks, and weights of four bits by AWQ, GPTQ and compressed-tensors (pack-quantized)";
 constexpr const char* kInstead = "take the checkpoint in BF16 and quantize it with dvlm quantize";
 
 bool is_one_of(std::string_view value, std::initializer_list<std::string_view> list) {
@@ -109,7 +108,7 @@ constexpr std::array kEndings = {
     Foreign{".input_zero_point", kStatic},
     Foreign{".input_global_scale", kStatic},
     Foreign{".weight_scale_inv",
-            "scales weights in blocks, but dvlm reads FP8 with one scale per output row"},
+            "scales weights in blocks, but config.json's quantization_config has no weight_block_size"},
     Foreign{".qweight", kPacked},
     Foreign{".qzeros", kPacked},
     Foreign{".g_idx", kPacked},

@@ -8,7 +8,7 @@
 namespace dvlm {
 
 // Throws Error for a "quantization_config" of weights that dvlm does not read. It reads FP8 and INT8 with one
-// scale per output row, and tokens scaled as they come (docs/quantization.md), and what four_bit_format()
+// scale per output row, and tokens scaled as they come (docs/quantization.md), and what grouped_format()
 // knows. `where` begins the message.
 void refuse_other_quantizers(const nlohmann::json& quantization, const std::string& where);
 

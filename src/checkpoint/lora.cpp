@@ -236,7 +236,7 @@ MergedTensors::MergedTensors(const Lora& lora, std::map<std::string, TensorView>
   const auto change = [&](const std::string& name, const Lora::Linear* linear) {
     const auto found = tensors.find(name);
     if (found == tensors.end())
-      fail("{} changes {}, which the model does not hold", lora.folder().string(), name);
+      fail("{} changes {}, which the model does not hold as F32, F16 or BF16", lora.folder().string(), name);
     if (!is_number(found->second))
       fail(
           "{}: {} of the model is {}, and an adapter needs F32, F16 or BF16 weights: merge it before the "

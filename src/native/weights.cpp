@@ -48,7 +48,7 @@ class Loader {
       const std::string name = prefix + part;
       const auto& shape = shapes_.at(name + ".weight");
       if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
-      if (const auto packed = checkpoint_.four_bit(name, shape[0], shape[1])) {
+      if (const auto packed = checkpoint_.grouped(name, shape[0], shape[1])) {
         weights.push_back(dequantize(*packed, dequantized.emplace_back()));
         sources.insert(sources.end(), packed->tensors().begin(), packed->tensors().end());
         continue;
@@ -94,8 +94,8 @@ class Loader {
 
  private:
   // As f32 in `memory`.
-  TensorView dequantize(const FourBitWeight& weight, Buffer<float>& memory) const {
-    constexpr int64_t kOutputs = 8;  // that FourBitWeight has side by side
+  TensorView dequantize(const GroupedWeight& weight, Buffer<float>& memory) const {
+    constexpr int64_t kOutputs = 8;  // that GroupedWeight has side by side
     memory = Buffer<float>(static_cast<size_t>(weight.outputs() * weight.inputs()));
     loading_.pool.parallel_for((weight.outputs() + kOutputs - 1) / kOutputs, [&](int64_t begin, int64_t end) {
       const int64_t first = begin * kOutputs, last = std::min(end * kOutputs, weight.outputs());
@@ -151,13 +151,13 @@ size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) 
     const auto found = checkpoint.tensors().find(name);
     const bool wide = name == "model.embed_tokens.weight" || name == "lm_head.weight" ||
                       name == "visual.patch_embed.proj.weight";
-    const bool four_bit = found == checkpoint.tensors().end();  // or missing
+    const bool as_floats = checkpoint.is_grouped(name) || found == checkpoint.tensors().end();
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
     bytes += PackedMatrix::packed_bytes(shape[0], inputs,
-                                        wide       ? formats.wide
-                                        : four_bit ? formats.linear
-                                                   : formats.of(found->second));
+                                        wide        ? formats.wide
+                                        : as_floats ? formats.linear
+                                                    : formats.of(found->second));
   }
   return bytes;
 }

@@ -29,8 +29,6 @@ struct Layer {
 
 Layer read_layer(const Checkpoint& checkpoint, const std::string& name) {
   const TensorView& tensor = checkpoint.tensors().at(name + ".weight");
-  if (is_quantized(tensor))
-    fail("{} is quantised already: {} is {}", checkpoint.folder().string(), name, name_of(tensor.type));
   Layer layer{name, static_cast<int>(tensor.shape[0]), static_cast<int>(tensor.shape[1]),
               std::vector<float>(static_cast<size_t>(tensor.elements()))};
   copy_to_float(tensor, 0, tensor.elements(), layer.weights.data());
@@ -269,10 +267,24 @@ std::vector<float> smoothing_factors(std::span<const float> activations, std::sp
   return out;
 }
 
-std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const CalibrationInputs& inputs,
-                                  const QuantizeOptions& options, const fs::path& output, ThreadPool& pool) {
+void check_quantizable(const Checkpoint& checkpoint, bool vision) {
   if (const auto problems = checkpoint.problems(); !problems.empty())
     fail("{}: {}", checkpoint.folder().string(), problems.front());
+  for (const LayerGroup& group : layer_groups(checkpoint.config(), vision)) {
+    for (const std::string& linear : group.linears) {
+      const std::string name = linear + ".weight";
+      if (checkpoint.is_grouped(name))
+        fail("{} is quantised already: {} has scales for groups of inputs", checkpoint.folder().string(),
+             linear);
+      if (const TensorView& tensor = checkpoint.tensors().at(name); is_quantized(tensor))
+        fail("{} is quantised already: {} is {}", checkpoint.folder().string(), linear, name_of(tensor.type));
+    }
+  }
+}
+
+std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const CalibrationInputs& inputs,
+                                  const QuantizeOptions& options, const fs::path& output, ThreadPool& pool) {
+  check_quantizable(checkpoint, options.vision);
   make_folder(output);
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   Output tensors(checkpoint);

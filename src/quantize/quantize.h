@@ -45,10 +45,13 @@ struct LayerReport {
   std::vector<double> worst_errors;
 };
 
+// Throws Error when the checkpoint is not sound or quantised already: for before hours of calibration.
+void check_quantizable(const Checkpoint& checkpoint, bool vision);
+
 // Writes `checkpoint` quantised into `output` (model.safetensors, config.json with quantization_config, every
-// other file of the folder as it is). Shows a progress bar. Throws Error when the checkpoint is quantised
-// already, `output` holds a model, the calibration lacks a layer, or the user interrupts; `output` then holds
-// no model.
+// other file of the folder as it is). Shows a progress bar. Throws Error when the checkpoint is not
+// check_quantizable(), `output` holds a model, the calibration lacks a layer, or the user interrupts;
+// `output` then holds no model.
 std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const CalibrationInputs& inputs,
                                   const QuantizeOptions& options, const std::filesystem::path& output,
                                   ThreadPool& pool);

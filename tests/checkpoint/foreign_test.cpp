@@ -72,7 +72,8 @@ TEST_F(Foreign, quantizers_are_refused_by_name) {
       {{{"quant_method", "bitsandbytes"}}, "bitsandbytes"},
       {{{"quant_method", "compressed-tensors"}, {"format", "mxfp4-pack-quantized"}}, "mxfp4-pack-quantized"},
       {{{"quant_method", "compressed-tensors"}, {"config_groups", {{"group_0", group}}}}, "tensor"},
-      {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}, "block"},
+      {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}, {"activation_scheme", "static"}},
+       "input_scale"},
       {{{"quant_method", "fp8"}, {"activation_scheme", "static"}}, "input_scale"},
   };
   for (const auto& [quantization, word] : cases) {

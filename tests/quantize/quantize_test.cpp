@@ -9,6 +9,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "message_of.h"
 #include "quantize/divergence.h"
 #include "random_folder.h"
 
@@ -176,6 +177,8 @@ TEST_P(QuantizeTo, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
   const auto report = quantized(out.path());
   const Checkpoint checkpoint(out.path());
   EXPECT_THAT(checkpoint.problems(), testing::IsEmpty());
+  EXPECT_THAT(message_of([&] { check_quantizable(checkpoint, true); }),
+              testing::HasSubstr("is quantised already"));
   for (const LayerReport& layer : report) {
     EXPECT_EQ(checkpoint.tensors().at(layer.name + ".weight").type,
               GetParam() == Codes::fp8 ? DType::f8_e4m3 : DType::i8);

@@ -1,4 +1,5 @@
-// Linear layers in four bits as other tools pack them: AWQ, GPTQ, compressed-tensors (pack-quantized).
+// Linear layers whose weights have a scale for every group of inputs, as other tools write them: four bits by
+// AWQ, GPTQ and compressed-tensors (pack-quantized), FP8 in blocks.
 #pragma once
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -13,35 +14,37 @@
 namespace dvlm {
 
 // What "quantization_config" says of such layers. Which layers they are, the tensors say.
-struct FourBitFormat {
-  enum class Tool : uint8_t { awq, gptq, compressed_tensors };
+struct GroupedFormat {
+  enum class Tool : uint8_t { awq, gptq, compressed_tensors, fp8_blocks };
   Tool tool = Tool::awq;
-  int64_t group_size = 128;  // inputs that share a scale; -1: all of an output
-  bool zero_points = true;   // in the file; without them every one is 8
-  bool less_one = false;     // gptq: the file holds zero points less one
+  int64_t group_size = 128;    // inputs that share a scale; -1: all of an output
+  int64_t outputs_in_one = 1;  // fp8_blocks: outputs that share a scale
+  bool zero_points = true;     // in the file; without them every one is 8
+  bool less_one = false;       // gptq: the file holds zero points less one
 };
 
-// None when the weights are not in four bits. Throws Error for variants that are not read. `where` begins the
+// None when the weights have no groups. Throws Error for variants that are not read. `where` begins the
 // message.
-std::optional<FourBitFormat> four_bit_format(const nlohmann::json& quantization, const std::string& where);
+std::optional<GroupedFormat> grouped_format(const nlohmann::json& quantization, const std::string& where);
 
-// The endings of the tensors that hold a layer, the one with the codes first.
-std::span<const std::string_view> four_bit_endings(FourBitFormat::Tool tool);
+// The endings of the tensors that such a layer has beside what any has; the first is always there.
+std::span<const std::string_view> grouped_endings(GroupedFormat::Tool tool);
 
 // W [outputs, inputs] = scale * (code - zero point), where scale and zero point are those of the output and
-// the input's group. Codes are 0 to 15, zero points 0 to 16.
-class FourBitWeight {
+// the input's group. Four-bit codes are 0 to 15, zero points 0 to 16; e4m3's have no zero point.
+class GroupedWeight {
  public:
   // Tensors of `linear`, which are mapped and outlive this. Throws Error naming the tensor that is missing,
   // misshapen or of another type, and groups out of range; `where` begins the message.
-  FourBitWeight(const std::map<std::string, TensorView>& tensors, const std::string& linear,
-                const FourBitFormat& format, int64_t outputs, int64_t inputs, const std::string& where);
+  GroupedWeight(const std::map<std::string, TensorView>& tensors, const std::string& linear,
+                const GroupedFormat& format, int64_t outputs, int64_t inputs, const std::string& where);
 
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }
   std::span<const TensorView> tensors() const { return tensors_; }
 
-  // Outputs [first, first + count) as floats, [count, inputs]: exact. `first` and `count` are multiples of 8,
+  // Outputs [first, first + count) as floats, [count, inputs]: exact for four bits, rounded once
+  // for e4m3. `first` and `count` are multiples of 8,
   // or reach the end.
   void dequantize(int64_t first, int64_t count, float* out) const;
 
@@ -50,11 +53,12 @@ class FourBitWeight {
                          DType type, const std::vector<int64_t>& shape, const std::string& where);
   void check_shape(const TensorView& shape, const std::string& where) const;
   void read_groups(const TensorView& order, const std::string& where);
-  int code(int64_t output, int64_t input) const;
+  float code(int64_t output, int64_t input) const;
+  int nibble_of(int64_t output, int64_t input) const;
   int zero_point(int64_t output, int64_t group) const;
   float scale(int64_t output, int64_t group) const;
 
-  FourBitFormat format_;
+  GroupedFormat format_;
   int64_t outputs_, inputs_, groups_;
   std::vector<TensorView> tensors_;
   const std::byte *codes_ = nullptr, *zero_points_ = nullptr;

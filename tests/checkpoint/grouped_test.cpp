@@ -1,6 +1,6 @@
 // Layers in four bits as AutoAWQ, AutoGPTQ and compressed-tensors read them
-// (tools/fixtures/make_four_bit_fixtures.py), and files that lie about them.
-#include "checkpoint/four_bit.h"
+// (tools/fixtures/make_grouped_fixtures.py), and files that lie about them.
+#include "checkpoint/grouped.h"
 
 #include <fmt/core.h>
 #include <gmock/gmock.h>
@@ -45,13 +45,15 @@ constexpr PackedLayer kPackedLayers[] = {
      R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"group_0":
       {"weights":{"num_bits":4,"type":"int","strategy":"channel"}}}})",
      8, 44},
+    {"fp8-blocks", R"({"quant_method":"fp8","activation_scheme":"dynamic","weight_block_size":[8,32]})", 24,
+     64},
 };
 
 Safetensors file_of(const PackedLayer& fixture) {
-  return Safetensors(fmt::format("{}/four_bit/{}.safetensors", DVLM_FIXTURES, fixture.name));
+  return Safetensors(fmt::format("{}/grouped/{}.safetensors", DVLM_FIXTURES, fixture.name));
 }
-FourBitFormat format_of(const PackedLayer& fixture) {
-  return four_bit_format(json::parse(fixture.quantization), "config.json").value();
+GroupedFormat format_of(const PackedLayer& fixture) {
+  return grouped_format(json::parse(fixture.quantization), "config.json").value();
 }
 std::string name_of_case(const testing::TestParamInfo<PackedLayer>& info) {
   std::string name = info.param.name;
@@ -59,12 +61,12 @@ std::string name_of_case(const testing::TestParamInfo<PackedLayer>& info) {
   return name;
 }
 
-class FourBit : public testing::TestWithParam<PackedLayer> {};
+class Grouped : public testing::TestWithParam<PackedLayer> {};
 
-TEST_P(FourBit, weights_are_those_of_the_tools_own_reader) {
+TEST_P(Grouped, weights_are_those_of_the_tools_own_reader) {
   const PackedLayer& fixture = GetParam();
   const Safetensors file = file_of(fixture);
-  const FourBitWeight weight(file.tensors(), "layer", format_of(fixture), fixture.outputs, fixture.inputs,
+  const GroupedWeight weight(file.tensors(), "layer", format_of(fixture), fixture.outputs, fixture.inputs,
                              "here");
   const TensorView& expected = file.tensors().at("expected");
   ASSERT_EQ(expected.shape, (std::vector{fixture.outputs, fixture.inputs}));
@@ -75,19 +77,20 @@ TEST_P(FourBit, weights_are_those_of_the_tools_own_reader) {
     float read;
     copy_to_float(expected, static_cast<int64_t>(i), 1, &read);
     // The reader rounds products to the type of its scales; ours are exact.
-    const float rounded =
-        expected.type == DType::bf16 ? round_to_bf16(values[i]) : to_float(to_f16(values[i]));
+    const float rounded = expected.type == DType::f32    ? values[i]
+                          : expected.type == DType::bf16 ? round_to_bf16(values[i])
+                                                         : to_float(to_f16(values[i]));
     ASSERT_EQ(rounded, read) << i;
   }
 }
 
-TEST_P(FourBit, what_the_file_lacks_or_shapes_otherwise_is_named) {
+TEST_P(Grouped, what_the_file_lacks_or_shapes_otherwise_is_named) {
   const PackedLayer& fixture = GetParam();
   const Safetensors file = file_of(fixture);
-  const FourBitFormat format = format_of(fixture);
+  const GroupedFormat format = format_of(fixture);
   const auto message = [&](const std::map<std::string, TensorView>& tensors) {
     return message_of(
-        [&] { FourBitWeight(tensors, "layer", format, fixture.outputs, fixture.inputs, "the folder"); });
+        [&] { GroupedWeight(tensors, "layer", format, fixture.outputs, fixture.inputs, "the folder"); });
   };
   for (const auto& [name, tensor] : file.tensors()) {
     if (name == "expected") continue;
@@ -103,9 +106,9 @@ TEST_P(FourBit, what_the_file_lacks_or_shapes_otherwise_is_named) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Tools, FourBit, testing::ValuesIn(kPackedLayers), name_of_case);
+INSTANTIATE_TEST_SUITE_P(Tools, Grouped, testing::ValuesIn(kPackedLayers), name_of_case);
 
-TEST(FourBitFiles, groups_that_are_not_there_are_refused) {
+TEST(GroupedFiles, groups_that_are_not_there_are_refused) {
   const PackedLayer& fixture = kPackedLayers[2];
   const Safetensors file = file_of(fixture);
   for (const int32_t group : {-1, 4, 1 << 30}) {
@@ -113,20 +116,20 @@ TEST(FourBitFiles, groups_that_are_not_there_are_refused) {
     groups[77] = group;
     std::map<std::string, TensorView> tensors = file.tensors();
     tensors["layer.g_idx"].data = reinterpret_cast<const std::byte*>(groups.data());
-    EXPECT_THAT(message_of([&] { FourBitWeight(tensors, "layer", format_of(fixture), 16, 128, "here"); }),
+    EXPECT_THAT(message_of([&] { GroupedWeight(tensors, "layer", format_of(fixture), 16, 128, "here"); }),
                 HasSubstr(fmt::format("input 77 is in group {} of 4", group)));
   }
 }
 
-TEST(FourBitFiles, zero_points_that_the_configuration_denies_are_refused) {
+TEST(GroupedFiles, zero_points_that_the_configuration_denies_are_refused) {
   const Safetensors file = file_of(kPackedLayers[4]);
   EXPECT_THAT(message_of([&] {
-                FourBitWeight(file.tensors(), "layer", format_of(kPackedLayers[3]), 12, 64, "here");
+                GroupedWeight(file.tensors(), "layer", format_of(kPackedLayers[3]), 12, 64, "here");
               }),
               HasSubstr("layer.weight_zero_point is there"));
 }
 
-TEST(FourBitFiles, other_variants_are_refused_by_name) {
+TEST(GroupedFiles, other_variants_are_refused_by_name) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"quant_method":"awq","bits":8})", "8 bits"},
       {R"({"quant_method":"awq","version":"gemv"})", "gemv"},
@@ -135,6 +138,8 @@ TEST(FourBitFiles, other_variants_are_refused_by_name) {
       {R"({"quant_method":"gptq","bits":3})", "3 bits"},
       {R"({"quant_method":"gptq","checkpoint_format":"marlin"})", "marlin"},
       {R"({"quant_method":"gptq","dynamic":{"-:visual":{}}})", "dynamic"},
+      {R"({"quant_method":"fp8","weight_block_size":[128]})", "weight_block_size"},
+      {R"({"quant_method":"fp8","weight_block_size":[128,128],"activation_scheme":"static"})", "static"},
       {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{}})", "no group"},
       {R"({"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"a":{"weights":
         {"num_bits":8}}}})",
@@ -150,7 +155,7 @@ TEST(FourBitFiles, other_variants_are_refused_by_name) {
        "different ways"},
   };
   for (const auto& [quantization, word] : cases)
-    EXPECT_THAT(message_of([&] { four_bit_format(json::parse(quantization), "config.json"); }),
+    EXPECT_THAT(message_of([&] { grouped_format(json::parse(quantization), "config.json"); }),
                 HasSubstr(word))
         << quantization;
 }

@@ -1,5 +1,5 @@
 // A model whose text layers are packed in four bits answers as the one that holds what they say as floats.
-#include "checkpoint/four_bit.h"
+#include "checkpoint/grouped.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -42,9 +42,9 @@ class Tensors {
   std::list<std::vector<std::byte>> memory_;
 };
 
-class FourBitModel : public testing::Test {
+class GroupedModel : public testing::Test {
  protected:
-  FourBitModel() {
+  GroupedModel() {
     ModelConfig config = small_config();
     config.text.intermediate_size = 72;  // AWQ packs outputs in eights
     make_random_model(config, 1, wide_.path());
@@ -57,8 +57,8 @@ class FourBitModel : public testing::Test {
       const std::string linear = name.substr(0, name.rfind('.'));
       add_random(linear, shape[0], shape[1], random, packed);
       std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
-      const FourBitFormat format{.tool = FourBitFormat::Tool::awq, .group_size = kGroup};
-      FourBitWeight(packed.views(), linear, format, shape[0], shape[1], "")
+      const GroupedFormat format{.tool = GroupedFormat::Tool::awq, .group_size = kGroup};
+      GroupedWeight(packed.views(), linear, format, shape[0], shape[1], "")
           .dequantize(0, shape[0], values.data());
       packed.views().erase(name);
       wide.add(name, DType::f32, shape, values);
@@ -103,7 +103,7 @@ class FourBitModel : public testing::Test {
   TemporaryFolder wide_, packed_;
 };
 
-TEST_F(FourBitModel, answers_as_its_weights_say_in_every_precision) {
+TEST_F(GroupedModel, answers_as_its_weights_say_in_every_precision) {
   EXPECT_THAT(Checkpoint(packed_.path()).problems(), testing::IsEmpty());
   std::vector<std::vector<float>> seen;
   for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8, Precision::int4}) {
@@ -113,7 +113,7 @@ TEST_F(FourBitModel, answers_as_its_weights_say_in_every_precision) {
   EXPECT_NE(seen[0], seen[3]);
 }
 
-TEST_F(FourBitModel, is_refused_by_name_where_floats_are_wanted) {
+TEST_F(GroupedModel, is_refused_by_name_where_floats_are_wanted) {
   const Checkpoint checkpoint(packed_.path());
   const std::string name = "model.layers.0.mlp.down_proj.weight";
   EXPECT_THAT(message_of([&] {
@@ -122,7 +122,17 @@ TEST_F(FourBitModel, is_refused_by_name_where_floats_are_wanted) {
               HasSubstr(name + " is packed in four bits"));
 }
 
-TEST_F(FourBitModel, tensors_of_layers_that_nothing_has_are_named) {
+TEST_F(GroupedModel, a_bias_that_is_missing_is_named) {
+  Tensors tensors;
+  const Checkpoint checkpoint(packed_.path());
+  tensors.views() = checkpoint.tensors();
+  tensors.views().erase("model.layers.0.self_attn.q_proj.bias");
+  tensors.write(packed_.path());
+  EXPECT_THAT(Checkpoint(packed_.path()).problems(),
+              testing::ElementsAre(HasSubstr("model.layers.0.self_attn.q_proj.bias")));
+}
+
+TEST_F(GroupedModel, tensors_of_layers_that_nothing_has_are_named) {
   Tensors tensors;
   const Checkpoint checkpoint(packed_.path());
   tensors.views() = checkpoint.tensors();

@@ -1,4 +1,4 @@
-#include "checkpoint/four_bit.h"
+#include "checkpoint/grouped.h"
 
 #include <fmt/core.h>
 
@@ -15,7 +15,7 @@ namespace dvlm {
 namespace {
 
 using nlohmann::json;
-using Tool = FourBitFormat::Tool;
+using Tool = GroupedFormat::Tool;
 
 constexpr int kPerWord = 8;  // codes in 32 bits
 constexpr const char* kTakeAnother = "take the checkpoint in BF16 and quantize it with dvlm quantize";
@@ -49,7 +49,7 @@ void check_bits(const JsonObject& at, const char* key) {
          kTakeAnother);
 }
 
-FourBitFormat read_awq(const JsonObject& at) {
+GroupedFormat read_awq(const JsonObject& at) {
   check_bits(at, "bits");
   if (const std::string version = at.string("version", "gemm"); version != "gemm" && version != "GEMM")
     fail("{}: the version \"{}\" of AWQ is not read; dvlm reads \"gemm\"; {}", at.where(), printable(version),
@@ -59,7 +59,7 @@ FourBitFormat read_awq(const JsonObject& at) {
   return {.tool = Tool::awq, .group_size = read_group_size(at)};
 }
 
-FourBitFormat read_gptq(const JsonObject& at) {
+GroupedFormat read_gptq(const JsonObject& at) {
   check_bits(at, "bits");
   const std::string format = at.string("checkpoint_format", "gptq");
   if (format != "gptq" && format != "gptq_v2")
@@ -70,7 +70,7 @@ FourBitFormat read_gptq(const JsonObject& at) {
   return {.tool = Tool::gptq, .group_size = read_group_size(at), .less_one = format == "gptq"};
 }
 
-FourBitFormat read_compressed_group(const JsonObject& group) {
+GroupedFormat read_compressed_group(const JsonObject& group) {
   const JsonObject weights = group.object("weights");
   check_bits(weights, "num_bits");
   if (group.has("input_activations"))
@@ -86,11 +86,11 @@ FourBitFormat read_compressed_group(const JsonObject& group) {
 }
 
 // All groups must agree: layers are told apart by their tensors alone.
-FourBitFormat read_compressed(const JsonObject& at) {
+GroupedFormat read_compressed(const JsonObject& at) {
   const JsonObject groups = at.object("config_groups");
-  std::optional<FourBitFormat> first;
+  std::optional<GroupedFormat> first;
   for (const auto& [name, value] : at.find("config_groups")->items()) {
-    const FourBitFormat format =
+    const GroupedFormat format =
         read_compressed_group(JsonObject(value, groups.where() + "." + printable(name)));
     if (first && (format.group_size != first->group_size || format.zero_points != first->zero_points))
       fail("{}: groups of layers that are packed in different ways are not read; {}", groups.where(),
@@ -101,31 +101,43 @@ FourBitFormat read_compressed(const JsonObject& at) {
   return *first;
 }
 
+GroupedFormat read_fp8_blocks(const JsonObject& at) {
+  const std::vector<int64_t> size = at.integers("weight_block_size", 1, (int64_t{1} << 31) - 1, 2);
+  if (size.size() != 2) fail("{}: \"weight_block_size\" must be two numbers", at.where());
+  if (at.string("activation_scheme", "dynamic") != "dynamic")
+    fail("{}: activations have static scales (input_scale), which are not read; {}", at.where(),
+         kTakeAnother);
+  return {.tool = Tool::fp8_blocks, .group_size = size[1], .outputs_in_one = size[0], .zero_points = false};
+}
+
 struct Endings {
   std::string_view codes, scales, zero_points, order;
 };
 constexpr Endings kAwqAndGptqEndings = {".qweight", ".scales", ".qzeros", ".g_idx"};
 constexpr Endings kCompressedEndings = {".weight_packed", ".weight_scale", ".weight_zero_point",
                                         ".weight_g_idx"};
+constexpr Endings kFp8BlockEndings = {".weight", ".weight_scale_inv", "", ""};
 constexpr std::string_view kShape = ".weight_shape";
 
 const Endings& endings_of(Tool tool) {
+  if (tool == Tool::fp8_blocks) return kFp8BlockEndings;
   return tool == Tool::compressed_tensors ? kCompressedEndings : kAwqAndGptqEndings;
 }
 
 }  // namespace
 
-std::optional<FourBitFormat> four_bit_format(const json& quantization, const std::string& where) {
+std::optional<GroupedFormat> grouped_format(const json& quantization, const std::string& where) {
   const JsonObject at(quantization, where);
   const std::string method = at.string("quant_method", at.has("config_groups") ? "compressed-tensors" : "");
   if (method == "awq") return read_awq(at);
   if (method == "gptq") return read_gptq(at);
+  if (method == "fp8" && at.has("weight_block_size")) return read_fp8_blocks(at);
   if (method == "compressed-tensors" && at.string("format", "") == "pack-quantized")
     return read_compressed(at);
   return {};
 }
 
-std::span<const std::string_view> four_bit_endings(Tool tool) {
+std::span<const std::string_view> grouped_endings(Tool tool) {
   static constexpr std::array kOfAwq = {kAwqAndGptqEndings.codes, kAwqAndGptqEndings.scales,
                                         kAwqAndGptqEndings.zero_points};
   static constexpr std::array kOfGptq = {kAwqAndGptqEndings.codes, kAwqAndGptqEndings.scales,
@@ -133,50 +145,69 @@ std::span<const std::string_view> four_bit_endings(Tool tool) {
   static constexpr std::array kOfCompressed = {kCompressedEndings.codes, kCompressedEndings.scales,
                                                kCompressedEndings.zero_points, kCompressedEndings.order,
                                                kShape};
+  static constexpr std::array kOfFp8Blocks = {kFp8BlockEndings.scales};
+  if (tool == Tool::fp8_blocks) return kOfFp8Blocks;
   if (tool == Tool::awq) return kOfAwq;
   if (tool == Tool::gptq) return kOfGptq;
   return kOfCompressed;
 }
 
-FourBitWeight::FourBitWeight(const std::map<std::string, TensorView>& tensors, const std::string& linear,
-                             const FourBitFormat& format, int64_t outputs, int64_t inputs,
+namespace {
+
+struct Shapes {
+  std::vector<int64_t> codes, scales, zero_points;
+};
+
+Shapes shapes_of(const GroupedFormat& format, int64_t outputs, int64_t inputs, int64_t groups) {
+  switch (format.tool) {
+    case Tool::awq:
+      return {{inputs, outputs / kPerWord}, {groups, outputs}, {groups, outputs / kPerWord}};
+    case Tool::gptq:
+      return {{words_of(inputs), outputs}, {groups, outputs}, {groups, outputs / kPerWord}};
+    case Tool::compressed_tensors:
+      return {{outputs, words_of(inputs)}, {outputs, groups}, {words_of(outputs), groups}};
+    case Tool::fp8_blocks:
+      return {{outputs, inputs}, {(outputs + format.outputs_in_one - 1) / format.outputs_in_one, groups}, {}};
+  }
+  return {};
+}
+
+}  // namespace
+
+GroupedWeight::GroupedWeight(const std::map<std::string, TensorView>& tensors, const std::string& linear,
+                             const GroupedFormat& format, int64_t outputs, int64_t inputs,
                              const std::string& where)
     : format_(format), outputs_(outputs), inputs_(inputs) {
+  const Tool tool = format.tool;
   const int64_t group = format.group_size < 0 ? inputs : format.group_size;
   groups_ = (inputs + group - 1) / group;
   for (int64_t k = 0; k < inputs; ++k) group_of_.push_back(static_cast<int32_t>(k / group));
-  const Endings& endings = endings_of(format.tool);
-  const bool by_output = format.tool == Tool::compressed_tensors, by_input = format.tool == Tool::gptq;
+  if ((tool == Tool::awq || tool == Tool::gptq) && outputs % kPerWord != 0)
+    fail("{}: {} has {} outputs, but they are packed in eights", where, linear, outputs);
+  const Shapes shapes = shapes_of(format, outputs, inputs, groups_);
+  const auto [codes, scales, zero_points, order] = endings_of(tool);
+  const auto held = [&](std::string_view ending) {
+    return !ending.empty() && tensors.count(linear + std::string(ending));
+  };
   const auto get = [&](std::string_view ending, DType type,
                        const std::vector<int64_t>& shape) -> const TensorView& {
     return find(tensors, linear + std::string(ending), type, shape, where);
   };
-  if (!by_output && outputs % kPerWord != 0)
-    fail("{}: {} has {} outputs, but they are packed in eights", where, linear, outputs);
-  codes_ = get(endings.codes, DType::i32,
-               by_output  ? std::vector{outputs, words_of(inputs)}
-               : by_input ? std::vector{words_of(inputs), outputs}
-                          : std::vector{inputs, outputs / kPerWord})
-               .data;
-  scales_ = get(endings.scales, DType::f16,
-                by_output ? std::vector{outputs, groups_} : std::vector{groups_, outputs});
+  codes_ = get(codes, tool == Tool::fp8_blocks ? DType::f8_e4m3 : DType::i32, shapes.codes).data;
+  scales_ = get(scales, DType::f16, shapes.scales);
   if (format.zero_points)
-    zero_points_ =
-        get(endings.zero_points, DType::i32,
-            by_output ? std::vector{words_of(outputs), groups_} : std::vector{groups_, outputs / kPerWord})
-            .data;
-  else if (tensors.count(linear + std::string(endings.zero_points)))
+    zero_points_ = get(zero_points, DType::i32, shapes.zero_points).data;
+  else if (held(zero_points))
     fail("{}: tensor {}{} is there, but \"quantization_config\" says that there are no zero points", where,
-         linear, endings.zero_points);
-  if (const auto shape = tensors.find(linear + std::string(kShape)); by_output && shape != tensors.end())
-    check_shape(shape->second, fmt::format("{}: tensor {}", where, shape->first));
-  const std::string order = linear + std::string(endings.order);
-  if (tensors.count(order))
-    read_groups(find(tensors, order, DType::i32, {inputs}, where),
-                fmt::format("{}: tensor {}", where, order));
+         linear, zero_points);
+  if (tool == Tool::compressed_tensors && held(kShape))
+    check_shape(tensors.at(linear + std::string(kShape)),
+                fmt::format("{}: tensor {}{}", where, linear, kShape));
+  if (held(order))
+    read_groups(get(order, DType::i32, {inputs}), fmt::format("{}: tensor {}{}", where, linear, order));
 }
 
-const TensorView& FourBitWeight::find(const std::map<std::string, TensorView>& tensors,
+const TensorView& GroupedWeight::find(const std::map<std::string, TensorView>& tensors,
                                       const std::string& name, DType type, const std::vector<int64_t>& shape,
                                       const std::string& where) {
   const auto found = tensors.find(name);
@@ -190,7 +221,7 @@ const TensorView& FourBitWeight::find(const std::map<std::string, TensorView>& t
   return tensors_.emplace_back(tensor);
 }
 
-void FourBitWeight::check_shape(const TensorView& shape, const std::string& where) const {
+void GroupedWeight::check_shape(const TensorView& shape, const std::string& where) const {
   int64_t said[2] = {};
   if (shape.type == DType::i64 && shape.shape == std::vector<int64_t>{2})
     std::memcpy(said, shape.data, sizeof said);
@@ -198,7 +229,7 @@ void FourBitWeight::check_shape(const TensorView& shape, const std::string& wher
     fail("{}: expected I64 [2] that say {} and {}", where, outputs_, inputs_);
 }
 
-void FourBitWeight::read_groups(const TensorView& order, const std::string& where) {
+void GroupedWeight::read_groups(const TensorView& order, const std::string& where) {
   for (size_t k = 0; k < group_of_.size(); ++k) {
     const auto group = static_cast<int32_t>(word_at(order.data, static_cast<int64_t>(k)));
     if (group < 0 || group >= groups_)
@@ -207,7 +238,13 @@ void FourBitWeight::read_groups(const TensorView& order, const std::string& wher
   }
 }
 
-int FourBitWeight::code(int64_t output, int64_t input) const {
+float GroupedWeight::code(int64_t output, int64_t input) const {
+  if (format_.tool == Tool::fp8_blocks)
+    return to_float(e4m3{static_cast<uint8_t>(codes_[output * inputs_ + input])});
+  return static_cast<float>(nibble_of(output, input));
+}
+
+int GroupedWeight::nibble_of(int64_t output, int64_t input) const {
   if (format_.tool == Tool::awq)
     return nibble(word_at(codes_, input * (outputs_ / kPerWord) + output / kPerWord),
                   kAwqNibble[output % kPerWord]);
@@ -216,8 +253,8 @@ int FourBitWeight::code(int64_t output, int64_t input) const {
   return nibble(word_at(codes_, output * words_of(inputs_) + input / kPerWord), input % kPerWord);
 }
 
-int FourBitWeight::zero_point(int64_t output, int64_t group) const {
-  if (!zero_points_) return 8;
+int GroupedWeight::zero_point(int64_t output, int64_t group) const {
+  if (!zero_points_) return format_.tool == Tool::fp8_blocks ? 0 : 8;
   if (format_.tool == Tool::awq)
     return nibble(word_at(zero_points_, group * (outputs_ / kPerWord) + output / kPerWord),
                   kAwqNibble[output % kPerWord]);
@@ -228,33 +265,32 @@ int FourBitWeight::zero_point(int64_t output, int64_t group) const {
   return nibble(word_at(zero_points_, output / kPerWord * groups_ + group), output % kPerWord);
 }
 
-float FourBitWeight::scale(int64_t output, int64_t group) const {
-  const int64_t at =
-      format_.tool == Tool::compressed_tensors ? output * groups_ + group : group * outputs_ + output;
+float GroupedWeight::scale(int64_t output, int64_t group) const {
+  const bool by_group = format_.tool == Tool::awq || format_.tool == Tool::gptq;
+  const int64_t at = by_group ? group * outputs_ + output : output / format_.outputs_in_one * groups_ + group;
   float value;
   copy_to_float(scales_, at, 1, &value);
   return value;
 }
 
-void FourBitWeight::dequantize(int64_t first, int64_t count, float* out) const {
+void GroupedWeight::dequantize(int64_t first, int64_t count, float* out) const {
   DVLM_ASSERT(first >= 0 && count >= 0 && first + count <= outputs_);
   constexpr int64_t kOutputs = 8;  // at a time: AWQ and GPTQ hold outputs side by side
   std::vector<float> scales(static_cast<size_t>(kOutputs * groups_));
-  std::vector<int> zero_points(scales.size());
+  std::vector<float> zero_points(scales.size());
   for (int64_t n = 0; n < count; n += kOutputs) {
     const int64_t here = std::min(kOutputs, count - n);
     for (int64_t i = 0; i < here; ++i) {
       for (int64_t g = 0; g < groups_; ++g) {
         scales[static_cast<size_t>(g * kOutputs + i)] = scale(first + n + i, g);
-        zero_points[static_cast<size_t>(g * kOutputs + i)] = zero_point(first + n + i, g);
+        zero_points[static_cast<size_t>(g * kOutputs + i)] = static_cast<float>(zero_point(first + n + i, g));
       }
     }
     for (int64_t k = 0; k < inputs_; ++k) {
       const auto group = static_cast<size_t>(group_of_[static_cast<size_t>(k)] * kOutputs);
       for (int64_t i = 0; i < here; ++i) {
         const auto at = group + static_cast<size_t>(i);
-        out[(n + i) * inputs_ + k] =
-            static_cast<float>(code(first + n + i, k) - zero_points[at]) * scales[at];
+        out[(n + i) * inputs_ + k] = (code(first + n + i, k) - zero_points[at]) * scales[at];
       }
     }
   }
