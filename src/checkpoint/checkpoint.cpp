@@ -270,8 +270,7 @@ std::string Checkpoint::grouped_weight_of(std::string_view name) const {
   if (!grouped_format_) return "";
   for (const std::string_view ending : grouped_endings(grouped_format_->tool)) {
     if (!name.ends_with(ending)) continue;
-    const std::string weight =
-        std::string(name.substr(0, name.size() - ending.size())) + std::string(kWeight);
+    std::string weight = std::string(name.substr(0, name.size() - ending.size())) + std::string(kWeight);
     if (is_grouped(weight)) return weight;
   }
   return "";

@@ -155,7 +155,7 @@ TEST(GroupedFiles, other_variants_are_refused_by_name) {
        "different ways"},
   };
   for (const auto& [quantization, word] : cases)
-    EXPECT_THAT(message_of([&] { grouped_format(json::parse(quantization), "config.json"); }),
+    EXPECT_THAT(message_of([text = quantization] { grouped_format(json::parse(text), "config.json"); }),
                 HasSubstr(word))
         << quantization;
 }
