@@ -43,9 +43,7 @@ class GroupedWeight {
   int64_t inputs() const { return inputs_; }
   std::span<const TensorView> tensors() const { return tensors_; }
 
-  // Outputs [first, first + count) as floats, [count, inputs]: exact for four bits, rounded once
-  // for e4m3. `first` and `count` are multiples of 8,
-  // or reach the end.
+  // Outputs [first, first + count) as floats, [count, inputs]: exact for four bits, rounded once for e4m3.
   void dequantize(int64_t first, int64_t count, float* out) const;
 
  private:
