@@ -39,19 +39,30 @@ struct Fp8Pieces : PieceLayout<2, kPanel, false, false> {
 };
 struct Int4Pieces : PieceLayout<4, kPanel / 2, true, false> {
   static_assert(kInputs == kInt4Group);
+  __m512i zero_points[kVectors];  // of each output for four inputs
+  void begin(const std::byte* of_group) {
+    group_zero_points(of_group, zero_points);
+    for (__m512i& bytes : zero_points) bytes = _mm512_mullo_epi32(bytes, _mm512_set1_epi32(0x01010101));
+  }
   void dequantize(const std::byte* from, std::byte* to) const {
-    const __m512i halves = _mm512_load_si512(from), low = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
-    _mm512_store_si512(to, _mm512_sub_epi8(_mm512_and_si512(halves, low), eight));
-    _mm512_store_si512(to + 64, _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi32(halves, 4), low), eight));
+    const __m512i halves = _mm512_load_si512(from), low = _mm512_set1_epi8(15);
+    const __m512i first = _mm512_and_si512(halves, low),
+                  last = _mm512_and_si512(_mm512_srli_epi32(halves, 4), low);
+    _mm512_store_si512(to, _mm512_sub_epi8(first, zero_points[0]));
+    _mm512_store_si512(to + 64, _mm512_sub_epi8(last, zero_points[1]));
   }
 };
 
 template <class Pieces>
 class Stream {
  public:
-  // `weights`: of the panel, behind scales. Pieces [first, last).
-  Stream(const std::byte* weights, int inputs, int first, int last)
-      : weights_(weights), inputs_(inputs), next_(first), last_(last) {
+  // Pieces [first, last) of a panel.
+  Stream(const std::byte* panel, int inputs, int first, int last)
+      : weights_(panel + (Pieces::kGroups ? int4_head_bytes(inputs) : 0)),
+        zero_points_(Pieces::kGroups ? panel + int4_scale_bytes(inputs) : nullptr),
+        inputs_(inputs),
+        next_(first),
+        last_(last) {
     for (int i = 0; i < kLead; ++i) prepare();
   }
 
@@ -63,18 +74,20 @@ class Stream {
     return ring_[piece % kRing];
   }
 
- private:
-  static constexpr size_t kSource = Pieces::kBytesPerInput * Pieces::kInputsPerStep;  // bytes of a step
-
   const std::byte* at(int piece) const {
     return weights_ + static_cast<size_t>(piece) * Pieces::kInputs * Pieces::kBytesPerInput;
   }
+
+ private:
+  static constexpr size_t kSource = Pieces::kBytesPerInput * Pieces::kInputsPerStep;  // bytes of a step
 
   void prepare() {
     if (next_ >= last_) return;
     const int piece = next_++, left = inputs_ - piece * Pieces::kInputs;
     const std::byte* from = at(piece);
     std::byte* to = ring_[piece % kRing];
+    if constexpr (Pieces::kGroups)
+      pieces_.begin(zero_points_ + static_cast<size_t>(piece) * Int4Groups::kZeroPoints);
     if (left >= Pieces::kInputs) {
       if constexpr (!Pieces::kInPlace) {
         for (int s = 0; s < kTileRows; ++s) pieces_.dequantize(from + s * kSource, to + s * kStep);
@@ -94,7 +107,7 @@ class Stream {
   }
 
   Pieces pieces_;
-  const std::byte* weights_;
+  const std::byte *weights_, *zero_points_;  // of int4
   int inputs_, next_, last_;
   alignas(64) std::byte ring_[kRing][kPiece];
 };
@@ -194,8 +207,7 @@ void some_pieces(const LinearJob& job, const RowBlock& row_block, int first_pane
   const int first = row_block.first / Pieces::kInputs,
             last = (row_block.last + Pieces::kInputs - 1) / Pieces::kInputs;
   const size_t panel_bytes = job.w->panel_bytes();
-  const std::byte* scales = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
-  const std::byte* weights = scales + (kGroups ? int4_scale_bytes(inputs) : 0);
+  const std::byte* panel = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes;
   const size_t line = static_cast<size_t>(rows) * kTileBytes / sizeof(float);
   const float* x = job.inputs +
                    static_cast<size_t>(first_row) *
@@ -208,10 +220,10 @@ void some_pieces(const LinearJob& job, const RowBlock& row_block, int first_pane
   if (!kGroups && first == 0) M::zero();
   if (!kGroups && first != 0) M::template move<false>(panels, [&](int p) { return partial.of(p); });
 
-  Stream<Pieces> one(weights, inputs, first, last);
-  Stream<Pieces> two(weights + panel_bytes, inputs, first, panels > 1 ? last : first);
-  Prefetcher prefetcher(weights + static_cast<size_t>(row_block.first) * Pieces::kBytesPerInput, 1,
-                        Pieces::kBytesPerInput, panel_bytes * static_cast<size_t>(panels), row_block);
+  Stream<Pieces> one(panel, inputs, first, last);
+  Stream<Pieces> two(panel + panel_bytes, inputs, first, panels > 1 ? last : first);
+  Prefetcher prefetcher(one.at(first), 1, Pieces::kBytesPerInput, panel_bytes * static_cast<size_t>(panels),
+                        row_block);
   for (int i = first; i < last; ++i, x += line) {
     for (int b = 0; b < Pieces::kInputs / kInputBlock; ++b) prefetcher.issue();
     if constexpr (kGroups) M::zero();
@@ -219,7 +231,7 @@ void some_pieces(const LinearJob& job, const RowBlock& row_block, int first_pane
     if constexpr (!kGroups) continue;
     M::template move<true>(panels, [&](int p) { return integers[p][0]; });
     for (int p = 0; p < panels; ++p)
-      add_scaled(integers[p][0], scales + p * panel_bytes + i * kPanel * sizeof(bf16), rows, sums[p][0]);
+      add_scaled(integers[p][0], panel + p * panel_bytes + i * Int4Groups::kScales, rows, sums[p][0]);
   }
 
   const bool complete = row_block.last == inputs;

@@ -52,20 +52,18 @@ void tile(const LinearJob& job, const RowBlock& row_block, int panel) {
   constexpr int kShortBlocks = 2;
   static_assert(kShortBlocks * (kInputBlock / 4) * 2 * 15 * 127 < (1 << 15) &&
                 kInputBlocks % kShortBlocks == 0);
-  const Int4Place place(job, row_block, panel);
-  const std::byte *w = place.weights, *scales = place.scales;
-  const int32_t* x = place.x;
+  Int4Place place(job, row_block, panel);
   const __m256i low = _mm256_set1_epi8(15);
-  Prefetcher prefetcher(w, R, Int4Place::kBytesPerInput, job.w->panel_bytes(), row_block);
+  Prefetcher prefetcher(place.weights, R, Int4Place::kBytesPerInput, job.w->panel_bytes(), row_block);
   const PartialSums partial(job, row_block, panel);
   alignas(32) float sums[R][kPanel];
   partial.load(0, sums[0]);
-  for (int first = row_block.first; first < row_block.last; first += kInt4Group, x += R * kLine,
-           w += kInt4Group * Int4Place::kBytesPerInput, scales += kPanel * sizeof(bf16)) {
+  for (int first = row_block.first; first < row_block.last; first += kInt4Group, place.next_group(R)) {
+    const std::byte* w = place.weights;
+    const int32_t* x = place.x;
     for (int output = 0; output < 16; output += kLanes) {
       __m256i codes[R][2];
-#pragma GCC unroll 32
-      for (int r = 0; r < R; ++r) codes[r][0] = codes[r][1] = _mm256_set1_epi32(x[r * kLine + kLine - 1]);
+      begin_with_zero_points<R>(place.groups.zero_points, output, x + kLine - 1, kLine, codes);
       for (int from = 0; from < kInputBlocks; from += kShortBlocks) {
         Shorts<R> shorts;
         shorts.clear();
@@ -82,7 +80,7 @@ void tile(const LinearJob& job, const RowBlock& row_block, int panel) {
         }
         shorts.add_to(codes);
       }
-      add_scaled<R>(codes, scales, output, sums);
+      add_scaled<R>(codes, place.groups.scales, output, sums);
     }
   }
   if (partial.store(0, sums[0])) return;

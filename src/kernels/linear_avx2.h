@@ -8,7 +8,7 @@
 
 // A file that is for processors with more says so before it includes this.
 #ifndef DVLM_AVX2_FEATURES
-#define DVLM_AVX2_FEATURES "avx2,fma"
+#define DVLM_AVX2_FEATURES "avx2,fma,f16c"
 #endif
 #define DVLM_PUSH_AVX2 HWY_PUSH_ATTRIBUTES(DVLM_AVX2_FEATURES)
 
@@ -19,8 +19,23 @@ namespace {
 constexpr int kLanes = 8;
 
 inline __m256 group_scales(const std::byte* line) {
-  const auto bits = _mm_load_si128(reinterpret_cast<const __m128i*>(line));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(line)));
+}
+
+// What the zero points of outputs `output` + [0, 8) and 16 + `output` + [0, 8) take from the products of R
+// rows, whose sums of inputs (linear_tiles.h) stand `line` words apart.
+template <int R>
+HWY_INLINE void begin_with_zero_points(const std::byte* zero_points, int output, const int32_t* sums,
+                                       int line, __m256i (&codes)[R][2]) {
+  const __m256i halves =
+      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(zero_points + output)));
+  const __m256i first = _mm256_and_si256(halves, _mm256_set1_epi32(15)), last = _mm256_srli_epi32(halves, 4);
+#pragma GCC unroll 32
+  for (int r = 0; r < R; ++r) {
+    const __m256i sum = _mm256_set1_epi32(sums[r * line]);
+    codes[r][0] = _mm256_madd_epi16(first, sum);
+    codes[r][1] = _mm256_madd_epi16(last, sum);
+  }
 }
 
 // The sums of 8 outputs from `output` on become y: scales, bias, y itself; outputs that exist.
@@ -43,7 +58,7 @@ HWY_INLINE void add_scaled(const __m256i (&integers)[R][2], const std::byte* sca
 #pragma GCC unroll 2
   for (int v = 0; v < 2; ++v) {
     const int at = 16 * v + output;
-    const __m256 scale = group_scales(scales + static_cast<size_t>(at) * sizeof(bf16));
+    const __m256 scale = group_scales(scales + static_cast<size_t>(at) * sizeof(f16));
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       float* sum = sums[r] + at;

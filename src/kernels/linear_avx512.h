@@ -10,10 +10,16 @@ namespace {
 
 constexpr int kVectors = 2;  // of 16 outputs: a panel
 
-// The scales of 16 outputs, from the bf16 line of an int4 panel.
+// The scales of 16 outputs, from the f16 line of an int4 panel.
 inline __m512 group_scales(const std::byte* line) {
-  const auto bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(line));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(line)));
+}
+
+// The zero points of a group, as integers.
+inline void group_zero_points(const std::byte* line, __m512i (&zero_points)[kVectors]) {
+  const __m512i halves = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(line)));
+  zero_points[0] = _mm512_and_si512(halves, _mm512_set1_epi32(15));
+  zero_points[1] = _mm512_srli_epi32(halves, 4);
 }
 
 // Rounds to nearest even; NaN stays NaN.

@@ -56,19 +56,24 @@ template <int R, int P>
 __attribute__((noinline)) void tile_int4(const LinearJob& job, const RowBlock& row_block, int first_panel) {
   constexpr int kWords = Int4Place::kWords, kLine = Int4Place::kLine;
   const size_t panel_bytes = job.w->panel_bytes();
-  const Int4Place place(job, row_block, first_panel);
-  const std::byte *w = place.weights, *scales = place.scales;
-  const int32_t* x = place.x;
+  Int4Place place(job, row_block, first_panel);
   const __m512i low = _mm512_set1_epi8(15);
-  Prefetcher prefetcher(w, R, Int4Place::kBytesPerInput, panel_bytes * P, row_block);
+  Prefetcher prefetcher(place.weights, R, Int4Place::kBytesPerInput, panel_bytes * P, row_block);
   const PartialSums partial(job, row_block, first_panel);
   alignas(64) float sums[P][R][kPanel];  // in memory: the integers need the registers
   for (int p = 0; p < P; ++p) partial.load(p, sums[p][0]);
-  for (int first = row_block.first; first < row_block.last;
-       first += kInt4Group, x += R * kLine, scales += kPanel * sizeof(bf16)) {
+  for (int first = row_block.first; first < row_block.last; first += kInt4Group, place.next_group(R)) {
+    const std::byte* w = place.weights;
+    const int32_t* x = place.x;
     __m512i codes[P][R][kVectors];
-    each_sum<P, R>([&](int p, int r, int v)
-                       DVLM_INLINE { codes[p][r][v] = _mm512_set1_epi32(x[r * kLine + kLine - 1]); });
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      __m512i zero_points[kVectors];
+      group_zero_points(place.groups.zero_points + static_cast<size_t>(p) * panel_bytes, zero_points);
+      each_sum<1, R>([&](int, int r, int v) DVLM_INLINE {
+        codes[p][r][v] = _mm512_madd_epi16(zero_points[v], _mm512_set1_epi32(x[r * kLine + kLine - 1]));
+      });
+    }
 #pragma GCC unroll 4
     for (int b = 0; b < Int4Place::kInputBlocks; ++b) {
       prefetcher.issue();
@@ -88,7 +93,7 @@ __attribute__((noinline)) void tile_int4(const LinearJob& job, const RowBlock& r
     }
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p)
-      add_scaled<R>(codes[p], scales + static_cast<size_t>(p) * panel_bytes, sums[p]);
+      add_scaled<R>(codes[p], place.groups.scales + static_cast<size_t>(p) * panel_bytes, sums[p]);
   }
   const int first_row = job.first_row(row_block.number);
   for (int p = 0; p < P; ++p) {

@@ -65,20 +65,21 @@ constexpr int kLine = input_block_words(kForm), kQuads = kInputBlock / 4, kQuadW
 // How the words of vector v stand in a step of four inputs.
 struct Bytes {
   static constexpr int kBytesPerInput = kPanel;
-  static HWY_INLINE Integers words(const std::byte* step, int v) {
+  HWY_INLINE Integers words(const std::byte* step, int v) const {
     return hn::Load(I(), reinterpret_cast<const int32_t*>(step) + v * kLanes);
   }
 };
 struct Halves {
   static constexpr int kBytesPerInput = kPanel / 2;
-  static HWY_INLINE Integers words(const std::byte* step, int v) {
+  const int32_t* zero_points;  // [32] of the group, each in four bytes
+  HWY_INLINE Integers words(const std::byte* step, int v) const {
     const I i;
     const int output = v * kLanes;
     const auto both = hn::Load(i, reinterpret_cast<const int32_t*>(step) + output % 16);
     const auto codes = hn::And(hn::ShiftRightSame(both, output < 16 ? 0 : 4), hn::Set(i, 0x0F0F0F0F));
-    // Takes 8 from each byte: no byte borrows from its neighbour when its top bit is set.
+    // Takes a zero point from each byte: no byte borrows from its neighbour when its top bit is set.
     const auto top = hn::Set(i, static_cast<int32_t>(0x80808080));
-    return hn::Xor(hn::Sub(hn::Or(codes, top), hn::Set(i, 0x08080808)), top);
+    return hn::Xor(hn::Sub(hn::Or(codes, top), hn::Load(i, zero_points + output)), top);
   }
 };
 
@@ -95,11 +96,11 @@ HWY_INLINE void each_sum(const Use& use) {
   }
 }
 
-// The products of `inputs` inputs, from `w` and `x` on, are added to the sums of R rows and P panels. Both
-// move behind them.
+// The products of `inputs` inputs, from `w` and `x` on, are added to the sums of R rows and P panels, whose
+// words `codes` reads. Both move behind them.
 template <class Codes, int R, int P>
-HWY_INLINE void add_inputs(int inputs, size_t panel_bytes, Prefetcher& prefetcher, const std::byte*& w,
-                           const float*& x, Integers (&sums)[P][R][kVectors]) {
+HWY_INLINE void add_inputs(const Codes (&codes)[P], int inputs, size_t panel_bytes, Prefetcher& prefetcher,
+                           const std::byte*& w, const float*& x, Integers (&sums)[P][R][kVectors]) {
   for (int first = 0; first < inputs; first += kInputBlock, x += R * kLine) {
     const int quads = (HWY_MIN(kInputBlock, inputs - first) + 3) / 4;
     prefetcher.issue();
@@ -108,7 +109,7 @@ HWY_INLINE void add_inputs(int inputs, size_t panel_bytes, Prefetcher& prefetche
       for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 32
         for (int v = 0; v < kVectors; ++v) {
-          const Quad quad = split(Codes::words(w + p * panel_bytes, v));
+          const Quad quad = split(codes[p].words(w + p * panel_bytes, v));
 #pragma GCC unroll 32
           for (int r = 0; r < R; ++r)
             sums[p][r][v] = add_products(sums[p][r][v], quad, x + r * kLine + k * kQuadWords);
@@ -158,7 +159,8 @@ HWY_NOINLINE void tile_bytes(const LinearJob& job, const RowBlock& row_block, in
                         ? hn::Zero(I())
                         : hn::BitCast(I(), hn::Load(F(), partial.of(p) + r * kPanel + v * kLanes));
   });
-  add_inputs<Bytes, R, P>(row_block.last - row_block.first, panel_bytes, prefetcher, w, x, sums);
+  constexpr Bytes kCodes[P] = {};
+  add_inputs(kCodes, row_block.last - row_block.first, panel_bytes, prefetcher, w, x, sums);
   if (row_block.last < job.w->inputs()) {
     each_sum<P, R>([&](int p, int r, int v) HWY_ATTR {
       hn::Store(hn::BitCast(F(), sums[p][r][v]), F(), partial.of(p) + r * kPanel + v * kLanes);
@@ -182,11 +184,11 @@ template <int R>
 HWY_INLINE void add_scaled(const Integers (&integers)[R][kVectors], const std::byte* scales,
                            float (&sums)[R][kPanel]) {
   const F f;
-  const hn::Rebind<hwy::bfloat16_t, F> b;
+  const hn::Rebind<hwy::float16_t, F> h;
 #pragma GCC unroll 32
   for (int v = 0; v < kVectors; ++v) {
     const Vec scale =
-        hn::PromoteTo(f, hn::Load(b, reinterpret_cast<const hwy::bfloat16_t*>(scales) + v * kLanes));
+        hn::PromoteTo(f, hn::Load(h, reinterpret_cast<const hwy::float16_t*>(scales) + v * kLanes));
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       float* sum = sums[r] + v * kLanes;
@@ -195,27 +197,39 @@ HWY_INLINE void add_scaled(const Integers (&integers)[R][kVectors], const std::b
   }
 }
 
+// The zero points of a group, [32], each in four bytes.
+HWY_INLINE void spread_zero_points(const std::byte* from, int32_t* to) {
+  for (int n = 0; n < kPanel / 2; ++n) {
+    const auto both = std::to_integer<int32_t>(from[n]);
+    to[n] = (both & 15) * 0x01010101, to[n + 16] = (both >> 4) * 0x01010101;
+  }
+}
+
 // The same of four-bit weights: the sums of a group of inputs are integers until they meet its scales.
 template <int R, int P>
 HWY_NOINLINE void tile_halves(const LinearJob& job, const RowBlock& row_block, int first_panel) {
   const size_t panel_bytes = job.w->panel_bytes();
-  auto [w, x] = Place::of<Halves>(job, row_block, first_panel, int4_scale_bytes(job.w->inputs()));
-  const std::byte* scales = job.w->data() + static_cast<size_t>(first_panel) * panel_bytes +
-                            static_cast<size_t>(row_block.first / kInt4Group) * kPanel * sizeof(bf16);
+  auto [w, x] = Place::of<Halves>(job, row_block, first_panel, int4_head_bytes(job.w->inputs()));
+  Int4Groups groups(job.w->data() + static_cast<size_t>(first_panel) * panel_bytes, job.w->inputs(),
+                    row_block.first);
   const PartialSums partial(job, row_block, first_panel);
   Prefetcher prefetcher(w, R, Halves::kBytesPerInput, panel_bytes * P, row_block);
   HWY_ALIGN float sums[P][R][kPanel];  // in memory: the integers need the registers
   for (int p = 0; p < P; ++p) partial.load(p, sums[p][0]);
-  for (int first = row_block.first; first < row_block.last;
-       first += kInt4Group, scales += kPanel * sizeof(bf16)) {
+  HWY_ALIGN int32_t zero_points[P][kPanel];
+  for (int first = row_block.first; first < row_block.last; first += kInt4Group, groups.next()) {
+    Halves codes[P];
+    for (size_t p = 0; p < P; ++p) {
+      spread_zero_points(groups.zero_points + p * panel_bytes, zero_points[p]);
+      codes[p].zero_points = zero_points[p];
+    }
     Integers integers[P][R][kVectors];
     each_sum<P, R>([&](int p, int r, int v) HWY_ATTR
                    __attribute__((always_inline)) { integers[p][r][v] = hn::Zero(I()); });
-    add_inputs<Halves, R, P>(HWY_MIN(kInt4Group, row_block.last - first), panel_bytes, prefetcher, w, x,
-                             integers);
+    add_inputs(codes, HWY_MIN(kInt4Group, row_block.last - first), panel_bytes, prefetcher, w, x, integers);
 #pragma GCC unroll 32
     for (int p = 0; p < P; ++p)
-      add_scaled<R>(integers[p], scales + static_cast<size_t>(p) * panel_bytes, sums[p]);
+      add_scaled<R>(integers[p], groups.scales + static_cast<size_t>(p) * panel_bytes, sums[p]);
   }
   for (int p = 0; p < P; ++p) {
     if (partial.store(p, sums[p][0])) continue;

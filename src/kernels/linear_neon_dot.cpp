@@ -88,23 +88,44 @@ __attribute__((noinline)) void tile_bytes(const LinearJob& job, const RowBlock& 
     finish_row(job, first_row + r, panel, [&](int v) { return vcvtq_f32_s32(sums[r][v]); });
 }
 
+// What the zero points of a group take from the products of R rows, whose sums of inputs (linear_tiles.h)
+// stand a line apart.
+template <int R>
+HWY_INLINE void begin_with_zero_points(const std::byte* zero_points, const int32_t* sums,
+                                       int32x4_t (&codes)[R][kVectors]) {
+  const uint8x16_t halves = vld1q_u8(reinterpret_cast<const uint8_t*>(zero_points));
+  alignas(16) uint8_t bytes[kPanel];
+  vst1q_u8(bytes, vandq_u8(halves, vdupq_n_u8(15)));
+  vst1q_u8(bytes + 16, vshrq_n_u8(halves, 4));
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; v += 4) {
+    const uint8x16_t z = vld1q_u8(bytes + v * kLanes);
+    const uint16x8_t low = vmovl_u8(vget_low_u8(z)), high = vmovl_u8(vget_high_u8(z));
+    const uint32x4_t words[] = {vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)),
+                                vmovl_u16(vget_low_u16(high)), vmovl_u16(vget_high_u16(high))};
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i)
+        codes[r][v + i] = vmulq_n_s32(vreinterpretq_s32_u32(words[i]), sums[r * Int4Place::kLine]);
+    }
+  }
+}
+
 // The same of four-bit weights: the sums of a group of inputs are integers until they meet its scales.
 template <int R>
 __attribute__((noinline)) void tile_halves(const LinearJob& job, const RowBlock& row_block, int panel) {
   constexpr int kWords = Int4Place::kWords, kLine = Int4Place::kLine, kStep = 4 * Int4Place::kBytesPerInput;
-  const Int4Place place(job, row_block, panel);
-  const auto* w = reinterpret_cast<const uint8_t*>(place.weights);
-  const auto* scales = reinterpret_cast<const uint16_t*>(place.scales);
-  const int32_t* x = place.x;
-  Prefetcher prefetcher(w, R, Int4Place::kBytesPerInput, job.w->panel_bytes(), row_block);
+  Int4Place place(job, row_block, panel);
+  Prefetcher prefetcher(place.weights, R, Int4Place::kBytesPerInput, job.w->panel_bytes(), row_block);
   const PartialSums partial(job, row_block, panel);
   alignas(16) float sums[R][kPanel];  // in memory: the integers need the registers
   partial.load(0, sums[0]);
-  for (int first = row_block.first; first < row_block.last;
-       first += kInt4Group, x += R * kLine, scales += kPanel) {
+  for (int first = row_block.first; first < row_block.last; first += kInt4Group, place.next_group(R)) {
+    const auto* w = reinterpret_cast<const uint8_t*>(place.weights);
+    const int32_t* x = place.x;
     int32x4_t codes[R][kVectors];
-    each_sum<R>([&](int r, int v)
-                    __attribute__((always_inline)) { codes[r][v] = vdupq_n_s32(x[r * kLine + kLine - 1]); });
+    begin_with_zero_points<R>(place.groups.zero_points, x + kLine - 1, codes);
     for (int b = 0; b < Int4Place::kInputBlocks; ++b) {
       prefetcher.issue();
       for (int k = 0; k < 4; ++k, w += kStep) {
@@ -125,7 +146,8 @@ __attribute__((noinline)) void tile_halves(const LinearJob& job, const RowBlock&
       }
     }
     each_sum<R>([&](int r, int v) __attribute__((always_inline)) {
-      const float32x4_t scale = vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(scales + v * kLanes), 16));
+      const auto halves = vld1_u16(reinterpret_cast<const uint16_t*>(place.groups.scales) + v * kLanes);
+      const float32x4_t scale = vcvt_f32_f16(vreinterpret_f16_u16(halves));
       float* sum = sums[r] + v * kLanes;
       vst1q_f32(sum, vfmaq_f32(vld1q_f32(sum), vcvtq_f32_s32(codes[r][v]), scale));
     });

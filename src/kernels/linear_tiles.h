@@ -29,7 +29,8 @@ constexpr int kInputBlock = 16;  // inputs of a row that are packed together: a 
 //   tile_pairs    as pairs                          | 8 | 8 |        64 bytes: a row of a tile of AMX
 //   tile_bytes    | x0 | x1 | x2 | x3 (int8)      | | 4 | 4 | 4 | 4 |          64 bytes likewise
 //
-// A sum is -8 times all inputs of the line so far: what the excess of int4's codes adds to the products.
+// A sum is minus all inputs of the line so far: times int4's zero points, what they take from the products.
+// It fits 16 bits.
 enum class InputForm : uint8_t {
   floats,
   pairs,
@@ -91,7 +92,7 @@ struct PackedInput {
     for (int i = 0; i < kInputBlock; ++i) {
       const int value = static_cast<int>(values[i]);
       bytes[i] = static_cast<uint8_t>(value + excess);
-      sum -= 8 * value;
+      sum -= value;
     }
     std::memcpy(to, bytes, sizeof bytes);
     if (form != InputForm::summed_bytes) return;
@@ -220,24 +221,43 @@ class Prefetcher {
   bool to_l1_, to_l2_;
 };
 
+// The groups of a panel of four-bit weights, one after the other.
+struct Int4Groups {
+  static constexpr size_t kScales = kPanel * sizeof(f16), kZeroPoints = kPanel / 2;  // bytes of one
+  const std::byte *scales, *zero_points;
+
+  Int4Groups(const std::byte* panel, int inputs, int first_input)
+      : scales(panel + static_cast<size_t>(first_input / kInt4Group) * kScales),
+        zero_points(panel + int4_scale_bytes(inputs) +
+                    static_cast<size_t>(first_input / kInt4Group) * kZeroPoints) {}
+  void next() { scales += kScales, zero_points += kZeroPoints; }
+};
+
 // The place where a row block meets a panel of four-bit weights that are multiplied as integers; inputs are
 // summed_bytes.
 struct Int4Place {
   static constexpr int kBytesPerInput = kPanel / 2, kInputBlocks = kInt4Group / kInputBlock;
   static constexpr int kWords = input_block_words(InputForm::summed_bytes), kLine = kInputBlocks * kWords;
   static_assert(kInputBlocks == input_blocks_per_line(InputForm::summed_bytes));
-  const std::byte *scales, *weights;  // of the panel
-  const int32_t* x;                   // [groups of inputs][rows][kLine]
+  Int4Groups groups;
+  const std::byte* weights;  // of the panel
+  const int32_t* x;          // [groups of inputs][rows][kLine]
 
-  Int4Place(const LinearJob& job, const RowBlock& row_block, int panel) {
+  Int4Place(const LinearJob& job, const RowBlock& row_block, int panel)
+      : groups(job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes(), job.w->inputs(),
+               row_block.first) {
     const auto row = static_cast<size_t>(job.first_row(row_block.number)),
                rows = static_cast<size_t>(job.rows(row_block.number)),
                first = static_cast<size_t>(row_block.first);
-    const std::byte* begin = job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes();
-    scales = begin + first / kInt4Group * kPanel * sizeof(bf16);
-    weights = begin + int4_scale_bytes(job.w->inputs()) + first * kBytesPerInput;
+    weights = job.w->data() + static_cast<size_t>(panel) * job.w->panel_bytes() +
+              int4_head_bytes(job.w->inputs()) + first * kBytesPerInput;
     x = reinterpret_cast<const int32_t*>(job.inputs) + row * static_cast<size_t>(job.input_blocks * kWords) +
         first / kInt4Group * rows * kLine;
+  }
+  void next_group(int rows) {
+    groups.next();
+    weights += kInt4Group * kBytesPerInput;
+    x += rows * kLine;
   }
 };
 

@@ -17,31 +17,36 @@ constexpr int kTile = 64;  // inputs that are transposed at a time, so that sour
 struct Source {
   const TensorView* tensor = nullptr;
   int64_t row = 0;
-  const TensorView* scales = nullptr;  // beside codes
+  const TensorView *scales = nullptr, *zero_points = nullptr;  // beside codes
 
   float scale() const {
     float value = 1;
     if (scales) copy_to_float(*scales, row, 1, &value);
     return value;
   }
+  bool of_four_bits() const { return tensor->type == DType::u8; }
 };
 
 bool is_code(DType type) {
-  return type == DType::f8_e4m3 || type == DType::i8;
+  return type == DType::f8_e4m3 || type == DType::i8 || type == DType::u8;
 }
 
 std::vector<Source> source_rows(std::span<const TensorView> weights, std::span<const TensorView> scales,
-                                int inputs) {
+                                std::span<const TensorView> zero_points, int inputs, WeightFormat format) {
   std::vector<Source> rows;
   for (size_t i = 0; i < weights.size(); ++i) {
-    const int64_t count = weights[i].elements() / inputs;
+    const bool four_bits = weights[i].type == DType::u8;
+    const int64_t count = weights[i].elements() / inputs,
+                  groups = four_bits ? count * int4_groups(inputs) : count;
     const TensorView* scale = scales.empty() ? nullptr : &scales[i];
+    const TensorView* zero = four_bits && !zero_points.empty() ? &zero_points[i] : nullptr;
     if (!scale && is_code(weights[i].type))
       fail("a linear layer with {} weights got no scales", name_of(weights[i].type));
-    if (scale && scale->elements() != count) {
+    if (scale && scale->elements() != groups) {
       fail("a linear layer with {} outputs got scales of shape {}", count, to_string(scale->shape));
     }
-    for (int64_t n = 0; n < count; ++n) rows.push_back({&weights[i], n, scale});
+    DVLM_ASSERT(!four_bits || (format == WeightFormat::int4_panels && zero && zero->elements() == groups));
+    for (int64_t n = 0; n < count; ++n) rows.push_back({&weights[i], n, scale, zero});
   }
   return rows;
 }
@@ -141,26 +146,56 @@ void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* s
   }
 }
 
-void pack_int4(std::span<const Source> rows, int inputs, std::byte* panel, float* scales) {
-  const int groups = int4_groups(inputs);
-  auto* group_scales = reinterpret_cast<bf16*>(panel);
-  auto* words = reinterpret_cast<uint8_t*>(panel) + int4_scale_bytes(inputs);
-  std::vector<float> row;
-  for (size_t j = 0; j < kPanel; ++j) {
-    if (j < rows.size()) read_row(rows[j], inputs, row);
-    row.resize(static_cast<size_t>(groups) * kInt4Group);
-    if (j >= rows.size()) std::fill(row.begin(), row.end(), 0.0f);
-    scales[j] = all_finite(row) ? 1 : NAN;
-    if (std::isnan(scales[j])) continue;
-    for (int g = 0; g < groups; ++g) {
-      uint8_t codes[kInt4Group];
-      const auto group = std::span(row).subspan(static_cast<size_t>(g) * kInt4Group, kInt4Group);
-      group_scales[static_cast<size_t>(g) * kPanel + j] = quantize_int4(group, codes);
-      for (size_t k = 0; k < kInt4Group; ++k) {
-        uint8_t& byte = words[(static_cast<size_t>(g) * kInt4Group + k) / 4 * 64 + j % 16 * 4 + k % 4];
-        byte = static_cast<uint8_t>(j < 16 ? codes[k] : byte | (codes[k] << 4));
-      }
+// A row of an int4 panel: inputs to the end of the last group, and its groups.
+struct Int4Row {
+  explicit Int4Row(int inputs)
+      : codes(static_cast<size_t>(int4_groups(inputs)) * kInt4Group),
+        scales(static_cast<size_t>(int4_groups(inputs))),
+        zero_points(scales.size()) {}
+
+  // Returns the factor of the scales: NaN when a weight is not finite.
+  float read(const Source& source, int inputs) {
+    std::vector<float> wide(scales.size());
+    if (source.of_four_bits()) {
+      const auto groups = static_cast<int64_t>(scales.size());
+      copy_to_float(*source.scales, source.row * groups, groups, wide.data());
+      std::memcpy(codes.data(), source.tensor->data + source.row * inputs, static_cast<size_t>(inputs));
+      std::memcpy(zero_points.data(), source.zero_points->data + source.row * groups, zero_points.size());
+      return halve_scales(wide, scales.data());
     }
+    std::vector<float> row;
+    read_row(source, inputs, row);
+    if (!all_finite(row)) return NAN;
+    row.resize(codes.size());
+    const auto group = [&](size_t g) { return std::span(row).subspan(g * kInt4Group, kInt4Group); };
+    for (size_t g = 0; g < wide.size(); ++g) wide[g] = int4_scale(group(g));
+    const float factor = halve_scales(wide, scales.data());
+    for (size_t g = 0; g < wide.size(); ++g)
+      quantize_int4(group(g), to_float(scales[g]) * factor, codes.data() + g * kInt4Group);
+    std::fill(zero_points.begin(), zero_points.end(), uint8_t{8});
+    return factor;
+  }
+
+  std::vector<uint8_t> codes;
+  std::vector<f16> scales;
+  std::vector<uint8_t> zero_points;
+};
+
+void pack_int4(std::span<const Source> rows, int inputs, std::byte* panel, float* factors) {
+  auto* scales = reinterpret_cast<f16*>(panel);
+  auto* zero_points = reinterpret_cast<uint8_t*>(panel) + int4_scale_bytes(inputs);
+  auto* words = reinterpret_cast<uint8_t*>(panel) + int4_head_bytes(inputs);
+  Int4Row row(inputs);
+  for (size_t j = 0; j < rows.size(); ++j) {
+    factors[j] = row.read(rows[j], inputs);
+    if (std::isnan(factors[j])) continue;
+    const int shift = j < 16 ? 0 : 4;
+    for (size_t g = 0; g < row.scales.size(); ++g) {
+      scales[g * kPanel + j] = row.scales[g];
+      zero_points[g * kPanel / 2 + j % 16] |= static_cast<uint8_t>(row.zero_points[g] << shift);
+    }
+    for (size_t k = 0; k < row.codes.size(); ++k)
+      words[k / 4 * 64 + j % 16 * 4 + k % 4] |= static_cast<uint8_t>(row.codes[k] << shift);
   }
 }
 
@@ -174,11 +209,13 @@ int inputs_of(const TensorView& weight) {
 }  // namespace
 
 size_t PackedMatrix::packed_bytes(int64_t outputs, int64_t inputs, WeightFormat format) {
-  constexpr int kInputs[kWeightFormats] = {1, 2, 2, 4, kInt4Group};         // that stand together
-  constexpr int kBytes[kWeightFormats] = {4, 4, 2, 4, kInt4Group / 2 + 2};  // they take, for each output
+  constexpr int kInputs[kWeightFormats] = {1, 2, 2, 4, kInt4Group};     // that stand together
+  constexpr int kBytes[kWeightFormats] = {4, 4, 2, 4, kInt4Group / 2};  // they take, for each output
   const auto at = static_cast<size_t>(format);
-  const int64_t padded = (outputs + kPanel - 1) / kPanel * kPanel;
-  return static_cast<size_t>(padded * ((inputs + kInputs[at] - 1) / kInputs[at]) * kBytes[at]);
+  const auto panels = static_cast<size_t>((outputs + kPanel - 1) / kPanel),
+             words = static_cast<size_t>((inputs + kInputs[at] - 1) / kInputs[at] * kBytes[at]);
+  const size_t head = format == WeightFormat::int4_panels ? int4_head_bytes(static_cast<int>(inputs)) : 0;
+  return panels * (head + kPanel * words);
 }
 
 PackedMatrix::PackedMatrix(int outputs, int inputs, WeightFormat format, bool with_bias)
@@ -198,16 +235,18 @@ std::vector<std::span<std::byte>> PackedMatrix::parts() {
 }
 
 PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases,
-                           WeightFormat format, ThreadPool& pool, std::span<const TensorView> scales) {
+                           WeightFormat format, ThreadPool& pool, std::span<const TensorView> scales,
+                           std::span<const TensorView> zero_points) {
   DVLM_ASSERT(!weights.empty() && (biases.empty() || biases.size() == weights.size()) &&
-              (scales.empty() || scales.size() == weights.size()));
+              (scales.empty() || scales.size() == weights.size()) &&
+              (zero_points.empty() || zero_points.size() == weights.size()));
   inputs_ = inputs_of(weights[0]);
   for (const TensorView& weight : weights) {
     if (inputs_of(weight) != inputs_) {
       fail("stacked linear layers disagree: {} and {}", to_string(weights[0].shape), to_string(weight.shape));
     }
   }
-  const std::vector<Source> rows = source_rows(weights, scales, inputs_);
+  const std::vector<Source> rows = source_rows(weights, scales, zero_points, inputs_, format);
   *this = PackedMatrix(static_cast<int>(rows.size()), inputs_, format, !biases.empty());
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
@@ -238,6 +277,10 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
     if (!std::isfinite(scales_[n]))
       fail("row {} of a quantised weight holds NaN or has a scale that is not finite", n);
   }
+  set_biases(weights, biases);
+}
+
+void PackedMatrix::set_biases(std::span<const TensorView> weights, std::span<const TensorView> biases) {
   int64_t at = 0;
   for (size_t i = 0; i < biases.size(); ++i) {
     const int64_t count = weights[i].elements() / inputs_;
@@ -269,10 +312,14 @@ void PackedMatrix::unpack_row(int output, float* row) const {
         return static_cast<float>(code) * scales_[output];
       }
       case WeightFormat::int4_panels: {
-        const auto* words = reinterpret_cast<const uint8_t*>(data) + int4_scale_bytes(inputs_);
-        const int code = words[k / 4 * 64 + j % 16 * 4 + k % 4] >> (j < 16 ? 0 : 4) & 15;
-        return static_cast<float>(code - 8) *
-               to_float(reinterpret_cast<const bf16*>(data)[k / kInt4Group * kPanel + j]);
+        const auto* words = reinterpret_cast<const uint8_t*>(data) + int4_head_bytes(inputs_);
+        const auto* zero_points = reinterpret_cast<const uint8_t*>(data) + int4_scale_bytes(inputs_);
+        const size_t group = k / kInt4Group;
+        const int shift = j < 16 ? 0 : 4,
+                  difference = (words[k / 4 * 64 + j % 16 * 4 + k % 4] >> shift & 15) -
+                               (zero_points[group * kPanel / 2 + j % 16] >> shift & 15);
+        const float scale = to_float(reinterpret_cast<const f16*>(data)[group * kPanel + j]);
+        return static_cast<float>(difference) * (scale * scales_[output]);
       }
     }
     return 0;

@@ -21,22 +21,28 @@ namespace dvlm {
 //   int8_panels  | w(0, k), .., w(0, k + 3) | ... | w(31, k), .., w(31, k + 3) |                 128
 //   int4_panels  | w(0, k) + 16 w(16, k), .., w(0, k + 3) + 16 w(16, k + 3) | ... | w(15, ..) |   64
 //
-// The last line of pairs or quads has zeros beyond the last input. fp8 and int8 have an f32 scale per output.
-// An int4 panel begins with its scales, [groups of kInt4Group inputs][32] bf16; its codes are 8 too large,
-// and zero beyond the last input to the end of the last group.
+// The last line of pairs or quads has zeros beyond the last input. fp8, int8 and int4 have an f32 scale per
+// output. An int4 panel begins with a head: scales of groups of kInt4Group inputs, [groups][32] f16; then
+// their zero points, [groups][16], z(n) + 16 z(n + 16) a byte; then zeros to a whole line. Its codes go to
+// the end of the last group, where those beyond the last input meet zeros.
 // A further format adds a tag here, a packer in matrix.cpp and its tiles. A change of what stands where
 // raises kPackedLayout: files of repacked weights outlive the program.
 enum class WeightFormat : uint8_t { f32_panels, bf16_panels, fp8_panels, int8_panels, int4_panels };
 constexpr int kWeightFormats = 5;
 
-constexpr uint64_t kPackedLayout = 1;
+constexpr uint64_t kPackedLayout = 2;
 constexpr int kPanel = 32;
 constexpr int kInt4Group = 64;
 constexpr int int4_groups(int inputs) {
   return (inputs + kInt4Group - 1) / kInt4Group;
 }
-constexpr size_t int4_scale_bytes(int inputs) {  // before the words of a panel
-  return static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(bf16);
+constexpr size_t int4_scale_bytes(int inputs) {  // before the zero points of a panel
+  return static_cast<size_t>(int4_groups(inputs)) * kPanel * sizeof(f16);
+}
+constexpr size_t int4_head_bytes(int inputs) {  // before its words
+  constexpr size_t kLine = 64;
+  const size_t zero_points = static_cast<size_t>(int4_groups(inputs)) * kPanel / 2;
+  return int4_scale_bytes(inputs) + (zero_points + kLine - 1) / kLine * kLine;
 }
 
 // The output whose pair stands at a place of an fp8 panel: of each 8, four of the first 16 outputs, then four
@@ -56,10 +62,12 @@ class PackedMatrix {
   // Stacks `weights` ([n_i, inputs] each, trailing dimensions flattened) into one matrix [sum n_i, inputs].
   // `biases`: one [n_i] per weight, or none. Values are rounded to the format. Codes (F8_E4M3 and I8) come
   // with `scales`, one [n_i] or [n_i, 1] per weight; fp8_panels and int8_panels hold their own codes as they
-  // are, and what else there is quantised by row (quantize_rows.h), as int4_panels does. Throws Error when
-  // shapes disagree and when a quantised weight is not finite.
+  // are, and what else there is quantised by row (quantize_rows.h), as int4_panels does. U8 are codes of four
+  // bits, 0 to 15, for int4_panels alone, with scales and U8 `zero_points` [n_i, int4_groups(inputs)] each.
+  // Throws Error when shapes disagree and when a quantised weight is not finite.
   PackedMatrix(std::span<const TensorView> weights, std::span<const TensorView> biases, WeightFormat format,
-               ThreadPool& pool, std::span<const TensorView> scales = {});
+               ThreadPool& pool, std::span<const TensorView> scales = {},
+               std::span<const TensorView> zero_points = {});
 
   // Storage for a matrix whose parts() come from elsewhere; zero-filled.
   PackedMatrix(int outputs, int inputs, WeightFormat format, bool with_bias);
@@ -85,6 +93,7 @@ class PackedMatrix {
   static size_t packed_bytes(int64_t outputs, int64_t inputs, WeightFormat format);
 
  private:
+  void set_biases(std::span<const TensorView> weights, std::span<const TensorView> biases);
   std::string name_;
   WeightFormat format_ = WeightFormat::f32_panels;
   int outputs_ = 0, inputs_ = 0;

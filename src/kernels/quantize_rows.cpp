@@ -32,20 +32,35 @@ float quantize_int8(std::span<const float> row, int8_t* codes) {
   return scale;
 }
 
-bf16 quantize_int4(std::span<const float> group, uint8_t* codes) {
+float int4_scale(std::span<const float> group) {
   float highest = 0;
   for (float value : group) {
     if (std::abs(value) > std::abs(highest)) highest = value;
   }
-  const bf16 scale = to_bf16(highest / -8);
-  const float step = to_float(scale);
-  if (step == 0 || !std::isfinite(1 / step)) {
+  return highest / -8;
+}
+
+void quantize_int4(std::span<const float> group, float scale, uint8_t* codes) {
+  if (scale == 0) {
     std::fill_n(codes, group.size(), uint8_t{8});
-    return to_bf16(1.0f);
+    return;
   }
   for (size_t i = 0; i < group.size(); ++i)
-    codes[i] = static_cast<uint8_t>(std::clamp(8 + rounded(group[i] / step), 0.0f, 15.0f));
-  return scale;
+    codes[i] = static_cast<uint8_t>(std::clamp(8 + rounded(group[i] / scale), 0.0f, 15.0f));
+}
+
+float halve_scales(std::span<const float> scales, f16* out) {
+  float highest = 0;
+  bool exact = true;
+  for (const float scale : scales) {
+    if (!std::isfinite(scale)) return NAN;
+    highest = std::max(highest, std::abs(scale));
+    exact = exact && to_float(to_f16(scale)) == scale;
+  }
+  constexpr int kHighest = 14, kLeast = -126;  // exponents, of f16 and f32
+  const int exponent = exact ? 0 : std::max(std::ilogb(highest) - kHighest, kLeast);
+  for (size_t i = 0; i < scales.size(); ++i) out[i] = to_f16(std::ldexp(scales[i], -exponent));
+  return std::ldexp(1.0f, exponent);
 }
 
 }  // namespace dvlm

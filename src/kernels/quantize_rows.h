@@ -14,8 +14,15 @@ float quantize_e4m3(std::span<const float> row, e4m3* codes);
 // scale = max |w| / 127 (1 for a row of zeros), codes = w / scale rounded to nearest even. Returns the scale.
 float quantize_int8(std::span<const float> row, int8_t* codes);
 
-// The value of largest magnitude over -8 is the scale (1 for zeros), rounded to bf16; codes are 8 + group /
-// scale rounded to nearest even, 0 to 15: one more level than symmetric rounding has. Returns the scale.
-bf16 quantize_int4(std::span<const float> group, uint8_t* codes);
+// The value of largest magnitude over -8: the codes of a group, 0 to 15, then stand for (code - 8) * scale,
+// one more level than symmetric rounding has.
+float int4_scale(std::span<const float> group);
+// Codes are 8 + group / scale rounded to nearest even, within 0 and 15; 8 where the scale is 0.
+void quantize_int4(std::span<const float> group, float scale, uint8_t* codes);
+
+// Scales of groups as f16 times a factor that all share: 1 where f16 holds them as they are, else the power
+// of two that brings the largest into reach. So those of BF16 stay exact, too, unless they are 2^28 apart.
+// Returns the factor; NaN where a scale is not finite.
+float halve_scales(std::span<const float> scales, f16* out);
 
 }  // namespace dvlm

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
 
 #include "core/error.h"
@@ -48,12 +49,21 @@ struct Layer {
 
   void round_to_int4() {
     for (int n = 0; n < outputs; ++n) {
-      for (int first = 0; first < inputs; first += kInt4Group) {
-        float* w = weights.data() + size_t(n) * size_t(inputs) + first;
+      const auto groups = size_t(int4_groups(inputs));
+      const auto group = [&](size_t g) {
+        const size_t first = g * kInt4Group;
+        return std::span(weights).subspan(size_t(n) * size_t(inputs) + first,
+                                          std::min(size_t{kInt4Group}, size_t(inputs) - first));
+      };
+      std::vector<float> wide(groups);
+      std::vector<f16> half(groups);
+      for (size_t g = 0; g < groups; ++g) wide[g] = int4_scale(group(g));
+      const float factor = halve_scales(wide, half.data());
+      for (size_t g = 0; g < groups; ++g) {
         uint8_t halves[kInt4Group];
-        const auto count = size_t(std::min(kInt4Group, inputs - first));
-        const float scale = to_float(quantize_int4({w, count}, halves));
-        for (size_t k = 0; k < count; ++k) w[k] = static_cast<float>(halves[k] - 8) * scale;
+        const float scale = to_float(half[g]) * factor;
+        quantize_int4(group(g), scale, halves);
+        for (size_t k = 0; k < group(g).size(); ++k) group(g)[k] = static_cast<float>(halves[k] - 8) * scale;
       }
     }
   }
@@ -231,6 +241,82 @@ TEST(LinearIntegers, of_a_file_are_not_rounded_again) {
   EXPECT_THROW(PackedMatrix({&w, 1}, {}, WeightFormat::int8_panels, pool), Error);
 }
 
+// A layer of four-bit codes with zero points, as a file has them.
+struct FourBits {
+  int inputs, outputs;
+  std::vector<uint8_t> codes, zero_points;
+  std::vector<float> scales;
+  PackedMatrix packed;
+
+  FourBits(int in, int out, ThreadPool& pool, const std::function<float(float)>& scale_of)
+      : inputs(in), outputs(out) {
+    const std::vector<float> random = random_values(size_t(out) * size_t(in), 8);
+    for (const float value : random) codes.push_back(static_cast<uint8_t>(std::abs(value) * 1e4f) & 15);
+    const int64_t groups = int4_groups(in);
+    for (int64_t i = 0; i < out * groups; ++i) {
+      zero_points.push_back(static_cast<uint8_t>(i * 7 % 16));
+      scales.push_back(scale_of(1 + std::abs(random[size_t(i)])));
+    }
+    const TensorView w{DType::u8, {out, in}, reinterpret_cast<const std::byte*>(codes.data())},
+        z{DType::u8, {out, groups}, reinterpret_cast<const std::byte*>(zero_points.data())},
+        s = view(scales, {out, groups});
+    packed = PackedMatrix({&w, 1}, {}, WeightFormat::int4_panels, pool, {&s, 1}, {&z, 1});
+  }
+  std::vector<float> row(int n) const {
+    std::vector<float> out(static_cast<size_t>(inputs));
+    for (size_t k = 0; k < out.size(); ++k) {
+      const size_t group = size_t(n) * size_t(int4_groups(inputs)) + k / kInt4Group;
+      out[k] = static_cast<float>(codes[size_t(n) * out.size() + k] - zero_points[group]) * scales[group];
+    }
+    return out;
+  }
+};
+
+TEST(LinearIntegers, of_four_bits_in_a_file_stay_as_they_are) {
+  ThreadPool pool(2);
+  const std::function<float(float)> kinds[] = {[](float x) { return to_float(to_f16(x * 0.01f)); },
+                                               [](float x) { return to_float(to_f16(x * 1e-7f)); },
+                                               [](float x) { return round_to_bf16(x * 1e-9f); },
+                                               [](float x) { return round_to_bf16(x * -3e8f); }};
+  for (const auto& scale_of : kinds) {
+    const FourBits layer(200, 70, pool, scale_of);
+    std::vector<float> row(200);
+    for (int n = 0; n < 70; ++n) {
+      layer.packed.unpack_row(n, row.data());
+      ASSERT_EQ(row, layer.row(n)) << n;
+    }
+  }
+}
+
+TEST(LinearIntegers, with_zero_points_have_the_same_bits_on_all_sets) {
+  ThreadPool pool(2);
+  for (const int inputs : {13, 130, 6000}) {
+    const FourBits layer(inputs, 70, pool, [](float x) { return to_float(to_f16(x * 0.01f)); });
+    std::vector<float> weights;
+    for (int n = 0; n < 70; ++n) {
+      const std::vector<float> row = layer.row(n);
+      weights.insert(weights.end(), row.begin(), row.end());
+    }
+    for (const int rows : {1, 11, 40}) {
+      const std::vector<float> x = random_values(size_t(rows) * size_t(inputs), 5),
+                               in = rounded(x, WeightFormat::int4_panels, inputs);
+      std::vector<float> expected(size_t(rows) * 70), first;
+      reference::linear(in, weights, {}, rows, inputs, 70, expected);
+      for (const std::string& isa : isas()) {
+        force_isa(isa);
+        std::vector<float> y(expected.size()), copy = x;
+        LinearScratch scratch;
+        linear(layer.packed, {copy.data(), size_t(inputs), rows}, {y.data(), 70, rows}, LinearMode::store,
+               scratch, pool);
+        for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], 2e-5 * inputs) << isa;
+        if (first.empty()) first = y;
+        ASSERT_EQ(y, first) << isa << ", " << inputs << " inputs, " << rows << " rows";
+      }
+      force_isa("");
+    }
+  }
+}
+
 // Sums beyond the integers that a float holds, in layers of the width of a 7B model.
 TEST(LinearIntegers, are_exact_where_floats_are_not) {
   constexpr int kInputs = 18944;
@@ -345,8 +431,8 @@ TEST(PackedMatrix, lays_weights_out_as_packed_files_have_them) {
       for (const std::byte byte : part) hash = (hash ^ std::to_integer<uint64_t>(byte)) * 0x100000001B3u;
     hashes += fmt::format("{:x} ", hash);
   }
-  EXPECT_EQ(kPackedLayout, 1);
-  EXPECT_EQ(hashes, "fdb962f953f8dc65 3816336307c86719 762ac225b556a4b7 7905b710a962fb41 379bdec6bfa94854 ");
+  EXPECT_EQ(kPackedLayout, 2);
+  EXPECT_EQ(hashes, "fdb962f953f8dc65 3816336307c86719 762ac225b556a4b7 7905b710a962fb41 66f26a66abebe9c0 ");
 }
 
 TEST(PackedMatrix, stacked_weights_give_the_outputs_of_each) {
