@@ -296,4 +296,34 @@ void GroupedWeight::dequantize(int64_t first, int64_t count, float* out) const {
   }
 }
 
+std::string GroupedWeight::problem_of_groups(int64_t group) const {
+  DVLM_ASSERT(is_four_bits() && group > 0);
+  for (int64_t k = 0; k < inputs_; ++k) {
+    if (group_of_[static_cast<size_t>(k)] != group_of_[static_cast<size_t>(k / group * group)])
+      return fmt::format("inputs {} and {} have scales of their own", k / group * group, k);
+  }
+  for (int64_t g = 0; format_.less_one && g < groups_; ++g) {
+    for (int64_t n = 0; n < outputs_; ++n)
+      if (zero_point(n, g) == 16) return "it has zero points of 16";
+  }
+  return "";
+}
+
+void GroupedWeight::read_codes(int64_t first, int64_t count, int64_t group, uint8_t* codes, float* scales,
+                               uint8_t* zero_points) const {
+  DVLM_ASSERT(first >= 0 && count >= 0 && first + count <= outputs_);
+  const int64_t groups = (inputs_ + group - 1) / group;
+  for (int64_t n = 0; n < count; ++n) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t from = group_of_[static_cast<size_t>(g * group)];
+      scales[n * groups + g] = scale(first + n, from);
+      zero_points[n * groups + g] = static_cast<uint8_t>(zero_point(first + n, from));
+    }
+  }
+  // Inputs outside: AWQ and GPTQ hold outputs side by side.
+  for (int64_t k = 0; k < inputs_; ++k)
+    for (int64_t n = 0; n < count; ++n)
+      codes[n * inputs_ + k] = static_cast<uint8_t>(nibble_of(first + n, k));
+}
+
 }  // namespace dvlm

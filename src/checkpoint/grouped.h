@@ -41,10 +41,19 @@ class GroupedWeight {
 
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }
+  bool is_four_bits() const { return format_.tool != GroupedFormat::Tool::fp8_blocks; }
   std::span<const TensorView> tensors() const { return tensors_; }
 
   // Outputs [first, first + count) as floats, [count, inputs]: exact for four bits, rounded once for e4m3.
   void dequantize(int64_t first, int64_t count, float* out) const;
+
+  // Why the codes do not stand in groups of `group` inputs, each with one scale and a zero point of four bits
+  // ("its groups have 32 inputs"); "" when they do.
+  std::string problem_of_groups(int64_t group) const;
+  // Then those of outputs [first, first + count): codes [count, inputs], and scales and zero points [count,
+  // inputs / group, rounded up].
+  void read_codes(int64_t first, int64_t count, int64_t group, uint8_t* codes, float* scales,
+                  uint8_t* zero_points) const;
 
  private:
   const TensorView& find(const std::map<std::string, TensorView>& tensors, const std::string& name,

@@ -17,7 +17,8 @@ enum class Precision {
   bf16,       // weights and linear inputs bf16, accumulation and residual stream f32
   int8,       // linear layers of both towers in eight-bit integers, inputs too; the rest as bf16
   int4,       // the same with weights of four bits
-};            // linears that the checkpoint holds as F8_E4M3 or I8 run W8A8 in the first three
+};            // linears that the checkpoint holds as F8_E4M3 or I8 run W8A8 in the first three, codes of four
+              // bits that int4 can keep as they are in automatic and int4
 
 // What passes of nothing but `approximate` segments compute with.
 enum class DraftPrecision {

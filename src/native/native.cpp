@@ -15,11 +15,21 @@ namespace dvlm {
 
 namespace {
 
-WeightFormats formats_of(Precision precision, bool f32) {
+WeightFormats formats_of(const Checkpoint& checkpoint, Precision precision) {
+  const bool f32 = precision == Precision::f32 ||
+                   (precision == Precision::automatic && checkpoint.head().type == DType::f32);
   const WeightFormat wide = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
+  const bool four_bits =
+      (precision == Precision::automatic || precision == Precision::int4) && keeps_four_bits(checkpoint);
   if (precision == Precision::int8) return {WeightFormat::int8_panels, wide};
-  if (precision == Precision::int4) return {WeightFormat::int4_panels, wide};
-  return {wide, wide};
+  if (precision == Precision::int4) return {WeightFormat::int4_panels, wide, four_bits};
+  return {wide, wide, four_bits};
+}
+
+// Tells files and measurements of one checkpoint in several formats apart.
+std::string name_of(const WeightFormats& formats, DraftPrecision draft) {
+  return fmt::format("weights {}{}, drafts {}", static_cast<int>(formats.linear),
+                     formats.four_bits ? " and codes of four bits" : "", static_cast<int>(draft));
 }
 
 WeightFormat draft_format(DraftPrecision precision) {
@@ -45,11 +55,10 @@ class NativeModel : public Model {
       text_.set_adapters(load_adapters(*options.draft_lora, config_, formats.wide, loading.pool));
     if (!checkpoint.identity().empty())
       timing_name_ =
-          fmt::format("{:016x}, weights {}, drafts {}, {} threads of {}, {}",
+          fmt::format("{:016x}, {}, {} threads of {}, {}",
                       checksum(checkpoint.identity() +
                                (options.draft_lora ? options.draft_lora->identity() : std::string())),
-                      static_cast<int>(formats.linear), static_cast<int>(memory.draft), pool_->threads(),
-                      processor_name(), current_isa().name);
+                      name_of(formats, memory.draft), pool_->threads(), processor_name(), current_isa().name);
   }
 
   const ModelConfig& config() const override { return config_; }
@@ -95,11 +104,15 @@ class NativeModel : public Model {
   std::string timing_name_;
 };
 
+KvType keys_of(const WeightFormats& formats) {
+  return formats.wide == WeightFormat::f32_panels ? KvType::f32 : KvType::bf16;
+}
+
 // Integers draft as fast as they verify.
 WeightMemory plan_memory(const Checkpoint& checkpoint, const WeightFormats& formats, DraftPrecision draft,
                          size_t free) {
   WeightMemory out{packed_bytes(checkpoint, formats), 0, draft};
-  if (draft == DraftPrecision::automatic && formats.rounds())
+  if (draft == DraftPrecision::automatic && (formats.rounds() || formats.four_bits))
     out.draft = DraftPrecision::same;
   else if (draft == DraftPrecision::automatic)
     out.draft = drafts_that_pay(out.weights, draft_bytes(checkpoint, WeightFormat::int4_panels), free);
@@ -114,9 +127,7 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
     fail("--draft-precision fp8 needs --device cuda: the CPU drafts with same, int8 or int4");
   apply_isa_variable();
   const auto pool = std::make_shared<ThreadPool>(options.threads);
-  const bool f32 = options.precision == Precision::f32 ||
-                   (options.precision == Precision::automatic && checkpoint.head().type == DType::f32);
-  const WeightFormats formats = formats_of(options.precision, f32);
+  const WeightFormats formats = formats_of(checkpoint, options.precision);
   const auto budget = std::make_shared<MemoryBudget>(options.memory_limit);
   const WeightMemory memory = plan_memory(checkpoint, formats, options.draft, budget->free());
   if (options.draft_lora)
@@ -126,14 +137,12 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
   budget->reserve(memory.drafts, "the draft weights (--draft-precision)");
   std::unique_ptr<PackedFile> packed;
   if (!options.packed_file.empty() && !checkpoint.identity().empty()) {
-    const std::string identity =
-        fmt::format("{}weights {}, drafts {}", checkpoint.identity(), static_cast<int>(formats.linear),
-                    static_cast<int>(memory.draft));
+    const std::string identity = checkpoint.identity() + name_of(formats, memory.draft);
     packed = std::make_unique<PackedFile>(options.packed_file, identity);
   }
   LoadProgress progress(memory.weights + memory.drafts);
   const auto load = [&](PackedFile* from) {
-    return std::make_unique<NativeModel>(checkpoint, formats, f32 ? KvType::f32 : KvType::bf16, pool, budget,
+    return std::make_unique<NativeModel>(checkpoint, formats, keys_of(formats), pool, budget,
                                          Loading{*pool, progress, from}, options, memory);
   };
   auto model = load(packed.get());

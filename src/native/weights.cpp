@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "core/memory.h"
 
 namespace dvlm {
@@ -42,39 +43,31 @@ class Loader {
 
   // The matrices `prefix + parts[i]` stacked, with their biases where the architecture has them.
   PackedMatrix linear(const std::string& prefix, std::initializer_list<const char*> parts) const {
-    std::vector<TensorView> weights, biases, scales, sources;
-    std::vector<Buffer<float>> dequantized;
-    for (const char* part : parts) {
-      const std::string name = prefix + part;
-      const auto& shape = shapes_.at(name + ".weight");
-      if (shapes_.count(name + ".bias")) biases.push_back(tensor(name + ".bias"));
-      if (const auto packed = checkpoint_.grouped(name, shape[0], shape[1])) {
-        weights.push_back(dequantize(*packed, dequantized.emplace_back()));
-        sources.insert(sources.end(), packed->tensors().begin(), packed->tensors().end());
-        continue;
-      }
-      const TensorView& weight = checkpoint_.get(name + ".weight", shape);
-      if (is_quantized(weight))
-        scales.push_back(checkpoint_.scale(name));
-      else
-        checked(name + ".weight", weight);
-      weights.push_back(weight);
-      sources.push_back(weight);
-    }
-    for (const TensorView& weight : weights)
-      if (is_quantized(weight) != is_quantized(weights[0]) ||
-          (is_quantized(weight) && weight.type != weights[0].type))
+    Stack stack;
+    for (const char* part : parts) add(prefix + part, stack);
+    for (const TensorView& weight : stack.weights)
+      if (is_quantized(weight) != is_quantized(stack.weights[0]) ||
+          (is_quantized(weight) && weight.type != stack.weights[0].type))
         fail("{}: {}{} is {} but another of the layers that share its input is {}",
-             checkpoint_.folder().string(), prefix, *parts.begin(), name_of(weights[0].type),
+             checkpoint_.folder().string(), prefix, *parts.begin(), name_of(stack.weights[0].type),
              name_of(weight.type));
-    PackedMatrix matrix = pack(prefix + *parts.begin(), weights, biases, scales, formats_.of(weights[0]));
-    for (const TensorView& source : sources) release(source);
+    if (!stack.packed.empty() && stack.packed.size() != parts.size())
+      fail(
+          "{}: {}{} and others share their inputs, but not all of them are packed in four bits; load the "
+          "model with --precision bf16",
+          checkpoint_.folder().string(), prefix, *parts.begin());
+    const WeightFormat format =
+        stack.packed.empty() ? formats_.of(stack.weights[0]) : WeightFormat::int4_panels;
+    PackedMatrix matrix = pack(prefix + *parts.begin(), stack, format);
+    for (const TensorView& source : stack.sources) release(source);
     return matrix;
   }
 
   // A matrix that is never stored as codes: embedding, head, patches.
   PackedMatrix wide(std::string_view name, const TensorView& weight) const {
-    PackedMatrix matrix = pack(std::string(name), {&checked(name, weight), 1}, {}, {}, formats_.wide);
+    Stack stack;
+    stack.weights.push_back(checked(name, weight));
+    PackedMatrix matrix = pack(std::string(name), stack, formats_.wide);
     release(weight);
     return matrix;
   }
@@ -93,29 +86,86 @@ class Loader {
   }
 
  private:
-  // As f32 in `memory`.
-  TensorView dequantize(const GroupedWeight& weight, Buffer<float>& memory) const {
-    constexpr int64_t kOutputs = 8;  // that GroupedWeight has side by side
-    memory = Buffer<float>(static_cast<size_t>(weight.outputs() * weight.inputs()));
-    loading_.pool.parallel_for((weight.outputs() + kOutputs - 1) / kOutputs, [&](int64_t begin, int64_t end) {
-      const int64_t first = begin * kOutputs, last = std::min(end * kOutputs, weight.outputs());
-      weight.dequantize(first, last - first, memory.data() + first * weight.inputs());
-    });
-    return {
-        DType::f32, {weight.outputs(), weight.inputs()}, reinterpret_cast<const std::byte*>(memory.data())};
+  // What becomes one matrix. Packed layers are views without data until they are unpacked.
+  struct Stack {
+    std::vector<TensorView> weights, biases, scales, zero_points, sources;
+    std::vector<GroupedWeight> packed;                       // kept in four bits
+    std::vector<std::pair<size_t, GroupedWeight>> unpacked;  // and their place among the weights
+    std::vector<Buffer<std::byte>> memory;
+  };
+
+  void add(const std::string& name, Stack& stack) const {
+    const auto& shape = shapes_.at(name + ".weight");
+    if (shapes_.count(name + ".bias")) stack.biases.push_back(tensor(name + ".bias"));
+    if (auto grouped = checkpoint_.grouped(name, shape[0], shape[1])) {
+      stack.sources.insert(stack.sources.end(), grouped->tensors().begin(), grouped->tensors().end());
+      if (formats_.four_bits && grouped->is_four_bits())
+        stack.packed.push_back(std::move(*grouped));
+      else
+        stack.unpacked.emplace_back(stack.weights.size(), std::move(*grouped));
+      stack.weights.push_back({DType::f32, shape, nullptr});
+      return;
+    }
+    const TensorView& weight = checkpoint_.get(name + ".weight", shape);
+    if (is_quantized(weight))
+      stack.scales.push_back(checkpoint_.scale(name));
+    else
+      checked(name + ".weight", weight);
+    stack.weights.push_back(weight);
+    stack.sources.push_back(weight);
   }
 
-  PackedMatrix pack(std::string name, std::span<const TensorView> weights, std::span<const TensorView> biases,
-                    std::span<const TensorView> scales, WeightFormat format) const {
-    PackedMatrix packed;
-    if (!from_file(name, weights, !biases.empty(), format, packed)) {
-      loading_.progress.check();
-      packed = PackedMatrix(weights, biases, format, loading_.pool, scales);
-      if (loading_.packed && !loading_.packed->complete()) loading_.packed->write(prefix_ + name, packed);
-      loading_.progress.add(packed.bytes());
+  // Calls use(first, count) for outputs of a packed layer, on all threads.
+  template <class Use>
+  void each_outputs(const GroupedWeight& weight, const Use& use) const {
+    constexpr int64_t kOutputs = 8;  // that stand side by side in it
+    loading_.pool.parallel_for((weight.outputs() + kOutputs - 1) / kOutputs, [&](int64_t begin, int64_t end) {
+      const int64_t first = begin * kOutputs, last = std::min(end * kOutputs, weight.outputs());
+      use(first, last - first);
+    });
+  }
+
+  static std::byte* room_for(TensorView& tensor, Stack& stack) {
+    std::byte* data = stack.memory.emplace_back(tensor.bytes()).data();
+    tensor.data = data;
+    return data;
+  }
+
+  void unpack(Stack& stack) const {
+    for (const auto& [at, weight] : stack.unpacked) {
+      auto* values = reinterpret_cast<float*>(room_for(stack.weights[at], stack));
+      each_outputs(weight, [&weight = weight, values](int64_t first, int64_t count) {
+        weight.dequantize(first, count, values + first * weight.inputs());
+      });
     }
-    packed.set_name(std::move(name));
-    return packed;
+    for (size_t i = 0; i < stack.packed.size(); ++i) {
+      const GroupedWeight& weight = stack.packed[i];
+      const int64_t groups = int4_groups(static_cast<int>(weight.inputs()));
+      stack.weights[i].type = DType::u8;
+      TensorView& scales = stack.scales.emplace_back(DType::f32, std::vector{weight.outputs(), groups});
+      TensorView& zeros = stack.zero_points.emplace_back(DType::u8, std::vector{weight.outputs(), groups});
+      auto* codes = reinterpret_cast<uint8_t*>(room_for(stack.weights[i], stack));
+      auto* scale = reinterpret_cast<float*>(room_for(scales, stack));
+      auto* zero_point = reinterpret_cast<uint8_t*>(room_for(zeros, stack));
+      each_outputs(weight, [&](int64_t first, int64_t count) {
+        weight.read_codes(first, count, kInt4Group, codes + first * weight.inputs(), scale + first * groups,
+                          zero_point + first * groups);
+      });
+    }
+  }
+
+  PackedMatrix pack(std::string name, Stack& stack, WeightFormat format) const {
+    PackedMatrix matrix;
+    if (!from_file(name, stack.weights, !stack.biases.empty(), format, matrix)) {
+      loading_.progress.check();
+      unpack(stack);
+      matrix =
+          PackedMatrix(stack.weights, stack.biases, format, loading_.pool, stack.scales, stack.zero_points);
+      if (loading_.packed && !loading_.packed->complete()) loading_.packed->write(prefix_ + name, matrix);
+      loading_.progress.add(matrix.bytes());
+    }
+    matrix.set_name(std::move(name));
+    return matrix;
   }
 
   bool from_file(const std::string& name, std::span<const TensorView> weights, bool bias, WeightFormat format,
@@ -141,6 +191,34 @@ WeightFormat WeightFormats::of(const TensorView& linear_weight) const {
   return linear_weight.type == DType::i8 ? WeightFormat::int8_panels : WeightFormat::fp8_panels;
 }
 
+namespace {
+
+// The packed layer whose weight this would be.
+std::optional<GroupedWeight> grouped_weight(const Checkpoint& checkpoint, std::string_view weight,
+                                            std::span<const int64_t> shape) {
+  if (!checkpoint.is_grouped(weight)) return {};
+  return checkpoint.grouped(weight.substr(0, weight.rfind('.')), shape[0], shape[1]);
+}
+
+}  // namespace
+
+bool keeps_four_bits(const Checkpoint& checkpoint) {
+  bool some = false;
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    const auto weight = grouped_weight(checkpoint, name, shape);
+    if (!weight || !weight->is_four_bits()) continue;
+    some = true;
+    if (const std::string problem = weight->problem_of_groups(kInt4Group); !problem.empty()) {
+      log_warning(
+          "{}: the four-bit weights become numbers, which take the memory and time of --precision: "
+          "{} does not go as it is into groups of {} inputs: {}",
+          checkpoint.folder().string(), name, kInt4Group, problem);
+      return false;
+    }
+  }
+  return some;
+}
+
 size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) {
   size_t bytes = 0;
   for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
@@ -151,11 +229,14 @@ size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) 
     const auto found = checkpoint.tensors().find(name);
     const bool wide = name == "model.embed_tokens.weight" || name == "lm_head.weight" ||
                       name == "visual.patch_embed.proj.weight";
-    const bool as_floats = checkpoint.is_grouped(name) || found == checkpoint.tensors().end();
+    const auto packed = grouped_weight(checkpoint, name, shape);
+    const bool as_floats = packed || found == checkpoint.tensors().end();
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
     bytes += PackedMatrix::packed_bytes(shape[0], inputs,
-                                        wide        ? formats.wide
+                                        wide ? formats.wide
+                                        : packed && packed->is_four_bits() && formats.four_bits
+                                            ? WeightFormat::int4_panels
                                         : as_floats ? formats.linear
                                                     : formats.of(found->second));
   }

@@ -36,12 +36,18 @@ struct VisionWeights {
 };
 
 // What weights become: those of linear layers, and the others (embedding, head, patches). Linear layers that
-// the checkpoint holds as codes stay codes of their type where both are f32 or bf16.
+// the checkpoint holds as codes of eight bits stay so where both are f32 or bf16, and codes of four bits
+// where `four_bits` says so.
 struct WeightFormats {
   WeightFormat linear = WeightFormat::bf16_panels, wide = WeightFormat::bf16_panels;
+  bool four_bits = false;
   bool rounds() const { return linear == WeightFormat::int8_panels || linear == WeightFormat::int4_panels; }
   WeightFormat of(const TensorView& linear_weight) const;
 };
+
+// Whether int4_panels hold the four-bit codes of all layers that have some as they are. Where they do not,
+// a warning says why.
+bool keeps_four_bits(const Checkpoint& checkpoint);
 
 // Bytes that the packed weights will take.
 size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats);

@@ -106,6 +106,44 @@ TEST_P(Grouped, what_the_file_lacks_or_shapes_otherwise_is_named) {
   }
 }
 
+TEST_P(Grouped, codes_in_the_groups_of_another_reader_say_the_same) {
+  const PackedLayer& fixture = GetParam();
+  const Safetensors file = file_of(fixture);
+  const GroupedWeight weight(file.tensors(), "layer", format_of(fixture), fixture.outputs, fixture.inputs,
+                             "here");
+  if (!weight.is_four_bits()) return;
+  constexpr int64_t kGroup = 16;
+  const bool in_order = !std::string_view(fixture.name).ends_with("-order");
+  if (!in_order) {
+    EXPECT_THAT(weight.problem_of_groups(kGroup), HasSubstr("have scales of their own"));
+    return;
+  }
+  ASSERT_EQ(weight.problem_of_groups(kGroup), "");
+  const int64_t groups = (fixture.inputs + kGroup - 1) / kGroup;
+  std::vector<float> expected(static_cast<size_t>(fixture.outputs * fixture.inputs));
+  std::vector<uint8_t> codes(expected.size()), zeros(static_cast<size_t>(fixture.outputs * groups));
+  std::vector<float> scales(zeros.size());
+  weight.dequantize(0, fixture.outputs, expected.data());
+  weight.read_codes(0, fixture.outputs, kGroup, codes.data(), scales.data(), zeros.data());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const size_t at = i / static_cast<size_t>(fixture.inputs) * static_cast<size_t>(groups) +
+                      i % static_cast<size_t>(fixture.inputs) / kGroup;
+    ASSERT_EQ(static_cast<float>(codes[i] - zeros[at]) * scales[at], expected[i]) << i;
+  }
+}
+
+TEST(GroupedFiles, zero_points_of_sixteen_are_told) {
+  const PackedLayer& fixture = kPackedLayers[1];
+  const Safetensors file = file_of(fixture);
+  std::vector<uint32_t> zeros(2 * 3, 0x77777777u);
+  std::map<std::string, TensorView> tensors = file.tensors();
+  tensors["layer.qzeros"] = {DType::i32, {2, 3}, reinterpret_cast<const std::byte*>(zeros.data())};
+  const GroupedWeight weight(tensors, "layer", format_of(fixture), 24, 96, "here");
+  EXPECT_EQ(weight.problem_of_groups(32), "");
+  zeros[4] = 0x7777F777u;
+  EXPECT_THAT(weight.problem_of_groups(32), HasSubstr("zero points of 16"));
+}
+
 INSTANTIATE_TEST_SUITE_P(Tools, Grouped, testing::ValuesIn(kPackedLayers), name_of_case);
 
 TEST(GroupedFiles, groups_that_are_not_there_are_refused) {

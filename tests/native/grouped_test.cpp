@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <cmath>
 #include <cstring>
 #include <list>
 #include <nlohmann/json.hpp>
@@ -44,7 +45,8 @@ class Tensors {
 
 class GroupedModel : public testing::Test {
  protected:
-  GroupedModel() {
+  enum class Zeros { random, eight };
+  explicit GroupedModel(int64_t group = 20, Zeros zeros = Zeros::random) : group_(group), zeros_(zeros) {
     ModelConfig config = small_config();
     config.text.intermediate_size = 72;  // AWQ packs outputs in eights
     make_random_model(config, 1, wide_.path());
@@ -57,7 +59,7 @@ class GroupedModel : public testing::Test {
       const std::string linear = name.substr(0, name.rfind('.'));
       add_random(linear, shape[0], shape[1], random, packed);
       std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
-      const GroupedFormat format{.tool = GroupedFormat::Tool::awq, .group_size = kGroup};
+      const GroupedFormat format{.tool = GroupedFormat::Tool::awq, .group_size = group_};
       GroupedWeight(packed.views(), linear, format, shape[0], shape[1], "")
           .dequantize(0, shape[0], values.data());
       packed.views().erase(name);
@@ -65,15 +67,15 @@ class GroupedModel : public testing::Test {
     }
     write_config(packed_.path(), config);
     nlohmann::json file = read_json(packed_ / "config.json");
-    file["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", kGroup}};
+    file["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", group_}};
     write_file(packed_ / "config.json", file.dump());
     packed.write(packed_.path());
     wide.write(wide_.path());
   }
 
-  static void add_random(const std::string& linear, int64_t outputs, int64_t inputs, Random& random,
-                         Tensors& to) {
-    const int64_t groups = (inputs + kGroup - 1) / kGroup;
+  void add_random(const std::string& linear, int64_t outputs, int64_t inputs, Random& random,
+                  Tensors& to) const {
+    const int64_t groups = (inputs + group_ - 1) / group_;
     const auto words = [&](int64_t count) {
       std::vector<uint32_t> out(static_cast<size_t>(count));
       for (uint32_t& word : out) word = static_cast<uint32_t>(random.below(int64_t{1} << 32));
@@ -82,13 +84,21 @@ class GroupedModel : public testing::Test {
     std::vector<f16> scales;
     for (int64_t i = 0; i < groups * outputs; ++i)
       scales.push_back(to_f16(0.01f + 0.01f * static_cast<float>(i % 7)));
-    to.add(linear + ".qweight", DType::i32, {inputs, outputs / 8}, words(inputs * outputs / 8));
-    to.add(linear + ".qzeros", DType::i32, {groups, outputs / 8}, words(groups * outputs / 8));
+    std::vector<uint32_t> codes = words(inputs * outputs / 8), zeros = words(groups * outputs / 8);
+    if (zeros_ == Zeros::eight) {
+      std::fill(zeros.begin(), zeros.end(), 0x88888888u);
+      // Every group has the code 0: rounding to four bits finds the scale in it again.
+      for (int64_t k = 0; k < inputs; k += group_)
+        std::fill_n(codes.begin() + k * outputs / 8, outputs / 8, 0u);
+    }
+    to.add(linear + ".qweight", DType::i32, {inputs, outputs / 8}, codes);
+    to.add(linear + ".qzeros", DType::i32, {groups, outputs / 8}, zeros);
     to.add(linear + ".scales", DType::f16, {groups, outputs}, scales);
   }
 
-  static std::vector<float> logits(const fs::path& folder, Precision precision) {
-    const auto model = load_native(Checkpoint(folder), {.precision = precision, .threads = 2});
+  static std::vector<float> logits(const fs::path& folder, Precision precision, const fs::path& file = {}) {
+    const auto model =
+        load_native(Checkpoint(folder), {.precision = precision, .threads = 2, .packed_file = file});
     const auto sequence = model->new_sequence(20);
     const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
     const std::vector<Position> positions = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3}, {4, 4, 4}};
@@ -99,7 +109,8 @@ class GroupedModel : public testing::Test {
     return logits_of(model->forward({&segment, 1}));
   }
 
-  static constexpr int64_t kGroup = 20;
+  int64_t group_;
+  Zeros zeros_;
   TemporaryFolder wide_, packed_;
 };
 
@@ -111,6 +122,66 @@ TEST_F(GroupedModel, answers_as_its_weights_say_in_every_precision) {
     EXPECT_EQ(seen.back(), logits(wide_.path(), precision));
   }
   EXPECT_NE(seen[0], seen[3]);
+}
+
+class KeptCodes : public GroupedModel {
+ protected:
+  KeptCodes() : GroupedModel(64, Zeros::eight) {}
+};
+class KeptZeroPoints : public GroupedModel {
+ protected:
+  KeptZeroPoints() : GroupedModel(128) {}
+};
+
+TEST_F(KeptCodes, are_those_that_rounding_finds_again) {
+  const std::vector<float> kept = logits(packed_.path(), Precision::int4);
+  EXPECT_EQ(kept, logits(wide_.path(), Precision::int4));
+  EXPECT_NE(kept, logits(packed_.path(), Precision::bf16));
+}
+
+// Inputs of eight bits are all that differs from the numbers that the file says.
+TEST_F(KeptZeroPoints, are_multiplied_as_they_are) {
+  const std::vector<float> exact = logits(packed_.path(), Precision::f32);
+  const std::vector<float> kept = logits(packed_.path(), Precision::automatic);
+  double error = 0, all = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error += std::pow(double{kept[i]} - exact[i], 2);
+    all += std::pow(double{exact[i]}, 2);
+  }
+  EXPECT_LT(error, 0.002 * all);
+  EXPECT_GT(error, 0);
+}
+
+TEST_F(KeptZeroPoints, take_the_memory_of_four_bits) {
+  const auto bytes = [&](Precision precision) {
+    return load_native(Checkpoint(packed_.path()), {.precision = precision})->weight_memory().weights;
+  };
+  EXPECT_LT(bytes(Precision::automatic), bytes(Precision::f32));
+  EXPECT_LT(bytes(Precision::int4), bytes(Precision::automatic));
+  EXPECT_EQ(
+      load_native(Checkpoint(packed_.path()), {.draft = DraftPrecision::automatic})->weight_memory().draft,
+      DraftPrecision::same);
+}
+
+TEST_F(KeptZeroPoints, come_back_from_a_packed_file) {
+  const fs::path file = packed_ / "weights.packed";
+  const std::vector<float> first = logits(packed_.path(), Precision::automatic, file);
+  ASSERT_TRUE(fs::exists(file));
+  EXPECT_EQ(logits(packed_.path(), Precision::automatic, file), first);
+  EXPECT_NE(logits(packed_.path(), Precision::f32, file), first);  // of another identity
+}
+
+TEST_F(KeptZeroPoints, beside_numbers_of_one_input_are_refused_but_not_as_numbers) {
+  Tensors tensors;
+  const Checkpoint checkpoint(packed_.path());
+  tensors.views() = checkpoint.tensors();
+  const std::string layer = "model.layers.1.mlp.up_proj";
+  for (const char* ending : {".qweight", ".qzeros", ".scales"}) tensors.views().erase(layer + ending);
+  tensors.add(layer + ".weight", DType::f32, {72, 40}, std::vector<float>(72 * 40, 0.01f));
+  tensors.write(packed_.path());
+  EXPECT_THAT(message_of([&] { logits(packed_.path(), Precision::automatic); }),
+              HasSubstr("model.layers.1.mlp.gate_proj"));
+  EXPECT_EQ(message_of([&] { logits(packed_.path(), Precision::bf16); }), "no error");
 }
 
 TEST_F(GroupedModel, is_refused_by_name_where_floats_are_wanted) {
