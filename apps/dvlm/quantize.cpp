@@ -1,4 +1,4 @@
-// dvlm quantize: a W8A8 checkpoint from a wide one.
+// dvlm quantize: a checkpoint of eight or four bits from a wide one.
 #include "quantize/quantize.h"
 
 #include <cstdio>
@@ -28,8 +28,20 @@ struct QuantizeCommand {
   CalibrationOptions calibration;
   QuantizeOptions quantize;
   bool keep_vision = false, json = false;
-  int compare = 32;
+  int compare = 32, group = 0;
 };
+
+// What --format and --group ask for.
+void choose_codes(const QuantizeCommand& command, QuantizeOptions& options) {
+  static const std::map<std::string, Codes> kCodes = {
+      {"fp8", Codes::fp8}, {"int8", Codes::int8}, {"int4", Codes::int4}};
+  options.codes = kCodes.at(command.format);
+  if (command.group != 0 && options.codes != Codes::int4)
+    fail("--group is for --format int4: {} has one scale for an output", command.format);
+  if (command.group != 0) options.group = command.group;
+  if (options.group % kInt4Group != 0)
+    fail("--group {}: groups are whole multiples of {} inputs", options.group, kInt4Group);
+}
 
 // Mean errors by what the layer does: the last part of its name.
 void print_summary(const std::vector<LayerReport>& layers) {
@@ -66,11 +78,11 @@ void quantize_command(QuantizeCommand command) {
   if (!engine.lora.empty() || !engine.draft_lora.empty())
     fail("an adapter is merged before its model is quantized: dvlm merge, then dvlm quantize");
   // Before hours.
+  choose_codes(command, command.quantize);
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   command.quantize.vision = !command.keep_vision;
   check_quantizable(Checkpoint(engine.model), command.quantize.vision);
-  command.quantize.codes = command.format == "int8" ? Codes::int8 : Codes::fp8;
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);
   if (engine.load.device == "auto") engine.load.device = "cpu";  // where that was
@@ -107,7 +119,8 @@ void add_quantize(Command app) {
   auto options = std::make_shared<QuantizeCommand>();
   Command command = app.add(
       "quantize",
-      "Write a W8A8 checkpoint: SmoothQuant calibration, weights of eight bits, per-token activations");
+      "Write a checkpoint with weights of eight or four bits: SmoothQuant calibration, inputs of eight bits "
+      "with a scale for each token");
   add_model_options(command, options->model);
   command.text("-o,--output", options->output, "Folder to write").required();
   command
@@ -117,8 +130,12 @@ void add_quantize(Command app) {
       .several()
       .existing()
       .required();
-  command.choice("--format", options->format, {"fp8", "int8"},
-                 "e4m3 numbers, as cards and the published checkpoint have them, or integers");
+  command.choice(
+      "--format", options->format, {"fp8", "int8", "int4"},
+      "e4m3 numbers, as cards and the published checkpoint have them, or integers of eight or four "
+      "bits");
+  command.number("--group", options->group, 0, 1 << 20,
+                 "Inputs that share a scale in int4, a multiple of 64; 0: 64");
   command.number("--alpha", options->quantize.alpha, 0, 1, "Share of the spread that moves into the weights");
   command.number("--samples", options->calibration.samples, 1, 1'000'000,
                  "Calibration samples, drawn at random");
@@ -134,6 +151,8 @@ void add_quantize(Command app) {
       "photos/\n"
       "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_W8A8_INT8 --format int8 --calibration "
       "c4.jsonl photos/\n"
+      "  dvlm quantize -m models/Fast_dVLM_3B -o models/Fast_dVLM_3B_INT4 --format int4 --group 128 "
+      "--calibration c4.jsonl photos/\n"
       "  dvlm quantize -o tiny-fp8 --calibration data/tiny/train/data.jsonl --samples 64");
 }
 

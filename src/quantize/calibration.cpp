@@ -64,9 +64,13 @@ void observe(CalibrationInputs& inputs, const std::string& name, const LinearInp
   LayerInputs& layer = inputs[name];
   const auto width = static_cast<size_t>(x.inputs);
   layer.highest.resize(width);
+  layer.squares.resize(width);
   for (int r = 0; r < x.rows; ++r) {
     const float* row = x.row(r).data();
-    for (size_t k = 0; k < width; ++k) layer.highest[k] = std::max(layer.highest[k], std::abs(row[k]));
+    for (size_t k = 0; k < width; ++k) {
+      layer.highest[k] = std::max(layer.highest[k], std::abs(row[k]));
+      layer.squares[k] += double{row[k]} * row[k];
+    }
     // Reservoir sampling; every layer of a tower keeps the same tokens.
     const int64_t seen = layer.tokens++;
     if (seen < kKeptRows) {
@@ -80,6 +84,13 @@ void observe(CalibrationInputs& inputs, const std::string& name, const LinearInp
 }
 
 }  // namespace
+
+std::vector<float> LayerInputs::mean_squares() const {
+  std::vector<float> out;
+  for (const double sum : squares)
+    out.push_back(static_cast<float>(sum / static_cast<double>(std::max<int64_t>(1, tokens))));
+  return out;
+}
 
 std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
   std::vector<Source> sources;

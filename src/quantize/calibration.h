@@ -11,9 +11,12 @@ namespace dvlm {
 
 // The inputs of one linear layer, or of several that share theirs.
 struct LayerInputs {
-  std::vector<float> highest;  // [inputs]: max |x| of each, over all tokens
-  std::vector<float> rows;     // [kept, inputs]: a uniform sample of the tokens, to measure errors with
+  std::vector<float> highest;   // [inputs]: max |x| of each, over all tokens
+  std::vector<float> rows;      // [kept, inputs]: a uniform sample of the tokens, to measure errors with
+  std::vector<double> squares;  // [inputs]: the sum of x^2
   int64_t tokens = 0;
+
+  std::vector<float> mean_squares() const;  // [inputs]
 };
 
 // By the name of the first layer of each stack, style B without ".weight": "model.layers.0.self_attn.q_proj".

@@ -12,7 +12,6 @@
 #include "core/plot.h"
 #include "core/progress.h"
 #include "kernels/linear.h"
-#include "kernels/quantize_rows.h"
 
 namespace dvlm {
 
@@ -35,26 +34,6 @@ Layer read_layer(const Checkpoint& checkpoint, const std::string& name) {
   return layer;
 }
 
-// What the choice between FP8 and integers decides.
-struct CodeKind {
-  DType type;
-  WeightFormat format;
-  const char* method;  // of quantization_config
-  const char* title;
-  float (*round)(std::span<const float> row, std::byte* codes);  // returns the scale
-};
-const CodeKind& kind_of(Codes codes) {
-  static const CodeKind kKinds[] = {{DType::f8_e4m3, WeightFormat::fp8_panels, "w8a8_fp8", "FP8",
-                                     [](std::span<const float> row, std::byte* out) {
-                                       return quantize_e4m3(row, reinterpret_cast<e4m3*>(out));
-                                     }},
-                                    {DType::i8, WeightFormat::int8_panels, "w8a8_int8", "INT8",
-                                     [](std::span<const float> row, std::byte* out) {
-                                       return quantize_int8(row, reinterpret_cast<int8_t*>(out));
-                                     }}};
-  return kKinds[static_cast<size_t>(codes)];
-}
-
 // max |w| of every input over all layers of the group.
 std::vector<float> column_maxima(const std::vector<Layer>& layers) {
   const auto inputs = static_cast<size_t>(layers[0].inputs);
@@ -67,16 +46,18 @@ std::vector<float> column_maxima(const std::vector<Layer>& layers) {
   return out;
 }
 
-std::vector<float> outputs_of(const Layer& layer, const std::vector<float>& rows, WeightFormat format,
-                              ThreadPool& pool) {
+PackedMatrix pack(const Layer& layer, WeightFormat format, ThreadPool& pool) {
   const TensorView view{
       DType::f32, {layer.outputs, layer.inputs}, reinterpret_cast<const std::byte*>(layer.weights.data())};
-  const PackedMatrix packed({&view, 1}, {}, format, pool);
-  const auto inputs = static_cast<size_t>(layer.inputs), outputs = static_cast<size_t>(layer.outputs);
+  return PackedMatrix({&view, 1}, {}, format, pool);
+}
+
+std::vector<float> outputs_of(const PackedMatrix& layer, const std::vector<float>& rows, ThreadPool& pool) {
+  const auto inputs = static_cast<size_t>(layer.inputs()), outputs = static_cast<size_t>(layer.outputs());
   const int count = static_cast<int>(rows.size() / inputs);
   std::vector<float> x = rows, y(static_cast<size_t>(count) * outputs);
   LinearScratch scratch;
-  linear(packed, {x.data(), inputs, count}, {y.data(), outputs, count}, LinearMode::store, scratch, pool);
+  linear(layer, {x.data(), inputs, count}, {y.data(), outputs, count}, LinearMode::store, scratch, pool);
   return y;
 }
 
@@ -124,19 +105,11 @@ class Output {
 
   DType type(const std::string& name) const { return tensors_.at(name).type; }
 
-  void replace_linear(const Layer& layer, const CodeKind& kind, ThreadPool& pool) {
-    const auto inputs = static_cast<size_t>(layer.inputs);
-    std::vector<std::byte> codes(layer.weights.size()),
-        scales(static_cast<size_t>(layer.outputs) * sizeof(float));
-    pool.parallel_for(layer.outputs, [&](int64_t begin, int64_t end) {
-      for (auto n = static_cast<size_t>(begin); n < static_cast<size_t>(end); ++n) {
-        const float scale =
-            kind.round(std::span(layer.weights).subspan(n * inputs, inputs), codes.data() + n * inputs);
-        std::memcpy(scales.data() + n * sizeof scale, &scale, sizeof scale);
-      }
-    });
-    replace(layer.name + ".weight", kind.type, {layer.outputs, layer.inputs}, std::move(codes));
-    replace(layer.name + ".weight_scale", DType::f32, {layer.outputs, 1}, std::move(scales));
+  void replace_linear(const std::string& name, RoundedLayer& layer) {
+    tensors_.erase(name + ".weight");
+    for (RoundedLayer::Tensor& tensor : layer.tensors)
+      replace(name + std::string(tensor.ending), tensor.type, std::move(tensor.shape),
+              std::move(tensor.bytes));
   }
 
   void write(const fs::path& file) const {
@@ -182,7 +155,7 @@ void quantize_group(const Checkpoint& checkpoint, const LayerGroup& group, const
   for (const std::string& name : group.linears) layers.push_back(read_layer(checkpoint, name));
   const auto width = static_cast<size_t>(layers[0].inputs);
   if (inputs.highest.size() != width) fail("the calibration of {} does not fit the layer", group.linears[0]);
-  std::vector<float> factors(width, 1.0f), rows = inputs.rows;
+  std::vector<float> factors(width, 1.0f), rows = inputs.rows, importance = inputs.mean_squares();
   if (!group.norm.empty()) {
     factors = smoothing_factors(inputs.highest, column_maxima(layers), options.alpha);
     std::vector<float> norm = norm_weights(checkpoint, group.norm + ".weight");
@@ -190,16 +163,19 @@ void quantize_group(const Checkpoint& checkpoint, const LayerGroup& group, const
     const std::string name = group.norm + ".weight";
     output.replace_wide(name, options.round ? output.type(name) : DType::f32, norm);
     for (size_t i = 0; i < rows.size(); ++i) rows[i] /= factors[i % width];
+    for (size_t k = 0; k < width; ++k) importance[k] /= factors[k] * factors[k];
   }
-  const CodeKind& kind = kind_of(options.codes);
   for (Layer& layer : layers) {
     const auto outputs = static_cast<size_t>(layer.outputs);
-    const std::vector<float> exact = outputs_of(layer, inputs.rows, WeightFormat::f32_panels, pool);
-    const Errors plain(outputs_of(layer, inputs.rows, kind.format, pool), exact, outputs);
+    const std::vector<float> exact =
+        outputs_of(pack(layer, WeightFormat::f32_panels, pool), inputs.rows, pool);
+    const Errors plain(outputs_of(pack(layer, kind_of(options.codes).format, pool), inputs.rows, pool), exact,
+                       outputs);
     for (size_t i = 0; i < layer.weights.size(); ++i) layer.weights[i] *= factors[i % width];
-    const Errors smoothed(outputs_of(layer, rows, kind.format, pool), exact, outputs);
+    RoundedLayer rounded = round_layer(layer.weights, importance, options.codes, options.group, pool);
+    const Errors smoothed(outputs_of(rounded.matrix, rows, pool), exact, outputs);
     if (options.round)
-      output.replace_linear(layer, kind, pool);
+      output.replace_linear(layer.name, rounded);
     else
       output.replace_wide(layer.name + ".weight", DType::f32, layer.weights);
     reports.push_back(report_of(layer, plain, smoothed));
@@ -217,10 +193,7 @@ void copy_companions(const Checkpoint& checkpoint, const QuantizeOptions& option
   nlohmann::json config = read_json(checkpoint.folder() / "config.json");
   mend_config(config, checkpoint.config());
   if (options.round)
-    config["quantization_config"] = {
-        {"quant_method", kind_of(options.codes).method},
-        {"is_dynamic", false},
-        {"ignore", options.vision ? nlohmann::json::array() : nlohmann::json{"re:visual.*"}}};
+    config["quantization_config"] = quantization_config(options.codes, options.group, options.vision);
   write_file(output / "config.json", config.dump(2) + "\n");
 }
 
@@ -329,13 +302,13 @@ std::string report_plot(const std::vector<LayerReport>& layers, Codes codes) {
     smoothed.push_back({x, 100 * layer.smoothed});
     high = std::max({high, plain.back().y, smoothed.back().y});
   }
-  Plot plot(fmt::format("Error of each linear layer in W8A8 {}, % of its output", kind_of(codes).title),
+  Plot plot(fmt::format("Error of each linear layer in {}, % of its output", kind_of(codes).title),
             "layer, in the order of the table", static_cast<double>(std::max<size_t>(1, layers.size())),
             high > 0 ? high * 1.05 : 1);
   plot.line(plain, "#999999", 1.5);
   plot.line(smoothed, "#1f77b4", 2);
   plot.legend("rounded as it is", "#999999");
-  plot.legend("after SmoothQuant", "#1f77b4");
+  plot.legend("as written", "#1f77b4");
   return plot.svg();
 }
 

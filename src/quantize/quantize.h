@@ -1,11 +1,11 @@
-// W8A8 checkpoints from wide ones, in FP8 or integers: SmoothQuant where a norm can absorb it, then codes by
-// output row.
+// Quantized checkpoints from wide ones: SmoothQuant where a norm can absorb it, then codes (rounding.h).
 #pragma once
 #include <filesystem>
 #include <span>
 
 #include "core/thread_pool.h"
 #include "quantize/calibration.h"
+#include "quantize/rounding.h"
 
 namespace dvlm {
 
@@ -18,7 +18,7 @@ struct LayerGroup {
   std::vector<std::string> linears;  // without ".weight"; the first names the group
 };
 
-// Every linear layer that W8A8 quantises, text tower first; `vision`: those of the vision tower too.
+// Every linear layer that is quantised, text tower first; `vision`: those of the vision tower too.
 std::vector<LayerGroup> layer_groups(const ModelConfig& config, bool vision);
 
 // s_j = a_j^alpha / w_j^(1 - alpha) for activations a and weights w (both max |.| per input, floored at
@@ -26,20 +26,19 @@ std::vector<LayerGroup> layer_groups(const ModelConfig& config, bool vision);
 std::vector<float> smoothing_factors(std::span<const float> activations, std::span<const float> weights,
                                      double alpha);
 
-enum class Codes : uint8_t { fp8, int8 };
-
 struct QuantizeOptions {
   Codes codes = Codes::fp8;
-  double alpha = 0.5;  // how much of the activations' spread moves into the weights
-  bool vision = true;  // false: the vision tower stays as it is ("ignore": ["re:visual.*"])
-  bool round = true;   // false: only smooth, and write what changed as F32: the same function as before
+  int group = kInt4Group;  // inputs that share a scale, of int4
+  double alpha = 0.5;      // how much of the activations' spread moves into the weights
+  bool vision = true;      // false: the vision tower stays as it is ("ignore": ["re:visual.*"])
+  bool round = true;       // false: only smooth, and write what changed as F32: the same function as before
 };
 
 // Relative errors (root of the summed squares) of a layer's outputs on the kept calibration tokens.
 struct LayerReport {
   std::string name;
   int outputs = 0, inputs = 0;
-  double plain = 0;        // rounded as it is
+  double plain = 0;        // rounded as it is, without calibration
   double smoothed = 0;     // as written; equal to `plain` where no norm absorbs
   std::vector<int> worst;  // outputs with the largest relative errors, worst first
   std::vector<double> worst_errors;
