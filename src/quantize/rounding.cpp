@@ -51,7 +51,7 @@ RoundedLayer round_to_eight_bits(std::span<const float> weights, int64_t inputs,
 // Codes and their groups, [outputs, inputs] and [outputs, groups].
 struct Int4Layer {
   int64_t outputs, inputs, group, groups;
-  std::vector<uint8_t> codes, zero_points;
+  std::vector<uint8_t> codes;
   std::vector<bf16> scales;
 
   Int4Layer(int64_t outputs_of, int64_t inputs_of, int64_t group_size)
@@ -60,8 +60,7 @@ struct Int4Layer {
         group(group_size),
         groups((inputs + group - 1) / group),
         codes(static_cast<size_t>(outputs * inputs)),
-        zero_points(static_cast<size_t>(outputs * groups)),
-        scales(zero_points.size()) {}
+        scales(static_cast<size_t>(outputs * groups)) {}
 };
 
 Int4Layer search_layer(std::span<const float> weights, std::span<const float> importance, int group,
@@ -73,35 +72,27 @@ Int4Layer search_layer(std::span<const float> weights, std::span<const float> im
       for (int64_t g = 0; g < out.groups; ++g) {
         const int64_t first = g * group, count = std::min<int64_t>(group, inputs - first);
         const auto at = static_cast<size_t>(n * inputs + first);
-        const Int4Group found =
+        out.scales[static_cast<size_t>(n * out.groups + g)] =
             search_int4(weights.subspan(at, static_cast<size_t>(count)),
                         importance.subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
                         out.codes.data() + at);
-        out.scales[static_cast<size_t>(n * out.groups + g)] = found.scale;
-        out.zero_points[static_cast<size_t>(n * out.groups + g)] = found.zero_point;
       }
     }
   });
   return out;
 }
 
-// The layout of compressed-tensors' "pack-quantized": eight codes of an output in a word, and zero points of
-// eight outputs in one.
+// The layout of compressed-tensors' "pack-quantized": eight codes of an output in a word.
 std::vector<Tensor> packed_tensors(const Int4Layer& layer) {
-  const int64_t words = (layer.inputs + 7) / 8, outputs_in_eights = (layer.outputs + 7) / 8;
-  std::vector<uint32_t> codes(static_cast<size_t>(layer.outputs * words)),
-      zeros(static_cast<size_t>(outputs_in_eights * layer.groups));
+  const int64_t words = (layer.inputs + 7) / 8;
+  std::vector<uint32_t> codes(static_cast<size_t>(layer.outputs * words));
   for (int64_t n = 0; n < layer.outputs; ++n) {
     for (int64_t k = 0; k < layer.inputs; ++k)
       codes[static_cast<size_t>(n * words + k / 8)] |=
           uint32_t{layer.codes[static_cast<size_t>(n * layer.inputs + k)]} << (4 * (k % 8));
-    for (int64_t g = 0; g < layer.groups; ++g)
-      zeros[static_cast<size_t>(n / 8 * layer.groups + g)] |=
-          uint32_t{layer.zero_points[static_cast<size_t>(n * layer.groups + g)]} << (4 * (n % 8));
   }
   return {tensor_of(".weight_packed", DType::i32, {layer.outputs, words}, codes),
           tensor_of(".weight_scale", DType::bf16, {layer.outputs, layer.groups}, layer.scales),
-          tensor_of(".weight_zero_point", DType::i32, {outputs_in_eights, layer.groups}, zeros),
           tensor_of(".weight_shape", DType::i64, {2}, std::vector<int64_t>{layer.outputs, layer.inputs})};
 }
 
@@ -109,14 +100,11 @@ std::vector<Tensor> packed_tensors(const Int4Layer& layer) {
 PackedMatrix matrix_of(const Int4Layer& layer, ThreadPool& pool) {
   const int64_t groups = int4_groups(static_cast<int>(layer.inputs));
   std::vector<bf16> scales;
-  std::vector<uint8_t> zeros;
   for (int64_t n = 0; n < layer.outputs; ++n) {
-    for (int64_t g = 0; g < groups; ++g) {
-      const auto at = static_cast<size_t>(n * layer.groups + g * kInt4Group / layer.group);
-      scales.push_back(layer.scales[at]);
-      zeros.push_back(layer.zero_points[at]);
-    }
+    for (int64_t g = 0; g < groups; ++g)
+      scales.push_back(layer.scales[static_cast<size_t>(n * layer.groups + g * kInt4Group / layer.group)]);
   }
+  const std::vector<uint8_t> zeros(scales.size(), 8);
   const auto bytes = [](const auto& values) { return reinterpret_cast<const std::byte*>(values.data()); };
   const TensorView weight{DType::u8, {layer.outputs, layer.inputs}, bytes(layer.codes)},
       scale{DType::bf16, {layer.outputs, groups}, bytes(scales)},
@@ -124,20 +112,19 @@ PackedMatrix matrix_of(const Int4Layer& layer, ThreadPool& pool) {
   return PackedMatrix({&weight, 1}, {}, WeightFormat::int4_panels, pool, {&scale, 1}, {&zero, 1});
 }
 
-// One try: codes for a scale and a zero point, their error, and the scale that would fit these codes best.
+// One try: codes for a scale, their error, and the scale that would fit these codes best.
 struct Try {
   double error = 0;
   float next_scale = 0;
 };
 Try round_group(std::span<const float> weights, std::span<const float> importance, float scale,
-                uint8_t zero_point, uint8_t* codes) {
-  const auto zero = static_cast<float>(zero_point);
+                uint8_t* codes) {
   const float inverse = 1 / scale;
   float error = 0, product = 0, square = 0;
   for (size_t k = 0; k < weights.size(); ++k) {
-    const float code = std::clamp(std::nearbyint(weights[k] * inverse) + zero, 0.0f, 15.0f);
-    const float level = code - zero, off = weights[k] - level * scale;
-    codes[k] = static_cast<uint8_t>(code);
+    const float level = std::clamp(std::nearbyint(weights[k] * inverse), -8.0f, 7.0f);
+    const float off = weights[k] - level * scale;
+    codes[k] = static_cast<uint8_t>(8 + level);
     error += importance[k] * off * off;
     product += importance[k] * weights[k] * level;
     square += importance[k] * level * level;
@@ -164,8 +151,8 @@ nlohmann::json quantization_config(Codes codes, int group, bool vision) {
   }
   ignore.push_back("lm_head");
   if (!vision) ignore.push_back("re:.*visual.*");
-  const nlohmann::json weights = {{"num_bits", 4},       {"type", "int"},      {"strategy", "group"},
-                                  {"group_size", group}, {"symmetric", false}, {"dynamic", false}};
+  const nlohmann::json weights = {{"num_bits", 4},       {"type", "int"},     {"strategy", "group"},
+                                  {"group_size", group}, {"symmetric", true}, {"dynamic", false}};
   const nlohmann::json layers = {{"targets", {"Linear"}}, {"weights", weights}};
   return {{"quant_method", "compressed-tensors"},
           {"format", "pack-quantized"},
@@ -174,30 +161,30 @@ nlohmann::json quantization_config(Codes codes, int group, bool vision) {
           {"ignore", ignore}};
 }
 
-Int4Group search_int4(std::span<const float> weights, std::span<const float> importance, uint8_t* codes) {
+bf16 search_int4(std::span<const float> weights, std::span<const float> importance, uint8_t* codes) {
   DVLM_ASSERT(weights.size() == importance.size());
-  const auto [low, high] = std::minmax_element(weights.begin(), weights.end());
-  const float least = std::min(*low, 0.0f), range = std::max(*high, 0.0f) - least;
-  Int4Group best{to_bf16(1), 8};
+  const float whole = int4_scale(weights);
+  bf16 best = to_bf16(1);
   double lowest = INFINITY;
-  std::fill_n(codes, weights.size(), best.zero_point);
+  std::fill_n(codes, weights.size(), uint8_t{8});
   std::vector<uint8_t> tried(weights.size());
   constexpr float kNarrowest = 0.6f, kStep = 0.04f;  // of the range; what lies outside is clamped
-  for (float share = 1; share > kNarrowest; share -= kStep) {
-    bf16 scale = to_bf16(range * share / 15);
-    for (int refined = 0; refined < 3; ++refined) {
-      const float step = to_float(scale);
-      if (!(step > 0) || !std::isfinite(1 / step)) break;
-      const auto zero = static_cast<uint8_t>(std::clamp(std::nearbyint(-least * share / step), 0.0f, 15.0f));
-      const Try found = round_group(weights, importance, step, zero, tried.data());
-      if (found.error < lowest) {
-        lowest = found.error;
-        best = {scale, zero};
-        std::copy(tried.begin(), tried.end(), codes);
+  for (float share = 1.04f; share > kNarrowest; share -= kStep) {
+    for (const float sign : {1.0f, -1.0f}) {
+      bf16 scale = to_bf16(sign * whole * share);
+      for (int refined = 0; refined < 3; ++refined) {
+        const float step = to_float(scale);
+        if (step == 0 || !std::isfinite(1 / step)) break;
+        const Try found = round_group(weights, importance, step, tried.data());
+        if (found.error < lowest) {
+          lowest = found.error;
+          best = scale;
+          std::copy(tried.begin(), tried.end(), codes);
+        }
+        const bf16 next = to_bf16(found.next_scale);
+        if (next.bits == scale.bits) break;
+        scale = next;
       }
-      const bf16 next = to_bf16(found.next_scale);
-      if (next.bits == scale.bits) break;
-      scale = next;
     }
   }
   return best;

@@ -33,18 +33,14 @@ struct RoundedLayer {
   PackedMatrix matrix;          // what a model makes of them
 };
 
-// Weights [outputs, inputs] as codes. Those of four bits have a scale and a zero point for every `group`
-// inputs of an output, a multiple of kInt4Group, such that the error weighted by `importance` [inputs] (the
-// mean square of each) is small; eight bits use neither.
+// Weights [outputs, inputs] as codes. Those of four bits have a scale for every `group` inputs of an output,
+// a multiple of kInt4Group, such that the error weighted by `importance` [inputs] (the mean square of each)
+// is small; eight bits use neither.
 RoundedLayer round_layer(std::span<const float> weights, std::span<const float> importance, Codes codes,
                          int group, ThreadPool& pool);
 
-// A group of four-bit weights: codes 0 to 15 that stand for scale * (code - zero_point).
-struct Int4Group {
-  bf16 scale;
-  uint8_t zero_point;
-};
-// The best of some scales, each refined by least squares, for weights and importance [n]; codes [n].
-Int4Group search_int4(std::span<const float> weights, std::span<const float> importance, uint8_t* codes);
+// Codes [n], 0 to 15, of a group of weights [n], which stand for scale * (code - 8): the best of some scales
+// of either sign, each refined by least squares. Returns the scale.
+bf16 search_int4(std::span<const float> weights, std::span<const float> importance, uint8_t* codes);
 
 }  // namespace dvlm
