@@ -35,6 +35,11 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
 endif()
 
+if(DVLM_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # LibTorch's headers have a fence, which TSan does not follow.
+  target_compile_options(dvlm_libtorch INTERFACE -Wno-tsan)
+endif()
+
 # One precompiled <torch/torch.h> for every target that uses it. The warning flags of dvlm_flags may differ
 # between it and its users, code generation flags may not.
 add_library(dvlm_torch_pch OBJECT ${CMAKE_CURRENT_LIST_DIR}/torch_pch.cpp)

@@ -12,13 +12,12 @@ namespace dvlm {
 class Lora;
 
 enum class Precision {
-  automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files
+  automatic,  // what the checkpoint holds: bf16 for BF16 and F16 files, f32 for F32 files, and codes as codes
   f32,        // weights and arithmetic in f32: tests and oracles
   bf16,       // weights and linear inputs bf16, accumulation and residual stream f32
-  int8,       // linear layers of both towers in eight-bit integers, inputs too; the rest as bf16
-  int4,       // the same with weights of four bits
-};            // linears that the checkpoint holds as F8_E4M3 or I8 run W8A8 in the first three, codes of four
-              // bits that int4 can keep as they are in automatic and int4
+  int8,       // linear layers, head and embedding in eight-bit integers, inputs too; the rest as bf16
+  int4,       // the same with four bits for the weights of linear layers
+};            // F8_E4M3 and I8 run W8A8 in the first three; codes of four bits stay in automatic and int4
 
 // What passes of nothing but `approximate` segments compute with.
 enum class DraftPrecision {

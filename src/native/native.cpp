@@ -21,9 +21,11 @@ WeightFormats formats_of(const Checkpoint& checkpoint, Precision precision) {
   const WeightFormat wide = f32 ? WeightFormat::f32_panels : WeightFormat::bf16_panels;
   const bool four_bits =
       (precision == Precision::automatic || precision == Precision::int4) && keeps_four_bits(checkpoint);
-  if (precision == Precision::int8) return {WeightFormat::int8_panels, wide};
-  if (precision == Precision::int4) return {WeightFormat::int4_panels, wide, four_bits};
-  return {wide, wide, four_bits};
+  const WeightFormat int8 = WeightFormat::int8_panels, int4 = WeightFormat::int4_panels;
+  if (precision == Precision::int8) return {.linear = int8, .head = int8, .wide = wide};
+  if (precision == Precision::int4)
+    return {.linear = int4, .head = int8, .wide = wide, .four_bits = four_bits};
+  return {.linear = wide, .head = wide, .wide = wide, .four_bits = four_bits};
 }
 
 // Tells files and measurements of one checkpoint in several formats apart.

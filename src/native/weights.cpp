@@ -63,15 +63,14 @@ class Loader {
     return matrix;
   }
 
-  // A matrix that is never stored as codes: embedding, head, patches.
-  PackedMatrix wide(std::string_view name, const TensorView& weight) const {
+  // A matrix that no checkpoint stores as codes: embedding, head, patches.
+  PackedMatrix wide(std::string_view name, const TensorView& weight, WeightFormat format) const {
     Stack stack;
     stack.weights.push_back(checked(name, weight));
-    PackedMatrix matrix = pack(std::string(name), stack, formats_.wide);
+    PackedMatrix matrix = pack(std::string(name), stack, format);
     release(weight);
     return matrix;
   }
-  PackedMatrix wide(const std::string& name) const { return wide(name, tensor(name)); }
 
   const TensorView& tensor(const std::string& name) const {
     return checked(name, checkpoint_.get(name, shapes_.at(name)));
@@ -227,14 +226,15 @@ size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) 
       continue;
     }
     const auto found = checkpoint.tensors().find(name);
-    const bool wide = name == "model.embed_tokens.weight" || name == "lm_head.weight" ||
-                      name == "visual.patch_embed.proj.weight";
+    const bool head = name == "model.embed_tokens.weight" || name == "lm_head.weight",
+               wide = name == "visual.patch_embed.proj.weight";
     const auto packed = grouped_weight(checkpoint, name, shape);
     const bool as_floats = packed || found == checkpoint.tensors().end();
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
     bytes += PackedMatrix::packed_bytes(shape[0], inputs,
-                                        wide ? formats.wide
+                                        head   ? formats.head
+                                        : wide ? formats.wide
                                         : packed && packed->is_four_bits() && formats.four_bits
                                             ? WeightFormat::int4_panels
                                         : as_floats ? formats.linear
@@ -246,9 +246,9 @@ size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) 
 namespace {
 
 // All but the embedding.
-TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
+TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load, WeightFormat head) {
   TextWeights text;
-  text.head = load.wide("lm_head.weight", checkpoint.head());
+  text.head = load.wide("lm_head.weight", checkpoint.head(), head);
   for (int i = 0; i < checkpoint.config().text.layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i);
     text.layers.push_back({
@@ -268,13 +268,16 @@ TextWeights load_layers(const Checkpoint& checkpoint, const Loader& load) {
 
 TextWeights load_text(const Checkpoint& checkpoint, const WeightFormats& formats, const Loading& loading) {
   const Loader load(checkpoint, formats, loading);
-  TextWeights text = load_layers(checkpoint, load);
-  if (!checkpoint.config().text.tie_word_embeddings) text.embedding = load.wide("model.embed_tokens.weight");
+  TextWeights text = load_layers(checkpoint, load, formats.head);
+  if (!checkpoint.config().text.tie_word_embeddings) {
+    const std::string name = "model.embed_tokens.weight";
+    text.embedding = load.wide(name, load.tensor(name), formats.head);
+  }
   return text;
 }
 
 TextWeights load_draft(const Checkpoint& checkpoint, WeightFormat format, const Loading& loading) {
-  return load_layers(checkpoint, Loader(checkpoint, {format, format}, loading, "draft."));
+  return load_layers(checkpoint, Loader(checkpoint, {.linear = format}, loading, "draft."), format);
 }
 
 size_t draft_bytes(const Checkpoint& checkpoint, WeightFormat format) {
@@ -290,7 +293,8 @@ VisionWeights load_vision(const Checkpoint& checkpoint, const WeightFormats& for
                           const Loading& loading) {
   const Loader load(checkpoint, formats, loading);
   VisionWeights vision;
-  vision.patches = load.wide("visual.patch_embed.proj.weight");
+  const std::string patches = "visual.patch_embed.proj.weight";
+  vision.patches = load.wide(patches, load.tensor(patches), formats.wide);
   for (int i = 0; i < checkpoint.config().vision.depth; ++i) {
     const std::string block = fmt::format("visual.blocks.{}.", i);
     vision.blocks.push_back({

@@ -35,11 +35,12 @@ struct VisionWeights {
   PackedMatrix merger_in, merger_out;  // [4 width, 4 width], [text hidden, 4 width]
 };
 
-// What weights become: those of linear layers, and the others (embedding, head, patches). Linear layers that
-// the checkpoint holds as codes of eight bits stay so where both are f32 or bf16, and codes of four bits
-// where `four_bits` says so.
+// What weights become: those of linear layers, of the head and the embedding, and of patches. Linear layers
+// that the checkpoint holds as codes of eight bits stay so where the formats are f32 or bf16, and codes of
+// four bits where `four_bits` says so.
 struct WeightFormats {
-  WeightFormat linear = WeightFormat::bf16_panels, wide = WeightFormat::bf16_panels;
+  WeightFormat linear = WeightFormat::bf16_panels, head = WeightFormat::bf16_panels,
+               wide = WeightFormat::bf16_panels;
   bool four_bits = false;
   bool rounds() const { return linear == WeightFormat::int8_panels || linear == WeightFormat::int4_panels; }
   WeightFormat of(const TensorView& linear_weight) const;
