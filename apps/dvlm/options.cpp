@@ -93,7 +93,7 @@ void add_model_options(Command command, ModelFlags& options) {
   command.choice(
       "--precision", options.precision, {"auto", "f32", "bf16", "int8", "int4"},
       "Arithmetic of the model; auto follows the checkpoint. int8 and int4 round the weights of its "
-      "linear layers while it loads, and what they multiply to eight bits");
+      "linear layers while it loads, head and embedding to int8, and what they multiply to eight bits");
   add_draft_option(command, options.draft_precision);
   command.text("--packed", options.packed,
                "A file that keeps the weights as the kernels want them: made when it is not there or the "
