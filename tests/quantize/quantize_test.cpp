@@ -218,6 +218,17 @@ TEST_P(QuantizeTo, smoothing_saves_what_an_outlier_would_drown) {
   EXPECT_EQ(seen, 3);
 }
 
+TEST(Quantize, integers_err_at_most_twice_as_much_as_fp8_where_outliers_are) {
+  std::vector<LayerReport> reports[2];
+  for (const Codes codes : {Codes::fp8, Codes::int8}) {
+    const TemporaryFolder out;
+    reports[static_cast<size_t>(codes)] = quantize(Checkpoint(source().model.path()), source().inputs,
+                                                   {.codes = codes}, out.path(), source().pool);
+  }
+  for (size_t i = 0; i < reports[0].size(); ++i)
+    EXPECT_LT(reports[1][i].smoothed, 2 * reports[0][i].smoothed) << reports[0][i].name;
+}
+
 std::string name_of_codes(const testing::TestParamInfo<Codes>& info) {
   constexpr const char* kNames[] = {"fp8", "int8", "int4"};
   return kNames[static_cast<size_t>(info.param)];
