@@ -54,6 +54,10 @@ bool has_neon_dot() {
   constexpr unsigned long kDotProducts = 1u << 20;  // HWCAP_ASIMDDP
   return (::getauxval(AT_HWCAP) & kDotProducts) != 0;
 }
+bool has_neon_i8mm() {
+  constexpr unsigned long kMatrixProducts = 1u << 13;  // HWCAP2_I8MM
+  return has_neon_dot() && (::getauxval(AT_HWCAP2) & kMatrixProducts) != 0;
+}
 #endif
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -97,6 +101,8 @@ std::vector<Isa> make_isas() {
                  highway_attention, highway_multiply});
 #endif
 #if defined(__aarch64__) && defined(__linux__)
+  out.push_back({"NEON_I8MM", HWY_TARGETS, has_neon_i8mm, always, false, neon_i8mm_tiles, highway_attention,
+                 highway_multiply});
   out.push_back({"NEON_DOT", HWY_TARGETS, has_neon_dot, always, false, neon_dot_tiles, highway_attention,
                  highway_multiply});
 #endif

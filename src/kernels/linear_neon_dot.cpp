@@ -1,17 +1,14 @@
 // Linear layers with NEON's dot products of four bytes (Armv8.2: Cortex-A76 and later).
-#include "kernels/linear_tiles.h"
+#define DVLM_NEON_FEATURES "arch=armv8.2-a+dotprod"
+#include "kernels/linear_neon.h"
 
 #if defined(__aarch64__)
-#include <arm_neon.h>
-#include <hwy/base.h>
-
-HWY_PUSH_ATTRIBUTES("arch=armv8.2-a+dotprod")
+DVLM_PUSH_NEON
 
 namespace dvlm {
 
 namespace {
 
-constexpr int kLanes = 4, kVectors = kPanel / kLanes;
 constexpr int kRows = 3;  // whose sums take 24 of the 32 registers
 
 // Calls use(r, v) for every vector of sums of R rows, unrolled.
@@ -26,21 +23,6 @@ HWY_INLINE void each_sum(const Use& use) {
 
 HWY_INLINE int8x16_t four_inputs(const int32_t* x) {
   return vreinterpretq_s8_s32(vld1q_dup_s32(x));
-}
-
-// The sums of a row and a panel become y: scales, bias, y itself; outputs that exist.
-template <class Sum>
-void finish_row(const LinearJob& job, int row, int panel, const Sum& sum_of) {
-  const int output = panel * kPanel, outputs = std::min(kPanel, job.w->outputs() - output);
-  alignas(16) float sums[kPanel];
-  for (int v = 0; v < kVectors; ++v) {
-    float32x4_t sum =
-        vmulq_f32(vmulq_n_f32(sum_of(v), job.scales[row]), vld1q_f32(job.w->scales() + output + v * kLanes));
-    if (job.w->bias()) sum = vaddq_f32(sum, vld1q_f32(job.w->bias() + output + v * kLanes));
-    vst1q_f32(sums + v * kLanes, sum);
-  }
-  float* y = job.y.row(row) + output;
-  for (int n = 0; n < outputs; ++n) y[n] = job.mode == LinearMode::add ? y[n] + sums[n] : sums[n];
 }
 
 // R rows times a panel of eight-bit weights.
@@ -93,23 +75,11 @@ __attribute__((noinline)) void tile_bytes(const LinearJob& job, const RowBlock& 
 template <int R>
 HWY_INLINE void begin_with_zero_points(const std::byte* zero_points, const int32_t* sums,
                                        int32x4_t (&codes)[R][kVectors]) {
-  const uint8x16_t halves = vld1q_u8(reinterpret_cast<const uint8_t*>(zero_points));
-  alignas(16) uint8_t bytes[kPanel];
-  vst1q_u8(bytes, vandq_u8(halves, vdupq_n_u8(15)));
-  vst1q_u8(bytes + 16, vshrq_n_u8(halves, 4));
-#pragma GCC unroll 2
-  for (int v = 0; v < kVectors; v += 4) {
-    const uint8x16_t z = vld1q_u8(bytes + v * kLanes);
-    const uint16x8_t low = vmovl_u8(vget_low_u8(z)), high = vmovl_u8(vget_high_u8(z));
-    const uint32x4_t words[] = {vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)),
-                                vmovl_u16(vget_low_u16(high)), vmovl_u16(vget_high_u16(high))};
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i)
-        codes[r][v + i] = vmulq_n_s32(vreinterpretq_s32_u32(words[i]), sums[r * Int4Place::kLine]);
-    }
-  }
+  int32_t words[kPanel];
+  spread_zero_points(zero_points, words);
+  each_sum<R>([&](int r, int v) __attribute__((always_inline)) {
+    codes[r][v] = vmulq_n_s32(vld1q_s32(words + v * kLanes), sums[r * Int4Place::kLine]);
+  });
 }
 
 // The same of four-bit weights: the sums of a group of inputs are integers until they meet its scales.
@@ -146,8 +116,7 @@ __attribute__((noinline)) void tile_halves(const LinearJob& job, const RowBlock&
       }
     }
     each_sum<R>([&](int r, int v) __attribute__((always_inline)) {
-      const auto halves = vld1_u16(reinterpret_cast<const uint16_t*>(place.groups.scales) + v * kLanes);
-      const float32x4_t scale = vcvt_f32_f16(vreinterpret_f16_u16(halves));
+      const float32x4_t scale = group_scales(place.groups.scales, v);
       float* sum = sums[r] + v * kLanes;
       vst1q_f32(sum, vfmaq_f32(vld1q_f32(sum), vcvtq_f32_s32(codes[r][v]), scale));
     });

@@ -296,11 +296,12 @@ const LinearTiles* panel_tiles() {
   return &kTiles;
 }
 
-// Tiles of every set, and what its Isa::multiply runs: f32 multiply-adds of Highway's set in use, dot
-// products of bytes (256 bits: Alder Lake; AVX-512: Cascade Lake), AVX-512's of bf16 and of bytes (Zen 4,
-// Sapphire Rapids), AMX (Sapphire Rapids). All take any format.
+// Tiles of every set, and what its Isa::multiply runs: f32 multiply-adds of Highway's set in use, NEON's dot
+// and matrix products of bytes, x86's dot products of bytes (256 bits: Alder Lake; AVX-512: Cascade Lake),
+// AVX-512's of bf16 and of bytes (Zen 4, Sapphire Rapids), AMX (Sapphire Rapids). All take any format.
 const LinearTiles* highway_tiles(WeightFormat format);
 const LinearTiles* neon_dot_tiles(WeightFormat format);
+const LinearTiles* neon_i8mm_tiles(WeightFormat format);
 const LinearTiles* avx2_vnni_tiles(WeightFormat format);
 const LinearTiles* avx512_vnni_tiles(WeightFormat format);
 const LinearTiles* avx512_bf16_tiles(WeightFormat format);
