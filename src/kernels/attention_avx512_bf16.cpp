@@ -1,12 +1,9 @@
 // Attention over keys in bf16 with AVX-512's dot products of bf16 pairs, which make two products for each
 // that an f32 multiply-add makes. Queries and softmax weights are rounded to bf16; scores, sums and outputs
 // are f32.
-#include "kernels/attention_task.h"
-#include "kernels/avx512.h"
+#include "kernels/attention_avx512.h"
 
 #if defined(__x86_64__)
-#include <cmath>
-
 #include "core/types.h"
 
 DVLM_PUSH_AVX512
@@ -14,8 +11,6 @@ DVLM_PUSH_AVX512
 namespace dvlm {
 
 namespace {
-
-constexpr int kLanes = 16, kBlocks = kChunk / kKvBlock;  // blocks of a chunk
 
 __m512 dot(__m512 sum, __m512i pairs, const uint32_t* word) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(pairs),
@@ -91,49 +86,6 @@ void add_values(const uint32_t* weights, const ChunkBlocks& blocks, int first, i
   if (column < padded) add_columns<R, 1>(weights, blocks, first, last, padded, column, outputs, prefetcher);
 }
 
-// 2^x for x <= 0, to 3e-6 of itself; not a number for that and for infinities.
-__m512 exp2(__m512 x) {
-  const __m512 whole = _mm512_roundscale_ps(x, 0), rest = _mm512_sub_ps(x, whole);
-  __m512 y = _mm512_set1_ps(0.009570090904541535f);
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.05591786356258364f));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.2402474513531528f));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.6931218143997196f));
-  y = _mm512_fmadd_ps(y, rest, _mm512_set1_ps(0.9999992613420429f));
-  return _mm512_scalef_ps(y, whole);
-}
-
-// Turns the first `valid` scores of a chunk into weights 2^(factor score - maximum), zero beyond, pairs of
-// bf16 in their place, and rescales what the query has gathered so far.
-void online_softmax(float* scores, int valid, float factor, float& maximum, float& sum, float* output,
-                    int padded) {
-  const __m512 scale = _mm512_set1_ps(factor), lowest = _mm512_set1_ps(-INFINITY);
-  __m512 score[kBlocks], highest = lowest;
-  __mmask16 real[kBlocks];
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-    const int left = std::clamp(valid - b * kLanes, 0, kLanes);
-    real[b] = static_cast<__mmask16>((1u << left) - 1);
-    score[b] = _mm512_mul_ps(_mm512_load_ps(scores + b * kLanes), scale);
-    highest = _mm512_mask_max_ps(highest, real[b], highest, score[b]);
-  }
-  const float top = std::max(maximum, _mm512_reduce_max_ps(highest));
-  __m512 total = _mm512_setzero_ps();
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-    const __m512 weight = _mm512_maskz_mov_ps(real[b], exp2(_mm512_sub_ps(score[b], _mm512_set1_ps(top))));
-    const auto pairs = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(weight));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(scores) + b, pairs);
-    // The sum is of what is multiplied: the rounded weights.
-    total = _mm512_add_ps(total, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(pairs), 16)));
-  }
-  const float shrink = std::exp2(maximum - top);  // 0 in the first chunk
-  sum = sum * shrink + _mm512_reduce_add_ps(total);
-  maximum = top;
-  if (shrink == 1.0f) return;
-  for (int d = 0; d < padded; d += kLanes)
-    _mm512_storeu_ps(output + d, _mm512_mul_ps(_mm512_loadu_ps(output + d), _mm512_set1_ps(shrink)));
-}
-
 // Queries [first, first + count) of the task, count <= R, over the chunk that begins at visible token
 // `start`.
 template <int R>
@@ -183,25 +135,18 @@ void load_queries(const AttentionTask& task, AttentionState& state) {
     const float* in = q < count ? task.query(q) : nullptr;
     for (int d = 0; d < pairs; ++d)
       out[d * kTile] = in ? to_bf16(in[2 * d]).bits | uint32_t{to_bf16(in[2 * d + 1]).bits} << 16 : 0;
-    std::fill_n(state.outputs + static_cast<ptrdiff_t>(q) * shape.padded(), shape.padded(), 0.0f);
-    state.maxima[q] = -INFINITY;
-    state.sums[q] = 0;
+    begin_query(task, state, q);
   }
 }
 
 }  // namespace
 
 void avx512_bf16_attention(const AttentionTask& task, AttentionState& state) {
-  const HeadShape& shape = *task.shape;
   load_queries(task, state);
   each_tile(task, [&]<int R>(int first, int count, int start) {
     tile_over_chunk<R>(task, state, first, count, start);
   });
-  for (int q = 0; q < task.queries(); ++q) {
-    const float* output = state.outputs + static_cast<ptrdiff_t>(q) * shape.padded();
-    float* out = task.query(q);
-    for (int d = 0; d < shape.head_dim; ++d) out[d] = output[d] / state.sums[q];
-  }
+  finish_queries(task, state);
 }
 
 }  // namespace dvlm

@@ -68,27 +68,35 @@ inline KvPrefetcher prefetch_keys(const AttentionTask& task, int first_query, in
 // One thread's state: queries of the task, their outputs so far, and the softmax of the current chunk.
 struct AttentionState {
   float* queries;  // [tiles][head_dim][kTile], scaled; for dot products [tiles][head_dim / 2][kTile] pairs,
-                   // not scaled
+                   // not scaled; for AMX the same as [queries][head_dim / 2, in whole tiles]
   float* outputs;  // [queries][padded]
   float* maxima;   // [queries]
   float* sums;     // [queries]
-  float* scores;   // [kTile][kChunk]
+  float* scores;   // [queries][kChunk]; but for AMX of one tile alone
+  float* values;   // AMX: a chunk's values in one piece, [kChunk / 2][padded] pairs
+  float* keys;     // AMX: the last 32 dimensions of a chunk's keys, [blocks][16][kKvBlock] pairs
 
   static int query_capacity(const HeadShape& shape) {
     return (std::max(kQueries, shape.group()) + kTile - 1) / kTile * kTile;
   }
   static size_t floats(const HeadShape& shape) {
     const size_t n = static_cast<size_t>(query_capacity(shape));
-    return n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16 + shape.padded() + 2) + kTile * kChunk;
+    return n * static_cast<size_t>(words(shape) + shape.padded() + kChunk + 2) +
+           static_cast<size_t>(kChunk / 2 * shape.padded() + kChunk * 16);
   }
   AttentionState(const HeadShape& shape, float* space) {
     const size_t n = static_cast<size_t>(query_capacity(shape));
     queries = space;
-    outputs = queries + n * static_cast<size_t>((shape.head_dim + 15) / 16 * 16);
+    outputs = queries + n * static_cast<size_t>(words(shape));
     scores = outputs + n * static_cast<size_t>(shape.padded());
-    maxima = scores + kTile * kChunk;
+    values = scores + n * kChunk;
+    keys = values + static_cast<ptrdiff_t>(kChunk / 2) * shape.padded();
+    maxima = keys + kChunk * 16;
     sums = maxima + n;
   }
+
+ private:
+  static int words(const HeadShape& shape) { return (shape.head_dim + 15) / 16 * 16; }  // of a query
 };
 
 // Calls run<R>(first, count, start) for every chunk and, in each, every tile of queries that sees it: `count`
@@ -112,8 +120,11 @@ void each_tile(const AttentionTask& task, const Run& run) {
   }
 }
 
-// The task with f32 multiply-adds of Highway's set in use; over keys in bf16 with AVX-512's dot products.
+// The task with f32 multiply-adds of Highway's set in use; over keys in bf16 with AVX-512's dot products, and
+// on AMX's tiles.
 void highway_attention(const AttentionTask& task, AttentionState& state);
 void avx512_bf16_attention(const AttentionTask& task, AttentionState& state);
+void amx_attention(const AttentionTask& task, AttentionState& state);
+void emulated_amx_attention(const AttentionTask& task, AttentionState& state);
 
 }  // namespace dvlm

@@ -89,8 +89,7 @@ std::vector<Isa> make_isas() {
   std::vector<Isa> out;
 #if defined(__x86_64__)
 #if defined(__linux__)
-  out.push_back(
-      {"AMX", HWY_TARGETS, has_amx, enable_amx, false, amx_tiles, avx512_bf16_attention, amx_multiply});
+  out.push_back({"AMX", HWY_TARGETS, has_amx, enable_amx, false, amx_tiles, amx_attention, amx_multiply});
 #endif
   out.push_back({"AVX512_BF16", HWY_TARGETS, has_avx512_bf16, always, false, avx512_bf16_tiles,
                  avx512_bf16_attention, avx512_bf16_multiply});
@@ -114,7 +113,7 @@ std::vector<Isa> make_isas() {
 #if defined(__x86_64__)
   // AMX's code with the tile unit played by plain code.
   out.push_back({"AMX_EMULATED", HWY_TARGETS, has_avx512_bf16, always, true, emulated_amx_tiles,
-                 avx512_bf16_attention, avx512_bf16_multiply});
+                 emulated_amx_attention, avx512_bf16_multiply});
 #endif
   return out;
 }
