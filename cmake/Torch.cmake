@@ -27,17 +27,20 @@ target_include_directories(dvlm_libtorch SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/ow
                                                           ${torch}/include/torch/csrc/api/include)
 # The wheel is compiled with it, and the size of a class in its headers depends on it.
 target_compile_definitions(dvlm_libtorch INTERFACE USE_DISTRIBUTED)
-target_link_libraries(dvlm_libtorch INTERFACE ${torch}/lib/libtorch_cpu.so ${torch}/lib/libc10.so OpenMP::OpenMP_CXX
+set(openmp OpenMP::OpenMP_CXX)
+if(DVLM_SANITIZE STREQUAL "thread")
+  # TSan does not see where OpenMP's threads meet: loops of ours run on one thread, those inside LibTorch on several.
+  set(openmp ${OpenMP_CXX_LIBRARIES})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # for a fence in LibTorch's headers
+    target_compile_options(dvlm_libtorch INTERFACE -Wno-tsan)
+  endif()
+endif()
+target_link_libraries(dvlm_libtorch INTERFACE ${torch}/lib/libtorch_cpu.so ${torch}/lib/libc10.so ${openmp}
                                               ${CMAKE_DL_LIBS})
 
 # ccache keeps what is compiled against a precompiled header only when told that defines and __TIME__ in it do not matter.
 if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
-endif()
-
-if(DVLM_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # LibTorch's headers have a fence, which TSan does not follow.
-  target_compile_options(dvlm_libtorch INTERFACE -Wno-tsan)
 endif()
 
 # One precompiled <torch/torch.h> for every target that uses it. The warning flags of dvlm_flags may differ

@@ -88,6 +88,7 @@ void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, in
     }
     begin += last - first;
   }
+  if (tiles.release) tiles.release();
 }
 
 }  // namespace

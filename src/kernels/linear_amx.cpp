@@ -185,14 +185,32 @@ void add_scaled(const float* integers, const std::byte* scales, int rows, float*
   }
 }
 
-// The sums of some rows and a panel become y.
+// The sums of some rows and a panel become y. What finish() looks up for each vector is looked up once where
+// layers of integers are whole panels, as those of models are: their tiles are done almost as soon.
 template <bool kIntegers>
 void finish_panel(const LinearJob& job, const float (*sums)[kPanel], int first_row, int rows, int panel) {
+  const int output = panel * kPanel;
+  if (kIntegers && output + kPanel <= job.w->outputs()) {
+    for (int v = 0; v < kVectors; ++v) {
+      const int at = output + v * 16;
+      const __m512 scales = _mm512_loadu_ps(job.w->scales() + at);
+      const __m512 bias = job.w->bias() ? _mm512_loadu_ps(job.w->bias() + at) : _mm512_setzero_ps();
+      for (int r = 0; r < rows; ++r) {
+        float* y = job.y.row(first_row + r) + at;
+        __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums[r] + v * 16));
+        sum = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(job.scales[first_row + r])), scales);
+        if (job.w->bias()) sum = _mm512_add_ps(sum, bias);
+        if (job.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_loadu_ps(y), sum);
+        _mm512_storeu_ps(y, sum);
+      }
+    }
+    return;
+  }
   for (int r = 0; r < rows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
       const float* sum = sums[r] + v * 16;
       finish(kIntegers ? _mm512_cvtepi32_ps(_mm512_load_si512(sum)) : _mm512_load_ps(sum), job, first_row + r,
-             panel * kPanel + v * 16);
+             output + v * 16);
     }
   }
 }
@@ -242,13 +260,24 @@ void some_pieces(const LinearJob& job, const RowBlock& row_block, int first_pane
   }
 }
 
+// Rows that this thread's tiles are configured for; 0: they are released. Either takes as long as a few of
+// the multiplications that follow.
+thread_local int configured_rows = 0;
+
+template <class Unit>
+void release() {
+  Unit::release();
+  configured_rows = 0;
+}
+
 template <class Unit, class Pieces, bool kWide>
 void panels_in_turn(const LinearJob& job, const RowBlock& row_block, int panel, int end) {
   using M = Multiplication<Unit, Pieces, kWide>;
-  M::configure(job.rows(row_block.number));
+  const int rows = job.rows(row_block.number);
+  if (configured_rows != rows) M::configure(rows);
+  configured_rows = rows;
   for (; panel < end; panel += M::kPanels)
     some_pieces<Unit, Pieces, kWide>(job, row_block, panel, std::min(M::kPanels, end - panel));
-  Unit::release();
 }
 
 template <class Unit, class Pieces>
@@ -266,7 +295,7 @@ int panels_of(int rows) {
 template <class Unit, class Pieces>
 const LinearTiles* tiles_for() {
   static constexpr LinearTiles kTiles = [] {
-    LinearTiles tiles{{}, panels_of, 2 * kTileRows, Pieces::kForm};
+    LinearTiles tiles{{}, panels_of, 2 * kTileRows, Pieces::kForm, {}, release<Unit>};
     for (auto& entry : tiles.by_rows) entry = some_panels<Unit, Pieces>;
     return tiles;
   }();

@@ -278,6 +278,7 @@ struct LinearTiles {
   // panel as floats, which the calls of the others multiply.
   using Dequantized = void (*)(const LinearJob&, const RowBlock&, int panel, const DequantizedPanel&);
   std::array<Dequantized, kMaxRowBlock> dequantized_by_rows = {};
+  void (*release)() = nullptr;  // what a thread still holds after its last call; or null
 };
 using TilesByFormat = std::array<const LinearTiles*, kWeightFormats>;  // in the order of WeightFormat
 
