@@ -186,12 +186,14 @@ class QueryTiles {
 
 // Rows of pairs in whole tiles, zero behind the last dimension.
 void load_queries(const AttentionTask& task, AttentionState& state) {
-  const int pairs = task.shape->head_dim / 2, words = (pairs + kWords - 1) / kWords * kWords;
+  const int head_dim = task.shape->head_dim, words = (head_dim / 2 + kWords - 1) / kWords * kWords;
   for (int q = 0; q < task.queries(); ++q) {
-    auto* out = reinterpret_cast<uint32_t*>(state.queries) + static_cast<ptrdiff_t>(q) * words;
+    auto* out = reinterpret_cast<__m256i*>(state.queries + static_cast<ptrdiff_t>(q) * words);
     const float* in = task.query(q);
-    for (int d = 0; d < words; ++d)
-      out[d] = d < pairs ? to_bf16(in[2 * d]).bits | uint32_t{to_bf16(in[2 * d + 1]).bits} << 16 : 0;
+    for (int d = 0; d < 2 * words; d += kLanes, ++out) {
+      const __m512 values = _mm512_maskz_loadu_ps(lanes_from(d, head_dim), in + d);
+      _mm256_store_si256(out, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values)));
+    }
     begin_query(task, state, q);
   }
 }

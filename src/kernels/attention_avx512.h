@@ -12,6 +12,11 @@ namespace {
 
 constexpr int kLanes = 16, kBlocks = kChunk / kKvBlock;  // blocks of a chunk
 
+// The lanes of a vector at `at` that lie before `end`.
+inline __mmask16 lanes_from(int at, int end) {
+  return static_cast<__mmask16>(end - at >= kLanes ? 0xFFFF : (1u << std::max(end - at, 0)) - 1);
+}
+
 // 2^x for x <= 0, to 3e-6 of itself; not a number for that and for infinities.
 inline __m512 exp2(__m512 x) {
   const __m512 whole = _mm512_roundscale_ps(x, 0), rest = _mm512_sub_ps(x, whole);
@@ -69,7 +74,10 @@ inline void finish_queries(const AttentionTask& task, const AttentionState& stat
   for (int q = 0; q < task.queries(); ++q) {
     const float* output = state.outputs + static_cast<ptrdiff_t>(q) * shape.padded();
     float* out = task.query(q);
-    for (int d = 0; d < shape.head_dim; ++d) out[d] = output[d] / state.sums[q];
+    const __m512 sum = _mm512_set1_ps(state.sums[q]);
+    for (int d = 0; d < shape.head_dim; d += kLanes)
+      _mm512_mask_storeu_ps(out + d, lanes_from(d, shape.head_dim),
+                            _mm512_div_ps(_mm512_loadu_ps(output + d), sum));
   }
 }
 
