@@ -55,6 +55,7 @@ StepLoader::StepLoader(const Dataset& dataset, SampleContext context, const Load
     : dataset_(dataset),
       context_(std::move(context)),
       options_(options),
+      ahead_(kStepsAhead + std::max(options.threads, 1)),
       order_(dataset_, context_, options.batch_size, options.seed),
       next_(first_step),
       claimed_(first_step) {
@@ -93,8 +94,7 @@ void StepLoader::read(const std::stop_token& stop) {
   try {
     while (!stop.stop_requested()) {
       std::unique_lock lock(mutex_);
-      const int64_t ahead = kStepsAhead + std::ssize(threads_);
-      if (!changed_.wait(lock, stop, [&] { return claimed_ < next_ + ahead; })) return;
+      if (!changed_.wait(lock, stop, [&] { return claimed_ < next_ + ahead_; })) return;
       const int64_t step = claimed_++;
       lock.unlock();
       Step loaded = read_step(step);

@@ -74,6 +74,8 @@ class StepLoader {
   const Dataset& dataset_;
   const SampleContext context_;
   const LoaderOptions options_;
+  const int64_t
+      ahead_;  // steps that may be claimed before they are wanted; not of threads_, which begin one by one
   BatchOrder order_;
   std::set<int64_t> bad_;
 
