@@ -141,11 +141,11 @@ class Loader {
       const GroupedWeight& weight = stack.packed[i];
       const int64_t groups = int4_groups(static_cast<int>(weight.inputs()));
       stack.weights[i].type = DType::u8;
-      TensorView& scales = stack.scales.emplace_back(DType::f32, std::vector{weight.outputs(), groups});
-      TensorView& zeros = stack.zero_points.emplace_back(DType::u8, std::vector{weight.outputs(), groups});
+      stack.scales.push_back({DType::f32, {weight.outputs(), groups}, nullptr});
+      stack.zero_points.push_back({DType::u8, {weight.outputs(), groups}, nullptr});
       auto* codes = reinterpret_cast<uint8_t*>(room_for(stack.weights[i], stack));
-      auto* scale = reinterpret_cast<float*>(room_for(scales, stack));
-      auto* zero_point = reinterpret_cast<uint8_t*>(room_for(zeros, stack));
+      auto* scale = reinterpret_cast<float*>(room_for(stack.scales.back(), stack));
+      auto* zero_point = reinterpret_cast<uint8_t*>(room_for(stack.zero_points.back(), stack));
       each_outputs(weight, [&](int64_t first, int64_t count) {
         weight.read_codes(first, count, kInt4Group, codes + first * weight.inputs(), scale + first * groups,
                           zero_point + first * groups);
