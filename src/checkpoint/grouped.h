@@ -48,7 +48,7 @@ class GroupedWeight {
   void dequantize(int64_t first, int64_t count, float* out) const;
 
   // Why the codes do not stand in groups of `group` inputs, each with one scale and a zero point of four bits
-  // ("its groups have 32 inputs"); "" when they do.
+  // ("inputs 0 and 32 have scales of their own"); "" when they do.
   std::string problem_of_groups(int64_t group) const;
   // Then those of outputs [first, first + count): codes [count, inputs], and scales and zero points [count,
   // inputs / group, rounded up].

@@ -6,7 +6,6 @@
 #if defined(__x86_64__)
 #include <cstring>
 
-#include "core/types.h"
 #include "kernels/tile_unit.h"
 
 DVLM_PUSH_AVX512
@@ -191,7 +190,7 @@ void load_queries(const AttentionTask& task, AttentionState& state) {
     auto* out = reinterpret_cast<__m256i*>(state.queries + static_cast<ptrdiff_t>(q) * words);
     const float* in = task.query(q);
     for (int d = 0; d < 2 * words; d += kLanes, ++out) {
-      const __m512 values = _mm512_maskz_loadu_ps(lanes_from(d, head_dim), in + d);
+      const __m512 values = _mm512_maskz_loadu_ps(lanes_before(head_dim, d), in + d);
       _mm256_store_si256(out, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values)));
     }
     begin_query(task, state, q);

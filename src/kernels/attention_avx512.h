@@ -12,11 +12,6 @@ namespace {
 
 constexpr int kLanes = 16, kBlocks = kChunk / kKvBlock;  // blocks of a chunk
 
-// The lanes of a vector at `at` that lie before `end`.
-inline __mmask16 lanes_from(int at, int end) {
-  return static_cast<__mmask16>(end - at >= kLanes ? 0xFFFF : (1u << std::max(end - at, 0)) - 1);
-}
-
 // 2^x for x <= 0, to 3e-6 of itself; not a number for that and for infinities.
 inline __m512 exp2(__m512 x) {
   const __m512 whole = _mm512_roundscale_ps(x, 0), rest = _mm512_sub_ps(x, whole);
@@ -37,8 +32,7 @@ inline void online_softmax(float* scores, int valid, float factor, float& maximu
   __mmask16 real[kBlocks];
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
-    const int left = std::clamp(valid - b * kLanes, 0, kLanes);
-    real[b] = static_cast<__mmask16>((1u << left) - 1);
+    real[b] = lanes_before(valid, b * kLanes);
     score[b] = _mm512_mul_ps(_mm512_load_ps(scores + b * kLanes), scale);
     highest = _mm512_mask_max_ps(highest, real[b], highest, score[b]);
   }
@@ -76,7 +70,7 @@ inline void finish_queries(const AttentionTask& task, const AttentionState& stat
     float* out = task.query(q);
     const __m512 sum = _mm512_set1_ps(state.sums[q]);
     for (int d = 0; d < shape.head_dim; d += kLanes)
-      _mm512_mask_storeu_ps(out + d, lanes_from(d, shape.head_dim),
+      _mm512_mask_storeu_ps(out + d, lanes_before(shape.head_dim, d),
                             _mm512_div_ps(_mm512_loadu_ps(output + d), sum));
   }
 }

@@ -185,32 +185,14 @@ void add_scaled(const float* integers, const std::byte* scales, int rows, float*
   }
 }
 
-// The sums of some rows and a panel become y. What finish() looks up for each vector is looked up once where
-// layers of integers are whole panels, as those of models are: their tiles are done almost as soon.
+// The sums of some rows and a panel become y.
 template <bool kIntegers>
 void finish_panel(const LinearJob& job, const float (*sums)[kPanel], int first_row, int rows, int panel) {
-  const int output = panel * kPanel;
-  if (kIntegers && output + kPanel <= job.w->outputs()) {
-    for (int v = 0; v < kVectors; ++v) {
-      const int at = output + v * 16;
-      const __m512 scales = _mm512_loadu_ps(job.w->scales() + at);
-      const __m512 bias = job.w->bias() ? _mm512_loadu_ps(job.w->bias() + at) : _mm512_setzero_ps();
-      for (int r = 0; r < rows; ++r) {
-        float* y = job.y.row(first_row + r) + at;
-        __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums[r] + v * 16));
-        sum = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(job.scales[first_row + r])), scales);
-        if (job.w->bias()) sum = _mm512_add_ps(sum, bias);
-        if (job.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_loadu_ps(y), sum);
-        _mm512_storeu_ps(y, sum);
-      }
-    }
-    return;
-  }
-  for (int r = 0; r < rows; ++r) {
-    for (int v = 0; v < kVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
+    const Finish finish(job, panel * kPanel + v * 16);
+    for (int r = 0; r < rows; ++r) {
       const float* sum = sums[r] + v * 16;
-      finish(kIntegers ? _mm512_cvtepi32_ps(_mm512_load_si512(sum)) : _mm512_load_ps(sum), job, first_row + r,
-             output + v * 16);
+      finish(kIntegers ? _mm512_cvtepi32_ps(_mm512_load_si512(sum)) : _mm512_load_ps(sum), first_row + r);
     }
   }
 }

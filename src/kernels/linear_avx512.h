@@ -31,29 +31,40 @@ __m512 round_to_bf16_vector(__m512 x) {
   return _mm512_mask_mov_ps(_mm512_castsi512_ps(rounded), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
 }
 
-void store(__m512 sum, const LinearJob& job, int row, int output) {
-  const int left = job.w->outputs() - output;
-  const auto exist = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << std::max(left, 0)) - 1);
-  float* y = job.y.row(row) + output;
-  if (job.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(exist, y), sum);
-  _mm512_mask_storeu_ps(y, exist, sum);
-}
+// What turns sums of 16 outputs from `output` on into y: scales, bias, y itself; outputs that exist.
+class Finish {
+ public:
+  Finish(const LinearJob& job, int output)
+      : job_(job),
+        output_(output),
+        exist_(lanes_before(job.w->outputs(), output)),
+        fp8_(job.w->format() == WeightFormat::fp8_panels),
+        scales_(job.w->scales() ? _mm512_loadu_ps(job.w->scales() + output) : _mm512_setzero_ps()),
+        bias_(job.w->bias() ? _mm512_loadu_ps(job.w->bias() + output) : _mm512_setzero_ps()) {}
 
-__m512 scaled(__m512 sum, const LinearJob& job, int row, int output) {
-  return _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(job.scales[row])),
-                       _mm512_loadu_ps(job.w->scales() + output));
-}
-
-// The sums of 16 outputs from `output` on become y: scales, bias, y itself; outputs that exist.
-void finish(__m512 sum, const LinearJob& job, int row, int output) {
-  const bool fp8 = job.w->format() == WeightFormat::fp8_panels;
-  if (job.w->scales()) sum = scaled(sum, job, row, output);
-  if (fp8) sum = round_to_bf16_vector(sum);
-  if (job.w->bias()) {
-    sum = _mm512_add_ps(sum, _mm512_loadu_ps(job.w->bias() + output));
-    if (fp8) sum = round_to_bf16_vector(sum);
+  HWY_INLINE void operator()(__m512 sum, int row) const {
+    if (job_.w->scales()) sum = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(job_.scales[row])), scales_);
+    if (fp8_) sum = round_to_bf16_vector(sum);
+    if (job_.w->bias()) {
+      sum = _mm512_add_ps(sum, bias_);
+      if (fp8_) sum = round_to_bf16_vector(sum);
+    }
+    float* y = job_.y.row(row) + output_;
+    if (job_.mode == LinearMode::add) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(exist_, y), sum);
+    _mm512_mask_storeu_ps(y, exist_, sum);
   }
-  store(sum, job, row, output);
+
+ private:
+  const LinearJob& job_;
+  int output_;
+  __mmask16 exist_;
+  bool fp8_;
+  __m512 scales_, bias_;
+};
+
+// The same for one row. Not inlined: a tile would hold this once for each of its sums.
+__attribute__((noinline)) inline void finish(__m512 sum, const LinearJob& job, int row, int output) {
+  Finish(job, output)(sum, row);
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ class Loader {
     if (shapes_.count(name + ".bias")) stack.biases.push_back(tensor(name + ".bias"));
     if (auto grouped = checkpoint_.grouped(name, shape[0], shape[1])) {
       stack.sources.insert(stack.sources.end(), grouped->tensors().begin(), grouped->tensors().end());
-      if (formats_.four_bits && grouped->is_four_bits())
+      if (formats_.four_bits)
         stack.packed.push_back(std::move(*grouped));
       else
         stack.unpacked.emplace_back(stack.weights.size(), std::move(*grouped));
@@ -190,22 +190,12 @@ WeightFormat WeightFormats::of(const TensorView& linear_weight) const {
   return linear_weight.type == DType::i8 ? WeightFormat::int8_panels : WeightFormat::fp8_panels;
 }
 
-namespace {
-
-// The packed layer whose weight this would be.
-std::optional<GroupedWeight> grouped_weight(const Checkpoint& checkpoint, std::string_view weight,
-                                            std::span<const int64_t> shape) {
-  if (!checkpoint.is_grouped(weight)) return {};
-  return checkpoint.grouped(weight.substr(0, weight.rfind('.')), shape[0], shape[1]);
-}
-
-}  // namespace
-
 bool keeps_four_bits(const Checkpoint& checkpoint) {
   bool some = false;
   for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
-    const auto weight = grouped_weight(checkpoint, name, shape);
-    if (!weight || !weight->is_four_bits()) continue;
+    if (!checkpoint.is_grouped(name)) continue;
+    const auto weight = checkpoint.grouped(name.substr(0, name.rfind('.')), shape[0], shape[1]);
+    if (!weight->is_four_bits()) return false;
     some = true;
     if (const std::string problem = weight->problem_of_groups(kInt4Group); !problem.empty()) {
       log_warning(
@@ -228,17 +218,16 @@ size_t packed_bytes(const Checkpoint& checkpoint, const WeightFormats& formats) 
     const auto found = checkpoint.tensors().find(name);
     const bool head = name == "model.embed_tokens.weight" || name == "lm_head.weight",
                wide = name == "visual.patch_embed.proj.weight";
-    const auto packed = grouped_weight(checkpoint, name, shape);
-    const bool as_floats = packed || found == checkpoint.tensors().end();
+    const bool packed = checkpoint.is_grouped(name),
+               as_floats = packed || found == checkpoint.tensors().end();
     int64_t inputs = 1;
     for (size_t i = 1; i < shape.size(); ++i) inputs *= shape[i];
     bytes += PackedMatrix::packed_bytes(shape[0], inputs,
-                                        head   ? formats.head
-                                        : wide ? formats.wide
-                                        : packed && packed->is_four_bits() && formats.four_bits
-                                            ? WeightFormat::int4_panels
-                                        : as_floats ? formats.linear
-                                                    : formats.of(found->second));
+                                        head                          ? formats.head
+                                        : wide                        ? formats.wide
+                                        : packed && formats.four_bits ? WeightFormat::int4_panels
+                                        : as_floats                   ? formats.linear
+                                                                      : formats.of(found->second));
   }
   return bytes;
 }
