@@ -11,6 +11,7 @@ namespace dvlm {
 
 namespace {
 
+constexpr size_t kCacheLine = 64;                                    // bytes
 constexpr double kBytesPerNanosecond = 10, kFlopPerNanosecond = 60;  // rough, for one thread
 
 int ceil_div(int a, int b) {
@@ -21,18 +22,21 @@ int input_blocks_of(int inputs) {
   return ceil_div(inputs, kInputBlock);
 }
 
+// Threads share the rows of a row block where no cache line holds inputs of two.
 void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, float* scales, ThreadPool& pool) {
-  constexpr float kZeros[kInputBlock] = {};
-  const int n = job.w->inputs(), words = input_block_words(form), line = words * input_blocks_per_line(form);
-  split_each(pool, job.row_blocks, 0.2 * n * job.rows(0), [&](int i) {
-    const int first = job.first_row(i), rows = job.rows(i);
+  const int words = input_block_words(form), line = words * input_blocks_per_line(form);
+  const auto pack = [&](int row) {
+    const int row_block = job.row_block_of(row), first = job.first_row(row_block), rows = job.rows(row_block);
     float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.input_blocks * words);
-    for (int r = 0; r < rows; ++r) {
-      const PackedInput to{out + r * line, static_cast<size_t>(rows * line), form};
-      const float scale = pack_inputs(x.row(first + r), n, job.w->format(), to);
-      for (int b = input_blocks_of(n); b < job.input_blocks; ++b) to.store(b, kZeros);
-      if (scales) scales[first + r] = scale;
-    }
+    const PackedInput to{out + (row - first) * line, static_cast<size_t>(rows * line), form,
+                         job.input_blocks};
+    const float scale = pack_inputs(x.row(row), job.w->inputs(), job.w->format(), to);
+    if (scales) scales[row] = scale;
+  };
+  const double per_row = 0.2 * job.w->inputs();
+  if (line * sizeof(float) % kCacheLine == 0) return split_each(pool, x.count, per_row, pack);
+  split_each(pool, job.row_blocks, per_row * job.rows(0), [&](int i) {
+    for (int r = 0; r < job.rows(i); ++r) pack(job.first_row(i) + r);
   });
 }
 
@@ -145,7 +149,7 @@ void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode
   const double panel_flop =
       2.0 * kPanel * w.inputs() * std::min(x.count, job.row_blocks_per_mc * tiles.max_rows);
   const double panel_bytes = static_cast<double>(w.bytes()) / w.panels();
-  split(pool, int64_t{job.mc_blocks()} * panels.count,
+  share(pool, int64_t{job.mc_blocks()} * panels.count, tiles.panels_per_tile(job.rows(0)),
         std::max(panel_bytes / kBytesPerNanosecond, panel_flop / kFlopPerNanosecond),
         [&](int64_t begin, int64_t end) { run_items(job, tiles, begin, end); });
 }

@@ -1,5 +1,5 @@
-// Tiles of linear() with f32 multiply-adds for weights of 32, 16 and eight (e4m3) bits, and the packing of
-// inputs, compiled once per instruction set.
+// Tiles of linear() with f32 multiply-adds for weights of 32, 16 and eight (e4m3) bits, compiled once per
+// instruction set.
 #include "kernels/linear_tiles.h"
 #include "kernels/targets.h"
 // clang-format off
@@ -10,7 +10,6 @@
 // clang-format on
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "kernels/linear_finish.h"
@@ -252,44 +251,6 @@ const LinearTiles* tiles(WeightFormat format) {
   return kTiles[static_cast<size_t>(format)]();
 }
 
-// Rounds to the nearest e4m3 number, ties to even; beyond 448 to 448.
-HWY_INLINE Vec round_to_e4m3_vector(Vec x) {
-  const F f;
-  const U u;
-  const Vec magnitude = hn::Min(hn::Abs(x), hn::Set(f, 448.0f));
-  const auto bits = hn::BitCast(u, magnitude);
-  const auto odd = hn::And(hn::ShiftRight<20>(bits), hn::Set(u, 1));
-  const auto rounded = hn::And(hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7FFFF))), hn::Set(u, 0xFFF00000u));
-  // Steps below the least normal number are 2^-9.
-  const Vec step = hn::Set(f, 0x1.8p14f), small = hn::Sub(hn::Add(magnitude, step), step);
-  const auto normal = hn::Ge(magnitude, hn::Set(f, 0x1p-6f));
-  return hn::CopySign(hn::IfThenElse(normal, hn::BitCast(f, rounded), small), x);
-}
-
-// Calls use(block, its values) for the blocks of a row, zero beyond the last input.
-template <class Use>
-HWY_INLINE void each_input_block(const float* row, int inputs, const Use& use) {
-  for (int b = 0; b * kInputBlock < inputs; ++b) {
-    HWY_ALIGN float tail[kInputBlock] = {};
-    const float* from = row + b * kInputBlock;
-    if (inputs - b * kInputBlock < kInputBlock) {
-      for (int i = 0; b * kInputBlock + i < inputs; ++i) tail[i] = from[i];
-      from = tail;
-    }
-    use(b, from);
-  }
-}
-
-template <class Change>
-void pack_changed(const float* row, int inputs, const PackedInput& to, const Change& change) {
-  const F f;
-  each_input_block(row, inputs, [&](int b, const float* from) {
-    HWY_ALIGN float values[kInputBlock];
-    for (int i = 0; i < kInputBlock; i += kLanes) hn::Store(change(hn::LoadU(f, from + i)), f, values + i);
-    to.store(b, values);
-  });
-}
-
 double multiply(int64_t rounds) {
   constexpr int kSums = 12;  // more than multiply-adds are under way at once, fewer than there are registers
   Vec sums[kSums];
@@ -307,43 +268,6 @@ double multiply(int64_t rounds) {
   return 2.0 * kSums * kLanes * static_cast<double>(rounds);
 }
 
-float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedInput& to) {
-  const F f;
-  switch (format) {
-    case WeightFormat::f32_panels:
-      pack_changed(row, inputs, to, [](Vec x) { return x; });
-      return 1;
-    case WeightFormat::bf16_panels:
-      pack_changed(row, inputs, to, [](Vec x) { return round_to_bf16_vector(x); });
-      return 1;
-    case WeightFormat::fp8_panels:
-    case WeightFormat::int8_panels:
-    case WeightFormat::int4_panels:
-      break;
-  }
-  const bool fp8 = format == WeightFormat::fp8_panels;
-  Vec highest = hn::Zero(f), not_finite = hn::Zero(f);  // NaN once an input is NaN or infinite
-  each_input_block(row, inputs, [&](int, const float* from) {
-    for (int i = 0; i < kInputBlock; i += kLanes) {
-      const Vec x = round_to_bf16_vector(hn::LoadU(f, from + i));
-      highest = hn::Max(highest, hn::Abs(x));
-      not_finite = hn::MulAdd(x, hn::Zero(f), not_finite);
-    }
-  });
-  if (const float sum = hn::GetLane(hn::SumOfLanes(f, not_finite)); sum != 0) {
-    pack_changed(row, inputs, to, [](Vec) { return hn::Zero(F()); });
-    return sum;
-  }
-  const float scale = hn::GetLane(hn::MaxOfLanes(f, highest)) / (fp8 ? 448.0f : 127.0f);
-  const Vec inverse = hn::Set(f, scale > 0 ? std::min(1 / scale, std::numeric_limits<float>::max()) : 0.0f);
-  pack_changed(row, inputs, to, [&](Vec x) {
-    const Vec scaled = hn::Mul(round_to_bf16_vector(x), inverse);
-    if (fp8) return round_to_e4m3_vector(scaled);
-    return hn::Max(hn::Min(hn::Round(scaled), hn::Set(F(), 127.0f)), hn::Set(F(), -127.0f));
-  });
-  return scale;
-}
-
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace dvlm
@@ -354,7 +278,6 @@ namespace dvlm {
 
 HWY_EXPORT(tiles);
 HWY_EXPORT(multiply);
-HWY_EXPORT(pack_inputs);
 
 const LinearTiles* highway_tiles(WeightFormat format) {
   if (format == WeightFormat::int8_panels || format == WeightFormat::int4_panels)
@@ -364,10 +287,6 @@ const LinearTiles* highway_tiles(WeightFormat format) {
 
 double highway_multiply(int64_t rounds) {
   return HWY_DYNAMIC_DISPATCH(multiply)(rounds);
-}
-
-float pack_inputs(const float* row, int inputs, WeightFormat format, const PackedInput& to) {
-  return HWY_DYNAMIC_DISPATCH(pack_inputs)(row, inputs, format, to);
 }
 
 }  // namespace dvlm

@@ -51,56 +51,12 @@ constexpr int input_blocks_per_line(InputForm form) {
   return kInputBlocks[static_cast<int>(form)];
 }
 
-// Where a row goes: its line l begins at out + l * step floats, and is zero beyond the last input.
+// Where a row goes: its line l begins at out + l * step floats.
 struct PackedInput {
   float* out;
   size_t step;
   InputForm form;
-
-  // `values`: 16, as the form holds them but in floats.
-  void store(int input_block, const float* values) const {
-    const int line = input_blocks_per_line(form), at = input_block % line;
-    float* to = out + static_cast<size_t>(input_block / line) * step + at * input_block_words(form);
-    if (form == InputForm::floats)
-      std::copy_n(values, kInputBlock, to);
-    else if (form == InputForm::pairs || form == InputForm::tile_pairs)
-      store_pairs(values, to);
-    else if (form == InputForm::shorts)
-      store_shorts(values, to);
-    else
-      store_bytes(values, at == 0, to);
-  }
-
- private:
-  static void store_pairs(const float* values, float* to) {
-    uint32_t bits[kInputBlock], words[kInputBlock / 2];
-    std::memcpy(bits, values, sizeof bits);
-    for (int i = 0; i < kInputBlock / 2; ++i)
-      words[i] = (bits[2 * i] >> 16) | (bits[2 * i + 1] & 0xFFFF0000u);
-    std::memcpy(to, words, sizeof words);
-  }
-  static void store_shorts(const float* values, float* to) {
-    int16_t shorts[kInputBlock];
-    for (int i = 0; i < kInputBlock; i += 4)
-      for (int k = 0; k < 4; ++k) shorts[i + k % 2 * 2 + k / 2] = static_cast<int16_t>(values[i + k]);
-    std::memcpy(to, shorts, sizeof shorts);
-  }
-  void store_bytes(const float* values, bool first_of_line, float* to) const {
-    const int excess = form == InputForm::bytes ? 128 : 0;
-    uint8_t bytes[kInputBlock];
-    int sum = 0;
-    for (int i = 0; i < kInputBlock; ++i) {
-      const int value = static_cast<int>(values[i]);
-      bytes[i] = static_cast<uint8_t>(value + excess);
-      sum -= value;
-    }
-    std::memcpy(to, bytes, sizeof bytes);
-    if (form != InputForm::summed_bytes) return;
-    int before = 0;
-    if (!first_of_line) std::memcpy(&before, to - 1, sizeof before);
-    sum += before;
-    std::memcpy(to + 4, &sum, sizeof sum);
-  }
+  int input_blocks;  // in whole lines, zero beyond the last input
 };
 
 // Rounds a row of inputs [inputs] as the format wants it and stores its input blocks. Returns the factor that
@@ -132,6 +88,10 @@ struct LinearJob {
   int row_blocks_per_mc;
   int first_row(int row_block) const {
     return row_block * rows_per_row_block - std::max(0, row_block - full_row_blocks);
+  }
+  int row_block_of(int row) const {
+    const int above = row - full_row_blocks * rows_per_row_block;
+    return above < 0 ? row / rows_per_row_block : full_row_blocks + above / (rows_per_row_block - 1);
   }
   int rows(int row_block) const { return rows_per_row_block - (row_block >= full_row_blocks); }
   int mc_blocks() const { return (row_blocks + row_blocks_per_mc - 1) / row_blocks_per_mc; }

@@ -137,7 +137,9 @@ DType linears_in(const std::string& precision) {
 std::unique_ptr<Model> load_random(const ModelConfig& config, const std::string& precision,
                                    const ModelOptions& options) {
   ModelOptions own = options;
-  if (precision == "int4") own.precision = Precision::int4;  // no file holds it
+  // As --precision does: with the head in eight bits, which files of INT8 keep in BF16; and none holds int4.
+  if (precision == "int8") own.precision = Precision::int8;
+  if (precision == "int4") own.precision = Precision::int4;
   return load_model(RandomCheckpoint(config, linears_in(precision)).checkpoint(), own);
 }
 
