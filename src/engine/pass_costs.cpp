@@ -61,26 +61,27 @@ class Timer {
   const int64_t expected_;  // about
 };
 
-// 1, 2, 4, ... `largest`.
+// 1, 8, 32, 128, ... `largest`: lines between these are as good to choose by as every width, and somebody
+// waits.
 std::vector<int> widths(int largest) {
-  std::vector<int> out;
-  for (int rows = 1; rows < largest; rows *= 2) out.push_back(rows);
-  out.push_back(largest);
+  std::vector<int> out = {1};
+  for (int rows = 8; rows < largest; rows *= 4) out.push_back(rows);
+  if (largest > 1) out.push_back(largest);
   return out;
 }
 
-// Once twice the rows take almost twice the time, wider passes will too.
 CostCurve measure(Timer& timer, int largest, bool draft) {
-  constexpr double kProportional = 1.8;
-  timer.best_of(1, draft);  // weights are touched, buffers grow
+  constexpr double kProportional = 0.9;  // of a pass that costs what its rows cost alone
+  constexpr int kNarrow = 16;
   CostCurve curve;
   for (const int rows : widths(largest)) {
     curve.points.emplace_back(rows, timer.best_of(rows, draft));
-    if (rows >= 16 && curve.points.back().second > kProportional * curve.of(rows / 2)) break;
+    if (rows <= kNarrow) continue;
+    const auto& [before, ms] = *(curve.points.end() - 2);
+    if (curve.points.back().second > kProportional * ms * rows / before) break;  // as wider ones will
   }
-  // Narrow passes a second time: a bad moment of the machine has passed. Wide ones take long, and somebody
-  // waits.
-  constexpr int kNarrow = 16;
+  // Narrow passes a second time: weights are touched, buffers have grown, a bad moment of the machine has
+  // passed.
   for (auto& [rows, ms] : curve.points)
     if (rows <= kNarrow) ms = std::min(ms, timer.best_of(rows, draft));
   settle(curve);
@@ -100,7 +101,7 @@ void settle(CostCurve& curve) {
 PassCosts measure_pass_costs(Model& model, int largest, const LayerWatch& watch) {
   const int wide = widest(largest);
   const bool approximates = model.weight_memory().draft != DraftPrecision::same;
-  const auto passes = [](int most) { return 2 * std::ssize(widths(most)) + 1; };
+  const auto passes = [](int most) { return std::ssize(widths(most)) + 2; };
   Timer timer(model, wide, watch, passes(wide) + (approximates ? passes(largest) : 0));
   PassCosts costs{measure(timer, wide, false), {}};
   if (approximates) costs.draft = measure(timer, largest, true);
