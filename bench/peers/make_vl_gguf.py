@@ -1,6 +1,6 @@
 """Writes random weights of the 3B shape as the two GGUF files of a Qwen2.5-VL for llama.cpp: the text model in
-Q8_0 or Q4_0 with a vocabulary of bytes and made-up words, and the vision tower with its merger in F16, which is
-what llama.cpp's converter gives."""
+Q8_0 or Q4_0 with a vocabulary of bytes and made-up words, and the vision tower with its merger in Q8_0, but F16
+where rows are not whole blocks of it, as llama.cpp's converter has it."""
 
 from pathlib import Path
 
@@ -42,18 +42,19 @@ def add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
 
 
 class Tensors:
-    """Random tensors; matrices of a stored type, everything else F32."""
+    """Random tensors: matrices of a type, or F16 where their rows are no whole blocks of it; the others F32."""
 
     def __init__(self, writer: gguf.GGUFWriter, kind: gguf.GGMLQuantizationType):
         self.writer, self.kind = writer, kind
         self.rng = np.random.default_rng(1)
-        self.pool = Pool(kind, self.rng)
+        self.pools = {each: Pool(each, self.rng) for each in (kind, gguf.GGMLQuantizationType.F16)}
 
     def add(self, name: str, size: tuple[int, ...]) -> None:
         if len(size) == 2:
-            stored = (size[0], self.pool.byte_count(size[1]))
-            data = self.pool.take(int(np.prod(size))).reshape(stored)
-            self.writer.add_tensor(name, data, raw_shape=stored, raw_dtype=self.kind)
+            kind = self.kind if size[1] % self.pools[self.kind].block == 0 else gguf.GGMLQuantizationType.F16
+            stored = (size[0], self.pools[kind].byte_count(size[1]))
+            data = self.pools[kind].take(int(np.prod(size))).reshape(stored)
+            self.writer.add_tensor(name, data, raw_shape=stored, raw_dtype=kind)
         elif len(size) == 1 and name.endswith(("norm.weight", "ln1.weight", "ln2.weight", "post_ln.weight")):
             self.writer.add_tensor(name, np.ones(size, np.float32))
         else:
@@ -119,7 +120,7 @@ def write_vision(path: Path, shape: VisionShape) -> None:
     writer.add_vision_attention_layernorm_eps(1e-6)
     writer.add_vision_image_mean([0.48145466, 0.4578275, 0.40821073])
     writer.add_vision_image_std([0.26862954, 0.26130258, 0.27577711])
-    out = Tensors(writer, gguf.GGMLQuantizationType.F16)
+    out = Tensors(writer, gguf.GGMLQuantizationType.Q8_0)
     for name, size in vision_tensors(shape).items():
         out.add(name, size)
     out.write()
@@ -128,7 +129,7 @@ def write_vision(path: Path, shape: VisionShape) -> None:
 def ensure(folder: Path, kind: str) -> tuple[Path, Path]:
     """Paths of the text model and the vision tower; writes what is not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    text, vision = folder / f"random-3b-vl-{kind}.gguf", folder / "random-3b-vision-f16.gguf"
+    text, vision = folder / f"random-3b-vl-{kind}.gguf", folder / "random-3b-vision-q8_0.gguf"
     for path, write in ((text, lambda to: write_text(to, kind, TextShape())), (vision, lambda to: write_vision(to, VisionShape()))):
         if not path.exists():
             partial = path.with_suffix(".partial")
