@@ -1,0 +1,114 @@
+#include "grammar/automaton.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 12;
+
+}  // namespace
+
+Automaton::Automaton(Machine machine, std::string origin)
+    : machine_(std::move(machine)), origin_(std::move(origin)) {
+  states_.emplace_back();
+  state_numbers_[{{}, false}] = kDead;
+  const int start = close({frame(machine_.start(), kNone)});
+  if (start == kDead) fail("{}: no text is one of this grammar", origin_);
+}
+
+int Automaton::frame(int state, int below) {
+  const auto [known, is_new] = frame_numbers_.try_emplace({state, below}, static_cast<int>(frames_.size()));
+  if (is_new) {
+    if (frames_.size() >= kMostFrames)
+      fail("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
+    frames_.push_back({state, below});
+  }
+  return known->second;
+}
+
+int Automaton::close(std::vector<int> frames) {
+  std::set<int> seen(frames.begin(), frames.end()), reading;
+  bool complete = false;
+  const auto visit = [&](int number) {
+    if (seen.insert(number).second) frames.push_back(number);
+  };
+  while (!frames.empty()) {
+    const int number = frames.back();
+    frames.pop_back();
+    const auto [position, below] = frames_[static_cast<size_t>(number)];
+    const Machine::State& state = machine_.state(position);
+    if (!state.bytes.empty()) reading.insert(number);
+    if (state.ends && below == kNone) complete = true;
+    if (state.ends && below != kNone) visit(below);
+    for (const int next : state.nothing) visit(frame(next, below));
+    for (const Machine::Call& call : state.calls) {
+      const Machine::State& then = machine_.state(call.then);
+      // A call that is the last thing a rule does leaves nothing to come back to.
+      const bool last = then.ends && then.bytes.empty() && then.nothing.empty() && then.calls.empty();
+      visit(frame(call.rule_state, last ? below : frame(call.then, below)));
+    }
+    if (seen.size() > kMostWays)
+      fail("{} is too ambiguous: a text can be read in more than {} ways", origin_, kMostWays);
+  }
+  std::vector<int> kept(reading.begin(), reading.end());
+  const auto [known, is_new] = state_numbers_.try_emplace({kept, complete}, static_cast<int>(states_.size()));
+  if (is_new) {
+    if (states_.size() >= kMostStates)
+      fail("{}: answers reach more than {} states of the grammar", origin_, kMostStates);
+    states_.push_back({std::move(kept), complete});
+  }
+  return known->second;
+}
+
+int Automaton::step(int state, uint8_t byte) {
+  State& from = states_[static_cast<size_t>(state)];
+  if (!from.next) {
+    from.next = std::make_unique<std::array<int, 256>>();
+    from.next->fill(kUnknown);
+  }
+  if (const int known = (*from.next)[byte]; known != kUnknown) return known;
+  std::vector<int> reached;
+  for (const int number : from.frames) {
+    const auto [position, below] = frames_[static_cast<size_t>(number)];
+    for (const Machine::ByteEdge& edge : machine_.state(position).bytes)
+      if (edge.first <= byte && byte <= edge.last) reached.push_back(frame(edge.to, below));
+  }
+  const int next = close(std::move(reached));
+  (*states_[static_cast<size_t>(state)].next)[byte] = next;
+  return next;
+}
+
+int Automaton::step(int state, std::string_view text) {
+  for (const char c : text) {
+    if (state == kDead) break;
+    state = step(state, static_cast<uint8_t>(c));
+  }
+  return state;
+}
+
+ByteSet Automaton::following(int state) const {
+  ByteSet out;
+  for (const int number : at(state).frames)
+    for (const auto& [first, last, to] : machine_.state(frames_[static_cast<size_t>(number)].state).bytes)
+      for (int byte = first; byte <= last; ++byte) out.set(static_cast<size_t>(byte));
+  return out;
+}
+
+std::string Automaton::forced(int state, size_t most) {
+  std::string out;
+  while (out.size() < most && !complete(state)) {
+    const ByteSet bytes = following(state);
+    if (bytes.count() != 1) break;
+    const auto byte = static_cast<uint8_t>(bytes._Find_first());
+    out += static_cast<char>(byte);
+    state = step(state, byte);
+  }
+  return out;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,98 @@
+// Grammars over bytes, as plain data: what regular expressions, GBNF and JSON schemas become, and what an
+// Automaton follows.
+#pragma once
+#include <bitset>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace dvlm {
+
+using ByteSet = std::bitset<256>;
+using CodeRange = std::pair<char32_t, char32_t>;  // Unicode, both ends included
+
+// The part of a text that an expression describes. Expressions are numbers that their Grammar gives out; one
+// may stand in any number of others.
+using Expression = int;
+
+// Rules and their expressions. All limits end in an Error that names the grammar's `origin`.
+class Grammar {
+ public:
+  static constexpr int kUnbounded = -1;
+
+  // `origin`: what sentences call it: a file, a field of a request.
+  explicit Grammar(std::string origin) : origin_(std::move(origin)) {}
+
+  Expression bytes(const ByteSet& set);
+  Expression literal(std::string_view text);                // "": the empty text
+  Expression characters(std::vector<CodeRange> ranges);     // one of them, as UTF-8; surrogates are left out
+  Expression sequence(std::vector<Expression> parts);       // none: the empty text
+  Expression any_of(std::vector<Expression> alternatives);  // none: no text at all
+  Expression repeat(Expression what, int least, int most);  // most: kUnbounded, or at least `least`
+  Expression rule(const std::string& name);                 // which may be defined later
+  void define(const std::string& name, Expression expression);  // once for each name
+  bool defines(const std::string& name) const { return rules_.count(name) > 0; }
+
+  const std::string& origin() const { return origin_; }
+
+ private:
+  friend class Machine;
+  enum class Kind : uint8_t { bytes, sequence, any_of, repeat, rule };
+  struct Node {
+    Kind kind;
+    ByteSet set = {};
+    std::vector<Expression> parts = {};
+    int least = 0, most = 0;
+    std::string name = {};
+  };
+  Expression add(Node node);
+
+  std::string origin_;
+  std::vector<Node> nodes_;
+  std::map<std::string, Expression> rules_;
+};
+
+// A grammar as states and edges: a nondeterministic automaton whose edges read a byte, read nothing, or call
+// a rule.
+class Machine {
+ public:
+  // From the rule `start` on. Throws Error for rules that are missing or begin with themselves, and beyond
+  // kMostStates.
+  Machine(const Grammar& grammar, const std::string& start);
+
+  static constexpr int kMostStates = 1 << 18;
+  struct ByteEdge {
+    uint8_t first, last;
+    int to;
+  };
+  struct Call {
+    int rule_state, then;  // where the rule begins, and what follows it here
+  };
+  struct State {
+    std::vector<ByteEdge> bytes;
+    std::vector<int> nothing;
+    std::vector<Call> calls;
+    bool ends = false;  // its rule
+  };
+  const State& state(int i) const { return states_[static_cast<size_t>(i)]; }
+  int size() const { return static_cast<int>(states_.size()); }
+  int start() const { return start_; }
+
+ private:
+  int new_state();
+  int entry(const std::string& name);
+  void connect(int from, int to, Expression expression);
+  void check_left_recursion() const;
+  void leave_dead_ends();
+
+  const Grammar* grammar_;  // while it is read
+  std::vector<State> states_;
+  std::map<std::string, int> entries_;
+  std::vector<std::string> pending_;
+  int start_ = 0;
+};
+
+}  // namespace dvlm
