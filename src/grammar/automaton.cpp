@@ -13,7 +13,7 @@ constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 
 
 }  // namespace
 
-Automaton::Automaton(Machine machine, std::string origin)
+Automaton::Automaton(StackMachine machine, std::string origin)
     : machine_(std::move(machine)), origin_(std::move(origin)) {
   states_.emplace_back();
   state_numbers_[{{}, false}] = kDead;
@@ -41,13 +41,13 @@ int Automaton::close(std::vector<int> frames) {
     const int number = frames.back();
     frames.pop_back();
     const auto [position, below] = frames_[static_cast<size_t>(number)];
-    const Machine::State& state = machine_.state(position);
+    const StackMachine::State& state = machine_.state(position);
     if (!state.bytes.empty()) reading.insert(number);
     if (state.ends && below == kNone) complete = true;
     if (state.ends && below != kNone) visit(below);
     for (const int next : state.nothing) visit(frame(next, below));
-    for (const Machine::Call& call : state.calls) {
-      const Machine::State& then = machine_.state(call.then);
+    for (const StackMachine::Call& call : state.calls) {
+      const StackMachine::State& then = machine_.state(call.then);
       // A call that is the last thing a rule does leaves nothing to come back to.
       const bool last = then.ends && then.bytes.empty() && then.nothing.empty() && then.calls.empty();
       visit(frame(call.rule_state, last ? below : frame(call.then, below)));
@@ -75,7 +75,7 @@ int Automaton::step(int state, uint8_t byte) {
   std::vector<int> reached;
   for (const int number : from.frames) {
     const auto [position, below] = frames_[static_cast<size_t>(number)];
-    for (const Machine::ByteEdge& edge : machine_.state(position).bytes)
+    for (const StackMachine::ByteEdge& edge : machine_.state(position).bytes)
       if (edge.first <= byte && byte <= edge.last) reached.push_back(frame(edge.to, below));
   }
   const int next = close(std::move(reached));

@@ -1,5 +1,5 @@
-// Follows a grammar byte by byte: a deterministic automaton over a Machine's stacks of calls, whose states
-// are made when they are first reached. A grammar without recursion has finitely many.
+// Follows a grammar byte by byte: a deterministic automaton over a StackMachine's stacks of calls, whose
+// states are made when they are first reached. A grammar without recursion has finitely many.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace dvlm {
 class Automaton {
  public:
   // `origin`: as Grammar's.
-  Automaton(Machine machine, std::string origin);
+  Automaton(StackMachine machine, std::string origin);
 
   static constexpr int kDead = 0;  // the state of texts that nothing can complete
   static constexpr int kStart = 1;
@@ -53,7 +53,7 @@ class Automaton {
   // Whatever can be reached from these frames without a byte, as a state.
   int close(std::vector<int> frames);
 
-  Machine machine_;
+  StackMachine machine_;
   std::string origin_;
   std::vector<Frame> frames_;
   std::map<std::pair<int, int>, int> frame_numbers_;

@@ -110,7 +110,7 @@ void Grammar::define(const std::string& name, Expression expression) {
   if (!rules_.emplace(name, expression).second) fail("{}: the rule {} is defined twice", origin_, name);
 }
 
-Machine::Machine(const Grammar& grammar, const std::string& start) : grammar_(&grammar) {
+StackMachine::StackMachine(const Grammar& grammar, const std::string& start) : grammar_(&grammar) {
   start_ = entry(start);
   while (!pending_.empty()) {
     const std::string name = std::move(pending_.back());
@@ -126,20 +126,20 @@ Machine::Machine(const Grammar& grammar, const std::string& start) : grammar_(&g
   grammar_ = nullptr;
 }
 
-int Machine::new_state() {
+int StackMachine::new_state() {
   if (size() >= kMostStates)
     fail("{} is too large: it needs more than {} states", grammar_->origin(), kMostStates);
   states_.emplace_back();
   return size() - 1;
 }
 
-int Machine::entry(const std::string& name) {
+int StackMachine::entry(const std::string& name) {
   if (const auto known = entries_.find(name); known != entries_.end()) return known->second;
   pending_.push_back(name);
   return entries_[name] = new_state();
 }
 
-void Machine::connect(int from, int to, Expression expression) {
+void StackMachine::connect(int from, int to, Expression expression) {
   const Grammar::Node& node = grammar_->nodes_[static_cast<size_t>(expression)];
   const auto at = [&](int state) -> State& { return states_[static_cast<size_t>(state)]; };
   switch (node.kind) {
@@ -200,7 +200,7 @@ void Machine::connect(int from, int to, Expression expression) {
 }
 
 // A rule that can come back to its own beginning before a byte is read would be called for ever.
-void Machine::check_left_recursion() const {
+void StackMachine::check_left_recursion() const {
   std::set<int> empty;                  // rules that can be the empty text
   std::map<int, std::set<int>> begins;  // rules that a rule can begin with
   const auto walk = [&](int rule) {
@@ -242,7 +242,7 @@ void Machine::check_left_recursion() const {
 }
 
 // Takes away what leads to states from which no text is ever completed: nobody should begin it.
-void Machine::leave_dead_ends() {
+void StackMachine::leave_dead_ends() {
   std::vector<std::vector<int>> leading(states_.size());  // states to look at again once this one completes
   std::vector<bool> completes(states_.size());
   std::vector<int> stack;

@@ -39,7 +39,7 @@ class Grammar {
   const std::string& origin() const { return origin_; }
 
  private:
-  friend class Machine;
+  friend class StackMachine;
   enum class Kind : uint8_t { bytes, sequence, any_of, repeat, rule };
   struct Node {
     Kind kind;
@@ -57,11 +57,11 @@ class Grammar {
 
 // A grammar as states and edges: a nondeterministic automaton whose edges read a byte, read nothing, or call
 // a rule.
-class Machine {
+class StackMachine {
  public:
   // From the rule `start` on. Throws Error for rules that are missing or begin with themselves, and beyond
   // kMostStates.
-  Machine(const Grammar& grammar, const std::string& start);
+  StackMachine(const Grammar& grammar, const std::string& start);
 
   static constexpr int kMostStates = 1 << 18;
   struct ByteEdge {

@@ -14,7 +14,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 Automaton automaton_of(const Grammar& grammar, const std::string& start = "start") {
-  return {Machine(grammar, start), grammar.origin()};
+  return {StackMachine(grammar, start), grammar.origin()};
 }
 
 // start: "" | "(" start ")" start

@@ -19,7 +19,7 @@ using testing::ThrowsMessage;
 Automaton regex_automaton(const std::string& pattern, bool anywhere = false) {
   Grammar g("--regex");
   g.define("start", parse_regex(g, pattern, {.anywhere = anywhere}));
-  return {Machine(g, "start"), g.origin()};
+  return {StackMachine(g, "start"), g.origin()};
 }
 
 // What PCRE2 says.
@@ -52,9 +52,9 @@ class Reference {
 };
 
 // Patterns and texts over few letters, so that they often meet.
-class Random {
+class RandomPatterns {
  public:
-  explicit Random(unsigned seed) : engine_(seed) {}
+  explicit RandomPatterns(unsigned seed) : engine_(seed) {}
   int below(int n) { return static_cast<int>(engine_() % static_cast<unsigned>(n)); }
   std::string pattern(int depth) {
     std::string out;
@@ -104,7 +104,7 @@ class Random {
 TEST(Regex, MatchesWhatPcre2Matches) {
   int matched = 0;
   for (unsigned seed = 0; seed < 1500; ++seed) {
-    Random random(seed);
+    RandomPatterns random(seed);
     const bool anywhere = seed % 2 == 0;
     std::string pattern = random.pattern(2), theirs = pattern;
     for (size_t at; (at = theirs.find("\\u0061")) != std::string::npos;) theirs.replace(at, 6, "\\x61");
