@@ -67,7 +67,7 @@ Expression Grammar::literal(std::string_view text) {
   return sequence(std::move(parts));
 }
 
-Expression Grammar::characters(std::vector<CodeRange> ranges) {
+Expression Grammar::characters(const std::vector<CodeRange>& ranges) {
   std::vector<ByteRun> runs;
   for (const auto& [first, last] : ranges) {
     constexpr char32_t kSurrogates = 0xD800, kAfter = 0xE000, kMost = 0x10FFFF;
@@ -139,29 +139,49 @@ int StackMachine::entry(const std::string& name) {
   return entries_[name] = new_state();
 }
 
+void StackMachine::connect_bytes(int from, int to, const ByteSet& set) {
+  const auto has = [&](int byte) { return byte < 256 && set[static_cast<size_t>(byte)]; };
+  for (int first = 0; first < 256; ++first) {
+    if (!has(first)) continue;
+    int last = first;
+    while (has(last + 1)) ++last;
+    at(from).bytes.push_back({static_cast<uint8_t>(first), static_cast<uint8_t>(last), to});
+    first = last;
+  }
+}
+
+void StackMachine::connect_repeat(int from, int to, Expression what, int least, int most) {
+  const auto once = [&] {
+    const int next = new_state();
+    connect(from, next, what);
+    from = next;
+  };
+  for (int i = 0; i < least; ++i) once();
+  if (most == Grammar::kUnbounded) {
+    const int loop = new_state();
+    at(from).nothing.push_back(loop);
+    connect(loop, loop, what);
+    from = loop;
+  }
+  for (int i = least; i < most; ++i) {
+    at(from).nothing.push_back(to);
+    once();
+  }
+  at(from).nothing.push_back(to);
+}
+
 void StackMachine::connect(int from, int to, Expression expression) {
   const Grammar::Node& node = grammar_->nodes_[static_cast<size_t>(expression)];
-  const auto at = [&](int state) -> State& { return states_[static_cast<size_t>(state)]; };
   switch (node.kind) {
     case Grammar::Kind::bytes:
-      for (int first = 0; first < 256; ++first) {
-        if (!node.set[static_cast<size_t>(first)]) continue;
-        int last = first;
-        while (last < 255 && node.set[static_cast<size_t>(last + 1)]) ++last;
-        at(from).bytes.push_back({static_cast<uint8_t>(first), static_cast<uint8_t>(last), to});
-        first = last;
-      }
-      return;
+      return connect_bytes(from, to, node.set);
     case Grammar::Kind::sequence:
-      for (size_t i = 0; i + 1 < node.parts.size(); ++i) {
-        const int next = new_state();
+      if (node.parts.empty()) at(from).nothing.push_back(to);
+      for (size_t i = 0; i < node.parts.size(); ++i) {
+        const int next = i + 1 < node.parts.size() ? new_state() : to;
         connect(from, next, node.parts[i]);
         from = next;
       }
-      if (node.parts.empty())
-        at(from).nothing.push_back(to);
-      else
-        connect(from, to, node.parts.back());
       return;
     case Grammar::Kind::any_of:
       for (const Expression part : node.parts) {
@@ -170,27 +190,8 @@ void StackMachine::connect(int from, int to, Expression expression) {
         connect(inside, to, part);
       }
       return;
-    case Grammar::Kind::repeat: {
-      const auto step = [&] {
-        const int next = new_state();
-        connect(from, next, node.parts[0]);
-        from = next;
-      };
-      for (int i = 0; i < node.least; ++i) step();
-      if (node.most == Grammar::kUnbounded) {
-        const int loop = new_state();
-        at(from).nothing.push_back(loop);
-        connect(loop, loop, node.parts[0]);
-        from = loop;
-      } else {
-        for (int i = node.least; i < node.most; ++i) {
-          at(from).nothing.push_back(to);
-          step();
-        }
-      }
-      at(from).nothing.push_back(to);
-      return;
-    }
+    case Grammar::Kind::repeat:
+      return connect_repeat(from, to, node.parts[0], node.least, node.most);
     case Grammar::Kind::rule: {
       const int called = entry(node.name);
       at(from).calls.push_back({called, to});

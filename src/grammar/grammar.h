@@ -27,8 +27,9 @@ class Grammar {
   explicit Grammar(std::string origin) : origin_(std::move(origin)) {}
 
   Expression bytes(const ByteSet& set);
-  Expression literal(std::string_view text);                // "": the empty text
-  Expression characters(std::vector<CodeRange> ranges);     // one of them, as UTF-8; surrogates are left out
+  Expression literal(std::string_view text);  // "": the empty text
+  Expression characters(
+      const std::vector<CodeRange>& ranges);                // one of them, as UTF-8; surrogates are left out
   Expression sequence(std::vector<Expression> parts);       // none: the empty text
   Expression any_of(std::vector<Expression> alternatives);  // none: no text at all
   Expression repeat(Expression what, int least, int most);  // most: kUnbounded, or at least `least`
@@ -85,6 +86,9 @@ class StackMachine {
   int new_state();
   int entry(const std::string& name);
   void connect(int from, int to, Expression expression);
+  void connect_bytes(int from, int to, const ByteSet& set);
+  void connect_repeat(int from, int to, Expression what, int least, int most);
+  State& at(int state) { return states_[static_cast<size_t>(state)]; }
   void check_left_recursion() const;
   void leave_dead_ends();
 
