@@ -11,7 +11,8 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kCacheLine = 64;                                    // bytes
+constexpr size_t kCacheLine = 64;  // bytes
+
 constexpr double kBytesPerNanosecond = 10, kFlopPerNanosecond = 60;  // rough, for one thread
 
 int ceil_div(int a, int b) {
