@@ -22,12 +22,10 @@ Automaton::Automaton(StackMachine machine, std::string origin)
 }
 
 int Automaton::frame(int state, int below) {
+  if (frames_.size() >= kMostFrames && !frame_numbers_.contains({state, below}))
+    fail("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
   const auto [known, is_new] = frame_numbers_.try_emplace({state, below}, static_cast<int>(frames_.size()));
-  if (is_new) {
-    if (frames_.size() >= kMostFrames)
-      fail("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
-    frames_.push_back({state, below});
-  }
+  if (is_new) frames_.push_back({state, below});
   return known->second;
 }
 
@@ -56,12 +54,10 @@ int Automaton::close(std::vector<int> frames) {
       fail("{} is too ambiguous: a text can be read in more than {} ways", origin_, kMostWays);
   }
   std::vector<int> kept(reading.begin(), reading.end());
+  if (states_.size() >= kMostStates && !state_numbers_.contains({kept, complete}))
+    fail("{}: answers reach more than {} states of the grammar", origin_, kMostStates);
   const auto [known, is_new] = state_numbers_.try_emplace({kept, complete}, static_cast<int>(states_.size()));
-  if (is_new) {
-    if (states_.size() >= kMostStates)
-      fail("{}: answers reach more than {} states of the grammar", origin_, kMostStates);
-    states_.push_back({std::move(kept), complete});
-  }
+  if (is_new) states_.push_back({std::move(kept), complete});
   return known->second;
 }
 
