@@ -81,12 +81,12 @@ class ScriptedModel : public Model {
   std::vector<Chosen> chosen_;
 };
 
-// One whose passes take long enough for their times to be kept.
+// One whose passes take so long that their times are kept, however few are measured.
 class SlowModel : public ScriptedModel {
  public:
   using ScriptedModel::ScriptedModel;
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
-    std::this_thread::sleep_for(std::chrono::milliseconds(12));
+    std::this_thread::sleep_for(std::chrono::milliseconds(70));
     return ScriptedModel::forward(segments);
   }
   std::string timing_name() const override { return "slow"; }
