@@ -1,6 +1,7 @@
 // Options that several subcommands share.
 #pragma once
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,14 @@ struct DecodingOptions {
 void add_decoder_option(Command command, DecodingOptions& options);    // --decoder
 void add_decoding_options(Command command, DecodingOptions& options);  // the rest
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
+
+// What the answer must be.
+struct GrammarFlags {
+  std::string regex, grammar, json_schema, json_spaces = "usual";
+};
+void add_grammar_options(Command command, GrammarFlags& options);  // --regex, --grammar, --json-schema
+// Reads the files. Throws Error for what cannot be read.
+std::optional<GrammarSource> grammar_source(const GrammarFlags& options);
 
 // What is asked.
 struct PromptOptions {

@@ -18,6 +18,7 @@ namespace {
 struct RunOptions {
   ModelFlags model;
   PromptOptions prompt;
+  GrammarFlags grammar;
   DecodingOptions decoding;
   std::vector<std::string> compare;
   bool stream = false, json = false, stats = false;
@@ -64,6 +65,7 @@ void run(const RunOptions& options) {
   if (chat && !options.compare.empty())
     fail("--compare needs a question: give --prompt, --messages or --input-ids");
   Request request = make_request(options.prompt);
+  request.grammar = grammar_source(options.grammar);
   std::vector<std::string> decoders = options.compare;
   decoders.push_back(options.decoding.decoder);
   Engine engine(engine_options(options.model, decoders));
@@ -93,6 +95,7 @@ void add_run(Command app) {
       app.add("run", "Answer a question about pictures or a video; chat when there is no question");
   add_model_options(command, options->model);
   add_prompt_options(command, options->prompt);
+  add_grammar_options(command, options->grammar);
   add_decoder_option(command, options->decoding);
   add_decoding_options(command, options->decoding);
   command.choices("--compare", options->compare, decoder_names(),

@@ -1,4 +1,7 @@
-// One pass per token (docs/reference.md, Autoregressive decoding).
+// One pass per token that is free (docs/reference.md, Autoregressive decoding).
+#include <algorithm>
+#include <numeric>
+
 #include "decode/base.h"
 
 namespace dvlm {
@@ -9,14 +12,22 @@ class Autoregressive final : public DecoderBase {
   using DecoderBase::DecoderBase;
 
  private:
-  void plan() override { set_pass(PassKind::decode, {&last_, 1}, rows_); }
+  // What a grammar leaves no choice for goes along: as many tokens as its row and the rows before it choose.
+  void plan() override {
+    block_.assign(1, last_);
+    add_forced(block_, static_cast<size_t>(std::min(remaining(), 1 + kMostForced)));
+    rows_.resize(block_.size());
+    std::iota(rows_.begin(), rows_.end(), 0);
+    set_pass(PassKind::decode, block_, rows_);
+  }
 
   void absorb(std::span<const Chosen> chosen) override {
     ++stats_.rounds;
-    emit(chosen[0]);
+    for (const Chosen& choice : chosen) emit(choice);
   }
 
-  const std::vector<int> rows_ = {0};
+  std::vector<TokenId> block_;
+  std::vector<int> rows_;
 };
 
 }  // namespace

@@ -7,6 +7,13 @@
 #include "model/choose.h"
 
 namespace dvlm {
+
+namespace {
+
+constexpr int kOtherDrafts = 8;  // among which one is looked for that the grammar allows
+
+}  // namespace
+
 DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeOptions& options,
                          const DecodeContext& context)
     : options_(options),
@@ -71,7 +78,9 @@ void DecoderBase::plan_prefill(int rows) {
   wanted_.clear();
   segments_.assign(1, prompt_segment(prompt_, sequence_, committed(), count));
   segments_[0].visibility = kept_visibility();
-  if (count == left) segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
+  if (count < left) return;
+  segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
+  allow(wanted_[0][0], state_);
 }
 
 // Keeps the positions of `count` generated tokens from index `first` on until take().
@@ -88,7 +97,10 @@ Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
   if (drafts) {
     wanted.excluded = {context_.mask_token, context_.valid_tokens};
     wanted.probability = kind == PassKind::denoise;
-    wanted.alternatives = kind == PassKind::draft && judged_drafts_ ? 0 : -1;
+    if (kind == PassKind::draft && context_.grammar)
+      wanted.alternatives = kOtherDrafts;
+    else
+      wanted.alternatives = kind == PassKind::draft && judged_drafts_ ? 0 : -1;
   }
   if (sampling.temperature == 0) return wanted;
   wanted.choice = Choice::draw;
@@ -123,6 +135,41 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .keep = keep,
                        .approximate = approximate,
                        .wanted = wishes(kind, rows, committed())});
+  if (keep && context_.grammar) allow_rows(tokens);
+}
+
+// Lets rows of the pass that decides, whose tokens are last_ and what may follow it, choose what the grammar
+// allows behind their tokens.
+void DecoderBase::allow_rows(std::span<const TokenId> tokens) {
+  choices_.clear();
+  int state = state_, behind = 0;
+  for (Wanted& wanted : wanted_[0]) {
+    while (behind < wanted.row) state = context_.grammar->step(state, tokens[static_cast<size_t>(++behind)]);
+    allow(wanted, state);
+  }
+}
+
+void DecoderBase::allow(Wanted& wanted, int state) {
+  if (!context_.grammar) return;
+  wanted.allowed = choices_.emplace_back(context_.grammar->choices(state))->mask;
+}
+
+int DecoderBase::grammar_state(std::span<const TokenId> block) {
+  int state = state_;
+  for (const TokenId token : block.subspan(1)) state = context_.grammar->step(state, token);
+  return state;
+}
+
+bool DecoderBase::add_forced(std::vector<TokenId>& block, size_t most) {
+  if (!context_.grammar) return true;
+  for (int state = grammar_state(block); block.size() < most;) {
+    const TokenId token = context_.grammar->choices(state)->only;
+    if (token < 0) return true;
+    state = context_.grammar->step(state, token);
+    if (context_.grammar->ended(state)) return false;
+    block.push_back(token);
+  }
+  return true;
 }
 
 void DecoderBase::add_branch(std::span<const TokenId> masks, int accepted, std::span<const int> rows) {
@@ -147,11 +194,19 @@ void DecoderBase::record_block(std::span<const TokenId> block, int accepted) {
 bool DecoderBase::emit(TokenId token) {
   emitted_.push_back(token);
   ++stats_.tokens;
-  if (is_stop(token))
+  if (is_stop(token) || !follow_grammar(token))
     finished_ = FinishReason::stop;
   else if (remaining() == 0)
     finished_ = FinishReason::length;
   return finished_ == FinishReason::none;
+}
+
+// Whether text can go on behind it.
+bool DecoderBase::follow_grammar(TokenId token) {
+  if (!context_.grammar) return true;
+  stats_.forced += context_.grammar->choices(state_)->only >= 0;
+  state_ = context_.grammar->step(state_, token);
+  return !context_.grammar->ended(state_);
 }
 
 bool DecoderBase::emit(const Chosen& chosen) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "decode/decoder.h"
+#include "grammar/token_grammar.h"
 
 namespace dvlm {
 
@@ -36,6 +37,13 @@ class DecoderBase : public Decoder {
   bool emit(TokenId token);
   // Emits what a row chose, which becomes last_. Throws Error when it had nothing to choose.
   bool emit(const Chosen& chosen);
+  static constexpr int kMostForced = 64;  // tokens that a pass carries for nothing but the grammar
+  // Adds to `block`, whose first token is last_, what the grammar leaves no choice for, while text goes on behind
+  // it, up to `most` tokens in all. False when it then ends.
+  bool add_forced(std::vector<TokenId>& block, size_t most);
+  // The state of the grammar behind `block`, whose first token is last_.
+  int grammar_state(std::span<const TokenId> block);
+
   // Tells observers the block as it is now, and how many of its leading tokens are text.
   void record_block(std::span<const TokenId> block, int accepted);
 
@@ -62,6 +70,9 @@ class DecoderBase : public Decoder {
   std::span<const Position> positions(int first, size_t count);
   Wanted wish(PassKind kind, int row, int position) const;
   std::span<const Wanted> wishes(PassKind kind, std::span<const int> rows, int first_position);
+  void allow(Wanted& wanted, int state);
+  void allow_rows(std::span<const TokenId> tokens);
+  bool follow_grammar(TokenId token);
   bool is_stop(TokenId token) const;
 
   const Prompt& prompt_;
@@ -72,6 +83,8 @@ class DecoderBase : public Decoder {
   std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<std::vector<Wanted>> wanted_;       // likewise
   std::vector<TokenId> emitted_;
+  int state_ = TokenGrammar::kStart;                              // of the grammar, behind what is emitted
+  std::vector<std::shared_ptr<const TokenGrammar::Choices>> choices_;  // of rows in the pass that runs
 };
 
 // One of these for each file of a decoder; decoders() names them.

@@ -90,8 +90,15 @@ void CostCurve::learn(int rows, double time) {
     other->second = std::max(other->second, nearest->second);
 }
 
-void DraftHistory::record(std::span<const float> confidences, int right, bool cut) {
+void DraftHistory::record(std::span<const float> all, int all_right, bool cut) {
   constexpr int kEnds = 2;
+  std::vector<float> confidences;
+  int right = 0;
+  for (int i = 0; i < std::ssize(all); ++i) {
+    if (all[static_cast<size_t>(i)] == kCertain) continue;
+    confidences.push_back(all[static_cast<size_t>(i)]);
+    right += i < all_right;
+  }
   const double by_place = uncovered(ends(chances_by_place(static_cast<int>(confidences.size()) + 1)), kEnds);
   if (by_place > 0.01) add(uncovered(ends(chances(confidences)), kEnds) / by_place, left_out_);
   for (int i = 1; i <= std::ssize(confidences) && i <= right + (cut ? 0 : 1); ++i) {
@@ -107,6 +114,7 @@ double DraftHistory::chance_at(int draft) const {
 }
 
 double DraftHistory::chance(float confidence) const {
+  if (confidence == kCertain) return 1;
   return believed(sure_[bucket(confidence)], static_cast<double>(confidence));
 }
 
@@ -142,27 +150,29 @@ BlockChooser::BlockChooser(PassCosts costs, int largest)
       drafts_{DraftHistory(largest_, kPriorChance), DraftHistory(largest_, kPriorChance),
               DraftHistory(largest_, kPriorBranchChance)} {}
 
-double BlockChooser::rate(RoundPlan plan) const {
+double BlockChooser::rate(RoundPlan plan, int known) const {
   const int block = plan.block;
-  if (block == 1) return 1 / exact(1);
+  if (block == 1) return (known + 1) / exact(known + 1);
   const DraftHistory& drafts = history(plan.source);
   if (plan.branches == 0) {
     const bool approximate = plan.source == DraftSource::approximate;
-    const double drafting = approximate ? costs_.draft.of(block - 1) : exact(block - 1);
-    return drafts.tokens(block) / (drafting + exact(block));
+    const int drafting = known + block - 1;
+    const double draft_time = approximate ? costs_.draft.of(drafting) : exact(drafting);
+    return (known + drafts.tokens(block)) / (draft_time + exact(known + block));
   }
   // An end without a branch costs a pass that verifies one token and drafts.
   const double missed = 1 - drafts.covered(block, plan.branches);
-  const double tokens = drafts.tokens(block) + missed;
-  return tokens / (exact(block + plan.branches * (block - 1)) + missed * exact(block));
+  const double tokens = known + drafts.tokens(block) + missed;
+  const int rows = known + block + plan.branches * (block - 1);
+  return tokens / (exact(rows) + missed * exact(known + block));
 }
 
-RoundPlan BlockChooser::choose(int limit) {
+RoundPlan BlockChooser::choose(int limit, int known) {
   const int largest = std::min(largest_, limit);
-  RoundPlan best{1, 0, rate({})}, best_draft, best_approximate;
+  RoundPlan best{1, 0, rate({}, known)}, best_draft, best_approximate;
   const auto consider = [&](int block, int branches, DraftSource source) {
     RoundPlan plan{block, branches, 0, source};
-    plan.rate = rate(plan);
+    plan.rate = rate(plan, known);
     if (plan.rate > best.rate) best = plan;
     if (plan.rate > best_draft.rate) best_draft = plan;
     if (source == DraftSource::approximate && plan.rate > best_approximate.rate) best_approximate = plan;

@@ -31,6 +31,9 @@ struct PassCosts {
 // of the tokens before it, which are exact.
 enum class DraftSource : uint8_t { approximate, exact, branch };
 
+// The confidence in what a grammar leaves no choice for: no draft, but known.
+constexpr float kCertain = 2;
+
 // How often drafts were right, given that those before them were; older ones count less. By their place in
 // the block, for what is not drafted yet, and by the model's confidence in them, its probability of the
 // drafted token. Draft i = 1, 2, ... of a block stands behind i inputs, of which the first is known to be
@@ -41,7 +44,7 @@ class DraftHistory {
   DraftHistory(int largest, double prior) : prior_(prior), places_(static_cast<size_t>(largest)) {}
 
   // A block with these confidences in its drafts was verified; the first `right` were right; `cut`: nobody
-  // knows about the next one, else it was wrong.
+  // knows about the next one, else it was wrong. What was known teaches nothing and has no place.
   void record(std::span<const float> confidences, int right, bool cut);
 
   // Tokens that verifying a block of `block` gives: the drafts that are right and one more.
@@ -88,8 +91,9 @@ class BlockChooser {
   // Blocks of at most `largest` tokens.
   BlockChooser(PassCosts costs, int largest);
 
-  // The plan of most tokens per time, for blocks of at most `limit`.
-  RoundPlan choose(int limit);
+  // The plan of most tokens per time, for blocks of at most `limit` behind `known` tokens that passes carry and
+  // that are right.
+  RoundPlan choose(int limit, int known = 0);
   // So many texts share each pass from now on, each with its own rows.
   void set_sharing(int texts) { sharing_ = texts; }
 
@@ -108,7 +112,7 @@ class BlockChooser {
   const DraftHistory& history(DraftSource source) const { return drafts_[static_cast<size_t>(source)]; }
 
  private:
-  double rate(RoundPlan plan) const;  // tokens per unit of time
+  double rate(RoundPlan plan, int known) const;  // tokens per unit of time
   double exact(int rows) const { return costs_.exact.of(rows * sharing_); }
   bool approximates() const { return !costs_.draft.points.empty(); }
   // A draft that shares its pass with rows that decide is computed as exactly as they.

@@ -17,6 +17,8 @@
 
 namespace dvlm {
 
+class TokenGrammar;
+
 // speculative: a pass drafts, a pass verifies; fused: a pass verifies and drafts (the paper's quadratic
 // decoding, pruned); automatic: either, with a block size for every round (1: no draft), from what drafts and
 // passes are worth.
@@ -76,6 +78,7 @@ struct DecodeContext {
   int context_limit = 0;    // positions that the model has; 0 = no limit
   CleanAttention clean_attention = CleanAttention::causal;  // what kept tokens see
   std::shared_ptr<BlockChooser> chooser = {};  // automatic: what it learns here serves later answers
+  std::shared_ptr<TokenGrammar> grammar = {};  // that the text follows; null: any text
 
   std::string problem(DecoderKind kind) const;  // likewise
 };
@@ -85,6 +88,7 @@ struct DecodeStats {
   int nfe = 0;       // passes after prefill
   int rounds = 0;    // speculative: draft + verify; masked diffusion: blocks begun; autoregressive: passes
   int tokens = 0;    // emitted, stop token included
+  int forced = 0;    // of these: the grammar left no choice
   int fused = 0;     // rounds whose verifying pass also drafted
   int verified = 0;  // speculative: tokens of blocks that were verified, the known first ones included
   std::map<int, int> blocks;          // automatic: rounds by block size, as drafted

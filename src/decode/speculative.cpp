@@ -22,7 +22,7 @@ class Speculative final : public DecoderBase {
         chooser_(options.kind == DecoderKind::automatic ? context.chooser : nullptr),
         history_(options.block_size, kPriorBranchChance),
         masks_(static_cast<size_t>(options.block_size), context.mask_token),
-        every_row_(masks_.size()) {
+        every_row_(masks_.size() + kMostForced) {
     std::iota(every_row_.begin(), every_row_.end(), 0);
     judged_drafts_ = chooser_ || options.kind == DecoderKind::fused || options.draft_p_min > 0;
   }
@@ -37,9 +37,10 @@ class Speculative final : public DecoderBase {
     if (!drafted_) begin_round();
     branches_.clear();
     if (!drafted_) {  // row i drafts the token behind it, so that the last mask would draft nothing
-      const size_t drafts = block_.size() - 1;
-      set_pass(PassKind::draft, std::span<const TokenId>(block_).first(drafts),
-               std::span<const int>(every_row_).first(drafts), source_ == DraftSource::approximate);
+      const size_t inputs = block_.size() - 1;
+      set_pass(PassKind::draft, std::span<const TokenId>(block_).first(inputs),
+               std::span<const int>(every_row_).first(inputs).subspan(known_ - 1),
+               source_ == DraftSource::approximate);
       return;
     }
     trim();
@@ -48,21 +49,31 @@ class Speculative final : public DecoderBase {
   }
 
   void begin_round() {
+    if (block_.empty()) begin_block();
     // A block of b emits at most b tokens; rows for more would be thrown away.
-    const int most = std::min(options_.block_size, remaining());
+    const auto room = static_cast<size_t>(remaining());
+    const int most = ends_ ? 1 : std::min(options_.block_size, static_cast<int>(room - known_) + 1);
     const bool fused = options_.kind == DecoderKind::fused;
-    plan_ = chooser_ ? chooser_->choose(most) : RoundPlan{most, fused ? options_.branches : 0};
-    if (block_.empty()) block_.assign(1, last_);
+    plan_ = chooser_ ? chooser_->choose(most, static_cast<int>(known_) - 1)
+                     : RoundPlan{most, fused && most > 1 ? options_.branches : 0};
     // A draft that a branch made is there for nothing.
-    drafted_ = block_.size() > 1 || plan_.branches > 0 || plan_.block == 1;
+    drafted_ = block_.size() > known_ || plan_.branches > 0 || plan_.block == 1;
     if (!drafted_) {
       source_ = plan_.source;
-      block_.resize(static_cast<size_t>(plan_.block), context_.mask_token);
+      block_.resize(known_ - 1 + static_cast<size_t>(plan_.block), context_.mask_token);
     }
-    block_.resize(std::min(block_.size(), static_cast<size_t>(most)));
-    if (drafted_) confidences_.resize(judged_drafts_ ? block_.size() - 1 : 0);
+    block_.resize(std::min(block_.size(), room));
+    if (drafted_ && judged_drafts_) confidences_.resize(block_.size() - 1);
     ++stats_.rounds;
     if (chooser_) ++stats_.blocks[static_cast<int>(block_.size())];
+  }
+
+  // last_ and what the grammar leaves no choice for.
+  void begin_block() {
+    block_.assign(1, last_);
+    ends_ = !add_forced(block_, static_cast<size_t>(std::min(remaining(), 1 + kMostForced)));
+    known_ = block_.size();
+    confidences_.assign(judged_drafts_ ? known_ - 1 : 0, kCertain);
   }
 
   // Leaves out drafts at the end of the block that are not worth a row.
@@ -72,7 +83,7 @@ class Speculative final : public DecoderBase {
     size_t inputs = 1;
     double reached = 1;
     for (const float confidence : confidences_) {
-      reached *= static_cast<double>(confidence);
+      if (confidence != kCertain) reached *= static_cast<double>(confidence);
       if (reached < options_.draft_p_min) break;
       ++inputs;
     }
@@ -108,16 +119,51 @@ class Speculative final : public DecoderBase {
     }
   }
 
-  // Fills the block behind its first token. What is no number only makes the draft shorter: drafts decide
+  // Fills the block behind what is known. What is no number only makes the draft shorter: drafts decide
   // nothing.
   void draft(std::span<const Chosen> chosen) {
-    block_.resize(1);
-    confidences_.clear();
+    block_.resize(known_);
+    if (context_.grammar) return draft_by_grammar(chosen);
     for (const Chosen& choice : chosen) {
       if (!choice.valid()) break;
-      if (judged_drafts_) confidences_.push_back(std::exp(choice.logprob));
-      block_.push_back(choice.token);
+      add_draft(choice.token, choice.logprob);
     }
+  }
+
+  void add_draft(TokenId token, float logprob) {
+    if (judged_drafts_) confidences_.push_back(std::exp(logprob));
+    block_.push_back(token);
+  }
+
+  // The grammar decides where it can, and what it refuses gives way to the most probable that it does not; a
+  // stop token ends the draft.
+  void draft_by_grammar(std::span<const Chosen> chosen) {
+    TokenGrammar& grammar = *context_.grammar;
+    int state = grammar_state(block_);
+    const auto may_follow = [&](TokenId token) {
+      const int next = grammar.step(state, token);
+      return next != TokenGrammar::kDead && !grammar.ended(next);
+    };
+    for (size_t used = 0; used < chosen.size();) {
+      const size_t before = block_.size();
+      add_known(before + chosen.size() - used);
+      used += block_.size() - before;
+      if (used == chosen.size() || !chosen[used].valid()) break;
+      state = grammar_state(block_);
+      const Chosen& choice = chosen[used++];
+      TokenLogprob best{choice.token, choice.logprob};
+      for (const auto& [token, logprob] : choice.top)
+        if (!may_follow(best.token)) best = {token, logprob};
+      if (!may_follow(best.token)) break;
+      add_draft(best.token, best.logprob);
+    }
+    add_known(every_row_.size());
+  }
+
+  // What the grammar leaves no choice for behind the block, up to `most` tokens in all.
+  void add_known(size_t most) {
+    add_forced(block_, std::min(most, static_cast<size_t>(remaining())));
+    if (judged_drafts_) confidences_.resize(block_.size() - 1, kCertain);
   }
 
   void verify(std::span<const Chosen> chosen) {
@@ -140,15 +186,16 @@ class Speculative final : public DecoderBase {
     stats_.fused += !branches_.empty();
     stats_.verified += size;
     record_block(block_, accepted);
-    block_.assign(1, last_);
-    confidences_.clear();
+    drafted_ = false;
+    if (!going) return;
+    begin_block();
     const auto branch = std::find_if(branches_.begin(), branches_.end(),
                                      [&](const Branch& b) { return b.accepted == accepted; });
-    if (going && branch != branches_.end()) {
-      source_ = DraftSource::branch;
-      draft(chosen.subspan(static_cast<size_t>(branch->first_row), static_cast<size_t>(branch->masks)));
-    }
-    drafted_ = false;
+    if (branch == branches_.end()) return;
+    source_ = DraftSource::branch;
+    const auto rows =
+        chosen.subspan(static_cast<size_t>(branch->first_row), static_cast<size_t>(branch->masks));
+    draft(rows.subspan(std::min(rows.size(), known_ - 1)));  // those before draft what is known
   }
 
   const DraftHistory& branches() const {
@@ -161,6 +208,8 @@ class Speculative final : public DecoderBase {
   DraftHistory history_;                   // without a chooser: of this text's branches
   RoundPlan plan_;
   std::vector<TokenId> block_;                     // last_ and its draft, when there is one
+  size_t known_ = 1;                               // tokens of block_ before its draft
+  bool ends_ = false;                              // the grammar's text ends behind these
   std::vector<float> confidences_;                 // in each draft that was made, when they are judged
   TokenId left_out_ = kNothing;                    // the first draft that is not verified
   bool drafted_ = false;                           // block_ waits for verification

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "decode/decoder.h"
 #include "engine/work_progress.h"
+#include "grammar/source.h"
 #include "image/video.h"
 #include "model/model.h"
 #include "text/chat.h"
@@ -53,6 +54,7 @@ struct Request {
   int64_t max_source_pixels = 0;
   bool exif_rotate = false;  // pictures are turned as their cameras noted; the models were trained without
   std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
+  std::optional<GrammarSource> grammar;  // that the answer follows
   DecodeOptions decode;
 };
 

@@ -68,6 +68,7 @@ class Generation {
   LoadedPrompt loaded_;
   PromptIdentity identity_;
   size_t visuals_done_ = 0;  // of loaded_: those before have features or need none
+  std::shared_ptr<TokenGrammar> grammar_;  // or null
   DecodeContext context_;
   Prompt prompt_;
   std::unique_ptr<Sequence> sequence_;

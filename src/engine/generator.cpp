@@ -38,6 +38,8 @@ Generator::Generator(const EngineOptions& options, const Tokenizer& tokenizer, M
       model_(model),
       reader_(reader),
       prefixes_(model, options.max_cached_prefixes),
+      grammars_(tokenizer, std::min(tokenizer.size(), model.config().text.vocab_size),
+                mask_token(tokenizer, model.config()), reader.stop_tokens()),
       cost_file_(cost_file_for(options.load.packed_file)) {}
 
 std::unique_ptr<Generation> Generator::load(const Request& request) {
@@ -45,6 +47,7 @@ std::unique_ptr<Generation> Generator::load(const Request& request) {
   PromptIdentity identity = identity_of(loaded, model_.config());
   std::unique_ptr<Generation> generation(new Generation(tokenizer_, mask_token(tokenizer_, model_.config()),
                                                         request, std::move(loaded), std::move(identity)));
+  if (request.grammar) generation->grammar_ = grammars_.find(*request.grammar);
   Answer& answer = generation->answer_;
   for (const Visual& visual : generation->loaded_.visuals) answer.images.push_back(visual.info);
   answer.prompt_tokens = static_cast<int>(generation->loaded_.tokens.size());
@@ -107,6 +110,8 @@ void Generator::prepare(const DecodeOptions& options, const WorkListener& listen
 bool Generator::begin(Generation& g) {
   if (const std::string problem = g.options_.problem(); !problem.empty()) fail("{}", problem);
   g.context_ = context_of(g.options_, g.listener_);
+  g.context_.grammar = g.grammar_;
+  if (const std::string problem = g.context_.problem(g.options_.kind); !problem.empty()) fail("{}", problem);
   if (prefixes_.worth_waiting(g.identity_)) return false;
   const int64_t wanted = int64_t{g.options_.max_tokens} + g.options_.block_size + g.answer_.prompt_tokens;
   const int capacity = static_cast<int>(std::min<int64_t>(wanted, g.context_.context_limit));
@@ -168,7 +173,12 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
   reading_.clear();
   for (Generation* g : together) {
     if (g->phase_ == Phase::prefill && prefill_rows <= 0) continue;
-    reading_.push_back(pass_.add(*g->decoder_, std::max(prefill_rows, 1)));
+    try {
+      reading_.push_back(pass_.add(*g->decoder_, std::max(prefill_rows, 1)));
+    } catch (const Error&) {  // a grammar beyond its limits
+      g->end_with(std::current_exception());
+      continue;
+    }
     in_pass_.push_back(g);
     prefill_rows -= reading_.back();
   }
@@ -237,7 +247,7 @@ void Generator::take(Generation& g, std::span<const Chosen> chosen) try {
   std::string text;
   for (size_t i = 0; i < emitted.size() && !g.stops_.found(); ++i) {
     g.answer_.tokens.push_back(emitted[i]);
-    if (g.answer_.finish == FinishReason::stop && i + 1 == emitted.size()) {  // no text, special or not
+    if (std::ranges::count(g.prompt_.stop_tokens, emitted[i]) > 0) {  // the last one: no text, special or not
       if (g.options_.logprobs >= 0) g.answer_.stop_logprob = g.decoder_->logprobs()[i];
       break;
     }

@@ -8,6 +8,7 @@
 
 #include "decode/shared_pass.h"
 #include "engine/cost_file.h"
+#include "engine/grammars.h"
 #include "engine/prefix_search.h"
 #include "engine/prompt_reader.h"
 
@@ -67,6 +68,7 @@ class Generator {
   Model& model_;
   PromptReader& reader_;
   PrefixSearch prefixes_;
+  Grammars grammars_;
   const CostFile cost_file_;
   PassCosts costs_;                                        // measured for blocks of at most
   int costs_largest_ = 0;                                  // so many tokens

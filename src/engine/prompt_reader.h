@@ -27,13 +27,14 @@ class PromptReader {
   // All of this at once.
   Prompt read(const Request& request, const WorkListener& listener = {});
 
+  std::vector<TokenId> stop_tokens() const;  // that end every answer
+
   VisualCache& visuals() { return visuals_; }
   const VisualCache& visuals() const { return visuals_; }
 
  private:
   const ModelConfig& config() const { return model_.config(); }
   RopeIndex positions_of(const LoadedPrompt& loaded) const;
-  std::vector<TokenId> stop_tokens() const;
 
   const std::filesystem::path folder_;
   const Tokenizer& tokenizer_;

@@ -5,24 +5,11 @@
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "grammar/code_ranges.h"
 
 namespace dvlm {
 
 namespace {
-
-constexpr char32_t kMostCode = 0x10FFFF;
-
-std::vector<CodeRange> all_but(std::vector<CodeRange> ranges) {
-  std::sort(ranges.begin(), ranges.end());
-  std::vector<CodeRange> out;
-  char32_t next = 0;
-  for (const auto& [first, last] : ranges) {
-    if (first > next) out.emplace_back(next, first - 1);
-    next = std::max<char32_t>(next, last + 1);
-  }
-  if (next <= kMostCode) out.emplace_back(next, kMostCode);
-  return out;
-}
 
 const std::vector<CodeRange> kDigits = {{'0', '9'}};
 const std::vector<CodeRange> kWords = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};

@@ -1,0 +1,26 @@
+#include "engine/grammars.h"
+
+#include <algorithm>
+
+namespace dvlm {
+
+Grammars::Grammars(const Tokenizer& tokenizer, int vocabulary, std::optional<TokenId> mask,
+                   std::vector<TokenId> stops)
+    : tokenizer_(tokenizer), size_(vocabulary), left_out_(mask.value_or(-1)), stops_(std::move(stops)) {}
+
+std::shared_ptr<TokenGrammar> Grammars::find(const GrammarSource& source) {
+  constexpr size_t kKept = 16;
+  const std::lock_guard lock(mutex_);
+  const auto known = std::ranges::find(recent_, source, [](const auto& entry) { return entry.first; });
+  if (known != recent_.end()) {
+    recent_.splice(recent_.begin(), recent_, known);
+    return known->second;
+  }
+  if (!vocabulary_) vocabulary_.emplace(tokenizer_, size_, left_out_);
+  auto grammar = std::make_shared<TokenGrammar>(read_grammar(source), *vocabulary_, tokenizer_, stops_);
+  recent_.emplace_front(source, grammar);
+  if (recent_.size() > kKept) recent_.pop_back();
+  return grammar;
+}
+
+}  // namespace dvlm

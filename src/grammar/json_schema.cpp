@@ -1,0 +1,329 @@
+#include "grammar/json_schema.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <optional>
+#include <set>
+
+#include "core/error.h"
+#include "grammar/automaton.h"
+#include "grammar/formats.h"
+#include "grammar/json_text.h"
+#include "grammar/plain_schemas.h"
+#include "grammar/regex.h"
+
+namespace dvlm {
+
+using json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr int kMostCount = 100'000;  // of characters, items and properties
+
+class SchemaReader {
+ public:
+  SchemaReader(Grammar& grammar, const json& document, JsonSpaces spaces)
+      : grammar_(grammar), text_(grammar, spaces), plain_(document, grammar.origin()) {}
+
+  void read(const json& schema) {
+    grammar_.define("root", any(schema));
+    while (!references_.empty()) {
+      const std::string reference = std::move(references_.front());
+      references_.pop_front();
+      grammar_.define(name_of(reference), any(plain_.target(reference)));
+    }
+  }
+
+ private:
+  static std::string name_of(const std::string& reference) { return "schema " + reference; }
+
+  Expression any(const json& schema) {
+    constexpr int kDeepest = 64, kMostSchemas = 20'000;
+    if (schema == true) return text_.value();
+    if (schema == false) return grammar_.any_of({});
+    if (++depth_ > kDeepest) plain_.refuse("schemas are nested more than 64 deep");
+    if (++schemas_ > kMostSchemas) plain_.refuse("it combines to more than 20,000 schemas");
+    plain_.check(schema);
+    const Expression out = combined(schema);
+    --depth_;
+    return out;
+  }
+
+  // References alone are rules, which may contain themselves; what is combined is taken apart.
+  Expression combined(const json& schema) {
+    std::vector<std::string> keywords;
+    for (const auto& [keyword, value] : schema.items())
+      if (!PlainSchemas::is_annotation(keyword)) keywords.push_back(keyword);
+    const bool alone = keywords.size() == 1;
+    if (alone && keywords[0] == "$ref" && schema["$ref"].is_string()) {
+      const auto reference = schema["$ref"].get<std::string>();
+      if (known_.insert(reference).second) references_.push_back(reference);
+      return grammar_.rule(name_of(reference));
+    }
+    const bool one = alone && (keywords[0] == "anyOf" || (keywords[0] == "allOf" && schema["allOf"].size() == 1));
+    if (one && schema[keywords[0]].is_array()) return any_of(schema[keywords[0]]);
+    std::vector<Expression> out;
+    for (const json& plain : plain_.of(schema)) out.push_back(simple(plain));
+    return grammar_.any_of(std::move(out));
+  }
+
+  Expression any_of(const json& schemas) {
+    std::vector<Expression> out;
+    for (const json& schema : schemas) out.push_back(any(schema));
+    return grammar_.any_of(std::move(out));
+  }
+
+  // A rule of its own, for what may be repeated.
+  Expression as_rule(Expression what) {
+    const std::string name = "part " + std::to_string(++rules_);
+    grammar_.define(name, what);
+    return grammar_.rule(name);
+  }
+
+  Expression simple(const json& plain) {
+    if (plain.contains("const") || plain.contains("enum")) return constants(plain);
+    std::vector<Expression> out;
+    for (const std::string& type : types_of(plain)) {
+      if (type == "object") out.push_back(object(plain));
+      if (type == "array") out.push_back(array(plain));
+      if (type == "string") out.push_back(string(plain));
+      if (type == "number" || type == "integer") out.push_back(number(plain, type == "integer"));
+      if (type == "boolean") out.push_back(grammar_.any_of({grammar_.literal("true"), grammar_.literal("false")}));
+      if (type == "null") out.push_back(grammar_.literal("null"));
+    }
+    return grammar_.any_of(std::move(out));
+  }
+
+  // Those that the other keywords allow.
+  Expression constants(const json& plain) {
+    json values = plain.contains("enum") ? plain["enum"] : json::array();
+    if (!values.is_array()) plain_.refuse("\"enum\" must be a list");
+    if (plain.contains("const")) {
+      const bool in = !plain.contains("enum") || std::ranges::find(values, plain["const"]) != values.end();
+      values = in ? json::array({plain["const"]}) : json::array();
+    }
+    json rest = plain;
+    rest.erase("const"), rest.erase("enum");
+    const bool typed = rest.contains("type");
+    const std::vector<std::string> types = typed ? types_of(rest) : std::vector<std::string>{};
+    rest.erase("type");
+    std::vector<Expression> out;
+    for (const json& value : values) {
+      if (typed && !is_of_type(value, types)) continue;
+      if (!rest.empty() && value.is_structured())
+        plain_.refuse("constants that are objects or lists cannot have further keywords");
+      if (!rest.empty() && !fits(value, rest)) continue;
+      out.push_back(text_.constant(value));
+    }
+    return grammar_.any_of(std::move(out));
+  }
+
+  // Of a value that is no object or list. Keywords say nothing about types that they are not about.
+  bool fits(const json& value, const json& plain) {
+    const std::vector<std::string> about = types_of(plain);
+    if (!is_of_type(value, about)) return true;
+    Grammar grammar(grammar_.origin());
+    json schema = plain;
+    schema["type"] = value.is_number() ? "number" : value.type_name();
+    SchemaReader(grammar, schema, JsonSpaces::none).read(schema);
+    try {
+      Automaton automaton(StackMachine(grammar, "root"), grammar.origin());
+      return automaton.complete(automaton.step(Automaton::kStart, value.dump()));
+    } catch (const Error&) {  // nothing fits
+      return false;
+    }
+  }
+
+  int count(const json& plain, const char* keyword, int fallback) const {
+    if (!plain.contains(keyword)) return fallback;
+    const json& value = plain[keyword];
+    const bool whole = value.is_number() && value.get<double>() == std::floor(value.get<double>());
+    if (!whole || value.get<double>() < 0 || value.get<double>() > kMostCount)
+      plain_.refuse("\"", keyword, "\" must be a whole number, 0 to 100,000");
+    return value.get<int>();
+  }
+
+  Expression string(const json& plain) {
+    const bool pattern = plain.contains("pattern"), format = plain.contains("format");
+    const bool lengths = plain.contains("minLength") || plain.contains("maxLength");
+    if (pattern + format + lengths > 1)
+      plain_.refuse("\"pattern\", \"format\" and lengths of one string cannot be combined");
+    const RegexOptions found{.anywhere = true,
+                             .write = [&](const std::vector<CodeRange>& ranges) { return text_.character(ranges); }};
+    if (pattern || format) {
+      const json& value = plain[pattern ? "pattern" : "format"];
+      if (!value.is_string()) plain_.refuse("\"pattern\" and \"format\" must be strings");
+      const auto given = value.get<std::string>();
+      const std::string regex = pattern ? given : pattern_of_format(given, grammar_.origin());
+      return text_.quoted(parse_regex(grammar_, regex, found));
+    }
+    const int least = count(plain, "minLength", 0), most = count(plain, "maxLength", Grammar::kUnbounded);
+    if (most != Grammar::kUnbounded && most < least) return grammar_.any_of({});
+    return text_.string(least, most);
+  }
+
+  std::optional<NumberBound> bound(const json& plain, const char* inclusive, const char* exclusive, bool least) const {
+    std::optional<NumberBound> out;
+    for (const char* keyword : {inclusive, exclusive}) {
+      if (!plain.contains(keyword)) continue;
+      if (!plain[keyword].is_number()) plain_.refuse("\"", keyword, "\" must be a number");
+      const NumberBound also{plain[keyword].get<double>(), keyword == exclusive};
+      if (!out || (least ? also.value > out->value : also.value < out->value) ||
+          (also.value == out->value && also.exclusive))
+        out = also;
+    }
+    return out;
+  }
+
+  Expression number(const json& plain, bool integer) {
+    NumberRange range{bound(plain, "minimum", "exclusiveMinimum", true),
+                      bound(plain, "maximum", "exclusiveMaximum", false)};
+    if (integer) range.fraction_digits = 0;
+    if (!plain.contains("multipleOf")) return text_.number(range);
+    if (!plain["multipleOf"].is_number() || !(plain["multipleOf"].get<double>() > 0))
+      plain_.refuse("\"multipleOf\" must be a number above 0");
+    const auto divisor = plain["multipleOf"].get<double>();
+    for (int digits = 0; digits <= 6; ++digits) {
+      if (divisor != std::stod("1e-" + std::to_string(digits))) continue;
+      range.fraction_digits = std::min(range.fraction_digits, digits);
+      return text_.number(range);
+    }
+    constexpr int kMostDivisor = 1000;
+    if (divisor != std::floor(divisor) || divisor > kMostDivisor || range.least || range.most)
+      plain_.refuse("\"multipleOf\" must be 1, 0.1, 0.01, ..., or a whole number up to 1,000 without bounds beside it");
+    return text_.multiple_of(static_cast<int>(divisor));
+  }
+
+  Expression array(const json& plain) {
+    const json prefix = plain.value("prefixItems", json::array());
+    const json rest = plain.value("items", json(true));
+    if (!prefix.is_array()) plain_.refuse("\"prefixItems\" must be a list of schemas");
+    if (rest.is_array()) plain_.refuse("\"items\" must be one schema: lists are called \"prefixItems\" since 2020");
+    const int first = static_cast<int>(prefix.size());
+    const int least = count(plain, "minItems", 0);
+    int most = count(plain, "maxItems", Grammar::kUnbounded);
+    if (rest == false) most = most == Grammar::kUnbounded ? first : std::min(most, first);
+    const bool bounded = most != Grammar::kUnbounded;
+    if (bounded && most < least) return grammar_.any_of({});
+    // From the last item to the first: what may follow the items before it.
+    Expression out = grammar_.literal("");
+    if (!bounded || most > first) {
+      const Expression item = as_rule(any(rest));
+      const Expression more = grammar_.sequence({text_.comma(), item});
+      const int low = std::max(0, least - first), high = bounded ? most - first : most;
+      const auto less = [](int n) { return n == Grammar::kUnbounded ? n : n - 1; };
+      out = first > 0 ? grammar_.repeat(more, low, high)
+                      : grammar_.sequence({item, grammar_.repeat(more, std::max(0, low - 1), less(high))});
+      if (first == 0 && low == 0) out = grammar_.repeat(out, 0, 1);
+    }
+    for (int i = std::min(first, bounded ? most : first) - 1; i >= 0; --i) {
+      const Expression item = any(prefix[static_cast<size_t>(i)]);
+      out = i > 0 ? grammar_.sequence({text_.comma(), item, out}) : grammar_.sequence({item, out});
+      if (i >= least) out = grammar_.repeat(out, 0, 1);
+    }
+    return grammar_.sequence({text_.open('['), out, text_.close(']')});
+  }
+
+  struct Property {
+    Expression member;
+    bool required;
+  };
+
+  Expression object(const json& plain) {
+    const bool any_names = !plain.contains("properties") && !plain.contains("additionalProperties");
+    const json named = plain.value("properties", json::object());
+    const json other = plain.value("additionalProperties", json(any_names));
+    if (!named.is_object()) plain_.refuse("\"properties\" must be an object of schemas");
+    const json required = plain.value("required", json::array());
+    if (!required.is_array()) plain_.refuse("\"required\" must be a list of names");
+    std::vector<Property> properties;
+    std::vector<std::string> names;
+    const auto add = [&](const std::string& name, const json& schema, bool must) {
+      names.push_back(name);
+      properties.push_back({text_.member(text_.constant(name), any(schema)), must});
+    };
+    for (const auto& [name, schema] : named.items())
+      add(name, schema, std::ranges::find(required, json(name)) != required.end());
+    for (const json& name : required) {
+      if (!name.is_string()) plain_.refuse("\"required\" must be a list of names");
+      if (std::ranges::find(names, name.get<std::string>()) == names.end())
+        add(name.get<std::string>(), plain.value("additionalProperties", json(true)), true);
+    }
+    const int least = count(plain, "minProperties", 0), most = count(plain, "maxProperties", Grammar::kUnbounded);
+    const auto must = std::ranges::count_if(properties, [](const Property& p) { return p.required; });
+    if (other != false && least > std::max<int64_t>(must, 1))
+      plain_.refuse("\"minProperties\" above 1 needs \"required\" names or \"additionalProperties\": false: the same name "
+                    "may be written twice");
+    Expression more = grammar_.any_of({});
+    if (other != false) more = text_.member(text_.string_but(names), as_rule(any(other)));
+    return grammar_.sequence({text_.open('{'), members(properties, more, least, most), text_.close('}')});
+  }
+
+  // A rule for every place in the list and every number of members before it, as far as that matters.
+  Expression members(const std::vector<Property>& properties, Expression more, int least, int most) {
+    const std::string name = "object " + std::to_string(++rules_) + ", ";
+    const bool bounded = most != Grammar::kUnbounded;
+    const int matters = std::min(std::max({1, least, bounded ? most + 1 : 0}), static_cast<int>(properties.size()) + 1);
+    const auto rule = [&](size_t place, int before) {
+      return grammar_.rule(name + std::to_string(place) + " behind " + std::to_string(std::min(before, matters)));
+    };
+    const auto with_comma = [&](int before, Expression member) {
+      return before > 0 ? grammar_.sequence({text_.comma(), member}) : member;
+    };
+    for (size_t place = 0; place <= properties.size(); ++place) {
+      for (int before = 0; before <= std::min(static_cast<int>(place), matters); ++before) {
+        std::vector<Expression> ways;
+        if (place < properties.size()) {
+          const Property& property = properties[place];
+          ways.push_back(grammar_.sequence({with_comma(before, property.member), rule(place + 1, before + 1)}));
+          if (!property.required) ways.push_back(rule(place + 1, before));
+        } else if (!bounded || before <= most) {
+          ways.push_back(others(more, before, std::max(0, least - before), bounded ? most - before : most));
+        }
+        grammar_.define(name + std::to_string(place) + " behind " + std::to_string(before),
+                        grammar_.any_of(std::move(ways)));
+      }
+    }
+    return rule(0, 0);
+  }
+
+  // Members that are not named, so many.
+  Expression others(Expression more, int before, int least, int most) {
+    const Expression next = grammar_.sequence({text_.comma(), more});
+    if (before > 0 || most == 0) return grammar_.repeat(next, least, most);
+    const int rest = most == Grammar::kUnbounded ? most : most - 1;
+    const Expression some = grammar_.sequence({more, grammar_.repeat(next, std::max(0, least - 1), rest)});
+    return least > 0 ? some : grammar_.repeat(some, 0, 1);
+  }
+
+  Grammar& grammar_;
+  JsonText text_;
+  PlainSchemas plain_;
+  std::deque<std::string> references_;  // to be read
+  std::set<std::string> known_;
+  int depth_ = 0, schemas_ = 0, rules_ = 0;
+};
+
+}  // namespace
+
+void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces spaces) {
+  constexpr int kDeepest = 256;
+  const auto limit = [&](int depth, json::parse_event_t, json&) {
+    if (depth > kDeepest) fail("{}: it is nested more than {} deep", grammar.origin(), kDeepest);
+    return true;
+  };
+  json document;
+  try {
+    document = json::parse(text, limit);
+  } catch (const json::exception& error) {
+    fail("{} is no JSON: {}", grammar.origin(), error.what());
+  }
+  try {
+    SchemaReader(grammar, document, spaces).read(document);
+  } catch (const json::exception& error) {
+    fail("{}: {}", grammar.origin(), error.what());
+  }
+}
+
+}  // namespace dvlm

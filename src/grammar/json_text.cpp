@@ -1,0 +1,214 @@
+#include "grammar/json_text.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/utf8.h"
+#include "grammar/code_ranges.h"
+#include "grammar/decimals.h"
+
+namespace dvlm {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::pair<char, const char*> kShortEscapes[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\b', "\\b"}, {'\f', "\\f"},
+                                                     {'\n', "\\n"}, {'\r', "\\r"},  {'\t', "\\t"}};
+
+ByteSet bytes_of(std::string_view characters) {
+  ByteSet set;
+  for (const char c : characters) set.set(static_cast<uint8_t>(c));
+  return set;
+}
+
+std::u32string codes_of(std::string_view text) {
+  std::u32string out;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = next_utf8(text, at);
+    out += c.code;
+    at += c.length;
+  }
+  return out;
+}
+
+}  // namespace
+
+template <class Make>
+Expression JsonText::once(const std::string& name, const Make& make) {
+  if (made_.insert(name).second) grammar_.define(name, make());
+  return grammar_.rule(name);
+}
+
+Expression JsonText::space() {
+  if (spaces_ != JsonSpaces::any) return grammar_.literal("");
+  return once("json space", [&] {
+    const Expression blank = grammar_.literal(" "), line = grammar_.literal("\n"), tab = grammar_.literal("\t");
+    return grammar_.sequence({grammar_.repeat(line, 0, 2), grammar_.any_of({grammar_.repeat(blank, 0, 16),
+                                                                           grammar_.repeat(tab, 1, 8)})});
+  });
+}
+
+Expression JsonText::open(char bracket) {
+  return grammar_.sequence({grammar_.literal({&bracket, 1}), space()});
+}
+
+Expression JsonText::close(char bracket) {
+  return grammar_.sequence({space(), grammar_.literal({&bracket, 1})});
+}
+
+Expression JsonText::comma() {
+  return grammar_.sequence({space(), grammar_.literal(spaces_ == JsonSpaces::usual ? ", " : ","), space()});
+}
+
+Expression JsonText::member(Expression key, Expression value) {
+  const Expression colon = grammar_.literal(spaces_ == JsonSpaces::usual ? ": " : ":");
+  return grammar_.sequence({key, space(), colon, space(), value});
+}
+
+Expression JsonText::list(char opening, Expression item, char closing) {
+  const Expression more = grammar_.repeat(grammar_.sequence({comma(), item}), 0, Grammar::kUnbounded);
+  return grammar_.sequence({open(opening), optional(grammar_.sequence({item, more})), close(closing)});
+}
+
+Expression JsonText::value() {
+  return once("json value", [&] {
+    return grammar_.any_of({object(), array(), string(), number(), grammar_.literal("true"),
+                            grammar_.literal("false"), grammar_.literal("null")});
+  });
+}
+
+Expression JsonText::object() {
+  return once("json object", [&] { return list('{', member(string(), value()), '}'); });
+}
+
+Expression JsonText::array() {
+  return once("json array", [&] { return list('[', value(), ']'); });
+}
+
+Expression JsonText::character() {
+  return once("json character", [&] {
+    const auto hex = [&](std::string_view characters) { return grammar_.bytes(bytes_of(characters)); };
+    const Expression any = hex("0123456789abcdefABCDEF");
+    const Expression surrogate = hex("dD"), escape = grammar_.literal("\\u");
+    const Expression plain = grammar_.any_of({
+        grammar_.sequence({hex("0123456789abcefABCEF"), any, any, any}),
+        grammar_.sequence({surrogate, hex("01234567"), any, any}),
+        grammar_.sequence({surrogate, hex("89abAB"), any, any, escape, surrogate, hex("cdefCDEF"), any, any}),
+    });
+    return grammar_.any_of({grammar_.characters({{0x20, '!'}, {'#', '['}, {']', kMostCode}}),
+                            grammar_.sequence({grammar_.literal("\\"), hex("\"\\/bfnrt")}),
+                            grammar_.sequence({escape, plain})});
+  });
+}
+
+Expression JsonText::character(const std::vector<CodeRange>& ranges) {
+  const auto has = [&](char32_t code) {
+    return std::ranges::any_of(ranges, [&](const CodeRange& r) { return r.first <= code && code <= r.second; });
+  };
+  std::vector<CodeRange> plain;
+  for (auto [first, last] : ranges) {
+    first = std::max<char32_t>(first, 0x20);
+    for (const char32_t escaped : {U'"', U'\\'}) {
+      if (first > escaped || last < escaped) continue;
+      if (first < escaped) plain.emplace_back(first, escaped - 1);
+      first = escaped + 1;
+    }
+    if (first <= last) plain.emplace_back(first, last);
+  }
+  std::vector<Expression> out;
+  if (!plain.empty()) out.push_back(grammar_.characters(plain));
+  for (char32_t code = 0; code <= '\\'; ++code) {
+    if (!has(code) || (code >= 0x20 && code != '"' && code != '\\')) continue;
+    const auto known = std::ranges::find(kShortEscapes, static_cast<char>(code), [](const auto& e) { return e.first; });
+    out.push_back(grammar_.literal(known != std::end(kShortEscapes)
+                                       ? std::string(known->second)
+                                       : fmt::format("\\u{:04x}", static_cast<uint32_t>(code))));
+  }
+  return grammar_.any_of(std::move(out));
+}
+
+Expression JsonText::quoted(Expression characters) {
+  return grammar_.sequence({grammar_.literal("\""), characters, grammar_.literal("\"")});
+}
+
+Expression JsonText::string(int least, int most) {
+  return quoted(grammar_.repeat(character(), least, most));
+}
+
+Expression JsonText::string_but(std::vector<std::string> texts) {
+  std::vector<std::u32string> codes;
+  for (const std::string& text : texts) codes.push_back(codes_of(text));
+  return quoted(but(codes, 0));
+}
+
+// Characters that are not the rest of one of the texts, all of which begin with what is written before `from`.
+Expression JsonText::but(const std::vector<std::u32string>& texts, size_t from) {
+  std::map<char32_t, std::vector<std::u32string>> by_next;
+  bool whole = false;
+  for (const std::u32string& text : texts) {
+    if (text.size() == from)
+      whole = true;
+    else
+      by_next[text[from]].push_back(text);
+  }
+  std::vector<CodeRange> others;
+  std::vector<Expression> out;
+  for (const auto& [code, rest] : by_next) {
+    others.emplace_back(code, code);
+    out.push_back(grammar_.sequence({character({{code, code}}), but(rest, from + 1)}));
+  }
+  const Expression any = grammar_.repeat(character({{0, kMostCode}}), 0, Grammar::kUnbounded);
+  out.push_back(grammar_.sequence({character(all_but(std::move(others))), any}));
+  if (!whole) out.push_back(grammar_.literal(""));
+  return grammar_.any_of(std::move(out));
+}
+
+Expression JsonText::number(const NumberRange& range) {
+  const Expression decimal = decimals(grammar_, range);
+  if (range.least || range.most || range.fraction_digits < NumberRange{}.fraction_digits) return decimal;
+  return once("json number", [&] {
+    const Expression digit = grammar_.bytes(bytes_of("0123456789")), sign = grammar_.bytes(bytes_of("+-"));
+    const Expression exponent =
+        grammar_.sequence({grammar_.bytes(bytes_of("eE")), optional(sign), grammar_.repeat(digit, 1, 2)});
+    return grammar_.sequence({decimal, optional(exponent)});
+  });
+}
+
+Expression JsonText::multiple_of(int divisor) {
+  const std::string name = fmt::format("json multiple of {}, remainder ", divisor);
+  const auto rule = [&](int remainder) { return grammar_.rule(name + std::to_string(remainder)); };
+  const auto then = [&](int remainder, int first) {
+    std::vector<Expression> out;
+    for (int digit = first; digit <= 9; ++digit)
+      out.push_back(grammar_.sequence(
+          {grammar_.literal(std::to_string(digit)), rule((10 * remainder + digit) % divisor)}));
+    return grammar_.any_of(std::move(out));
+  };
+  for (int remainder = 0; remainder < divisor && made_.insert(name + std::to_string(remainder)).second; ++remainder) {
+    std::vector<Expression> ways = {then(remainder, 0)};
+    if (remainder == 0) ways.push_back(grammar_.literal(""));
+    grammar_.define(name + std::to_string(remainder), grammar_.any_of(std::move(ways)));
+  }
+  const Expression minus = optional(grammar_.literal("-"));
+  return grammar_.any_of({grammar_.literal("0"), grammar_.sequence({minus, then(0, 1)})});
+}
+
+Expression JsonText::constant(const ordered_json& value) {
+  if (!value.is_structured()) {
+    if (!value.is_string()) return grammar_.literal(value.dump());
+    std::vector<Expression> characters;
+    for (const char32_t code : codes_of(value.get_ref<const std::string&>()))
+      characters.push_back(character({{code, code}}));
+    return quoted(grammar_.sequence(std::move(characters)));
+  }
+  std::vector<Expression> parts = {open(value.is_object() ? '{' : '[')};
+  for (const auto& [key, item] : value.items()) {
+    if (parts.size() > 1) parts.push_back(comma());
+    parts.push_back(value.is_object() ? member(constant(key), constant(item)) : constant(item));
+  }
+  parts.push_back(close(value.is_object() ? '}' : ']'));
+  return grammar_.sequence(std::move(parts));
+}
+
+}  // namespace dvlm

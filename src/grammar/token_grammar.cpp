@@ -1,0 +1,75 @@
+#include "grammar/token_grammar.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "core/utf8.h"
+
+namespace dvlm {
+
+namespace {
+
+constexpr size_t kMostForced = 256;  // bytes that are looked at to find one token
+constexpr size_t kMostKnown = 1024;  // states whose masks are kept, 19 KB each with 151,936 tokens
+
+void allow(TokenMask& mask, TokenId id) {
+  mask[static_cast<size_t>(id) / 64] |= uint64_t{1} << id % 64;
+}
+
+}  // namespace
+
+TokenGrammar::TokenGrammar(Automaton automaton, const Vocabulary& vocabulary, const Tokenizer& tokenizer,
+                           std::vector<TokenId> stops)
+    : automaton_(std::move(automaton)),
+      vocabulary_(vocabulary),
+      tokenizer_(tokenizer),
+      stops_(std::move(stops)) {}
+
+int TokenGrammar::step(int state, TokenId token) {
+  if (token < 0 || token >= vocabulary_.size() || vocabulary_.bytes_of(token).empty()) return kDead;
+  return automaton_.step(state, vocabulary_.bytes_of(token));
+}
+
+std::shared_ptr<const TokenGrammar::Choices> TokenGrammar::choices(int state) {
+  if (const auto known = known_.find(state); known != known_.end()) return known->second;
+  if (known_.size() >= kMostKnown) known_.clear();
+  return known_[state] = std::make_shared<Choices>(find(state));
+}
+
+TokenGrammar::Choices TokenGrammar::find(int state) {
+  Choices out;
+  out.only = forced(state);
+  if (out.only >= 0) {
+    out.mask.resize((static_cast<size_t>(vocabulary_.size()) + 63) / 64);
+    allow(out.mask, out.only);
+    return out;
+  }
+  out.mask = vocabulary_.allowed(automaton_, state);
+  int count = 0;
+  for (size_t i = 0; i < out.mask.size(); ++i) {
+    if (out.mask[i] != 0) out.only = static_cast<TokenId>(i * 64) + std::countr_zero(out.mask[i]);
+    count += std::popcount(out.mask[i]);
+  }
+  if (count > 1 || automaton_.complete(state)) out.only = -1;
+  if (!automaton_.complete(state)) return out;
+  for (const TokenId stop : stops_) {
+    out.mask.resize(std::max(out.mask.size(), static_cast<size_t>(stop) / 64 + 1));
+    allow(out.mask, stop);
+  }
+  return out;
+}
+
+TokenId TokenGrammar::forced(int state) {
+  const std::string bytes = automaton_.forced(state, kMostForced);
+  const std::string_view text = std::string_view(bytes).substr(0, complete_utf8_prefix(bytes));
+  const std::vector<TokenId> tokens = tokenizer_.encode(text, ControlTokens::parse);
+  const bool ends = text.size() == bytes.size() && ended(automaton_.step(state, text));
+  if (tokens.size() < (ends ? 1 : 2)) return -1;
+  // Names of special tokens are not written as text, nor what is not in NFC as it is.
+  if (tokens[0] >= vocabulary_.size()) return -1;
+  const std::string& first = vocabulary_.bytes_of(tokens[0]);
+  return !first.empty() && text.starts_with(first) ? tokens[0] : -1;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,47 @@
+// A grammar as a decoder follows it: token by token.
+#pragma once
+#include <map>
+#include <memory>
+#include <span>
+
+#include "grammar/vocabulary.h"
+
+namespace dvlm {
+
+// Shared by all answers that follow the same grammar; for one thread at a time. Whatever reads a state throws
+// Error beyond the automaton's limits.
+class TokenGrammar {
+ public:
+  // `stops`: tokens that end an answer, allowed where a text is complete. All must outlive this.
+  TokenGrammar(Automaton automaton, const Vocabulary& vocabulary, const Tokenizer& tokenizer,
+               std::vector<TokenId> stops);
+
+  static constexpr int kStart = Automaton::kStart, kDead = Automaton::kDead;
+
+  // The state behind one more token; kDead behind a stop token and what the grammar does not allow.
+  int step(int state, TokenId token);
+  // The text is complete and nothing can follow: the answer ends without a stop token.
+  bool ended(int state) const { return automaton_.complete(state) && automaton_.following(state).none(); }
+
+  // What may follow. Where the grammar leaves one way for more than one token, that is the first token of how
+  // the tokenizer writes those bytes, alone: a model would have learnt to write them so, and nobody needs to
+  // ask it. The last token of such a run is free, since it may reach into what follows.
+  struct Choices {
+    TokenMask mask;
+    TokenId only = -1;  // or none
+  };
+  // Held as long as the caller wants.
+  std::shared_ptr<const Choices> choices(int state);
+
+ private:
+  Choices find(int state);
+  TokenId forced(int state);
+
+  Automaton automaton_;
+  const Vocabulary& vocabulary_;
+  const Tokenizer& tokenizer_;
+  const std::vector<TokenId> stops_;
+  std::map<int, std::shared_ptr<const Choices>> known_;
+};
+
+}  // namespace dvlm

@@ -1,0 +1,50 @@
+#include "grammar/vocabulary.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace dvlm {
+
+Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
+    : bytes_(static_cast<size_t>(std::min(size, tokenizer.size()))) {
+  constexpr size_t kMostShared = std::numeric_limits<uint16_t>::max();
+  for (TokenId id = 0; id < this->size(); ++id) {
+    if (id == left_out || tokenizer.is_special(id)) continue;
+    std::string& bytes = bytes_[static_cast<size_t>(id)];
+    bytes = tokenizer.bytes_of(id);
+    if (bytes.size() > kMostShared) bytes.clear();
+    if (!bytes.empty()) sorted_.push_back(id);
+  }
+  std::sort(sorted_.begin(), sorted_.end(), [&](TokenId a, TokenId b) {
+    return std::pair(std::string_view(bytes_of(a)), a) < std::pair(std::string_view(bytes_of(b)), b);
+  });
+  std::string_view before;
+  for (const TokenId id : sorted_) {
+    const std::string_view bytes = bytes_of(id);
+    const auto differ = std::mismatch(bytes.begin(), bytes.end(), before.begin(), before.end());
+    shared_.push_back(static_cast<uint16_t>(differ.first - bytes.begin()));
+    before = bytes;
+  }
+}
+
+TokenMask Vocabulary::allowed(Automaton& automaton, int state) const {
+  TokenMask mask((bytes_.size() + 63) / 64);
+  std::vector<int> states = {state};  // [n]: behind n bytes of the token
+  for (size_t i = 0; i < sorted_.size();) {
+    const auto id = static_cast<size_t>(sorted_[i]);
+    const std::string_view bytes = bytes_[id];
+    states.resize(shared_[i] + size_t{1});
+    while (states.size() <= bytes.size() && states.back() != Automaton::kDead)
+      states.push_back(automaton.step(states.back(), static_cast<uint8_t>(bytes[states.size() - 1])));
+    ++i;
+    if (states.back() != Automaton::kDead) {
+      mask[id / 64] |= uint64_t{1} << id % 64;
+      continue;
+    }
+    const size_t dead = states.size() - 1;  // bytes that nothing can complete, whatever follows
+    while (i < sorted_.size() && shared_[i] >= dead) ++i;
+  }
+  return mask;
+}
+
+}  // namespace dvlm

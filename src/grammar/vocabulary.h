@@ -1,0 +1,33 @@
+// The tokens that text is made of, in the order of their bytes: what a grammar allows is found in one walk.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "grammar/automaton.h"
+#include "text/tokenizer.h"
+
+namespace dvlm {
+
+// Bit id % 64 of word id / 64.
+using TokenMask = std::vector<uint64_t>;
+
+class Vocabulary {
+ public:
+  // Ids below `size` but for special tokens, which are no text, and `left_out` (the mask token, which not every
+  // tokenizer marks as special; -1: none).
+  Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out);
+
+  // The tokens behind which a text of the grammar can go on or end. Throws Error as the automaton does.
+  TokenMask allowed(Automaton& automaton, int state) const;
+  // Of token `id`; "" for one that is not here.
+  const std::string& bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
+  int size() const { return static_cast<int>(bytes_.size()); }
+
+ private:
+  std::vector<std::string> bytes_;  // by id
+  std::vector<TokenId> sorted_;
+  std::vector<uint16_t> shared_;  // bytes that a token of sorted_ shares with the one before it
+};
+
+}  // namespace dvlm
