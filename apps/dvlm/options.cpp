@@ -200,7 +200,8 @@ DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& 
 void add_grammar_options(Command command, GrammarFlags& options) {
   command.text("--json-schema", options.json_schema, "The answer is JSON of this schema: a file, or {...}");
   command.text("--regex", options.regex, "The answer matches this regular expression");
-  command.text("--grammar", options.grammar, "The answer is a text of this grammar: a file as llama.cpp's (GBNF)");
+  command.text("--grammar", options.grammar,
+               "The answer is a text of this grammar: a file as llama.cpp's (GBNF)");
   command.choice("--json-spaces", options.json_spaces, json_spaces_names(),
                  "With --json-schema: usual, one behind : and ,; none; any, as the model likes (slower)");
   command.excludes("--json-schema", {"--regex", "--grammar"});
@@ -210,7 +211,8 @@ void add_grammar_options(Command command, GrammarFlags& options) {
 std::optional<GrammarSource> grammar_source(const GrammarFlags& options) {
   constexpr size_t kMostBytes = size_t{1} << 20;
   if (!options.regex.empty()) return GrammarSource{GrammarKind::regex, options.regex};
-  if (!options.grammar.empty()) return GrammarSource{GrammarKind::gbnf, read_file(options.grammar, kMostBytes)};
+  if (!options.grammar.empty())
+    return GrammarSource{GrammarKind::gbnf, read_file(options.grammar, kMostBytes)};
   if (options.json_schema.empty()) return std::nullopt;
   const bool inside = options.json_schema.find_first_not_of(" \t\n") != std::string::npos &&
                       options.json_schema[options.json_schema.find_first_not_of(" \t\n")] == '{';

@@ -38,8 +38,8 @@ class DecoderBase : public Decoder {
   // Emits what a row chose, which becomes last_. Throws Error when it had nothing to choose.
   bool emit(const Chosen& chosen);
   static constexpr int kMostForced = 64;  // tokens that a pass carries for nothing but the grammar
-  // Adds to `block`, whose first token is last_, what the grammar leaves no choice for, while text goes on behind
-  // it, up to `most` tokens in all. False when it then ends.
+  // Adds to `block`, whose first token is last_, what the grammar leaves no choice for, while text goes on
+  // behind it, up to `most` tokens in all. False when it then ends.
   bool add_forced(std::vector<TokenId>& block, size_t most);
   // The state of the grammar behind `block`, whose first token is last_.
   int grammar_state(std::span<const TokenId> block);
@@ -83,7 +83,7 @@ class DecoderBase : public Decoder {
   std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<std::vector<Wanted>> wanted_;       // likewise
   std::vector<TokenId> emitted_;
-  int state_ = TokenGrammar::kStart;                              // of the grammar, behind what is emitted
+  int state_ = TokenGrammar::kStart;  // of the grammar, behind what is emitted
   std::vector<std::shared_ptr<const TokenGrammar::Choices>> choices_;  // of rows in the pass that runs
 };
 

@@ -141,7 +141,12 @@ double DraftHistory::covered(int block, int count) const {
 }
 
 std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, int count) const {
-  return likeliest(ends(chances(confidences)), count);
+  const std::vector<double> ends_here = ends(chances(confidences));
+  std::vector<int> out = likeliest(ends_here, count);
+  std::erase_if(out, [&](int place) {
+    return ends_here[static_cast<size_t>(place - 1)] == 0;
+  });  // behind what is known
+  return out;
 }
 
 BlockChooser::BlockChooser(PassCosts costs, int largest)

@@ -91,8 +91,8 @@ class BlockChooser {
   // Blocks of at most `largest` tokens.
   BlockChooser(PassCosts costs, int largest);
 
-  // The plan of most tokens per time, for blocks of at most `limit` behind `known` tokens that passes carry and
-  // that are right.
+  // The plan of most tokens per time, for blocks of at most `limit` behind `known` tokens that passes carry
+  // and that are right.
   RoundPlan choose(int limit, int known = 0);
   // So many texts share each pass from now on, each with its own rows.
   void set_sharing(int texts) { sharing_ = texts; }

@@ -55,7 +55,8 @@ std::string DecodeContext::problem(DecoderKind kind) const {
   if (info_of(kind).needs_mask && mask_token < 0)
     return "masked diffusion and speculation need a mask token; decode autoregressively without one";
   if (grammar && !info_of(kind).lossless)
-    return "masked diffusion cannot follow a grammar: its tokens are not chosen one after the other; use another "
+    return "masked diffusion cannot follow a grammar: its tokens are not chosen one after the other; use "
+           "another "
            "decoder";
   if (kind == DecoderKind::automatic && !chooser) return "automatic decoding needs a chooser of block sizes";
   return "";

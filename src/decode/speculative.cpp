@@ -135,29 +135,36 @@ class Speculative final : public DecoderBase {
     block_.push_back(token);
   }
 
-  // The grammar decides where it can, and what it refuses gives way to the most probable that it does not; a
-  // stop token ends the draft.
+  // The grammar decides where it can. What it refuses gives way to the most probable that it does not, or to
+  // the part of it that it does not; a stop token ends the draft.
   void draft_by_grammar(std::span<const Chosen> chosen) {
-    TokenGrammar& grammar = *context_.grammar;
-    int state = grammar_state(block_);
-    const auto may_follow = [&](TokenId token) {
-      const int next = grammar.step(state, token);
-      return next != TokenGrammar::kDead && !grammar.ended(next);
-    };
     for (size_t used = 0; used < chosen.size();) {
       const size_t before = block_.size();
       add_known(before + chosen.size() - used);
       used += block_.size() - before;
       if (used == chosen.size() || !chosen[used].valid()) break;
-      state = grammar_state(block_);
-      const Chosen& choice = chosen[used++];
-      TokenLogprob best{choice.token, choice.logprob};
-      for (const auto& [token, logprob] : choice.top)
-        if (!may_follow(best.token)) best = {token, logprob};
-      if (!may_follow(best.token)) break;
-      add_draft(best.token, best.logprob);
+      if (!add_possible(chosen[used++])) break;
     }
     add_known(every_row_.size());
+  }
+
+  // False when nothing of it may follow and be followed.
+  bool add_possible(const Chosen& choice) {
+    TokenGrammar& grammar = *context_.grammar;
+    const int state = grammar_state(block_);
+    TokenLogprob best{choice.token, choice.logprob};
+    const auto fits = [&] { return grammar.step(state, best.token) != TokenGrammar::kDead; };
+    for (const auto& [token, logprob] : choice.top)
+      if (!fits()) best = {token, logprob};
+    if (!fits()) best = {choice.token, choice.logprob};
+    const size_t before = block_.size();
+    int reached = state;
+    for (const TokenId token : grammar.possible_part(state, best.token)) {
+      reached = grammar.step(reached, token);
+      if (reached == TokenGrammar::kDead || grammar.ended(reached)) break;
+      add_draft(token, best.logprob);
+    }
+    return block_.size() > before;
   }
 
   // What the grammar leaves no choice for behind the block, up to `most` tokens in all.

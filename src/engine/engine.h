@@ -53,7 +53,7 @@ struct Request {
   // many. 0 = what src/image allows of each.
   int64_t max_source_pixels = 0;
   bool exif_rotate = false;  // pictures are turned as their cameras noted; the models were trained without
-  std::vector<std::string> stop;  // texts that end the answer and do not belong to it; none empty
+  std::vector<std::string> stop;         // texts that end the answer and do not belong to it; none empty
   std::optional<GrammarSource> grammar;  // that the answer follows
   DecodeOptions decode;
 };

@@ -67,7 +67,7 @@ class Generation {
   const DecodeOptions options_;
   LoadedPrompt loaded_;
   PromptIdentity identity_;
-  size_t visuals_done_ = 0;  // of loaded_: those before have features or need none
+  size_t visuals_done_ = 0;                // of loaded_: those before have features or need none
   std::shared_ptr<TokenGrammar> grammar_;  // or null
   DecodeContext context_;
   Prompt prompt_;

@@ -55,7 +55,8 @@ class Decimals {
     if (whole < 0) digits.insert(0, static_cast<size_t>(-whole), '0'), whole = 0;
     digits.resize(std::max(digits.size(), static_cast<size_t>(whole)), '0');
     Bound out{0, digits.substr(static_cast<size_t>(whole)), bound.exclusive};
-    for (const char digit : digits.substr(0, static_cast<size_t>(whole))) out.whole = 10 * out.whole + (digit - '0');
+    for (const char digit : digits.substr(0, static_cast<size_t>(whole)))
+      out.whole = 10 * out.whole + (digit - '0');
     while (out.fraction.ends_with('0')) out.fraction.pop_back();
     return out;
   }
@@ -127,7 +128,8 @@ class Decimals {
     return grammar_.any_of(std::move(out));
   }
 
-  // What stands behind a whole number whose fraction is at least or `above` one and at most or `below` another.
+  // What stands behind a whole number whose fraction is at least or `above` one and at most or `below`
+  // another.
   Expression fraction(Digits least, bool above, Digits most, bool below, int room) {
     std::vector<Expression> out = {
         grammar_.sequence({grammar_.literal("."), tail(least, above, most, below, room, false)})};

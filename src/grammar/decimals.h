@@ -19,8 +19,8 @@ struct NumberRange {
   int fraction_digits = 16;  // at most; 0: integers
 };
 
-// Adds the numbers of the range to the grammar, as JSON writes them without exponents; where nothing bounds them,
-// with at most 16 digits before the point. Throws Error for bounds of more than 18 digits.
+// Adds the numbers of the range to the grammar, as JSON writes them without exponents; where nothing bounds
+// them, with at most 16 digits before the point. Throws Error for bounds of more than 18 digits.
 Expression decimals(Grammar& grammar, const NumberRange& range);
 
 }  // namespace dvlm

@@ -10,12 +10,14 @@ namespace {
 
 // RFC 3339, with the days that months have; seconds up to 59.
 const std::string kYear = "(?:[1-9]\\d{3}|0[1-9]\\d{2}|00[1-9]\\d|000[1-9])";
-const std::string kLeapYear = "(?:\\d{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)";
+const std::string kLeapYear =
+    "(?:\\d{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)";
 const std::string kDate = fmt::format(
     "(?:{0}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|"
     "02-(?:0[1-9]|1\\d|2[0-8]))|{1}-02-29)",
     kYear, kLeapYear);
-const std::string kTime = "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)";
+const std::string kTime =
+    "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)";
 const std::string kByte = "(?:25[0-5]|2[0-4]\\d|1\\d{2}|[1-9]?\\d)";
 const std::string kIpv4 = fmt::format("{0}(?:\\.{0}){{3}}", kByte);
 const std::string kGroup = "[0-9A-Fa-f]{1,4}";
@@ -53,8 +55,9 @@ std::string pattern_of_format(const std::string& format, const std::string& orig
       {"ipv4", kIpv4},
       {"ipv6", ipv6()},
       {"uuid", "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"},
-      {"uri", fmt::format("[A-Za-z][A-Za-z0-9+.-]{{0,15}}://{0}(?::\\d{{1,4}})?(?:/{1}*)?(?:\\?{1}*)?(?:#{1}*)?", kHost,
-                          kUriCharacter)},
+      {"uri",
+       fmt::format("[A-Za-z][A-Za-z0-9+.-]{{0,15}}://{0}(?::\\d{{1,4}})?(?:/{1}*)?(?:\\?{1}*)?(?:#{1}*)?",
+                   kHost, kUriCharacter)},
   };
   std::string names;
   for (const auto& [name, pattern] : kFormats) {

@@ -61,7 +61,8 @@ class GbnfParser {
 
   std::string rule_name() {
     const auto belongs = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+             c == '_';
     };
     const size_t first = at_;
     while (!done() && belongs(text_[at_])) ++at_;
@@ -81,10 +82,9 @@ class GbnfParser {
     std::vector<Expression> out;
     while (!done() && peek() != '|' && peek() != ')' && peek() != '\n' && peek() != '\r') {
       Expression item = atom();
-      while (repeats(item)) {
-      }
-      out.push_back(item);
       skip(nested);
+      while (repeats(item)) skip(nested);
+      out.push_back(item);
     }
     return grammar_.sequence(std::move(out));
   }

@@ -61,8 +61,10 @@ class SchemaReader {
       if (known_.insert(reference).second) references_.push_back(reference);
       return grammar_.rule(name_of(reference));
     }
-    const bool one = alone && (keywords[0] == "anyOf" || (keywords[0] == "allOf" && schema["allOf"].size() == 1));
-    if (one && schema[keywords[0]].is_array()) return any_of(schema[keywords[0]]);
+    const bool one =
+        alone && (keywords[0] == "anyOf" || (keywords[0] == "allOf" && schema["allOf"].size() == 1));
+    if (one && schema[keywords[0]].is_array() && !schema[keywords[0]].empty())
+      return any_of(schema[keywords[0]]);
     std::vector<Expression> out;
     for (const json& plain : plain_.of(schema)) out.push_back(simple(plain));
     return grammar_.any_of(std::move(out));
@@ -89,7 +91,8 @@ class SchemaReader {
       if (type == "array") out.push_back(array(plain));
       if (type == "string") out.push_back(string(plain));
       if (type == "number" || type == "integer") out.push_back(number(plain, type == "integer"));
-      if (type == "boolean") out.push_back(grammar_.any_of({grammar_.literal("true"), grammar_.literal("false")}));
+      if (type == "boolean")
+        out.push_back(grammar_.any_of({grammar_.literal("true"), grammar_.literal("false")}));
       if (type == "null") out.push_back(grammar_.literal("null"));
     }
     return grammar_.any_of(std::move(out));
@@ -149,8 +152,9 @@ class SchemaReader {
     const bool lengths = plain.contains("minLength") || plain.contains("maxLength");
     if (pattern + format + lengths > 1)
       plain_.refuse("\"pattern\", \"format\" and lengths of one string cannot be combined");
-    const RegexOptions found{.anywhere = true,
-                             .write = [&](const std::vector<CodeRange>& ranges) { return text_.character(ranges); }};
+    const RegexOptions found{.anywhere = true, .write = [&](const std::vector<CodeRange>& ranges) {
+                               return text_.character(ranges);
+                             }};
     if (pattern || format) {
       const json& value = plain[pattern ? "pattern" : "format"];
       if (!value.is_string()) plain_.refuse("\"pattern\" and \"format\" must be strings");
@@ -163,7 +167,8 @@ class SchemaReader {
     return text_.string(least, most);
   }
 
-  std::optional<NumberBound> bound(const json& plain, const char* inclusive, const char* exclusive, bool least) const {
+  std::optional<NumberBound> bound(const json& plain, const char* inclusive, const char* exclusive,
+                                   bool least) const {
     std::optional<NumberBound> out;
     for (const char* keyword : {inclusive, exclusive}) {
       if (!plain.contains(keyword)) continue;
@@ -191,7 +196,8 @@ class SchemaReader {
     }
     constexpr int kMostDivisor = 1000;
     if (divisor != std::floor(divisor) || divisor > kMostDivisor || range.least || range.most)
-      plain_.refuse("\"multipleOf\" must be 1, 0.1, 0.01, ..., or a whole number up to 1,000 without bounds beside it");
+      plain_.refuse(
+          "\"multipleOf\" must be 1, 0.1, 0.01, ..., or a whole number up to 1,000 without bounds beside it");
     return text_.multiple_of(static_cast<int>(divisor));
   }
 
@@ -199,7 +205,8 @@ class SchemaReader {
     const json prefix = plain.value("prefixItems", json::array());
     const json rest = plain.value("items", json(true));
     if (!prefix.is_array()) plain_.refuse("\"prefixItems\" must be a list of schemas");
-    if (rest.is_array()) plain_.refuse("\"items\" must be one schema: lists are called \"prefixItems\" since 2020");
+    if (rest.is_array())
+      plain_.refuse("\"items\" must be one schema: lists are called \"prefixItems\" since 2020");
     const int first = static_cast<int>(prefix.size());
     const int least = count(plain, "minItems", 0);
     int most = count(plain, "maxItems", Grammar::kUnbounded);
@@ -250,11 +257,14 @@ class SchemaReader {
       if (std::ranges::find(names, name.get<std::string>()) == names.end())
         add(name.get<std::string>(), plain.value("additionalProperties", json(true)), true);
     }
-    const int least = count(plain, "minProperties", 0), most = count(plain, "maxProperties", Grammar::kUnbounded);
+    const int least = count(plain, "minProperties", 0),
+              most = count(plain, "maxProperties", Grammar::kUnbounded);
     const auto must = std::ranges::count_if(properties, [](const Property& p) { return p.required; });
     if (other != false && least > std::max<int64_t>(must, 1))
-      plain_.refuse("\"minProperties\" above 1 needs \"required\" names or \"additionalProperties\": false: the same name "
-                    "may be written twice");
+      plain_.refuse(
+          "\"minProperties\" above 1 needs \"required\" names or \"additionalProperties\": false: the same "
+          "name "
+          "may be written twice");
     Expression more = grammar_.any_of({});
     if (other != false) more = text_.member(text_.string_but(names), as_rule(any(other)));
     return grammar_.sequence({text_.open('{'), members(properties, more, least, most), text_.close('}')});
@@ -264,9 +274,11 @@ class SchemaReader {
   Expression members(const std::vector<Property>& properties, Expression more, int least, int most) {
     const std::string name = "object " + std::to_string(++rules_) + ", ";
     const bool bounded = most != Grammar::kUnbounded;
-    const int matters = std::min(std::max({1, least, bounded ? most + 1 : 0}), static_cast<int>(properties.size()) + 1);
+    const int matters =
+        std::min(std::max({1, least, bounded ? most + 1 : 0}), static_cast<int>(properties.size()) + 1);
     const auto rule = [&](size_t place, int before) {
-      return grammar_.rule(name + std::to_string(place) + " behind " + std::to_string(std::min(before, matters)));
+      return grammar_.rule(name + std::to_string(place) + " behind " +
+                           std::to_string(std::min(before, matters)));
     };
     const auto with_comma = [&](int before, Expression member) {
       return before > 0 ? grammar_.sequence({text_.comma(), member}) : member;
@@ -276,7 +288,8 @@ class SchemaReader {
         std::vector<Expression> ways;
         if (place < properties.size()) {
           const Property& property = properties[place];
-          ways.push_back(grammar_.sequence({with_comma(before, property.member), rule(place + 1, before + 1)}));
+          ways.push_back(
+              grammar_.sequence({with_comma(before, property.member), rule(place + 1, before + 1)}));
           if (!property.required) ways.push_back(rule(place + 1, before));
         } else if (!bounded || before <= most) {
           ways.push_back(others(more, before, std::max(0, least - before), bounded ? most - before : most));

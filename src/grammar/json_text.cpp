@@ -13,8 +13,8 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr std::pair<char, const char*> kShortEscapes[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\b', "\\b"}, {'\f', "\\f"},
-                                                     {'\n', "\\n"}, {'\r', "\\r"},  {'\t', "\\t"}};
+constexpr std::pair<char, const char*> kShortEscapes[] = {
+    {'"', "\\\""}, {'\\', "\\\\"}, {'\b', "\\b"}, {'\f', "\\f"}, {'\n', "\\n"}, {'\r', "\\r"}, {'\t', "\\t"}};
 
 ByteSet bytes_of(std::string_view characters) {
   ByteSet set;
@@ -43,9 +43,10 @@ Expression JsonText::once(const std::string& name, const Make& make) {
 Expression JsonText::space() {
   if (spaces_ != JsonSpaces::any) return grammar_.literal("");
   return once("json space", [&] {
-    const Expression blank = grammar_.literal(" "), line = grammar_.literal("\n"), tab = grammar_.literal("\t");
-    return grammar_.sequence({grammar_.repeat(line, 0, 2), grammar_.any_of({grammar_.repeat(blank, 0, 16),
-                                                                           grammar_.repeat(tab, 1, 8)})});
+    const Expression blank = grammar_.literal(" "), line = grammar_.literal("\n"),
+                     tab = grammar_.literal("\t");
+    return grammar_.sequence({grammar_.repeat(line, 0, 2),
+                              grammar_.any_of({grammar_.repeat(blank, 0, 16), grammar_.repeat(tab, 1, 8)})});
   });
 }
 
@@ -58,12 +59,13 @@ Expression JsonText::close(char bracket) {
 }
 
 Expression JsonText::comma() {
-  return grammar_.sequence({space(), grammar_.literal(spaces_ == JsonSpaces::usual ? ", " : ","), space()});
+  return grammar_.sequence({grammar_.literal(spaces_ == JsonSpaces::usual ? ", " : ","), space()});
 }
 
 Expression JsonText::member(Expression key, Expression value) {
-  const Expression colon = grammar_.literal(spaces_ == JsonSpaces::usual ? ": " : ":");
-  return grammar_.sequence({key, space(), colon, space(), value});
+  const Expression blank = grammar_.literal(spaces_ == JsonSpaces::none ? "" : " ");
+  return grammar_.sequence(
+      {key, grammar_.literal(":"), spaces_ == JsonSpaces::any ? optional(blank) : blank, value});
 }
 
 Expression JsonText::list(char opening, Expression item, char closing) {
@@ -104,7 +106,8 @@ Expression JsonText::character() {
 
 Expression JsonText::character(const std::vector<CodeRange>& ranges) {
   const auto has = [&](char32_t code) {
-    return std::ranges::any_of(ranges, [&](const CodeRange& r) { return r.first <= code && code <= r.second; });
+    return std::ranges::any_of(ranges,
+                               [&](const CodeRange& r) { return r.first <= code && code <= r.second; });
   };
   std::vector<CodeRange> plain;
   for (auto [first, last] : ranges) {
@@ -120,7 +123,8 @@ Expression JsonText::character(const std::vector<CodeRange>& ranges) {
   if (!plain.empty()) out.push_back(grammar_.characters(plain));
   for (char32_t code = 0; code <= '\\'; ++code) {
     if (!has(code) || (code >= 0x20 && code != '"' && code != '\\')) continue;
-    const auto known = std::ranges::find(kShortEscapes, static_cast<char>(code), [](const auto& e) { return e.first; });
+    const auto known =
+        std::ranges::find(kShortEscapes, static_cast<char>(code), [](const auto& e) { return e.first; });
     out.push_back(grammar_.literal(known != std::end(kShortEscapes)
                                        ? std::string(known->second)
                                        : fmt::format("\\u{:04x}", static_cast<uint32_t>(code))));
@@ -142,7 +146,8 @@ Expression JsonText::string_but(std::vector<std::string> texts) {
   return quoted(but(codes, 0));
 }
 
-// Characters that are not the rest of one of the texts, all of which begin with what is written before `from`.
+// Characters that are not the rest of one of the texts, all of which begin with what is written before
+// `from`.
 Expression JsonText::but(const std::vector<std::u32string>& texts, size_t from) {
   std::map<char32_t, std::vector<std::u32string>> by_next;
   bool whole = false;
@@ -185,7 +190,8 @@ Expression JsonText::multiple_of(int divisor) {
           {grammar_.literal(std::to_string(digit)), rule((10 * remainder + digit) % divisor)}));
     return grammar_.any_of(std::move(out));
   };
-  for (int remainder = 0; remainder < divisor && made_.insert(name + std::to_string(remainder)).second; ++remainder) {
+  for (int remainder = 0; remainder < divisor && made_.insert(name + std::to_string(remainder)).second;
+       ++remainder) {
     std::vector<Expression> ways = {then(remainder, 0)};
     if (remainder == 0) ways.push_back(grammar_.literal(""));
     grammar_.define(name + std::to_string(remainder), grammar_.any_of(std::move(ways)));

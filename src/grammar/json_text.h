@@ -21,7 +21,8 @@ class JsonText {
   Expression object();
   Expression array();
 
-  // One character of a string, in every way to write it, and one of these, in one way: escaped where it must be.
+  // One character of a string, in every way to write it, and one of these, in one way: escaped where it must
+  // be.
   Expression character();
   Expression character(const std::vector<CodeRange>& ranges);
   // Characters between quotation marks, any or so many.

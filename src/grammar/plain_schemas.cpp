@@ -12,14 +12,32 @@ using json = nlohmann::ordered_json;
 namespace {
 
 const std::set<std::string> kAnnotations = {
-    "$schema",  "$id",        "$anchor",   "$comment",  "$defs",           "definitions",     "title",
-    "default",  "description", "examples", "deprecated", "readOnly",       "writeOnly",       "example",
-    "contentEncoding", "contentMediaType", "contentSchema", "discriminator", "externalDocs", "xml"};
+    "$schema",          "$id",           "$anchor",       "$comment",     "$defs",
+    "definitions",      "title",         "default",       "description",  "examples",
+    "deprecated",       "readOnly",      "writeOnly",     "example",      "contentEncoding",
+    "contentMediaType", "contentSchema", "discriminator", "externalDocs", "xml"};
 const std::set<std::string> kCombining = {"$ref", "allOf", "anyOf", "oneOf"};
-const std::set<std::string> kLimiting = {
-    "type",      "enum",      "const",     "minimum",   "maximum",  "exclusiveMinimum", "exclusiveMaximum",
-    "multipleOf", "minLength", "maxLength", "pattern",   "format",   "items",            "prefixItems",
-    "minItems",  "maxItems",  "properties", "required", "additionalProperties", "minProperties", "maxProperties"};
+const std::set<std::string> kLimiting = {"type",
+                                         "enum",
+                                         "const",
+                                         "minimum",
+                                         "maximum",
+                                         "exclusiveMinimum",
+                                         "exclusiveMaximum",
+                                         "multipleOf",
+                                         "minLength",
+                                         "maxLength",
+                                         "pattern",
+                                         "format",
+                                         "items",
+                                         "prefixItems",
+                                         "minItems",
+                                         "maxItems",
+                                         "properties",
+                                         "required",
+                                         "additionalProperties",
+                                         "minProperties",
+                                         "maxProperties"};
 
 // Which type a keyword is about.
 const std::pair<const char*, std::vector<const char*>> kAbout[] = {
@@ -55,10 +73,12 @@ bool PlainSchemas::is_annotation(const std::string& keyword) {
 }
 
 void PlainSchemas::check(const json& schema) const {
-  if (!schema.is_object()) refuse("a schema must be an object, true or false, not ", printable(schema.dump()));
+  if (!schema.is_object())
+    refuse("a schema must be an object, true or false, not ", printable(schema.dump()));
   for (const auto& [keyword, value] : schema.items()) {
     if (is_annotation(keyword) || kCombining.count(keyword) || kLimiting.count(keyword)) continue;
-    if (keyword == "nullable") refuse("the keyword \"nullable\" is not JSON Schema's: write \"type\": [\"string\", \"null\"]");
+    if (keyword == "nullable")
+      refuse("the keyword \"nullable\" is not JSON Schema's: write \"type\": [\"string\", \"null\"]");
     refuse("the keyword \"", printable(keyword), "\" is not supported");
   }
 }
@@ -94,6 +114,7 @@ std::vector<json> PlainSchemas::of(const json& schema, int depth) {
     if (!schema["$ref"].is_string()) refuse("\"$ref\" must be a string");
     out = both(out, of(target(schema["$ref"].get<std::string>()), depth + 1));
   }
+  if (schema.contains("allOf") && !schema["allOf"].is_array()) refuse("\"allOf\" must be a list of schemas");
   if (schema.contains("allOf"))
     for (const json& part : schema["allOf"]) out = both(out, of(part, depth + 1));
   if (schema.contains("anyOf")) out = both(out, any(schema["anyOf"], "anyOf", depth));
@@ -130,7 +151,8 @@ json PlainSchemas::merged(const json& a, const json& b) const {
       merge_keyword(out, b, keyword);
   if (a.contains("type") && b.contains("type")) {
     json types = json::array();
-    const std::vector<std::string> in_a = types_of({{"type", a["type"]}}), in_b = types_of({{"type", b["type"]}});
+    const std::vector<std::string> in_a = types_of({{"type", a["type"]}}),
+                                   in_b = types_of({{"type", b["type"]}});
     for (const std::string& type : kTypes) {
       const bool integer = type == "integer";
       const auto allows = [&](const auto& in) { return has(in, type) || (integer && has(in, "number")); };
@@ -152,8 +174,10 @@ json PlainSchemas::merged(const json& a, const json& b) const {
 }
 
 void PlainSchemas::merge_keyword(json& into, const json& other, const std::string& keyword) const {
-  static const std::set<std::string> kLeast = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"};
-  static const std::set<std::string> kMost = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"};
+  static const std::set<std::string> kLeast = {"minimum", "exclusiveMinimum", "minLength", "minItems",
+                                               "minProperties"};
+  static const std::set<std::string> kMost = {"maximum", "exclusiveMaximum", "maxLength", "maxItems",
+                                              "maxProperties"};
   static const std::set<std::string> kApart = {"type", "enum", "const", "properties", "prefixItems"};
   json& value = into[keyword];
   const json& also = other[keyword];
@@ -174,13 +198,15 @@ void PlainSchemas::merge_keyword(json& into, const json& other, const std::strin
 json PlainSchemas::merged_properties(const json& a, const json& b) const {
   json out = json::object();
   const auto add = [&](const json& from, const json& other) {
-    for (const auto& [name, schema] : from.value("properties", json::object()).items()) {
-      const json& named = other.value("properties", json::object());
+    const json own = from.value("properties", json::object()),
+               named = other.value("properties", json::object());
+    for (const auto& [name, schema] : own.items()) {
       if (out.contains(name)) continue;
       if (named.contains(name))
         out[name] = both_of(schema, named[name]);
       else
-        out[name] = other.contains("additionalProperties") ? both_of(schema, other["additionalProperties"]) : schema;
+        out[name] =
+            other.contains("additionalProperties") ? both_of(schema, other["additionalProperties"]) : schema;
     }
   };
   add(a, b);
@@ -199,13 +225,14 @@ json PlainSchemas::merged_items(const json& a, const json& b) const {
   return out;
 }
 
-// Text is written from left to right: nobody can know later that a second one fits, too. So any two must differ in
-// their types, their constants, or a required property that is constant in both.
+// Text is written from left to right: nobody can know later that a second one fits, too. So any two must
+// differ in their types, their constants, or a required property that is constant in both.
 void PlainSchemas::check_exclusive(const json& schemas, int depth) {
   const auto differ = [&](const json& a, const json& b) {
     const json of_a = constants_of(a), of_b = constants_of(b);
     if (!of_a.is_null() && !of_b.is_null())
-      return std::ranges::none_of(of_a, [&](const json& value) { return std::ranges::find(of_b, value) != of_b.end(); });
+      return std::ranges::none_of(
+          of_a, [&](const json& value) { return std::ranges::find(of_b, value) != of_b.end(); });
     const std::vector<std::string> in_a = types_of(a), in_b = types_of(b);
     const auto fits = [](const json& constants, const std::vector<std::string>& types) {
       return std::ranges::any_of(constants, [&](const json& value) { return is_of_type(value, types); });
@@ -238,8 +265,10 @@ void PlainSchemas::check_exclusive(const json& schemas, int depth) {
       for (const json& a : of(schemas[i], depth + 1))
         for (const json& b : of(schemas[j], depth + 1))
           if (!differ(a, b) && !differ_inside(a, b))
-            refuse("a value might fit two schemas of \"oneOf\", which only its end would tell: write \"anyOf\", or give "
-                   "the schemas different types or a required property with different \"const\"");
+            refuse(
+                "a value might fit two schemas of \"oneOf\", which only its end would tell: write \"anyOf\", "
+                "or give "
+                "the schemas different types or a required property with different \"const\"");
 }
 
 std::vector<std::string> types_of(const json& plain) {

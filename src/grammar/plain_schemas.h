@@ -14,8 +14,8 @@ class PlainSchemas {
   // `origin`: what sentences call the document, which must outlive this.
   PlainSchemas(const json& document, std::string origin) : document_(document), origin_(std::move(origin)) {}
 
-  // Schemas of which a value must fit one: objects of other keywords alone, each with all that must hold. Schemas
-  // inside them are as they were, or {"allOf": [...]}.
+  // Schemas of which a value must fit one: objects of other keywords alone, each with all that must hold.
+  // Schemas inside them are as they were, or {"allOf": [...]}.
   std::vector<json> of(const json& schema) { return of(schema, 0); }
   // The schema that a reference names.
   const json& target(const std::string& reference) const;

@@ -16,7 +16,8 @@ enum class GrammarKind : uint8_t {
   json_schema,  // the answer is JSON that the schema allows (grammar/json_schema.h)
 };
 
-// Between the parts of a JSON text. Fixed spaces cost no passes; with any, the model writes what it is used to.
+// Between the parts of a JSON text. Fixed spaces cost no passes; with any, the model writes what it is used
+// to.
 enum class JsonSpaces : uint8_t {
   usual,  // one behind : and , as most JSON in texts has
   none,

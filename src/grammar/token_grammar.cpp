@@ -31,6 +31,17 @@ int TokenGrammar::step(int state, TokenId token) {
   return automaton_.step(state, vocabulary_.bytes_of(token));
 }
 
+std::vector<TokenId> TokenGrammar::possible_part(int state, TokenId token) {
+  if (token < 0 || token >= vocabulary_.size()) return {};
+  const std::string_view bytes = vocabulary_.bytes_of(token);
+  size_t size = 0;
+  while (size < bytes.size() && (state = automaton_.step(state, static_cast<uint8_t>(bytes[size]))) != kDead)
+    ++size;
+  if (size == bytes.size()) return {token};
+  const std::string_view part = bytes.substr(0, complete_utf8_prefix(bytes.substr(0, size)));
+  return tokenizer_.encode(part, ControlTokens::as_text);
+}
+
 std::shared_ptr<const TokenGrammar::Choices> TokenGrammar::choices(int state) {
   if (const auto known = known_.find(state); known != known_.end()) return known->second;
   if (known_.size() >= kMostKnown) known_.clear();
@@ -39,13 +50,14 @@ std::shared_ptr<const TokenGrammar::Choices> TokenGrammar::choices(int state) {
 
 TokenGrammar::Choices TokenGrammar::find(int state) {
   Choices out;
-  out.only = forced(state);
-  if (out.only >= 0) {
+  const std::vector<TokenId> run = forced(state);
+  if (run.size() > 1) {
+    out.only = run[0];
     out.mask.resize((static_cast<size_t>(vocabulary_.size()) + 63) / 64);
     allow(out.mask, out.only);
     return out;
   }
-  out.mask = vocabulary_.allowed(automaton_, state);
+  out.mask = vocabulary_.allowed(automaton_, state, run.empty() ? "" : vocabulary_.bytes_of(run[0]));
   int count = 0;
   for (size_t i = 0; i < out.mask.size(); ++i) {
     if (out.mask[i] != 0) out.only = static_cast<TokenId>(i * 64) + std::countr_zero(out.mask[i]);
@@ -60,16 +72,17 @@ TokenGrammar::Choices TokenGrammar::find(int state) {
   return out;
 }
 
-TokenId TokenGrammar::forced(int state) {
+// What must follow, as the tokenizer writes it; nothing where it would not write it so.
+std::vector<TokenId> TokenGrammar::forced(int state) {
   const std::string bytes = automaton_.forced(state, kMostForced);
   const std::string_view text = std::string_view(bytes).substr(0, complete_utf8_prefix(bytes));
-  const std::vector<TokenId> tokens = tokenizer_.encode(text, ControlTokens::parse);
-  const bool ends = text.size() == bytes.size() && ended(automaton_.step(state, text));
-  if (tokens.size() < (ends ? 1 : 2)) return -1;
+  std::vector<TokenId> tokens = tokenizer_.encode(text, ControlTokens::parse);
   // Names of special tokens are not written as text, nor what is not in NFC as it is.
-  if (tokens[0] >= vocabulary_.size()) return -1;
-  const std::string& first = vocabulary_.bytes_of(tokens[0]);
-  return !first.empty() && text.starts_with(first) ? tokens[0] : -1;
+  std::string written;
+  for (const TokenId token : tokens)
+    if (token < vocabulary_.size()) written += vocabulary_.bytes_of(token);
+  if (written != text) tokens.clear();
+  return tokens;
 }
 
 }  // namespace dvlm

@@ -23,9 +23,12 @@ class TokenGrammar {
   // The text is complete and nothing can follow: the answer ends without a stop token.
   bool ended(int state) const { return automaton_.complete(state) && automaton_.following(state).none(); }
 
-  // What may follow. Where the grammar leaves one way for more than one token, that is the first token of how
-  // the tokenizer writes those bytes, alone: a model would have learnt to write them so, and nobody needs to
-  // ask it. The last token of such a run is free, since it may reach into what follows.
+  // The tokens of the longest part of `token` that may follow; none when nothing of it may.
+  std::vector<TokenId> possible_part(int state, TokenId token);
+
+  // What may follow. Where the grammar leaves one way for some bytes, they are written as the tokenizer
+  // would: a model has learnt to write them so, and nobody needs to ask it. The last token of such a run may
+  // reach into what follows.
   struct Choices {
     TokenMask mask;
     TokenId only = -1;  // or none
@@ -35,7 +38,7 @@ class TokenGrammar {
 
  private:
   Choices find(int state);
-  TokenId forced(int state);
+  std::vector<TokenId> forced(int state);
 
   Automaton automaton_;
   const Vocabulary& vocabulary_;

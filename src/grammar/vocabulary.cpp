@@ -27,13 +27,17 @@ Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
   }
 }
 
-TokenMask Vocabulary::allowed(Automaton& automaton, int state) const {
+TokenMask Vocabulary::allowed(Automaton& automaton, int state, std::string_view prefix) const {
   TokenMask mask((bytes_.size() + 63) / 64);
   std::vector<int> states = {state};  // [n]: behind n bytes of the token
-  for (size_t i = 0; i < sorted_.size();) {
+  const auto first = std::ranges::lower_bound(sorted_, prefix, {},
+                                              [&](TokenId id) { return std::string_view(bytes_of(id)); });
+  const auto begin = static_cast<size_t>(first - sorted_.begin());
+  for (size_t i = begin; i < sorted_.size();) {
     const auto id = static_cast<size_t>(sorted_[i]);
     const std::string_view bytes = bytes_[id];
-    states.resize(shared_[i] + size_t{1});
+    if (!bytes.starts_with(prefix)) break;
+    states.resize(i > begin ? shared_[i] + size_t{1} : 1);
     while (states.size() <= bytes.size() && states.back() != Automaton::kDead)
       states.push_back(automaton.step(states.back(), static_cast<uint8_t>(bytes[states.size() - 1])));
     ++i;

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "grammar/automaton.h"
@@ -14,12 +15,13 @@ using TokenMask = std::vector<uint64_t>;
 
 class Vocabulary {
  public:
-  // Ids below `size` but for special tokens, which are no text, and `left_out` (the mask token, which not every
-  // tokenizer marks as special; -1: none).
+  // Ids below `size` but for special tokens, which are no text, and `left_out` (the mask token, which not
+  // every tokenizer marks as special; -1: none).
   Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out);
 
-  // The tokens behind which a text of the grammar can go on or end. Throws Error as the automaton does.
-  TokenMask allowed(Automaton& automaton, int state) const;
+  // The tokens that begin with `prefix` and behind which a text of the grammar can go on or end. Throws Error
+  // as the automaton does.
+  TokenMask allowed(Automaton& automaton, int state, std::string_view prefix) const;
   // Of token `id`; "" for one that is not here.
   const std::string& bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(bytes_.size()); }
