@@ -6,6 +6,7 @@
 #include "core/finally.h"
 #include "core/machine.h"
 #include "engine/pass_costs.h"
+#include "grammar/grammar_error.h"
 #include "model/device_lost.h"
 #include "text/answers.h"
 #include "text/mask_token.h"
@@ -175,7 +176,7 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     if (g->phase_ == Phase::prefill && prefill_rows <= 0) continue;
     try {
       reading_.push_back(pass_.add(*g->decoder_, std::max(prefill_rows, 1)));
-    } catch (const Error&) {  // a grammar beyond its limits
+    } catch (const GrammarError&) {  // beyond its limits
       g->end_with(std::current_exception());
       continue;
     }

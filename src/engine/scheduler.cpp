@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/finally.h"
 #include "core/log.h"
+#include "grammar/grammar_error.h"
 #include "model/device_lost.h"
 
 namespace dvlm {
@@ -293,7 +294,9 @@ void Scheduler::fail(Entry& entry, bool server_fault) {
     lose(error.what());
     fail(entry, *lost());
   } catch (const PromptTooLong& error) {
-    fail(entry, Failure{error.what(), server_fault, true});
+    fail(entry, Failure{.error = error.what(), .server_fault = server_fault, .too_long = true});
+  } catch (const GrammarError& error) {  // whenever it shows
+    fail(entry, Failure{.error = printable(error.what(), 4096), .grammar = true});
   } catch (const Error& error) {
     fail(entry, Failure{printable(error.what(), 4096), server_fault});
   } catch (const std::exception& error) {

@@ -22,6 +22,7 @@ struct Failure {
   std::string error;          // a sentence; empty: it did not fail
   bool server_fault = false;  // the error is not the client's
   bool too_long = false;      // PromptTooLong
+  bool grammar = false;       // GrammarError
   bool device_lost = false;   // DeviceLost: nobody gets an answer any more
 };
 

@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
-#include "core/error.h"
+#include "grammar/grammar_error.h"
 
 namespace dvlm {
 
 namespace {
 
 constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 12;
+
+template <class... Args>
+[[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) {
+  throw GrammarError(fmt::format(format, std::forward<Args>(args)...));
+}
 
 }  // namespace
 
@@ -23,7 +29,7 @@ Automaton::Automaton(StackMachine machine, std::string origin)
 
 int Automaton::frame(int state, int below) {
   if (frames_.size() >= kMostFrames && !frame_numbers_.contains({state, below}))
-    fail("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
+    refuse("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
   const auto [known, is_new] = frame_numbers_.try_emplace({state, below}, static_cast<int>(frames_.size()));
   if (is_new) frames_.push_back({state, below});
   return known->second;
@@ -51,11 +57,11 @@ int Automaton::close(std::vector<int> frames) {
       visit(frame(call.rule_state, last ? below : frame(call.then, below)));
     }
     if (seen.size() > kMostWays)
-      fail("{} is too ambiguous: a text can be read in more than {} ways", origin_, kMostWays);
+      refuse("{} is too ambiguous: a text can be read in more than {} ways", origin_, kMostWays);
   }
   std::vector<int> kept(reading.begin(), reading.end());
   if (states_.size() >= kMostStates && !state_numbers_.contains({kept, complete}))
-    fail("{}: answers reach more than {} states of the grammar", origin_, kMostStates);
+    refuse("{}: answers reach more than {} states of the grammar", origin_, kMostStates);
   const auto [known, is_new] = state_numbers_.try_emplace({kept, complete}, static_cast<int>(states_.size()));
   if (is_new) states_.push_back({std::move(kept), complete});
   return known->second;

@@ -1,8 +1,8 @@
 #include "grammar/source.h"
 
-#include "core/error.h"
 #include "grammar/automaton.h"
 #include "grammar/gbnf.h"
+#include "grammar/grammar_error.h"
 #include "grammar/json_schema.h"
 #include "grammar/regex.h"
 
@@ -27,7 +27,7 @@ JsonSpaces json_spaces(std::string_view name) {
   fail("there are no spaces \"{}\"; choose usual, none or any", printable(name));
 }
 
-Automaton read_grammar(const GrammarSource& source) {
+Automaton read_grammar(const GrammarSource& source) try {
   constexpr size_t kMostBytes = size_t{1} << 20;
   static constexpr const char* kNames[] = {"the regular expression", "the grammar", "the JSON schema"};
   Grammar grammar(kNames[static_cast<size_t>(source.kind)]);
@@ -45,6 +45,10 @@ Automaton read_grammar(const GrammarSource& source) {
       break;
   }
   return Automaton(StackMachine(grammar, "root"), grammar.origin());
+} catch (const GrammarError&) {
+  throw;
+} catch (const Error& error) {
+  throw GrammarError(error.what());
 }
 
 }  // namespace dvlm

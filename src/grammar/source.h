@@ -34,8 +34,8 @@ struct GrammarSource {
 std::vector<std::string> json_spaces_names();
 JsonSpaces json_spaces(std::string_view name);  // throws Error listing the names
 
-// Throws Error for what is malformed, not supported, or larger than the limits of Grammar, StackMachine and
-// Automaton.
+// Throws GrammarError for what is malformed, not supported, or larger than the limits of Grammar,
+// StackMachine and Automaton.
 Automaton read_grammar(const GrammarSource& source);
 
 }  // namespace dvlm

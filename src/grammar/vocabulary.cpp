@@ -2,27 +2,26 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace dvlm {
 
 Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
     : bytes_(static_cast<size_t>(std::min(size, tokenizer.size()))) {
   constexpr size_t kMostShared = std::numeric_limits<uint16_t>::max();
+  std::vector<std::pair<std::string_view, TokenId>> tokens;
   for (TokenId id = 0; id < this->size(); ++id) {
-    if (id == left_out || tokenizer.is_special(id)) continue;
-    std::string& bytes = bytes_[static_cast<size_t>(id)];
-    bytes = tokenizer.bytes_of(id);
-    if (bytes.size() > kMostShared) bytes.clear();
-    if (!bytes.empty()) sorted_.push_back(id);
+    const std::string_view bytes = tokenizer.bytes_of(id);
+    if (id == left_out || tokenizer.is_special(id) || bytes.empty() || bytes.size() > kMostShared) continue;
+    bytes_[static_cast<size_t>(id)] = bytes;
+    tokens.emplace_back(bytes, id);
   }
-  std::sort(sorted_.begin(), sorted_.end(), [&](TokenId a, TokenId b) {
-    return std::pair(std::string_view(bytes_of(a)), a) < std::pair(std::string_view(bytes_of(b)), b);
-  });
+  std::sort(tokens.begin(), tokens.end());
   std::string_view before;
-  for (const TokenId id : sorted_) {
-    const std::string_view bytes = bytes_of(id);
+  for (const auto& [bytes, id] : tokens) {
     const auto differ = std::mismatch(bytes.begin(), bytes.end(), before.begin(), before.end());
     shared_.push_back(static_cast<uint16_t>(differ.first - bytes.begin()));
+    sorted_.push_back(id);
     before = bytes;
   }
 }
@@ -30,8 +29,7 @@ Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
 TokenMask Vocabulary::allowed(Automaton& automaton, int state, std::string_view prefix) const {
   TokenMask mask((bytes_.size() + 63) / 64);
   std::vector<int> states = {state};  // [n]: behind n bytes of the token
-  const auto first = std::ranges::lower_bound(sorted_, prefix, {},
-                                              [&](TokenId id) { return std::string_view(bytes_of(id)); });
+  const auto first = std::ranges::lower_bound(sorted_, prefix, {}, [&](TokenId id) { return bytes_of(id); });
   const auto begin = static_cast<size_t>(first - sorted_.begin());
   for (size_t i = begin; i < sorted_.size();) {
     const auto id = static_cast<size_t>(sorted_[i]);

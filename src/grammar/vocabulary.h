@@ -1,7 +1,6 @@
 // The tokens that text is made of, in the order of their bytes: what a grammar allows is found in one walk.
 #pragma once
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,18 +15,18 @@ using TokenMask = std::vector<uint64_t>;
 class Vocabulary {
  public:
   // Ids below `size` but for special tokens, which are no text, and `left_out` (the mask token, which not
-  // every tokenizer marks as special; -1: none).
+  // every tokenizer marks as special; -1: none). The tokenizer must outlive this.
   Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out);
 
   // The tokens that begin with `prefix` and behind which a text of the grammar can go on or end. Throws Error
   // as the automaton does.
   TokenMask allowed(Automaton& automaton, int state, std::string_view prefix) const;
   // Of token `id`; "" for one that is not here.
-  const std::string& bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
+  std::string_view bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(bytes_.size()); }
 
  private:
-  std::vector<std::string> bytes_;  // by id
+  std::vector<std::string_view> bytes_;  // by id
   std::vector<TokenId> sorted_;
   std::vector<uint16_t> shared_;  // bytes that a token of sorted_ shares with the one before it
 };

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "server/grammar_fields.h"
+
 namespace dvlm {
 
 namespace {
@@ -36,7 +38,8 @@ constexpr FieldRule kCompletionFields[] = {
     {"repetition_penalty", "1", "leave it out or 1"},
     {"min_p", "0", "leave it out or 0"},
     {"logit_bias", "{}", "leave it out"},
-    {"response_format", R"({"type": "text"})", "answers are text"},
+    {"response_format"},
+    {"structured_outputs"},
     {"user", "any string", "it must be a string"},
 };
 
@@ -112,6 +115,7 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
   read_sampling(body, decode.sampling);
   read_streaming(body, out);
   read_extensions(body, out);
+  read_answer_form(body, out);
   if (body.has("logprobs")) ask_logprobs(decode, body.integer("logprobs", 0, kMaxLogprobs));
   out.request.stop = read_stop(body);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));

@@ -184,13 +184,15 @@ class Exchange {
     return open != choices_.end() && gather(*open, kTurn);
   }
 
-  // What is the client's fault and not the length of the prompt is a picture: all else was looked at before.
+  // What is the client's fault and neither the length of the prompt nor a grammar is a picture: all else was
+  // looked at before.
   ApiError error_of(const Failure& failure) const {
     if (timed_out_)
       return {503, fmt::format("the request took longer than the {} seconds that this server allows",
                                state_.options.timeout)};
     if (failure.device_lost) return {503, failure.error, "", "device_lost"};  // the log has it already
     if (failure.too_long) return {400, failure.error, fields_.text, "context_length_exceeded"};
+    if (failure.grammar) return {400, failure.error, fields_.form};
     if (!failure.server_fault)
       return {400, hide_root(failure.error, state_.options.images), fields_.pictures};
     log(LogLevel::error, fmt::format("request {}: {}", connection_.record.id, failure.error));

@@ -9,6 +9,8 @@
 #include "core/error.h"
 #include "core/stopwatch.h"
 
+#include "server/grammar_fields.h"
+
 namespace dvlm {
 
 namespace {
@@ -51,9 +53,9 @@ constexpr FieldRule kSamplingFields[] = {
     {"skip_special_tokens", "true", "texts have no special tokens"},
     {"spaces_between_special_tokens", "true", "texts have no special tokens"},
     {"no_stop_trim", "false", "texts end before the stop string"},
-    {"json_schema", "", "answers are not constrained"},
-    {"regex", "", "answers are not constrained"},
-    {"ebnf", "", "answers are not constrained"},
+    {"json_schema"},
+    {"regex"},
+    {"ebnf"},
 };
 
 void read_sampling_params(const ApiObject& body, const ModelConfig& config, const ChatLimits& limits,
@@ -191,6 +193,8 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
   read_sampling_params(body, config, limits, out.request);
   out.stream = body.boolean("stream", false);
   read_extensions(body, out);
+  if (const json* sampling = body.find("sampling_params"))
+    read_generate_form(ApiObject(*sampling, "sampling_params"), out);
   const int64_t top = body.integer("top_logprobs_num", 0, kMaxLogprobs, 0);
   out.token_texts = body.boolean("return_text_in_logprobs", false);
   if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);

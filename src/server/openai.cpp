@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "server/grammar_fields.h"
+
 namespace dvlm {
 
 namespace {
@@ -31,7 +33,8 @@ constexpr FieldRule kChatFields[] = {
     {"repetition_penalty", "1", "leave it out or 1"},
     {"min_p", "0", "leave it out or 0"},
     {"logit_bias", "{}", "leave it out"},
-    {"response_format", R"({"type": "text"})", "answers are text"},
+    {"response_format"},
+    {"structured_outputs"},
     {"modalities", R"(["text"])", "answers are text"},
     {"audio", "", "answers are text"},
     {"verbosity", R"("medium")", "the model has one"},
@@ -102,6 +105,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   read_sampling(body, decode.sampling);
   read_streaming(body, out);
   read_extensions(body, out);
+  read_answer_form(body, out);
   read_logprobs(body, decode);
   out.request.stop = read_stop(body);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));

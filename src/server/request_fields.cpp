@@ -20,7 +20,7 @@ constexpr FieldRule kStreamFields[] = {
 
 constexpr FieldRule kExtensionFields[] = {
     {"decoder"}, {"block_size"}, {"branches"},   {"draft_p_min"}, {"threshold"}, {"sub_block"},
-    {"top_k"},   {"min_pixels"}, {"max_pixels"}, {"passes"},      {"progress"},
+    {"top_k"},   {"min_pixels"}, {"max_pixels"}, {"passes"},      {"progress"},  {"json_spaces"},
 };
 
 bool is_accepted(const json& value, std::string_view alternative) {
@@ -160,6 +160,10 @@ void read_extensions(const ApiObject& body, ApiRequest& out) {
   decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, decode.sampling.top_k));
   decode.record = fields.boolean("passes", false);
   if (decode.record && !out.stream) fields.refuse("passes", "dvlm: \"passes\" needs \"stream\": true");
+  if (const json* spaces = fields.find("json_spaces")) {
+    if (!spaces->is_string()) fields.refuse("json_spaces", "\"dvlm.json_spaces\" must be a string");
+    out.json_spaces = at_field("dvlm.json_spaces", [&] { return json_spaces(spaces->get<std::string>()); });
+  }
   out.progress = fields.boolean("progress", false);
   if (out.progress && !out.stream) fields.refuse("progress", "dvlm: \"progress\" needs \"stream\": true");
 }

@@ -79,9 +79,9 @@ using FieldRules = std::span<const FieldRule>;
 // Fails for a field that has no rule, and for a value that its rule refuses. A null field counts as absent.
 void check_fields(const ApiObject& body, FieldRules rules);
 
-// Which fields a request has its prompt and its pictures in.
+// Which fields a request has its prompt, its pictures, and the form of its answer in.
 struct PromptFields {
-  const char *text = "messages", *pictures = "messages";
+  const char *text = "messages", *pictures = "messages", *form = "response_format";
 };
 
 // A request for text, of whichever API.
@@ -90,6 +90,7 @@ struct ApiRequest {
   PromptFields fields;
   int choices = 1;
   bool stream = false, include_usage = false;
+  std::optional<JsonSpaces> json_spaces;
   bool progress = false;  // events tell how far pictures and prompt are read
   std::string echo;       // goes before the answer
   // SGLang's: whether logprobs name their tokens.

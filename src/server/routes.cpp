@@ -7,6 +7,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "server/errors.h"
+#include "server/grammar_fields.h"
 #include "server/request_fields.h"
 
 namespace dvlm {
@@ -94,7 +95,9 @@ json Routes::read_json_body(const httplib::ContentReader& read, const httplib::R
   if (too_large || response.status == 413) throw Refused(413, kTooLarge);
   if (!complete) fail("the body of the request is not what its headers say");
   check_values(text);
-  return parse_json(text, "the request");
+  json body = parse_json(text, "the request");
+  keep_schemas_as_text(body, text);
+  return body;
 }
 
 void Routes::handle(const httplib::ContentReader& read, httplib::Response& response,

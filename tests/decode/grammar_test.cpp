@@ -93,7 +93,7 @@ TEST_F(GrammarText, is_the_same_with_every_decoder) {
       }
     }
   }
-  EXPECT_GT(forced, 1000);
+  EXPECT_GT(forced, 500);
   EXPECT_GT(whole, 50);
   EXPECT_GT(cut, 10);
   EXPECT_EQ(compared, static_cast<int>(std::size(kSources)) * 12 * 6);
