@@ -48,7 +48,7 @@ nlohmann::json describe() {
   return out;
 }
 
-void print(const nlohmann::json& found) {
+void print_table(const nlohmann::json& found) {
   for (const nlohmann::json& device : found["devices"]) {
     std::string precisions;
     for (const nlohmann::json& name : device["precisions"])
@@ -72,7 +72,7 @@ void add_devices(Command app) {
   command.runs(
       [json] {
         const nlohmann::json found = describe();
-        *json ? fmt::print("{}\n", found.dump()) : print(found);
+        *json ? fmt::print("{}\n", found.dump()) : print_table(found);
       },
       "--device auto, the default elsewhere, takes the first card here that the model fits, else the CPU.\n"
       "Example:\n  dvlm devices");

@@ -113,6 +113,7 @@ json answer_json(const Answer& answer, const DecodeOptions& decode) {
                 {"draft_bytes", answer.memory.drafts},
                 {"peak_rss_bytes", peak_rss_bytes()}}}};
   if (stats.verified > 0) out["stats"]["verified_per_round"] = stats.verified_per_round();
+  if (stats.forced > 0) out["stats"]["forced_tokens"] = stats.forced;
   if (stats.fused > 0) out["stats"]["fused_rounds"] = stats.fused;
   for (const auto& [block, rounds] : stats.blocks) out["stats"]["blocks"][std::to_string(block)] = rounds;
   return out;

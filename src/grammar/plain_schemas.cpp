@@ -56,6 +56,15 @@ bool has(const std::vector<std::string>& names, const std::string& name) {
   return std::ranges::find(names, name) != names.end();
 }
 
+// The schema with this "$anchor".
+const json* anchored(const json& inside, const std::string& name) {
+  if (inside.is_object() && inside.contains("$anchor") && inside["$anchor"] == name) return &inside;
+  if (!inside.is_structured()) return nullptr;
+  for (const json& part : inside)
+    if (const json* found = anchored(part, name)) return found;
+  return nullptr;
+}
+
 // What of enum and const values may be; null: anything.
 json constants_of(const json& plain) {
   if (plain.contains("const")) return json::array({plain["const"]});
@@ -93,6 +102,10 @@ const json& PlainSchemas::target(const std::string& reference) const {
     }
     pointer += static_cast<char>(std::strtol(reference.substr(i + 1, 2).c_str(), nullptr, 16));
     i += 2;
+  }
+  if (!pointer.empty() && pointer[0] != '/') {
+    if (const json* named = anchored(document_, pointer)) return *named;
+    refuse("\"$ref\": \"", printable(reference), "\" names nothing in the schema");
   }
   try {
     return document_.at(json::json_pointer(pointer));

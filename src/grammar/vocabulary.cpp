@@ -16,6 +16,8 @@ Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
     bytes_[static_cast<size_t>(id)] = bytes;
     tokens.emplace_back(bytes, id);
   }
+  for (const AddedToken& added : tokenizer.added_tokens())
+    std::erase(tokens, std::pair(tokenizer.bytes_of(added.id), added.id));
   std::sort(tokens.begin(), tokens.end());
   std::string_view before;
   for (const auto& [bytes, id] : tokens) {

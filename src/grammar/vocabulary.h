@@ -18,8 +18,9 @@ class Vocabulary {
   // every tokenizer marks as special; -1: none). The tokenizer must outlive this.
   Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out);
 
-  // The tokens that begin with `prefix` and behind which a text of the grammar can go on or end. Throws Error
-  // as the automaton does.
+  // Without added tokens that are not special (<tool_call>), whose text is text, but which are no way to
+  // write it unless a grammar leaves no other. The tokens that begin with `prefix` and behind which a text of
+  // the grammar can go on or end. Throws Error as the automaton does.
   TokenMask allowed(Automaton& automaton, int state, std::string_view prefix) const;
   // Of token `id`; "" for one that is not here.
   std::string_view bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
