@@ -99,7 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const auto& member : document.items()) {
       const json& body = member.value();
       if (member.key() == "chat")
-        check_api(body, [&](const json& b) { return parse_chat_request(b, config(), limits); });
+        check_api(body, [&](const json& b) { return parse_chat_request(b, config(), tokenizer(), limits); });
       if (member.key() == "completion")
         check_api(body,
                   [&](const json& b) { return parse_completion_request(b, config(), tokenizer(), limits); });

@@ -49,6 +49,19 @@ ByteSet range_of(uint8_t first, uint8_t last) {
 
 }  // namespace
 
+std::string token_mark(TokenId id) {
+  std::string out = "\xff";
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(id >> shift & 0xff);
+  return out;
+}
+
+TokenId marked_token(std::string_view mark) {
+  if (mark.size() < token_mark(0).size()) return -1;
+  TokenId out = 0;
+  for (const char c : mark.substr(1, 4)) out = out << 8 | static_cast<uint8_t>(c);
+  return out;
+}
+
 Expression Grammar::add(Node node) {
   constexpr size_t kMostNodes = size_t{1} << 20;
   if (nodes_.size() >= kMostNodes) fail("{} is too large: it has more than {} parts", origin_, kMostNodes);
@@ -65,6 +78,10 @@ Expression Grammar::literal(std::string_view text) {
   for (const char c : text)
     parts.push_back(bytes(range_of(static_cast<uint8_t>(c), static_cast<uint8_t>(c))));
   return sequence(std::move(parts));
+}
+
+Expression Grammar::token(TokenId id) {
+  return literal(token_mark(id));
 }
 
 Expression Grammar::characters(const std::vector<CodeRange>& ranges) {

@@ -4,10 +4,13 @@
 #include <bitset>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "core/types.h"
 
 namespace dvlm {
 
@@ -17,6 +20,10 @@ using CodeRange = std::pair<char32_t, char32_t>;  // Unicode, both ends included
 // The part of a text that an expression describes. Expressions are numbers that their Grammar gives out; one
 // may stand in any number of others.
 using Expression = int;
+
+// What stands for a token that is no text, of a call or of control: bytes that no UTF-8 has.
+std::string token_mark(TokenId id);
+TokenId marked_token(std::string_view mark);  // the inverse; -1 where it is cut off
 
 // Rules and their expressions. All limits end in an Error that names the grammar's `origin`.
 class Grammar {
@@ -28,6 +35,7 @@ class Grammar {
 
   Expression bytes(const ByteSet& set);
   Expression literal(std::string_view text);  // "": the empty text
+  Expression token(TokenId id);               // a token that is no text: see token_mark()
   Expression characters(
       const std::vector<CodeRange>& ranges);                // one of them, as UTF-8; surrogates are left out
   Expression sequence(std::vector<Expression> parts);       // none: the empty text
@@ -35,6 +43,8 @@ class Grammar {
   Expression repeat(Expression what, int least, int most);  // most: kUnbounded, or at least `least`
   Expression rule(const std::string& name);                 // which may be defined later
   void define(const std::string& name, Expression expression);  // once for each name
+  // True once for each name: to whoever will define it.
+  bool claim(const std::string& name) { return claimed_.insert(name).second; }
   bool defines(const std::string& name) const { return rules_.count(name) > 0; }
 
   const std::string& origin() const { return origin_; }
@@ -54,6 +64,7 @@ class Grammar {
   std::string origin_;
   std::vector<Node> nodes_;
   std::map<std::string, Expression> rules_;
+  std::set<std::string> claimed_;
 };
 
 // A grammar as states and edges: a nondeterministic automaton whose edges read a byte, read nothing, or call

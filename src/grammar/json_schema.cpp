@@ -23,11 +23,11 @@ constexpr int kMostCount = 100'000;  // of characters, items and properties
 
 class SchemaReader {
  public:
-  SchemaReader(Grammar& grammar, const json& document, JsonSpaces spaces)
-      : grammar_(grammar), text_(grammar, spaces), plain_(document, grammar.origin()) {}
+  SchemaReader(Grammar& grammar, const json& document, JsonSpaces spaces, const std::string& root)
+      : grammar_(grammar), root_(root), text_(grammar, spaces), plain_(document, grammar.origin()) {}
 
   void read(const json& schema) {
-    grammar_.define("root", any(schema));
+    grammar_.define(root_, any(schema));
     while (!references_.empty()) {
       const std::string reference = std::move(references_.front());
       references_.pop_front();
@@ -36,7 +36,7 @@ class SchemaReader {
   }
 
  private:
-  static std::string name_of(const std::string& reference) { return "schema " + reference; }
+  std::string name_of(const std::string& reference) const { return root_ + ": " + reference; }
 
   Expression any(const json& schema) {
     constexpr int kDeepest = 64, kMostSchemas = 20'000;
@@ -78,7 +78,7 @@ class SchemaReader {
 
   // A rule of its own, for what may be repeated.
   Expression as_rule(Expression what) {
-    const std::string name = "part " + std::to_string(++rules_);
+    const std::string name = root_ + ": part " + std::to_string(++rules_);
     grammar_.define(name, what);
     return grammar_.rule(name);
   }
@@ -129,7 +129,7 @@ class SchemaReader {
     Grammar grammar(grammar_.origin());
     json schema = plain;
     schema["type"] = value.is_number() ? "number" : value.type_name();
-    SchemaReader(grammar, schema, JsonSpaces::none).read(schema);
+    SchemaReader(grammar, schema, JsonSpaces::none, "root").read(schema);
     try {
       Automaton automaton(StackMachine(grammar, "root"), grammar.origin());
       return automaton.complete(automaton.step(Automaton::kStart, value.dump()));
@@ -272,7 +272,7 @@ class SchemaReader {
 
   // A rule for every place in the list and every number of members before it, as far as that matters.
   Expression members(const std::vector<Property>& properties, Expression more, int least, int most) {
-    const std::string name = "object " + std::to_string(++rules_) + ", ";
+    const std::string name = root_ + ": object " + std::to_string(++rules_) + ", ";
     const bool bounded = most != Grammar::kUnbounded;
     const int matters =
         std::min(std::max({1, least, bounded ? most + 1 : 0}), static_cast<int>(properties.size()) + 1);
@@ -311,6 +311,7 @@ class SchemaReader {
   }
 
   Grammar& grammar_;
+  const std::string root_;
   JsonText text_;
   PlainSchemas plain_;
   std::deque<std::string> references_;  // to be read
@@ -320,7 +321,7 @@ class SchemaReader {
 
 }  // namespace
 
-void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces spaces) {
+void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces spaces, const std::string& root) {
   constexpr int kDeepest = 256;
   const auto limit = [&](int depth, json::parse_event_t, json&) {
     if (depth > kDeepest) fail("{}: it is nested more than {} deep", grammar.origin(), kDeepest);
@@ -333,7 +334,7 @@ void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces space
     fail("{} is no JSON: {}", grammar.origin(), error.what());
   }
   try {
-    SchemaReader(grammar, document, spaces).read(document);
+    SchemaReader(grammar, document, spaces, root).read(document);
   } catch (const json::exception& error) {
     fail("{}: {}", grammar.origin(), error.what());
   }

@@ -36,7 +36,7 @@ std::u32string codes_of(std::string_view text) {
 
 template <class Make>
 Expression JsonText::once(const std::string& name, const Make& make) {
-  if (made_.insert(name).second) grammar_.define(name, make());
+  if (grammar_.claim(name)) grammar_.define(name, make());
   return grammar_.rule(name);
 }
 
@@ -190,7 +190,7 @@ Expression JsonText::multiple_of(int divisor) {
           {grammar_.literal(std::to_string(digit)), rule((10 * remainder + digit) % divisor)}));
     return grammar_.any_of(std::move(out));
   };
-  for (int remainder = 0; remainder < divisor && made_.insert(name + std::to_string(remainder)).second;
+  for (int remainder = 0; remainder < divisor && grammar_.claim(name + std::to_string(remainder));
        ++remainder) {
     std::vector<Expression> ways = {then(remainder, 0)};
     if (remainder == 0) ways.push_back(grammar_.literal(""));

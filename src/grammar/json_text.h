@@ -2,7 +2,6 @@
 #pragma once
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,7 +52,6 @@ class JsonText {
 
   Grammar& grammar_;
   const JsonSpaces spaces_;
-  std::set<std::string> made_;  // rules
 };
 
 }  // namespace dvlm

@@ -5,6 +5,7 @@
 #include "grammar/grammar_error.h"
 #include "grammar/json_schema.h"
 #include "grammar/regex.h"
+#include "grammar/tool_grammar.h"
 
 namespace dvlm {
 
@@ -29,7 +30,8 @@ JsonSpaces json_spaces(std::string_view name) {
 
 Automaton read_grammar(const GrammarSource& source) try {
   constexpr size_t kMostBytes = size_t{1} << 20;
-  static constexpr const char* kNames[] = {"the regular expression", "the grammar", "the JSON schema"};
+  static constexpr const char* kNames[] = {"the regular expression", "the grammar", "the JSON schema",
+                                           "the parameters of a tool"};
   Grammar grammar(kNames[static_cast<size_t>(source.kind)]);
   if (source.text.size() > kMostBytes)
     fail("{} has {} bytes, but at most {} are read", grammar.origin(), source.text.size(), kMostBytes);
@@ -42,6 +44,9 @@ Automaton read_grammar(const GrammarSource& source) try {
       break;
     case GrammarKind::json_schema:
       parse_json_schema(grammar, source.text, source.spaces);
+      break;
+    case GrammarKind::tool_calls:
+      parse_tool_grammar(grammar, source.text);
       break;
   }
   return Automaton(StackMachine(grammar, "root"), grammar.origin());

@@ -14,6 +14,7 @@ enum class GrammarKind : uint8_t {
   regex,        // all of the answer matches it (grammar/regex.h)
   gbnf,         // llama.cpp's notation (grammar/gbnf.h)
   json_schema,  // the answer is JSON that the schema allows (grammar/json_schema.h)
+  tool_calls,   // the answer calls tools (grammar/tool_grammar.h)
 };
 
 // Between the parts of a JSON text. Fixed spaces cost no passes; with any, the model writes what it is used

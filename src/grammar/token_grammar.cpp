@@ -38,6 +38,7 @@ std::vector<TokenId> TokenGrammar::possible_part(int state, TokenId token) {
   while (size < bytes.size() && (state = automaton_.step(state, static_cast<uint8_t>(bytes[size]))) != kDead)
     ++size;
   if (size == bytes.size()) return {token};
+  if (bytes.starts_with(token_mark(token))) return {};
   const std::string_view part = bytes.substr(0, complete_utf8_prefix(bytes.substr(0, size)));
   return tokenizer_.encode(part, ControlTokens::as_text);
 }
@@ -72,16 +73,20 @@ TokenGrammar::Choices TokenGrammar::find(int state) {
   return out;
 }
 
-// What must follow, as the tokenizer writes it; nothing where it would not write it so.
+// What must follow, as the tokenizer writes it; nothing where it would not write it so. A token that is no
+// text ends such a run: the last one before it cannot reach further.
 std::vector<TokenId> TokenGrammar::forced(int state) {
   const std::string bytes = automaton_.forced(state, kMostForced);
-  const std::string_view text = std::string_view(bytes).substr(0, complete_utf8_prefix(bytes));
-  std::vector<TokenId> tokens = tokenizer_.encode(text, ControlTokens::parse);
-  // Names of special tokens are not written as text, nor what is not in NFC as it is.
+  const size_t mark = std::min(bytes.find('\xff'), bytes.size());
+  const std::string_view text =
+      std::string_view(bytes).substr(0, complete_utf8_prefix(std::string_view(bytes).substr(0, mark)));
+  std::vector<TokenId> tokens = tokenizer_.encode(text, ControlTokens::as_text);
   std::string written;
   for (const TokenId token : tokens)
     if (token < vocabulary_.size()) written += vocabulary_.bytes_of(token);
-  if (written != text) tokens.clear();
+  if (written != text) tokens.clear();  // it is not in NFC
+  const TokenId next = marked_token(std::string_view(bytes).substr(mark));
+  if (next >= 0 && text.size() == mark && written == text) tokens.push_back(next);
   return tokens;
 }
 

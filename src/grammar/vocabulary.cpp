@@ -9,15 +9,14 @@ namespace dvlm {
 Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
     : bytes_(static_cast<size_t>(std::min(size, tokenizer.size()))) {
   constexpr size_t kMostShared = std::numeric_limits<uint16_t>::max();
-  std::vector<std::pair<std::string_view, TokenId>> tokens;
-  for (TokenId id = 0; id < this->size(); ++id) {
-    const std::string_view bytes = tokenizer.bytes_of(id);
-    if (id == left_out || tokenizer.is_special(id) || bytes.empty() || bytes.size() > kMostShared) continue;
-    bytes_[static_cast<size_t>(id)] = bytes;
-    tokens.emplace_back(bytes, id);
-  }
+  for (TokenId id = 0; id < this->size(); ++id) bytes_[static_cast<size_t>(id)] = tokenizer.bytes_of(id);
   for (const AddedToken& added : tokenizer.added_tokens())
-    std::erase(tokens, std::pair(tokenizer.bytes_of(added.id), added.id));
+    if (added.id < this->size())
+      bytes_[static_cast<size_t>(added.id)] = marks_.emplace_back(token_mark(added.id));
+  if (left_out >= 0 && left_out < this->size()) bytes_[static_cast<size_t>(left_out)] = {};
+  std::vector<std::pair<std::string_view, TokenId>> tokens;
+  for (TokenId id = 0; id < this->size(); ++id)
+    if (!bytes_of(id).empty() && bytes_of(id).size() <= kMostShared) tokens.emplace_back(bytes_of(id), id);
   std::sort(tokens.begin(), tokens.end());
   std::string_view before;
   for (const auto& [bytes, id] : tokens) {

@@ -1,6 +1,8 @@
 // The tokens that text is made of, in the order of their bytes: what a grammar allows is found in one walk.
 #pragma once
 #include <cstdint>
+#include <deque>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -14,19 +16,21 @@ using TokenMask = std::vector<uint64_t>;
 
 class Vocabulary {
  public:
-  // Ids below `size` but for special tokens, which are no text, and `left_out` (the mask token, which not
-  // every tokenizer marks as special; -1: none). The tokenizer must outlive this.
+  Vocabulary(const Vocabulary&) = delete;
+  Vocabulary& operator=(const Vocabulary&) = delete;
+  // Ids below `size` but `left_out` (the mask token; -1: none). Added tokens are no text, whatever they are
+  // called: they stand for their token_mark(). The tokenizer must outlive this.
   Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out);
 
-  // Without added tokens that are not special (<tool_call>), whose text is text, but which are no way to
-  // write it unless a grammar leaves no other. The tokens that begin with `prefix` and behind which a text of
-  // the grammar can go on or end. Throws Error as the automaton does.
+  // The tokens that begin with `prefix` and behind which a text of the grammar can go on or end. Throws Error
+  // as the automaton does.
   TokenMask allowed(Automaton& automaton, int state, std::string_view prefix) const;
   // Of token `id`; "" for one that is not here.
   std::string_view bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(bytes_.size()); }
 
  private:
+  std::deque<std::string> marks_;
   std::vector<std::string_view> bytes_;  // by id
   std::vector<TokenId> sorted_;
   std::vector<uint16_t> shared_;  // bytes that a token of sorted_ shares with the one before it

@@ -22,8 +22,8 @@ json usage_json(Answers answers) {
           {"prompt_tokens_details", {{"cached_tokens", first.reused_tokens}}}};
 }
 
-const char* finish_reason_of(const Answer& answer) {
-  return answer.finish == FinishReason::stop ? "stop" : "length";
+const char* finish_reason_of(const Answer& answer, bool called) {
+  return answer.finish != FinishReason::stop ? "length" : called ? "tool_calls" : "stop";
 }
 
 json choice_json(int choice, json content, json finish_reason, json logprobs) {
@@ -42,6 +42,7 @@ FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, T
           .echo = asked.echo,
           .stop = asked.request.stop,
           .token_texts = asked.token_texts,
+          .tools = !asked.request.chat_template.tools.empty(),
           .tokens = tokens};
 }
 
@@ -63,7 +64,7 @@ OpenAiFormat::OpenAiFormat(FormatOptions options, const char* whole, const char*
 json OpenAiFormat::piece(int choice, const RequestHandle::Update& update) {
   if (update.text.empty() && update.logprobs.empty() && update.passes.empty() && !update.progress)
     return nullptr;
-  json out = event(choice, content(update), nullptr,
+  json out = event(choice, content(choice, update), nullptr,
                    update.logprobs.empty() ? json() : logprobs(choice, update.logprobs));
   if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
   if (update.progress) out["dvlm"]["progress"] = progress_json(*update.progress);
@@ -71,7 +72,7 @@ json OpenAiFormat::piece(int choice, const RequestHandle::Update& update) {
 }
 
 json OpenAiFormat::end(int choice, const Answer& answer) {
-  return event(choice, content(RequestHandle::Update{}), finish_reason_of(answer), nullptr);
+  return event(choice, rest(choice), finish_reason_of(answer, called(answer)), nullptr);
 }
 
 json OpenAiFormat::last(Answers answers) {
@@ -83,7 +84,7 @@ json OpenAiFormat::whole(Answers answers) {
   for (const Answer* answer : answers) {
     const int choice = static_cast<int>(choices.size());
     choices.push_back(
-        choice_json(choice, content(*answer), finish_reason_of(*answer),
+        choice_json(choice, content(*answer), finish_reason_of(*answer, called(*answer)),
                     options_.decode.logprobs < 0 ? json() : logprobs(choice, answer->logprobs)));
   }
   return complete(whole_, std::move(choices), answers);

@@ -40,6 +40,7 @@ struct FormatOptions {
   std::string echo;
   std::vector<std::string> stop;
   bool token_texts = false;
+  bool tools = false;  // answers may call some
   TokenWriter tokens;
 };
 FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, TokenWriter tokens);
@@ -62,8 +63,10 @@ class OpenAiFormat : public AnswerFormat {
 
  protected:
   // Of a choice, what is not "index", "logprobs" and "finish_reason".
-  virtual nlohmann::json content(const RequestHandle::Update& update) const = 0;
-  virtual nlohmann::json content(const Answer& answer) const = 0;
+  virtual nlohmann::json content(int choice, const RequestHandle::Update& update) = 0;
+  virtual nlohmann::json rest(int choice) = 0;  // when it ends
+  virtual nlohmann::json content(const Answer& answer) = 0;
+  virtual bool called(const Answer&) { return false; }  // a tool
   virtual nlohmann::json logprobs(int choice, std::span<const TokenLogprob> tokens) = 0;
   nlohmann::json event(int choice, nlohmann::json content, nlohmann::json finish_reason,
                        nlohmann::json logprobs) const;

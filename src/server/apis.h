@@ -12,7 +12,7 @@ namespace dvlm {
 // block_size, branches, threshold, sub_block, top_k, min_pixels, max_pixels, passes. Throws Error with a
 // sentence for the client for anything that is malformed, out of range, or would be ignored.
 ApiRequest parse_chat_request(const nlohmann::json& body, const ModelConfig& config,
-                              const ChatLimits& limits);
+                              const Tokenizer& tokenizer, const ChatLimits& limits);
 
 std::unique_ptr<AnswerFormat> chat_format(FormatOptions options);
 

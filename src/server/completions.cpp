@@ -87,8 +87,9 @@ class CompletionFormat : public OpenAiFormat {
   }
 
  private:
-  json content(const RequestHandle::Update& update) const override { return {{"text", update.text}}; }
-  json content(const Answer& answer) const override { return {{"text", options_.echo + answer.text}}; }
+  json content(int, const RequestHandle::Update& update) override { return {{"text", update.text}}; }
+  json rest(int) override { return {{"text", ""}}; }
+  json content(const Answer& answer) override { return {{"text", options_.echo + answer.text}}; }
   json logprobs(int choice, std::span<const TokenLogprob> tokens) override {
     return completion_logprobs(tokens, options_.tokens, offsets_[choice]);
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "grammar/tool_grammar.h"
+
 namespace dvlm {
 
 using nlohmann::json;
@@ -74,7 +76,8 @@ void set_form(ApiRequest& out, const std::string& field, GrammarKind kind, std::
                            "after the other; choose {}",
                            field, info.name, decoder_choice(true)));
   out.request.grammar = {kind, std::move(text), spaces};
-  out.fields.form = field == "response_format"                ? "response_format"
+  out.fields.form = field == "tools"                          ? "tools"
+                    : field == "response_format"              ? "response_format"
                     : field.starts_with("structured_outputs") ? "structured_outputs"
                                                               : "sampling_params";
 }
@@ -118,6 +121,24 @@ void read_structured_outputs(const json& given, ApiRequest& out) {
   if (form.has("grammar")) set("grammar", GrammarKind::gbnf, text_of(form, "grammar"));
 }
 
+// False: the model may call none.
+bool read_tool_choice(const ApiObject& body, ToolChoice& choice) {
+  const json* given = body.find("tool_choice");
+  if (!given || *given == "auto") return true;
+  if (*given == "none") return false;
+  choice.text = false;
+  if (*given == "required") return true;
+  const json::json_pointer name("/function/name");
+  const bool named = given->is_object() && given->value("type", json()) == "function" &&
+                     given->contains(name) && (*given)[name].is_string();
+  if (!named)
+    body.refuse("tool_choice",
+                "\"tool_choice\" must be auto, none, required or "
+                "{{\"type\": \"function\", \"function\": {{\"name\"}}}}");
+  choice.only = (*given)[name].get<std::string>();
+  return true;
+}
+
 }  // namespace
 
 FieldRules answer_form_fields() {
@@ -132,12 +153,38 @@ void keep_schemas_as_text(json& body, std::string_view text) {
   static const char* const kSchemas[] = {"/response_format/json_schema/schema", "/response_format/schema",
                                          "/structured_outputs/json"};
   ordered_json ordered;
+  if (body.is_object() && body.contains("tools") && body["tools"].is_array()) {
+    ordered = ordered_json::parse(text);
+    body["tools"] = ordered["tools"].dump();
+  }
   for (const char* pointer : kSchemas) {
     const json::json_pointer at(pointer);
     if (!body.is_object() || !body.contains(at) || !body[at].is_structured()) continue;
     if (ordered.is_null()) ordered = ordered_json::parse(text);
     body[at] = ordered.at(ordered_json::json_pointer(pointer)).dump();
   }
+}
+
+void read_tools(const ApiObject& body, const Tokenizer& tokenizer, ApiRequest& out) {
+  const json* given = body.find("tools");
+  ToolChoice choice{.text = true, .parallel = body.boolean("parallel_tool_calls", true)};
+  const bool wanted = read_tool_choice(body, choice);
+  if (!given || *given == "[]" || *given == json::array()) {
+    if (!choice.text) body.refuse("tool_choice", "\"tool_choice\" needs \"tools\"");
+    return;
+  }
+  const std::vector<Tool> tools = at_field("tools", [&] {
+    return parse_tools(ordered_json::parse(given->is_string() ? given->get<std::string>() : given->dump()));
+  });
+  if (!wanted) return;
+  if (!choice.only.empty() && std::ranges::count(tools, choice.only, &Tool::name) == 0)
+    body.refuse("tool_choice", "\"tool_choice\": there is no tool {}", printable(choice.only));
+  const auto begin = tokenizer.find(kToolCall), end = tokenizer.find(kToolCallEnd);
+  if (!begin || !end)
+    body.refuse("tools", "\"tools\" are not supported: the model's tokenizer has no {}", kToolCall);
+  set_form(out, "tools", GrammarKind::tool_calls, tool_grammar_text(tools, choice, *begin, *end),
+           JsonSpaces::usual);
+  out.request.chat_template.tools = tools;
 }
 
 void read_answer_form(const ApiObject& body, ApiRequest& out) {

@@ -17,6 +17,9 @@ void read_answer_form(const ApiObject& body, ApiRequest& out);
 // SGLang's "json_schema", "regex" and "ebnf" of "sampling_params".
 void read_generate_form(const ApiObject& sampling, ApiRequest& out);
 
+// OpenAI's "tools", "tool_choice" and "parallel_tool_calls". After read_extensions().
+void read_tools(const ApiObject& body, const Tokenizer& tokenizer, ApiRequest& out);
+
 FieldRules answer_form_fields();        // "response_format"
 FieldRules structured_output_fields();  // "structured_outputs"
 

@@ -1,10 +1,13 @@
 // OpenAI's chat completions.
 #include "server/apis.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "server/grammar_fields.h"
+#include "server/request_log.h"
+#include "text/tool_calls.h"
 
 namespace dvlm {
 
@@ -40,11 +43,11 @@ constexpr FieldRule kChatFields[] = {
     {"verbosity", R"("medium")", "the model has one"},
     {"reasoning_effort", R"("none")", "the model does not reason apart from its answer"},
     {"prediction", "", "answers are not predicted"},
-    {"tools", "[]", "there are no tools"},
-    {"tool_choice", R"("auto" or "none")", "there are no tools"},
-    {"parallel_tool_calls", "true or false", "it must be true or false"},
-    {"functions", "[]", "there are no tools"},
-    {"function_call", R"("auto" or "none")", "there are no tools"},
+    {"tools"},
+    {"tool_choice"},
+    {"parallel_tool_calls"},
+    {"functions", "[]", "give \"tools\""},
+    {"function_call", R"("auto" or "none")", "give \"tool_choice\""},
     {"web_search_options", "", "nothing is searched"},
     {"service_tier", R"("auto" or "default")", "there is one"},
     {"store", "false", "nothing is stored"},
@@ -74,17 +77,64 @@ class ChatFormat : public OpenAiFormat {
   }
 
  private:
-  json content(const RequestHandle::Update& update) const override {
-    json delta = json::object();
-    if (!update.text.empty() || !update.logprobs.empty()) delta["content"] = update.text;
-    return {{"delta", std::move(delta)}};
+  json content(int choice, const RequestHandle::Update& update) override {
+    if (!options_.tools) return {{"delta", delta_of(update.text, !update.logprobs.empty())}};
+    const ToolCallReader::Part part = readers_[choice].push(update.text);
+    return {{"delta", with_calls(delta_of(part.content, !update.logprobs.empty()), part)}};
   }
-  json content(const Answer& answer) const override {
-    return {{"message", {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}}}};
+  // The last event of a choice.
+  json rest(int choice) override {
+    if (!options_.tools) return {{"delta", json::object()}};
+    const ToolCallReader::Part part = readers_[choice].finish();
+    return {{"delta", with_calls(delta_of(part.content, false), part)}};
   }
+  json content(const Answer& answer) override {
+    json message = {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}};
+    if (options_.tools) read_calls(answer.text, message);
+    return {{"message", std::move(message)}};
+  }
+  bool called(const Answer& answer) override {
+    return options_.tools && answer.text.find(kToolCall) != std::string::npos;
+  }
+
+  static json delta_of(const std::string& text, bool with_logprobs) {
+    return text.empty() && !with_logprobs ? json::object() : json{{"content", text}};
+  }
+
+  static json with_calls(json delta, const ToolCallReader::Part& part) {
+    for (const auto& [call, name, arguments] : part.calls) {
+      json piece = {{"index", call}, {"function", {{"arguments", arguments}}}};
+      if (!name.empty())
+        piece.update({{"id", "call_" + random_hex()},
+                      {"type", "function"},
+                      {"function", {{"name", name}, {"arguments", ""}}}});
+      delta["tool_calls"].push_back(std::move(piece));
+    }
+    return delta;
+  }
+
+  static void read_calls(const std::string& text, json& message) {
+    ToolCallReader reader;
+    const ToolCallReader::Part most = reader.push(text), rest = reader.finish();
+    std::vector<ToolCall> calls;
+    for (const auto* part : {&most, &rest})
+      for (const auto& [call, name, arguments] : part->calls) {
+        if (!name.empty()) calls.push_back({name, ""});
+        calls.back().arguments += arguments;
+      }
+    const std::string content = most.content + rest.content;
+    message["content"] = content.empty() && !calls.empty() ? json() : json(content);
+    for (const ToolCall& call : calls)
+      message["tool_calls"].push_back({{"id", "call_" + random_hex()},
+                                       {"type", "function"},
+                                       {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+  }
+
   json logprobs(int, std::span<const TokenLogprob> tokens) override {
     return chat_logprobs(tokens, options_.tokens);
   }
+
+  std::map<int, ToolCallReader> readers_;  // by choice
 };
 
 }  // namespace
@@ -93,7 +143,8 @@ FieldRules chat_fields() {
   return kChatFields;
 }
 
-ApiRequest parse_chat_request(const json& given, const ModelConfig& config, const ChatLimits& limits) {
+ApiRequest parse_chat_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
+                              const ChatLimits& limits) {
   const ApiObject body(given);
   check_fields(body, chat_fields());
   ApiRequest out;
@@ -106,6 +157,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   read_streaming(body, out);
   read_extensions(body, out);
   read_answer_form(body, out);
+  read_tools(body, tokenizer, out);
   read_logprobs(body, decode);
   out.request.stop = read_stop(body);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));

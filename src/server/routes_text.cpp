@@ -98,7 +98,7 @@ json detokenize(const json& given, const ServerState& state) {
 
 void add_openai(Routes& routes, ServerState& state) {
   routes.post("/v1/chat/completions", [&state](const json& body, httplib::Response& response) {
-    ApiRequest asked = parse_chat_request(body, state.config, state.options.chat);
+    ApiRequest asked = parse_chat_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
     admit(state, asked.request, asked.fields.pictures);
     auto format = chat_format(options_for(state, asked, "chatcmpl-" + random_hex()));
     answer(state, response, std::move(asked), std::move(format));

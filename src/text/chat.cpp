@@ -12,12 +12,34 @@ namespace {
 struct Piece {
   std::string text;
   bool control = false;                              // a token of its own, else text of template or message
+  bool if_known = false;                             // text where the tokenizer has no such token
   ContentPart::Type type = ContentPart::Type::text;  // or this is the pad of an image or video
   size_t count = 1;                                  // of pads
 };
 
 std::string pad_text(ContentPart::Type type) {
   return type == ContentPart::Type::image ? "<|image_pad|>" : "<|video_pad|>";
+}
+
+bool has_text(const Message& message) {
+  return std::ranges::any_of(message.content, [](const ContentPart& part) { return !part.text.empty(); });
+}
+
+// What the system message says of tools (docs/reference.md, Tool calls).
+void declare(const std::vector<Tool>& tools, const auto& plain, const auto& tag) {
+  plain(
+      "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided "
+      "with "
+      "function signatures within <tools></tools> XML tags:\n<tools>");
+  for (const Tool& tool : tools) plain("\n" + tool.text);
+  plain(
+      "\n</tools>\n\nFor each function call, return a json object with function name and arguments within ");
+  tag(kToolCall);
+  tag(kToolCallEnd);
+  plain(" XML tags:\n");
+  tag(kToolCall);
+  plain("\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n");
+  tag(kToolCallEnd);
 }
 
 // The template (docs/reference.md, Chat template): the one description that the text and the tokens both
@@ -38,16 +60,29 @@ std::vector<Piece> render(const Conversation& conversation, const TemplateOption
   const auto media = [&](ContentPart::Type type, std::string_view name, int number) {
     if (options.add_vision_id) plain(fmt::format("{} {}: ", name, number));
     control("<|vision_start|>");
-    out.push_back({pad_text(type), true, type});
+    out.push_back({pad_text(type), true, false, type});
     control("<|vision_end|>");
   };
+  const auto tag = [&](const char* token) { out.push_back({token, true, true}); };
   if (!conversation.empty() && conversation.front().role != "system") {
     begin_message("system");
     plain("You are a helpful assistant.");
+    if (!options.tools.empty()) declare(options.tools, plain, tag);
     end_message();
   }
-  for (const Message& message : conversation) {
-    begin_message(message.role);
+  for (size_t i = 0; i < conversation.size(); ++i) {
+    const Message& message = conversation[i];
+    const bool result = message.role == "tool";
+    const auto is_result = [&](size_t at) {
+      return at < conversation.size() && conversation[at].role == "tool";
+    };
+    if (!result) {
+      begin_message(message.role);
+    } else if (i == 0 || !is_result(i - 1)) {  // several results are one message
+      control("<|im_start|>");
+      plain("user");
+    }
+    if (result) plain("\n<tool_response>\n");
     for (const ContentPart& part : message.content) {
       if (part.type == ContentPart::Type::image)
         media(part.type, "Picture", ++images);
@@ -56,7 +91,15 @@ std::vector<Piece> render(const Conversation& conversation, const TemplateOption
       else
         plain(part.text);
     }
-    end_message();
+    if (result) plain("\n</tool_response>");
+    if (i == 0 && message.role == "system" && !options.tools.empty()) declare(options.tools, plain, tag);
+    for (const ToolCall& call : message.calls) {
+      if (&call != message.calls.data() || has_text(message)) plain("\n");
+      tag(kToolCall);
+      plain("\n{\"name\": \"" + call.name + "\", \"arguments\": " + call.arguments + "}\n");
+      tag(kToolCallEnd);
+    }
+    if (!result || !is_result(i + 1)) end_message();
   }
   if (options.add_generation_prompt) begin_message("assistant");
   return out;
@@ -146,7 +189,7 @@ std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const Conversation&
   // holds can form a control token, not even together with the template's text around it.
   std::vector<TokenId> ids;
   for (const Piece& piece : pieces) {
-    if (!piece.control) {
+    if (!piece.control || (piece.if_known && !tokenizer.find(piece.text))) {
       text += piece.text;
       continue;
     }

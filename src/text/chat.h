@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "text/tokenizer.h"
+#include "text/tool_calls.h"
 
 namespace dvlm {
 
@@ -26,8 +27,9 @@ ContentPart image_part(std::string source);
 ContentPart video_part(std::string source, std::vector<std::string> frames = {});  // a file, or frames
 
 struct Message {
-  std::string role;  // "system", "user", "assistant"
+  std::string role;  // "system", "user", "assistant", "tool" (what a call gave)
   std::vector<ContentPart> content;
+  std::vector<ToolCall> calls = {};  // of an assistant
 };
 
 using Conversation = std::vector<Message>;
@@ -43,6 +45,7 @@ void resolve_paths(Conversation& conversation, const std::filesystem::path& fold
 struct TemplateOptions {
   bool add_generation_prompt = true;
   bool add_vision_id = false;
+  std::vector<Tool> tools = {};  // that the model may call
 };
 
 // The text of the template, one <|image_pad|> or <|video_pad|> per item: what Hugging Face's

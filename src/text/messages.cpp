@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/json.h"
 #include "core/ascii.h"
 #include "core/data_url.h"
 #include "core/error.h"
@@ -25,6 +26,8 @@ class Fields {
   [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
     fail("{} {}", where_, fmt::format(format, std::forward<Args>(args)...));
   }
+
+  const std::string& where() const { return where_; }
 
   const json* find(const char* key) const {
     const auto found = value_.find(key);
@@ -149,25 +152,65 @@ ContentPart read_part(const json& value, const std::string& where) {
   return text_part(fields.text("text"));
 }
 
+// OpenAI's: {"id", "type": "function", "function": {"name", "arguments": a string that holds JSON}}.
+std::vector<ToolCall> read_calls(const Fields& message, const json& calls, const std::string& role) {
+  std::vector<ToolCall> out;
+  if (!calls.is_array()) message.refuse("needs \"tool_calls\" to be a list");
+  if (!calls.empty() && role != "assistant") message.refuse("has \"tool_calls\" but is no assistant");
+  for (const json& given : calls) {
+    const std::string where = fmt::format("{}, \"tool_calls\" item {},", message.where(), out.size() + 1);
+    const Fields call(given, where);
+    call.check_known({"id", "type", "function", "index"});
+    const json* function = call.find("function");
+    if (!function) call.refuse("needs a \"function\"");
+    const Fields inside(*function, where + " \"function\"");
+    inside.check_known({"name", "arguments"});
+    const json* arguments = inside.find("arguments");
+    if (!arguments) inside.refuse("needs \"arguments\"");
+    nlohmann::ordered_json parsed;
+    if (arguments->is_string()) {
+      const auto& text = arguments->get_ref<const std::string&>();
+      static_cast<void>(
+          parse_json(text.empty() ? "{}" : text, "the arguments of a tool call"));  // with its limits
+      parsed = nlohmann::ordered_json::parse(text.empty() ? "{}" : text);
+    } else {
+      parsed = nlohmann::ordered_json::parse(arguments->dump());
+    }
+    if (!parsed.is_object()) inside.refuse("needs \"arguments\" to be a JSON object");
+    out.push_back({inside.text("name"), python_json(parsed)});
+  }
+  return out;
+}
+
 Message read_message(const json& value, const std::string& where) {
   const Fields fields(value, where);
-  fields.check_known({"role", "content", "name"}, {"tool_calls", "annotations"});
+  fields.check_known({"role", "content", "name", "tool_calls", "tool_call_id"}, {"annotations"});
   if (fields.find("name")) static_cast<void>(fields.text("name"));  // the template has no place for it
   Message message;
   message.role = fields.text("role");
   if (message.role == "developer") message.role = "system";  // OpenAI's newer word
-  if (message.role != "system" && message.role != "user" && message.role != "assistant")
-    fields.refuse("has the role \"{}\"; expected system, developer, user or assistant",
+  if (message.role != "system" && message.role != "user" && message.role != "assistant" &&
+      message.role != "tool")
+    fields.refuse("has the role \"{}\"; expected system, developer, user, assistant or tool",
                   printable(message.role));
+  // Results stand behind their calls in the order in which they come; the template has no place for names of
+  // calls.
+  if (fields.find("tool_call_id")) static_cast<void>(fields.text("tool_call_id"));
+  if (fields.find("tool_call_id") && message.role != "tool")
+    fields.refuse("has a \"tool_call_id\" but is no tool");
+  if (const json* calls = fields.find("tool_calls")) message.calls = read_calls(fields, *calls, message.role);
   const json* content = fields.find("content");
   if (content && content->is_string()) {
     message.content.push_back(text_part(content->get<std::string>()));
   } else if (content && content->is_array()) {
     for (size_t i = 0; i < content->size(); ++i)
       message.content.push_back(read_part((*content)[i], fmt::format("{}, content item {},", where, i + 1)));
-  } else {
+  } else if (message.calls.empty()) {
     fields.refuse("needs \"content\" to be a string or a list");
   }
+  for (const ContentPart& part : message.content)
+    if (message.role == "tool" && part.type != ContentPart::Type::text)
+      fields.refuse("is the result of a tool, which must be text");
   return message;
 }
 

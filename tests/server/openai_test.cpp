@@ -13,11 +13,12 @@ namespace {
 using nlohmann::json;
 
 ApiRequest parsed(const std::string& fields) {
+  static const Tokenizer tokenizer(std::string(DVLM_MODELS) + "/dvlm-tiny");
   ModelConfig config;
   config.block_size = 32;
   return parse_chat_request(json::parse(R"({"messages": [{"role": "user", "content": "Hello"}])" +
                                         (fields.empty() ? "" : ", " + fields) + "}"),
-                            config, {.max_tokens = 100});
+                            config, tokenizer, {.max_tokens = 100});
 }
 
 std::string refusal(const std::string& fields) {
@@ -84,34 +85,35 @@ TEST(ChatRequests, pass_over_what_changes_nothing) {
 }
 
 TEST(ChatRequests, name_the_field_that_is_wrong) {
-  for (const auto& [fields, name] : std::vector<std::pair<std::string, std::string>>{
-           {R"("temperature": 9)", "temperature"},
-           {R"("temperatur": 1)", "temperatur"},
-           {R"("top_p": 0)", "top_p"},
-           {R"("stop": [""])", "stop"},
-           {R"("n": 99)", "n"},
-           {R"("seed": 9223372036854775808)", "seed"},
-           {R"("seed": 1e19)", "seed"},
-           {R"("max_completion_tokens": 0)", "max_completion_tokens"},
-           {R"("messages": [{"role": "king", "content": "x"}])", "messages"},
-           {R"("top_logprobs": 2)", "top_logprobs"},
-           {R"("modalities": ["text", "audio"])", "modalities"},
-           {R"("prediction": {"type": "content", "content": "x"})", "prediction"},
-           {R"("service_tier": "flex")", "service_tier"},
-           {R"("tools": [{"type": "function"}])", "tools"},
-           {R"("tool_choice": "required")", "tool_choice"},
-           {R"("user": 5)", "user"},
-           {R"("logprobs": true, "dvlm": {"decoder": "mdm"})", "logprobs"},
-           {R"("stream_options": {})", "stream_options"},
-           {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage"},
-           {R"("stream": true, "stream_options": {"x": 1})", "stream_options.x"},
-           {R"("dvlm": 3)", "dvlm"},
-           {R"("dvlm": {"speed": 9})", "dvlm.speed"},
-           {R"("dvlm": {"branches": 2, "decoder": "warp"})", "dvlm.decoder"},
-           {R"("dvlm": {"block_size": 1})", "dvlm.block_size"},
-           {R"("dvlm": {"passes": true})", "dvlm.passes"},
-           {R"("stream": true, "dvlm": {"progress": 1})", "dvlm.progress"},
-           {R"("dvlm": {"progress": true})", "dvlm.progress"}}) {
+  for (
+      const auto& [fields, name] : std::vector<std::pair<std::string, std::string>>{
+          {R"("temperature": 9)", "temperature"},
+          {R"("temperatur": 1)", "temperatur"},
+          {R"("top_p": 0)", "top_p"},
+          {R"("stop": [""])", "stop"},
+          {R"("n": 99)", "n"},
+          {R"("seed": 9223372036854775808)", "seed"},
+          {R"("seed": 1e19)", "seed"},
+          {R"("max_completion_tokens": 0)", "max_completion_tokens"},
+          {R"("messages": [{"role": "king", "content": "x"}])", "messages"},
+          {R"("top_logprobs": 2)", "top_logprobs"},
+          {R"("modalities": ["text", "audio"])", "modalities"},
+          {R"("prediction": {"type": "content", "content": "x"})", "prediction"},
+          {R"("service_tier": "flex")", "service_tier"},
+          {R"("tools": [{"type": "function"}])", "tools"},
+          {R"("tool_choice": "required")", "tool_choice"},
+          {R"("user": 5)", "user"},
+          {R"("logprobs": true, "dvlm": {"decoder": "mdm"})", "logprobs"},
+          {R"("stream_options": {})", "stream_options"},
+          {R"("stream": true, "stream_options": {"include_usage": 1})", "stream_options.include_usage"},
+          {R"("stream": true, "stream_options": {"x": 1})", "stream_options.x"},
+          {R"("dvlm": 3)", "dvlm"},
+          {R"("dvlm": {"speed": 9})", "dvlm.speed"},
+          {R"("dvlm": {"branches": 2, "decoder": "warp"})", "dvlm.decoder"},
+          {R"("dvlm": {"block_size": 1})", "dvlm.block_size"},
+          {R"("dvlm": {"passes": true})", "dvlm.passes"},
+          {R"("stream": true, "dvlm": {"progress": 1})", "dvlm.progress"},
+          {R"("dvlm": {"progress": true})", "dvlm.progress"}}) {
     try {
       parsed(fields);
       ADD_FAILURE() << fields;
@@ -147,7 +149,20 @@ TEST(ChatRequests, refuse_what_they_would_ignore) {
            {R"("structured_outputs": {"whitespace_pattern": " "})", "json_spaces"},
            {R"("dvlm": {"json_spaces": "none"})", "json_spaces"},
            {R"("dvlm": {"json_spaces": "wide"}, "response_format": {"type": "json_object"})", "wide"},
-           {R"("tools": [{"type": "function"}])", "tools"},
+          {R"("tools": [{"type": "function"}])", "tool 1"},
+          {R"("tools": [{"type": "function", "function": {"name": "a b"}}])", "name"},
+          {R"("tools": [{"type": "function", "function": {"name": "a"}}, {"type": "function", "function": {"name": "a"}}])",
+           "another a"},
+          {R"("tools": [{"type": "function", "function": {"name": "a", "speed": 1}}])", "speed"},
+          {R"("tools": [{"type": "function", "function": {"name": "a"}}], "tool_choice": "b")",
+           "tool_choice"},
+          {R"("tools": [{"type": "function", "function": {"name": "a"}}], "tool_choice": {"type": "function", "function": {"name": "b"}})",
+           "no tool b"},
+          {R"("tools": [{"type": "function", "function": {"name": "a"}}], "dvlm": {"decoder": "mdm"})",
+           "mdm"},
+          {R"("tools": [{"type": "function", "function": {"name": "a"}}], "response_format": {"type": "json_object"})",
+           "second"},
+          {R"("tool_choice": "required")", "needs \"tools\""},
            {R"("presence_penalty": 0.5)", "presence_penalty"},
            {R"("colour": "red")", "colour"},
            {R"("dvlm": {"speed": 9})", "speed"},

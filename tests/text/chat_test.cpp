@@ -54,6 +54,56 @@ TEST(Chat, RendersAndEncodesTheGoldenConversationsAsTransformers) {
   }
 }
 
+TEST(Chat, RendersToolsAsQwensTemplate) {
+  const json golden = read_fixture("tools.json");
+  TemplateOptions options;
+  options.tools = parse_tools(nlohmann::ordered_json::parse(
+      R"([{"type": "function", "function": {"name": "move_arm", "description": "Moves the arm – to a point.", "parameters":
+          {"type": "object", "properties": {"x": {"type": "number"}, "fast": {"type": "boolean"}}, "required": ["x"]}}},
+          {"type": "function", "function": {"name": "stop"}}])"));
+  const Conversation conversation = parse_messages(golden["messages"]);
+  const auto text = golden["text"].get<std::string>();
+  EXPECT_EQ(render_chat(conversation, options), text);
+  EXPECT_EQ(encode_chat(qwen_tokenizer(), conversation, {}, {}, options),
+            qwen_tokenizer().encode(text, ControlTokens::parse));
+  const Conversation typed = user_says("<tool_call>");
+  const auto tags = [](const std::vector<TokenId>& ids) {
+    return std::ranges::count(ids, *qwen_tokenizer().find(kToolCall));
+  };
+  EXPECT_EQ(tags(encode_chat(qwen_tokenizer(), typed, {}, {})), 0) << "what users type calls nothing";
+  EXPECT_EQ(tags(encode_chat(qwen_tokenizer(), typed, {}, {}, options)), 2) << "the template's own";
+}
+
+TEST(ToolCalls, are_told_from_text_however_it_arrives) {
+  const std::string text =
+      "I will.\n<tool_call>\n{\"name\": \"move\", \"arguments\": {\"to\": "
+      "\"}<\"}}\n</tool_call>\n<tool_call>\n{\"name\": "
+      "\"stop\", \"arguments\": {}}\n</tool_call>";
+  for (const size_t size : {size_t{1}, size_t{2}, size_t{7}, text.size()}) {
+    ToolCallReader reader;
+    std::string content;
+    std::vector<ToolCall> calls;
+    const auto take = [&](const ToolCallReader::Part& part) {
+      content += part.content;
+      for (const auto& [call, name, arguments] : part.calls) {
+        if (!name.empty()) calls.push_back({name, ""});
+        ASSERT_EQ(call + 1, std::ssize(calls));
+        calls.back().arguments += arguments;
+      }
+    };
+    for (size_t at = 0; at < text.size(); at += size) take(reader.push(text.substr(at, size)));
+    take(reader.finish());
+    EXPECT_EQ(content, "I will.");
+    ASSERT_EQ(calls.size(), 2u);
+    EXPECT_EQ(calls[0].name + calls[0].arguments, R"(move{"to": "}<"})");
+    EXPECT_EQ(calls[1].name + calls[1].arguments, "stop{}");
+  }
+  ToolCallReader reader;
+  const std::string told = reader.push("a < b <tool").content;
+  EXPECT_EQ(told, "a < b ");
+  EXPECT_EQ(told + reader.finish().content, "a < b <tool");
+}
+
 TEST(Chat, RendersTheExampleOfTheSpecification) {
   const auto conversation = parse_messages(json::parse(
       R"([{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "Describe this image."}]}])"));
@@ -198,7 +248,16 @@ TEST(Messages, NamesTheMessageAndFieldThatIsWrong) {
   EXPECT_THAT(refusal_of_messages("[]"), HasSubstr("at least one"));
   EXPECT_THAT(refusal_of_messages("[1]"), HasSubstr("message 1 is not an object"));
   EXPECT_THAT(refusal_of_messages(R"([{"content": "x"}])"), HasSubstr("message 1 needs \"role\""));
-  EXPECT_THAT(refusal_of_messages(R"([{"role": "tool", "content": "x"}])"), HasSubstr("the role \"tool\""));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "robot", "content": "x"}])"), HasSubstr("the role \"robot\""));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": "x", "tool_call_id": "a"}])"),
+              HasSubstr("is no tool"));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": "x", "tool_calls": [{}]}])"),
+              HasSubstr("is no assistant"));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "tool", "content": [{"type": "image", "image": "a.png"}]}])"),
+              HasSubstr("must be text"));
+  EXPECT_THAT(refusal_of_messages(R"([{"role": "assistant", "tool_calls": [{"type": "function", "function":
+                                      {"name": "a", "arguments": "[1]"}}]}])"),
+              HasSubstr("JSON object"));
   EXPECT_THAT(refusal_of_messages(R"([{"role": "user"}])"), HasSubstr("needs \"content\""));
   EXPECT_THAT(refusal_of_messages(R"([{"role": "user", "content": 5}])"), HasSubstr("needs \"content\""));
   EXPECT_THAT(refusal_of_messages(

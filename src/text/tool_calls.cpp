@@ -1,0 +1,146 @@
+#include "text/tool_calls.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+
+namespace dvlm {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+const std::string kBegin = kToolCall, kHead = "\n{\"name\": \"", kArguments = "\", \"arguments\": ";
+const std::string kEnd = std::string("}\n") + kToolCallEnd;
+
+// Bytes at the end of `text` that may begin `what`.
+size_t begun(std::string_view text, std::string_view what) {
+  for (size_t size = std::min(text.size(), what.size() - 1); size > 0; --size)
+    if (text.substr(text.size() - size) == what.substr(0, size)) return size;
+  return 0;
+}
+
+Tool read_tool(const ordered_json& given, size_t number) {
+  const auto refuse = [&](std::string_view why) { fail("tool {}: {}", number, why); };
+  if (!given.is_object() || given.value("type", ordered_json()) != "function" ||
+      !given.contains("function") || !given["function"].is_object())
+    refuse("it must be {\"type\": \"function\", \"function\": {...}}");
+  const ordered_json& function = given["function"];
+  static const std::set<std::string> kKnown = {"name", "description", "parameters", "strict"};
+  for (const auto& [key, value] : function.items())
+    if (!kKnown.count(key)) refuse(fmt::format("the field \"{}\" is not known", printable(key)));
+  for (const auto& [key, value] : given.items())
+    if (key != "type" && key != "function")
+      refuse(fmt::format("the field \"{}\" is not known", printable(key)));
+  Tool out;
+  if (function.contains("name") && function["name"].is_string())
+    out.name = function["name"].get<std::string>();
+  const auto belongs = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-' || c == '.';
+  };
+  if (out.name.empty() || out.name.size() > 64 || !std::ranges::all_of(out.name, belongs))
+    refuse("its \"name\" must be 1 to 64 letters, digits, _, - and .");
+  const ordered_json parameters = function.value("parameters", ordered_json());
+  if (!parameters.is_null() && !parameters.is_object()) refuse("\"parameters\" must be a JSON schema");
+  if (function.contains("description") && !function["description"].is_string() &&
+      !function["description"].is_null())
+    refuse("\"description\" must be a string");
+  out.text = python_json(given);
+  const bool none = parameters.is_null() || parameters.empty();
+  out.parameters = none ? R"({"type": "object", "properties": {}})" : parameters.dump();
+  return out;
+}
+
+}  // namespace
+
+std::vector<Tool> parse_tools(const ordered_json& tools) {
+  constexpr size_t kMost = 128;
+  if (!tools.is_array()) fail("tools must be a list");
+  if (tools.size() > kMost) fail("there are {} tools, but at most {} are read", tools.size(), kMost);
+  std::vector<Tool> out;
+  for (const ordered_json& tool : tools) {
+    out.push_back(read_tool(tool, out.size() + 1));
+    if (std::ranges::count(out, out.back().name, &Tool::name) > 1)
+      fail("tool {}: there is another {}", out.size(), out.back().name);
+  }
+  return out;
+}
+
+std::string python_json(const ordered_json& value) {
+  if (!value.is_structured()) return value.dump();
+  std::string out = value.is_object() ? "{" : "[";
+  for (const auto& [key, item] : value.items()) {
+    if (out.size() > 1) out += ", ";
+    if (value.is_object()) out += ordered_json(key).dump() + ": ";
+    out += python_json(item);
+  }
+  return out + (value.is_object() ? "}" : "]");
+}
+
+ToolCallReader::Part ToolCallReader::push(std::string_view text) {
+  held_ += text;
+  Part out;
+  while (advance(out)) {
+  }
+  return out;
+}
+
+// True when there may be more to say about what is held.
+bool ToolCallReader::advance(Part& out) {
+  switch (where_) {
+    case Where::content: {
+      // A line end before a call is not content.
+      const size_t at = std::min(held_.find("\n" + kBegin), held_.find(kBegin));
+      if (at != std::string::npos) {
+        out.content += held_.substr(0, at);
+        held_.erase(0, held_.find(kBegin) + kBegin.size());
+        where_ = Where::head;
+        return true;
+      }
+      const size_t keep = std::max(begun(held_, "\n" + kBegin), begun(held_, kBegin));
+      out.content += held_.substr(0, held_.size() - keep);
+      held_.erase(0, held_.size() - keep);
+      return false;
+    }
+    case Where::head: {
+      const size_t end = held_.find(kArguments);
+      if (end == std::string::npos) return false;
+      const bool usual = held_.starts_with(kHead) && end >= kHead.size();
+      out.calls.push_back({calls_++, usual ? held_.substr(kHead.size(), end - kHead.size()) : "", ""});
+      held_.erase(0, end + kArguments.size());
+      where_ = Where::arguments;
+      return true;
+    }
+    case Where::arguments: {
+      const size_t end = held_.find(kEnd);
+      const size_t size = end != std::string::npos ? end : held_.size() - begun(held_, kEnd);
+      if (size > 0) out.calls.push_back({calls_ - 1, "", held_.substr(0, size)});
+      held_.erase(0, size);
+      if (end == std::string::npos) return false;
+      held_.erase(0, kEnd.size());
+      where_ = Where::behind;
+      return true;
+    }
+    case Where::behind: {
+      const size_t next = held_.find(kBegin);
+      if (next == std::string::npos) return false;
+      held_.erase(0, next + kBegin.size());
+      where_ = Where::head;
+      return true;
+    }
+  }
+  return false;
+}
+
+ToolCallReader::Part ToolCallReader::finish() {
+  Part out;
+  if (where_ == Where::content) out.content = held_;
+  if (where_ == Where::arguments && !held_.empty()) out.calls.push_back({calls_ - 1, "", held_});
+  held_.clear();
+  return out;
+}
+
+}  // namespace dvlm

@@ -1,0 +1,58 @@
+// Functions that a model may call, and calls in its answers, in the Hermes form of Qwen2.5
+// (docs/reference.md, Tool calls).
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dvlm {
+
+struct Tool {
+  std::string name;        // 1 to 64 of A-Z a-z 0-9 _ - .
+  std::string text;        // the whole declaration, as the template shows it
+  std::string parameters;  // a JSON schema
+};
+
+struct ToolCall {
+  std::string name;
+  std::string arguments;  // JSON
+};
+
+// OpenAI's list: {"type": "function", "function": {"name", "description", "parameters"}}. Throws Error naming
+// the tool and field.
+std::vector<Tool> parse_tools(const nlohmann::ordered_json& tools);
+
+// JSON as Python's json.dumps writes it, without escapes of what is not ASCII.
+std::string python_json(const nlohmann::ordered_json& value);
+
+// Around each call. Tokens of their own where a tokenizer has them.
+inline constexpr const char *kToolCall = "<tool_call>", *kToolCallEnd = "</tool_call>";
+
+// Tells calls from other text while an answer is written.
+class ToolCallReader {
+ public:
+  // What a piece of text added.
+  struct CallPart {
+    int call = 0;           // which call of the answer
+    std::string name;       // not empty: the call begins here
+    std::string arguments;  // a piece of them
+  };
+  struct Part {
+    std::string content;
+    std::vector<CallPart> calls;
+  };
+  Part push(std::string_view text);
+  Part finish();  // what was held back, when the answer ends
+  int calls() const { return calls_; }
+
+ private:
+  enum class Where { content, head, arguments, behind };
+  bool advance(Part& out);
+
+  Where where_ = Where::content;
+  std::string held_;
+  int calls_ = 0;
+};
+
+}  // namespace dvlm
