@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Calls `dvlm serve` with OpenAI's own client and compares every answer with `dvlm run`.
 
-  pip install openai
+  pip install openai pydantic
   tools/checks/check_openai.py <dvlm> [folder of pictures = examples]
 
 Prints what failed and how many calls were made; exit status 1 when something failed.
@@ -14,8 +14,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import openai
+import pydantic
 
 dvlm = sys.argv[1]
 pictures = sorted(Path(sys.argv[2] if len(sys.argv) > 2 else "examples").glob("*.png"))
@@ -126,8 +128,11 @@ def errors(client: openai.OpenAI) -> None:
     refused(client, "top_logprobs", bad, "top_logprobs", logprobs=True, top_logprobs=21)
     refused(client, "mdm", bad, "mdm", logprobs=True, extra_body={"dvlm": {"decoder": "mdm"}})
     refused(client, "passes", bad, "stream", extra_body={"dvlm": {"passes": True}})
-    refused(client, "tools", bad, "tools", tools=[{"type": "function", "function": {"name": "f"}}])
-    refused(client, "format", bad, "response_format", response_format={"type": "json_object"})
+    refused(client, "tools", bad, "speed", tools=[{"type": "function", "function": {"name": "f", "speed": 1}}])
+    refused(client, "format", bad, "uniqueItems", response_format={"type": "json_schema", "json_schema": {
+        "name": "x", "schema": {"type": "array", "uniqueItems": True}}})
+    refused(client, "format of mdm", bad, "mdm", response_format={"type": "json_object"},
+            extra_body={"dvlm": {"decoder": "mdm"}})
     refused(client, "temperature", bad, "temperature", temperature=9)
     refused(client, "tokens", bad, "max_tokens", max_tokens=0)
     refused(client, "decoder", bad, "warp", extra_body={"dvlm": {"decoder": "warp"}})
@@ -142,6 +147,67 @@ def errors(client: openai.OpenAI) -> None:
         check("model", False)
     except openai.NotFoundError as error:
         check("model", "dvlm-tiny" in str(error), error)
+
+
+class Place(pydantic.BaseModel):
+    object: Literal["hammer", "phone", "book"]
+    side: Literal["left", "right"]
+    row: int = pydantic.Field(ge=1, le=9)
+    note: str = pydantic.Field(max_length=12)
+
+
+def forms(client: openai.OpenAI) -> None:
+    """Structured outputs: parsed by the client, the same with every decoder, streamed or not."""
+    messages = message(pictures[0], "Where is the hammer?")
+    texts = set()
+    for decoder in ("ar", "spec", "fused", "auto"):
+        extra = {"dvlm": {"decoder": decoder}}
+        parsed = client.chat.completions.parse(model="dvlm-tiny", messages=messages, response_format=Place, extra_body=extra)
+        check(f"parse, {decoder}", isinstance(parsed.choices[0].message.parsed, Place), parsed)
+        check(f"parse, {decoder}: order", list(json.loads(parsed.choices[0].message.content)) == list(Place.model_fields), parsed)
+        texts.add(parsed.choices[0].message.content)
+    with client.chat.completions.stream(model="dvlm-tiny", messages=messages, response_format=Place) as stream:
+        texts.add(stream.get_final_completion().choices[0].message.content)
+    check("forms with every decoder", len(texts) == 1, texts)
+    answer = ask(client, pictures[0], "What?", response_format={"type": "json_object"}, max_tokens=200, temperature=1, seed=3)
+    if answer.choices[0].finish_reason == "stop":
+        check("json_object", isinstance(json.loads(answer.choices[0].message.content), dict), answer)
+    answer = ask(client, None, "Which?", extra_body={"structured_outputs": {"choice": ["one", "two or \"three\""]}})
+    check("choice", answer.choices[0].message.content in ("one", 'two or "three"'), answer)
+
+
+MOVE = {"type": "function", "function": {"name": "move_arm", "description": "Moves the arm.", "parameters": {
+    "type": "object", "properties": {"target": {"enum": ["hammer", "phone"]}, "speed": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["target", "speed"]}}}
+STOP = {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}}
+
+
+def tools(client: openai.OpenAI) -> None:
+    """Calls of tools, whole and in pieces, and what comes of them."""
+    prompt = "Take the hammer."
+    for choice in ("required", {"type": "function", "function": {"name": "move_arm"}}):
+        extra = {"tools": [MOVE, STOP], "tool_choice": choice, "parallel_tool_calls": False, "max_tokens": 120}
+        answer = ask(client, pictures[0], prompt, **extra).choices[0]
+        check("tool: finish", answer.finish_reason == "tool_calls" and answer.message.content is None, answer)
+        called = answer.message.tool_calls[0]
+        arguments = json.loads(called.function.arguments)
+        if called.function.name == "move_arm":
+            check("tool: arguments", arguments["target"] in ("hammer", "phone") and 1 <= arguments["speed"] <= 9, called)
+        pieces, name = "", ""
+        for chunk in ask(client, pictures[0], prompt, stream=True, **extra):
+            for piece in chunk.choices[0].delta.tool_calls or []:
+                pieces += piece.function.arguments or ""
+                name = name or piece.function.name
+            reason = chunk.choices[0].finish_reason
+        check("tool, streamed", (name, pieces, reason) == (called.function.name, called.function.arguments, "tool_calls"),
+              (name, pieces, reason))
+    turns = message(pictures[0], prompt)
+    turns += [{"role": "assistant", "content": None, "tool_calls": [called.model_dump()]},
+              {"role": "tool", "tool_call_id": called.id, "content": "moved"}]
+    after = ask(client, None, "", messages=turns, tools=[MOVE, STOP], tool_choice="auto", max_tokens=60).choices[0]
+    check("tool: after its result", after.finish_reason in ("stop", "tool_calls", "length"), after)
+    none = ask(client, pictures[0], "Where is the hammer?", tools=[MOVE], tool_choice="none").choices[0]
+    check("tool_choice none", none.message.content == run(pictures[0], "Where is the hammer?")["text"], none)
 
 
 def choices(client: openai.OpenAI) -> None:
@@ -255,7 +321,7 @@ def main() -> None:
         client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
         check("model", client.models.retrieve("dvlm-tiny").id == "dvlm-tiny")
         check("models", [model.id for model in client.models.list()] == ["dvlm-tiny"])
-        for part in (questions, sampling, endings, errors, choices, completions, probabilities, parallel):
+        for part in (questions, sampling, endings, errors, forms, tools, choices, completions, probabilities, parallel):
             part(client)
     finally:
         server.terminate()
