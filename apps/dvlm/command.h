@@ -80,6 +80,7 @@ void add_inspect(Command app);
 void add_devices(Command app);
 void add_tokenize(Command app);
 void add_grammar(Command app);
+void add_pull(Command app);
 void add_serve(Command app);
 void add_eval(Command app);
 void add_synth(Command app);

@@ -24,6 +24,7 @@ int run(int argc, char** argv) {
     dvlm::add_devices(app);
     dvlm::add_tokenize(app);
     dvlm::add_grammar(app);
+    dvlm::add_pull(app);
     dvlm::add_eval(app);
     dvlm::add_synth(app);
     dvlm::add_quantize(app);

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/hub_cache.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "engine/request_json.h"
@@ -69,7 +70,7 @@ void add_threads_option(Command command, int& threads) {
 }  // namespace
 
 fs::path model_folder(const std::string& given) {
-  if (!given.empty()) return given;
+  if (!given.empty()) return find_model(given);
   std::error_code error;
   fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
   for (int up = 0; up < 6 && !folder.empty(); ++up, folder = folder.parent_path())
@@ -80,7 +81,7 @@ fs::path model_folder(const std::string& given) {
 
 void add_model_options(Command command, ModelFlags& options) {
   command.text("-m,--model", options.model,
-               "Hugging Face folder (default: the dvlm-tiny that comes with dvlm)");
+               "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
   command.text("--lora", options.lora, "Folder of a LoRA adapter as PEFT writes it, merged into the model");
   command.text(
       "--draft-lora", options.draft_lora,

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/hub_cache.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "engine/engine.h"
@@ -46,7 +47,7 @@ auto guarded(char** error, F&& f) -> decltype(f()) {
 EngineOptions parse_options(const char* folder, const char* options) {
   if (!folder) fail("dvlm_open: folder is NULL");
   EngineOptions out;
-  out.model = folder;
+  out.model = find_model(folder);
   out.load.device = "auto";
   out.load.draft = DraftPrecision::automatic;
   if (!options) return out;

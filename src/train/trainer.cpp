@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "checkpoint/hub_cache.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -393,7 +394,8 @@ int train_command(std::string_view request) {
   if (const nlohmann::json* set = object.find("set")) overrides = set->get<std::vector<std::string>>();
   const bool resume = object.boolean("resume", false);
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
-  const TrainConfig config = read_train_config(config_path, overrides);
+  TrainConfig config = read_train_config(config_path, overrides);
+  config.model = find_model(config.model).string();
   if (object.boolean("plan", false)) {
     const int processes = static_cast<int>(object.integer("processes", 1, 1 << 16, 1));
     return print_plan(config, processes, object.number("memory", 0, 1e18, 0)) ? 0 : 1;
