@@ -1,4 +1,5 @@
-# cmake --install: the program, its default model, the plugin, and libdvlm with a CMake package (find_package(dvlm)).
+# cmake --install: the program, its default model, libdvlm with a CMake package (find_package(dvlm)), and what a system
+# wants beside a program.
 include(CMakePackageConfigHelpers)
 install(TARGETS dvlm RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS dvlm_api EXPORT dvlm LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -9,3 +10,8 @@ install(FILES ${CMAKE_BINARY_DIR}/dvlmConfigVersion.cmake DESTINATION ${CMAKE_IN
 if(EXISTS ${CMAKE_SOURCE_DIR}/models/dvlm-tiny)
   install(DIRECTORY models/dvlm-tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/dvlm/models)
 endif()
+install(FILES packaging/dvlm.service DESTINATION lib/systemd/system)
+install(FILES packaging/dvlm.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES packaging/dvlm.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME dvlm)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+include(Package)

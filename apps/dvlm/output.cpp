@@ -20,6 +20,7 @@ std::string stats_text(const Answer& answer, const DecodeOptions& decode) {
   }
   text += fmt::format(": {:.1f} tokens/s, {} passes, {:.2f} tokens per pass", answer.tokens_per_s(),
                       stats.nfe, stats.tokens_per_nfe());
+  if (stats.forced > 0) text += fmt::format(", {} tokens without a choice", stats.forced);
   if (stats.fused > 0) text += fmt::format(", {} of {} rounds fused", stats.fused, stats.rounds);
   if (decode.kind != DecoderKind::autoregressive && decode.kind != DecoderKind::masked_diffusion)
     text += fmt::format(", {:.1f} accepted per round, {:.1f} verified", stats.accepted_per_round(),

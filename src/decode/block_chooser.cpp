@@ -141,11 +141,10 @@ double DraftHistory::covered(int block, int count) const {
 }
 
 std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, int count) const {
-  const std::vector<double> ends_here = ends(chances(confidences));
-  std::vector<int> out = likeliest(ends_here, count);
-  std::erase_if(out, [&](int place) {
-    return ends_here[static_cast<size_t>(place - 1)] == 0;
-  });  // behind what is known
+  std::vector<int> out = likeliest(ends(chances(confidences)), count);
+  std::erase_if(out, [&](int place) {  // nothing ends before what is known
+    return place <= std::ssize(confidences) && confidences[static_cast<size_t>(place - 1)] == kCertain;
+  });
   return out;
 }
 

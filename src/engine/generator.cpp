@@ -57,7 +57,8 @@ std::unique_ptr<Generation> Generator::load(const Request& request) {
   return generation;
 }
 
-DecodeContext Generator::context_of(const DecodeOptions& options, const WorkListener& listener) {
+DecodeContext Generator::context_of(const DecodeOptions& options, bool grammar,
+                                    const WorkListener& listener) {
   const TextConfig& text = model_.config().text;
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
                         .context_limit = text.max_positions,
@@ -79,15 +80,16 @@ DecodeContext Generator::context_of(const DecodeOptions& options, const WorkList
     fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", *mask,
          text.vocab_size - 1);
   context.mask_token = *mask;
-  if (automatic) context.chooser = chooser(options.block_size, listener);
+  if (automatic) context.chooser = chooser(options.block_size, grammar, listener);
   return context;
 }
 
 // Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
-std::shared_ptr<BlockChooser> Generator::chooser(int largest, const WorkListener& listener) {
-  if (const auto known = choosers_.find(largest); known != choosers_.end()) return known->second;
+std::shared_ptr<BlockChooser> Generator::chooser(int largest, bool grammar, const WorkListener& listener) {
+  const std::pair key(largest, grammar);
+  if (const auto known = choosers_.find(key); known != choosers_.end()) return known->second;
   if (largest > costs_largest_) find_costs(largest, listener);
-  return choosers_[largest] = std::make_shared<BlockChooser>(costs_, largest);
+  return choosers_[key] = std::make_shared<BlockChooser>(costs_, largest);
 }
 
 void Generator::find_costs(int largest, const WorkListener& listener) {
@@ -105,12 +107,12 @@ void Generator::find_costs(int largest, const WorkListener& listener) {
 }
 
 void Generator::prepare(const DecodeOptions& options, const WorkListener& listener) {
-  context_of(options, listener);
+  context_of(options, false, listener);
 }
 
 bool Generator::begin(Generation& g) {
   if (const std::string problem = g.options_.problem(); !problem.empty()) fail("{}", problem);
-  g.context_ = context_of(g.options_, g.listener_);
+  g.context_ = context_of(g.options_, g.grammar_ != nullptr, g.listener_);
   g.context_.grammar = g.grammar_;
   if (const std::string problem = g.context_.problem(g.options_.kind); !problem.empty()) fail("{}", problem);
   if (prefixes_.worth_waiting(g.identity_)) return false;
@@ -167,7 +169,7 @@ std::span<const Chosen> Generator::forward(std::span<const Segment> segments) {
 void Generator::step(std::span<Generation* const> together, int prefill_rows) {
   const auto writing = std::count_if(together.begin(), together.end(),
                                      [](const Generation* g) { return g->phase_ == Phase::writing; });
-  for (const auto& [largest, chooser] : choosers_)
+  for (const auto& [key, chooser] : choosers_)
     chooser->set_sharing(std::max(1, static_cast<int>(writing)));
   pass_.clear();
   in_pass_.clear();

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "decode/shared_pass.h"
@@ -52,8 +53,8 @@ class Generator {
   GeneratorTotals totals() const;
 
  private:
-  DecodeContext context_of(const DecodeOptions& options, const WorkListener& listener);
-  std::shared_ptr<BlockChooser> chooser(int largest, const WorkListener& listener);
+  DecodeContext context_of(const DecodeOptions& options, bool grammar, const WorkListener& listener);
+  std::shared_ptr<BlockChooser> chooser(int largest, bool grammar, const WorkListener& listener);
   void find_costs(int largest, const WorkListener& listener);
   bool block_attention() const { return model_.config().clean_attention == CleanAttention::block; }
   void start_when_encoded(Generation& generation);
@@ -72,7 +73,8 @@ class Generator {
   const CostFile cost_file_;
   PassCosts costs_;                                        // measured for blocks of at most
   int costs_largest_ = 0;                                  // so many tokens
-  std::map<int, std::shared_ptr<BlockChooser>> choosers_;  // by the largest block
+  // By the largest block, and whether a grammar is followed: drafts are worth more then.
+  std::map<std::pair<int, bool>, std::shared_ptr<BlockChooser>> choosers_;
   SharedPass pass_;
   std::vector<Generation*> in_pass_;
   std::vector<int> reading_;  // tokens of each one's prompt that the pass reads

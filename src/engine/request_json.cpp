@@ -1,7 +1,9 @@
 #include "engine/request_json.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -54,11 +56,32 @@ void read_decoding(const JsonObject& object, Request& request) {
   request.max_pixels = object.integer("max_pixels", 0, int64_t{1} << 40, 0);
 }
 
+namespace {
+
+// A schema is a string: its properties have an order, which parsed JSON forgets.
+std::optional<GrammarSource> read_form(const JsonObject& object) {
+  constexpr std::pair<const char*, GrammarKind> kForms[] = {{"json_schema", GrammarKind::json_schema},
+                                                            {"regex", GrammarKind::regex},
+                                                            {"grammar", GrammarKind::gbnf}};
+  std::optional<GrammarSource> out;
+  for (const auto& [key, kind] : kForms) {
+    if (!object.has(key)) continue;
+    if (out) fail("request: give one of \"json_schema\", \"regex\" and \"grammar\"");
+    out = GrammarSource{kind, object.string(key, "")};
+  }
+  if (!object.has("json_spaces")) return out;
+  if (!out || out->kind != GrammarKind::json_schema) fail("request: \"json_spaces\" needs \"json_schema\"");
+  out->spaces = json_spaces(object.string("json_spaces", ""));
+  return out;
+}
+
+}  // namespace
+
 Request parse_request(const json& request_json, const ModelConfig& config) {
-  static const std::set<std::string> kKnown = {"messages",   "decoder",       "block_size", "branches",
-                                               "threshold",  "sub_block",     "max_tokens", "temperature",
-                                               "top_k",      "top_p",         "seed",       "min_pixels",
-                                               "max_pixels", "add_vision_id", "draft_p_min"};
+  static const std::set<std::string> kKnown = {
+      "messages",    "decoder",     "block_size",  "branches", "threshold",  "sub_block",  "max_tokens",
+      "temperature", "top_k",       "top_p",       "seed",     "min_pixels", "max_pixels", "add_vision_id",
+      "draft_p_min", "json_schema", "json_spaces", "regex",    "grammar"};
   const JsonObject object(request_json, "request");
   for (const auto& [key, unused] : request_json.items())
     if (!kKnown.count(key)) fail("request: the key \"{}\" is not known", printable(key));
@@ -66,6 +89,7 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   if (!object.has("messages")) fail("request: the key \"messages\" is missing");
   request.conversation = parse_messages(*object.find("messages"));
   request.chat_template.add_vision_id = object.boolean("add_vision_id", false);
+  request.grammar = read_form(object);
   DecodeOptions& decode = request.decode;
   decode.block_size = config.block_size;
   read_decoding(object, request);

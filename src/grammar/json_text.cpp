@@ -1,5 +1,7 @@
 #include "grammar/json_text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -140,7 +142,7 @@ Expression JsonText::string(int least, int most) {
   return quoted(grammar_.repeat(character(), least, most));
 }
 
-Expression JsonText::string_but(std::vector<std::string> texts) {
+Expression JsonText::string_but(const std::vector<std::string>& texts) {
   std::vector<std::u32string> codes;
   for (const std::string& text : texts) codes.push_back(codes_of(text));
   return quoted(but(codes, 0));

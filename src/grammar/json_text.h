@@ -28,7 +28,7 @@ class JsonText {
   Expression string(int least = 0, int most = Grammar::kUnbounded);
   Expression quoted(Expression characters);
   // Any string but these.
-  Expression string_but(std::vector<std::string> texts);
+  Expression string_but(const std::vector<std::string>& texts);
   // At most 16 digits before the point and behind it; exponents where nothing bounds the number.
   Expression number(const NumberRange& range = {});
   // Whole multiples of `divisor`, 2 or more.

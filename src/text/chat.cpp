@@ -1,7 +1,9 @@
 #include "text/chat.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "core/error.h"
 
@@ -25,84 +27,105 @@ bool has_text(const Message& message) {
   return std::ranges::any_of(message.content, [](const ContentPart& part) { return !part.text.empty(); });
 }
 
-// What the system message says of tools (docs/reference.md, Tool calls).
-void declare(const std::vector<Tool>& tools, const auto& plain, const auto& tag) {
-  plain(
-      "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided "
-      "with "
-      "function signatures within <tools></tools> XML tags:\n<tools>");
-  for (const Tool& tool : tools) plain("\n" + tool.text);
-  plain(
-      "\n</tools>\n\nFor each function call, return a json object with function name and arguments within ");
-  tag(kToolCall);
-  tag(kToolCallEnd);
-  plain(" XML tags:\n");
-  tag(kToolCall);
-  plain("\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n");
-  tag(kToolCallEnd);
-}
+// The template (docs/reference.md, Chat template and Tool calls): the one description that the text and the
+// tokens both come from.
+class Renderer {
+ public:
+  explicit Renderer(const TemplateOptions& options) : options_(options) {}
 
-// The template (docs/reference.md, Chat template): the one description that the text and the tokens both
-// come from.
-std::vector<Piece> render(const Conversation& conversation, const TemplateOptions& options) {
-  std::vector<Piece> out;
-  int images = 0, videos = 0;
-  const auto plain = [&](std::string text) { out.push_back({std::move(text)}); };
-  const auto control = [&](const char* token) { out.push_back({token, true}); };
-  const auto begin_message = [&](const std::string& role) {
+  std::vector<Piece> render(const Conversation& conversation) {
+    if (!conversation.empty() && conversation.front().role != "system")
+      add({"system", {text_part("You are a helpful assistant.")}}, {}, {});
+    for (size_t i = 0; i < conversation.size(); ++i)
+      add(conversation[i], i > 0 ? conversation[i - 1].role : "",
+          i + 1 < conversation.size() ? conversation[i + 1].role : "");
+    if (options_.add_generation_prompt) begin("assistant");
+    return std::move(out_);
+  }
+
+ private:
+  void plain(std::string text) { out_.push_back({std::move(text)}); }
+  void control(const char* token) { out_.push_back({token, true}); }
+  void tag(const char* token) { out_.push_back({token, true, true}); }
+  void begin(const std::string& role) {
     control("<|im_start|>");
     plain(role + "\n");
-  };
-  const auto end_message = [&] {
+  }
+  void end() {
     control("<|im_end|>");
     plain("\n");
-  };
-  const auto media = [&](ContentPart::Type type, std::string_view name, int number) {
-    if (options.add_vision_id) plain(fmt::format("{} {}: ", name, number));
-    control("<|vision_start|>");
-    out.push_back({pad_text(type), true, false, type});
-    control("<|vision_end|>");
-  };
-  const auto tag = [&](const char* token) { out.push_back({token, true, true}); };
-  if (!conversation.empty() && conversation.front().role != "system") {
-    begin_message("system");
-    plain("You are a helpful assistant.");
-    if (!options.tools.empty()) declare(options.tools, plain, tag);
-    end_message();
   }
-  for (size_t i = 0; i < conversation.size(); ++i) {
-    const Message& message = conversation[i];
-    const bool result = message.role == "tool";
-    const auto is_result = [&](size_t at) {
-      return at < conversation.size() && conversation[at].role == "tool";
-    };
-    if (!result) {
-      begin_message(message.role);
-    } else if (i == 0 || !is_result(i - 1)) {  // several results are one message
-      control("<|im_start|>");
-      plain("user");
-    }
-    if (result) plain("\n<tool_response>\n");
-    for (const ContentPart& part : message.content) {
-      if (part.type == ContentPart::Type::image)
-        media(part.type, "Picture", ++images);
-      else if (part.type == ContentPart::Type::video)
-        media(part.type, "Video", ++videos);
-      else
-        plain(part.text);
-    }
-    if (result) plain("\n</tool_response>");
-    if (i == 0 && message.role == "system" && !options.tools.empty()) declare(options.tools, plain, tag);
+
+  void add(const Message& message, std::string_view before, std::string_view behind) {
+    if (message.role == "tool") return add_result(message, before, behind);
+    begin(message.role);
+    add_content(message);
+    if (message.role == "system" && !options_.tools.empty() && !std::exchange(declared_, true)) declare();
     for (const ToolCall& call : message.calls) {
       if (&call != message.calls.data() || has_text(message)) plain("\n");
       tag(kToolCall);
-      plain("\n{\"name\": \"" + call.name + "\", \"arguments\": " + call.arguments + "}\n");
+      plain("\n{\"name\": " + nlohmann::json(call.name).dump() + ", \"arguments\": " + call.arguments +
+            "}\n");
       tag(kToolCallEnd);
     }
-    if (!result || !is_result(i + 1)) end_message();
+    end();
   }
-  if (options.add_generation_prompt) begin_message("assistant");
-  return out;
+
+  // Several results are one message of the user.
+  void add_result(const Message& message, std::string_view before, std::string_view behind) {
+    if (before != "tool") {
+      control("<|im_start|>");
+      plain("user");
+    }
+    plain("\n<tool_response>\n");
+    add_content(message);
+    plain("\n</tool_response>");
+    if (behind != "tool") end();
+  }
+
+  void add_content(const Message& message) {
+    for (const ContentPart& part : message.content) {
+      if (part.type == ContentPart::Type::image)
+        add_media(part.type, "Picture", ++images_);
+      else if (part.type == ContentPart::Type::video)
+        add_media(part.type, "Video", ++videos_);
+      else
+        plain(part.text);
+    }
+  }
+
+  void add_media(ContentPart::Type type, std::string_view name, int number) {
+    if (options_.add_vision_id) plain(fmt::format("{} {}: ", name, number));
+    control("<|vision_start|>");
+    out_.push_back({pad_text(type), true, false, type});
+    control("<|vision_end|>");
+  }
+
+  void declare() {
+    plain(
+        "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are "
+        "provided with "
+        "function signatures within <tools></tools> XML tags:\n<tools>");
+    for (const Tool& tool : options_.tools) plain("\n" + tool.text);
+    plain(
+        "\n</tools>\n\nFor each function call, return a json object with function name and arguments "
+        "within ");
+    tag(kToolCall);
+    tag(kToolCallEnd);
+    plain(" XML tags:\n");
+    tag(kToolCall);
+    plain("\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n");
+    tag(kToolCallEnd);
+  }
+
+  const TemplateOptions& options_;
+  std::vector<Piece> out_;
+  int images_ = 0, videos_ = 0;
+  bool declared_ = false;
+};
+
+std::vector<Piece> render(const Conversation& conversation, const TemplateOptions& options) {
+  return Renderer(options).render(conversation);
 }
 
 // Hands out the token counts of images and videos in order.

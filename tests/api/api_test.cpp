@@ -52,6 +52,21 @@ TEST(Api, AnswersAboutAFrameInMemory) {
   EXPECT_EQ(again["tokens"], answer["tokens"]);
 }
 
+TEST(Api, HoldsAnswersToAForm) {
+  dvlm::client::Engine engine(kModel);
+  json request = {{"messages", {{{"role", "user"}, {"content", "Where is it?"}}}}, {"max_tokens", 60}};
+  request["json_schema"] =
+      R"({"type":"object","properties":{"z":{"enum":[1,2]},"a":{"type":"boolean"}},"required":["z","a"]})";
+  request["json_spaces"] = "none";
+  const json answer = json::parse(engine.generate(request.dump()));
+  const auto text = answer["text"].get<std::string>();
+  EXPECT_EQ(text.find(R"({"z":)"), 0u) << text;
+  EXPECT_TRUE(json::parse(text)["a"].is_boolean());
+  EXPECT_GT(answer["stats"]["forced_tokens"], 5);
+  request["regex"] = "a";
+  EXPECT_THROW(engine.generate(request.dump()), std::runtime_error) << "two forms";
+}
+
 TEST(Api, ChoosesByItselfAndCanBeTold) {
   const json request = {{"messages", {{{"role", "user"}, {"content", "Hello"}}}}, {"max_tokens", 8}};
   const auto stats = [&](const char* options) {

@@ -35,6 +35,18 @@ patch() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 run=("$dvlm" run --max-tokens 4 --prompt hi)
 weights=$work/model/model.safetensors
 
+refuse "regular expression without its end" "without its" "${run[@]}" --regex "(left"
+refuse "grammar without root" "root" "${run[@]}" --grammar <(echo 'a ::= "x"')
+refuse "grammar that is not there" "no-such.gbnf" "${run[@]}" --grammar "$work/no-such.gbnf"
+refuse "schema that is no JSON" "no JSON" "${run[@]}" --json-schema '{"type":'
+refuse "schema with what nobody can hold an answer to" "uniqueItems" "${run[@]}" --json-schema '{"uniqueItems": true}'
+refuse "schema that nothing fits" "no text" "${run[@]}" --json-schema '{"type": "integer", "minimum": 2, "maximum": 1}'
+refuse "schema and regular expression" "excludes|not allowed|together" "${run[@]}" --json-schema '{}' --regex a
+refuse "schema with masked diffusion" "cannot follow a grammar" "${run[@]}" --regex a --decoder mdm
+refuse "text that does not fit" "may follow" "$dvlm" grammar --regex "a+" --text "aab"
+refuse "name of the hub that was never pulled" "dvlm pull no-such/model" env HF_HOME="$work" "${run[@]}" --model no-such/model
+refuse "pull of what is no name" "org/name" "$dvlm" pull "../x"
+refuse "pull without a network" "could not be downloaded|running it again|run it again" env HF_HOME="$work" HF_ENDPOINT=http://127.0.0.1:1 "$dvlm" pull a/b
 refuse "missing model folder" "no model folder" "${run[@]}" --model "$work/none"
 refuse "folder without a model" "no config.json" "${run[@]}" --model "$work"
 spoiled; rm "$weights"
