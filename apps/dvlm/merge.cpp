@@ -23,8 +23,9 @@ void merge(const MergeOptions& options) {
 void add_merge(Command app) {
   auto options = std::make_shared<MergeOptions>();
   Command command = app.add("merge", "Write a model with a LoRA adapter merged into its weights");
-  command.text("-m,--model", options->model,
-               "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
+  command.text(
+      "-m,--model", options->model,
+      "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
   command.text("--lora", options->lora, "Folder of the adapter, as PEFT or dvlm train writes it").required();
   command.text("-o,--output", options->output, "Folder to write").required();
   command.runs([options] { merge(*options); },

@@ -80,8 +80,9 @@ fs::path model_folder(const std::string& given) {
 }
 
 void add_model_options(Command command, ModelFlags& options) {
-  command.text("-m,--model", options.model,
-               "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
+  command.text(
+      "-m,--model", options.model,
+      "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
   command.text("--lora", options.lora, "Folder of a LoRA adapter as PEFT writes it, merged into the model");
   command.text(
       "--draft-lora", options.draft_lora,

@@ -54,8 +54,9 @@ void tokenize(const TokenizeOptions& options) {
 void add_tokenize(Command app) {
   auto options = std::make_shared<TokenizeOptions>();
   Command command = app.add("tokenize", "Show the tokens of a text or of a whole prompt with pictures");
-  command.text("-m,--model", options->model,
-               "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
+  command.text(
+      "-m,--model", options->model,
+      "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
   command.text("--text", options->text, "Plain text, without the chat template");
   add_prompt_options(command, options->prompt);
   command.excludes("--text",

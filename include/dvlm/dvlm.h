@@ -48,8 +48,9 @@ DVLM_API void dvlm_listen(dvlm_engine* engine, dvlm_on_progress on_progress, voi
 /* `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder" ("ar", "mdm", "spec",
  * "fused", "auto", which is the default), "block_size", "branches", "draft_p_min", "threshold", "sub_block",
  * "max_tokens", "temperature", "top_k", "top_p", "seed", "min_pixels", "max_pixels", "add_vision_id", and one
- * of "json_schema" (a string that holds a schema, with "json_spaces"), "regex" and "grammar" (docs/grammars.md). An
- * unknown key is an error. Returns the JSON object that `dvlm run --json` prints (docs/cli.md). */
+ * of "json_schema" (a string that holds a schema, with "json_spaces"), "regex" and "grammar"
+ * (docs/grammars.md). An unknown key is an error. Returns the JSON object that `dvlm run --json` prints
+ * (docs/cli.md). */
 DVLM_API char* dvlm_generate(dvlm_engine* engine, const char* request, const dvlm_frame* frames,
                              size_t frame_count, dvlm_on_text on_text, void* user, char** error);
 

@@ -58,7 +58,7 @@ bool is_commit(std::string_view text) {
 }
 
 fs::path hub_cache() {
-  if (const fs::path cache = from_environment("HF_HUB_CACHE"); !cache.empty()) return cache;
+  if (fs::path cache = from_environment("HF_HUB_CACHE"); !cache.empty()) return cache;
   if (const fs::path home = from_environment("HF_HOME"); !home.empty()) return home / "hub";
   if (const fs::path cache = from_environment("XDG_CACHE_HOME"); !cache.empty())
     return cache / "huggingface" / "hub";
@@ -94,7 +94,8 @@ fs::path find_model(const std::string& name) {
   std::error_code error;
   const auto hub = hub_name(name);
   if (!hub || fs::exists(name, error)) return name;
-  const fs::path cache = hub_cache(), found = hub_snapshot(cache, *hub);
+  const fs::path cache = hub_cache();
+  fs::path found = hub_snapshot(cache, *hub);
   if (!found.empty()) return found;
   fail(
       "there is no folder {0}, and the hub's cache {1} has no model of that name: `dvlm pull {0}` downloads "

@@ -169,8 +169,7 @@ std::span<const Chosen> Generator::forward(std::span<const Segment> segments) {
 void Generator::step(std::span<Generation* const> together, int prefill_rows) {
   const auto writing = std::count_if(together.begin(), together.end(),
                                      [](const Generation* g) { return g->phase_ == Phase::writing; });
-  for (const auto& [key, chooser] : choosers_)
-    chooser->set_sharing(std::max(1, static_cast<int>(writing)));
+  for (const auto& [key, chooser] : choosers_) chooser->set_sharing(std::max(1, static_cast<int>(writing)));
   pass_.clear();
   in_pass_.clear();
   reading_.clear();

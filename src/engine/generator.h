@@ -71,8 +71,8 @@ class Generator {
   PrefixSearch prefixes_;
   Grammars grammars_;
   const CostFile cost_file_;
-  PassCosts costs_;                                        // measured for blocks of at most
-  int costs_largest_ = 0;                                  // so many tokens
+  PassCosts costs_;        // measured for blocks of at most
+  int costs_largest_ = 0;  // so many tokens
   // By the largest block, and whether a grammar is followed: drafts are worth more then.
   std::map<std::pair<int, bool>, std::shared_ptr<BlockChooser>> choosers_;
   SharedPass pass_;

@@ -143,8 +143,8 @@ Expression JsonText::string(int least, int most) {
 }
 
 Expression JsonText::string_but(const std::vector<std::string>& texts) {
-  std::vector<std::u32string> codes;
-  for (const std::string& text : texts) codes.push_back(codes_of(text));
+  std::vector<std::u32string> codes(texts.size());
+  std::ranges::transform(texts, codes.begin(), codes_of);
   return quoted(but(codes, 0));
 }
 

@@ -27,7 +27,7 @@ bool has_text(const Message& message) {
   return std::ranges::any_of(message.content, [](const ContentPart& part) { return !part.text.empty(); });
 }
 
-// The template (docs/reference.md, Chat template and Tool calls): the one description that the text and the
+// The template (docs/reference.md, Chat template): the one description that the text and the
 // tokens both come from.
 class Renderer {
  public:

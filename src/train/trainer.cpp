@@ -136,7 +136,7 @@ void Run::resume() {
   optimizer_.resumed(run.step);
   const std::string name = fmt::format("the configuration in {}", (output_ / kStateFile).string());
   const nlohmann::json before = parse_json(run.config, name), now = to_json(config_);
-  JsonObject(before, name);  // throws where it is none
+  static_cast<void>(JsonObject(before, name));  // throws where it is none
   for (const char* key : {"stage", "clean_attention", "lora"})
     if (before.contains(key) && before[key] != now[key])
       fail("{} holds a run with \"{}\": {}, not {}", output_.string(), key, printable(before[key].dump()),

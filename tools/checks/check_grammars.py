@@ -166,7 +166,9 @@ def answers(dvlm: str, folder: str, count: int) -> bool:
                 wrong.append((json.dumps(schema), choice.message.content, str(error)[:200]))
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(one, range(count)))
+            for done, _ in enumerate(pool.map(one, range(count)), 1):
+                if done % 500 == 0:
+                    print(f"{done} answers, {json.dumps(counts)}, not valid: {len(wrong)}", file=sys.stderr, flush=True)
     for case in wrong[:10]:
         print("NOT VALID", *case, sep="\n  ")
     print(json.dumps(counts), f"not valid: {len(wrong)}")
