@@ -69,6 +69,7 @@ class Checker {
 
   // Whether all of it is a text of the grammar.
   bool check(const std::string& text) {
+    if (automaton_.worn()) automaton_ = read_grammar(*grammar_source(options_.grammar));
     int state = Automaton::kStart;
     const size_t read = follow(automaton_, text, state);
     const bool fits = read == text.size() && automaton_.complete(state);

@@ -10,7 +10,8 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 12;
+// Together at most about 150 MB.
+constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 12, kMostHeld = 1 << 23;
 
 template <class... Args>
 [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) {
@@ -60,11 +61,16 @@ int Automaton::close(std::vector<int> frames) {
       refuse("{} is too ambiguous: a text can be read in more than {} ways", origin_, kMostWays);
   }
   std::vector<int> kept(reading.begin(), reading.end());
-  if (states_.size() >= kMostStates && !state_numbers_.contains({kept, complete}))
-    refuse("{}: answers reach more than {} states of the grammar", origin_, kMostStates);
+  if ((states_.size() >= kMostStates || held_ > kMostHeld) && !state_numbers_.contains({kept, complete}))
+    refuse("{}: answers reach too many states of the grammar ({})", origin_, states_.size());
   const auto [known, is_new] = state_numbers_.try_emplace({kept, complete}, static_cast<int>(states_.size()));
+  held_ += is_new ? kept.size() : 0;
   if (is_new) states_.push_back({std::move(kept), complete});
   return known->second;
+}
+
+bool Automaton::worn() const {
+  return 2 * states_.size() > kMostStates || 2 * frames_.size() > kMostFrames || 2 * held_ > kMostHeld;
 }
 
 int Automaton::step(int state, uint8_t byte) {

@@ -36,6 +36,8 @@ class Automaton {
   std::string forced(int state, size_t most);
 
   int states() const { return static_cast<int>(states_.size()); }
+  // Half of a limit is used up.
+  bool worn() const;
 
  private:
   // A state of the machine inside calls: what happens behind the innermost one, and so on.
@@ -59,6 +61,7 @@ class Automaton {
   std::map<std::pair<int, int>, int> frame_numbers_;
   std::vector<State> states_;
   std::map<std::pair<std::vector<int>, bool>, int> state_numbers_;
+  size_t held_ = 0;  // frames of all states together
 };
 
 }  // namespace dvlm

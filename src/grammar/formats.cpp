@@ -33,7 +33,7 @@ std::string ipv6() {
   return "(?:" + out + ")";
 }
 
-const std::string kLabel = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+const std::string kLabel = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?";
 const std::string kHost = fmt::format("{0}(?:\\.{0}){{0,3}}", kLabel);
 const std::string kWord = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,32}";
 const std::string kUriCharacter = "(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})";

@@ -169,12 +169,14 @@ class GbnfParser {
   char32_t character() {
     const Utf8Char c = next_utf8(text_, at_);
     at_ += c.length;
-    return c.code == '\\' ? escape() : c.code;
+    const char32_t code = c.code == '\\' ? escape() : c.code;
+    if (code >= 0xD800 && code <= 0xDFFF) refuse("half a pair of surrogates is no character");
+    return code;
   }
 
   char32_t escape() {
-    const char c = peek();
-    ++at_;
+    if (done()) refuse("a backslash stands at the end");
+    const char c = text_[at_++];
     switch (c) {
       case 'n':
         return '\n';
@@ -200,7 +202,7 @@ class GbnfParser {
     for (int i = 0; i < digits; ++i) {
       const char c = peek();
       const bool letter = (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-      if (!letter && (c < '0' || c > '9')) refuse("an escape has too few hexadecimal digits");
+      if (done() || (!letter && (c < '0' || c > '9'))) refuse("an escape has too few hexadecimal digits");
       out = 16 * out + static_cast<char32_t>(letter ? (c | 0x20) - 'a' + 10 : c - '0');
       ++at_;
     }

@@ -219,9 +219,13 @@ void StackMachine::connect(int from, int to, Expression expression) {
 
 // A rule that can come back to its own beginning before a byte is read would be called for ever.
 void StackMachine::check_left_recursion() const {
-  std::set<int> empty;                  // rules that can be the empty text
-  std::map<int, std::set<int>> begins;  // rules that a rule can begin with
-  const auto walk = [&](int rule) {
+  std::set<int> empty;                         // rules that can be the empty text
+  std::map<int, std::set<int>> begins, begun;  // rules that a rule can begin with, and the other way round
+  std::vector<int> waiting;                    // to be looked at, again where another turned out to be empty
+  for (const auto& [name, rule] : entries_) waiting.push_back(rule);
+  while (!waiting.empty()) {
+    const int rule = waiting.back();
+    waiting.pop_back();
     std::vector<int> stack = {rule};
     std::set<int> seen = {rule};
     bool ends = false;
@@ -234,29 +238,46 @@ void StackMachine::check_left_recursion() const {
       ends = ends || now.ends;
       for (const int next : now.nothing) visit(next);
       for (const Call& call : now.calls) {
-        begins[rule].insert(call.rule_state);
+        begins[rule].insert(call.rule_state), begun[call.rule_state].insert(rule);
         if (empty.count(call.rule_state)) visit(call.then);
       }
     }
-    return ends && empty.insert(rule).second;
-  };
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (const auto& [name, rule] : entries_) changed = walk(rule) || changed;
+    if (ends && empty.insert(rule).second)
+      waiting.insert(waiting.end(), begun[rule].begin(), begun[rule].end());
   }
-  for (const auto& [name, rule] : entries_) {
-    std::vector<int> stack(begins[rule].begin(), begins[rule].end());
-    std::set<int> seen(stack.begin(), stack.end());
+  refuse_cycles(begins);
+}
+
+// Walks every way once; a rule that is met again on the way that led to it begins with itself.
+void StackMachine::refuse_cycles(const std::map<int, std::set<int>>& begins) const {
+  std::set<int> done, on_way;
+  for (const auto& [name, first] : entries_) {
+    std::vector<std::pair<int, bool>> stack = {{first, false}};
     while (!stack.empty()) {
-      const int now = stack.back();
+      const auto [rule, left] = stack.back();
       stack.pop_back();
-      if (now == rule)
-        fail("{}: the rule {} begins with itself, which never ends: let it begin with something else",
-             grammar_->origin(), printable(name));
-      for (const int next : begins[now])
-        if (seen.insert(next).second) stack.push_back(next);
+      if (left) {
+        on_way.erase(rule), done.insert(rule);
+        continue;
+      }
+      if (done.count(rule)) continue;
+      if (!on_way.insert(rule).second) continue;
+      stack.emplace_back(rule, true);
+      const auto next = begins.find(rule);
+      if (next == begins.end()) continue;
+      for (const int other : next->second) {
+        if (on_way.count(other))
+          fail("{}: the rule {} begins with itself, which never ends: let it begin with something else",
+               grammar_->origin(), printable(name_of(other)));
+        stack.emplace_back(other, false);
+      }
     }
   }
+}
+
+std::string StackMachine::name_of(int rule) const {
+  const auto found = std::ranges::find(entries_, rule, [](const auto& entry) { return entry.second; });
+  return found == entries_.end() ? "?" : found->first;
 }
 
 // Takes away what leads to states from which no text is ever completed: nobody should begin it.

@@ -101,6 +101,8 @@ class StackMachine {
   void connect_repeat(int from, int to, Expression what, int least, int most);
   State& at(int state) { return states_[static_cast<size_t>(state)]; }
   void check_left_recursion() const;
+  void refuse_cycles(const std::map<int, std::set<int>>& begins) const;
+  std::string name_of(int rule) const;
   void leave_dead_ends();
 
   const Grammar* grammar_;  // while it is read

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -101,7 +102,6 @@ class SchemaReader {
   // Those that the other keywords allow.
   Expression constants(const json& plain) {
     json values = plain.contains("enum") ? plain["enum"] : json::array();
-    if (!values.is_array()) plain_.refuse("\"enum\" must be a list");
     if (plain.contains("const")) {
       const bool in = !plain.contains("enum") || std::ranges::find(values, plain["const"]) != values.end();
       values = in ? json::array({plain["const"]}) : json::array();
@@ -111,32 +111,50 @@ class SchemaReader {
     const bool typed = rest.contains("type");
     const std::vector<std::string> types = typed ? types_of(rest) : std::vector<std::string>{};
     rest.erase("type");
+    Fits fits(rest, grammar_.origin());
     std::vector<Expression> out;
     for (const json& value : values) {
       if (typed && !is_of_type(value, types)) continue;
       if (!rest.empty() && value.is_structured())
         plain_.refuse("constants that are objects or lists cannot have further keywords");
-      if (!rest.empty() && !fits(value, rest)) continue;
+      if (!rest.empty() && !fits(value)) continue;
       out.push_back(text_.constant(value));
     }
     return grammar_.any_of(std::move(out));
   }
 
-  // Of a value that is no object or list. Keywords say nothing about types that they are not about.
-  bool fits(const json& value, const json& plain) {
-    const std::vector<std::string> about = types_of(plain);
-    if (!is_of_type(value, about)) return true;
-    Grammar grammar(grammar_.origin());
-    json schema = plain;
-    schema["type"] = value.is_number() ? "number" : value.type_name();
-    SchemaReader(grammar, schema, JsonSpaces::none, "root").read(schema);
-    try {
-      Automaton automaton(StackMachine(grammar, "root"), grammar.origin());
-      return automaton.complete(automaton.step(Automaton::kStart, value.dump()));
-    } catch (const Error&) {  // nothing fits
-      return false;
+  // Whether constants fit other keywords, which say nothing about types that they are not about. Of constants
+  // that are no objects or lists.
+  class Fits {
+   public:
+    Fits(const json& plain, const std::string& origin)
+        : plain_(plain), origin_(origin), about_(types_of(plain)) {}
+    bool operator()(const json& value) {
+      if (!is_of_type(value, about_)) return true;
+      const std::string type = value.is_number() ? "number" : value.type_name();
+      if (!read_.count(type)) read_.emplace(type, automaton_of(type));
+      std::optional<Automaton>& automaton = read_.at(type);
+      return automaton && automaton->complete(automaton->step(Automaton::kStart, value.dump()));
     }
-  }
+
+   private:
+    std::optional<Automaton> automaton_of(const std::string& type) const {
+      Grammar grammar(origin_);
+      json schema = plain_;
+      schema["type"] = type;
+      SchemaReader(grammar, schema, JsonSpaces::none, "root").read(schema);
+      try {
+        return Automaton(StackMachine(grammar, "root"), origin_);
+      } catch (const Error&) {  // nothing fits
+        return std::nullopt;
+      }
+    }
+
+    const json& plain_;
+    const std::string& origin_;
+    const std::vector<std::string> about_;
+    std::map<std::string, std::optional<Automaton>> read_;
+  };
 
   int count(const json& plain, const char* keyword, int fallback) const {
     if (!plain.contains(keyword)) return fallback;
@@ -173,7 +191,9 @@ class SchemaReader {
     for (const char* keyword : {inclusive, exclusive}) {
       if (!plain.contains(keyword)) continue;
       if (!plain[keyword].is_number()) plain_.refuse("\"", keyword, "\" must be a number");
+      constexpr double kMost = 9007199254740992;  // 2^53: beyond it not every whole number is a double
       const NumberBound also{plain[keyword].get<double>(), keyword == exclusive};
+      if (std::abs(also.value) >= kMost) plain_.refuse("\"", keyword, "\" is beyond 9007199254740992");
       if (!out || (least ? also.value > out->value : also.value < out->value) ||
           (also.value == out->value && also.exclusive))
         out = also;
@@ -184,6 +204,11 @@ class SchemaReader {
   Expression number(const json& plain, bool integer) {
     NumberRange range{bound(plain, "minimum", "exclusiveMinimum", true),
                       bound(plain, "maximum", "exclusiveMaximum", false)};
+    // A double has 15 digits: with more, a number could be read as the bound that it must not reach.
+    for (const auto& side : {range.least, range.most})
+      if (side && side->exclusive)
+        range.fraction_digits = std::min(
+            range.fraction_digits, std::max(1, 14 - static_cast<int>(std::log10(std::abs(side->value) + 1))));
     if (integer) range.fraction_digits = 0;
     if (!plain.contains("multipleOf")) return text_.number(range);
     if (!plain["multipleOf"].is_number() || !(plain["multipleOf"].get<double>() > 0))
@@ -330,13 +355,15 @@ void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces space
   json document;
   try {
     document = json::parse(text, limit);
-  } catch (const json::exception& error) {
-    fail("{} is no JSON: {}", grammar.origin(), error.what());
+  } catch (const json::parse_error& error) {
+    fail("{} is no JSON: it breaks at byte {}", grammar.origin(), error.byte);
+  } catch (const json::exception&) {
+    fail("{} has a number that is too large", grammar.origin());
   }
   try {
     SchemaReader(grammar, document, spaces, root).read(document);
-  } catch (const json::exception& error) {
-    fail("{}: {}", grammar.origin(), error.what());
+  } catch (const json::exception&) {
+    fail("{}: a keyword has a value of the wrong kind", grammar.origin());
   }
 }
 

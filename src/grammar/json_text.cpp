@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
+#include "core/error.h"
 #include "core/utf8.h"
 #include "grammar/code_ranges.h"
 #include "grammar/decimals.h"
@@ -204,6 +206,9 @@ Expression JsonText::multiple_of(int divisor) {
 
 Expression JsonText::constant(const ordered_json& value) {
   if (!value.is_structured()) {
+    constexpr double kExact = 9007199254740992;  // 2^53
+    if (value.is_number_float() && std::abs(value.get<double>()) > kExact)
+      fail("{}: the constant {} has more digits than are kept", grammar_.origin(), value.dump());
     if (!value.is_string()) return grammar_.literal(value.dump());
     std::vector<Expression> characters;
     for (const char32_t code : codes_of(value.get_ref<const std::string&>()))

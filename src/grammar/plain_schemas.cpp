@@ -1,6 +1,7 @@
 #include "grammar/plain_schemas.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -48,6 +49,13 @@ const std::pair<const char*, std::vector<const char*>> kAbout[] = {
 };
 const std::vector<std::string> kTypes = {"object", "array", "string", "number", "integer", "boolean", "null"};
 
+// About what copying it costs.
+size_t size_of(const json& plain) {
+  size_t out = 1 + plain.size();
+  for (const json& value : plain) out += value.size();
+  return out;
+}
+
 json both_of(const json& a, const json& b) {
   return json{{"allOf", json::array({a, b})}};
 }
@@ -65,11 +73,88 @@ const json* anchored(const json& inside, const std::string& name) {
   return nullptr;
 }
 
+// A value as JSON Schema compares them: members have no order, and 1.0 is 1.
+nlohmann::json unordered(const json& value) {
+  if (value.is_number_float()) {
+    constexpr double kExact = 9007199254740992.0;  // 2^53
+    const auto number = value.get<double>();
+    if (number == std::floor(number) && std::abs(number) <= kExact) return static_cast<int64_t>(number);
+    return number;
+  }
+  if (!value.is_structured()) return nlohmann::json(value);
+  nlohmann::json out = value.is_object() ? nlohmann::json::object() : nlohmann::json::array();
+  for (const auto& [key, item] : value.items()) {
+    if (value.is_object())
+      out[key] = unordered(item);
+    else
+      out.push_back(unordered(item));
+  }
+  return out;
+}
+
+std::set<nlohmann::json> unordered_values(const json& values) {
+  std::set<nlohmann::json> out;
+  for (const json& value : values) out.insert(unordered(value));
+  return out;
+}
+
+// Those of `values` that are among the others, too.
+json common(const json& values, const json& others) {
+  const std::set<nlohmann::json> known = unordered_values(others);
+  json out = json::array();
+  for (const json& value : values)
+    if (known.count(unordered(value))) out.push_back(value);
+  return out;
+}
+
 // What of enum and const values may be; null: anything.
 json constants_of(const json& plain) {
-  if (plain.contains("const")) return json::array({plain["const"]});
-  return plain.contains("enum") ? plain["enum"] : json();
+  if (!plain.contains("const")) return plain.contains("enum") ? plain["enum"] : json();
+  const json only = json::array({plain["const"]});
+  return plain.contains("enum") ? common(only, plain["enum"]) : only;
 }
+
+// Types that the standard allows, whatever dvlm writes.
+std::vector<std::string> declared_types(const json& plain) {
+  return plain.contains("type") ? types_of(plain) : kTypes;
+}
+
+std::vector<std::string> common_types(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  std::vector<std::string> out;
+  for (const std::string& type : a) {
+    if (has(b, type) || (type == "integer" && has(b, "number"))) out.push_back(type);
+    if (type == "number" && !has(b, "number") && has(b, "integer")) out.emplace_back("integer");
+  }
+  return out;
+}
+
+// Types of values that dvlm would write by one of them and the standard allows by the other.
+std::vector<std::string> shared_types(const json& a, const json& b) {
+  std::vector<std::string> out = common_types(types_of(a), declared_types(b));
+  const std::vector<std::string> more = common_types(types_of(b), declared_types(a));
+  out.insert(out.end(), more.begin(), more.end());
+  return out;
+}
+
+// No value fits both, going by types and constants.
+bool differ(const json& a, const json& b) {
+  const json of_a = constants_of(a), of_b = constants_of(b);
+  if (!of_a.is_null() && !of_b.is_null()) return common(of_a, of_b).empty();
+  const auto fits = [](const json& constants, const json& other) {
+    return std::ranges::any_of(constants,
+                               [&](const json& value) { return is_of_type(value, declared_types(other)); });
+  };
+  if (!of_a.is_null()) return !fits(of_a, b);
+  if (!of_b.is_null()) return !fits(of_b, a);
+  return shared_types(a, b).empty();
+}
+
+const std::pair<const char*, json::value_t> kKinds[] = {
+    {"enum", json::value_t::array},        {"required", json::value_t::array},
+    {"prefixItems", json::value_t::array}, {"properties", json::value_t::object},
+    {"allOf", json::value_t::array},       {"anyOf", json::value_t::array},
+    {"oneOf", json::value_t::array},       {"pattern", json::value_t::string},
+    {"format", json::value_t::string}};
 
 }  // namespace
 
@@ -90,6 +175,12 @@ void PlainSchemas::check(const json& schema) const {
       refuse("the keyword \"nullable\" is not JSON Schema's: write \"type\": [\"string\", \"null\"]");
     refuse("the keyword \"", printable(keyword), "\" is not supported");
   }
+  for (const auto& [keyword, kind] : kKinds)
+    if (schema.contains(keyword) && schema[keyword].type() != kind)
+      refuse("\"", keyword, "\" must be ",
+             json(kind).type_name() == std::string("array") ? "a list"
+             : kind == json::value_t::object                ? "an object"
+                                                            : "a string");
 }
 
 const json& PlainSchemas::target(const std::string& reference) const {
@@ -117,6 +208,7 @@ const json& PlainSchemas::target(const std::string& reference) const {
 std::vector<json> PlainSchemas::of(const json& schema, int depth) {
   constexpr int kDeepest = 64;
   if (depth > kDeepest) refuse("schemas refer to each other without end");
+  spend(1);
   if (schema.is_boolean()) return schema.get<bool>() ? std::vector{json::object()} : std::vector<json>{};
   check(schema);
   json own = json::object();
@@ -127,7 +219,6 @@ std::vector<json> PlainSchemas::of(const json& schema, int depth) {
     if (!schema["$ref"].is_string()) refuse("\"$ref\" must be a string");
     out = both(out, of(target(schema["$ref"].get<std::string>()), depth + 1));
   }
-  if (schema.contains("allOf") && !schema["allOf"].is_array()) refuse("\"allOf\" must be a list of schemas");
   if (schema.contains("allOf"))
     for (const json& part : schema["allOf"]) out = both(out, of(part, depth + 1));
   if (schema.contains("anyOf")) out = both(out, any(schema["anyOf"], "anyOf", depth));
@@ -151,8 +242,16 @@ std::vector<json> PlainSchemas::both(const std::vector<json>& a, const std::vect
   if (a.size() * b.size() > kMost) refuse("allOf and anyOf combine to more than 256 alternatives");
   std::vector<json> out;
   for (const json& x : a)
-    for (const json& y : b) out.push_back(merged(x, y));
+    for (const json& y : b) {
+      spend(size_of(x) + size_of(y));
+      out.push_back(merged(x, y));
+    }
   return out;
+}
+
+void PlainSchemas::spend(size_t work) const {
+  constexpr size_t kMost = 400'000;
+  if ((work_ += work) > kMost) refuse("its parts combine to too much: write fewer alternatives");
 }
 
 json PlainSchemas::merged(const json& a, const json& b) const {
@@ -177,11 +276,12 @@ json PlainSchemas::merged(const json& a, const json& b) const {
   const json of_a = constants_of(a), of_b = constants_of(b);
   if (!of_a.is_null() && !of_b.is_null()) {
     out.erase("const");
-    out["enum"] = json::array();
-    for (const json& value : of_a)
-      if (std::ranges::find(of_b, value) != of_b.end()) out["enum"].push_back(value);
+    out["enum"] = common(of_a, of_b);
   }
-  if (a.contains("properties") || b.contains("properties")) out["properties"] = merged_properties(a, b);
+  const bool in_a = a.contains("properties"), in_b = b.contains("properties");
+  const bool alone =
+      (!in_a && !a.contains("additionalProperties")) || (!in_b && !b.contains("additionalProperties"));
+  if ((in_a || in_b) && !alone) out["properties"] = merged_properties(a, b);
   if (a.contains("prefixItems") || b.contains("prefixItems")) out["prefixItems"] = merged_items(a, b);
   return out;
 }
@@ -210,6 +310,8 @@ void PlainSchemas::merge_keyword(json& into, const json& other, const std::strin
 
 json PlainSchemas::merged_properties(const json& a, const json& b) const {
   json out = json::object();
+  const size_t names = size_of(a) + size_of(b);
+  spend(names * names / 64);  // they are looked for one by one
   const auto add = [&](const json& from, const json& other) {
     const json own = from.value("properties", json::object()),
                named = other.value("properties", json::object());
@@ -241,47 +343,38 @@ json PlainSchemas::merged_items(const json& a, const json& b) const {
 // Text is written from left to right: nobody can know later that a second one fits, too. So any two must
 // differ in their types, their constants, or a required property that is constant in both.
 void PlainSchemas::check_exclusive(const json& schemas, int depth) {
-  const auto differ = [&](const json& a, const json& b) {
-    const json of_a = constants_of(a), of_b = constants_of(b);
-    if (!of_a.is_null() && !of_b.is_null())
-      return std::ranges::none_of(
-          of_a, [&](const json& value) { return std::ranges::find(of_b, value) != of_b.end(); });
-    const std::vector<std::string> in_a = types_of(a), in_b = types_of(b);
-    const auto fits = [](const json& constants, const std::vector<std::string>& types) {
-      return std::ranges::any_of(constants, [&](const json& value) { return is_of_type(value, types); });
-    };
-    if (!of_a.is_null()) return !fits(of_a, in_b);
-    if (!of_b.is_null()) return !fits(of_b, in_a);
-    return std::ranges::none_of(in_a, [&](const std::string& type) {
-      return has(in_b, type) || (type == "integer" && has(in_b, "number")) ||
-             (type == "number" && has(in_b, "integer"));
-    });
-  };
-  const auto differ_inside = [&](const json& a, const json& b) {
-    const json in_a = a.value("properties", json::object()), in_b = b.value("properties", json::object());
-    for (const json& name : a.value("required", json::array())) {
-      const json& also = b.value("required", json::array());
-      if (!name.is_string() || std::ranges::find(also, name) == also.end()) continue;
-      const auto key = name.get<std::string>();
-      if (!in_a.contains(key) || !in_b.contains(key)) continue;
-      const std::vector<json> one = of(in_a[key], depth + 1), two = of(in_b[key], depth + 1);
-      if (std::ranges::all_of(one, [&](const json& x) {
-            return std::ranges::all_of(two, [&](const json& y) { return differ(x, y); });
-          }))
-        return true;
-    }
-    return false;
-  };
-  if (!schemas.is_array()) return;
-  for (size_t i = 0; i < schemas.size(); ++i)
+  std::vector<std::vector<json>> plain;
+  for (const json& schema : schemas) plain.push_back(of(schema, depth + 1));
+  for (size_t i = 0; i < plain.size(); ++i)
     for (size_t j = 0; j < i; ++j)
-      for (const json& a : of(schemas[i], depth + 1))
-        for (const json& b : of(schemas[j], depth + 1))
-          if (!differ(a, b) && !differ_inside(a, b))
+      for (const json& a : plain[i])
+        for (const json& b : plain[j]) {
+          spend(size_of(a) + size_of(b));
+          if (!differ(a, b) && !differ_inside(a, b, depth))
             refuse(
                 "a value might fit two schemas of \"oneOf\", which only its end would tell: write \"anyOf\", "
                 "or give "
                 "the schemas different types or a required property with different \"const\"");
+        }
+}
+
+// Objects that both might be have a property that tells them apart.
+bool PlainSchemas::differ_inside(const json& a, const json& b, int depth) {
+  const std::vector<std::string> shared = shared_types(a, b);
+  if (std::ranges::any_of(shared, [](const std::string& type) { return type != "object"; })) return false;
+  const json in_a = a.value("properties", json::object()), in_b = b.value("properties", json::object());
+  const json of_a = a.value("required", json::array()), of_b = b.value("required", json::array());
+  for (const json& name : of_a) {
+    if (!name.is_string() || std::ranges::find(of_b, name) == of_b.end()) continue;
+    const auto key = name.get<std::string>();
+    if (!in_a.contains(key) || !in_b.contains(key)) continue;
+    const std::vector<json> one = of(in_a[key], depth + 1), two = of(in_b[key], depth + 1);
+    if (std::ranges::all_of(one, [&](const json& x) {
+          return std::ranges::all_of(two, [&](const json& y) { return differ(x, y); });
+        }))
+      return true;
+  }
+  return false;
 }
 
 std::vector<std::string> types_of(const json& plain) {
@@ -304,7 +397,8 @@ std::vector<std::string> types_of(const json& plain) {
 }
 
 bool is_of_type(const json& value, const std::vector<std::string>& types) {
-  if (value.is_number_integer()) return has(types, "integer") || has(types, "number");
+  const bool whole = value.is_number() && value.get<double>() == std::floor(value.get<double>());
+  if (whole) return has(types, "integer") || has(types, "number");
   return has(types, value.is_number() ? "number" : value.type_name());
 }
 

@@ -42,9 +42,12 @@ class PlainSchemas {
   json merged_properties(const json& a, const json& b) const;
   json merged_items(const json& a, const json& b) const;
   void check_exclusive(const json& schemas, int depth);
+  bool differ_inside(const json& a, const json& b, int depth);
+  void spend(size_t work) const;  // throws Error when it was too much
 
   const json& document_;
   const std::string origin_;
+  mutable size_t work_ = 0;
 };
 
 // The names of types that a plain schema allows, "integer" beside "number" only where "number" is not.

@@ -103,6 +103,8 @@ class RegexParser {
     const size_t start = at_;
     if (!take('{')) return false;
     const auto low = number();
+    if (!low && peek() == ',' && peek(1) >= '0' && peek(1) <= '9')
+      refuse("{,n} means different things: write {0,n}");
     if (!low) return at_ = start, false;
     least = *low;
     most = least;
@@ -211,6 +213,7 @@ class RegexParser {
       case 'v':
         return single('\v');
       case '0':
+        if (peek() >= '0' && peek() <= '9') refuse("\\0 before a digit means different things: write \\x");
         return single(0);
       case 'x':
         return single(hexadecimal(2));

@@ -46,6 +46,7 @@ std::vector<TokenId> TokenGrammar::possible_part(int state, TokenId token) {
 std::shared_ptr<const TokenGrammar::Choices> TokenGrammar::choices(int state) {
   if (const auto known = known_.find(state); known != known_.end()) return known->second;
   if (known_.size() >= kMostKnown) known_.clear();
+  worn_ = automaton_.worn();
   return known_[state] = std::make_shared<Choices>(find(state));
 }
 

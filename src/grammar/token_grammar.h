@@ -1,5 +1,6 @@
 // A grammar as a decoder follows it: token by token.
 #pragma once
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -33,6 +34,9 @@ class TokenGrammar {
     TokenMask mask;
     TokenId only = -1;  // or none
   };
+  // From any thread: so many states were reached that further answers had better follow a new one.
+  bool worn() const { return worn_; }
+
   // Held as long as the caller wants.
   std::shared_ptr<const Choices> choices(int state);
 
@@ -45,6 +49,7 @@ class TokenGrammar {
   const Tokenizer& tokenizer_;
   const std::vector<TokenId> stops_;
   std::map<int, std::shared_ptr<const Choices>> known_;
+  std::atomic<bool> worn_ = false;
 };
 
 }  // namespace dvlm

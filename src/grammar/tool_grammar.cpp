@@ -28,7 +28,11 @@ void parse_tool_grammar(Grammar& grammar, const std::string& text) {
   std::vector<Expression> calls;
   for (const json& tool : given["tools"]) {
     const auto name = tool["name"].get<std::string>(), root = "arguments of " + name;
-    parse_json_schema(grammar, tool["parameters"].get<std::string>(), JsonSpaces::usual, root);
+    try {
+      parse_json_schema(grammar, tool["parameters"].get<std::string>(), JsonSpaces::usual, root);
+    } catch (const Error& error) {
+      fail("{}, of {}", error.what(), name);
+    }
     calls.push_back(grammar.sequence({grammar.literal("\n{\"name\": \"" + name + "\", \"arguments\": "),
                                       grammar.rule(root), grammar.literal("}\n")}));
   }

@@ -34,6 +34,56 @@ constexpr FieldRule kStructuredFields[] = {
     {"disable_additional_properties", "true or false", "it must be true or false"},
 };
 
+// In place of a list: its text.
+constexpr const char* kOrdered = "as text";
+
+// JSON that is valid, from `at` on: behind blanks, behind the value there.
+size_t skip_blanks(std::string_view text, size_t at) {
+  return std::min(text.find_first_not_of(" \t\r\n", at), text.size());
+}
+
+size_t skip_string(std::string_view text, size_t at) {
+  for (++at; at < text.size() && text[at] != '"'; ++at)
+    if (text[at] == '\\') ++at;
+  return at + 1;
+}
+
+size_t skip_value(std::string_view text, size_t at) {
+  int depth = 0;
+  do {
+    const char c = text[at];
+    if (c == '"') {
+      at = skip_string(text, at);
+      continue;
+    }
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    ++at;
+    if (depth == 0 && c != '}' && c != ']')  // a number, true, false or null
+      at = std::min(text.find_first_of(",}] \t\r\n", at), text.size());
+  } while (depth > 0 && at < text.size());
+  return at;
+}
+
+// The text of a member of an object; of several of that name the last one, as parsers take it.
+std::string_view raw_member(std::string_view object, std::string_view name) {
+  std::string_view out;
+  for (size_t at = skip_blanks(object, 0) + 1;;) {
+    at = skip_blanks(object, at);
+    if (at >= object.size() || object[at] == '}') return out;
+    if (object[at] == ',') {
+      ++at;
+      continue;
+    }
+    const size_t key = at;
+    at = skip_string(object, at);
+    const bool same = json::parse(object.substr(key, at - key)) == name;
+    const size_t value = skip_blanks(object, skip_blanks(object, at) + 1);  // behind the colon
+    at = skip_value(object, value);
+    if (same) out = object.substr(value, at - value);
+  }
+}
+
 std::string schema_text(const ApiObject& object, const char* key) {
   const json* schema = object.find(key);
   if (!schema) object.refuse(key, "the field \"{}\" is missing", object.path(key));
@@ -76,10 +126,7 @@ void set_form(ApiRequest& out, const std::string& field, GrammarKind kind, std::
                            "after the other; choose {}",
                            field, info.name, decoder_choice(true)));
   out.request.grammar = {kind, std::move(text), spaces};
-  out.fields.form = field == "tools"                          ? "tools"
-                    : field == "response_format"              ? "response_format"
-                    : field.starts_with("structured_outputs") ? "structured_outputs"
-                                                              : "sampling_params";
+  out.fields.form = field;
 }
 
 void read_response_format(const json& given, ApiRequest& out) {
@@ -150,18 +197,20 @@ FieldRules structured_output_fields() {
 }
 
 void keep_schemas_as_text(json& body, std::string_view text) {
-  static const char* const kSchemas[] = {"/response_format/json_schema/schema", "/response_format/schema",
-                                         "/structured_outputs/json"};
-  ordered_json ordered;
-  if (body.is_object() && body.contains("tools") && body["tools"].is_array()) {
-    ordered = ordered_json::parse(text);
-    body["tools"] = ordered["tools"].dump();
-  }
-  for (const char* pointer : kSchemas) {
-    const json::json_pointer at(pointer);
-    if (!body.is_object() || !body.contains(at) || !body[at].is_structured()) continue;
-    if (ordered.is_null()) ordered = ordered_json::parse(text);
-    body[at] = ordered.at(ordered_json::json_pointer(pointer)).dump();
+  static const std::vector<std::string> kSchemas[] = {{"response_format", "json_schema", "schema"},
+                                                      {"response_format", "schema"},
+                                                      {"structured_outputs", "json"},
+                                                      {"tools"}};
+  for (const std::vector<std::string>& path : kSchemas) {
+    json* value = &body;
+    std::string_view raw = text;
+    for (const std::string& key : path) {
+      value = value->is_object() && value->contains(key) ? &(*value)[key] : nullptr;
+      if (!value) break;
+      raw = raw_member(raw, key);
+    }
+    if (!value || !value->is_structured()) continue;
+    *value = path.size() == 1 ? json{{kOrdered, raw}} : json(raw);
   }
 }
 
@@ -169,14 +218,17 @@ void read_tools(const ApiObject& body, const Tokenizer& tokenizer, ApiRequest& o
   const json* given = body.find("tools");
   ToolChoice choice{.text = true, .parallel = body.boolean("parallel_tool_calls", true)};
   const bool wanted = read_tool_choice(body, choice);
-  if (!given || *given == "[]" || *given == json::array()) {
-    if (!choice.text) body.refuse("tool_choice", "\"tool_choice\" needs \"tools\"");
-    return;
+  std::vector<Tool> tools;
+  if (given) {
+    const bool as_text = given->is_object() && given->size() == 1 && given->contains(kOrdered);
+    if (!as_text && !given->is_array()) body.refuse("tools", "\"tools\" must be a list");
+    tools = at_field("tools", [&] {
+      const std::string text = as_text ? (*given)[kOrdered].get<std::string>() : given->dump();
+      return parse_tools(ordered_json::parse(text, nullptr, false));
+    });
   }
-  const std::vector<Tool> tools = at_field("tools", [&] {
-    return parse_tools(ordered_json::parse(given->is_string() ? given->get<std::string>() : given->dump()));
-  });
-  if (!wanted) return;
+  if (tools.empty() && !choice.text) body.refuse("tool_choice", "\"tool_choice\" needs \"tools\"");
+  if (tools.empty() || !wanted) return;
   if (!choice.only.empty() && std::ranges::count(tools, choice.only, &Tool::name) == 0)
     body.refuse("tool_choice", "\"tool_choice\": there is no tool {}", printable(choice.only));
   const auto begin = tokenizer.find(kToolCall), end = tokenizer.find(kToolCallEnd);

@@ -94,7 +94,9 @@ class ChatFormat : public OpenAiFormat {
     return {{"message", std::move(message)}};
   }
   bool called(const Answer& answer) override {
-    return options_.tools && answer.text.find(kToolCall) != std::string::npos;
+    ToolCallReader reader;
+    reader.push(answer.text);
+    return options_.tools && reader.called();
   }
 
   static json delta_of(const std::string& text, bool with_logprobs) {
@@ -120,7 +122,7 @@ class ChatFormat : public OpenAiFormat {
     for (const auto* part : {&most, &rest})
       for (const auto& [call, name, arguments] : part->calls) {
         if (!name.empty()) calls.push_back({name, ""});
-        calls.back().arguments += arguments;
+        if (!calls.empty()) calls.back().arguments += arguments;
       }
     const std::string content = most.content + rest.content;
     message["content"] = content.empty() && !calls.empty() ? json() : json(content);

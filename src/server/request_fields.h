@@ -81,7 +81,8 @@ void check_fields(const ApiObject& body, FieldRules rules);
 
 // Which fields a request has its prompt, its pictures, and the form of its answer in.
 struct PromptFields {
-  const char *text = "messages", *pictures = "messages", *form = "response_format";
+  const char *text = "messages", *pictures = "messages";
+  std::string form = "response_format";
 };
 
 // A request for text, of whichever API.

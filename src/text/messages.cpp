@@ -177,6 +177,8 @@ std::vector<ToolCall> read_calls(const Fields& message, const json& calls, const
       parsed = nlohmann::ordered_json::parse(arguments->dump());
     }
     if (!parsed.is_object()) inside.refuse("needs \"arguments\" to be a JSON object");
+    if (!is_tool_name(inside.text("name")))
+      inside.refuse("needs \"name\" to be 1 to 64 letters, digits, _, - and .");
     out.push_back({inside.text("name"), python_json(parsed)});
   }
   return out;

@@ -14,6 +14,8 @@ namespace {
 
 const std::string kBegin = kToolCall, kHead = "\n{\"name\": \"", kArguments = "\", \"arguments\": ";
 const std::string kEnd = std::string("}\n") + kToolCallEnd;
+constexpr std::string_view kNameLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.";
+constexpr size_t kLongestName = 64;
 
 // Bytes at the end of `text` that may begin `what`.
 size_t begun(std::string_view text, std::string_view what) {
@@ -37,12 +39,7 @@ Tool read_tool(const ordered_json& given, size_t number) {
   Tool out;
   if (function.contains("name") && function["name"].is_string())
     out.name = function["name"].get<std::string>();
-  const auto belongs = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || c == '.';
-  };
-  if (out.name.empty() || out.name.size() > 64 || !std::ranges::all_of(out.name, belongs))
-    refuse("its \"name\" must be 1 to 64 letters, digits, _, - and .");
+  if (!is_tool_name(out.name)) refuse("its \"name\" must be 1 to 64 letters, digits, _, - and .");
   const ordered_json parameters = function.value("parameters", ordered_json());
   if (!parameters.is_null() && !parameters.is_object()) refuse("\"parameters\" must be a JSON schema");
   if (function.contains("description") && !function["description"].is_string() &&
@@ -55,6 +52,10 @@ Tool read_tool(const ordered_json& given, size_t number) {
 }
 
 }  // namespace
+
+bool is_tool_name(std::string_view name) {
+  return !name.empty() && name.size() <= kLongestName && name.find_first_not_of(kNameLetters) == name.npos;
+}
 
 std::vector<Tool> parse_tools(const ordered_json& tools) {
   constexpr size_t kMost = 128;
@@ -105,15 +106,8 @@ bool ToolCallReader::advance(Part& out) {
       held_.erase(0, held_.size() - keep);
       return false;
     }
-    case Where::head: {
-      const size_t end = held_.find(kArguments);
-      if (end == std::string::npos) return false;
-      const bool usual = held_.starts_with(kHead) && end >= kHead.size();
-      out.calls.push_back({calls_++, usual ? held_.substr(kHead.size(), end - kHead.size()) : "", ""});
-      held_.erase(0, end + kArguments.size());
-      where_ = Where::arguments;
-      return true;
-    }
+    case Where::head:
+      return read_head(out);
     case Where::arguments: {
       const size_t end = held_.find(kEnd);
       const size_t size = end != std::string::npos ? end : held_.size() - begun(held_, kEnd);
@@ -135,9 +129,31 @@ bool ToolCallReader::advance(Part& out) {
   return false;
 }
 
+// Text that only mentions the tag, as far as that shows, is content.
+bool ToolCallReader::read_head(Part& out) {
+  const std::string_view held = held_;
+  const size_t same = std::min(held.size(), kHead.size());
+  const size_t end =
+      held.size() > kHead.size() ? held.find_first_not_of(kNameLetters, kHead.size()) : held.npos;
+  const std::string_view behind = end == held.npos ? std::string_view() : held.substr(end);
+  if (held.substr(0, same) != std::string_view(kHead).substr(0, same) || end == kHead.size() ||
+      behind.substr(0, kArguments.size()) !=
+          std::string_view(kArguments).substr(0, std::min(behind.size(), kArguments.size()))) {
+    out.content += kBegin;
+    where_ = Where::content;
+    return true;
+  }
+  if (behind.size() < kArguments.size()) return false;
+  out.calls.push_back({calls_++, std::string(held.substr(kHead.size(), end - kHead.size())), ""});
+  held_.erase(0, end + kArguments.size());
+  where_ = Where::arguments;
+  return true;
+}
+
 ToolCallReader::Part ToolCallReader::finish() {
   Part out;
-  if (where_ == Where::content) out.content = held_;
+  if (where_ == Where::head) out.content = kBegin;
+  if (where_ == Where::content || where_ == Where::head) out.content += held_;
   if (where_ == Where::arguments && !held_.empty()) out.calls.push_back({calls_ - 1, "", held_});
   held_.clear();
   return out;

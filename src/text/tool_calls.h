@@ -19,6 +19,8 @@ struct ToolCall {
   std::string arguments;  // JSON
 };
 
+bool is_tool_name(std::string_view name);
+
 // OpenAI's list: {"type": "function", "function": {"name", "description", "parameters"}}. Throws Error naming
 // the tool and field.
 std::vector<Tool> parse_tools(const nlohmann::ordered_json& tools);
@@ -44,11 +46,13 @@ class ToolCallReader {
   };
   Part push(std::string_view text);
   Part finish();  // what was held back, when the answer ends
-  int calls() const { return calls_; }
+  // The text ends with a call that is whole.
+  bool called() const { return where_ == Where::behind; }
 
  private:
   enum class Where { content, head, arguments, behind };
   bool advance(Part& out);
+  bool read_head(Part& out);
 
   Where where_ = Where::content;
   std::string held_;

@@ -55,6 +55,9 @@ TEST(Gbnf, says_where_it_is_wrong) {
       {"root ::= \"a\"\nroot ::= \"b\"", "twice"},
       {"root ::= root \"a\" | \"b\"", "begins with itself"},
       {"root ::= \"\\q\"", "escape"},
+      {"root ::= \"\\", "backslash"},
+      {"root ::= [a\\", "backslash"},
+      {"root ::= \"\\ud800\"", "surrogates"},
       {"root ::= \"\xff\"", "UTF-8"},
   };
   for (const auto& [text, named] : kWrong) {

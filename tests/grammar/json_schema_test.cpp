@@ -157,6 +157,20 @@ TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
       {R"({"type":"string","maxLength":-1})", "maxLength"},
       {R"({"type":"string","maxLength":99999999})", "maxLength"},
       {R"(3)", "must be an object"},
+      {R"({"oneOf":[{"type":"integer"},{"minLength":2}]})", "oneOf"},
+      {R"({"oneOf":[{"properties":{"a":{"type":"string"}}},{"type":"string"}]})", "oneOf"},
+      {R"({"oneOf":[{"type":["object","string"],"properties":{"k":{"const":1}},"required":["k"]},
+          {"type":["object","string"],"properties":{"k":{"const":2}},"required":["k"]}]})",
+       "oneOf"},
+      {R"({"oneOf":[{"const":1.0},{"type":"integer"}]})", "oneOf"},
+      {R"({"oneOf":[{"const":{"a":1,"b":2}},{"const":{"b":2,"a":1}}]})", "oneOf"},
+      {R"({"type":"integer","minimum":9007199254740993})", "9007199254740992"},
+      {R"({"const":123456789012345678901})", "more digits"},
+      {R"({"allOf":[{"const":1,"enum":[2]},{"enum":[1,2]}]})", "no text"},
+      {R"({"allOf":[{"enum":5},{"const":5}]})", "must be a list"},
+      {R"({"allOf":[{"required":5},{"required":["a"]}]})", "must be a list"},
+      {R"({"const":1e400})", "too large"},
+      {R"({"const":"\ud800"})", "breaks at byte"},
       {R"({"type":)", "no JSON"},
       {R"({"enum":3})", "enum"},
       {R"({"anyOf":[]})", "anyOf"},
@@ -190,6 +204,28 @@ TEST(JsonSchema, hostile_ones_are_bounded) {
       schema(
           R"({"type":"array","maxItems":100000,"items":{"type":"array","maxItems":100000,"items":{"enum":[1,2]}}})"),
       Error);
+}
+
+// What doubles at every step, is merged over and over, or is compared with itself ends in a sentence, soon.
+TEST(JsonSchema, work_is_bounded) {
+  std::string shared = R"({"$ref":"#/$defs/a0","type":["string","null"],"$defs":{)";
+  for (int i = 0; i < 40; ++i)
+    shared +=
+        fmt::format(R"("a{0}":{{"allOf":[{{"$ref":"#/$defs/a{1}"}},{{"$ref":"#/$defs/a{1}"}}]}},)", i, i + 1);
+  EXPECT_THROW(schema(shared + R"("a40":{"type":"string"}}})"), Error);
+  std::string nested = R"({"oneOf":[{"type":"array"},{"type":"string"}]})";
+  for (int i = 0; i < 24; ++i) nested = fmt::format(R"({{"oneOf":[{},{{"const":{}}}]}})", nested, i);
+  EXPECT_THROW(schema(nested), Error);
+  std::string one = R"({"oneOf":[)";
+  for (int i = 0; i < 1000; ++i) one += fmt::format(R"({}{{"const":{}}})", i ? "," : "", i);
+  EXPECT_THROW(schema(one + "]}"), Error);
+  std::string texts = R"({"maxLength":20000,"enum":[)";
+  for (int i = 0; i < 500; ++i) texts += fmt::format(R"({}"s{}")", i ? "," : "", i);
+  Automaton automaton = schema(texts + "]}");
+  EXPECT_TRUE(takes(automaton, R"("s77")"));
+  std::string chain = "root ::= r0\n";
+  for (int i = 0; i < 20'000; ++i) chain += fmt::format("r{} ::= r{}\n", i, i + 1);
+  EXPECT_THROW(read_grammar({GrammarKind::gbnf, chain + "r20000 ::= \"x\""}), Error);
 }
 
 // Against numbers themselves.

@@ -142,7 +142,7 @@ def answers(dvlm: str, folder: str, count: int) -> bool:
 
     rng = random.Random(7)
     schemas = [make_schema(rng) for _ in range(300)]
-    checkers = [jsonschema.Draft202012Validator(s, format_checker=jsonschema.FormatChecker()) for s in schemas]
+    checkers = [jsonschema.Draft202012Validator(s, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER) for s in schemas]
     counts, wrong = collections.Counter(), []
     with ServerProcess(dvlm, "--model", folder) as server:
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.address[1]}/v1", api_key="none", max_retries=5)
