@@ -101,9 +101,10 @@ class Decimals {
   Expression wholes(int64_t first, int64_t last) {
     std::vector<Expression> out;
     int64_t from = 0, until = 9;  // of one length
-    for (size_t length = 1; length <= 18; ++length) {
+    for (int length = 1;; ++length) {
       const int64_t low = std::max(first, from), high = std::min(last, until);
       if (low <= high) out.push_back(same_length(std::to_string(low), std::to_string(high)));
+      if (length == 18) break;  // the next one would not fit
       from = until + 1;
       until = 10 * until + 9;
     }
