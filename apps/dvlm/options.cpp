@@ -8,6 +8,7 @@
 
 #include "checkpoint/hub_cache.h"
 #include "checkpoint/json.h"
+#include "core/ascii.h"
 #include "core/error.h"
 #include "engine/request_json.h"
 #include "measure/random_checkpoint.h"
@@ -216,8 +217,7 @@ std::optional<GrammarSource> grammar_source(const GrammarFlags& options) {
   if (!options.grammar.empty())
     return GrammarSource{GrammarKind::gbnf, read_file(options.grammar, kMostBytes)};
   if (options.json_schema.empty()) return std::nullopt;
-  const bool inside = options.json_schema.find_first_not_of(" \t\n") != std::string::npos &&
-                      options.json_schema[options.json_schema.find_first_not_of(" \t\n")] == '{';
+  const bool inside = trim(options.json_schema).starts_with('{');
   return GrammarSource{GrammarKind::json_schema,
                        inside ? options.json_schema : read_file(options.json_schema, kMostBytes),
                        json_spaces(options.json_spaces)};

@@ -184,6 +184,7 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     in_pass_.push_back(g);
     prefill_rows -= reading_.back();
   }
+  if (in_pass_.empty()) return;
   const bool reads = std::any_of(reading_.begin(), reading_.end(), [](int tokens) { return tokens > 0; });
   if (reads) model_.set_watch([&](int64_t done, int64_t total) { tell_of_prompts(done, total); });
   const Finally unwatch([&] { model_.set_watch({}); });

@@ -149,12 +149,15 @@ bool differ(const json& a, const json& b) {
   return shared_types(a, b).empty();
 }
 
-const std::pair<const char*, json::value_t> kKinds[] = {
-    {"enum", json::value_t::array},        {"required", json::value_t::array},
-    {"prefixItems", json::value_t::array}, {"properties", json::value_t::object},
-    {"allOf", json::value_t::array},       {"anyOf", json::value_t::array},
-    {"oneOf", json::value_t::array},       {"pattern", json::value_t::string},
-    {"format", json::value_t::string}};
+struct Kind {
+  json::value_t type;
+  const char* name;
+  std::vector<const char*> keywords;  // whose values are of it
+};
+const Kind kKinds[] = {
+    {json::value_t::array, "a list", {"enum", "required", "prefixItems", "allOf", "anyOf", "oneOf"}},
+    {json::value_t::object, "an object", {"properties"}},
+    {json::value_t::string, "a string", {"pattern", "format"}}};
 
 }  // namespace
 
@@ -175,12 +178,10 @@ void PlainSchemas::check(const json& schema) const {
       refuse("the keyword \"nullable\" is not JSON Schema's: write \"type\": [\"string\", \"null\"]");
     refuse("the keyword \"", printable(keyword), "\" is not supported");
   }
-  for (const auto& [keyword, kind] : kKinds)
-    if (schema.contains(keyword) && schema[keyword].type() != kind)
-      refuse("\"", keyword, "\" must be ",
-             json(kind).type_name() == std::string("array") ? "a list"
-             : kind == json::value_t::object                ? "an object"
-                                                            : "a string");
+  for (const auto& [type, name, keywords] : kKinds)
+    for (const char* keyword : keywords)
+      if (schema.contains(keyword) && schema[keyword].type() != type)
+        refuse("\"", keyword, "\" must be ", name);
 }
 
 const json& PlainSchemas::target(const std::string& reference) const {
