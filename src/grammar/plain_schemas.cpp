@@ -149,12 +149,12 @@ bool differ(const json& a, const json& b) {
   return shared_types(a, b).empty();
 }
 
-struct Kind {
+struct KeywordKind {
   json::value_t type;
   const char* name;
   std::vector<const char*> keywords;  // whose values are of it
 };
-const Kind kKinds[] = {
+const KeywordKind kKinds[] = {
     {json::value_t::array, "a list", {"enum", "required", "prefixItems", "allOf", "anyOf", "oneOf"}},
     {json::value_t::object, "an object", {"properties"}},
     {json::value_t::string, "a string", {"pattern", "format"}}};
