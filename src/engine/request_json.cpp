@@ -75,13 +75,28 @@ std::optional<GrammarSource> read_form(const JsonObject& object) {
   return out;
 }
 
+std::vector<std::string> read_stop(const JsonObject& object) {
+  constexpr size_t kMaxStops = 64;
+  std::vector<std::string> out;
+  const json* stops = object.find("stop");
+  if (!stops) return out;
+  if (!stops->is_array() || stops->size() > kMaxStops)
+    fail("request: \"stop\" must be a list of at most {} texts", kMaxStops);
+  for (const json& stop : *stops) {
+    if (!stop.is_string() || stop.get_ref<const std::string&>().empty())
+      fail("request: \"stop\" must hold texts, none of them empty");
+    out.push_back(stop.get<std::string>());
+  }
+  return out;
+}
+
 }  // namespace
 
 Request parse_request(const json& request_json, const ModelConfig& config) {
   static const std::set<std::string> kKnown = {
       "messages",    "decoder",     "block_size",  "branches", "threshold",  "sub_block",  "max_tokens",
       "temperature", "top_k",       "top_p",       "seed",     "min_pixels", "max_pixels", "add_vision_id",
-      "draft_p_min", "json_schema", "json_spaces", "regex",    "grammar"};
+      "draft_p_min", "json_schema", "json_spaces", "regex",    "grammar",    "stop",       "passes"};
   const JsonObject object(request_json, "request");
   for (const auto& [key, unused] : request_json.items())
     if (!kKnown.count(key)) fail("request: the key \"{}\" is not known", printable(key));
@@ -90,6 +105,8 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   request.conversation = parse_messages(*object.find("messages"));
   request.chat_template.add_vision_id = object.boolean("add_vision_id", false);
   request.grammar = read_form(object);
+  request.stop = read_stop(object);
+  request.decode.record = object.boolean("passes", false);
   DecodeOptions& decode = request.decode;
   decode.block_size = config.block_size;
   read_decoding(object, request);

@@ -19,13 +19,15 @@ void append(std::vector<T>& to, std::vector<T>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
+const Failure kGivenUp{.error = "the request was given up before its turn came", .given_up = true};
+
 }  // namespace
 
 RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout, bool asked) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, timeout, [&] {
     return update_.done || !update_.text.empty() || !update_.passes.empty() || !update_.logprobs.empty() ||
-           (asked && update_.progress);
+           (asked && !update_.progress.empty());
   });
   Update out = std::move(update_);
   update_ = {};
@@ -36,7 +38,6 @@ RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout, boo
 
 void RequestHandle::publish(AnswerPart part) {
   const std::lock_guard lock(mutex_);
-  if (!part.text.empty()) update_.progress.reset();  // it is of what comes before the text
   update_.text += part.text;
   append(update_.logprobs, part.logprobs);
   append(update_.passes, part.passes);
@@ -45,7 +46,14 @@ void RequestHandle::publish(AnswerPart part) {
 
 void RequestHandle::publish(const WorkProgress& progress) {
   const std::lock_guard lock(mutex_);
-  update_.progress = progress;
+  const auto same = [&](const WorkProgress& other) {
+    return other.stage == progress.stage && other.picture == progress.picture;
+  };
+  const auto known = std::ranges::find_if(update_.progress, same);
+  if (known == update_.progress.end())
+    update_.progress.push_back(progress);
+  else
+    *known = progress;
   changed_.notify_all();
 }
 
@@ -166,7 +174,7 @@ void Scheduler::drop_cancelled() {
     given_up.assign(std::move_iterator(first), std::move_iterator(waiting_.end()));
     waiting_.erase(first, waiting_.end());
   }
-  for (Entry& entry : given_up) fail(entry, Failure{"the request was given up before its turn came"});
+  for (Entry& entry : given_up) fail(entry, kGivenUp);
 }
 
 // Requests begin in the order of arrival: one that must wait holds up those behind it, or it might wait for
@@ -203,7 +211,7 @@ bool Scheduler::begin(Entry& entry) {
     if (!generator_.begin(*entry.generation)) return false;
     running_.push_back(std::move(entry));
   } catch (const Cancelled&) {
-    fail(entry, Failure{"the request was given up before its turn came"});
+    fail(entry, kGivenUp);
   } catch (...) {
     fail(entry, false);
   }

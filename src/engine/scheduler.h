@@ -24,14 +24,15 @@ struct Failure {
   bool too_long = false;      // PromptTooLong
   bool grammar = false;       // GrammarError
   bool device_lost = false;   // DeviceLost: nobody gets an answer any more
+  bool given_up = false;      // cancelled before it had begun
 };
 
 // One request on its way. The scheduler writes, its client reads.
 class RequestHandle {
  public:
-  struct Update : AnswerPart, Failure {    // since the last call
-    bool done = false;                     // with an answer or a failure
-    std::optional<WorkProgress> progress;  // the latest; null: as before
+  struct Update : AnswerPart, Failure {  // since the last call
+    bool done = false;                   // with an answer or a failure
+    std::vector<WorkProgress> progress;  // the latest of each stage and picture
   };
   // Waits until there is something new, at most `timeout`. Progress alone ends no wait unless it is `asked`
   // for.

@@ -38,7 +38,7 @@ bool wait_for(RequestHandle& handle, const std::function<void(const WorkProgress
   while (!interrupted()) {
     const RequestHandle::Update update = handle.wait(100ms);
     if (!update.error.empty()) fail("{}", update.error);
-    if (update.progress && on_progress) on_progress(*update.progress);
+    if (!update.progress.empty() && on_progress) on_progress(update.progress.back());
     if (update.done) return true;
   }
   return false;

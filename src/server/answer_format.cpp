@@ -62,12 +62,12 @@ OpenAiFormat::OpenAiFormat(FormatOptions options, const char* whole, const char*
     : options_(std::move(options)), whole_(whole), event_(event) {}
 
 json OpenAiFormat::piece(int choice, const RequestHandle::Update& update) {
-  if (update.text.empty() && update.logprobs.empty() && update.passes.empty() && !update.progress)
+  if (update.text.empty() && update.logprobs.empty() && update.passes.empty() && update.progress.empty())
     return nullptr;
   json out = event(choice, content(choice, update), nullptr,
                    update.logprobs.empty() ? json() : logprobs(choice, update.logprobs));
   if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
-  if (update.progress) out["dvlm"]["progress"] = progress_json(*update.progress);
+  if (!update.progress.empty()) out["dvlm"]["progress"] = progress_json(update.progress.back());
   return out;
 }
 

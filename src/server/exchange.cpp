@@ -158,7 +158,7 @@ class Exchange {
       return false;
     }
     choice.update = choice.handle->wait(timeout, progress_);
-    if (!progress_) choice.update.progress.reset();
+    if (!progress_) choice.update.progress.clear();
     const RequestHandle::Update& update = choice.update;
     choice.ended = update.done;
     if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {
@@ -167,7 +167,7 @@ class Exchange {
       state_.metrics.add_first_token(seconds);
     }
     return update.done || !update.text.empty() || !update.logprobs.empty() || !update.passes.empty() ||
-           update.progress;
+           !update.progress.empty();
   }
 
   // Takes what is new of every choice; waits a while for something.

@@ -130,11 +130,11 @@ class GenerateFormat : public AnswerFormat {
 
   // The whole text so far, every time.
   json piece(int, const RequestHandle::Update& update) override {
-    if (update.text.empty() && update.passes.empty() && !update.progress) return nullptr;
+    if (update.text.empty() && update.passes.empty() && update.progress.empty()) return nullptr;
     text_ += update.text;
     json out = {{"text", text_}, {"meta_info", {{"id", options_.identity.id}, {"finish_reason", nullptr}}}};
     if (!update.passes.empty()) out["dvlm"]["passes"] = passes_json(update.passes, options_.tokens);
-    if (update.progress) out["dvlm"]["progress"] = progress_json(*update.progress);
+    if (!update.progress.empty()) out["dvlm"]["progress"] = progress_json(update.progress.back());
     return out;
   }
 

@@ -116,7 +116,7 @@ TEST_F(Formats, chat_chunks) {
   EXPECT_EQ(pass["choices"][0]["delta"], json::object());
   EXPECT_EQ(pass["dvlm"]["passes"][0]["accepted"], 3);
   update = {};
-  update.progress = WorkProgress{.stage = Stage::picture, .done = 3, .total = 32, .picture = 2};
+  update.progress = {WorkProgress{.stage = Stage::picture, .done = 3, .total = 32, .picture = 2}};
   const json work = format->piece(0, update);
   EXPECT_EQ(work["choices"][0]["delta"], json::object());
   EXPECT_EQ(work["dvlm"],
