@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/request_json.h"
+#include "server/errors.h"
 
 namespace dvlm {
 
@@ -40,16 +41,31 @@ FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, T
           .decode = asked.request.decode,
           .include_usage = asked.include_usage,
           .echo = asked.echo,
+          .asked = asked.asked,
           .stop = asked.request.stop,
           .token_texts = asked.token_texts,
           .tools = !asked.request.chat_template.tools.empty(),
           .tokens = tokens};
 }
 
+json AnswerFormat::failure(const ApiError& error) {
+  return error_json(error);
+}
+
 json statistics_json(Answers answers, const DecodeOptions& decode) {
   json choices = json::array();
   for (const Answer* answer : answers) choices.push_back(answer_json(*answer, decode).at("stats"));
   return choices.size() == 1 ? choices.front() : json{{"choices", choices}};
+}
+
+std::string matched_stop(const Answer& answer, const FormatOptions& options) {
+  const std::string full = options.tokens.tokenizer().decode(answer.tokens, true);
+  std::string found;  // the shortest: it was complete first
+  for (const std::string& stop : options.stop)
+    if (full.size() > answer.text.size() && full.compare(answer.text.size(), stop.size(), stop) == 0 &&
+        (found.empty() || stop.size() < found.size()))
+      found = stop;
+  return found;
 }
 
 json progress_json(const WorkProgress& progress) {

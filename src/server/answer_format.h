@@ -16,18 +16,23 @@ struct AnswerIdentity {
   int64_t created = 0;
 };
 
+struct ApiError;
 using Answers = std::span<const Answer* const>;  // of all choices
 
 class AnswerFormat {
  public:
   virtual ~AnswerFormat() = default;
-  // Events of a stream, for each choice in this order; null: there is none.
+  // Whether events have their "type" as their name, and no [DONE] behind them.
+  virtual bool named() const { return false; }
+  // Events of a stream, for each choice in this order; null: there is none; a list: several.
   virtual nlohmann::json begin(int choice) = 0;
   // An update has progress only where the request asks for it.
   virtual nlohmann::json piece(int choice, const RequestHandle::Update& update) = 0;
   virtual nlohmann::json end(int choice, const Answer& answer) = 0;
   // After the ends of all choices; null: there is none.
   virtual nlohmann::json last(Answers answers) = 0;
+  // In place of all that would follow.
+  virtual nlohmann::json failure(const ApiError& error);
   // All at once, without a stream.
   virtual nlohmann::json whole(Answers answers) = 0;
 };
@@ -37,13 +42,16 @@ struct FormatOptions {
   AnswerIdentity identity;
   DecodeOptions decode;
   bool include_usage = false;
-  std::string echo;
+  std::string echo, asked;
   std::vector<std::string> stop;
   bool token_texts = false;
   bool tools = false;  // answers may call some
   TokenWriter tokens;
 };
 FormatOptions format_options(AnswerIdentity identity, const ApiRequest& asked, TokenWriter tokens);
+
+// The stop string that would follow the text; empty: none ended it.
+std::string matched_stop(const Answer& answer, const FormatOptions& options);
 
 // How far the work before the first text is: {"stage": "prompt", "done": 512, "total": 1221}.
 nlohmann::json progress_json(const WorkProgress& progress);

@@ -23,6 +23,19 @@ ApiRequest parse_completion_request(const nlohmann::json& body, const ModelConfi
 
 std::unique_ptr<AnswerFormat> completion_format(FormatOptions options);
 
+// A request for /v1/responses. Throws Error with a sentence for the client.
+ApiRequest parse_response_request(const nlohmann::json& body, const ModelConfig& config,
+                                  const Tokenizer& tokenizer, const ChatLimits& limits);
+
+std::unique_ptr<AnswerFormat> response_format(FormatOptions options);
+
+// A request for Anthropic's /v1/messages; `counted`: for /v1/messages/count_tokens, which needs no
+// "max_tokens". Throws Error with a sentence for the client.
+ApiRequest parse_messages_request(const nlohmann::json& body, const ModelConfig& config,
+                                  const Tokenizer& tokenizer, const ChatLimits& limits, bool counted = false);
+
+std::unique_ptr<AnswerFormat> messages_format(FormatOptions options);
+
 // A request for /generate. Its text or ids become Request::input_ids, with one run of pads for each image
 // of "image_data" that place_images() then stretches. Throws Error with a sentence for the client.
 ApiRequest parse_generate_request(const nlohmann::json& body, const ModelConfig& config,

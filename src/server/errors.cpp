@@ -28,6 +28,12 @@ ApiError no_such_model(const std::string& name) {
   return {404, fmt::format("there is no such model here: ask for \"{}\"", name), "model", "model_not_found"};
 }
 
+json messages_error_json(const ApiError& error) {
+  json out = error_json(error);
+  out["type"] = "error";
+  return out;
+}
+
 json error_json(const ApiError& error) {
   return {{"error",
            {{"message", error.message},
@@ -44,9 +50,9 @@ void send_json(httplib::Response& response, const json& value) {
   response.set_content(dump(value), kJson);
 }
 
-void send_error(httplib::Response& response, const ApiError& error) {
+void send_error(httplib::Response& response, const ApiError& error, std::string_view path) {
   response.status = error.status;
-  send_json(response, error_json(error));
+  send_json(response, path.starts_with("/v1/messages") ? messages_error_json(error) : error_json(error));
 }
 
 std::string bare_response(int status, const std::string& message, const std::string& id) {

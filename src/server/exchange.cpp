@@ -22,13 +22,10 @@ constexpr std::chrono::seconds kLastWrite{30};
 constexpr int kClientGone = 499;  // nobody reads it; the log does
 constexpr size_t kLoggedPrompt = 4096;
 
-bool send_event(httplib::DataSink& sink, const std::string& event) {
-  const std::string text = "data: " + event + "\n\n";
+// What a server-sent event holds; with a name where it has one.
+bool send_text(httplib::DataSink& sink, const std::string& data, const std::string& name = "") {
+  const std::string text = (name.empty() ? "" : "event: " + name + "\n") + "data: " + data + "\n\n";
   return sink.write(text.data(), text.size());
-}
-
-bool send_event(httplib::DataSink& sink, const json& event) {
-  return event.is_null() || send_event(sink, dump(event));
 }
 
 // The texts of a prompt, with marks where images are.
@@ -114,16 +111,14 @@ class Exchange {
   // Writes server-sent events to the end. False: the client is gone.
   bool stream(httplib::DataSink& sink) {
     for (int i = 0; i < static_cast<int>(choices_.size()); ++i)
-      if (!send_event(sink, format_->begin(i))) return false;
+      if (!send(sink, format_->begin(i))) return false;
     for (;;) {
       if (!connection_.alive() || !send_updates(sink)) return false;
       const auto failed =
           std::ranges::find_if(choices_, [](const Choice& choice) { return !choice.update.error.empty(); });
       if (failed != choices_.end()) {
         connection_.record.finish = "error";
-        if (!send_event(sink, error_json(error_of(failed->update))) ||
-            !send_event(sink, std::string("[DONE]")))
-          return false;
+        if (!send(sink, format_->failure(error_of(failed->update))) || !send_done(sink)) return false;
         break;
       }
       if (ended()) {
@@ -225,10 +220,10 @@ class Exchange {
   bool send_updates(httplib::DataSink& sink) {
     for (int i = 0; i < static_cast<int>(choices_.size()); ++i) {
       const Choice& choice = choices_[i];
-      if (!send_event(sink, format_->piece(i, choice.update))) return false;
+      if (!send(sink, format_->piece(i, choice.update))) return false;
       // Only once: after the end a choice has nothing more to say.
       if (choice.update.done && choice.update.error.empty() &&
-          !send_event(sink, format_->end(i, choice.handle->answer())))
+          !send(sink, format_->end(i, choice.handle->answer())))
         return false;
     }
     return true;
@@ -236,8 +231,17 @@ class Exchange {
 
   bool send_end(httplib::DataSink& sink) {
     count_answers();
-    return send_event(sink, format_->last(answers())) && send_event(sink, std::string("[DONE]"));
+    return send(sink, format_->last(answers())) && send_done(sink);
   }
+
+  // An event, a list of them, or null.
+  bool send(httplib::DataSink& sink, const json& event) const {
+    if (event.is_null()) return true;
+    if (event.is_array()) return std::ranges::all_of(event, [&](const json& one) { return send(sink, one); });
+    return send_text(sink, dump(event), format_->named() ? event.at("type").get<std::string>() : "");
+  }
+
+  bool send_done(httplib::DataSink& sink) const { return format_->named() || send_text(sink, "[DONE]"); }
 
   ServerState& state_;
   Connection& connection_;

@@ -110,18 +110,6 @@ void read_images(const ApiObject& body, Request& request) {
   request.conversation.push_back(std::move(message));
 }
 
-// What ended the text: the stop string that would follow it, or the last token.
-json matched(const Answer& answer, const std::vector<std::string>& stops, const Tokenizer& tokenizer) {
-  const std::string full = tokenizer.decode(answer.tokens, true);
-  const std::string* found = nullptr;  // the shortest: it was complete first
-  for (const std::string& stop : stops)
-    if (full.size() > answer.text.size() && full.compare(answer.text.size(), stop.size(), stop) == 0 &&
-        (!found || stop.size() < found->size()))
-      found = &stop;
-  if (found) return *found;
-  return answer.tokens.empty() ? json() : json(answer.tokens.back());
-}
-
 class GenerateFormat : public AnswerFormat {
  public:
   explicit GenerateFormat(FormatOptions options) : options_(std::move(options)) {}
@@ -145,7 +133,9 @@ class GenerateFormat : public AnswerFormat {
  private:
   json finish_reason(const Answer& answer) const {
     if (answer.finish != FinishReason::stop) return {{"type", "length"}, {"length", answer.tokens.size()}};
-    return {{"type", "stop"}, {"matched", matched(answer, options_.stop, options_.tokens.tokenizer())}};
+    const std::string stop = matched_stop(answer, options_);
+    const json last = answer.tokens.empty() ? json() : json(answer.tokens.back());
+    return {{"type", "stop"}, {"matched", stop.empty() ? last : json(stop)}};
   }
 
   json complete(const Answer& answer) const {

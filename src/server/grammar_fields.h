@@ -1,6 +1,7 @@
 // What a request says about the form of its answer.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
 
 #include "server/request_fields.h"
@@ -17,8 +18,14 @@ void read_answer_form(const ApiObject& body, ApiRequest& out);
 // SGLang's "json_schema", "regex" and "ebnf" of "sampling_params".
 void read_generate_form(const ApiObject& sampling, ApiRequest& out);
 
-// OpenAI's "tools", "tool_choice" and "parallel_tool_calls". After read_extensions().
-void read_tools(const ApiObject& body, const Tokenizer& tokenizer, ApiRequest& out);
+// A form whose members stand side by side: "text.format" of OpenAI's responses, "output_config.format" of
+// Anthropic's messages. `field`: its name. After read_extensions().
+void read_flat_form(const nlohmann::json& given, const std::string& field, ApiRequest& out);
+
+// The form of the answer, of which `field` speaks. Throws FieldError where there is one already, and for
+// decoders that follow none.
+void set_form(ApiRequest& out, const std::string& field, GrammarKind kind, std::string text,
+              JsonSpaces spaces);
 
 FieldRules answer_form_fields();        // "response_format"
 FieldRules structured_output_fields();  // "structured_outputs"

@@ -7,6 +7,7 @@
 
 #include "server/grammar_fields.h"
 #include "server/request_log.h"
+#include "server/tool_fields.h"
 #include "text/tool_calls.h"
 
 namespace dvlm {
@@ -159,7 +160,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   read_streaming(body, out);
   read_extensions(body, out);
   read_answer_form(body, out);
-  read_tools(body, tokenizer, out);
+  read_tools(body, tokenizer, ToolDialect::chat, out);
   read_logprobs(body, decode);
   out.request.stop = read_stop(body);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));

@@ -82,6 +82,14 @@ bool ApiObject::boolean(const char* key, bool fallback) const {
   return at_field(path(key), [&] { return object_.boolean(key, fallback); });
 }
 
+std::string ApiObject::text(const char* key, std::optional<std::string> fallback) const {
+  const json* value = find(key);
+  if (!value && fallback) return *fallback;
+  if (!value) refuse(key, "the field \"{}\" is missing", path(key));
+  if (!value->is_string()) refuse(key, "\"{}\" must be a string", path(key));
+  return value->get<std::string>();
+}
+
 void check_fields(const ApiObject& body, FieldRules rules) {
   for (const auto& [key, value] : body.value().items()) {
     if (value.is_null()) continue;
@@ -113,23 +121,23 @@ void read_sampling(const ApiObject& body, SamplingOptions& sampling) {
   sampling.seed = static_cast<uint64_t>(body.integer("seed", INT64_MIN, INT64_MAX, 0));
 }
 
-std::vector<std::string> read_stop(const ApiObject& body) {
+std::vector<std::string> read_stop(const ApiObject& body, const char* key) {
   constexpr size_t kMax = 16, kLongest = 1000;
   std::vector<std::string> out;
-  const json* stop = body.find("stop");
+  const json* stop = body.find(key);
   if (!stop) return out;
   const auto add = [&](const json& text) {
-    if (!text.is_string()) body.refuse("stop", "\"stop\" must be a string or a list of strings");
+    if (!text.is_string()) body.refuse(key, "\"{}\" must be a string or a list of strings", key);
     out.push_back(text.get<std::string>());
     if (out.back().empty() || out.back().size() > kLongest)
-      body.refuse("stop", "a stop string must have 1 to {} bytes", kLongest);
+      body.refuse(key, "a stop string must have 1 to {} bytes", kLongest);
   };
   if (!stop->is_array()) {
     add(*stop);
     return out;
   }
   if (stop->size() > kMax)
-    body.refuse("stop", "\"stop\" has {} strings, but at most {} are allowed", stop->size(), kMax);
+    body.refuse(key, "\"{}\" has {} strings, but at most {} are allowed", key, stop->size(), kMax);
   for (const json& text : *stop) add(text);
   return out;
 }
@@ -166,6 +174,13 @@ void read_extensions(const ApiObject& body, ApiRequest& out) {
   }
   out.progress = fields.boolean("progress", false);
   if (out.progress && !out.stream) fields.refuse("progress", "dvlm: \"progress\" needs \"stream\": true");
+}
+
+void refuse_observers(const ApiRequest& asked) {
+  for (const auto& [given, field] :
+       {std::pair{asked.request.decode.record, "dvlm.passes"}, {asked.progress, "dvlm.progress"}})
+    if (given)
+      throw FieldError(field, fmt::format("\"{}\" is not supported here: ask chat completions", field));
 }
 
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives) {

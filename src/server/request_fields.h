@@ -52,6 +52,7 @@ class ApiObject {
   int64_t integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> fallback = {}) const;
   double number(const char* key, double low, double high, double fallback) const;
   bool boolean(const char* key, bool fallback) const;
+  std::string text(const char* key, std::optional<std::string> fallback = {}) const;
 
   const nlohmann::json& value() const { return json_; }
   std::string path(const std::string& key) const { return name_.empty() ? key : name_ + "." + key; }
@@ -94,6 +95,7 @@ struct ApiRequest {
   std::optional<JsonSpaces> json_spaces;
   bool progress = false;  // events tell how far pictures and prompt are read
   std::string echo;       // goes before the answer
+  std::string asked;      // JSON: what of the request its answer repeats
   // SGLang's: whether logprobs name their tokens.
   bool token_texts = false;
 };
@@ -105,11 +107,13 @@ Conversation read_conversation(const ApiObject& body, const ChatLimits& limits);
 
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".
 void read_sampling(const ApiObject& body, SamplingOptions& sampling);
-std::vector<std::string> read_stop(const ApiObject& body);
+std::vector<std::string> read_stop(const ApiObject& body, const char* key = "stop");
 // "stream" and "stream_options".
 void read_streaming(const ApiObject& body, ApiRequest& out);
 // "dvlm": what dvlm has beyond the API's fields.
 void read_extensions(const ApiObject& body, ApiRequest& out);
+// Fails for what only events of other APIs carry: "dvlm.passes" and "dvlm.progress".
+void refuse_observers(const ApiRequest& asked);
 // Sets decode.logprobs; fails for a decoder whose tokens have none.
 void ask_logprobs(DecodeOptions& decode, int64_t alternatives);
 
@@ -121,7 +125,10 @@ FieldRules chat_fields();
 FieldRules completion_fields();
 FieldRules generate_fields();
 FieldRules generate_sampling_fields();  // "sampling_params" of /generate
-FieldRules stream_fields();             // "stream_options"
-FieldRules extension_fields();          // "dvlm"
+FieldRules response_fields();
+FieldRules response_text_fields();  // "text" of responses
+FieldRules message_fields();        // Anthropic's messages
+FieldRules stream_fields();         // "stream_options"
+FieldRules extension_fields();      // "dvlm"
 
 }  // namespace dvlm

@@ -128,7 +128,7 @@ void read_header(const std::string& name, std::string_view value, Framing& frami
 
 // Headers that say one thing: who reads the first of two and who reads the last would disagree.
 bool stands_once(std::string_view name) {
-  constexpr std::string_view kNames[] = {"host",         "authorization",    "origin",
+  constexpr std::string_view kNames[] = {"host",         "authorization",    "x-api-key", "origin",
                                          "content-type", "content-encoding", "expect"};
   return std::ranges::find(kNames, name) != std::end(kNames);
 }

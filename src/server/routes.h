@@ -35,7 +35,8 @@ class Routes {
     std::string path;
   };
 
-  void handle(const httplib::ContentReader& read, httplib::Response& response, const JsonHandler& handler);
+  void handle(const std::string& path, const httplib::ContentReader& read, httplib::Response& response,
+              const JsonHandler& handler);
   nlohmann::json read_json_body(const httplib::ContentReader& read, const httplib::Response& response) const;
 
   HttpServer& http_;
@@ -45,6 +46,7 @@ class Routes {
 
 void add_information(Routes& routes, ServerState& state, const HttpServer& http);  // health, models, metrics
 void add_openai(Routes& routes, ServerState& state);                               // /v1
-void add_others(Routes& routes, ServerState& state);                               // vLLM's and SGLang's
+void add_blocks(Routes& routes, ServerState& state);  // OpenAI's responses, Anthropic's messages
+void add_others(Routes& routes, ServerState& state);  // vLLM's and SGLang's
 
 }  // namespace dvlm

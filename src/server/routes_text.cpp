@@ -111,6 +111,31 @@ void add_openai(Routes& routes, ServerState& state) {
   });
 }
 
+void add_blocks(Routes& routes, ServerState& state) {
+  routes.post("/v1/responses", [&state](const json& body, httplib::Response& response) {
+    ApiRequest asked =
+        parse_response_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
+    admit(state, asked.request, asked.fields.pictures);
+    auto format = response_format(options_for(state, asked, "resp_" + random_hex()));
+    answer(state, response, std::move(asked), std::move(format));
+  });
+  routes.post("/v1/messages", [&state](const json& body, httplib::Response& response) {
+    ApiRequest asked =
+        parse_messages_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
+    admit(state, asked.request, asked.fields.pictures);
+    auto format = messages_format(options_for(state, asked, "msg_" + random_hex()));
+    answer(state, response, std::move(asked), std::move(format));
+  });
+  routes.post("/v1/messages/count_tokens", [&state](const json& body, httplib::Response& response) {
+    const Tokenizer& tokenizer = state.tokens.tokenizer();
+    ApiRequest asked = parse_messages_request(body, state.config, tokenizer, state.options.chat, true);
+    admit(state, asked.request, asked.fields.pictures);
+    const std::lock_guard lock(state.images);
+    send_json(response,
+              {{"input_tokens", prepare_prompt(state.config, tokenizer, asked.request).tokens.size()}});
+  });
+}
+
 void add_others(Routes& routes, ServerState& state) {
   routes.post("/generate", [&state](const json& body, httplib::Response& response) {
     const Tokenizer& tokenizer = state.tokens.tokenizer();

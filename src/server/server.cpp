@@ -77,6 +77,7 @@ struct Server::Impl {
     add_page(http);
     add_information(routes, state, http);
     add_openai(routes, state);
+    add_blocks(routes, state);
     add_others(routes, state);
   }
 
@@ -100,10 +101,11 @@ struct Server::Impl {
       response.status = 200;
       return HandlerResponse::Handled;
     }
-    if (!has_key(request.path, head.header("authorization"))) {
+    if (!has_key(request.path, head)) {
       response.set_header("WWW-Authenticate", "Bearer");
       send_error(response,
-                 {401, "a valid API key is needed: Authorization: Bearer KEY", "", "invalid_api_key"});
+                 {401, "a valid API key is needed: Authorization: Bearer KEY", "", "invalid_api_key"},
+                 request.path);
       return HandlerResponse::Handled;
     }
     if ((request.method == "GET" || request.method == "HEAD") && is_page_path(request.path))
@@ -118,15 +120,19 @@ struct Server::Impl {
   }
 
   // `authorization` as it was sent: the library takes percent signs for escapes.
-  bool has_key(const std::string& path, std::string_view authorization) const {
+  // Anthropic's clients send their key in a header of its own.
+  bool has_key(const std::string& path, const RequestHead& head) const {
     const std::vector<std::string>& keys = state.options.api_keys;
     if (keys.empty() || path == "/health" || is_page_path(path)) return true;
-    const size_t space = std::min(authorization.find(' '), authorization.size());
-    const bool bearer = same_word(authorization.substr(0, space), "bearer");
-    const std::string given(trim(authorization.substr(space)));
+    std::string given = head.header("x-api-key");
+    if (const std::string authorization = head.header("authorization"); !authorization.empty()) {
+      const size_t space = std::min(authorization.find(' '), authorization.size());
+      const bool bearer = same_word(std::string_view(authorization).substr(0, space), "bearer");
+      given = bearer ? trim(std::string_view(authorization).substr(space)) : "";
+    }
     bool known = false;
     for (const std::string& key : keys) known |= same_secret(given, key);
-    return bearer && known;
+    return known;
   }
 
   // The library calls this just before it writes an answer, also one that it made itself.

@@ -17,6 +17,9 @@ struct FieldTable {
 std::vector<FieldTable> field_tables() {
   return {{"chat completions", "ChatRequest", chat_fields()},
           {"completions", "CompletionRequest", completion_fields()},
+          {"responses", "ResponseRequest", response_fields()},
+          {"responses' `text`", "ResponseRequest", response_text_fields()},
+          {"messages", "MessagesRequest", message_fields()},
           {"generate", "GenerateRequest", generate_fields()},
           {"generate's `sampling_params`", "GenerateRequest", generate_sampling_fields()},
           {"`stream_options`", "Streaming", stream_fields()},

@@ -222,6 +222,40 @@ TEST_F(Served, keys_are_asked_for) {
   EXPECT_EQ(json::parse(without->body)["error"]["code"], "invalid_api_key");
   EXPECT_EQ(client_->Get("/v1/models", {{"Authorization", "Bearer third"}})->status, 401);
   EXPECT_EQ(client_->Get("/v1/models", {{"Authorization", "Bearer second"}})->status, 200);
+  EXPECT_EQ(client_->Get("/v1/models", {{"x-api-key", "second"}})->status, 200);
+  EXPECT_EQ(client_->Get("/v1/models", {{"x-api-key", "third"}})->status, 401);
+  EXPECT_EQ(client_->Get("/v1/models", {{"x-api-key", "second"}, {"Authorization", "Bearer third"}})->status,
+            401);
+  const auto messages = client_->Post("/v1/messages", "{}", "application/json");
+  EXPECT_EQ(messages->status, 401);
+  EXPECT_EQ(json::parse(messages->body)["type"], "error");
+}
+
+// Events with names, as OpenAI's responses and Anthropic's messages have them, and nothing behind the last.
+TEST_F(Served, blocks_are_streamed_under_their_names) {
+  start();
+  const std::string expected = text_of(post(question("Hello")));
+  const auto ask = [&](const char* path, const json& body) {
+    const auto result = client_->Post(path, body.dump(), "application/json");
+    EXPECT_EQ(result->status, 200) << result->body;
+    return result->body;
+  };
+  const json response = {{"input", "Hello"}};
+  EXPECT_EQ(json::parse(ask("/v1/responses", response))["output"][0]["content"][0]["text"], expected);
+  json message = question("Hello");
+  message["max_tokens"] = 100;
+  EXPECT_EQ(json::parse(ask("/v1/messages", message))["content"][0]["text"], expected);
+  message.erase("max_tokens");
+  EXPECT_GT(json::parse(ask("/v1/messages/count_tokens", message))["input_tokens"], 5);
+  const json streamed = {{"stream", true}, {"max_tokens", 100}, {"messages", message["messages"]}};
+  const std::string events = ask("/v1/messages", streamed);
+  EXPECT_EQ(events.find("event: message_start\ndata: {"), 0u);
+  EXPECT_EQ(events.substr(events.rfind("event: ")),
+            "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+  EXPECT_EQ(ask("/v1/responses", {{"stream", true}, {"input", "Hello"}}).find("[DONE]"), std::string::npos);
+  const auto refused = client_->Post("/v1/messages", R"({"messages": []})", "application/json");
+  EXPECT_EQ(refused->status, 400);
+  EXPECT_EQ(json::parse(refused->body)["type"], "error");
 }
 
 TEST_F(Served, stopping_finishes_what_was_accepted) {

@@ -1,0 +1,22 @@
+// What a request says about tools, in the words of three APIs.
+#pragma once
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+#include "server/request_fields.h"
+
+namespace dvlm {
+
+// OpenAI's chat completions, its responses, and Anthropic's messages.
+enum class ToolDialect { chat, responses, messages };
+
+// "tools", "tool_choice" and "parallel_tool_calls", or what the dialect has for it. After read_extensions().
+void read_tools(const ApiObject& body, const Tokenizer& tokenizer, ToolDialect dialect, ApiRequest& out);
+
+// A list of tools in place of itself, with the order of its members, see keep_schemas_as_text(); and its
+// text.
+nlohmann::json list_as_text(std::string_view text);
+std::string text_of_list(const nlohmann::json& list);
+
+}  // namespace dvlm
