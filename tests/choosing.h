@@ -12,6 +12,18 @@
 
 namespace dvlm {
 
+// Of some ids below `vocab` and one beyond.
+inline std::vector<LogitChange> random_changes(Random& random, size_t vocab) {
+  std::vector<LogitChange> out;
+  for (TokenId id = 0; id < static_cast<TokenId>(vocab); ++id)
+    if (random.below(4) == 0)
+      out.push_back({id, random.below(2) == 0 ? 0 : static_cast<float>(random.between(-3, 3)),
+                     random.below(2) == 0 ? 1 : static_cast<float>(random.between(0.5, 2)),
+                     static_cast<float>(random.below(3))});
+  out.push_back({static_cast<TokenId>(vocab) + 3, 1, 1, 0});
+  return out;
+}
+
 // What tests/fixtures/choose/sampled_tokens.json was drawn from.
 struct GoldenDraws {
   static constexpr int kVocab = 4000, kTokens = 25, kSeeds = 200;

@@ -193,8 +193,42 @@ void add_decoding_options(Command command, DecodingOptions& options) {
   command.number("--seed", decode.sampling.seed, 0, kMaxSeed, "One seed, one text, with ar and spec alike");
 }
 
+void add_penalty_options(Command command, DecodingOptions& options) {
+  SamplingOptions& sampling = options.decode.sampling;
+  command.number(
+      "--repetition-penalty", sampling.repetition_penalty, kMinRepetitionPenalty, kMaxRepetitionPenalty,
+      "Divides logits above 0 of tokens of prompt and answer, and multiplies those below (1: off)");
+  command.number("--presence-penalty", sampling.presence_penalty, -kMaxPenalty, kMaxPenalty,
+                 "What logits of tokens of the answer lose");
+  command.number("--frequency-penalty", sampling.frequency_penalty, -kMaxPenalty, kMaxPenalty,
+                 "What they lose for every time that they stand there");
+  command.repeated("--logit-bias", options.logit_bias,
+                   "ID=BIAS: is added to the logit of a token, see `dvlm tokenize`; may be repeated");
+}
+
+namespace {
+
+std::vector<std::pair<TokenId, float>> parse_biases(const std::vector<std::string>& given, int vocab) {
+  nlohmann::json biases = nlohmann::json::object();
+  for (const std::string& one : given) {
+    const size_t split = std::min(one.find('='), one.size());
+    const std::string token = one.substr(0, split);
+    const char *begin = one.data() + std::min(split + 1, one.size()), *end = one.data() + one.size();
+    double bias = 0;
+    const auto read = std::from_chars(begin, end, bias);
+    if (read.ec != std::errc() || read.ptr != end)
+      fail("--logit-bias \"{}\" is no ID=BIAS, as in 220=-5", printable(one));
+    if (biases.contains(token)) fail("--logit-bias names the token {} twice", printable(token));
+    biases[token] = bias;
+  }
+  return read_logit_bias(biases, vocab);
+}
+
+}  // namespace
+
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config) {
   DecodeOptions out = options.decode;
+  out.sampling.logit_bias = parse_biases(options.logit_bias, config.text.vocab_size);
   out.kind = decoder_kind(options.decoder);
   out.block_size = options.block_size ? options.block_size : config.block_size;
   return out;

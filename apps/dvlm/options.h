@@ -46,9 +46,11 @@ struct DecodingOptions {
   std::string decoder = "auto";
   int block_size = 0;  // 0: the checkpoint's
   DecodeOptions decode;
+  std::vector<std::string> logit_bias;  // ID=BIAS
 };
 void add_decoder_option(Command command, DecodingOptions& options);    // --decoder
 void add_decoding_options(Command command, DecodingOptions& options);  // the rest
+void add_penalty_options(Command command, DecodingOptions& options);
 DecodeOptions decode_options(const DecodingOptions& options, const ModelConfig& config);
 
 // What the answer must be.

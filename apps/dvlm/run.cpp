@@ -98,6 +98,7 @@ void add_run(Command app) {
   add_grammar_options(command, options->grammar);
   add_decoder_option(command, options->decoding);
   add_decoding_options(command, options->decoding);
+  add_penalty_options(command, options->decoding);
   command.choices("--compare", options->compare, decoder_names(),
                   "Answer again with these decoders and show them side by side");
   command.flag("--stream", options->stream,

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
         top_k: int
         top_p: float
         seed: int
+        repetition_penalty: float
+        presence_penalty: float
+        frequency_penalty: float
+        logit_bias: Dict[str, float]
         stop: Sequence[str]
         min_pixels: int
         max_pixels: int

@@ -22,6 +22,34 @@ DVLM_DEVICE float share(float logit, float base, float sharpness) {
   return logit == base ? 1.0f : exp2_fast((logit - base) * sharpness);
 }
 
+// Before all else: what penalties and biases make of a row's logits. grid: (rows).
+struct ChangeLogits {
+  struct Job {
+    Global<float> logits;  // [rows][stride]
+    Global<const RowWish> wishes;
+    Global<const RowChange> changes;
+    int vocab = 0, stride = 0;
+  };
+  static constexpr int kThreads = 256;
+
+  static DVLM_DEVICE void run(Block& block, const Job& job) {
+    block.release_successor();
+    block.wait_for_predecessor();
+    const int row = block.x();
+    const RowWish wish = load(job.wishes, row);
+    const size_t base = static_cast<size_t>(row) * job.stride;
+    block.lanes([&](int lane) {
+      for (int i = block.warp() * kWarp + lane; i < wish.changes; i += kThreads) {
+        const RowChange change = load(job.changes, static_cast<size_t>(wish.change) + i);
+        if (change.token >= job.vocab) continue;
+        const float x = load(job.logits, base + change.token) + change.add;
+        store(job.logits, base + change.token,
+              (x > 0 ? x / change.divide : x * change.divide) - change.subtract);
+      }
+    });
+  }
+};
+
 // grid: (slices, rows).
 struct ChooseInSlices {
   struct Job {

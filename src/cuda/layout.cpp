@@ -42,7 +42,7 @@ void TextTables::plan(const PassPlan& plan, const ModelConfig& config, const Tow
                       RotaryTable& rotary, int first_scratch, int scratch) {
   attention = {};
   for (auto* list : {&tokens, &wanted_rows, &drawing}) list->clear();
-  features.clear(), copied.clear(), wishes.clear(), masks.clear();
+  features.clear(), copied.clear(), wishes.clear(), masks.clear(), changes.clear();
   copies_.assign(static_cast<size_t>(plan.rows), {});
   rotary.reserve(plan.rows);
   int next = first_scratch;
@@ -106,13 +106,17 @@ void TextTables::add_tokens(const PlannedSegment& planned, const ModelConfig& co
   }
 }
 
-RowWish wish_of(const Wanted& wanted, std::vector<uint64_t>& masks) {
+RowWish wish_of(const Wanted& wanted, std::vector<uint64_t>& masks, std::vector<RowChange>& changes) {
   RowWish wish;
   wish.excluded = wanted.excluded.token, wish.limit = wanted.excluded.limit;
   if (!wanted.allowed.empty()) {
     wish.mask = static_cast<int>(masks.size()), wish.mask_words = static_cast<int>(wanted.allowed.size());
     masks.insert(masks.end(), wanted.allowed.begin(), wanted.allowed.end());
   }
+  wish.change = static_cast<int>(changes.size());
+  if (wanted.choice != Choice::logits) wish.changes = static_cast<int>(wanted.changes.size());
+  for (const LogitChange& change : wanted.changes.first(static_cast<size_t>(wish.changes)))
+    changes.push_back({change.token, change.add, change.divide, change.subtract});
   wish.alternatives = std::max(0, wanted.alternatives);
   if (wanted.choice != Choice::draw) return wish;
   wish.sharpness = static_cast<float>(std::numbers::log2e / wanted.temperature);
@@ -125,7 +129,7 @@ void TextTables::add_wishes(std::span<const Wanted> wanted) {
     if (one.alternatives > kMostAlternatives)
       fail("a card tells at most {} alternatives of a token", kMostAlternatives);
     wanted_rows.push_back(one.row);
-    wishes.push_back(wish_of(one, masks));
+    wishes.push_back(wish_of(one, masks, changes));
     if (wishes.back().sharpness > 0 || wishes.back().alternatives > 0)
       drawing.push_back(static_cast<int>(wishes.size()) - 1);
   }

@@ -28,6 +28,7 @@ struct TextTables {
   std::vector<KeyPlace> copied;
   std::vector<RowWish> wishes;
   std::vector<uint64_t> masks;
+  std::vector<RowChange> changes;
 
   // Of a planned pass whose kept segments have their pages. `first_scratch`, `scratch`: pages for keys that
   // are not kept; throws Error when a pass needs more.
@@ -48,6 +49,6 @@ std::vector<float> stored_rotation(const RotaryTable& table, int rows, const Tow
 // Chosen of a row as model.h says it. `logits`: for Choice::logits. `alternatives`: what DrawInRow left.
 dvlm::Chosen answer_of(const Wanted& wanted, const Chosen& chosen, std::span<const Alternative> alternatives,
                        std::span<const float> logits);
-RowWish wish_of(const Wanted& wanted, std::vector<uint64_t>& masks);
+RowWish wish_of(const Wanted& wanted, std::vector<uint64_t>& masks, std::vector<RowChange>& changes);
 
 }  // namespace dvlm::cuda

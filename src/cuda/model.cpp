@@ -104,6 +104,7 @@ class TextArrays {
         copied_(device),
         wishes_(device),
         masks_(device),
+        changes_(device),
         best_(device),
         chosen_(device),
         alternatives_(device) {}
@@ -116,6 +117,7 @@ class TextArrays {
     out.tokens = tokens_.hold(t.tokens), out.features = features_.hold(t.features);
     out.rotation = rotation_.hold(t.rotation), out.copied = copied_.hold(t.copied);
     out.wanted_rows = wanted_.hold(t.wanted_rows), out.wishes = wishes_.hold(t.wishes);
+    out.changes = changes_.hold(t.changes), out.changed = !t.changes.empty();
     out.masks = masks_.hold(t.masks), out.drawing = drawing_.hold(t.drawing);
     const auto wanted = t.wanted_rows.size();
     out.logits = logits_.room(product(static_cast<size_t>(padded_tiles(out.wanted)) * 8, tower.head.outputs));
@@ -140,6 +142,7 @@ class TextArrays {
   DeviceArray<KeyPlace> copied_;
   DeviceArray<RowWish> wishes_;
   DeviceArray<uint64_t> masks_;
+  DeviceArray<RowChange> changes_;
   DeviceArray<SliceBest> best_;
   DeviceArray<Chosen> chosen_;
   DeviceArray<Alternative> alternatives_;

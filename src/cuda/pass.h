@@ -263,6 +263,9 @@ void record_text(Launcher& to, const TextTower& tower, const PassBuffers& b, con
        : layers.template norm<false, false>(before, tower.norm, pass.wanted_rows, pass.wanted, out, false);
   layers.head(tower.head, row_tiles, pass.logits);
   const auto wanted = static_cast<unsigned>(pass.wanted);
+  if (pass.changed)
+    to.template launch<ChangeLogits>(
+        {wanted}, 0, {pass.logits, pass.wishes, pass.changes, tower.vocab, tower.head.outputs});
   to.template launch<ChooseInSlices>(
       {kSlices, wanted}, ChooseInSlices::kSharedBytes,
       {pass.logits, pass.wishes, pass.masks, pass.best, tower.vocab, tower.head.outputs});

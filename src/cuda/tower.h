@@ -109,8 +109,16 @@ struct alignas(16) RowWish {
   int mask = -1, mask_words = 0;  // its words of PassBuffers::masks; -1: every id
   float sharpness = 0;            // log2(e) / temperature; 0: greedy
   int top_k = 0;
-  int alternatives = 0, unused = 0;
+  int alternatives = 0;
+  int change = 0, changes = 0;  // its first of PassBuffers::changes, and how many
+  int unused = 0;
   double top_p = 1, u = 0;
+};
+
+// dvlm::LogitChange, likewise.
+struct alignas(16) RowChange {
+  int token = 0;
+  float add = 0, divide = 1, subtract = 0;
 };
 
 struct alignas(16) SliceBest {
@@ -166,6 +174,8 @@ struct TextPass {
   Global<const int> wanted_rows;  // [wanted]
   Global<const RowWish> wishes;   // [wanted]
   Global<const uint64_t> masks;
+  Global<const RowChange> changes;
+  bool changed = false;              // there are some
   Global<const int> drawing;         // [draws]: wanted rows that draw or want alternatives
   Global<float> logits;              // [wanted, outputs of the head]
   Global<SliceBest> best;            // [wanted, kSlices]

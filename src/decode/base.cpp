@@ -21,7 +21,8 @@ DecoderBase::DecoderBase(const Prompt& prompt, Sequence& sequence, const DecodeO
       sequence_(sequence),
       prompt_(prompt),
       prompt_tokens_(static_cast<int>(prompt.tokens.size())),
-      max_tokens_(options.max_tokens) {
+      max_tokens_(options.max_tokens),
+      penalties_(options.sampling, prompt.tokens) {
   if (prompt.tokens.empty()) fail("the prompt is empty: give it at least one token");
   DVLM_ASSERT(prompt.rope.positions.size() == prompt.tokens.size());
   DVLM_ASSERT(sequence.length() < prompt_tokens_);
@@ -117,6 +118,10 @@ Wanted DecoderBase::wish(PassKind kind, int row, int position) const {
 std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> rows, int first_position) {
   std::vector<Wanted>& out = wanted_.emplace_back();
   for (const int row : rows) out.push_back(wish(kind, row, first_position + row + 1));
+  if (!penalties_.any()) return out;
+  // Good enough for drafts; change_rows() tells rows that decide apart.
+  const std::vector<LogitChange>& changes = changes_.emplace_back(penalties_.behind());
+  for (Wanted& wanted : out) wanted.changes = changes;
   return out;
 }
 
@@ -126,6 +131,7 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
   record_ = {kind, static_cast<int>(tokens.size()), {}, 0, 0};
   positions_.clear();
   wanted_.clear();
+  changes_.clear();
   segments_.assign(1, {.sequence = &sequence_,
                        .tokens = tokens,
                        .positions = positions(committed(), tokens.size()),
@@ -136,6 +142,14 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .approximate = approximate,
                        .wanted = wishes(kind, rows, committed())});
   if (keep && context_.grammar) allow_rows(tokens);
+  if (keep && penalties_.any()) change_rows(tokens);
+}
+
+// Rows of the pass that decides see the tokens before them as text, of which last_ is already.
+void DecoderBase::change_rows(std::span<const TokenId> tokens) {
+  for (Wanted& wanted : wanted_[0])
+    wanted.changes =
+        changes_.emplace_back(penalties_.behind(tokens.subspan(1, static_cast<size_t>(wanted.row))));
 }
 
 // Lets rows of the pass that decides, whose tokens are last_ and what may follow it, choose what the grammar
@@ -193,6 +207,7 @@ void DecoderBase::record_block(std::span<const TokenId> block, int accepted) {
 
 bool DecoderBase::emit(TokenId token) {
   emitted_.push_back(token);
+  penalties_.add(token);
   ++stats_.tokens;
   if (is_stop(token) || !follow_grammar(token))
     finished_ = FinishReason::stop;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "decode/decoder.h"
+#include "decode/penalties.h"
 #include "grammar/token_grammar.h"
 
 namespace dvlm {
@@ -72,6 +73,7 @@ class DecoderBase : public Decoder {
   std::span<const Wanted> wishes(PassKind kind, std::span<const int> rows, int first_position);
   void allow(Wanted& wanted, int state);
   void allow_rows(std::span<const TokenId> tokens);
+  void change_rows(std::span<const TokenId> tokens);
   bool follow_grammar(TokenId token);
   bool is_stop(TokenId token) const;
 
@@ -85,6 +87,8 @@ class DecoderBase : public Decoder {
   std::vector<TokenId> emitted_;
   int state_ = TokenGrammar::kStart;  // of the grammar, behind what is emitted
   std::vector<std::shared_ptr<const TokenGrammar::Choices>> choices_;  // of rows in the pass that runs
+  Penalties penalties_;
+  std::vector<std::vector<LogitChange>> changes_;  // of rows, likewise
 };
 
 // One of these for each file of a decoder; decoders() names them.

@@ -22,6 +22,33 @@ double DecodeStats::verified_per_round() const {
   return rounds > 0 ? static_cast<double>(verified) / rounds : 0;
 }
 
+namespace {
+
+std::string penalty_problem(const SamplingOptions& sampling, DecoderKind kind) {
+  if (!(sampling.repetition_penalty >= kMinRepetitionPenalty &&
+        sampling.repetition_penalty <= kMaxRepetitionPenalty))
+    return fmt::format("repetition_penalty must be {} to {}, not {}", kMinRepetitionPenalty,
+                       kMaxRepetitionPenalty, sampling.repetition_penalty);
+  for (const auto& [name, penalty] : {std::pair{"presence_penalty", sampling.presence_penalty},
+                                      {"frequency_penalty", sampling.frequency_penalty}})
+    if (!(std::abs(penalty) <= kMaxPenalty))
+      return fmt::format("{} must be -{} to {}, not {}", name, kMaxPenalty, kMaxPenalty, penalty);
+  if (sampling.logit_bias.size() > kMaxLogitBiases)
+    return fmt::format("logit_bias has {} tokens, but at most {} are read", sampling.logit_bias.size(),
+                       kMaxLogitBiases);
+  for (const auto& [token, bias] : sampling.logit_bias)
+    if (token < 0 || !(std::abs(double{bias}) <= kMaxLogitBias))
+      return fmt::format("logit_bias must be -{} to {} for each token id, not {} for {}", kMaxLogitBias,
+                         kMaxLogitBias, bias, token);
+  if (sampling.changes_logits() && !info_of(kind).lossless)
+    return "masked diffusion has no penalties and no logit_bias: its tokens are not chosen one after the "
+           "other; "
+           "use another decoder or leave them out";
+  return "";
+}
+
+}  // namespace
+
 std::string DecodeOptions::problem() const {
   if (max_tokens < 1) return fmt::format("max_tokens must be at least 1, not {}", max_tokens);
   if (block_size < 1 || block_size > kMaxBlockSize)
@@ -40,7 +67,7 @@ std::string DecodeOptions::problem() const {
   if (sampling.top_k < 0) return fmt::format("top_k must be 0 (all tokens) or more, not {}", sampling.top_k);
   if (!(sampling.top_p > 0 && sampling.top_p <= 1))
     return fmt::format("top_p must be above 0 and at most 1, not {}", sampling.top_p);
-  return "";
+  return penalty_problem(sampling, kind);
 }
 
 std::string DecodeContext::problem(DecoderKind kind) const {

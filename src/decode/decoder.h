@@ -30,7 +30,21 @@ struct SamplingOptions {
   int top_k = 0;           // 0 = all
   double top_p = 1;        // (0, 1]
   uint64_t seed = 0;       // the text is a function of prompt, seed and these options
+  // Logits of tokens that stand in prompt or text are divided by this where they are above 0, and multiplied
+  // elsewhere (CTRL, arXiv 1909.05858, 4.1).
+  double repetition_penalty = 1;
+  // Logits of tokens of the text lose the first, and as often the second as they were written. -2 to 2.
+  double presence_penalty = 0, frequency_penalty = 0;
+  // Is added to these tokens' logits, before the penalties. Each token once; -100 to 100.
+  std::vector<std::pair<TokenId, float>> logit_bias = {};
+
+  bool changes_logits() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0 || !logit_bias.empty();
+  }
 };
+inline constexpr double kMinRepetitionPenalty = 0.01, kMaxRepetitionPenalty = 10, kMaxPenalty = 2,
+                        kMaxLogitBias = 100;
+inline constexpr size_t kMaxLogitBiases = 1024;
 
 // A token of the text and what the model thought of it, see Chosen.
 struct TokenLogprob {

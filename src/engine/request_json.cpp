@@ -1,5 +1,7 @@
 #include "engine/request_json.h"
 
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -56,6 +58,25 @@ void read_decoding(const JsonObject& object, Request& request) {
   request.max_pixels = object.integer("max_pixels", 0, int64_t{1} << 40, 0);
 }
 
+std::vector<std::pair<TokenId, float>> read_logit_bias(const json& given, int vocab) {
+  if (!given.is_object()) fail("\"logit_bias\" must be an object of token ids and biases");
+  if (given.size() > kMaxLogitBiases)
+    fail("\"logit_bias\" has {} tokens, but at most {} are read", given.size(), kMaxLogitBiases);
+  std::vector<std::pair<TokenId, float>> out;
+  for (const auto& [name, bias] : given.items()) {
+    TokenId token = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), token);
+    const bool plain = name == "0" || (!name.empty() && name[0] != '0');  // one name for each token
+    if (error != std::errc() || end != name.data() + name.size() || !plain || token < 0 || token >= vocab)
+      fail("\"logit_bias\": \"{}\" is no token id from 0 to {}", printable(name), vocab - 1);
+    if (!bias.is_number() || !(std::abs(bias.get<double>()) <= kMaxLogitBias))
+      fail("\"logit_bias\": the bias of {} must be a number from -{} to {}", token, kMaxLogitBias,
+           kMaxLogitBias);
+    out.emplace_back(token, bias.get<float>());
+  }
+  return out;
+}
+
 namespace {
 
 // A schema is a string: its properties have an order, which parsed JSON forgets.
@@ -93,10 +114,31 @@ std::vector<std::string> read_stop(const JsonObject& object) {
 }  // namespace
 
 Request parse_request(const json& request_json, const ModelConfig& config) {
-  static const std::set<std::string> kKnown = {
-      "messages",    "decoder",     "block_size",  "branches", "threshold",  "sub_block",  "max_tokens",
-      "temperature", "top_k",       "top_p",       "seed",     "min_pixels", "max_pixels", "add_vision_id",
-      "draft_p_min", "json_schema", "json_spaces", "regex",    "grammar",    "stop",       "passes"};
+  static const std::set<std::string> kKnown = {"messages",
+                                               "decoder",
+                                               "block_size",
+                                               "branches",
+                                               "threshold",
+                                               "sub_block",
+                                               "max_tokens",
+                                               "temperature",
+                                               "top_k",
+                                               "top_p",
+                                               "seed",
+                                               "min_pixels",
+                                               "max_pixels",
+                                               "add_vision_id",
+                                               "draft_p_min",
+                                               "json_schema",
+                                               "json_spaces",
+                                               "regex",
+                                               "grammar",
+                                               "stop",
+                                               "passes",
+                                               "repetition_penalty",
+                                               "presence_penalty",
+                                               "frequency_penalty",
+                                               "logit_bias"};
   const JsonObject object(request_json, "request");
   for (const auto& [key, unused] : request_json.items())
     if (!kKnown.count(key)) fail("request: the key \"{}\" is not known", printable(key));
@@ -115,6 +157,12 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   decode.sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));
   decode.sampling.top_p = object.number("top_p", 0, 1, 1);
   decode.sampling.seed = static_cast<uint64_t>(object.integer("seed", 0, int64_t{1} << 53, 0));
+  decode.sampling.repetition_penalty =
+      object.number("repetition_penalty", kMinRepetitionPenalty, kMaxRepetitionPenalty, 1);
+  decode.sampling.presence_penalty = object.number("presence_penalty", -kMaxPenalty, kMaxPenalty, 0);
+  decode.sampling.frequency_penalty = object.number("frequency_penalty", -kMaxPenalty, kMaxPenalty, 0);
+  if (const json* bias = object.find("logit_bias"))
+    decode.sampling.logit_bias = read_logit_bias(*bias, config.text.vocab_size);
   return request;
 }
 

@@ -15,6 +15,9 @@ Request parse_request(const nlohmann::json& json, const ModelConfig& config);
 // sub_block, min_pixels, max_pixels. Without block_size the one in `request` stays.
 void read_decoding(const JsonObject& object, Request& request);
 
+// {"token id": bias}; each token of the vocabulary at most once.
+std::vector<std::pair<TokenId, float>> read_logit_bias(const nlohmann::json& given, int vocab);
+
 Precision parse_precision(const std::string& name);  // "auto", "f32", "bf16"; throws Error for another
 // "auto", "same", "int8", "int4"; likewise. What drafts are made with.
 DraftPrecision parse_draft_precision(const std::string& name);

@@ -77,8 +77,14 @@ float log_softmax(float logit, float best, double sum) {
   return static_cast<float>(std::max(distance - std::log(sum), -9999.0));
 }
 
-Chosen choose(std::span<const float> row, const Wanted& wanted) {
-  if (wanted.choice == Choice::logits) return {.logits = row};
+Chosen choose(std::span<const float> given, const Wanted& wanted) {
+  if (wanted.choice == Choice::logits) return {.logits = given};
+  std::vector<float> row(given.begin(), given.end());
+  for (const LogitChange& change : wanted.changes)
+    if (change.token < std::ssize(row)) {
+      float& logit = row[static_cast<size_t>(change.token)];
+      logit = change.of(logit);
+    }
   Chosen chosen;
   if (std::any_of(row.begin(), row.end(), [](float x) { return std::isnan(x); })) {
     chosen.fault = RowFault::nan;

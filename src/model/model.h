@@ -71,6 +71,18 @@ enum class Choice : uint8_t {
   logits,  // no token: the row itself, for scoring and tests
 };
 
+// A logit becomes x = logit + add, then x / divide where x is above 0 and x * divide elsewhere, then less
+// `subtract`.
+struct LogitChange {
+  TokenId token = 0;
+  float add = 0, divide = 1, subtract = 0;  // divide: above 0
+
+  float of(float logit) const {
+    const float x = logit + add;
+    return (x > 0 ? x / divide : x * divide) - subtract;
+  }
+};
+
 // What is asked of one row of a segment. The choice is made where the logits are: rows of the vocabulary do
 // not leave the device.
 struct Wanted {
@@ -82,8 +94,11 @@ struct Wanted {
   double u = 0;            // uniform in [0, 1): decides the draw
   ExcludedTokens excluded = {};
   std::span<const uint64_t> allowed = {};  // bit id % 64 of word id / 64; ids beyond are not; empty = all
-  bool probability = false;                // see Chosen
-  int alternatives = -1;                   // so many in Chosen::top, and the log probability; -1: neither
+  // Of the row before all else, so that probabilities are of what it becomes; in ascending order of tokens,
+  // each at most once. Choice::logits has none.
+  std::span<const LogitChange> changes = {};
+  bool probability = false;  // see Chosen
+  int alternatives = -1;     // so many in Chosen::top, and the log probability; -1: neither
 };
 
 // Rows `first` to `end` - 1, each as `like` is.

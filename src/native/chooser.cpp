@@ -41,6 +41,15 @@ void exclude(const Wanted& wanted, std::span<float> piece, int first) {
   }
 }
 
+void change(std::span<const LogitChange> changes, std::span<float> piece, int first) {
+  const auto end = static_cast<TokenId>(first + std::ssize(piece));
+  for (auto at = std::ranges::lower_bound(changes, first, {}, &LogitChange::token);
+       at != changes.end() && at->token < end; ++at) {
+    float& logit = piece[static_cast<size_t>(at->token - first)];
+    logit = at->of(logit);
+  }
+}
+
 // Tokens in the order of the walk: from the most probable down, the lower id first among equals. Whole
 // buckets are passed over by their mass; the one in which something ends is sorted.
 class Walk {
@@ -131,7 +140,9 @@ class Walk {
 // -infinity. The same token as choose() gives, up to the rounding of sums.
 void draw(std::span<const float> row, float best, const Wanted& wanted, Chosen& chosen) {
   if (std::isinf(best)) {  // infinite logits share everything
-    const Chosen reference = choose(row, wanted);
+    Wanted changed = wanted;
+    changed.changes = {};
+    const Chosen reference = choose(row, changed);
     chosen.token = reference.token, chosen.probability = reference.probability;
     return;
   }
@@ -174,6 +185,7 @@ void Chooser::look(Rows logits, int first, int ids) {
 
 void Chooser::look(const Wanted& wanted, std::span<float> piece, int first, Seen& seen) {
   if (wanted.choice == Choice::logits) return;
+  change(wanted.changes, piece, first);
   Peak peak = peak_of(piece);
   seen.nan |= peak.nan;
   if (seen.nan) return;

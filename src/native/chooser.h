@@ -22,7 +22,8 @@ class Chooser {
   static bool streams(std::span<const Wanted> wanted);
 
   void begin(std::span<const Wanted> wanted);
-  // Logits [wanted rows, ids] of ids [first, first + ids). Overwrites what may not be chosen.
+  // Logits [wanted rows, ids] of ids [first, first + ids). Overwrites what changes and what may not be
+  // chosen.
   void look(Rows logits, int first, int ids);
   // The answers, valid until begin(). `logits`: whole rows, unless streams().
   std::span<const Chosen> finish(Rows logits, int vocab);

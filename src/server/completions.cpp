@@ -33,11 +33,11 @@ constexpr FieldRule kCompletionFields[] = {
     {"echo"},
     {"dvlm"},
     {"suffix", R"("")", "text cannot be inserted"},
-    {"frequency_penalty", "0", "leave it out or 0"},
-    {"presence_penalty", "0", "leave it out or 0"},
-    {"repetition_penalty", "1", "leave it out or 1"},
+    {"frequency_penalty"},
+    {"presence_penalty"},
+    {"repetition_penalty"},
     {"min_p", "0", "leave it out or 0"},
-    {"logit_bias", "{}", "leave it out"},
+    {"logit_bias"},
     {"response_format"},
     {"structured_outputs"},
     {"user", "any string", "it must be a string"},
@@ -113,7 +113,7 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
   decode.max_tokens = static_cast<int>(
       body.integer("max_tokens", 1, limits.max_tokens, std::min(kDefaultTokens, limits.max_tokens)));
   decode.block_size = config.block_size;
-  read_sampling(body, decode.sampling);
+  read_sampling(body, config, decode.sampling);
   read_streaming(body, out);
   read_extensions(body, out);
   read_answer_form(body, out);

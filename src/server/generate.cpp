@@ -42,9 +42,10 @@ constexpr FieldRule kSamplingFields[] = {
     {"top_k"},
     {"stop"},
     {"seed"},
-    {"frequency_penalty", "0", "leave it out or 0"},
-    {"presence_penalty", "0", "leave it out or 0"},
-    {"repetition_penalty", "1", "leave it out or 1"},
+    {"frequency_penalty"},
+    {"presence_penalty"},
+    {"repetition_penalty"},
+    {"logit_bias"},
     {"min_p", "0", "leave it out or 0"},
     {"n", "1", "one answer per request"},
     {"min_new_tokens", "0", "leave it out or 0"},
@@ -67,7 +68,7 @@ void read_sampling_params(const ApiObject& body, const ModelConfig& config, cons
   request.decode.max_tokens = static_cast<int>(sampling.integer(
       "max_new_tokens", 1, limits.max_tokens, std::min(kDefaultNewTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
-  read_sampling(sampling, request.decode.sampling);
+  read_sampling(sampling, config, request.decode.sampling);
   request.stop = read_stop(sampling);
 }
 

@@ -247,7 +247,7 @@ ApiRequest parse_messages_request(const json& given, const ModelConfig& config, 
   const auto most = counted ? std::optional<int64_t>(limits.max_tokens) : std::nullopt;
   decode.max_tokens = static_cast<int>(body.integer("max_tokens", 1, limits.max_tokens, most));
   decode.block_size = config.block_size;
-  read_sampling(body, decode.sampling);
+  read_sampling(body, config, decode.sampling);
   out.stream = body.boolean("stream", false);
   read_extensions(body, out);
   refuse_observers(out);

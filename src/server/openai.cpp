@@ -32,11 +32,11 @@ constexpr FieldRule kChatFields[] = {
     {"logprobs"},
     {"top_logprobs"},
     {"dvlm"},
-    {"frequency_penalty", "0", "leave it out or 0"},
-    {"presence_penalty", "0", "leave it out or 0"},
-    {"repetition_penalty", "1", "leave it out or 1"},
+    {"frequency_penalty"},
+    {"presence_penalty"},
+    {"repetition_penalty"},
     {"min_p", "0", "leave it out or 0"},
-    {"logit_bias", "{}", "leave it out"},
+    {"logit_bias"},
     {"response_format"},
     {"structured_outputs"},
     {"modalities", R"(["text"])", "answers are text"},
@@ -156,7 +156,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   const char* key = body.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
   decode.max_tokens = static_cast<int>(body.integer(key, 1, limits.max_tokens, limits.max_tokens));
   decode.block_size = config.block_size;
-  read_sampling(body, decode.sampling);
+  read_sampling(body, config, decode.sampling);
   read_streaming(body, out);
   read_extensions(body, out);
   read_answer_form(body, out);

@@ -112,13 +112,20 @@ Conversation read_conversation(const ApiObject& body, const ChatLimits& limits) 
   return at_field("messages", [&] { return parse_messages(*messages); });
 }
 
-void read_sampling(const ApiObject& body, SamplingOptions& sampling) {
+void read_sampling(const ApiObject& body, const ModelConfig& config, SamplingOptions& sampling) {
   sampling.temperature = body.number("temperature", 0, 2, 0);
   sampling.top_p = body.number("top_p", 0, 1, 1);
   if (sampling.top_p == 0) body.refuse("top_p", "\"top_p\" is 0, but it must be above 0 and at most 1");
   sampling.top_k = static_cast<int>(std::max<int64_t>(0, body.integer("top_k", -1, 1 << 24, 0)));
   // OpenAI's seeds may be negative.
   sampling.seed = static_cast<uint64_t>(body.integer("seed", INT64_MIN, INT64_MAX, 0));
+  sampling.repetition_penalty =
+      body.number("repetition_penalty", kMinRepetitionPenalty, kMaxRepetitionPenalty, 1);
+  sampling.presence_penalty = body.number("presence_penalty", -kMaxPenalty, kMaxPenalty, 0);
+  sampling.frequency_penalty = body.number("frequency_penalty", -kMaxPenalty, kMaxPenalty, 0);
+  if (const json* bias = body.find("logit_bias"))
+    at_field(body.path("logit_bias"),
+             [&] { sampling.logit_bias = read_logit_bias(*bias, config.text.vocab_size); });
 }
 
 std::vector<std::string> read_stop(const ApiObject& body, const char* key) {
@@ -163,6 +170,10 @@ void read_extensions(const ApiObject& body, ApiRequest& out) {
   } catch (const Error& error) {
     throw FieldError(refused_key(*given), error.what());
   }
+  if (const DecoderInfo& info = info_of(decode.kind); decode.sampling.changes_logits() && !info.lossless)
+    fields.refuse("decoder",
+                  "penalties and \"logit_bias\" are not supported with the decoder \"{}\"; choose {}",
+                  info.name, decoder_choice(true));
   if (fields.has("top_k") && body.has("top_k"))
     fields.refuse("top_k", "\"top_k\" stands both under \"dvlm\" and beside it");
   decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, decode.sampling.top_k));

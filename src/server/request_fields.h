@@ -105,8 +105,9 @@ inline constexpr int kMaxChoices = 16, kMaxLogprobs = 20;
 // "messages". Nobody has looked at its images yet: admit_images() must.
 Conversation read_conversation(const ApiObject& body, const ChatLimits& limits);
 
-// "temperature", "top_p", "top_k" (-1, as others write it, and 0: all) and "seed".
-void read_sampling(const ApiObject& body, SamplingOptions& sampling);
+// "temperature", "top_p", "top_k" (-1, as others write it, and 0: all), "seed", the penalties and
+// "logit_bias".
+void read_sampling(const ApiObject& body, const ModelConfig& config, SamplingOptions& sampling);
 std::vector<std::string> read_stop(const ApiObject& body, const char* key = "stop");
 // "stream" and "stream_options".
 void read_streaming(const ApiObject& body, ApiRequest& out);

@@ -300,7 +300,7 @@ ApiRequest parse_response_request(const json& given, const ModelConfig& config, 
   decode.block_size = config.block_size;
   if (const json* metadata = body.find("metadata"); metadata && !metadata->is_object())
     body.refuse("metadata", "\"metadata\" must be an object");
-  read_sampling(body, decode.sampling);
+  read_sampling(body, config, decode.sampling);
   read_streaming(body, out);
   read_extensions(body, out);
   refuse_observers(out);

@@ -22,11 +22,12 @@ class OnHostLayer {
     std::vector<float> logits;
     std::vector<cuda::RowWish> wishes;
     std::vector<uint64_t> masks;
+    std::vector<cuda::RowChange> changes;
     std::vector<int> drawing;
     for (size_t i = 0; i < rows.size(); ++i) {
       logits.insert(logits.end(), rows[i].begin(), rows[i].end());
       logits.resize(logits.size() + stride - vocab, std::nanf(""));
-      wishes.push_back(cuda::wish_of(wanted[i], masks));
+      wishes.push_back(cuda::wish_of(wanted[i], masks, changes));
       if (wishes.back().sharpness > 0 || wishes.back().alternatives > 0)
         drawing.push_back(static_cast<int>(i));
     }
@@ -35,6 +36,7 @@ class OnHostLayer {
     std::vector<cuda::Alternative> alternatives(rows.size() * cuda::kMostAlternatives);
     const auto count = static_cast<unsigned>(rows.size());
     const int ids = static_cast<int>(vocab), width = static_cast<int>(stride);
+    launcher_.launch<cuda::ChangeLogits>({count}, 0, {view(logits), view(wishes), view(changes), ids, width});
     launcher_.launch<cuda::ChooseInSlices>({cuda::kSlices, count}, cuda::ChooseInSlices::kSharedBytes,
                                            {view(logits), view(wishes), view(masks), view(best), ids, width});
     launcher_.launch<cuda::ChooseInRow>({count}, 0, {view(best), view(chosen)});
@@ -90,6 +92,7 @@ TEST(ChooseOnCard, answers_as_the_reference_does) {
     std::vector<Wanted> wanted;
     std::vector<uint64_t> allowed((vocab + 63) / 64);
     for (uint64_t& word : allowed) word = static_cast<uint64_t>(random.below(int64_t{1} << 62)) * 4 + 1;
+    const std::vector<LogitChange> changes = random_changes(random, vocab);
     for (int r = 0; r < 3; ++r) {
       rows.push_back(random_row(random, vocab, coarse));
       Wanted one{
@@ -102,6 +105,7 @@ TEST(ChooseOnCard, answers_as_the_reference_does) {
                        static_cast<int>(random.below(2) * random.below(static_cast<int64_t>(vocab) + 1))},
           .alternatives = static_cast<int>(random.below(8)) - 1};
       if (random.below(3) == 0) one.allowed = allowed;
+      if (random.below(3) == 0) one.changes = changes;
       wanted.push_back(one);
     }
     const std::vector<Chosen> found = layer.run(rows, wanted);

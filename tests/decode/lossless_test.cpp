@@ -186,6 +186,50 @@ TEST_P(Lossless, SpeculationWritesTheTextOfAutoregressionOnRandomModels) {
   RecordProperty("rounds", shown.rounds);
 }
 
+// Penalties know what stands before each row, drafts included.
+TEST_P(Lossless, PenaltiesAndBiasesChangeEveryTextAlike) {
+  Shown shown;
+  int changed = 0, texts = 0;
+  for (uint64_t seed = 0; seed < 8; ++seed) {
+    const TemporaryFolder folder;
+    const ModelConfig config = config_of(seed);
+    make_random_model(config, seed, folder.path());
+    const auto model = load_native(Checkpoint(folder.path()), {.precision = GetParam(), .threads = 1});
+    const Prompt prompt = prompt_of(seed, *model);
+    const DecodeContext context{.mask_token = config.text.vocab_size - 1,
+                                .context_limit = config.text.max_positions};
+    SamplingOptions plain{.temperature = seed % 2 ? 1.0 : 0.0, .seed = seed};
+    SamplingOptions repetition = plain, others = plain;
+    repetition.repetition_penalty = 1.3;
+    others.presence_penalty = 0.3, others.frequency_penalty = 0.2;
+    others.logit_bias = {{prompt.tokens[0], 1.5F}, {2, -0.5F}, {1, 100.0F * static_cast<float>(seed == 7)}};
+    const auto text = [&](const SamplingOptions& sampling) {
+      return decode(
+          *model, prompt,
+          {.kind = DecoderKind::autoregressive, .max_tokens = kTokens, .sampling = sampling, .logprobs = 2},
+          context);
+    };
+    const Decoded unchanged = text(plain);
+    for (const SamplingOptions& sampling : {repetition, others}) {
+      const Decoded expected = text(sampling);
+      changed += expected.tokens != unchanged.tokens, ++texts;
+      DecodeOptions options{.kind = DecoderKind::speculative,
+                            .block_size = 64,
+                            .max_tokens = kTokens,
+                            .sampling = sampling,
+                            .logprobs = 2};
+      const Task task{prompt, options, context, expected};
+      SCOPED_TRACE(testing::Message() << "model " << seed);
+      ASSERT_NO_FATAL_FAILURE(compare_blocks(*model, task, shown));
+      ASSERT_NO_FATAL_FAILURE(compare_trimmed(*model, task, 0.05, shown));
+      ASSERT_NO_FATAL_FAILURE(compare_fused(*model, task, 3, shown));
+      ASSERT_NO_FATAL_FAILURE(compare_automatic(*model, task, shown));
+    }
+  }
+  EXPECT_GT(changed, texts / 2);
+  EXPECT_GT(shown.accepted, 0) << "drafts that are never right would test little";
+}
+
 // Several requests, each with a decoder of its own, in one pass: drafts of one beside verification of
 // another.
 TEST_P(Lossless, SequencesThatSharePassesKeepTheirTexts) {

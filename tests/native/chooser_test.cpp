@@ -88,6 +88,9 @@ TEST_P(OnEveryIsa, chooses_what_the_reference_chooses) {
                       .probability = true,
                       .alternatives = index % 5 * 3 - 1};
         if (index % 2) wanted.allowed = mask;
+        Random random(static_cast<uint64_t>(index), 9);
+        const std::vector<LogitChange> changes = random_changes(random, row.size());
+        if (index % 3 == 0) wanted.changes = changes;
         expect_reference(row, wanted);
         wanted.choice = Choice::draw;
         for (const double u : {0.0, 0.2, 0.77, 0.9999999}) {

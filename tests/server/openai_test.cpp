@@ -16,6 +16,7 @@ ApiRequest parsed(const std::string& fields) {
   static const Tokenizer tokenizer(std::string(DVLM_MODELS) + "/dvlm-tiny");
   ModelConfig config;
   config.block_size = 32;
+  config.text.vocab_size = 1000;
   return parse_chat_request(json::parse(R"({"messages": [{"role": "user", "content": "Hello"}])" +
                                         (fields.empty() ? "" : ", " + fields) + "}"),
                             config, tokenizer, {.max_tokens = 100});
@@ -38,6 +39,18 @@ TEST(ChatRequests, have_defaults) {
   EXPECT_EQ(chat.request.decode.sampling.temperature, 0);
   EXPECT_FALSE(chat.stream);
   EXPECT_TRUE(chat.request.stop.empty());
+}
+
+TEST(ChatRequests, say_what_logits_lose) {
+  const SamplingOptions sampling =
+      parsed(
+          R"("presence_penalty": -1, "frequency_penalty": 0.5, "repetition_penalty": 1.2, "logit_bias": {"7": -5, "0": 2})")
+          .request.decode.sampling;
+  EXPECT_EQ(sampling.presence_penalty, -1);
+  EXPECT_EQ(sampling.frequency_penalty, 0.5);
+  EXPECT_EQ(sampling.repetition_penalty, 1.2);
+  EXPECT_THAT(sampling.logit_bias, testing::UnorderedElementsAre(std::pair(7, -5.0F), std::pair(0, 2.0F)));
+  EXPECT_FALSE(parsed("").request.decode.sampling.changes_logits());
 }
 
 TEST(ChatRequests, say_what_and_how) {
@@ -163,7 +176,17 @@ TEST(ChatRequests, refuse_what_they_would_ignore) {
           {R"("tools": [{"type": "function", "function": {"name": "a"}}], "response_format": {"type": "json_object"})",
            "second"},
           {R"("tool_choice": "required")", "needs \"tools\""},
-          {R"("presence_penalty": 0.5)", "presence_penalty"},
+          {R"("presence_penalty": 2.5)", "presence_penalty"},
+          {R"("frequency_penalty": -3)", "frequency_penalty"},
+          {R"("repetition_penalty": 0)", "repetition_penalty"},
+          {R"("logit_bias": {"a": 1})", "no token id"},
+          {R"("logit_bias": {"01": 1})", "no token id"},
+          {R"("logit_bias": {"-1": 1})", "no token id"},
+          {R"("logit_bias": {"99999999": 1})", "no token id"},
+          {R"("logit_bias": {"3": 101})", "-100 to 100"},
+          {R"("logit_bias": {"3": "a"})", "-100 to 100"},
+          {R"("logit_bias": [3])", "logit_bias"},
+          {R"("presence_penalty": 1, "dvlm": {"decoder": "mdm"})", "not supported with the decoder \"mdm\""},
           {R"("colour": "red")", "colour"},
           {R"("dvlm": {"speed": 9})", "speed"},
           {R"("dvlm": {"decoder": "warp"})", "warp"},

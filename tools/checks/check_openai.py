@@ -99,6 +99,20 @@ def sampling(client: openai.OpenAI) -> None:
         check(f"seed {seed} streamed", text == expected, text)
 
 
+def penalties(client: openai.OpenAI) -> None:
+    """The same text with every decoder, and another one than without; what is banned does not come."""
+    plain = ask(client, pictures[0], "Describe the picture.").choices[0].message.content
+    for options in ({"presence_penalty": 2, "temperature": 1.2}, {"frequency_penalty": 2}, {"extra_body": {"repetition_penalty": 1.4}}):
+        body = options.get("extra_body", {})
+        texts = {ask(client, pictures[0], "Describe the picture.", **{**options, "extra_body": {**body, "dvlm": {"decoder": decoder}}})
+                 .choices[0].message.content for decoder in ("ar", "spec", "fused", "auto")}
+        check(f"penalty {options}", len(texts) == 1 and plain not in texts, texts)
+    [first] = ask(client, pictures[0], "Describe the picture.", max_tokens=1, logprobs=True).choices[0].logprobs.content
+    ids = subprocess.run([dvlm, "tokenize", "--json", "--text", first.token], capture_output=True, text=True).stdout
+    banned = ask(client, pictures[0], "Describe the picture.", logit_bias={str(json.loads(ids)["tokens"][0]): -100}).choices[0]
+    check("logit_bias", banned.message.content != plain, (ids, banned))
+
+
 def endings(client: openai.OpenAI) -> None:
     picture = pictures[0]
     whole = run(picture, "Describe the picture.")["text"]
@@ -321,7 +335,7 @@ def main() -> None:
         client = openai.OpenAI(base_url=address, api_key="none", max_retries=0)
         check("model", client.models.retrieve("dvlm-tiny").id == "dvlm-tiny")
         check("models", [model.id for model in client.models.list()] == ["dvlm-tiny"])
-        for part in (questions, sampling, endings, errors, forms, tools, choices, completions, probabilities, parallel):
+        for part in (questions, sampling, penalties, endings, errors, forms, tools, choices, completions, probabilities, parallel):
             part(client)
     finally:
         server.terminate()

@@ -175,7 +175,7 @@ class Card final : public Device {
     append(key, pass.tokens), append(key, pass.features), append(key, pass.rotation),
         append(key, pass.copied);
     append(key, pass.wanted_rows), append(key, pass.wishes), append(key, pass.masks),
-        append(key, pass.drawing);
+        append(key, pass.changes), append(key, pass.changed), append(key, pass.drawing);
     append(key, pass.logits), append(key, pass.best), append(key, pass.chosen),
         append(key, pass.alternatives);
     graphs_->run(key, [&] {
