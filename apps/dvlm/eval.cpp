@@ -33,6 +33,7 @@ struct EvalOptions {
   std::string judge, judge_model, judge_key_variable;
   double timeout = 600;
   int tries = 6;
+  double requests_per_minute = 0;
   int64_t limit = 0, min_pixels = 0, max_pixels = 0;
   int parallel = 1, logprobs = -1;
   bool thoughts = false, json = false;
@@ -112,6 +113,7 @@ EndpointOptions endpoint_options(const EvalOptions& options, std::string url, co
   constexpr const char* kUsual = "OPENAI_API_KEY";
   while (url.ends_with('/')) url.pop_back();
   EndpointOptions out{.url = url, .model = model, .timeout = options.timeout, .tries = options.tries};
+  if (options.requests_per_minute > 0) out.pace = std::make_shared<RequestPace>(options.requests_per_minute);
   if (!key_variable.empty())
     out.key = key_from_environment(key_variable);
   else if (std::getenv(kUsual) != nullptr)
@@ -265,6 +267,8 @@ void add_eval(Command app) {
   command.number("--timeout", options->timeout, 0.1, 86400,
                  "Seconds that an answer of --endpoint or --judge may take");
   command.number("--tries", options->tries, 1, 100, "How often these are asked for an answer");
+  command.number("--requests-per-minute", options->requests_per_minute, 0, 1e6,
+                 "Most requests that each of these gets in a minute, tries included (0: any)");
   command.number("--logprobs", options->logprobs, 1, 20,
                  "Keep so many of the likeliest tokens beside each token, for --against");
   command.number("--min-pixels", options->min_pixels, 1, kAny<int64_t>,

@@ -12,7 +12,6 @@
 
 #include "checkpoint/json.h"
 #include "core/ascii.h"
-#include "core/stopwatch.h"
 #include "evaluate/picture_url.h"
 
 namespace dvlm {
@@ -206,6 +205,18 @@ bool wait(double seconds, const std::function<bool()>& cancelled) {
 
 }  // namespace
 
+RequestPace::RequestPace(double per_minute)
+    : between_(std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(60 / per_minute))),
+      next_(Clock::now()) {}
+
+bool RequestPace::wait(const std::function<bool()>& cancelled) {
+  std::unique_lock lock(mutex_);
+  const Clock::time_point turn = std::max(next_, Clock::now());
+  next_ = turn + between_;
+  lock.unlock();
+  return dvlm::wait(std::chrono::duration<double>(turn - Clock::now()).count(), cancelled);
+}
+
 std::string key_from_environment(const std::string& variable) {
   const char* key = std::getenv(variable.c_str());
   if (key == nullptr || *key == '\0') fail("the variable {} holds no key", printable(variable));
@@ -240,6 +251,7 @@ EndpointAnswer ask_endpoint(const EndpointOptions& options, json body,
   const std::string text = body.dump();
   double pause = 0.5;
   for (int tries = 1;; ++tries, pause *= 2) {
+    if (options.pace && !options.pace->wait(cancelled)) throw Cancelled();
     Reader reader(cancelled);
     const Clock::time_point start = Clock::now();
     const Outcome outcome = post(options, text, reader);

@@ -1,22 +1,39 @@
 // A server that speaks OpenAI's chat completions: dvlm serve, SGLang, vLLM, llama.cpp, OpenAI.
 #pragma once
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "core/error.h"
+#include "core/stopwatch.h"
 #include "engine/work_progress.h"
 #include "evaluate/token_scores.h"
 #include "text/chat.h"
 
 namespace dvlm {
 
+// Gives the requests of all threads their turns, so many a minute: one at once, the next a while later.
+class RequestPace {
+ public:
+  explicit RequestPace(double per_minute);  // above 0
+  // Waits for a turn. False: cancelled meanwhile.
+  bool wait(const std::function<bool()>& cancelled);
+
+ private:
+  const Clock::duration between_;
+  std::mutex mutex_;
+  Clock::time_point next_;
+};
+
 struct EndpointOptions {
-  std::string url = {};    // up to "/v1"
-  std::string model = {};  // as the server calls it
-  std::string key = {};    // sent as a bearer token; empty: none
-  double timeout = 600;    // seconds for one try of an answer
-  int tries = 6;           // of an answer, where the server is busy, gone or speaks nonsense
+  std::string url = {};                    // up to "/v1"
+  std::string model = {};                  // as the server calls it
+  std::string key = {};                    // sent as a bearer token; empty: none
+  double timeout = 600;                    // seconds for one try of an answer
+  int tries = 6;                           // of an answer, where the server is busy, gone or speaks nonsense
+  std::shared_ptr<RequestPace> pace = {};  // of every try; null: any
 };
 
 struct EndpointAnswer {

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "grammar/automaton.h"
+#include "grammar/common_texts.h"
 #include "grammar/formats.h"
 #include "grammar/json_text.h"
 #include "grammar/plain_schemas.h"
@@ -142,6 +143,12 @@ class SchemaReader {
       Grammar grammar(origin_);
       json schema = plain_;
       schema["type"] = type;
+      for (const char* keyword : {"pattern", "format"}) {
+        if (!schema.contains(keyword) || !schema[keyword].is_array()) continue;
+        const json all = schema[keyword];
+        schema.erase(keyword);
+        for (const json& one : all) schema["allOf"].push_back({{keyword, one}});
+      }
       SchemaReader(grammar, schema, JsonSpaces::none, "root").read(schema);
       try {
         return Automaton(StackMachine(grammar, "root"), origin_);
@@ -165,24 +172,26 @@ class SchemaReader {
     return value.get<int>();
   }
 
+  // A pattern or several, of schemas that combine.
+  static std::vector<std::string> texts_of(const json& plain, const char* keyword) {
+    if (!plain.contains(keyword)) return {};
+    const json& value = plain[keyword];
+    return value.is_array() ? value.get<std::vector<std::string>>() : std::vector{value.get<std::string>()};
+  }
+
   Expression string(const json& plain) {
-    const bool pattern = plain.contains("pattern"), format = plain.contains("format");
-    const bool lengths = plain.contains("minLength") || plain.contains("maxLength");
-    if (pattern + format + lengths > 1)
-      plain_.refuse("\"pattern\", \"format\" and lengths of one string cannot be combined");
+    std::vector<std::string> patterns = texts_of(plain, "pattern");
+    for (const std::string& format : texts_of(plain, "format"))
+      patterns.push_back(pattern_of_format(format, grammar_.origin()));
+    const int least = count(plain, "minLength", 0), most = count(plain, "maxLength", Grammar::kUnbounded);
+    if (most != Grammar::kUnbounded && most < least) return grammar_.any_of({});
+    if (patterns.empty()) return text_.string(least, most);
     const RegexOptions found{.anywhere = true, .write = [&](const std::vector<CodeRange>& ranges) {
                                return text_.character(ranges);
                              }};
-    if (pattern || format) {
-      const json& value = plain[pattern ? "pattern" : "format"];
-      if (!value.is_string()) plain_.refuse("\"pattern\" and \"format\" must be strings");
-      const auto given = value.get<std::string>();
-      const std::string regex = pattern ? given : pattern_of_format(given, grammar_.origin());
-      return text_.quoted(parse_regex(grammar_, regex, found));
-    }
-    const int least = count(plain, "minLength", 0), most = count(plain, "maxLength", Grammar::kUnbounded);
-    if (most != Grammar::kUnbounded && most < least) return grammar_.any_of({});
-    return text_.string(least, most);
+    if (patterns.size() == 1 && least == 0 && most == Grammar::kUnbounded)
+      return text_.quoted(parse_regex(grammar_, patterns[0], found));
+    return text_.quoted(common_texts(grammar_, patterns, least, most, found));
   }
 
   std::optional<NumberBound> bound(const json& plain, const char* inclusive, const char* exclusive,

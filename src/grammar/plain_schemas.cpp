@@ -302,6 +302,11 @@ void PlainSchemas::merge_keyword(json& into, const json& other, const std::strin
   } else if (keyword == "required") {
     for (const json& name : also)
       if (std::ranges::find(value, name) == value.end()) value.push_back(name);
+  } else if (keyword == "pattern" || keyword == "format") {
+    json all = value.is_array() ? value : json::array({value});
+    for (const json& one : also.is_array() ? also : json::array({also}))
+      if (std::ranges::find(all, one) == all.end()) all.push_back(one);
+    value = all;
   } else if (keyword == "items" || keyword == "additionalProperties") {
     value = both_of(value, also);
   } else {

@@ -98,6 +98,29 @@ TEST(Endpoint, TriesAgainWhereThatMayHelp) {
   }
 }
 
+// Of several threads, too, and tries count.
+TEST(Endpoint, RequestsKeepTheirPace) {
+  using std::chrono::milliseconds;
+  RequestPace pace(60 * 50);  // one in 20 ms
+  const Clock::time_point start = Clock::now();
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      for (int turn = 0; turn < 5; ++turn) EXPECT_TRUE(pace.wait({}));
+    });
+  threads.clear();
+  EXPECT_GE(Clock::now() - start, milliseconds(19 * 20));
+  RequestPace slow(1);
+  EXPECT_TRUE(slow.wait({}));
+  EXPECT_FALSE(slow.wait([] { return true; })) << "cancelled long before its turn";
+  ScriptedServer server({response(503, "text/plain", ""), kGood});
+  EndpointOptions options{.url = server.url(), .model = "some", .timeout = 5, .tries = 2};
+  options.pace = std::make_shared<RequestPace>(60 / 0.7);
+  const Clock::time_point asked = Clock::now();
+  EXPECT_EQ(ask_endpoint(options, {{"messages", json::array()}}).text, "a hammer");
+  EXPECT_GE(Clock::now() - asked, milliseconds(690));
+}
+
 TEST(Endpoint, ASlowAnswerIsGivenUp) {
   // An event without its end: the connection closes, which is no whole answer either.
   const int socket = ::socket(AF_INET, SOCK_STREAM, 0);

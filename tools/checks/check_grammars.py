@@ -82,7 +82,8 @@ def make_schema(rng: random.Random, depth: int = 0) -> dict:
     if kind == "enum":
         return {"enum": rng.sample(["red", "green", "blue", "dark blue", 1, 2.5, None, True, "a \"b\"", "ü"], rng.randint(1, 4))}
     if kind == "pattern":
-        return {"type": "string", "pattern": rng.choice([r"^[a-z]{1,6}(-[0-9]{2})?$", r"^\d{1,3}\.\d$", "^(left|right) [A-Z]"])}
+        out = {"type": "string", "pattern": rng.choice([r"^[a-z]{1,6}(-[0-9]{2})?$", r"^\d{1,3}\.\d$", "^(left|right) [A-Z]", "[0-9]"])}
+        return out | rng.choice([{}, {"maxLength": rng.randint(7, 12)}, {"minLength": 3, "allOf": [{"pattern": "[^x]$"}]}])
     return {"type": "string", "format": rng.choice(["date", "time", "ipv4", "uuid", "email", "date-time"])}
 
 
