@@ -3,8 +3,12 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
+#include <unistd.h>
 #include <dvlm/dvlm.hpp>
+
 #include <memory>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -12,6 +16,49 @@ namespace {
 
 namespace nb = nanobind;
 namespace client = dvlm::client;
+
+// A type of its own: other modules throw std::runtime_error, too.
+struct DvlmError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+template <class F>
+auto translated(const F& call) {
+  try {
+    return call();
+  } catch (const std::runtime_error& error) {
+    throw DvlmError(error.what());
+  }
+}
+
+// What belongs to the process that made it: a forked one has its memory, but none of the threads that work
+// there, and must neither use nor end it.
+template <class T>
+class OfProcess {
+ public:
+  OfProcess() = default;
+  explicit OfProcess(std::shared_ptr<T> value) : value_(std::move(value)) {}
+  OfProcess(OfProcess&& other) noexcept : value_(std::move(other.value_)), process_(other.process_) {}
+  OfProcess(const OfProcess&) = delete;
+  OfProcess& operator=(const OfProcess&) = delete;
+  ~OfProcess() { take(); }
+
+  std::shared_ptr<T> get() const {
+    if (process_ != ::getpid())
+      throw DvlmError("this process was forked from the one that loaded the model: load it here, too");
+    return value_;
+  }
+  // Null in a forked process, where it is left alone for ever.
+  std::shared_ptr<T> take() {
+    if (process_ == ::getpid()) return std::move(value_);
+    if (value_) new std::shared_ptr<T>(std::move(value_));
+    return nullptr;
+  }
+
+ private:
+  std::shared_ptr<T> value_;
+  pid_t process_ = ::getpid();
+};
 
 // Memory of a Python object for as long as this lives. The caller holds the interpreter's lock.
 class View {
@@ -49,56 +96,62 @@ struct Frames {
 
 class PythonAnswer {
  public:
-  explicit PythonAnswer(client::Answer answer) : answer_(std::move(answer)) {}
+  explicit PythonAnswer(client::Answer answer)
+      : answer_(std::make_shared<client::Answer>(std::move(answer))) {}
 
   // (text, stage or None, done, total, ended), or None when nothing came.
   nb::object wait(int timeout_ms) {
+    const std::shared_ptr<client::Answer> answer = answer_.get();
     const auto update = [&] {
       const nb::gil_scoped_release release;
-      return answer_.wait(timeout_ms);
+      return answer->wait(timeout_ms);
     }();
     if (!update) return nb::none();
     const nb::object stage = update->stage ? nb::object(nb::str(update->stage)) : nb::none();
     return nb::make_tuple(nb::str(update->text, update->length), stage, update->done, update->total,
                           update->ended != 0);
   }
-  void cancel() { answer_.cancel(); }
-  std::string result() { return answer_.result(); }
+  void cancel() { answer_.get()->cancel(); }
+  std::string result() {
+    return translated([&] { return answer_.get()->result(); });
+  }
 
  private:
-  client::Answer answer_;
+  OfProcess<client::Answer> answer_;
 };
 
 class PythonEngine {
  public:
   PythonEngine(const std::string& model, const std::string& options) {
     const nb::gil_scoped_release release;
-    engine_ = std::make_shared<client::Engine>(model, options);
+    engine_.emplace(translated([&] { return std::make_shared<client::Engine>(model, options); }));
   }
-  ~PythonEngine() { close(); }
+  ~PythonEngine() {
+    if (engine_) close();
+  }
 
   PythonAnswer submit(const std::string& request, const nb::list& pictures) {
-    if (!engine_) throw std::runtime_error("the model is closed");
+    const std::shared_ptr<client::Engine> engine = engine_->get();  // another thread may close it meanwhile
+    if (!engine) throw DvlmError("the model is closed");
     const Frames frames(pictures);
-    const std::shared_ptr<client::Engine> engine = engine_;  // another thread may close it meanwhile
     const nb::gil_scoped_release release;
-    return PythonAnswer(engine->submit(request, frames.frames));
+    return translated([&] { return PythonAnswer(engine->submit(request, frames.frames)); });
   }
   // Waits for the pass under way.
   void close() {
-    std::shared_ptr<client::Engine> engine = std::move(engine_);
+    std::shared_ptr<client::Engine> engine = engine_->take();
     const nb::gil_scoped_release release;
     engine.reset();
   }
 
  private:
-  std::shared_ptr<client::Engine> engine_;  // null: closed
+  std::optional<OfProcess<client::Engine>> engine_;  // null inside: closed
 };
 
 }  // namespace
 
 NB_MODULE(_dvlm, m) {
-  nb::exception<std::runtime_error>(m, "Error", PyExc_RuntimeError);
+  nb::exception<DvlmError>(m, "Error", PyExc_RuntimeError);
   m.def("version", &dvlm_version);
   m.attr("FORMATS") = [] {
     nb::dict out;

@@ -1,6 +1,7 @@
 // The conversation: what was said, what is shown of it, and one question at a time.
 import {ask, ServerError} from "/page/api.js";
 import {summary} from "/page/decoding.js";
+import {boxesElement, boxesIn, jsonElement, structured} from "/page/forms.js";
 import {PassLog} from "/page/passes.js";
 import {pictureElement} from "/page/pictures.js";
 import {requestFields, systemPrompt} from "/page/settings.js";
@@ -167,7 +168,27 @@ export class Chat {
       throw problem;
     }
     this.#messages.push(userMessage(text, pictures), {role: "assistant", content: log.text});
+    this.#showStructure(answer, log);
     this.#closeTurn(answer, log, decoder, point, problem);
+  }
+
+  // An answer that is JSON, in lines; and the last picture, with the boxes that the answer has.
+  #showStructure(answer, log) {
+    const value = structured(log.text);
+    if (value === null) return;
+    const keep = atEnd();
+    const lines = node("details", "structure");
+    lines.append(node("summary", "", "In lines"), jsonElement(value));
+    answer.append(lines);
+    const boxes = boxesIn(value), url = this.#lastPicture();
+    const {resized_width: width, resized_height: height} = log.stats?.images?.at(-1) ?? {};
+    if (boxes.length && url) answer.append(boxesElement(url, boxes, width > 0 && height > 0 ? {width, height} : null));
+    if (keep) scrollToEnd();
+  }
+
+  #lastPicture() {
+    const parts = this.#messages.flatMap(({content}) => (Array.isArray(content) ? content : []));
+    return parts.findLast(({type}) => type === "image_url")?.image_url.url;
   }
 
   #closeTurn(answer, log, decoder, point, problem) {

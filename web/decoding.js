@@ -8,10 +8,11 @@ const chartHeight = 48;
 const element = (id) => document.getElementById(id);
 
 const meaning = {known: "known", masked: "masked", draft: "drafted", right: "accepted", wrong: "rejected",
-                 fixed: "from the check", new: "unmasked now"};
+                 fixed: "from the check", new: "unmasked now", forced: "no choice"};
 const sentence = {
   prefill: () => "reads the prompt, gives the first token",
-  decode: () => "writes one token",
+  decode: (pass) => pass.block.length < 2 ? "writes one token"
+      : `carries ${pass.block.length - 1} tokens that had no choice, writes one`,
   draft: (pass) => `proposes ${Math.max(pass.block.length - 1, 0)} tokens`,
   verify: (pass) => pass.block.length < 2
       ? "writes one token"
@@ -179,6 +180,7 @@ export class DecodingView {
     set("count-ratio", log ? count(log.tokensPerPass(), 2) : "–");
     set("count-speed", log ? count(log.tokensPerSecond(), 0) : "–");
     const accepted = log?.acceptance() ?? null;
+    set("count-forced", log ? count(log.forced()) : "–");
     set("count-accepted", accepted === null ? "–" : `${count(accepted * 100)} %`);
   }
 

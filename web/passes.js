@@ -17,6 +17,7 @@ function clean(record) {
     block,
     accepted: Math.min(whole(record?.accepted), block.length),
     emitted: Math.min(whole(record?.emitted), mostCells),
+    forced: new Set((Array.isArray(record?.forced) ? record.forced : []).map(whole)),
   };
 }
 
@@ -24,7 +25,7 @@ function clean(record) {
 // behind the accepted drafts stands first in the next block.
 function emittedTexts({kind, block, accepted, emitted}) {
   let known = [];
-  if (kind === "verify") known = block.slice(1, accepted).slice(0, Math.max(emitted - 1, 0));
+  if (kind === "verify" || kind === "decode") known = block.slice(1, accepted).slice(0, Math.max(emitted - 1, 0));
   if (kind === "denoise") known = block.slice(Math.max(accepted - emitted, 0), accepted);
   const texts = known.slice(0, emitted);
   while (texts.length < emitted) texts.push(null);
@@ -121,6 +122,13 @@ export class PassLog {
     return this.nfe() > 0 ? Math.max(this.tokens() - 1, 0) / this.nfe() : null;
   }
 
+  // Tokens that had no choice.
+  forced() {
+    const seen = this.passes.reduce((sum, {kind, forced, accepted}) =>
+        sum + (kind === "draft" ? 0 : [...forced].filter((i) => i < accepted).length), 0);
+    return this.stats?.forced_tokens ?? seen;
+  }
+
   // Milliseconds from the first token to the last.
   decodeTime() {
     return this.stats?.decode_ms ?? (this.firstAt === null ? 0 : this.lastAt - this.firstAt);
@@ -147,12 +155,12 @@ export class PassLog {
   cells(index) {
     const pass = this.passes[index];
     if (!pass) return [];
-    const shown = {verify: () => this.#verified(pass), denoise: () => this.#denoised(pass, index)}[pass.kind];
-    if (shown) return shown();
+    if (pass.kind === "denoise") return this.#denoised(pass, index);
+    if (pass.kind === "verify" || (pass.kind === "decode" && pass.block.length)) return this.#verified(pass);
     if (!pass.block.length) return pass.texts.map((text) => ({text: text ?? "…", state: "known"}));
     const cells = pass.block.map((text, i) => ({
       text,
-      state: text === null ? "masked" : i < pass.accepted ? "known" : "draft",
+      state: text === null ? "masked" : pass.forced.has(i) ? "forced" : i < pass.accepted ? "known" : "draft",
     }));
     // The causal pass of masked diffusion also gives the next block's first token.
     if (pass.kind === "commit") cells.push(...pass.texts.map((text) => ({text: text ?? "…", state: "fixed"})));
@@ -162,7 +170,7 @@ export class PassLog {
   #verified(pass) {
     const cells = pass.block.map((text, i) => ({
       text,
-      state: i === 0 ? "known" : i < pass.accepted ? "right" : "wrong",
+      state: i === 0 ? "known" : i >= pass.accepted ? "wrong" : pass.forced.has(i) ? "forced" : "right",
     }));
     if (pass.emitted === 0) return cells;
     const text = pass.texts.at(-1);

@@ -4,15 +4,21 @@ import {ask} from "/page/api.js";
 import {announce, node, scrollToEnd, show, turnElement} from "/page/chat.js";
 import {count} from "/page/decoding.js";
 import {PassLog} from "/page/passes.js";
-import {requestFields} from "/page/settings.js";
+import {hasForm, requestFields} from "/page/settings.js";
 
 const shortest = 5000;  // milliseconds that a replay of the slower one takes at least
 
-async function run(messages, decoder, signal, lane) {
+// What runs against what: ar against another decoder, or where answers have a form, that decoder without it and with it.
+function contestants(decoder) {
+  if (!hasForm()) return [{name: "ar", decoder: "ar"}, {name: decoder, decoder}];
+  return [{name: `${decoder}, free`, decoder, form: false}, {name: `${decoder}, in the form`, decoder, form: true}];
+}
+
+async function run(messages, {decoder, form}, signal, lane) {
   const log = new PassLog();
   const begun = performance.now();
   lane.status.textContent = "writes, alone on the machine";
-  await ask(messages, requestFields(decoder), signal, (event) => log.add(event, performance.now() - begun));
+  await ask(messages, requestFields(decoder, form), signal, (event) => log.add(event, performance.now() - begun));
   lane.status.textContent = "done, waits for the replay";
   return log;
 }
@@ -33,18 +39,18 @@ function timeline(log) {
   return [...(even.length ? even : steps), end];
 }
 
-function laneElement(decoder) {
+function laneElement({name}) {
   const element = node("section", "lane");
-  element.setAttribute("aria-label", `Decoder ${decoder}`);
+  element.setAttribute("aria-label", `Decoder ${name}`);
   const head = node("div", "row");
   const timer = node("output", "timer", "–");
-  head.append(node("h4", "", decoder), node("span", "gap"), timer);
+  head.append(node("h4", "", name), node("span", "gap"), timer);
   const text = node("p", "text");
   const status = node("p", "notes", "waits");
   const bar = document.createElement("progress");
   bar.max = 1;
   bar.value = 0;
-  bar.setAttribute("aria-label", `Progress of ${decoder}`);
+  bar.setAttribute("aria-label", `Progress of ${name}`);
   element.append(head, bar, text, status);
   return {element, timer, text, status, bar};
 }
@@ -79,24 +85,29 @@ function animate(rate, draw, signal) {
   });
 }
 
-function verdict(logs, [, decoder]) {
-  const [ar, other] = logs;
-  const equal = ar.text === other.text;
+function verdict(logs, [one, two]) {
+  const [before, after] = logs;
+  const passes = before.nfe() > 0 && after.nfe() > 0 ? `${count(after.nfe())} passes instead of ${count(before.nfe())}` : "";
+  if (two.form) {
+    const each = after.tokensPerPass() !== null ? `, ${count(after.tokensPerPass(), 2)} tokens per pass instead of ${count(before.tokensPerPass(), 2)}` : "";
+    return `In the form: ${milliseconds(after.decodeTime())} instead of ${milliseconds(before.decodeTime())}, ${passes}${each}. ` +
+        `${count(after.forced())} of ${count(after.tokens())} tokens had no choice.`;
+  }
+  const equal = before.text === after.text;
   const texts = equal ? "Both texts are equal."
-      : decoder === "mdm" ? "The texts differ: mdm writes its own." : "The texts differ.";
+      : two.name === "mdm" ? "The texts differ: mdm writes its own." : "The texts differ.";
   // Texts of different lengths are compared by tokens per second.
-  const ratio = equal ? ar.decodeTime() / other.decodeTime() : other.tokensPerSecond() / ar.tokensPerSecond();
-  const speed = ratio > 0 && Number.isFinite(ratio) ? `${decoder} has ${count(ratio, 2)}× the speed of ar` : "Too short to time";
-  const passes = ar.nfe() > 0 && other.nfe() > 0 ? `, with ${count(other.nfe())} passes instead of ${count(ar.nfe())}` : "";
-  return `${speed}${passes}. ${texts}`;
+  const ratio = equal ? before.decodeTime() / after.decodeTime() : after.tokensPerSecond() / before.tokensPerSecond();
+  const speed = ratio > 0 && Number.isFinite(ratio) ? `${two.name} has ${count(ratio, 2)}× the speed of ${one.name}` : "Too short to time";
+  return `${speed}${passes ? `, with ${passes}` : ""}. ${texts}`;
 }
 
-// Races `decoder` against ar; `view` then shows its passes. Throws what ask() throws; nothing is left in the transcript then.
+// Races `decoder`, see contestants(); `view` then shows its passes. Throws what ask() throws; nothing is left in the transcript then.
 export async function race(question, messages, decoder, view, signal) {
-  const decoders = ["ar", decoder];
-  const card = turnElement(`Race: ${decoders.join(" against ")}`, "race");
+  const runners = contestants(decoder);
+  const card = turnElement(`Race: ${runners.map(({name}) => name).join(" against ")}`, "race");
   card.append(node("p", "text asked", question));
-  const lanes = decoders.map(laneElement);
+  const lanes = runners.map(laneElement);
   const tracks = node("div", "lanes");
   tracks.append(...lanes.map(({element}) => element));
   const result = node("p", "verdict", "First one, then the other.");
@@ -106,20 +117,20 @@ export async function race(question, messages, decoder, view, signal) {
   scrollToEnd();
   const logs = [];
   try {
-    for (const [i, name] of decoders.entries()) logs.push(await run(messages, name, signal, lanes[i]));
+    for (const [i, runner] of runners.entries()) logs.push(await run(messages, runner, signal, lanes[i]));
   } catch (error) {
     card.remove();
     throw error;
   }
-  await replay(lanes, logs, decoders, result, signal);
-  card.append(replayLine(lanes, logs, decoders, result, view));
+  await replay(lanes, logs, runners, result, signal);
+  card.append(replayLine(lanes, logs, runners, result, view));
   view.open(logs[1], decoder);
   view.finish();
   scrollToEnd();
   announce(`Race finished. ${result.textContent}`);
 }
 
-async function replay(lanes, logs, decoders, result, signal) {
+async function replay(lanes, logs, runners, result, signal) {
   const lines = logs.map(timeline);
   const slower = Math.max(...lines.map((steps) => steps.at(-1).at));
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -127,10 +138,10 @@ async function replay(lanes, logs, decoders, result, signal) {
   result.textContent = rate < 1 ? `Replay, ${count(1 / rate, 1 / rate < 10 ? 1 : 0)} times slower than it was.` : "Replay.";
   await animate(rate, (now) => lanes.map((lane, i) => drawLane(lane, logs[i], lines[i], now)).every(Boolean), signal);
   lanes.forEach((lane, i) => drawLane(lane, logs[i], lines[i], Infinity));
-  result.textContent = verdict(logs, decoders);
+  result.textContent = verdict(logs, runners);
 }
 
-function replayLine(lanes, logs, decoders, result, view) {
+function replayLine(lanes, logs, runners, result, view) {
   const line = node("p", "notes");
   line.append(node("span", "", "Times count from the first token: the second run finds the prompt already read. " +
                                "A race is not part of the conversation."));
@@ -142,12 +153,12 @@ function replayLine(lanes, logs, decoders, result, view) {
   };
   button("Replay", async (again) => {
     again.disabled = true;
-    await replay(lanes, logs, decoders, result, new AbortController().signal);
+    await replay(lanes, logs, runners, result, new AbortController().signal);
     again.disabled = false;
   });
-  decoders.forEach((decoder, i) => {
+  runners.forEach(({name, decoder}, i) => {
     if (!logs[i].passes.length) return;
-    button(`Passes of ${decoder}`, () => {
+    button(`Passes of ${name}`, () => {
       view.open(logs[i], decoder);
       view.play();
     });

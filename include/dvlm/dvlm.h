@@ -71,7 +71,7 @@ DVLM_API char* dvlm_generate(dvlm_engine* engine, const char* request, const dvl
                              void* user, char** error);
 
 /* The same in pieces, for whoever has more to do than to wait: begins an answer, and returns when its
- * pictures are read. */
+ * pictures are read. Fails for pictures that cannot be. */
 DVLM_API dvlm_answer* dvlm_submit(dvlm_engine* engine, const char* request, const dvlm_frame* frames,
                                   size_t frame_count, char** error);
 

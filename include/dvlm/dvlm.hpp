@@ -37,6 +37,12 @@ namespace detail {
   throw std::runtime_error(message);
 }
 
+// For C, a zero byte would end it.
+inline const char* whole(const std::string& text) {
+  if (text.find('\0') != text.npos) throw std::runtime_error("a zero byte cannot be part of a text for dvlm");
+  return text.c_str();
+}
+
 inline std::string take(char* text, char* error) {
   if (!text) raise(error);
   const std::unique_ptr<char, void (*)(char*)> owned(text, dvlm_free);
@@ -81,7 +87,7 @@ class Engine {
   // Throws std::runtime_error with a sentence when the checkpoint cannot be used. `options`: see dvlm_open.
   explicit Engine(const std::string& model, const std::string& options = "{}") {
     char* error = nullptr;
-    engine_.reset(dvlm_open(model.c_str(), options.c_str(), &error));
+    engine_.reset(dvlm_open(detail::whole(model), detail::whole(options), &error));
     if (!engine_) detail::raise(error);
   }
 
@@ -99,14 +105,15 @@ class Engine {
     Listeners listeners(on_text, on_progress);
     char* error = nullptr;
     char* answer =
-        dvlm_generate(engine_.get(), request.c_str(), frames.data(), frames.size(), on_text ? text : nullptr,
-                      on_progress ? progress : nullptr, &listeners, &error);
+        dvlm_generate(engine_.get(), detail::whole(request), frames.data(), frames.size(),
+                      on_text ? text : nullptr, on_progress ? progress : nullptr, &listeners, &error);
     return detail::take(answer, error);
   }
 
   Answer submit(const std::string& request, std::span<const dvlm_frame> frames = {}) {
     char* error = nullptr;
-    dvlm_answer* answer = dvlm_submit(engine_.get(), request.c_str(), frames.data(), frames.size(), &error);
+    dvlm_answer* answer =
+        dvlm_submit(engine_.get(), detail::whole(request), frames.data(), frames.size(), &error);
     if (!answer) detail::raise(error);
     return Answer(answer);
   }

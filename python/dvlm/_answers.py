@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from dvlm import _dvlm
@@ -24,6 +26,7 @@ class Pass:
     block: List[Optional[str]]
     accepted: int  # tokens of the block that are text now
     emitted: int  # tokens that the pass added to the text
+    forced: List[int] = field(default_factory=list)  # indices in the block: a grammar left no choice
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,13 @@ class Stream:
         under_way: _dvlm.Answer,
         on_progress: Optional[OnProgress] = None,
         on_end: Optional[Callable[[Answer], None]] = None,
+        model: Any = None,
     ):
         self._under_way = under_way
         self._on_progress = on_progress
         self._on_end = on_end
-        self._lock = threading.Lock()
+        self._model = model  # stays while an answer is under way
+        self._lock = threading.Lock()  # over what follows; no function of the caller is called under it
         self._ended = False
         self._answer: Optional[Answer] = None
 
@@ -86,7 +91,7 @@ class Stream:
 
     async def __anext__(self) -> str:
         try:
-            piece = await asyncio.to_thread(self._next)
+            piece = await asyncio.get_running_loop().run_in_executor(_waiters(), self._next)
         except asyncio.CancelledError:
             self.cancel()
             raise
@@ -103,6 +108,17 @@ class Stream:
 
     def __exit__(self, *_: Any) -> None:
         self.cancel()
+        if self._on_end is not None:
+            try:
+                self.answer  # who waits for the end hears of it
+            except _dvlm.Error:
+                pass
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(_waiters(), self.__exit__)
 
     @property
     def answer(self) -> Answer:
@@ -114,26 +130,36 @@ class Stream:
 
     def _next(self) -> Optional[str]:
         """The next piece of text; None: there is no more, and the answer is there."""
-        with self._lock:
-            try:
-                while not self._ended:
-                    text = self._wait()
-                    if text:
-                        return text
-                if self._answer is None:
-                    self._answer = _parse_answer(self._under_way.result())
-                    if self._on_end is not None:
-                        self._on_end(self._answer)
-                return None
-            except BaseException:
-                self._under_way.cancel()
-                raise
+        try:
+            while True:
+                with self._lock:
+                    if self._ended:
+                        break
+                    update = self._under_way.wait(_POLL_MS)
+                    if update is None:
+                        continue
+                    text, stage, done, total, self._ended = update
+                if stage is not None and self._on_progress is not None:
+                    self._on_progress(stage, done, total)
+                if text:
+                    return text
+            self._finish()
+            return None
+        except BaseException:
+            self._under_way.cancel()
+            raise
 
-    def _wait(self) -> str:
-        update = self._under_way.wait(_POLL_MS)
-        if update is None:
-            return ""
-        text, stage, done, total, self._ended = update
-        if stage is not None and self._on_progress is not None:
-            self._on_progress(stage, done, total)
-        return text
+    def _finish(self) -> None:
+        with self._lock:
+            if self._answer is not None:
+                return
+            answer = self._answer = _parse_answer(self._under_way.result())
+            self._model = None
+        if self._on_end is not None:
+            self._on_end(answer)
+
+
+@lru_cache(maxsize=None)
+def _waiters() -> ThreadPoolExecutor:
+    """Threads that wait for text of asynchronous streams: the event loop's own have other work."""
+    return ThreadPoolExecutor(max_workers=64, thread_name_prefix="dvlm")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 from dvlm import _dvlm
 from dvlm._answers import Answer, OnProgress, Stream
-from dvlm._pictures import Buffer, source_or_buffer
+from dvlm._pictures import Buffer, is_picture, kept, source_or_buffer
 
 if TYPE_CHECKING:
     from typing import TypedDict
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         repetition_penalty: float
         presence_penalty: float
         frequency_penalty: float
-        logit_bias: Dict[str, float]
+        logit_bias: Dict[Union[int, str], float]
         stop: Sequence[str]
         min_pixels: int
         max_pixels: int
@@ -55,6 +55,9 @@ def _with_pictures(messages: Messages, images: Sequence[Any]) -> List[Dict[str, 
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     out = [dict(message) for message in messages]
+    if is_picture(images):
+        raise TypeError("images is a list of pictures: put this one into a list")
+    images = list(images)
     if not images:
         return out
     last = next((message for message in reversed(out) if message.get("role") == "user"), None)
@@ -71,7 +74,7 @@ def _take_pictures(messages: Sequence[Dict[str, Any]]) -> Tuple[List[Dict[str, A
     buffers: List[Buffer] = []
 
     def named(part: Any) -> Any:
-        if not isinstance(part, dict) or "image" not in part:
+        if not isinstance(part, dict) or part.get("image") is None:
             return part
         source = source_or_buffer(part["image"])
         if not isinstance(source, str):
@@ -94,7 +97,7 @@ def _request(messages: Sequence[Dict[str, Any]], options: Dict[str, Any]) -> str
         options["json_schema"] = json.dumps(options["json_schema"])
     if isinstance(options.get("stop"), str):
         options["stop"] = [options["stop"]]
-    return json.dumps({"messages": messages, **options})
+    return json.dumps({"messages": messages, **options}, allow_nan=False)
 
 
 class Model:
@@ -140,11 +143,12 @@ class Model:
 
         `images` come before the last question: paths, bytes of picture files, arrays of uint8, PIL images,
         dvlm.Frame; a part {"type": "image", "image": ...} of a message may hold the same. `on_progress(stage, done,
-        total)` hears of work that gives no text yet, `on_end` gets the whole answer. Both are called by who waits for
-        the text. Raises dvlm.Error for what cannot be answered.
+        total)` hears of work that gives no text yet, `on_end` gets the whole answer. Both are called by the thread that
+        waits for the text. Raises dvlm.Error for what cannot be answered, ValueError and TypeError for pictures that
+        are none.
         """
         named, buffers = _take_pictures(_with_pictures(messages, images))
-        return Stream(self._engine.submit(_request(named, dict(options)), buffers), on_progress, on_end)
+        return Stream(self._engine.submit(_request(named, dict(options)), buffers), on_progress, on_end, self)
 
     def generate(
         self,
@@ -175,7 +179,8 @@ class Model:
 class Chat:
     """A conversation. What earlier turns have computed is kept: a further question reads only itself.
 
-    `messages` is what was said so far, and may be changed. An answer that was cancelled stays as far as it went.
+    `messages` is what was said so far, and may be changed. It holds copies of pictures: what becomes of a frame's
+    memory or of a file changes no earlier turn. An answer that was cancelled stays as far as it went.
     """
 
     def __init__(self, model: Model, system: Optional[str] = None, options: Optional[Dict[str, Any]] = None):
@@ -183,14 +188,20 @@ class Chat:
         self.options = options or {}
         self.messages: List[Dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
 
-    def ask(self, question: str, *, images: Sequence[Any] = (), **options: Unpack[Options]) -> Answer:
+    def ask(self, question: str, *, images: Sequence[Any] = (), **options: Any) -> Answer:
+        """The whole answer; `options` as those of Model.generate."""
         return self.stream(question, images=images, **options).answer
 
-    def stream(self, question: str, *, images: Sequence[Any] = (), **options: Unpack[Options]) -> Stream:
-        """As ask; the turn is part of the conversation once the stream has ended."""
-        asked = self.messages + _with_pictures(question, images)
+    def stream(self, question: str, *, images: Sequence[Any] = (), **options: Any) -> Stream:
+        """As ask; question and answer join the conversation when the stream has ended or its `with` is left."""
+        if is_picture(images):
+            raise TypeError("images is a list of pictures: put this one into a list")
+        asked = _with_pictures(question, [kept(image) for image in images])
+        on_end = options.pop("on_end", None)
 
         def remember(answer: Answer) -> None:
-            self.messages = asked + [{"role": "assistant", "content": answer.text}]
+            self.messages += [*asked, {"role": "assistant", "content": answer.text}]
+            if on_end is not None:
+                on_end(answer)
 
-        return self.model.stream(asked, on_end=remember, **{**self.options, **options})
+        return self.model.stream(self.messages + asked, on_end=remember, **{**self.options, **options})

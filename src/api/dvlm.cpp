@@ -158,6 +158,7 @@ std::unique_ptr<dvlm_answer> submit(dvlm_engine* engine, const char* request_tex
   request.images_in_memory = read_frames(frames, frame_count);
   auto handle = loaded.scheduler->submit(request);
   if (!handle) fail("too many answers wait already: take some of them first");
+  if (const std::string error = handle->error(); !error.empty()) fail("{}", error);
   return std::unique_ptr<dvlm_answer>(new dvlm_answer{engine->loaded, std::move(handle), request.decode});
 }
 

@@ -27,6 +27,9 @@ namespace {
 
 // Opening a pipe must not wait for somebody who writes to it.
 int open_to_read(const fs::path& path) {
+  // The system's calls would end the name there and open another file.
+  if (path.native().find('\0') != std::string::npos)
+    fail("a path has a zero byte in it: {}", printable(path.string()));
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) fail("cannot open {}: {}", path.string(), std::strerror(errno));
   return file;

@@ -23,6 +23,10 @@ class Autoregressive final : public DecoderBase {
 
   void absorb(std::span<const Chosen> chosen) override {
     ++stats_.rounds;
+    if (block_.size() > 1) {
+      record_forced(block_);
+      record_block(block_, static_cast<int>(block_.size()));
+    }
     for (const Chosen& choice : chosen) emit(choice);
   }
 

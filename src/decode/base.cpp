@@ -75,7 +75,7 @@ void DecoderBase::plan_prefill(int rows) {
                         ? *std::ranges::upper_bound(prompt_.turn_ends, committed()) - committed()
                         : std::min(left, rows);
   const int last_row = count - 1;
-  record_ = {PassKind::prefill, count, {}, 0, 0};
+  record_ = {PassKind::prefill, count, {}};
   wanted_.clear();
   segments_.assign(1, prompt_segment(prompt_, sequence_, committed(), count));
   segments_[0].visibility = kept_visibility();
@@ -128,7 +128,7 @@ std::span<const Wanted> DecoderBase::wishes(PassKind kind, std::span<const int> 
 void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::span<const int> rows,
                            bool approximate) {
   const bool keep = kind != PassKind::draft && kind != PassKind::denoise;
-  record_ = {kind, static_cast<int>(tokens.size()), {}, 0, 0};
+  record_ = {kind, static_cast<int>(tokens.size()), {}};
   positions_.clear();
   wanted_.clear();
   changes_.clear();
@@ -203,6 +203,15 @@ void DecoderBase::record_block(std::span<const TokenId> block, int accepted) {
   if (!options_.record) return;
   record_.block.assign(block.begin(), block.end());
   record_.accepted = accepted;
+}
+
+void DecoderBase::record_forced(std::span<const TokenId> block) {
+  if (!options_.record || !context_.grammar) return;
+  int state = state_;
+  for (size_t i = 1; i < block.size() && state != TokenGrammar::kDead; ++i) {
+    if (context_.grammar->choices(state)->only == block[i]) record_.forced.push_back(static_cast<int>(i));
+    state = context_.grammar->step(state, block[i]);
+  }
 }
 
 bool DecoderBase::emit(TokenId token) {

@@ -47,6 +47,8 @@ class DecoderBase : public Decoder {
 
   // Tells observers the block as it is now, and how many of its leading tokens are text.
   void record_block(std::span<const TokenId> block, int accepted);
+  // Which tokens of a block had no choice. Before what it makes text is emitted.
+  void record_forced(std::span<const TokenId> block);
 
   int committed() const { return sequence_.length(); }
   int remaining() const { return max_tokens_ - stats_.tokens; }

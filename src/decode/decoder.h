@@ -59,10 +59,11 @@ enum class PassKind : uint8_t { prefill, decode, draft, verify, denoise, commit 
 // One pass as an observer sees it.
 struct PassRecord {
   PassKind kind = PassKind::prefill;
-  int rows = 0;                // that this request had in the pass
-  std::vector<TokenId> block;  // draft, verify, denoise, commit: its tokens, the mask token where masked
-  int accepted = 0;            // of the block: how many of its tokens are text now
-  int emitted = 0;             // tokens that the pass added to the text
+  int rows = 0;                  // that this request had in the pass
+  std::vector<TokenId> block;    // draft, verify, denoise, commit: its tokens, the mask token where masked
+  int accepted = 0;              // of the block: how many of its tokens are text now
+  int emitted = 0;               // tokens that the pass added to the text
+  std::vector<int> forced = {};  // indices in the block: the grammar left no choice for these
 };
 
 constexpr double kMaxDraftPMin = 0.999;

@@ -114,6 +114,7 @@ class Speculative final : public DecoderBase {
       verify(chosen);
     } else {
       draft(chosen);
+      record_forced(block_);
       record_block(block_, 1);
       drafted_ = true;
     }
@@ -176,6 +177,7 @@ class Speculative final : public DecoderBase {
   void verify(std::span<const Chosen> chosen) {
     const int size = static_cast<int>(block_.size()), start = committed() - size;
     int accepted = 0;  // inputs whose K/V are right
+    record_forced(block_);
     bool going = true, matches = true;
     while (going && matches && accepted < size) {
       going = emit(chosen[static_cast<size_t>(accepted)]);

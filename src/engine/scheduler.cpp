@@ -36,6 +36,11 @@ RequestHandle::Update RequestHandle::wait(std::chrono::milliseconds timeout, boo
   return out;
 }
 
+std::string RequestHandle::error() {
+  const std::lock_guard lock(mutex_);
+  return update_.error;
+}
+
 void RequestHandle::publish(AnswerPart part) {
   const std::lock_guard lock(mutex_);
   update_.text += part.text;

@@ -38,6 +38,7 @@ class RequestHandle {
   // for.
   Update wait(std::chrono::milliseconds timeout, bool asked = false);
   const Answer& answer() const { return answer_; }  // once done without an error
+  std::string error();  // of a request that has failed already; it stays for wait()
 
   void cancel() { cancelled_ = true; }  // its work ends with the next pass, its place in the queue at once
 

@@ -32,11 +32,12 @@ json passes_json(std::span<const PassRecord> passes, const TokenWriter& tokens) 
   for (const PassRecord& pass : passes) {
     json block = json::array();
     for (const TokenId id : pass.block) block.push_back(tokens.masked(id) ? json() : json(tokens.text(id)));
-    out.push_back({{"kind", kPassNames[static_cast<size_t>(pass.kind)]},
-                   {"rows", pass.rows},
-                   {"block", std::move(block)},
-                   {"accepted", pass.accepted},
-                   {"emitted", pass.emitted}});
+    json& one = out.emplace_back(json{{"kind", kPassNames[static_cast<size_t>(pass.kind)]},
+                                      {"rows", pass.rows},
+                                      {"block", std::move(block)},
+                                      {"accepted", pass.accepted},
+                                      {"emitted", pass.emitted}});
+    if (!pass.forced.empty()) one["forced"] = pass.forced;
   }
   return out;
 }

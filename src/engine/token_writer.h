@@ -25,7 +25,8 @@ class TokenWriter {
   TokenId mask_;
 };
 
-// [{"kind", "rows", "block": [text or null where masked], "accepted", "emitted"}, ...].
+// [{"kind", "rows", "block": [text or null where masked], "accepted", "emitted", "forced": [indices in the
+// block]}, ...]; without "forced" where there is none.
 nlohmann::json passes_json(std::span<const PassRecord> passes, const TokenWriter& tokens);
 
 }  // namespace dvlm

@@ -69,13 +69,16 @@ Image image_of(const PixelFrame& frame, const std::string& name, const DecodeLim
   formats::check_size(frame.width, frame.height, name, limits);
   const int64_t row = int64_t{frame.width} * bytes_per_pixel(frame.format);
   const int64_t stride = frame.stride == 0 ? row : frame.stride;
+  constexpr int64_t kMaxStride = int64_t{1} << 31;
+  if (stride > kMaxStride)
+    fail("{}: its stride is {} bytes, and at most {} are allowed", name, stride, kMaxStride);
   if (stride < row)
     fail("{}: its stride is {} bytes, but a row of {} pixels has {}", name, frame.stride, frame.width, row);
   const bool nv12 = frame.format == PixelFormat::nv12;
   if (nv12 && (frame.width % 2 != 0 || frame.height % 2 != 0))
     fail("{}: NV12 has even sides, not {} x {}", name, frame.width, frame.height);
   Image image = formats::make_image(frame.width, frame.height);
-  const uint8_t* chroma = frame.chroma ? frame.chroma : frame.data + stride * frame.height;
+  const uint8_t* chroma = frame.chroma || !nv12 ? frame.chroma : frame.data + stride * frame.height;
   for (int y = 0; y < frame.height; ++y) {
     const uint8_t* in = frame.data + stride * y;
     uint8_t* out = image.pixels.data() + size_t(y) * frame.width * 3;

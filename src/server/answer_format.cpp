@@ -54,7 +54,10 @@ json AnswerFormat::failure(const ApiError& error) {
 
 json statistics_json(Answers answers, const DecodeOptions& decode) {
   json choices = json::array();
-  for (const Answer* answer : answers) choices.push_back(answer_json(*answer, decode).at("stats"));
+  for (const Answer* answer : answers) {
+    json& stats = choices.emplace_back(answer_json(*answer, decode).at("stats"));
+    if (!answer->images.empty()) stats["images"] = images_json(answer->images);
+  }
   return choices.size() == 1 ? choices.front() : json{{"choices", choices}};
 }
 

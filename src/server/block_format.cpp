@@ -27,7 +27,7 @@ json BlockFormat::piece(int, const RequestHandle::Update& update) {
 
 json BlockFormat::end(int, const Answer& answer) {
   json events = json::array();
-  finish(events);
+  finish(events, answer);
   append_events(events, ended(answer));
   return events;
 }
@@ -37,7 +37,7 @@ json BlockFormat::whole(Answers answers) {
   RequestHandle::Update all;
   all.text = answer.text;
   json unused = piece(0, all);
-  finish(unused);
+  finish(unused, answer);
   return complete(answer);
 }
 
@@ -66,14 +66,14 @@ void BlockFormat::add(const std::string& piece, json& events) {
   append_events(events, added(blocks_.size() - 1, blocks_.back(), piece));
 }
 
-void BlockFormat::close(json& events) {
-  if (open_) append_events(events, closed(blocks_.size() - 1, blocks_.back()));
+void BlockFormat::close(json& events, bool whole) {
+  if (open_) append_events(events, closed(blocks_.size() - 1, blocks_.back(), whole));
   open_ = false;
 }
 
-void BlockFormat::finish(json& events) {
+void BlockFormat::finish(json& events, const Answer& answer) {
   if (options_.tools) read(reader_.finish(), events);
-  close(events);
+  close(events, answer.finish == FinishReason::stop);
 }
 
 }  // namespace dvlm

@@ -34,7 +34,7 @@ class BlockFormat : public AnswerFormat {
   virtual nlohmann::json begun() = 0;
   virtual nlohmann::json opened(size_t index, const AnswerBlock& block) = 0;
   virtual nlohmann::json added(size_t index, const AnswerBlock& block, const std::string& piece) = 0;
-  virtual nlohmann::json closed(size_t index, const AnswerBlock& block) = 0;
+  virtual nlohmann::json closed(size_t index, const AnswerBlock& block, bool whole) = 0;
   virtual nlohmann::json ended(const Answer& answer) = 0;
   virtual nlohmann::json complete(const Answer& answer) = 0;  // the whole
 
@@ -47,8 +47,8 @@ class BlockFormat : public AnswerFormat {
   void read(const ToolCallReader::Part& part, nlohmann::json& events);
   void open(AnswerBlock block, nlohmann::json& events);
   void add(const std::string& piece, nlohmann::json& events);
-  void close(nlohmann::json& events);
-  void finish(nlohmann::json& events);
+  void close(nlohmann::json& events, bool whole = true);
+  void finish(nlohmann::json& events, const Answer& answer);
 
   ToolCallReader reader_;
   std::vector<AnswerBlock> blocks_;

@@ -1,7 +1,12 @@
 #include "server/errors.h"
 
 #include <fmt/core.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
+
+#include "server/connection.h"
 
 namespace dvlm {
 
@@ -29,8 +34,15 @@ ApiError no_such_model(const std::string& name) {
 }
 
 json messages_error_json(const ApiError& error) {
+  constexpr std::pair<int, const char*> kTypes[] = {{401, "authentication_error"}, {403, "permission_error"},
+                                                    {404, "not_found_error"},      {413, "request_too_large"},
+                                                    {429, "rate_limit_error"},     {503, "overloaded_error"}};
+  const auto known = std::ranges::find(kTypes, error.status, &std::pair<int, const char*>::first);
   json out = error_json(error);
   out["type"] = "error";
+  out["error"]["type"] = known != std::end(kTypes) ? known->second
+                         : error.status < 500      ? "invalid_request_error"
+                                                   : "api_error";
   return out;
 }
 
@@ -50,9 +62,11 @@ void send_json(httplib::Response& response, const json& value) {
   response.set_content(dump(value), kJson);
 }
 
-void send_error(httplib::Response& response, const ApiError& error, std::string_view path) {
+void send_error(httplib::Response& response, const ApiError& error) {
+  const std::string& path = Connection::current().record.path;
+  const bool messages = path == "/v1/messages" || path.starts_with("/v1/messages/");
   response.status = error.status;
-  send_json(response, path.starts_with("/v1/messages") ? messages_error_json(error) : error_json(error));
+  send_json(response, messages ? messages_error_json(error) : error_json(error));
 }
 
 std::string bare_response(int status, const std::string& message, const std::string& id) {

@@ -5,7 +5,6 @@
 #include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace dvlm {
@@ -38,15 +37,15 @@ ApiError no_such_model(const std::string& name);
 // OpenAI's shape of an error; its type follows from the status.
 nlohmann::json error_json(const ApiError& error);
 
-// The same with the mark of Anthropic's.
+// Anthropic's.
 nlohmann::json messages_error_json(const ApiError& error);
 
 // JSON in one line, with replacement characters instead of an exception: what a client sent may be quoted.
 std::string dump(const nlohmann::json& value);
 
 void send_json(httplib::Response& response, const nlohmann::json& value);
-// In the shape of the API that `path` belongs to.
-void send_error(httplib::Response& response, const ApiError& error, std::string_view path = "");
+// In the shape of the API that the connection's request asks.
+void send_error(httplib::Response& response, const ApiError& error);
 
 // A whole HTTP answer, for requests that the library never sees.
 std::string bare_response(int status, const std::string& message, const std::string& id);

@@ -153,7 +153,8 @@ class Exchange {
       return false;
     }
     choice.update = choice.handle->wait(timeout, progress_);
-    if (!progress_) choice.update.progress.clear();
+    // Text ends what comes before it.
+    if (!progress_ || !choice.update.text.empty()) choice.update.progress.clear();
     const RequestHandle::Update& update = choice.update;
     choice.ended = update.done;
     if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {

@@ -143,13 +143,6 @@ void read_response_format(const json& given, ApiRequest& out) {
   set_json_form(inside, kField, false, out);
 }
 
-void check_spaces(const std::string& field, const ApiRequest& out) {
-  const std::optional<GrammarSource>& form = out.request.grammar;
-  if (out.json_spaces && (!form || form->kind != GrammarKind::json_schema))
-    throw FieldError("dvlm.json_spaces",
-                     fmt::format("\"dvlm.json_spaces\" needs a JSON schema in \"{}\"", field));
-}
-
 void read_structured_outputs(const json& given, ApiRequest& out) {
   const ApiObject form(given, "structured_outputs");
   check_fields(form, structured_output_fields());
@@ -194,6 +187,8 @@ void keep_schemas_as_text(json& body, std::string_view text) {
                                                       {"output_config", "format", "schema"},
                                                       {"structured_outputs", "json"},
                                                       {"tools"}};
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";  // of UTF-8, which the parser passes over
+  if (text.starts_with(kMark)) text.remove_prefix(kMark.size());
   for (const std::vector<std::string>& path : kSchemas) {
     json* value = &body;
     std::string_view raw = text;
@@ -213,12 +208,19 @@ void read_answer_form(const ApiObject& body, ApiRequest& out) {
   check_spaces("response_format", out);
 }
 
+void check_spaces(const std::string& field, const ApiRequest& out) {
+  const std::optional<GrammarSource>& form = out.request.grammar;
+  if (out.json_spaces && (!form || form->kind != GrammarKind::json_schema))
+    throw FieldError("dvlm.json_spaces",
+                     fmt::format("\"dvlm.json_spaces\" needs a JSON schema in \"{}\"", field));
+}
+
 void read_flat_form(const json& given, const std::string& field, ApiRequest& out) {
   const ApiObject form(given, field);
   check_fields(form, kFlatFormFields);
   const std::string type = form_type(form);
-  if (type != "text") set_json_form(form, field, type == "json_object", out);
-  check_spaces(field, out);
+  if (type != "text") return set_json_form(form, field, type == "json_object", out);
+  if (form.has("schema")) form.refuse("schema", "\"{}\" needs the type json_schema", form.path("schema"));
 }
 
 void read_generate_form(const ApiObject& sampling, ApiRequest& out) {

@@ -22,6 +22,10 @@ void read_generate_form(const ApiObject& sampling, ApiRequest& out);
 // Anthropic's messages. `field`: its name. After read_extensions().
 void read_flat_form(const nlohmann::json& given, const std::string& field, ApiRequest& out);
 
+// Throws FieldError for "dvlm.json_spaces" of a form that is no JSON schema. `field`: where one could stand.
+// After all forms are read.
+void check_spaces(const std::string& field, const ApiRequest& out);
+
 // The form of the answer, of which `field` speaks. Throws FieldError where there is one already, and for
 // decoders that follow none.
 void set_form(ApiRequest& out, const std::string& field, GrammarKind kind, std::string text,

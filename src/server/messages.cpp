@@ -55,6 +55,9 @@ json chat_image(const ApiObject& block) {
   const ApiObject source(*given, block.path("source"));
   check_fields(source, kSourceFields);
   const std::string type = source.text("type");
+  for (const auto& [key, of] : {std::pair{"url", "url"}, {"data", "base64"}, {"media_type", "base64"}})
+    if (source.has(key) && type != of)
+      source.refuse(key, "\"{}\" is for sources of the type {}", source.path(key), of);
   if (type != "base64" && type != "url")
     source.refuse("type", "\"{}\" is \"{}\"; expected base64 or url", source.path("type"), printable(type));
   const std::string url =
@@ -96,7 +99,7 @@ json tool_message(const ApiObject& block) {
     });
   if (block.boolean("is_error", false))  // the template has no place for it
     parts.insert(parts.begin(), json{{"type", "text"}, {"text", "Error: "}});
-  return {{"role", "tool"}, {"content", std::move(parts)}};
+  return {{"role", "tool"}, {"tool_call_id", block.text("tool_use_id")}, {"content", std::move(parts)}};
 }
 
 // A message of a user may hold results of tools: these come first, each as a message.
@@ -118,8 +121,10 @@ void add_message(const json& given, const std::string& name, json& messages) {
       refuse_block(block, user ? "text, image or tool_result" : "text or tool_use");
     check_fields(block, kCallBlockFields);
     const json* input = block.find("input");
+    if (input && !input->is_object()) block.refuse("input", "\"{}\" must be an object", block.path("input"));
     calls.push_back(
-        {{"type", "function"},
+        {{"id", block.text("id")},
+         {"type", "function"},
          {"function", {{"name", block.text("name")}, {"arguments", input ? *input : json::object()}}}});
   });
   json out = {{"role", role}, {"content", std::move(parts)}};
@@ -139,8 +144,13 @@ Conversation read_messages(const ApiObject& body, const ChatLimits& limits) {
   if (given->size() > limits.messages)
     body.refuse("messages", "the conversation has {} messages, but at most {} are allowed", given->size(),
                 limits.messages);
-  for (size_t i = 0; i < given->size(); ++i)
+  for (size_t i = 0; i < given->size(); ++i) {
     add_message((*given)[i], fmt::format("messages[{}]", i), messages);
+    if (messages.size() > limits.messages)  // results of tools are messages
+      body.refuse("messages", "the conversation has more than {} messages and results", limits.messages);
+  }
+  if (!messages.empty() && messages.back()["role"] == "assistant")
+    body.refuse("messages", "the last message is the assistant's: answers that have begun are not continued");
   return at_field("messages", [&] { return parse_messages(messages); });
 }
 
@@ -172,7 +182,7 @@ class MessageFormat : public BlockFormat {
     return {event("content_block_delta", {{"index", index}, {"delta", std::move(delta)}})};
   }
 
-  json closed(size_t index, const AnswerBlock&) override {
+  json closed(size_t index, const AnswerBlock&, bool) override {
     return {event("content_block_stop", {{"index", index}})};
   }
 
@@ -186,10 +196,11 @@ class MessageFormat : public BlockFormat {
   json complete(const Answer& answer) override {
     json content = json::array();
     for (const AnswerBlock& block : blocks()) {
-      // A call that max_tokens cut off has no input.
       json input = block.call ? json::parse(block.text, nullptr, false) : json();
-      content.push_back(block.call ? block_json(block, input.is_object() ? std::move(input) : json::object())
-                                   : json{{"type", "text"}, {"text", block.text}});
+      if (!block.call)
+        content.push_back({{"type", "text"}, {"text", block.text}});
+      else if (input.is_object())  // else it was cut off, and half an input would be none
+        content.push_back(block_json(block, std::move(input)));
     }
     json out = message_json(std::move(content));
     out.update(end_json(answer));
@@ -256,6 +267,7 @@ ApiRequest parse_messages_request(const json& given, const ModelConfig& config, 
     check_fields(inside, kOutputFields);
     if (const json* form = inside.find("format")) read_flat_form(*form, "output_config.format", out);
   }
+  check_spaces("output_config.format", out);
   read_tools(body, tokenizer, ToolDialect::messages, out);
   out.request.stop = read_stop(body, "stop_sequences");
   return out;

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "checkpoint/json.h"
 #include "server/apis.h"
 #include "server/block_format.h"
 #include "server/errors.h"
@@ -30,7 +31,7 @@ constexpr FieldRule kResponseFields[] = {
     {"metadata"},
     {"dvlm"},
     {"top_logprobs", "0", "ask for them with chat completions"},
-    {"reasoning", R"({} or {"effort": "none"})", "the model does not reason apart from its answer"},
+    {"reasoning"},
     {"truncation", R"("disabled")", "prompts are not shortened"},
     {"include", "[]", "there is nothing to add"},
     {"store", "false", "nothing is stored: send \"store\": false, or leave it out"},
@@ -55,7 +56,15 @@ constexpr FieldRule kMessageItemFields[] = {{"type"}, {"role"}, {"content"}, {"i
 constexpr FieldRule kCallItemFields[] = {{"type"}, {"call_id"}, {"name"},   {"arguments"},
                                          {"id"},   {"status"},  {"caller"}, {"namespace"}};
 constexpr FieldRule kResultItemFields[] = {{"type"}, {"call_id"}, {"output"}, {"id"}, {"status"}, {"caller"}};
-constexpr FieldRule kTextPartFields[] = {{"type"}, {"text"}, {"annotations"}, {"logprobs"}};
+constexpr FieldRule kTextPartFields[] = {{"type"},
+                                         {"text"},
+                                         {"annotations", "[]", "sources are not kept"},
+                                         {"logprobs", "[]", "they are not read"}};
+constexpr FieldRule kRefusalFields[] = {{"type"}, {"refusal"}};
+constexpr const char* kNoReasoning = "the model does not reason apart from its answer";
+constexpr FieldRule kReasoningFields[] = {{"effort", R"("none")", kNoReasoning},
+                                          {"summary", "", kNoReasoning},
+                                          {"generate_summary", "", kNoReasoning}};
 constexpr FieldRule kImagePartFields[] = {
     {"type"}, {"image_url"}, {"detail"}, {"file_id", "", "no files are stored: send an \"image_url\""}};
 
@@ -72,6 +81,7 @@ json chat_part(const json& given, const std::string& name) {
     return {{"type", "image_url"},
             {"image_url", {{"url", part.text("image_url")}, {"detail", part.text("detail", "auto")}}}};
   }
+  if (type == "refusal") check_fields(part, kRefusalFields);
   if (type == "refusal") return {{"type", "text"}, {"text", part.text("refusal")}};
   part.refuse("type", "\"{}\" is \"{}\"; expected input_text, input_image or output_text", part.path("type"),
               printable(type));
@@ -94,17 +104,23 @@ void add_item(const json& given, const std::string& name, json& messages) {
   const std::string type = item.text("type", "message");
   if (type == "message") {
     check_fields(item, kMessageItemFields);
-    messages.push_back({{"role", item.text("role")}, {"content", chat_content(item, "content")}});
+    const std::string role = item.text("role");
+    if (role == "tool")
+      item.refuse("role", "\"{}\": what a tool gave is an item function_call_output", item.path("role"));
+    messages.push_back({{"role", role}, {"content", chat_content(item, "content")}});
   } else if (type == "function_call") {
     check_fields(item, kCallItemFields);
     if (messages.empty() || messages.back()["role"] != "assistant")
       messages.push_back({{"role", "assistant"}});
     messages.back()["tool_calls"].push_back(
-        {{"type", "function"},
+        {{"id", item.text("call_id", "")},
+         {"type", "function"},
          {"function", {{"name", item.text("name")}, {"arguments", item.text("arguments")}}}});
   } else if (type == "function_call_output") {
     check_fields(item, kResultItemFields);
-    messages.push_back({{"role", "tool"}, {"content", chat_content(item, "output")}});
+    messages.push_back({{"role", "tool"},
+                        {"tool_call_id", item.text("call_id", "")},
+                        {"content", chat_content(item, "output")}});
   } else {
     item.refuse("type", "\"{}\" is \"{}\"; expected message, function_call or function_call_output",
                 item.path("type"), printable(type));
@@ -164,7 +180,7 @@ class ResponseFormat : public BlockFormat {
                   place(index, block, {{"delta", piece}, {"logprobs", json::array()}}))};
   }
 
-  json closed(size_t index, const AnswerBlock& block) override {
+  json closed(size_t index, const AnswerBlock& block, bool whole) override {
     json out = json::array();
     if (block.call) {
       out.push_back(event(
@@ -176,8 +192,9 @@ class ResponseFormat : public BlockFormat {
       out.push_back(
           event("response.content_part.done", place(index, block, {{"part", part_json(block.text)}})));
     }
-    out.push_back(event("response.output_item.done",
-                        {{"output_index", index}, {"item", item_json(block, "completed")}}));
+    out.push_back(
+        event("response.output_item.done",
+              {{"output_index", index}, {"item", item_json(block, whole ? "completed" : "incomplete")}}));
     return out;
   }
 
@@ -264,7 +281,8 @@ std::string asked_json(const ApiObject& body, const DecodeOptions& decode) {
   json text = given("text", json::object());
   if (!text.contains("format")) text["format"] = {{"type", "text"}};
   if (const json::json_pointer schema("/format/schema"); text.contains(schema) && text[schema].is_string())
-    text[schema] = json::parse(text[schema].get<std::string>());
+    text[schema] = at_field("text.format.schema",
+                            [&] { return parse_json(text[schema].get<std::string>(), "the schema"); });
   return json{{"instructions", given("instructions", nullptr)},
               {"max_output_tokens", given("max_output_tokens", nullptr)},
               {"metadata", given("metadata", json::object())},
@@ -304,11 +322,14 @@ ApiRequest parse_response_request(const json& given, const ModelConfig& config, 
   read_streaming(body, out);
   read_extensions(body, out);
   refuse_observers(out);
+  if (const json* reasoning = body.find("reasoning"))
+    check_fields(ApiObject(*reasoning, "reasoning"), kReasoningFields);
   if (const json* text = body.find("text")) {
     const ApiObject inside(*text, "text");
     check_fields(inside, response_text_fields());
     if (const json* form = inside.find("format")) read_flat_form(*form, "text.format", out);
   }
+  check_spaces("text.format", out);
   read_tools(body, tokenizer, ToolDialect::responses, out);
   out.asked = asked_json(body, decode);
   return out;

@@ -56,10 +56,9 @@ void Routes::get(const std::string& path, Handler handler) {
 
 void Routes::post(const std::string& path, JsonHandler handler) {
   routes_.push_back({"POST", path});
-  http_.Post(pattern(path),
-             [this, handler = std::move(handler)](
-                 const httplib::Request& request, httplib::Response& response,
-                 const httplib::ContentReader& read) { handle(request.path, read, response, handler); });
+  http_.Post(pattern(path), [this, handler = std::move(handler)](
+                                const httplib::Request&, httplib::Response& response,
+                                const httplib::ContentReader& read) { handle(read, response, handler); });
 }
 
 int Routes::refusal(const std::string& method, const std::string& path, std::string& allowed) const {
@@ -101,7 +100,7 @@ json Routes::read_json_body(const httplib::ContentReader& read, const httplib::R
   return body;
 }
 
-void Routes::handle(const std::string& path, const httplib::ContentReader& read, httplib::Response& response,
+void Routes::handle(const httplib::ContentReader& read, httplib::Response& response,
                     const JsonHandler& handler) {
   try {
     if (state_.stopping) throw Refused(503, "the server is about to end");
@@ -113,11 +112,11 @@ void Routes::handle(const std::string& path, const httplib::ContentReader& read,
   } catch (const Refused& refused) {
     const ApiError& error = refused.error();
     if (error.status == 429 || error.status == 503) response.set_header("Retry-After", "1");
-    send_error(response, error, path);
+    send_error(response, error);
   } catch (const FieldError& error) {
-    send_error(response, {400, printable(error.what(), 4096), error.field()}, path);
+    send_error(response, {400, printable(error.what(), 4096), error.field()});
   } catch (const Error& error) {
-    send_error(response, {400, printable(error.what(), 4096)}, path);
+    send_error(response, {400, printable(error.what(), 4096)});
   }
 }
 

@@ -35,8 +35,7 @@ class Routes {
     std::string path;
   };
 
-  void handle(const std::string& path, const httplib::ContentReader& read, httplib::Response& response,
-              const JsonHandler& handler);
+  void handle(const httplib::ContentReader& read, httplib::Response& response, const JsonHandler& handler);
   nlohmann::json read_json_body(const httplib::ContentReader& read, const httplib::Response& response) const;
 
   HttpServer& http_;

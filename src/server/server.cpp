@@ -103,9 +103,8 @@ struct Server::Impl {
     }
     if (!has_key(request.path, head)) {
       response.set_header("WWW-Authenticate", "Bearer");
-      send_error(response,
-                 {401, "a valid API key is needed: Authorization: Bearer KEY", "", "invalid_api_key"},
-                 request.path);
+      send_error(response, {401, "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY",
+                            "", "invalid_api_key"});
       return HandlerResponse::Handled;
     }
     if ((request.method == "GET" || request.method == "HEAD") && is_page_path(request.path))
@@ -119,19 +118,18 @@ struct Server::Impl {
     return HandlerResponse::Handled;
   }
 
-  // `authorization` as it was sent: the library takes percent signs for escapes.
-  // Anthropic's clients send their key in a header of its own.
+  // Headers as they were sent: the library takes percent signs for escapes. Anthropic's clients send their
+  // key in a header of its own, some beside another one for a proxy.
   bool has_key(const std::string& path, const RequestHead& head) const {
     const std::vector<std::string>& keys = state.options.api_keys;
     if (keys.empty() || path == "/health" || is_page_path(path)) return true;
-    std::string given = head.header("x-api-key");
-    if (const std::string authorization = head.header("authorization"); !authorization.empty()) {
-      const size_t space = std::min(authorization.find(' '), authorization.size());
-      const bool bearer = same_word(std::string_view(authorization).substr(0, space), "bearer");
-      given = bearer ? trim(std::string_view(authorization).substr(space)) : "";
-    }
+    const std::string authorization = head.header("authorization"), other = head.header("x-api-key");
+    const size_t space = std::min(authorization.find(' '), authorization.size());
+    const bool bearer = same_word(std::string_view(authorization).substr(0, space), "bearer");
+    const std::string given(trim(std::string_view(authorization).substr(space)));
     bool known = false;
-    for (const std::string& key : keys) known |= same_secret(given, key);
+    for (const std::string& key : keys)
+      known |= (bearer && same_secret(given, key)) || same_secret(other, key);
     return known;
   }
 

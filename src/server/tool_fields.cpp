@@ -15,6 +15,8 @@ using nlohmann::ordered_json;
 
 constexpr const char* kOrdered = "as text";
 
+constexpr FieldRule kChatChoiceFields[] = {{"type"}, {"function"}}, kNameFields[] = {{"name"}},
+                    kResponsesChoiceFields[] = {{"type"}, {"name"}};
 constexpr FieldRule kMessagesChoiceFields[] = {{"type"}, {"name"}, {"disable_parallel_tool_use"}};
 
 // A tool as chat completions have it. `name`: of the field.
@@ -23,10 +25,12 @@ ordered_json chat_tool(const ordered_json& given, ToolDialect dialect, size_t nu
   const char *type = responses ? "function" : "custom", *schema = responses ? "parameters" : "input_schema";
   const auto refuse = [&](const std::string& why) { fail("tool {}: {}", number, why); };
   if (!given.is_object()) refuse("it must be an object");
-  if (const ordered_json named = given.value("type", ordered_json(type)); named != type)
+  const ordered_json named = given.value("type", ordered_json());
+  if (!named.is_null() && named != type)
     refuse(
         fmt::format("its type is {}, but there are no tools here but \"{}\"", printable(named.dump()), type));
   for (const auto& [key, value] : given.items()) {
+    if (value.is_null()) continue;
     const bool cached = key == "cache_control" && !responses;  // prompts are kept unasked
     const bool known =
         key == "type" || key == "name" || key == "description" || key == schema || key == "strict";
@@ -55,13 +59,15 @@ bool read_openai_choice(const ApiObject& body, ToolDialect dialect, ToolChoice& 
   choice.text = false;
   if (*given == "required") return true;
   const bool chat = dialect == ToolDialect::chat;
-  const json::json_pointer name(chat ? "/function/name" : "/name");
-  const bool named = given->is_object() && given->value("type", json()) == "function" &&
-                     given->contains(name) && (*given)[name].is_string();
-  if (!named)
+  if (!given->is_object() || given->value("type", json()) != "function" ||
+      (chat && !given->contains("function")))
     body.refuse("tool_choice", "\"tool_choice\" must be auto, none, required or {}",
                 chat ? R"({"type": "function", "function": {"name"}})" : R"({"type": "function", "name"})");
-  choice.only = (*given)[name].get<std::string>();
+  const ApiObject object(*given, "tool_choice");
+  check_fields(object, chat ? FieldRules(kChatChoiceFields) : FieldRules(kResponsesChoiceFields));
+  const ApiObject named(chat ? given->at("function") : *given, chat ? "tool_choice.function" : "tool_choice");
+  if (chat) check_fields(named, kNameFields);
+  choice.only = named.text("name");
   return true;
 }
 
@@ -72,6 +78,7 @@ bool read_messages_choice(const ApiObject& body, ToolChoice& choice) {
   check_fields(object, kMessagesChoiceFields);
   choice.parallel = !object.boolean("disable_parallel_tool_use", false);
   const std::string type = object.text("type");
+  if (type != "tool" && object.has("name")) object.refuse("name", "\"tool_choice.name\" needs the type tool");
   if (type == "auto") return true;
   if (type == "none") return false;
   if (type != "any" && type != "tool")

@@ -30,12 +30,14 @@ struct Message {
   std::string role;  // "system", "user", "assistant", "tool" (what a call gave)
   std::vector<ContentPart> content;
   std::vector<ToolCall> calls = {};  // of an assistant
+  std::string call_id = {};          // of a tool: the call whose result it is; may be empty
 };
 
 using Conversation = std::vector<Message>;
 
 // OpenAI- and Qwen-style messages: content a string or a list of {"type": "text" | "image" | "image_url" |
-// "video", ...}. Throws Error naming the message and field.
+// "video", ...}. Results of tools come in the order of the calls that they name. Throws Error naming the
+// message and field.
 Conversation parse_messages(const nlohmann::json& messages);
 
 // Makes relative paths of pictures, videos and frames relative to `folder`; what has a scheme ("data:",

@@ -179,7 +179,7 @@ std::vector<ToolCall> read_calls(const Fields& message, const json& calls, const
     if (!parsed.is_object()) inside.refuse("needs \"arguments\" to be a JSON object");
     if (!is_tool_name(inside.text("name")))
       inside.refuse("needs \"name\" to be 1 to 64 letters, digits, _, - and .");
-    out.push_back({inside.text("name"), python_json(parsed)});
+    out.push_back({inside.text("name"), python_json(parsed), call.find("id") ? call.text("id") : ""});
   }
   return out;
 }
@@ -195,9 +195,7 @@ Message read_message(const json& value, const std::string& where) {
       message.role != "tool")
     fields.refuse("has the role \"{}\"; expected system, developer, user, assistant or tool",
                   printable(message.role));
-  // Results stand behind their calls in the order in which they come; the template has no place for names of
-  // calls.
-  if (fields.find("tool_call_id")) static_cast<void>(fields.text("tool_call_id"));
+  if (fields.find("tool_call_id")) message.call_id = fields.text("tool_call_id");
   if (fields.find("tool_call_id") && message.role != "tool")
     fields.refuse("has a \"tool_call_id\" but is no tool");
   if (const json* calls = fields.find("tool_calls")) message.calls = read_calls(fields, *calls, message.role);
@@ -216,6 +214,34 @@ Message read_message(const json& value, const std::string& where) {
   return message;
 }
 
+// The template has no place for names of calls: results stand behind their calls, in the calls' order. Those
+// that name none stay where they are.
+void order_results(Conversation& conversation) {
+  const auto refuse = [&](size_t i) {
+    fail("message {} is the result of \"{}\", but no call of the message before the results has that id",
+         i + 1, printable(conversation[i].call_id));
+  };
+  if (!conversation[0].call_id.empty()) refuse(0);
+  for (size_t i = 0; i < conversation.size(); ++i) {
+    size_t end = i + 1;
+    while (end < conversation.size() && conversation[end].role == "tool") ++end;
+    const std::vector<ToolCall>& calls = conversation[i].calls;
+    const auto place = [&](const Message& result) {
+      const auto call = std::ranges::find(calls, result.call_id, &ToolCall::id);
+      return call - calls.begin();
+    };
+    const bool named = std::ranges::none_of(calls, [](const ToolCall& call) { return call.id.empty(); });
+    for (size_t k = i + 1; k < end; ++k)
+      if (named && !conversation[k].call_id.empty() && place(conversation[k]) == std::ssize(calls)) refuse(k);
+    const auto results = std::ranges::subrange(conversation.begin() + static_cast<ptrdiff_t>(i) + 1,
+                                               conversation.begin() + static_cast<ptrdiff_t>(end));
+    const bool all =
+        named && std::ranges::none_of(results, [](const Message& m) { return m.call_id.empty(); });
+    if (all) std::ranges::stable_sort(results, {}, place);
+    i = end - 1;
+  }
+}
+
 }  // namespace
 
 Conversation parse_messages(const json& messages) {
@@ -223,6 +249,7 @@ Conversation parse_messages(const json& messages) {
   Conversation conversation;
   for (size_t i = 0; i < messages.size(); ++i)
     conversation.push_back(read_message(messages[i], fmt::format("message {}", i + 1)));
+  order_results(conversation);
   return conversation;
 }
 

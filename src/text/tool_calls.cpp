@@ -42,6 +42,8 @@ Tool read_tool(const ordered_json& given, size_t number) {
   if (!is_tool_name(out.name)) refuse("its \"name\" must be 1 to 64 letters, digits, _, - and .");
   const ordered_json parameters = function.value("parameters", ordered_json());
   if (!parameters.is_null() && !parameters.is_object()) refuse("\"parameters\" must be a JSON schema");
+  if (function.contains("strict") && !function["strict"].is_boolean() && !function["strict"].is_null())
+    refuse("\"strict\" must be true or false");
   if (function.contains("description") && !function["description"].is_string() &&
       !function["description"].is_null())
     refuse("\"description\" must be a string");
@@ -112,6 +114,7 @@ bool ToolCallReader::advance(Part& out) {
       const size_t end = held_.find(kEnd);
       const size_t size = end != std::string::npos ? end : held_.size() - begun(held_, kEnd);
       if (size > 0) out.calls.push_back({calls_ - 1, "", held_.substr(0, size)});
+      arguments_ += held_.substr(0, size);
       held_.erase(0, size);
       if (end == std::string::npos) return false;
       held_.erase(0, kEnd.size());
@@ -146,6 +149,7 @@ bool ToolCallReader::read_head(Part& out) {
   if (behind.size() < kArguments.size()) return false;
   out.calls.push_back({calls_++, std::string(held.substr(kHead.size(), end - kHead.size())), ""});
   held_.erase(0, end + kArguments.size());
+  arguments_.clear();
   where_ = Where::arguments;
   return true;
 }
@@ -154,7 +158,9 @@ ToolCallReader::Part ToolCallReader::finish() {
   Part out;
   if (where_ == Where::head) out.content = kBegin;
   if (where_ == Where::content || where_ == Where::head) out.content += held_;
-  if (where_ == Where::arguments && !held_.empty()) out.calls.push_back({calls_ - 1, "", held_});
+  // What was held back began what stands behind a call, where its arguments are whole.
+  const bool whole = nlohmann::json::accept(arguments_);
+  if (where_ == Where::arguments && !whole && !held_.empty()) out.calls.push_back({calls_ - 1, "", held_});
   held_.clear();
   return out;
 }

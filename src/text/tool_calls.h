@@ -17,6 +17,7 @@ struct Tool {
 struct ToolCall {
   std::string name;
   std::string arguments;  // JSON
+  std::string id = {};    // by which its result names it; may be empty
 };
 
 bool is_tool_name(std::string_view name);
@@ -56,6 +57,7 @@ class ToolCallReader {
 
   Where where_ = Where::content;
   std::string held_;
+  std::string arguments_;  // of the call that is read
   int calls_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "image/frame.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -68,6 +69,8 @@ TEST(PixelFrames, RefuseWhatCannotBe) {
             "cam: its stride is 5 bytes, but a row of 2 pixels has 6");
   EXPECT_NE(refusal({.data = bytes, .stride = -6, .width = 2, .height = 2}), "");
   EXPECT_NE(refusal({.data = bytes, .width = 0, .height = 2}), "");
+  EXPECT_THAT(refusal({.data = bytes, .stride = INT64_MAX, .width = 2, .height = 2}),
+              testing::HasSubstr("at most"));
   EXPECT_NE(refusal({.data = bytes, .width = 1 << 30, .height = 1 << 30}), "");
   EXPECT_EQ(refusal({.data = bytes, .width = 3, .height = 2, .format = PixelFormat::nv12}),
             "cam: NV12 has even sides, not 3 x 2");

@@ -75,6 +75,43 @@ TEST_F(Page, shows_masks_becoming_text) {
   EXPECT_EQ(text_of("#count-accepted"), "–");
 }
 
+// What a form does to a question, and what is shown of an answer that is JSON.
+TEST_F(Page, answers_have_a_form) {
+  FakeServer server(
+      {.tokens = {"[", "{\"bbox_2d\": [", "10, 20, 110, 120", "], \"label\": \"", "<b>key", "\"}", "]"}});
+  open(server.url());
+  browser().click("#example");
+  ASSERT_TRUE(browser().wait("document.querySelectorAll('#thumbs img').length === 1"));
+  EXPECT_EQ(browser().run("return document.getElementById('form_text').hidden"), true);
+  choose("form", "schema");
+  EXPECT_EQ(text_of("#form-problem"), "The form is empty.");
+  ask("Locate all objects.");
+  EXPECT_THAT(text_of("#problem"), HasSubstr("The form is empty.")) << "nothing is asked";
+  EXPECT_THAT(server.questions(), IsEmpty());
+  browser().click("#form-examples button");
+  EXPECT_EQ(text_of("#form-problem"), "");
+  browser().click("#send");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  const json sent = server.questions().at(0)["response_format"];
+  EXPECT_EQ(sent["type"], "json_schema");
+  EXPECT_THAT(
+      sent["json_schema"]["schema"],
+      testing::ResultOf([](const json& text) { return text.get<std::string>(); }, HasSubstr("bbox_2d")));
+  EXPECT_EQ(
+      browser().run("return [...document.querySelectorAll('.json .key')].map((key) => key.textContent)"),
+      (json{"\"bbox_2d\"", "\"label\""}));
+  EXPECT_EQ(
+      browser().run("const box = document.querySelector('.boxes rect'); return ['x', 'y', 'width', 'height']"
+                    ".map((name) => Number(box.getAttribute(name)))"),
+      (json{10, 20, 100, 100}));
+  EXPECT_EQ(text_of(".boxes text"), "<b>key") << "texts of models are no HTML";
+  choose("form", "regex");
+  ask("Again?");
+  ASSERT_TRUE(answered(2));
+  EXPECT_TRUE(server.questions().at(1)["structured_outputs"].contains("regex"));
+  EXPECT_THAT(browser().errors(), IsEmpty());
+}
+
 TEST_F(Page, does_without_passes_where_the_server_has_none) {
   FakeServer server({.tokens = kWords, .knows_passes = false});
   open(server.url());

@@ -67,6 +67,8 @@ def test_pictures_of_every_kind_are_the_same_picture(model, desk):
     for picture in [
         str(DESK),
         DESK.read_bytes(),
+        memoryview(DESK.read_bytes()),
+        numpy.frombuffer(DESK.read_bytes(), numpy.uint8),
         image,
         image.convert("RGBA"),
         pixels,
@@ -111,6 +113,11 @@ def test_pictures_that_are_none(model):
     ]:
         with pytest.raises(error):
             model.generate(QUESTION, images=[picture])
+    for one in [DESK, str(DESK), numpy.zeros((4, 4), numpy.uint8)]:
+        with pytest.raises(TypeError, match="list"):
+            model.generate(QUESTION, images=one)
+    with pytest.raises(dvlm.Error, match="no/file"):
+        model.stream(QUESTION, images=["/no/file.png"])
     with pytest.raises(ValueError):
         model.generate([{"role": "system", "content": "hi"}], images=[DESK])
 
@@ -235,6 +242,46 @@ def test_a_chat_remembers(model, desk):
     again = model.generate(chat.messages[:3])
     assert again.text == second == chat.messages[3]["content"]
     assert model.chat("You are terse.").messages[0] == {"role": "system", "content": "You are terse."}
+
+
+def test_a_stream_keeps_its_model(desk):
+    assert "".join(dvlm.Model().stream(QUESTION, images=[DESK])) == desk.text
+
+
+def test_a_forked_process_is_told_to_load_the_model_itself(model):
+    model.generate("hi", max_tokens=1)
+    child = os.fork()
+    if child == 0:
+        try:
+            model.generate("hi")
+        except dvlm.Error as error:
+            os._exit(7 if "forked" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    script = "import dvlm, os, sys; m = dvlm.Model(threads=2); m.generate('hi', max_tokens=1); p = os.fork(); p or sys.exit(0); os.waitpid(p, 0)"
+    assert subprocess.run([os.sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+def test_chats_keep_their_pictures(model, tmp_path):
+    pixels = numpy.array(PIL.Image.open(DESK).convert("RGB"))
+    expected = [model.chat().ask(QUESTION, images=[pixels]).text]
+    chat = model.chat()
+    file = tmp_path / "desk.png"
+    file.write_bytes(DESK.read_bytes())
+    chat.ask(QUESTION, images=[file, pixels[:, :200]])
+    tokens = model.generate(chat.messages + [{"role": "user", "content": "And?"}]).usage["prompt_tokens"]
+    file.unlink()
+    pixels[:] = 255
+    assert chat.ask("And?").usage["prompt_tokens"] == tokens
+    with chat.stream("Describe it.", decoder="ar") as stream:
+        next(stream)
+    assert chat.messages[-1]["role"] == "assistant" and len(chat.messages) == 6 and expected
+
+
+def test_callbacks_may_use_the_stream(model):
+    seen = []
+    stream = model.stream("hi", max_tokens=3, on_end=lambda answer: seen.append(stream.answer is answer))
+    assert stream.answer.finish_reason == "length" and seen == [True]
 
 
 def test_keyboard_interrupt_ends_an_answer(tmp_path):

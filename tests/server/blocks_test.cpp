@@ -101,6 +101,22 @@ TEST(Responses, SayWhatIsWrong) {
            "there is no tool g"},
           {R"({"tool_choice": "required"})", "needs \"tools\""},
           {R"({"metadata": 3})", "metadata: "},
+          {R"({"text": {"format": {"type": "json_schema", "schema": "{bad"}}})", "text.format.schema: "},
+          {R"({"text": {"format": {"type": "text", "schema": {}}}})", "text.format.schema: "},
+          {R"({"dvlm": {"json_spaces": "none"}})", "dvlm.json_spaces: "},
+          {R"({"text": {}, "dvlm": {"json_spaces": "none"}})", "dvlm.json_spaces: "},
+          {R"({"reasoning": {"effort": "high"}})", "reasoning.effort: "},
+          {R"({"tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "function", "name": "f", "speed": 1}})",
+           "tool_choice.speed: "},
+          {R"({"tools": [{"type": "function", "name": "f", "strict": "yes"}]})", "strict"},
+          {R"({"input": [{"role": "tool", "content": "a"}]})", "input[0].role: "},
+          {R"({"input": [{"role": "assistant", "content": [{"type": "refusal", "refusal": "a", "speed": 1}]}]})",
+           "input[0].content[0].speed: "},
+          {R"({"input": [{"role": "assistant", "content": [{"type": "output_text", "text": "a", "annotations": [1]}]}]})",
+           "input[0].content[0].annotations: "},
+          {R"({"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+                          {"type": "function_call_output", "call_id": "b", "output": "x"}]})",
+           "result of \"b\""},
           {R"({"store": true})", "nothing is stored"},
           {R"({"previous_response_id": "r"})", "nothing is stored"},
           {R"({"dvlm": {"passes": true}, "stream": true})", "dvlm.passes: "},
@@ -110,6 +126,37 @@ TEST(Responses, SayWhatIsWrong) {
                        R"({"store": false, "truncation": "disabled", "reasoning": {}, "include": [],
     "metadata": {"a": "b"}, "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto"})"),
             "nothing");
+}
+
+// A schema inside a string is as deep as one beside it.
+TEST(Responses, RefuseSchemasWithoutEnd) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  for (const char* type : {"text", "json_schema"})
+    EXPECT_THAT(refusal_of(response_request, {{"input", "Hi"}},
+                           json{{"text", {{"format", {{"type", type}, {"schema", deep}}}}}}.dump()),
+                HasSubstr("text.format.schema: "));
+}
+
+TEST(Responses, NullIsLeftOut) {
+  EXPECT_EQ(
+      refusal_of(response_request, {{"input", "Hi"}}, R"({"reasoning": {"effort": null, "summary": null},
+    "tools": [{"type": null, "name": "f", "description": null, "parameters": null, "strict": null, "more": null}]})"),
+      "nothing");
+}
+
+// Whatever their order, results belong to the calls that they name.
+TEST(Blocks, ResultsStandInTheOrderOfTheirCalls) {
+  const auto with = [](const std::string& calls, const std::string& results) {
+    return rendered(messages_request(json::parse(
+        R"({"max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [)" +
+        calls + R"(]}, {"role": "user", "content": [)" + results + "]}]}")));
+  };
+  const std::string a = R"({"type": "tool_use", "id": "a", "name": "f", "input": {}})",
+                    b = R"({"type": "tool_use", "id": "b", "name": "g", "input": {}})",
+                    of_a = R"({"type": "tool_result", "tool_use_id": "a", "content": "one"})",
+                    of_b = R"({"type": "tool_result", "tool_use_id": "b", "content": "two"})";
+  EXPECT_EQ(with(a + "," + b, of_b + "," + of_a), with(a + "," + b, of_a + "," + of_b));
+  EXPECT_NE(with(b + "," + a, of_b + "," + of_a), with(a + "," + b, of_a + "," + of_b));
 }
 
 TEST(Messages, ReadConversations) {
@@ -152,9 +199,20 @@ TEST(Messages, SayWhatIsWrong) {
            "messages[0].content[0].source.type: "},
           {R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "speed": 1}]}]})",
            "messages[0].content[0].speed: "},
-          {R"({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"type": "image"}]}]}]})",
+          {R"({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": [{"type": "image"}]}]}]})",
            "messages[0].content[0].content[0].type: "},
           {R"({"system": 3})", "system: "},
+          {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "The"}]})",
+           "not continued"},
+          {R"({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a"}]}]})",
+           "result of \"a\""},
+          {R"({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "u", "data": "d"}}]}]})",
+           "source.data: "},
+          {R"({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": "{}"}]}]})",
+           "input: "},
+          {R"({"dvlm": {"json_spaces": "none"}})", "dvlm.json_spaces: "},
+          {R"({"tools": [{"name": "f"}], "tool_choice": {"type": "any", "name": "f"}})",
+           "tool_choice.name: "},
           {R"({"thinking": {"type": "enabled", "budget_tokens": 1024}})", "thinking: "},
           {R"({"stop_sequences": [""]})", "stop_sequences: "},
           {R"({"tools": [{"name": "f", "parameters": {}}]})", "\"parameters\" is not known"},
@@ -316,6 +374,31 @@ TEST(Messages, EventsAreThePiecesOfTheWhole) {
     EXPECT_EQ(input, "{\"a\": 1}");
     EXPECT_EQ(events[events.size() - 2]["delta"]["stop_reason"], "tool_use");
     EXPECT_EQ(events[events.size() - 2]["usage"], whole["usage"]);
+  }
+}
+
+// Wherever it is cut off, a call is whole or is none.
+TEST(Blocks, CallsThatAreCutOff) {
+  const json messages = json::parse(R"({"max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]})");
+  const ApiRequest response = with_tool(response_request, {{"input", "Hi"}}, "parameters"),
+                   message = with_tool(messages_request, messages, "input_schema");
+  const size_t begin = kAnswer.find("{\"a\""), end = kAnswer.find("}}") + 1;
+  for (size_t size = begin; size < kAnswer.size(); ++size) {
+    SCOPED_TRACE(kAnswer.substr(0, size));
+    const Answer answer = answer_of(kAnswer.substr(0, size), FinishReason::length);
+    const Answer* const answers[] = {&answer};
+    const json content = messages_format(options_of(message))->whole(answers)["content"];
+    ASSERT_EQ(content.size(), size < end ? 1 : 2);
+    if (size >= end) {
+      EXPECT_EQ(content[1]["input"], json({{"a", 1}}));
+    }
+    const json events = events_of(*response_format(options_of(response)), answer, 2);
+    const json& last = events.back()["response"]["output"].back();
+    EXPECT_EQ(last["status"], "incomplete");
+    EXPECT_EQ(events[events.size() - 2]["item"], last);
+    if (size > begin) {
+      EXPECT_EQ(last["arguments"], kAnswer.substr(begin, std::min(size, end) - begin));
+    }
   }
 }
 
