@@ -6,6 +6,8 @@
   tools/checks/check_grammars.py <dvlm> suite jsonschema-4.26.0/json     texts of the JSON-Schema-Test-Suite
   tools/checks/check_grammars.py <dvlm> masks <model folder>             tokens that may follow, beside llguidance
   tools/checks/check_grammars.py <dvlm> answers <model folder> [count]   answers to schemas made at random, checked
+  tools/checks/check_grammars.py <dvlm> lossless <model folder> [prompts]  100 such schemas: every decoder, greedy and
+                       sampled, alone and together, against ar alone (with the Python package: PYTHONPATH=build/torch/python)
 
 Prints what differs, and counts; exit status 1 when something is let through that should not be.
 """
@@ -176,8 +178,39 @@ def answers(dvlm: str, folder: str, count: int) -> bool:
     return not wrong
 
 
+def lossless(_dvlm: str, folder: str, prompts: int) -> bool:
+    import dvlm
+
+    rng = random.Random(8)
+    schemas = [make_schema(rng) for _ in range(100)]
+    picture = Path(__file__).parents[2] / "examples/desk.png"
+    counts, wrong = collections.Counter(), []
+    model, together = dvlm.Model(folder), dvlm.Model(folder)
+    for number, schema in enumerate(schemas):
+        for i in range(prompts):
+            # Some are cut by max_tokens, some by a stop string, inside of what has no choice.
+            options = {"json_schema": schema, "max_tokens": [300, 300, 7][i % 3], "temperature": i % 2, "seed": i,
+                       "stop": ["e\""] if i % 5 == 4 else None, "images": [picture] if i % 4 == 3 else []}
+            question = f"Question {number}, {i}?"
+            expected = model.generate(question, decoder="ar", **options)
+            streams = {d: together.stream(question, decoder=d, **options) for d in ("ar", "spec", "fused", "auto")}
+            for decoder, stream in streams.items():
+                got = stream.answer
+                counts[f"{decoder}: answers"] += 1
+                if (got.tokens, got.text, got.finish_reason) != (expected.tokens, expected.text, expected.finish_reason):
+                    wrong.append((decoder, json.dumps(schema), expected.text, got.text))
+            counts[f"ends: {expected.finish_reason}"] += 1
+        if number % 10 == 9:
+            print(f"{number + 1} schemas, {json.dumps(counts)}, different: {len(wrong)}", file=sys.stderr, flush=True)
+    for case in wrong[:10]:
+        print("DIFFERENT", *case, sep="\n  ")
+    print(json.dumps(counts), f"different: {len(wrong)}")
+    return not wrong
+
+
 if __name__ == "__main__":
-    what = {"suite": suite, "masks": masks, "answers": lambda d, f, n="10000": answers(d, f, int(n))}
+    what = {"suite": suite, "masks": masks, "answers": lambda d, f, n="10000": answers(d, f, int(n)),
+            "lossless": lambda d, f, n="20": lossless(d, f, int(n))}
     if len(sys.argv) < 4 or sys.argv[2] not in what:
         raise SystemExit(__doc__)
     sys.exit(0 if what[sys.argv[2]](sys.argv[1], *sys.argv[3:]) else 1)
