@@ -28,7 +28,8 @@ void check_part(const ContentPart& part) {
 void check_tokens(const Request& request) {
   std::vector<int> images, videos;
   for (const Message& message : request.conversation) {
-    DVLM_ASSERT(message.role == "system" || message.role == "user" || message.role == "assistant");
+    DVLM_ASSERT(message.role == "system" || message.role == "user" || message.role == "assistant" ||
+                message.role == "tool");
     for (const ContentPart& part : message.content) {
       check_part(part);
       if (part.type == ContentPart::Type::image) images.push_back(1);
@@ -40,7 +41,11 @@ void check_tokens(const Request& request) {
     return std::count(ids.begin(), ids.end(), *tokenizer().find(text));
   };
   const bool system = !request.conversation.empty() && request.conversation.front().role != "system";
-  const auto messages = std::ssize(request.conversation) + (system ? 1 : 0);
+  // Results of tools that follow each other are one message.
+  int64_t messages = system ? 1 : 0;
+  for (size_t i = 0; i < request.conversation.size(); ++i)
+    messages +=
+        request.conversation[i].role != "tool" || i == 0 || request.conversation[i - 1].role != "tool";
   DVLM_ASSERT(count("<|im_end|>") == messages && count("<|im_start|>") == messages + 1 &&
               count(kMaskToken) == 0);
   DVLM_ASSERT(count("<|image_pad|>") == std::ssize(images) && count("<|video_pad|>") == std::ssize(videos));
@@ -57,6 +62,8 @@ void check_options(const Request& request, double hottest) {
               decode.threshold <= 1);
   DVLM_ASSERT(sampling.temperature >= 0 && sampling.temperature <= hottest && sampling.top_k >= 0);
   DVLM_ASSERT(sampling.top_p >= 0 && sampling.top_p <= 1);
+  for (const auto& [token, bias] : sampling.logit_bias)
+    DVLM_ASSERT(token >= 0 && token < config().text.vocab_size && std::abs(bias) <= kMaxLogitBias);
   DVLM_ASSERT(request.stop.size() <= 16 && request.min_pixels >= 0 && request.max_pixels >= 0);
   for (const std::string& stop : request.stop) DVLM_ASSERT(!stop.empty() && stop.size() <= 1000);
   for (const TokenId id : request.input_ids) DVLM_ASSERT(id >= 0 && id < config().text.vocab_size);
@@ -103,6 +110,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       if (member.key() == "completion")
         check_api(body,
                   [&](const json& b) { return parse_completion_request(b, config(), tokenizer(), limits); });
+      if (member.key() == "responses")
+        check_api(body,
+                  [&](const json& b) { return parse_response_request(b, config(), tokenizer(), limits); });
+      if (member.key() == "messages")
+        check_api(body,
+                  [&](const json& b) { return parse_messages_request(b, config(), tokenizer(), limits); });
       if (member.key() == "generate")
         check_api(body,
                   [&](const json& b) { return parse_generate_request(b, config(), tokenizer(), limits); });

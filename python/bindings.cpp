@@ -151,7 +151,7 @@ class PythonEngine {
 }  // namespace
 
 NB_MODULE(_dvlm, m) {
-  nb::exception<DvlmError>(m, "Error", PyExc_RuntimeError);
+  const nb::exception<DvlmError> registered(m, "Error", PyExc_RuntimeError);
   m.def("version", &dvlm_version);
   m.attr("FORMATS") = [] {
     nb::dict out;

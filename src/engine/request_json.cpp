@@ -96,16 +96,30 @@ std::optional<GrammarSource> read_form(const JsonObject& object) {
   return out;
 }
 
+void read_sampling(const JsonObject& object, const ModelConfig& config, SamplingOptions& sampling) {
+  sampling.temperature = object.number("temperature", 0, 100, 0);
+  sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));
+  sampling.top_p = object.number("top_p", 0, 1, 1);
+  sampling.seed = static_cast<uint64_t>(object.integer("seed", 0, int64_t{1} << 53, 0));
+  sampling.repetition_penalty =
+      object.number("repetition_penalty", kMinRepetitionPenalty, kMaxRepetitionPenalty, 1);
+  sampling.presence_penalty = object.number("presence_penalty", -kMaxPenalty, kMaxPenalty, 0);
+  sampling.frequency_penalty = object.number("frequency_penalty", -kMaxPenalty, kMaxPenalty, 0);
+  if (const json* bias = object.find("logit_bias"))
+    sampling.logit_bias = read_logit_bias(*bias, config.text.vocab_size);
+}
+
 std::vector<std::string> read_stop(const JsonObject& object) {
-  constexpr size_t kMaxStops = 64;
+  constexpr size_t kMaxStops = 16, kLongest = 1000;  // as over HTTP
   std::vector<std::string> out;
   const json* stops = object.find("stop");
   if (!stops) return out;
   if (!stops->is_array() || stops->size() > kMaxStops)
     fail("request: \"stop\" must be a list of at most {} texts", kMaxStops);
   for (const json& stop : *stops) {
-    if (!stop.is_string() || stop.get_ref<const std::string&>().empty())
-      fail("request: \"stop\" must hold texts, none of them empty");
+    if (!stop.is_string() || stop.get_ref<const std::string&>().empty() ||
+        stop.get_ref<const std::string&>().size() > kLongest)
+      fail("request: \"stop\" must hold texts of 1 to {} bytes", kLongest);
     out.push_back(stop.get<std::string>());
   }
   return out;
@@ -153,16 +167,7 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   decode.block_size = config.block_size;
   read_decoding(object, request);
   decode.max_tokens = static_cast<int>(object.integer("max_tokens", 1, 1 << 20, decode.max_tokens));
-  decode.sampling.temperature = object.number("temperature", 0, 100, 0);
-  decode.sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));
-  decode.sampling.top_p = object.number("top_p", 0, 1, 1);
-  decode.sampling.seed = static_cast<uint64_t>(object.integer("seed", 0, int64_t{1} << 53, 0));
-  decode.sampling.repetition_penalty =
-      object.number("repetition_penalty", kMinRepetitionPenalty, kMaxRepetitionPenalty, 1);
-  decode.sampling.presence_penalty = object.number("presence_penalty", -kMaxPenalty, kMaxPenalty, 0);
-  decode.sampling.frequency_penalty = object.number("frequency_penalty", -kMaxPenalty, kMaxPenalty, 0);
-  if (const json* bias = object.find("logit_bias"))
-    decode.sampling.logit_bias = read_logit_bias(*bias, config.text.vocab_size);
+  read_sampling(object, config, decode.sampling);
   return request;
 }
 

@@ -36,7 +36,8 @@ class PatternMachine {
           for (const auto& second : machine_.state(middle).bytes)
             for (int high = first.first; high <= first.last; ++high)
               for (int low = second.first; low <= second.last; ++low)
-                for (const CodeRange& range : sets_[static_cast<size_t>(high * kDigits + low)])
+                for (const CodeRange& range :
+                     sets_[static_cast<size_t>(high) * kDigits + static_cast<size_t>(low)])
                   out.push_back({range, second.to});
     return out;
   }

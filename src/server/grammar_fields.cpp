@@ -114,7 +114,7 @@ std::string choice_rules(const ApiObject& object) {
 }
 
 std::string form_type(const ApiObject& form) {
-  const std::string type = form.text("type");
+  std::string type = form.text("type");
   if (type != "text" && type != "json_object" && type != "json_schema")
     form.refuse("type", "\"{}\" is \"{}\"; choose text, json_object or json_schema", form.path("type"),
                 printable(type));

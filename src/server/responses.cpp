@@ -274,9 +274,9 @@ class ResponseFormat : public BlockFormat {
 // What an answer gives back of its request.
 std::string asked_json(const ApiObject& body, const DecodeOptions& decode) {
   const json tools = body.find("tools") ? json::parse(text_of_list(*body.find("tools"))) : json::array();
-  const auto given = [&](const char* key, json otherwise) {
+  const auto given = [&](const char* key, const json& otherwise) {
     const json* value = body.find(key);
-    return value ? *value : std::move(otherwise);
+    return value ? *value : otherwise;
   };
   json text = given("text", json::object());
   if (!text.contains("format")) text["format"] = {{"type", "text"}};

@@ -233,11 +233,10 @@ void order_results(Conversation& conversation) {
     const bool named = std::ranges::none_of(calls, [](const ToolCall& call) { return call.id.empty(); });
     for (size_t k = i + 1; k < end; ++k)
       if (named && !conversation[k].call_id.empty() && place(conversation[k]) == std::ssize(calls)) refuse(k);
-    const auto results = std::ranges::subrange(conversation.begin() + static_cast<ptrdiff_t>(i) + 1,
-                                               conversation.begin() + static_cast<ptrdiff_t>(end));
-    const bool all =
-        named && std::ranges::none_of(results, [](const Message& m) { return m.call_id.empty(); });
-    if (all) std::ranges::stable_sort(results, {}, place);
+    const auto first = conversation.begin() + static_cast<ptrdiff_t>(i) + 1,
+               last = conversation.begin() + static_cast<ptrdiff_t>(end);
+    if (named && std::none_of(first, last, [](const Message& m) { return m.call_id.empty(); }))
+      std::stable_sort(first, last, [&](const Message& x, const Message& y) { return place(x) < place(y); });
     i = end - 1;
   }
 }
