@@ -24,6 +24,7 @@ class PatternMachine {
   PatternMachine(const std::string& origin, const std::string& pattern, bool anywhere)
       : machine_(read(origin, pattern, anywhere)) {}
 
+  int size() const { return machine_.size(); }
   States start() const { return closed({machine_.start()}); }
   bool ends(const States& states) const {
     return std::ranges::any_of(states, [&](int state) { return machine_.state(state).ends; });
@@ -86,12 +87,12 @@ struct Together {
 class Product {
  public:
   Product(Grammar& grammar, const std::vector<std::string>& patterns, int least, int most,
-          const RegexOptions& options)
-      : grammar_(grammar), least_(least), most_(most), write_(options.write) {
-    for (const std::string& pattern : patterns)
+          const RegexOptions& options, std::string name)
+      : grammar_(grammar), least_(least), most_(most), write_(options.write), name_(std::move(name)) {
+    for (const std::string& pattern : patterns) {
       machines_.emplace_back(grammar.origin(), pattern, options.anywhere);
-    for (int number = 0; name_.empty() || grammar.defines(name_ + "0"); ++number)
-      name_ = fmt::format("common {}, ", number);
+      grammar.spend(10 * static_cast<size_t>(machines_.back().size()));
+    }
   }
 
   Expression read() {
@@ -129,7 +130,7 @@ class Product {
   }
 
   // Where characters lead that all patterns take.
-  std::map<Together, std::vector<CodeRange>> moves(const Together& at) const {
+  std::map<Together, std::vector<CodeRange>> moves(const Together& at) {
     std::vector<std::vector<PatternMachine::Move>> all;
     std::set<char32_t> begins;  // of stretches whose characters lead to the same place
     for (size_t i = 0; i < machines_.size(); ++i) {
@@ -153,19 +154,21 @@ class Product {
     return out;
   }
 
-  static PatternMachine::States behind(const PatternMachine& machine,
-                                       const std::vector<PatternMachine::Move>& moves, char32_t character) {
+  PatternMachine::States behind(const PatternMachine& machine, const std::vector<PatternMachine::Move>& moves,
+                                char32_t character) {
     PatternMachine::States out;
     for (const auto& [characters, to] : moves)
       if (characters.first <= character && character <= characters.second) out.push_back(to);
-    return machine.closed(std::move(out));
+    out = machine.closed(std::move(out));
+    grammar_.spend(moves.size() + 10 * out.size());
+    return out;
   }
 
   Grammar& grammar_;
   const int least_, most_;
   const WriteCharacter& write_;
+  const std::string name_;  // of its rules
   std::vector<PatternMachine> machines_;
-  std::string name_;
   std::map<Together, int> numbers_;
   std::vector<std::pair<int, Together>> pending_;
 };
@@ -174,7 +177,12 @@ class Product {
 
 Expression common_texts(Grammar& grammar, const std::vector<std::string>& patterns, int least, int most,
                         const RegexOptions& options) {
-  return Product(grammar, patterns, least, most, options).read();
+  std::string name = fmt::format("common {} to {} of", least, most);
+  for (const std::string& pattern : patterns) name += fmt::format(" {}:{}", pattern.size(), pattern);
+  name += ", state ";
+  // Twice in one grammar: read once.
+  if (grammar.defines(name + "0")) return grammar.rule(name + "0");
+  return Product(grammar, patterns, least, most, options, name).read();
 }
 
 }  // namespace dvlm

@@ -62,6 +62,11 @@ TokenId marked_token(std::string_view mark) {
   return out;
 }
 
+void Grammar::spend(size_t work) {
+  constexpr size_t kMost = size_t{1} << 23;
+  if ((work_ += work) > kMost) fail("{} takes too much work to read: write it simpler", origin_);
+}
+
 Expression Grammar::add(Node node) {
   constexpr size_t kMostNodes = size_t{1} << 20;
   if (nodes_.size() >= kMostNodes) fail("{} is too large: it has more than {} parts", origin_, kMostNodes);

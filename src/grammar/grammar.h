@@ -47,6 +47,10 @@ class Grammar {
   bool claim(const std::string& name) { return claimed_.insert(name).second; }
   bool defines(const std::string& name) const { return rules_.count(name) > 0; }
 
+  // Counts work that reading it takes beyond its size, in steps of some ten nanoseconds; too much is an
+  // Error.
+  void spend(size_t work);
+
   const std::string& origin() const { return origin_; }
 
  private:
@@ -65,6 +69,7 @@ class Grammar {
   std::vector<Node> nodes_;
   std::map<std::string, Expression> rules_;
   std::set<std::string> claimed_;
+  size_t work_ = 0;
 };
 
 // A grammar as states and edges: a nondeterministic automaton whose edges read a byte, read nothing, or call

@@ -81,8 +81,10 @@ json chat_part(const json& given, const std::string& name) {
     return {{"type", "image_url"},
             {"image_url", {{"url", part.text("image_url")}, {"detail", part.text("detail", "auto")}}}};
   }
-  if (type == "refusal") check_fields(part, kRefusalFields);
-  if (type == "refusal") return {{"type", "text"}, {"text", part.text("refusal")}};
+  if (type == "refusal") {
+    check_fields(part, kRefusalFields);
+    return {{"type", "text"}, {"text", part.text("refusal")}};
+  }
   part.refuse("type", "\"{}\" is \"{}\"; expected input_text, input_image or output_text", part.path("type"),
               printable(type));
 }

@@ -87,6 +87,14 @@ TEST(CommonTexts, that_are_too_many_are_refused) {
                              }};
   EXPECT_THROW(common_texts(grammar, {"a.{18}", "b.{9}c.{9}"}, 0, 1000, options), Error);
   EXPECT_NO_THROW(common_texts(grammar, {"^[a-z]+(-[0-9]+)*$"}, 1, 2000, options));
+  // Whose sets of states are as large as the texts are long, and of which a schema may hold thousands.
+  EXPECT_THROW(common_texts(grammar, {"^(a{0,300}){0,30}$"}, 0, 9000, options), Error);
+  Grammar many("test");
+  EXPECT_THROW(for (int i = 0; i < 20'000; ++i)
+                   common_texts(many, {"a{0,9000}" + std::to_string(i)}, 1, 2, options),
+               Error);
+  Grammar twice("test");
+  for (int i = 0; i < 20'000; ++i) common_texts(twice, {"^[a-z]{1,9}$"}, 3, 7, options);
 }
 
 }  // namespace

@@ -188,7 +188,7 @@ def messages(client: anthropic.Anthropic) -> None:
     refused("message: role", bad, "messages[0].role", lambda: ask(messages=[{"role": "tool", "content": "x"}]))
     refused("message: tool", bad, "tool 1", lambda: ask(tools=[{"type": "bash_20250124", "name": "bash"}]))
     refused("message: model", anthropic.NotFoundError, "dvlm-tiny",
-            lambda: client.messages.create(model="claude", max_tokens=5, messages=turn))
+            lambda: client.messages.create(model="another", max_tokens=5, messages=turn))
 
 
 def libraries(address: str) -> None:
