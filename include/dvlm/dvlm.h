@@ -61,11 +61,11 @@ DVLM_API void dvlm_close(dvlm_engine* engine);
 /* Answers a request. `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder"
  * ("ar", "mdm", "spec", "fused", "auto", which is the default), "block_size", "branches", "draft_p_min",
  * "threshold", "sub_block", "max_tokens", "temperature", "top_k", "top_p", "seed", "repetition_penalty",
- * "presence_penalty", "frequency_penalty", "logit_bias" ({"token id": bias}), "stop" (texts that end the
- * answer), "min_pixels", "max_pixels", "add_vision_id", "passes" (true: the answer has them), and one of
- * "json_schema" (a string that holds a schema, with "json_spaces"), "regex" and "grammar" (docs/grammars.md).
- * An unknown key is an error. Either function may be NULL; they are called by this thread. Returns the JSON
- * object that `dvlm run --json` prints (docs/cli.md). */
+ * "presence_penalty", "frequency_penalty", "logit_bias" ({"token id": bias}), "stop" (one text or several
+ * that end the answer), "min_pixels", "max_pixels", "add_vision_id", "passes" (true: the answer has them),
+ * and one of "json_schema" (a string that holds a schema, with "json_spaces"), "regex" and "grammar"
+ * (docs/grammars.md). An unknown key is an error. Either function may be NULL; they are called by this
+ * thread. Returns the JSON object that `dvlm run --json` prints (docs/cli.md). */
 DVLM_API char* dvlm_generate(dvlm_engine* engine, const char* request, const dvlm_frame* frames,
                              size_t frame_count, dvlm_on_text on_text, dvlm_on_progress on_progress,
                              void* user, char** error);

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         presence_penalty: float
         frequency_penalty: float
         logit_bias: Dict[Union[int, str], float]
-        stop: Sequence[str]
+        stop: Union[str, Sequence[str]]
         min_pixels: int
         max_pixels: int
         add_vision_id: bool
@@ -95,8 +95,6 @@ def _request(messages: Sequence[Dict[str, Any]], options: Dict[str, Any]) -> str
     options = {key: value for key, value in options.items() if value is not None}
     if isinstance(options.get("json_schema"), dict):
         options["json_schema"] = json.dumps(options["json_schema"])
-    if isinstance(options.get("stop"), str):
-        options["stop"] = [options["stop"]]
     return json.dumps({"messages": messages, **options}, allow_nan=False)
 
 

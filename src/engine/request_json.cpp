@@ -77,6 +77,21 @@ std::vector<std::pair<TokenId, float>> read_logit_bias(const json& given, int vo
   return out;
 }
 
+std::vector<std::string> read_stop(const json& given, const char* name) {
+  constexpr size_t kMax = 16, kLongest = 1000;
+  const auto texts = given.is_array() ? given : json::array({given});
+  if (texts.size() > kMax)
+    fail("\"{}\" has {} strings, but at most {} are allowed", name, texts.size(), kMax);
+  std::vector<std::string> out;
+  for (const json& text : texts) {
+    if (!text.is_string()) fail("\"{}\" must be a string or a list of strings", name);
+    out.push_back(text.get<std::string>());
+    if (out.back().empty() || out.back().size() > kLongest)
+      fail("\"{}\": a stop string must have 1 to {} bytes", name, kLongest);
+  }
+  return out;
+}
+
 namespace {
 
 // A schema is a string: its properties have an order, which parsed JSON forgets.
@@ -107,22 +122,6 @@ void read_sampling(const JsonObject& object, const ModelConfig& config, Sampling
   sampling.frequency_penalty = object.number("frequency_penalty", -kMaxPenalty, kMaxPenalty, 0);
   if (const json* bias = object.find("logit_bias"))
     sampling.logit_bias = read_logit_bias(*bias, config.text.vocab_size);
-}
-
-std::vector<std::string> read_stop(const JsonObject& object) {
-  constexpr size_t kMaxStops = 16, kLongest = 1000;  // as over HTTP
-  std::vector<std::string> out;
-  const json* stops = object.find("stop");
-  if (!stops) return out;
-  if (!stops->is_array() || stops->size() > kMaxStops)
-    fail("request: \"stop\" must be a list of at most {} texts", kMaxStops);
-  for (const json& stop : *stops) {
-    if (!stop.is_string() || stop.get_ref<const std::string&>().empty() ||
-        stop.get_ref<const std::string&>().size() > kLongest)
-      fail("request: \"stop\" must hold texts of 1 to {} bytes", kLongest);
-    out.push_back(stop.get<std::string>());
-  }
-  return out;
 }
 
 }  // namespace
@@ -161,7 +160,7 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   request.conversation = parse_messages(*object.find("messages"));
   request.chat_template.add_vision_id = object.boolean("add_vision_id", false);
   request.grammar = read_form(object);
-  request.stop = read_stop(object);
+  if (const json* stop = object.find("stop")) request.stop = read_stop(*stop, "stop");
   request.decode.record = object.boolean("passes", false);
   DecodeOptions& decode = request.decode;
   decode.block_size = config.block_size;

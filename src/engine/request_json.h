@@ -18,6 +18,9 @@ void read_decoding(const JsonObject& object, Request& request);
 // {"token id": bias}; each token of the vocabulary at most once.
 std::vector<std::pair<TokenId, float>> read_logit_bias(const nlohmann::json& given, int vocab);
 
+// Texts that end an answer: one, or a list.
+std::vector<std::string> read_stop(const nlohmann::json& given, const char* name);
+
 Precision parse_precision(const std::string& name);  // "auto", "f32", "bf16"; throws Error for another
 // "auto", "same", "int8", "int4"; likewise. What drafts are made with.
 DraftPrecision parse_draft_precision(const std::string& name);

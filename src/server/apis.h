@@ -29,10 +29,12 @@ ApiRequest parse_response_request(const nlohmann::json& body, const ModelConfig&
 
 std::unique_ptr<AnswerFormat> response_format(FormatOptions options);
 
-// A request for Anthropic's /v1/messages; `counted`: for /v1/messages/count_tokens, which needs no
-// "max_tokens". Throws Error with a sentence for the client.
+// A request for Anthropic's /v1/messages. Throws Error with a sentence for the client.
 ApiRequest parse_messages_request(const nlohmann::json& body, const ModelConfig& config,
-                                  const Tokenizer& tokenizer, const ChatLimits& limits, bool counted = false);
+                                  const Tokenizer& tokenizer, const ChatLimits& limits);
+// For /v1/messages/count_tokens: it needs no "max_tokens".
+ApiRequest parse_count_request(const nlohmann::json& body, const ModelConfig& config,
+                               const Tokenizer& tokenizer, const ChatLimits& limits);
 
 std::unique_ptr<AnswerFormat> messages_format(FormatOptions options);
 

@@ -118,7 +118,7 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
   read_extensions(body, out);
   read_answer_form(body, out);
   if (body.has("logprobs")) ask_logprobs(decode, body.integer("logprobs", 0, kMaxLogprobs));
-  out.request.stop = read_stop(body);
+  read_stop(body, "stop", out.request);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));
   if (const json* best = body.find("best_of"); best && *best != out.choices)
     body.refuse("best_of", "\"best_of\" is not supported: every answer is returned, so it must equal \"n\"");

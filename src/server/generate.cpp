@@ -69,7 +69,7 @@ void read_sampling_params(const ApiObject& body, const ModelConfig& config, cons
       "max_new_tokens", 1, limits.max_tokens, std::min(kDefaultNewTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
   read_sampling(sampling, config, request.decode.sampling);
-  request.stop = read_stop(sampling);
+  read_stop(sampling, "stop", request);
 }
 
 void read_prompt(const ApiObject& body, const ModelConfig& config, const Tokenizer& tokenizer,

@@ -241,22 +241,16 @@ class MessageFormat : public BlockFormat {
   }
 };
 
-}  // namespace
-
-FieldRules message_fields() {
-  return kMessagesFields;
-}
-
-ApiRequest parse_messages_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
-                                  const ChatLimits& limits, bool counted) {
+// `max_tokens`: of a request that names none, which may be nothing.
+ApiRequest read_request(const json& given, const ModelConfig& config, const Tokenizer& tokenizer,
+                        const ChatLimits& limits, std::optional<int64_t> max_tokens) {
   const ApiObject body(given);
-  check_fields(body, message_fields());
+  check_fields(body, kMessagesFields);
   ApiRequest out;
   out.fields = {"messages", "messages", "output_config.format"};
   DecodeOptions& decode = out.request.decode;
   out.request.conversation = read_messages(body, limits);
-  const auto most = counted ? std::optional<int64_t>(limits.max_tokens) : std::nullopt;
-  decode.max_tokens = static_cast<int>(body.integer("max_tokens", 1, limits.max_tokens, most));
+  decode.max_tokens = static_cast<int>(body.integer("max_tokens", 1, limits.max_tokens, max_tokens));
   decode.block_size = config.block_size;
   read_sampling(body, config, decode.sampling);
   out.stream = body.boolean("stream", false);
@@ -269,8 +263,24 @@ ApiRequest parse_messages_request(const json& given, const ModelConfig& config, 
   }
   check_spaces("output_config.format", out);
   read_tools(body, tokenizer, ToolDialect::messages, out);
-  out.request.stop = read_stop(body, "stop_sequences");
+  read_stop(body, "stop_sequences", out.request);
   return out;
+}
+
+}  // namespace
+
+FieldRules message_fields() {
+  return kMessagesFields;
+}
+
+ApiRequest parse_messages_request(const json& body, const ModelConfig& config, const Tokenizer& tokenizer,
+                                  const ChatLimits& limits) {
+  return read_request(body, config, tokenizer, limits, std::nullopt);
+}
+
+ApiRequest parse_count_request(const json& body, const ModelConfig& config, const Tokenizer& tokenizer,
+                               const ChatLimits& limits) {
+  return read_request(body, config, tokenizer, limits, limits.max_tokens);
 }
 
 std::unique_ptr<AnswerFormat> messages_format(FormatOptions options) {

@@ -162,7 +162,7 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   read_answer_form(body, out);
   read_tools(body, tokenizer, ToolDialect::chat, out);
   read_logprobs(body, decode);
-  out.request.stop = read_stop(body);
+  read_stop(body, "stop", out.request);
   out.choices = static_cast<int>(body.integer("n", 1, kMaxChoices, 1));
   return out;
 }

@@ -128,25 +128,9 @@ void read_sampling(const ApiObject& body, const ModelConfig& config, SamplingOpt
              [&] { sampling.logit_bias = read_logit_bias(*bias, config.text.vocab_size); });
 }
 
-std::vector<std::string> read_stop(const ApiObject& body, const char* key) {
-  constexpr size_t kMax = 16, kLongest = 1000;
-  std::vector<std::string> out;
-  const json* stop = body.find(key);
-  if (!stop) return out;
-  const auto add = [&](const json& text) {
-    if (!text.is_string()) body.refuse(key, "\"{}\" must be a string or a list of strings", key);
-    out.push_back(text.get<std::string>());
-    if (out.back().empty() || out.back().size() > kLongest)
-      body.refuse(key, "a stop string must have 1 to {} bytes", kLongest);
-  };
-  if (!stop->is_array()) {
-    add(*stop);
-    return out;
-  }
-  if (stop->size() > kMax)
-    body.refuse(key, "\"{}\" has {} strings, but at most {} are allowed", key, stop->size(), kMax);
-  for (const json& text : *stop) add(text);
-  return out;
+void read_stop(const ApiObject& body, const char* key, Request& request) {
+  if (const json* stop = body.find(key))
+    request.stop = at_field(body.path(key), [&] { return read_stop(*stop, key); });
 }
 
 void read_streaming(const ApiObject& body, ApiRequest& out) {

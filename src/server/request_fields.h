@@ -108,7 +108,8 @@ Conversation read_conversation(const ApiObject& body, const ChatLimits& limits);
 // "temperature", "top_p", "top_k" (-1, as others write it, and 0: all), "seed", the penalties and
 // "logit_bias".
 void read_sampling(const ApiObject& body, const ModelConfig& config, SamplingOptions& sampling);
-std::vector<std::string> read_stop(const ApiObject& body, const char* key = "stop");
+// `key`: of the texts that end an answer.
+void read_stop(const ApiObject& body, const char* key, Request& request);
 // "stream" and "stream_options".
 void read_streaming(const ApiObject& body, ApiRequest& out);
 // "dvlm": what dvlm has beyond the API's fields.

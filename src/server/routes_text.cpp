@@ -94,41 +94,30 @@ json detokenize(const json& given, const ServerState& state) {
   return {{"prompt", state.tokens.tokenizer().decode(ids, false)}};
 }
 
-}  // namespace
-
-void add_openai(Routes& routes, ServerState& state) {
-  routes.post("/v1/chat/completions", [&state](const json& body, httplib::Response& response) {
-    ApiRequest asked = parse_chat_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
+// An address whose requests are read, then admitted, then answered. `id`: what the answers' ids begin with.
+void add_api(Routes& routes, ServerState& state, const char* path, decltype(parse_chat_request)* parse,
+             const char* id, decltype(chat_format)* format) {
+  routes.post(path, [=, &state](const json& body, httplib::Response& response) {
+    ApiRequest asked = parse(body, state.config, state.tokens.tokenizer(), state.options.chat);
     admit(state, asked.request, asked.fields.pictures);
-    auto format = chat_format(options_for(state, asked, "chatcmpl-" + random_hex()));
-    answer(state, response, std::move(asked), std::move(format));
-  });
-  routes.post("/v1/completions", [&state](const json& body, httplib::Response& response) {
-    ApiRequest asked =
-        parse_completion_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
-    auto format = completion_format(options_for(state, asked, "cmpl-" + random_hex()));
-    answer(state, response, std::move(asked), std::move(format));
+    auto answer_format = format(options_for(state, asked, id + random_hex()));
+    answer(state, response, std::move(asked), std::move(answer_format));
   });
 }
 
+}  // namespace
+
+void add_openai(Routes& routes, ServerState& state) {
+  add_api(routes, state, "/v1/chat/completions", parse_chat_request, "chatcmpl-", chat_format);
+  add_api(routes, state, "/v1/completions", parse_completion_request, "cmpl-", completion_format);
+}
+
 void add_blocks(Routes& routes, ServerState& state) {
-  routes.post("/v1/responses", [&state](const json& body, httplib::Response& response) {
-    ApiRequest asked =
-        parse_response_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
-    admit(state, asked.request, asked.fields.pictures);
-    auto format = response_format(options_for(state, asked, "resp_" + random_hex()));
-    answer(state, response, std::move(asked), std::move(format));
-  });
-  routes.post("/v1/messages", [&state](const json& body, httplib::Response& response) {
-    ApiRequest asked =
-        parse_messages_request(body, state.config, state.tokens.tokenizer(), state.options.chat);
-    admit(state, asked.request, asked.fields.pictures);
-    auto format = messages_format(options_for(state, asked, "msg_" + random_hex()));
-    answer(state, response, std::move(asked), std::move(format));
-  });
+  add_api(routes, state, "/v1/responses", parse_response_request, "resp_", response_format);
+  add_api(routes, state, "/v1/messages", parse_messages_request, "msg_", messages_format);
   routes.post("/v1/messages/count_tokens", [&state](const json& body, httplib::Response& response) {
     const Tokenizer& tokenizer = state.tokens.tokenizer();
-    ApiRequest asked = parse_messages_request(body, state.config, tokenizer, state.options.chat, true);
+    ApiRequest asked = parse_count_request(body, state.config, tokenizer, state.options.chat);
     admit(state, asked.request, asked.fields.pictures);
     const std::lock_guard lock(state.images);
     send_json(response,

@@ -185,7 +185,9 @@ TEST(Api, EndsAtStopStrings) {
   EXPECT_EQ(json::parse(engine.generate(request.dump()))["text"], "abc and def");
   request["stop"] = {"xyz", " and"};
   EXPECT_EQ(json::parse(engine.generate(request.dump()))["text"], "abc");
-  for (const json& bad : {json("and"), json({""}), json({1})}) {
+  request["stop"] = " def";
+  EXPECT_EQ(json::parse(engine.generate(request.dump()))["text"], "abc and");
+  for (const json& bad : {json(""), json(1), json({""}), json({1})}) {
     request["stop"] = bad;
     EXPECT_THROW(engine.generate(request.dump()), std::runtime_error) << bad;
   }
