@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "grammar/automaton.h"
@@ -30,6 +31,7 @@ class SchemaReader {
 
   void read(const json& schema) {
     grammar_.define(root_, any(schema));
+    inside_ = true;
     while (!references_.empty()) {
       const std::string reference = std::move(references_.front());
       references_.pop_front();
@@ -247,23 +249,25 @@ class SchemaReader {
     if (rest == false) most = most == Grammar::kUnbounded ? first : std::min(most, first);
     const bool bounded = most != Grammar::kUnbounded;
     if (bounded && most < least) return grammar_.any_of({});
+    if (most == 0) return grammar_.literal("[]");
+    const bool outer = !std::exchange(inside_, true);
     // From the last item to the first: what may follow the items before it.
     Expression out = grammar_.literal("");
     if (!bounded || most > first) {
       const Expression item = as_rule(any(rest));
-      const Expression more = grammar_.sequence({text_.comma(), item});
+      const Expression more = grammar_.sequence({text_.comma(outer), item});
       const int low = std::max(0, least - first), high = bounded ? most - first : most;
       const auto less = [](int n) { return n == Grammar::kUnbounded ? n : n - 1; };
       out = first > 0 ? grammar_.repeat(more, low, high)
                       : grammar_.sequence({item, grammar_.repeat(more, std::max(0, low - 1), less(high))});
-      if (first == 0 && low == 0) out = grammar_.repeat(out, 0, 1);
     }
     for (int i = std::min(first, bounded ? most : first) - 1; i >= 0; --i) {
       const Expression item = any(prefix[static_cast<size_t>(i)]);
-      out = i > 0 ? grammar_.sequence({text_.comma(), item, out}) : grammar_.sequence({item, out});
-      if (i >= least) out = grammar_.repeat(out, 0, 1);
+      out = i > 0 ? grammar_.sequence({text_.comma(outer), item, out}) : grammar_.sequence({item, out});
+      if (i > 0 && i >= least) out = grammar_.repeat(out, 0, 1);
     }
-    return grammar_.sequence({text_.open('['), out, text_.close(']')});
+    inside_ = !outer;
+    return text_.brackets(least == 0, out, outer);
   }
 
   struct Property {
@@ -278,6 +282,7 @@ class SchemaReader {
     if (!named.is_object()) plain_.refuse("\"properties\" must be an object of schemas");
     const json required = plain.value("required", json::array());
     if (!required.is_array()) plain_.refuse("\"required\" must be a list of names");
+    const bool inside = std::exchange(inside_, true);
     std::vector<Property> properties;
     std::vector<std::string> names;
     const auto add = [&](const std::string& name, const json& schema, bool must) {
@@ -301,6 +306,7 @@ class SchemaReader {
           "may be written twice");
     Expression more = grammar_.any_of({});
     if (other != false) more = text_.member(text_.string_but(names), as_rule(any(other)));
+    inside_ = inside;
     return grammar_.sequence({text_.open('{'), members(properties, more, least, most), text_.close('}')});
   }
 
@@ -351,6 +357,7 @@ class SchemaReader {
   std::deque<std::string> references_;  // to be read
   std::set<std::string> known_;
   int depth_ = 0, schemas_ = 0, rules_ = 0;
+  bool inside_ = false;  // an object or a list, or somewhere that references lead to
 };
 
 }  // namespace

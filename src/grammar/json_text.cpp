@@ -62,8 +62,15 @@ Expression JsonText::close(char bracket) {
   return grammar_.sequence({space(), grammar_.literal({&bracket, 1})});
 }
 
-Expression JsonText::comma() {
-  return grammar_.sequence({grammar_.literal(spaces_ == JsonSpaces::usual ? ", " : ","), space()});
+Expression JsonText::comma(bool outer) {
+  const char* behind = spaces_ != JsonSpaces::usual ? "" : outer ? "\n\t" : " ";
+  return grammar_.sequence({grammar_.literal(","), grammar_.literal(behind), space()});
+}
+
+Expression JsonText::brackets(bool may_be_empty, Expression items, bool outer) {
+  if (outer && spaces_ == JsonSpaces::usual)
+    items = grammar_.sequence({grammar_.literal("\n\t"), items, grammar_.literal("\n")});
+  return grammar_.sequence({open('['), may_be_empty ? optional(items) : items, close(']')});
 }
 
 Expression JsonText::member(Expression key, Expression value) {

@@ -35,9 +35,11 @@ class JsonText {
   Expression multiple_of(int divisor);
   Expression constant(const nlohmann::ordered_json& value);
 
-  // "key": value, and the braces, brackets and commas around such parts.
+  // "key": value, and the braces, brackets and commas around such parts. `outer`: of the list that is all of
+  // the text, whose items have lines of their own where the spaces are the usual ones.
   Expression member(Expression key, Expression value);
-  Expression comma();
+  Expression comma(bool outer = false);
+  Expression brackets(bool may_be_empty, Expression items, bool outer);
   Expression open(char bracket);
   Expression close(char bracket);
 

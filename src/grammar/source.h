@@ -20,7 +20,7 @@ enum class GrammarKind : uint8_t {
 // Between the parts of a JSON text. Fixed spaces cost no passes; with any, the model writes what it is used
 // to.
 enum class JsonSpaces : uint8_t {
-  usual,  // one behind : and , as most JSON in texts has
+  usual,  // one behind : and , and a line and a tab for each item of an outermost list, as Qwen writes boxes
   none,
   any,  // up to two line ends or eight spaces at a time
 };

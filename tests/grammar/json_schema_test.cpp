@@ -144,6 +144,28 @@ TEST(JsonSchema, spaces_are_a_choice) {
   }
 }
 
+TEST(JsonSchema, items_of_an_outermost_list_have_lines_of_their_own) {
+  const auto takes_only = [](const char* text, const std::vector<const char*>& right,
+                             const std::vector<const char*>& wrong) {
+    Automaton automaton = schema(text, JsonSpaces::usual);
+    for (const char* value : right) EXPECT_TRUE(takes(automaton, value)) << text << "\n" << value;
+    for (const char* value : wrong) EXPECT_FALSE(takes(automaton, value)) << text << "\n" << value;
+  };
+  const char* pairs = R"({"items":{"items":{"type":"integer"}}})";
+  takes_only(pairs, {"[\n\t[1, 2],\n\t[]\n]", "[\n\t[3]\n]", "[]"},
+             {"[[1, 2], []]", "[\n\t\n]", "[\n\t[\n\t1\n]\n]", "[\n\t[1, 2], []\n]", "[\n\t[1]]"});
+  takes_only(R"({"prefixItems":[{"const":1}],"items":{"const":2},"minItems":1})",
+             {"[\n\t1\n]", "[\n\t1,\n\t2,\n\t2\n]"}, {"[]", "[\n\t1, 2\n]"});
+  takes_only(R"({"anyOf":[{"items":{"const":1}},{"type":"null"},{"items":{"const":2},"minItems":1}]})",
+             {"[\n\t1\n]", "[\n\t2\n]", "null"}, {"[2]", "[1]"});
+  takes_only(R"({"type":"array","maxItems":0})", {"[]"}, {"[\n\t\n]", "[\n]"});
+  // Objects and what references lead to are not outermost lists, wherever they are read.
+  takes_only(R"({"properties":{"a":{"items":{"const":1}}},"required":["a"]})", {"{\"a\": [1, 1]}"},
+             {"{\"a\": [\n\t1,\n\t1\n]}"});
+  takes_only(R"({"$ref":"#/$defs/a","$defs":{"a":{"items":{"$ref":"#/$defs/a"}}}})", {"[[], [[]]]"},
+             {"[\n\t[]\n]"});
+}
+
 TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
   const std::vector<std::pair<const char*, const char*>> kRefused = {
       {R"({"type":"array","uniqueItems":true})", "uniqueItems"},

@@ -6,6 +6,7 @@
   tools/checks/check_grammars.py <dvlm> suite jsonschema-4.26.0/json     texts of the JSON-Schema-Test-Suite
   tools/checks/check_grammars.py <dvlm> masks <model folder>             tokens that may follow, beside llguidance
   tools/checks/check_grammars.py <dvlm> answers <model folder> [count]   answers to schemas made at random, checked
+  tools/checks/check_grammars.py <dvlm> passes <model folder> [pictures] tokens per pass of boxes and plans, free and in their form
   tools/checks/check_grammars.py <dvlm> lossless <model folder> [prompts]  100 such schemas: every decoder, greedy and
                        sampled, alone and together, against ar alone (with the Python package: PYTHONPATH=build/torch/python)
 
@@ -101,7 +102,7 @@ def masks(dvlm: str, folder: str) -> bool:
     for _ in range(200):
         schema = make_schema(rng)
         grammar = llguidance.LLMatcher.grammar_from_json_schema(
-            json.dumps(schema), overrides={"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "})
+            json.dumps(schema), overrides={"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"})
         matcher = llguidance.LLMatcher(guide, grammar)
         text = b""
         for _ in range(rng.randint(0, 25)):  # an answer begun at random
@@ -113,7 +114,7 @@ def masks(dvlm: str, folder: str) -> bool:
             text += guide.decode_bytes([token])
         theirs = bits(matcher.compute_bitmask(), len(tokenizer)) - special
         try:
-            said = check(dvlm, schema, [text.decode()], "--masks", "--model", folder)
+            said = check(dvlm, schema, [text.decode()], "--json-spaces", "none", "--masks", "--model", folder)
         except UnicodeDecodeError:  # it ends within a character
             continue
         if isinstance(said, str):
@@ -178,6 +179,29 @@ def answers(dvlm: str, folder: str, count: int) -> bool:
     return not wrong
 
 
+def passes(dvlm: str, folder: str, count: int) -> bool:
+    root = Path(__file__).parents[2]
+    sums = collections.defaultdict(collections.Counter)
+    with tempfile.TemporaryDirectory() as scenes:
+        subprocess.run([dvlm, "synth", "--out", scenes, "--split", "test", "--count", str(count)], check=True, capture_output=True)
+        for picture in sorted(Path(scenes, "images").iterdir()):
+            for form in ("free", "boxes", "plan"):
+                flags = [] if form == "free" else ["--json-schema", str(root / f"examples/schemas/{form}.json")]
+                for decoder in ("ar", "spec", "fused", "auto"):
+                    said = subprocess.run(
+                        [dvlm, "run", "--model", folder, "--image", str(picture), "--prompt", "Locate all objects.", "--decoder", decoder,
+                         "--max-tokens", "400", "--json", *flags], check=True, capture_output=True, text=True)
+                    answer = json.loads(said.stdout)
+                    sums[form, decoder].update({"tokens": len(answer["tokens"]), "passes": answer["stats"]["nfe"],
+                                                "forced": answer["stats"].get("forced_tokens", 0)})
+    base = sums["free", "spec"]["tokens"] / sums["free", "spec"]["passes"]
+    for (form, decoder), sum_ in sums.items():
+        rate = sum_["tokens"] / sum_["passes"]
+        print(f"{form:6} {decoder:6} {sum_['tokens']:6} tokens, {sum_['forced']:6} without a choice, {sum_['passes']:6} passes, "
+              f"{rate:5.2f} a pass, {rate / base:5.2f} of free spec")
+    return True
+
+
 def lossless(_dvlm: str, folder: str, prompts: int) -> bool:
     import dvlm
 
@@ -210,6 +234,7 @@ def lossless(_dvlm: str, folder: str, prompts: int) -> bool:
 
 if __name__ == "__main__":
     what = {"suite": suite, "masks": masks, "answers": lambda d, f, n="10000": answers(d, f, int(n)),
+            "passes": lambda d, f, n="20": passes(d, f, int(n)),
             "lossless": lambda d, f, n="20": lossless(d, f, int(n))}
     if len(sys.argv) < 4 or sys.argv[2] not in what:
         raise SystemExit(__doc__)
