@@ -5,6 +5,7 @@ import {boxesElement, boxesIn, jsonElement, structured} from "/page/forms.js";
 import {PassLog} from "/page/passes.js";
 import {pictureElement} from "/page/pictures.js";
 import {requestFields, systemPrompt} from "/page/settings.js";
+import {answerMessage, callsElement, completeCalls, resultsElement} from "/page/tools.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -97,9 +98,12 @@ function userMessage(text, pictures) {
 export class Chat {
   #messages = [];  // as the server takes them, without the system prompt
   #view;
+  #onResults;
 
-  constructor(view) {
+  // `onResults` hears what calls of tools gave, as messages for answerTo().
+  constructor(view, onResults) {
     this.#view = view;
+    this.#onResults = onResults;
   }
 
   clear() {
@@ -115,9 +119,11 @@ export class Chat {
 
   // What a request sends for a question; without one, for the last question again.
   messagesFor(text, pictures) {
-    let messages = this.#messages;
-    if (text) messages = [...messages, userMessage(text, pictures)];
-    else messages = messages.slice(0, messages.findLastIndex(({role}) => role === "user") + 1);
+    if (text) return this.#behindSystem([...this.#messages, userMessage(text, pictures)]);
+    return this.#behindSystem(this.#messages.slice(0, this.#messages.findLastIndex(({role}) => role === "user") + 1));
+  }
+
+  #behindSystem(messages) {
     const system = systemPrompt();
     return system ? [{role: "system", content: system}, ...messages] : messages;
   }
@@ -127,11 +133,21 @@ export class Chat {
     return typeof content === "string" ? content : content.at(-1).text;
   }
 
-  // Asks and shows the answer as it comes. Throws what ask() throws when there is no answer at all; the question
-  // is then not part of the conversation.
-  async ask(text, pictures, decoder, signal) {
+  ask(text, pictures, decoder, signal) {
+    return this.#exchange([userMessage(text, pictures)], questionElement(text, pictures), decoder, signal);
+  }
+
+  // `messages`: what calls of the last answer gave.
+  answerTo(messages, decoder, signal) {
+    const turn = turnElement("Tools", "question");
+    turn.append(resultsElement(messages));
+    return this.#exchange(messages, turn, decoder, signal);
+  }
+
+  // Asks and shows the answer as it comes. Throws what ask() throws when there is no answer at all; `asked` is then
+  // not part of the conversation.
+  async #exchange(asked, question, decoder, signal) {
     const conversation = this.#messages;
-    const question = questionElement(text, pictures);
     const answer = turnElement("dvlm", "answer");
     const shown = new AnswerText();
     const log = new PassLog();
@@ -146,7 +162,7 @@ export class Chat {
     const begun = performance.now();
     let problem = null;
     try {
-      await ask(this.messagesFor(text, pictures), requestFields(decoder), signal, (event) => {
+      await ask(this.#behindSystem([...conversation, ...asked]), requestFields(decoder), signal, (event) => {
         log.add(event, performance.now() - begun);
         const keep = atEnd();
         shown.draw(log);
@@ -167,20 +183,34 @@ export class Chat {
       this.#view.close();
       throw problem;
     }
-    this.#messages.push(userMessage(text, pictures), {role: "assistant", content: log.text});
+    this.#messages.push(...asked, answerMessage(log));
     this.#showStructure(answer, log);
+    const calls = completeCalls(log.calls);
+    if (calls.length) this.#showCalls(answer, calls);
     this.#closeTurn(answer, log, decoder, point, problem);
   }
 
-  // An answer that is JSON, in lines; and the last picture, with the boxes that the answer has.
+  // The calls of the last answer; once something follows it, nobody asks for their results any more.
+  #showCalls(answer, calls) {
+    const keep = atEnd(), conversation = this.#messages, length = conversation.length;
+    const form = callsElement(calls, async (messages) => {
+      if (this.#messages !== conversation || conversation.length !== length) return;
+      if (await this.#onResults(messages)) form.classList.add("done");
+    });
+    answer.append(form);
+    if (keep) scrollToEnd();
+  }
+
+  // An answer that is JSON, in lines; and the last picture, with the boxes that the answer or its calls have.
   #showStructure(answer, log) {
-    const value = structured(log.text);
-    if (value === null) return;
+    const value = structured(log.content);
     const keep = atEnd();
-    const lines = node("details", "structure");
-    lines.append(node("summary", "", "In lines"), jsonElement(value));
-    answer.append(lines);
-    const boxes = boxesIn(value), url = this.#lastPicture();
+    if (value !== null) {
+      const lines = node("details", "structure");
+      lines.append(node("summary", "", "In lines"), jsonElement(value));
+      answer.append(lines);
+    }
+    const boxes = boxesIn([value, ...log.calls.map((call) => structured(call.arguments))]), url = this.#lastPicture();
     const {resized_width: width, resized_height: height} = log.stats?.images?.at(-1) ?? {};
     if (boxes.length && url) answer.append(boxesElement(url, boxes, width > 0 && height > 0 ? {width, height} : null));
     if (keep) scrollToEnd();

@@ -1,4 +1,5 @@
-// Forms that an answer is held to: the fields of the settings, and what is shown of an answer that is JSON.
+// Forms that an answer is held to, calls of tools among them: the fields of the settings, and what is shown of an
+// answer that is JSON.
 import {node} from "/page/chat.js";
 
 const svg = "http://www.w3.org/2000/svg";
@@ -11,24 +12,39 @@ export const examples = {
     label: {type: "string", minLength: 1, maxLength: 30}}, required: ["bbox_2d", "label"]}, maxItems: 20},
   place: {type: "object", properties: {side: {enum: ["left", "right", "top", "bottom", "center"]},
                                        sure: {type: "boolean"}}, required: ["side", "sure"]},
+  tools: [{type: "function", function: {
+    name: "point_at", description: "Points at one thing in the picture.",
+    parameters: {type: "object", properties: {thing: {type: "string", maxLength: 20}, side: {enum: ["left", "right"]}},
+                 required: ["thing", "side"]}}}],
 };
+
+const isOfTools = (kind) => kind === "tools" || kind === "call";
+
+function toolsProblem(tools) {
+  if (!Array.isArray(tools) || !tools.length) return "Tools are a list.";
+  const bad = tools.findIndex((tool) => typeof tool?.function?.name !== "string");
+  return bad < 0 ? "" : `Tool ${bad + 1} has no function with a name.`;
+}
 
 // What is wrong with the form, as a sentence, or "".
 export function formProblem(kind, text) {
   if (kind === "") return "";
   if (text.trim() === "") return "The form is empty.";
   if (kind === "regex") return "";
+  let value;
   try {
-    const schema = JSON.parse(text);
-    return typeof schema === "object" && schema !== null || typeof schema === "boolean" ? "" : "A schema is an object.";
+    value = JSON.parse(text);
   } catch (error) {
-    return `The schema is no JSON: ${error.message}`;
+    return `This is no JSON: ${error.message}`;
   }
+  if (isOfTools(kind)) return toolsProblem(value);
+  return typeof value === "object" && value !== null || typeof value === "boolean" ? "" : "A schema is an object.";
 }
 
 // The fields of a request. A schema goes as its text: properties have an order.
 export function formFields(kind, text) {
   if (kind === "regex") return {structured_outputs: {regex: text}};
+  if (isOfTools(kind)) return {tools: JSON.parse(text), tool_choice: kind === "call" ? "required" : "auto"};
   if (kind === "schema") return {response_format: {type: "json_schema", json_schema: {name: "answer", schema: text}}};
   return {};
 }
@@ -105,7 +121,9 @@ export function startForms(changed) {
   const check = () => {
     const kind = element("form").value;
     for (const part of document.querySelectorAll(".form-only")) part.hidden = kind === "";
-    element("form-examples").hidden = kind !== "schema";
+    element("form-examples").hidden = kind !== "schema" && !isOfTools(kind);
+    for (const button of element("form-examples").children)
+      button.hidden = isOfTools(kind) !== (button.dataset.example === "tools");
     element("form-problem").textContent = formProblem(kind, element("form_text").value);
     element("form_text").setCustomValidity(element("form-problem").textContent);
   };

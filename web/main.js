@@ -12,7 +12,7 @@ const question = element("question");
 
 let running = null;  // the AbortController of what goes on
 const view = new DecodingView();
-const chat = new Chat(view);
+const chat = new Chat(view, sendResults);
 const tray = new Tray(element("thumbs"), pictureSide, complain);
 
 function complain(sentence) {
@@ -47,19 +47,32 @@ async function take(work) {
   const pictures = tray.take();
   question.value = "";
   fitQuestion();
+  const done = await run((signal) => work(text, pictures, signal));
+  if (done || question.value) return;
+  question.value = text;
+  tray.putBack(pictures);
+  fitQuestion();
+}
+
+// One thing that Stop ends; says whether it worked.
+async function run(work) {
+  let done = false;
   setRunning(new AbortController());
   try {
-    await work(text, pictures, running.signal);
+    await work(running.signal);
+    done = true;
   } catch (error) {
     explain(error);
-    if (!question.value) {
-      question.value = text;
-      tray.putBack(pictures);
-      fitQuestion();
-    }
   }
   setRunning(null);
   if (element("key-box").hidden) question.focus({preventScroll: true});
+  return done;
+}
+
+async function sendResults(messages) {
+  if (running) return false;
+  complain(settingsProblem());
+  return element("problem").hidden && run((signal) => chat.answerTo(messages, chosenDecoder(), signal));
 }
 
 function send() {

@@ -35,7 +35,9 @@ function emittedTexts({kind, block, accepted, emitted}) {
 export class PassLog {
   passes = [];     // {kind, rows, block, accepted, emitted, texts, at}; at: milliseconds since the question
   pieces = [];     // {text, first, last}: the answer, and the passes that wrote it; -1: not known
-  text = "";
+  text = "";       // as it is shown: content, and calls as name(arguments)
+  content = "";
+  calls = [];      // {id, name, arguments} of tools
   finish = "";     // OpenAI's finish_reason
   usage = null;
   stats = null;    // the server's own, with its last event
@@ -53,11 +55,19 @@ export class PassLog {
     for (const record of records) this.#addPass(clean(record), at);
     const choice = event?.choices?.[0];
     const content = choice?.delta?.content;
-    if (typeof content === "string" && content) this.#addText(content, at);
-    if (typeof choice?.finish_reason === "string") this.finish = choice.finish_reason;
+    if (typeof content === "string" && content) {
+      this.content += content;
+      this.#addText(content, at);
+    }
+    const calls = Array.isArray(choice?.delta?.tool_calls) ? choice.delta.tool_calls : [];
+    for (const call of calls) this.#addCall(call, at);
+    if (typeof choice?.finish_reason === "string") {
+      this.finish = choice.finish_reason;
+      if (this.calls.length) this.#addText(")", at);
+    }
     if (event?.usage) this.usage = event.usage;
     if (typeof event?.dvlm?.decoder === "string") this.stats = event.dvlm;
-    if (records.length || content)
+    if (records.length || content || calls.length)
       this.steps.push({at, characters: this.text.length, tokens: this.tokens(), passes: this.nfe()});
   }
 
@@ -78,6 +88,18 @@ export class PassLog {
       const token = this.#queue.at(-1);
       this.#open = token.text === null ? {pass: index, token} : null;
     }
+  }
+
+  // A piece of a call; its first has its name.
+  #addCall({id, function: {name, arguments: given} = {}}, at) {
+    if (typeof name === "string") {
+      const before = this.calls.length ? ")\n" : this.text ? "\n" : "";
+      this.calls.push({id: String(id), name, arguments: ""});
+      this.#addText(`${before}${name}(`, at);
+    }
+    if (typeof given !== "string" || !given || !this.calls.length) return;
+    this.calls.at(-1).arguments += given;
+    this.#addText(given, at);
   }
 
   #addText(content, at) {

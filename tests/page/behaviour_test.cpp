@@ -112,6 +112,43 @@ TEST_F(Page, answers_have_a_form) {
   EXPECT_THAT(browser().errors(), IsEmpty());
 }
 
+// Calls are shown, and what they gave goes back under their ids.
+TEST_F(Page, tools_are_called_and_answered) {
+  const auto piece = [](int index, json function) {
+    json out = {{"index", index}, {"function", std::move(function)}};
+    if (out["function"].contains("name")) out["id"] = "call_" + std::to_string(index);
+    return out;
+  };
+  FakeServer server(
+      {.tokens = kWords,
+       .calls = {piece(0, {{"name", "move"}, {"arguments", ""}}), piece(0, {{"arguments", "{\"x\": "}}),
+                 piece(0, {{"arguments", "4}"}}), piece(1, {{"name", "<b>look"}, {"arguments", "{}"}})}});
+  open(server.url());
+  choose("form", "tools");
+  browser().click("[data-example=tools]");
+  EXPECT_EQ(text_of("#form-problem"), "");
+  ask("Go.");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_EQ(text_of(".answer .text"), "move({\"x\": 4})\n<b>look({})");
+  EXPECT_EQ(
+      browser().run("return [...document.querySelectorAll('.call h4')].map((name) => name.textContent)"),
+      (json{"move", "<b>look"}));
+  browser().run("document.querySelectorAll('.call textarea')[1].value = 'a wall'");
+  browser().click(".calls button");
+  ASSERT_TRUE(answered(2)) << text_of("#problem");
+  const json asked = server.questions().at(0), sent = server.questions().at(1);
+  EXPECT_EQ(asked["tool_choice"], "auto");
+  EXPECT_EQ(asked["tools"][0]["function"]["name"], "point_at");
+  EXPECT_EQ(sent["messages"], json::parse(R"([{"role": "user", "content": "Go."},
+    {"role": "assistant", "content": "", "tool_calls": [
+      {"id": "call_0", "type": "function", "function": {"name": "move", "arguments": "{\"x\": 4}"}},
+      {"id": "call_1", "type": "function", "function": {"name": "<b>look", "arguments": "{}"}}]},
+    {"role": "tool", "tool_call_id": "call_0", "content": ""},
+    {"role": "tool", "tool_call_id": "call_1", "content": "a wall"}])"));
+  EXPECT_EQ(text_of(".question .results"), "nothinga wall");
+  EXPECT_THAT(browser().errors(), IsEmpty());
+}
+
 TEST_F(Page, does_without_passes_where_the_server_has_none) {
   FakeServer server({.tokens = kWords, .knows_passes = false});
   open(server.url());

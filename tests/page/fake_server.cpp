@@ -62,6 +62,7 @@ void FakeServer::chat(const httplib::Request& request, httplib::Response& respon
   }
   const std::string decoder = body["dvlm"]["decoder"];
   auto events = decoder == "ar" ? autoregressive() : decoder == "mdm" ? masked_diffusion() : speculative();
+  if (body.contains("tools") && body["messages"].back()["role"] != "tool") events = calling();
   Events work;
   for (const json& one : options_.work)
     work.push_back({{"choices", {{{"index", 0}, {"delta", json::object()}}}}, {"dvlm", {{"progress", one}}}});
@@ -89,6 +90,13 @@ FakeServer::Events FakeServer::autoregressive() const {
   Events out;
   for (const std::string& token : options_.tokens)
     out.push_back(event({record(out.empty() ? "prefill" : "decode", 1, json::array(), 0, 1)}, token));
+  return out;
+}
+
+FakeServer::Events FakeServer::calling() const {
+  Events out;
+  for (const json& piece : options_.calls)
+    out.push_back({{"choices", {{{"index", 0}, {"delta", {{"tool_calls", json::array({piece})}}}}}}});
   return out;
 }
 

@@ -21,6 +21,8 @@ class FakeServer {
     int pass_ms = 0;
     bool knows_passes = true;               // else it refuses the field
     std::vector<nlohmann::json> work = {};  // "progress" of events before the first pass
+    // Pieces of calls, in OpenAI's shape: the answer to who offers tools and has not said what calls gave.
+    std::vector<nlohmann::json> calls = {};
   };
 
   explicit FakeServer(Options options);
@@ -33,6 +35,7 @@ class FakeServer {
  private:
   using Events = std::vector<nlohmann::json>;
   void chat(const httplib::Request& request, httplib::Response& response);
+  Events calling() const;
   Events speculative() const;
   Events autoregressive() const;
   Events masked_diffusion() const;

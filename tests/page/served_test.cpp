@@ -124,6 +124,34 @@ TEST_F(ServedPage, offers_every_decoder) {
   EXPECT_THAT(errors(), IsEmpty());
 }
 
+TEST_F(ServedPage, draws_boxes_and_calls_tools) {
+  start();
+  add_picture(kPicture);
+  choose("form", "schema");
+  browser().click("[data-example=boxes]");
+  ask("Locate all objects.");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_GT(browser().run("return document.querySelectorAll('.boxes rect').length"), 2);
+  EXPECT_NE(text_of("#count-forced"), "0");
+  ASSERT_TRUE(browser().wait("document.querySelector('.boxes img').complete"));
+  show_pass(20);
+  browser().run("document.getElementById('decoding').scrollIntoView()");
+  screenshot("page-boxes");
+
+  choose("form", "call");
+  browser().click("[data-example=tools]");
+  choose("max_tokens", "200");
+  ask("Point at the hammer.");
+  ASSERT_TRUE(answered(2)) << text_of("#problem");
+  EXPECT_EQ(browser().run("return document.querySelector('.call h4').textContent"), "point_at");
+  choose("form", "");
+  browser().run("document.querySelector('.call textarea').value = 'done'");
+  browser().click(".calls button");
+  ASSERT_TRUE(answered(3)) << text_of("#problem");
+  EXPECT_THAT(text_of(".question .results"), testing::StartsWith("done"));
+  EXPECT_THAT(errors(), IsEmpty());
+}
+
 TEST_F(ServedPage, offers_an_example) {
   start();
   browser().click("#example");
