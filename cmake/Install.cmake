@@ -13,5 +13,6 @@ endif()
 install(FILES packaging/dvlm.service DESTINATION lib/systemd/system)
 install(FILES packaging/dvlm.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES packaging/dvlm.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME dvlm)
+install(FILES ${CMAKE_BINARY_DIR}/dvlm.spdx.json DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)  # packaging/sbom.py
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
 include(Package)
