@@ -10,6 +10,7 @@
 #include "engine/request_json.h"
 #include "evaluate/examples.h"
 #include "kernels/targets.h"
+#include "measure/answers.h"
 #include "measure/decoding.h"
 #include "measure/image.h"
 #include "measure/loading.h"
@@ -187,6 +188,68 @@ void bench_record(const Recording& options) {
   if (examples.empty()) fail("{} holds no examples with long answers", options.data);
   write_acceptance(options.output, record_acceptance(engine_options(options.model, {}), examples,
                                                      options.blocks, options.max_tokens));
+}
+
+struct AnswerBench {
+  AnswerBenchOptions answers;
+  GrammarFlags form;
+  std::string model, data, draft_precision = "same";
+  size_t limit = 4;
+  MachineFlags machine;
+};
+
+nlohmann::json to_json(const AnswerTiming& t) {
+  return {{"precision", t.precision}, {"decoder", t.decoder}, {"in_form", t.in_form}, {"answers", t.answers},
+          {"tokens", t.tokens},       {"forced", t.forced},   {"nfe", t.nfe},         {"ms", t.ms}};
+}
+
+void bench_answer(AnswerBench& options) {
+  install_interrupt_handler();
+  apply_isa_variable();
+  Machine machine(options.machine.device, options.machine.threads);
+  options.answers.model = machine.options({.draft = parse_draft_precision(options.draft_precision)});
+  options.answers.form = grammar_source(options.form);
+  const std::vector<Example> examples = read_examples(options.data, options.limit);
+  if (examples.empty()) fail("{} holds no examples", options.data);
+  ModelFlags model;
+  model.model = options.model, model.device = "cpu";
+  const std::vector<AnswerTiming> timings =
+      time_answers(engine_options(model, {}), options.answers, examples);
+  if (options.machine.json)
+    return print_json(head(options.answers.shape, machine), "answers", timings, to_json);
+  std::printf(
+      "shape %s, %s; draft weights: %s\n\n"
+      "| precision | decoder | answers | tokens | no choice | passes | tokens/pass | ms an answer | x the "
+      "first | ms a token |\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+      options.answers.shape.c_str(), machine.text().c_str(), options.draft_precision.c_str());
+  const auto each = [](const AnswerTiming& t) { return t.ms / std::max(1, t.answers); };
+  for (const AnswerTiming& t : timings)
+    std::printf("| %s | %s | %d, %s | %d | %d | %d | %.2f | %.0f | %.2f | %.1f |\n", t.precision.c_str(),
+                t.decoder.c_str(), t.answers, t.in_form ? "in the form" : "free", t.tokens, t.forced, t.nfe,
+                t.tokens_per_nfe(), each(t), each(t) / each(timings[0]), t.ms / std::max(1, t.tokens));
+}
+
+void add_bench_answer(Command bench) {
+  auto options = std::make_shared<AnswerBench>();
+  AnswerBenchOptions& answers = options->answers;
+  Command command = bench.add(
+      "answer",
+      "Time a model's answers, free and in a form, at the pace of random weights of a published shape");
+  command.text("-m,--model", options->model, "Folder of the model that answers (default: dvlm-tiny)");
+  command.text("--data", options->data, "Test file with the questions (dvlm synth --split test)").required();
+  command.number("--limit", options->limit, 1, 100'000, "Most answers");
+  add_grammar_options(command, options->form);
+  add_shape_options(command, answers.shape, answers.precisions, "Which precisions; the first is the base");
+  command.choices("--decoders", answers.decoders, decoder_names(true),
+                  "Which decoders; the first is the base");
+  add_draft_option(command, options->draft_precision);
+  command.number("--block-size", answers.block_size, 2, kMaxBlockSize, "Of drafts; auto takes any up to it");
+  command.number("-n,--max-tokens", answers.max_tokens, 2, 4096, "Most tokens of each answer");
+  add_machine_options(command, options->machine);
+  command.runs(
+      [options] { bench_answer(*options); },
+      "Example:\n  dvlm bench answer --data data/boxes/data.jsonl --json-schema boxes.json --precision "
+      "bf16,int8");
 }
 
 struct ImageBench {
@@ -386,6 +449,7 @@ void add_bench(Command app) {
   add_bench_load(bench);
   add_bench_decode(bench);
   add_bench_batch(bench);
+  add_bench_answer(bench);
   add_bench_record(bench);
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "measure/answers.h"
 #include "measure/decoding.h"
 #include "measure/passes.h"
 #include "measure/random_checkpoint.h"
@@ -47,6 +48,33 @@ TEST(TimePasses, fills_in_every_column) {
   EXPECT_LT(timings[4].bytes, timings[0].bytes);  // fp8 reads less
   EXPECT_GT(timings[2].bytes, timings[0].bytes);  // keys of the context
   EXPECT_NEAR(timings[1].flops / timings[0].flops, 8, 0.5);
+}
+
+TEST(TimeAnswers, writes_what_the_model_writes) {
+  const EngineOptions model{.model = std::string(DVLM_MODELS) + "/dvlm-tiny", .load = {.threads = 1}};
+  const GrammarSource form{GrammarKind::json_schema,
+                           R"({"items":{"enum":["hammer","book","key"]},"maxItems":4})"};
+  Example example;
+  example.conversation = {{"user", {text_part("Which objects are there?")}}};
+  const auto timings =
+      time_answers(model, {.shape = "tiny", .decoders = {"ar", "fused"}, .form = form, .max_tokens = 40},
+                   {example, example});
+  ASSERT_EQ(timings.size(), 4);
+  Engine engine(model);
+  for (const AnswerTiming& t : timings) {
+    Request request;
+    request.conversation = example.conversation;
+    if (t.in_form) request.grammar = form;
+    request.decode.kind = decoder_kind(t.decoder);
+    request.decode.max_tokens = 40;
+    const Answer answer = engine.generate(request);
+    EXPECT_EQ(t.answers, 2);
+    EXPECT_EQ(t.tokens, 2 * (std::ssize(answer.tokens) - 1)) << t.decoder;
+    EXPECT_EQ(t.forced, 2 * answer.stats.forced);
+    EXPECT_EQ(t.nfe, 2 * answer.stats.nfe);
+    EXPECT_GT(t.ms, 0);
+  }
+  EXPECT_GT(timings[1].forced, 0) << "in the form";
 }
 
 RecordedAnswer answer_with(int tokens, int block, int accepted) {

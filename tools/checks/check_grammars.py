@@ -7,6 +7,8 @@
   tools/checks/check_grammars.py <dvlm> masks <model folder>             tokens that may follow, beside llguidance
   tools/checks/check_grammars.py <dvlm> answers <model folder> [count]   answers to schemas made at random, checked
   tools/checks/check_grammars.py <dvlm> passes <model folder> [pictures] tokens per pass of boxes and plans, free and in their form
+  tools/checks/check_grammars.py <dvlm> cost <model folder> [rounds]     time of a pass in forms that save none, against free ones
+                       (a folder of tools/fixtures/make_3b_folder.py; with the Python package, as below)
   tools/checks/check_grammars.py <dvlm> lossless <model folder> [prompts]  100 such schemas: every decoder, greedy and
                        sampled, alone and together, against ar alone (with the Python package: PYTHONPATH=build/torch/python)
 
@@ -17,6 +19,7 @@ import collections
 import concurrent.futures
 import json
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -202,6 +205,32 @@ def passes(dvlm: str, folder: str, count: int) -> bool:
     return True
 
 
+def cost(_dvlm: str, folder: str, rounds: int) -> bool:
+    """Forms without a token that has no choice: passes have the rows of free ones. Free and in a form by turns."""
+    import dvlm
+
+    forms = {"free": {}, "free again": {}, "any 2000 characters": {"regex": ".{2000}"},
+             "a string of JSON": {"json_schema": {"type": "string", "minLength": 1000, "maxLength": 2000}}}
+    model = dvlm.Model(folder)
+    for decoder, block in (("ar", 1), ("spec", 8), ("spec", 32)):
+        times = collections.defaultdict(list)
+        for i in range(rounds + 1):  # the first one makes whatever is kept
+            for name, form in forms.items():
+                options = {"block_size": block} if block > 1 else {}
+                stream = model.stream(f"Question {i}?", decoder=decoder, max_tokens=400, temperature=1, seed=i, **options, **form)
+                for pieces, _ in enumerate(stream):
+                    if pieces == 5:  # of a model that knows nothing: rounds, far from the end, where blocks are short
+                        stream.cancel()
+                stats = stream.answer.stats
+                if i > 0:
+                    times[name].append(stats["decode_ms"] / stats["nfe"])
+        for name, each in times.items():
+            ratios = [one / free for one, free in zip(each, times["free"])]
+            print(f"{decoder:4} block {block:2}, {name:19} {statistics.median(each):8.1f} ms a pass, {statistics.median(ratios):6.3f} of free",
+                  flush=True)
+    return True
+
+
 def lossless(_dvlm: str, folder: str, prompts: int) -> bool:
     import dvlm
 
@@ -235,6 +264,7 @@ def lossless(_dvlm: str, folder: str, prompts: int) -> bool:
 if __name__ == "__main__":
     what = {"suite": suite, "masks": masks, "answers": lambda d, f, n="10000": answers(d, f, int(n)),
             "passes": lambda d, f, n="20": passes(d, f, int(n)),
+            "cost": lambda d, f, n="7": cost(d, f, int(n)),
             "lossless": lambda d, f, n="20": lossless(d, f, int(n))}
     if len(sys.argv) < 4 or sys.argv[2] not in what:
         raise SystemExit(__doc__)

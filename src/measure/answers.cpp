@@ -1,0 +1,107 @@
+#include "measure/answers.h"
+
+#include "core/interrupt.h"
+#include "core/progress.h"
+#include "core/stopwatch.h"
+#include "engine/grammars.h"
+#include "engine/pass_costs.h"
+#include "engine/prompt_reader.h"
+#include "measure/paced_model.h"
+#include "measure/random_checkpoint.h"
+#include "text/mask_token.h"
+
+namespace dvlm {
+
+namespace {
+
+// A decoder of one precision, with or without the form.
+struct Answerer {
+  std::shared_ptr<PacedModel> model;
+  DecodeOptions options;
+  DecodeContext context;
+  AnswerTiming timing;
+};
+
+void write_answer(Answerer& answerer, const Prompt& prompt) {
+  const int room =
+      static_cast<int>(prompt.tokens.size()) + answerer.options.max_tokens + answerer.options.block_size;
+  const auto sequence = answerer.model->new_sequence(room);
+  const auto decoder = make_decoder(prompt, *sequence, answerer.options, answerer.context);
+  Model& model = *answerer.model;
+  const auto pass = [&] { decoder->take(model.forward(decoder->next())); };
+  while (!decoder->prefilled()) pass();
+  AnswerTiming& timing = answerer.timing;
+  timing.ms += milliseconds_of([&] {
+    while (decoder->finished() == FinishReason::none && !interrupted()) pass();
+  });
+  ++timing.answers;
+  timing.tokens += decoder->stats().tokens - 1;
+  timing.forced += decoder->stats().forced;
+  timing.nfe += decoder->stats().nfe;
+}
+
+Prompt read(Engine& engine, const Example& example) {
+  Request request;
+  request.conversation = example.conversation;
+  return engine.reader().read(request);
+}
+
+// Those of one precision; grammars remember nothing that another one's answers left behind.
+void add_answerers(const AnswerBenchOptions& options, Engine& engine, Grammars& grammars,
+                   const std::string& precision, const std::shared_ptr<PacedModel>& model,
+                   std::vector<Answerer>& out) {
+  const PassCosts costs = measure_pass_costs(*model, options.block_size);
+  for (const std::string& decoder : options.decoders) {
+    for (const bool in_form : {false, true}) {
+      if (in_form && !options.form) continue;
+      const DecodeContext context{
+          .mask_token = mask_token(engine.tokenizer(), engine.config()).value_or(-1),
+          .valid_tokens = std::min(engine.tokenizer().size(), engine.config().text.vocab_size),
+          .chooser = std::make_shared<BlockChooser>(costs, options.block_size),
+          .grammar = in_form ? grammars.find(*options.form) : nullptr};
+      out.push_back({model,
+                     {.kind = decoder_kind(decoder),
+                      .block_size = options.block_size,
+                      .max_tokens = options.max_tokens},
+                     context,
+                     {.precision = precision, .decoder = decoder, .in_form = in_form}});
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<AnswerTiming> time_answers(const EngineOptions& model, const AnswerBenchOptions& options,
+                                       const std::vector<Example>& examples) {
+  Engine engine(model);
+  const auto mask = mask_token(engine.tokenizer(), engine.config());
+  if (!mask) fail("the model has no mask token: it was not converted to block diffusion");
+  ModelConfig config = shape_named(options.shape);
+  config.vision.depth = 1;  // pictures are seen by the other model
+  config.vision.full_attention_blocks = {0};
+  std::vector<std::unique_ptr<Model>> paces;
+  std::vector<Answerer> answerers;
+  const Prompt first = read(engine, examples.at(0));
+  Grammars grammars(engine.tokenizer(), engine.config().text.vocab_size, mask, first.stop_tokens);
+  for (const std::string& precision : options.precisions) {
+    paces.push_back(load_random(config, precision, options.model));
+    add_answerers(options, engine, grammars, precision,
+                  std::make_shared<PacedModel>(engine.model(), *paces.back()), answerers);
+  }
+  Progress progress("answers", std::ssize(examples) * std::ssize(answerers));
+  int64_t done = 0;
+  for (const Example& example : examples) {
+    const Prompt prompt = read(engine, example);
+    for (Answerer& answerer : answerers) {
+      if (interrupted()) break;
+      write_answer(answerer, prompt);
+      progress.update(++done);
+    }
+  }
+  std::vector<AnswerTiming> out;
+  out.reserve(answerers.size());
+  for (const Answerer& answerer : answerers) out.push_back(answerer.timing);
+  return out;
+}
+
+}  // namespace dvlm
