@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence,
 
 from dvlm import _dvlm
 from dvlm._answers import Answer, OnProgress, Stream
-from dvlm._pictures import Buffer, is_picture, kept, source_or_buffer
+from dvlm._pictures import Buffer, kept, listed, source_or_buffer
 
 if TYPE_CHECKING:
     from typing import TypedDict
@@ -55,9 +55,7 @@ def _with_pictures(messages: Messages, images: Sequence[Any]) -> List[Dict[str, 
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     out = [dict(message) for message in messages]
-    if is_picture(images):
-        raise TypeError("images is a list of pictures: put this one into a list")
-    images = list(images)
+    images = listed(images)
     if not images:
         return out
     last = next((message for message in reversed(out) if message.get("role") == "user"), None)
@@ -192,9 +190,7 @@ class Chat:
 
     def stream(self, question: str, *, images: Sequence[Any] = (), **options: Any) -> Stream:
         """As ask; question and answer join the conversation when the stream has ended or its `with` is left."""
-        if is_picture(images):
-            raise TypeError("images is a list of pictures: put this one into a list")
-        asked = _with_pictures(question, [kept(image) for image in images])
+        asked = _with_pictures(question, [kept(image) for image in listed(images)])
         on_end = options.pop("on_end", None)
 
         def remember(answer: Answer) -> None:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, List, Sequence, Tuple
 
 from dvlm import _dvlm
 
@@ -89,6 +89,13 @@ def is_picture(value: Any) -> bool:
         or hasattr(value, "shape")
         or hasattr(value, "mode")
     )
+
+
+def listed(images: Sequence[Any]) -> List[Any]:
+    """Pictures in a list; one alone is refused, since many kinds of them look like sequences."""
+    if is_picture(images):
+        raise TypeError("images is a list of pictures: put this one into a list")
+    return list(images)
 
 
 def source_or_buffer(picture: Any) -> str | Buffer:
