@@ -5,7 +5,7 @@ import {boxesElement, boxesIn, jsonElement, structured} from "/page/forms.js";
 import {PassLog} from "/page/passes.js";
 import {pictureElement} from "/page/pictures.js";
 import {requestFields, systemPrompt} from "/page/settings.js";
-import {answerMessage, callsElement, completeCalls, resultsElement} from "/page/tools.js";
+import {answerMessage, callsElement, closeCalls, completeCalls, resultsElement} from "/page/tools.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -134,19 +134,22 @@ export class Chat {
   }
 
   ask(text, pictures, decoder, signal) {
-    return this.#exchange([userMessage(text, pictures)], questionElement(text, pictures), decoder, signal);
+    const asked = [userMessage(text, pictures)];
+    return this.#exchange(asked, questionElement(text, pictures), decoder, requestFields(decoder), signal);
   }
 
   // `messages`: what calls of the last answer gave.
   answerTo(messages, decoder, signal) {
     const turn = turnElement("Tools", "question");
     turn.append(resultsElement(messages));
-    return this.#exchange(messages, turn, decoder, signal);
+    const fields = requestFields(decoder);
+    if (fields.tool_choice) fields.tool_choice = "auto";  // or results would lead to calls for ever
+    return this.#exchange(messages, turn, decoder, fields, signal);
   }
 
   // Asks and shows the answer as it comes. Throws what ask() throws when there is no answer at all; `asked` is then
   // not part of the conversation.
-  async #exchange(asked, question, decoder, signal) {
+  async #exchange(asked, question, decoder, fields, signal) {
     const conversation = this.#messages;
     const answer = turnElement("dvlm", "answer");
     const shown = new AnswerText();
@@ -162,7 +165,7 @@ export class Chat {
     const begun = performance.now();
     let problem = null;
     try {
-      await ask(this.#behindSystem([...conversation, ...asked]), requestFields(decoder), signal, (event) => {
+      await ask(this.#behindSystem([...conversation, ...asked]), fields, signal, (event) => {
         log.add(event, performance.now() - begun);
         const keep = atEnd();
         shown.draw(log);
@@ -185,20 +188,10 @@ export class Chat {
     }
     this.#messages.push(...asked, answerMessage(log));
     this.#showStructure(answer, log);
+    closeCalls(element("transcript"));
     const calls = completeCalls(log.calls);
-    if (calls.length) this.#showCalls(answer, calls);
+    if (calls.length) answer.append(callsElement(calls, this.#onResults));
     this.#closeTurn(answer, log, decoder, point, problem);
-  }
-
-  // The calls of the last answer; once something follows it, nobody asks for their results any more.
-  #showCalls(answer, calls) {
-    const keep = atEnd(), conversation = this.#messages, length = conversation.length;
-    const form = callsElement(calls, async (messages) => {
-      if (this.#messages !== conversation || conversation.length !== length) return;
-      if (await this.#onResults(messages)) form.classList.add("done");
-    });
-    answer.append(form);
-    if (keep) scrollToEnd();
   }
 
   // An answer that is JSON, in lines; and the last picture, with the boxes that the answer or its calls have.

@@ -38,6 +38,8 @@ export class PassLog {
   text = "";       // as it is shown: content, and calls as name(arguments)
   content = "";
   calls = [];      // {id, name, arguments} of tools
+  #callsByIndex = new Map();
+  #inCall = false;  // its bracket is open
   finish = "";     // OpenAI's finish_reason
   usage = null;
   stats = null;    // the server's own, with its last event
@@ -56,6 +58,7 @@ export class PassLog {
     const choice = event?.choices?.[0];
     const content = choice?.delta?.content;
     if (typeof content === "string" && content) {
+      this.#closeCall();
       this.content += content;
       this.#addText(content, at);
     }
@@ -63,7 +66,7 @@ export class PassLog {
     for (const call of calls) this.#addCall(call, at);
     if (typeof choice?.finish_reason === "string") {
       this.finish = choice.finish_reason;
-      if (this.calls.length) this.#addText(")", at);
+      if (this.finish !== "length") this.#closeCall();
     }
     if (event?.usage) this.usage = event.usage;
     if (typeof event?.dvlm?.decoder === "string") this.stats = event.dvlm;
@@ -91,15 +94,30 @@ export class PassLog {
   }
 
   // A piece of a call; its first has its name.
-  #addCall({id, function: {name, arguments: given} = {}}, at) {
-    if (typeof name === "string") {
-      const before = this.calls.length ? ")\n" : this.text ? "\n" : "";
-      this.calls.push({id: String(id), name, arguments: ""});
-      this.#addText(`${before}${name}(`, at);
+  #addCall(piece, at) {
+    const index = whole(piece?.index), {name, arguments: given} = piece?.function ?? {};
+    let call = this.#callsByIndex.get(index);
+    if (!call) {
+      if (typeof name !== "string" || !name) return;
+      this.#closeCall();
+      call = {id: typeof piece.id === "string" ? piece.id : `call_${index}`, name, arguments: ""};
+      this.calls.push(call);
+      this.#callsByIndex.set(index, call);
+      this.#addText(`${this.text ? "\n" : ""}${name}(`, at);
+      this.#inCall = true;
     }
-    if (typeof given !== "string" || !given || !this.calls.length) return;
-    this.calls.at(-1).arguments += given;
+    if (typeof given !== "string" || !given) return;
+    call.arguments += given;
     this.#addText(given, at);
+  }
+
+  // No pass wrote this bracket.
+  #closeCall() {
+    if (!this.#inCall) return;
+    this.#inCall = false;
+    this.calls.at(-1).arguments ||= "{}";  // some servers write none
+    this.text += ")";
+    this.#addPiece(")", -1, -1);
   }
 
   #addText(content, at) {

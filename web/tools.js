@@ -3,7 +3,10 @@ import {node} from "/page/chat.js";
 import {jsonElement, structured} from "/page/forms.js";
 
 // Those that were written to their end.
-export const completeCalls = (calls) => calls.filter((call) => structured(call.arguments) !== null);
+export const completeCalls = (calls) => calls.filter((call) => {
+  const value = structured(call.arguments);
+  return value !== null && !Array.isArray(value);
+});
 
 // What the conversation keeps of an answer.
 export function answerMessage(log) {
@@ -26,6 +29,11 @@ function callElement({name, arguments: given}) {
   result.id = label.htmlFor = `result-${++fields}`;
   card.append(label, result);
   return card;
+}
+
+// Nobody asks any more for results of the calls that are shown.
+export function closeCalls(transcript) {
+  for (const form of transcript.querySelectorAll(".calls")) form.classList.add("done");
 }
 
 // The calls, each with a field for what it gave; `send` gets these as messages.

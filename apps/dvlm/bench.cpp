@@ -226,7 +226,8 @@ void bench_answer(AnswerBench& options) {
   for (const AnswerTiming& t : timings)
     std::printf("| %s | %s | %d, %s | %d | %d | %d | %.2f | %.0f | %.2f | %.1f |\n", t.precision.c_str(),
                 t.decoder.c_str(), t.answers, t.in_form ? "in the form" : "free", t.tokens, t.forced, t.nfe,
-                t.tokens_per_nfe(), each(t), each(t) / each(timings[0]), t.ms / std::max(1, t.tokens));
+                t.tokens_per_nfe(), each(t), each(timings[0]) > 0 ? each(t) / each(timings[0]) : 0,
+                t.ms / std::max(1, t.tokens));
 }
 
 void add_bench_answer(Command bench) {

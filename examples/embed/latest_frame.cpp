@@ -1,5 +1,5 @@
 // A robot's loop: a camera writes frames all the time, the model always looks at the latest one, and a
-// question that has become old is given up.  latest_frame MODEL [SECONDS]
+// question that has become old is given up.  latest_frame MODEL [SECONDS [TOO_OLD]]
 //   c++ -std=c++20 latest_frame.cpp -ldvlm -o latest_frame
 #include <atomic>
 #include <chrono>
@@ -56,8 +56,8 @@ class Camera {
 };
 
 int main(int argc, char** argv) try {
-  constexpr auto kTooOld = 5s;
-  if (argc < 2) throw std::runtime_error("usage: latest_frame MODEL [SECONDS]");
+  if (argc < 2) throw std::runtime_error("usage: latest_frame MODEL [SECONDS [TOO_OLD]]");
+  const auto too_old = std::chrono::seconds(argc > 3 ? std::atoi(argv[3]) : 5);
   const auto end =
       std::chrono::steady_clock::now() + std::chrono::seconds(argc > 2 ? std::atoi(argv[2]) : 10);
   dvlm::client::Engine engine(argv[1]);
@@ -70,7 +70,7 @@ int main(int argc, char** argv) try {
         {"type": "image", "image": "frame:0"}, {"type": "text", "text": "Where is the red square?"}]}],
         "max_tokens": 40})",
                                                 {&frame, 1});
-    const auto deadline = std::chrono::steady_clock::now() + kTooOld;
+    const auto deadline = std::chrono::steady_clock::now() + too_old;
     std::string text;
     for (bool ended = false; !ended;) {
       if (std::chrono::steady_clock::now() > deadline) answer.cancel();

@@ -30,7 +30,7 @@ class SchemaReader {
       : grammar_(grammar), root_(root), text_(grammar, spaces), plain_(document, grammar.origin()) {}
 
   void read(const json& schema) {
-    grammar_.define(root_, any(schema));
+    grammar_.define(root_, any(outermost(schema)));
     inside_ = true;
     while (!references_.empty()) {
       const std::string reference = std::move(references_.front());
@@ -40,6 +40,30 @@ class SchemaReader {
   }
 
  private:
+  // What a schema says that is nothing but a reference: as rules, references could stand anywhere.
+  const json& outermost(const json& schema) const {
+    constexpr int kMostHops = 64;
+    static const json kAny = json::object();
+    const json* out = &schema;
+    for (int i = 0; i < kMostHops && is_reference(*out); ++i) {
+      plain_.check(*out);
+      out = &plain_.target((*out)["$ref"].get<std::string>());
+    }
+    return *out == true ? kAny : *out;
+  }
+
+  static std::vector<std::string> keywords_of(const json& schema) {
+    std::vector<std::string> out;
+    for (const auto& [keyword, value] : schema.items())
+      if (!PlainSchemas::is_annotation(keyword)) out.push_back(keyword);
+    return out;
+  }
+
+  static bool is_reference(const json& schema) {
+    return schema.is_object() && keywords_of(schema) == std::vector<std::string>{"$ref"} &&
+           schema["$ref"].is_string();
+  }
+
   std::string name_of(const std::string& reference) const { return root_ + ": " + reference; }
 
   Expression any(const json& schema) {
@@ -56,11 +80,9 @@ class SchemaReader {
 
   // References alone are rules, which may contain themselves; what is combined is taken apart.
   Expression combined(const json& schema) {
-    std::vector<std::string> keywords;
-    for (const auto& [keyword, value] : schema.items())
-      if (!PlainSchemas::is_annotation(keyword)) keywords.push_back(keyword);
+    const std::vector<std::string> keywords = keywords_of(schema);
     const bool alone = keywords.size() == 1;
-    if (alone && keywords[0] == "$ref" && schema["$ref"].is_string()) {
+    if (is_reference(schema)) {
       const auto reference = schema["$ref"].get<std::string>();
       if (known_.insert(reference).second) references_.push_back(reference);
       return grammar_.rule(name_of(reference));
@@ -121,7 +143,7 @@ class SchemaReader {
       if (!rest.empty() && value.is_structured())
         plain_.refuse("constants that are objects or lists cannot have further keywords");
       if (!rest.empty() && !fits(value)) continue;
-      out.push_back(text_.constant(value));
+      out.push_back(text_.constant(value, !inside_));
     }
     return grammar_.any_of(std::move(out));
   }
@@ -249,7 +271,7 @@ class SchemaReader {
     if (rest == false) most = most == Grammar::kUnbounded ? first : std::min(most, first);
     const bool bounded = most != Grammar::kUnbounded;
     if (bounded && most < least) return grammar_.any_of({});
-    if (most == 0) return grammar_.literal("[]");
+    if (most == 0) return text_.brackets(false, grammar_.literal(""), false);
     const bool outer = !std::exchange(inside_, true);
     // From the last item to the first: what may follow the items before it.
     Expression out = grammar_.literal("");

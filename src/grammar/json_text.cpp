@@ -211,7 +211,7 @@ Expression JsonText::multiple_of(int divisor) {
   return grammar_.any_of({grammar_.literal("0"), grammar_.sequence({minus, then(0, 1)})});
 }
 
-Expression JsonText::constant(const ordered_json& value) {
+Expression JsonText::constant(const ordered_json& value, bool outer) {
   if (!value.is_structured()) {
     constexpr double kExact = 9007199254740992;  // 2^53
     if (value.is_number_float() && std::abs(value.get<double>()) > kExact)
@@ -222,13 +222,15 @@ Expression JsonText::constant(const ordered_json& value) {
       characters.push_back(character({{code, code}}));
     return quoted(grammar_.sequence(std::move(characters)));
   }
-  std::vector<Expression> parts = {open(value.is_object() ? '{' : '[')};
+  const bool object = value.is_object();
+  std::vector<Expression> parts;
   for (const auto& [key, item] : value.items()) {
-    if (parts.size() > 1) parts.push_back(comma());
-    parts.push_back(value.is_object() ? member(constant(key), constant(item)) : constant(item));
+    if (!parts.empty()) parts.push_back(comma(outer && !object));
+    parts.push_back(object ? member(constant(key), constant(item)) : constant(item));
   }
-  parts.push_back(close(value.is_object() ? '}' : ']'));
-  return grammar_.sequence(std::move(parts));
+  const bool lines = outer && !parts.empty();
+  const Expression inside = grammar_.sequence(std::move(parts));
+  return object ? grammar_.sequence({open('{'), inside, close('}')}) : brackets(false, inside, lines);
 }
 
 }  // namespace dvlm

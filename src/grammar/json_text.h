@@ -33,10 +33,11 @@ class JsonText {
   Expression number(const NumberRange& range = {});
   // Whole multiples of `divisor`, 2 or more.
   Expression multiple_of(int divisor);
-  Expression constant(const nlohmann::ordered_json& value);
+  // `outer`, also below: a list is all of the text; its items have lines of their own where the spaces are
+  // the usual ones.
+  Expression constant(const nlohmann::ordered_json& value, bool outer = false);
 
-  // "key": value, and the braces, brackets and commas around such parts. `outer`: of the list that is all of
-  // the text, whose items have lines of their own where the spaces are the usual ones.
+  // "key": value, and the braces, brackets and commas around such parts.
   Expression member(Expression key, Expression value);
   Expression comma(bool outer = false);
   Expression brackets(bool may_be_empty, Expression items, bool outer);

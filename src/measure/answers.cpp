@@ -30,10 +30,12 @@ void write_answer(Answerer& answerer, const Prompt& prompt) {
   Model& model = *answerer.model;
   const auto pass = [&] { decoder->take(model.forward(decoder->next())); };
   while (!decoder->prefilled()) pass();
-  AnswerTiming& timing = answerer.timing;
-  timing.ms += milliseconds_of([&] {
+  const double ms = milliseconds_of([&] {
     while (decoder->finished() == FinishReason::none && !interrupted()) pass();
   });
+  if (decoder->finished() == FinishReason::none) return;
+  AnswerTiming& timing = answerer.timing;
+  timing.ms += ms;
   ++timing.answers;
   timing.tokens += decoder->stats().tokens - 1;
   timing.forced += decoder->stats().forced;
@@ -91,6 +93,7 @@ std::vector<AnswerTiming> time_answers(const EngineOptions& model, const AnswerB
   Progress progress("answers", std::ssize(examples) * std::ssize(answerers));
   int64_t done = 0;
   for (const Example& example : examples) {
+    if (interrupted()) break;
     const Prompt prompt = read(engine, example);
     for (Answerer& answerer : answerers) {
       if (interrupted()) break;

@@ -40,8 +40,10 @@ Tool read_tool(const ordered_json& given, size_t number) {
   if (function.contains("name") && function["name"].is_string())
     out.name = function["name"].get<std::string>();
   if (!is_tool_name(out.name)) refuse("its \"name\" must be 1 to 64 letters, digits, _, - and .");
-  const ordered_json parameters = function.value("parameters", ordered_json());
+  ordered_json parameters = function.value("parameters", ordered_json());
   if (!parameters.is_null() && !parameters.is_object()) refuse("\"parameters\" must be a JSON schema");
+  if (parameters.is_object() && parameters.value("type", ordered_json("object")) != "object")
+    refuse("\"parameters\" must be the schema of an object");
   if (function.contains("strict") && !function["strict"].is_boolean() && !function["strict"].is_null())
     refuse("\"strict\" must be true or false");
   if (function.contains("description") && !function["description"].is_string() &&
@@ -49,6 +51,7 @@ Tool read_tool(const ordered_json& given, size_t number) {
     refuse("\"description\" must be a string");
   out.text = python_json(given);
   const bool none = parameters.is_null() || parameters.empty();
+  if (!none) parameters["type"] = "object";  // a reference or a combination may say less
   out.parameters = none ? R"({"type": "object", "properties": {}})" : parameters.dump();
   return out;
 }

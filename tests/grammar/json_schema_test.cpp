@@ -162,8 +162,11 @@ TEST(JsonSchema, items_of_an_outermost_list_have_lines_of_their_own) {
   // Objects and what references lead to are not outermost lists, wherever they are read.
   takes_only(R"({"properties":{"a":{"items":{"const":1}}},"required":["a"]})", {"{\"a\": [1, 1]}"},
              {"{\"a\": [\n\t1,\n\t1\n]}"});
-  takes_only(R"({"$ref":"#/$defs/a","$defs":{"a":{"items":{"$ref":"#/$defs/a"}}}})", {"[[], [[]]]"},
-             {"[\n\t[]\n]"});
+  takes_only(R"({"$ref":"#/$defs/a","$defs":{"a":{"items":{"$ref":"#/$defs/a"}}}})",
+             {"[\n\t[],\n\t[[], []]\n]"}, {"[[], [[]]]", "[\n\t[\n\t[]\n]\n]"});
+  takes_only(R"({"enum":[[1,[2,3]],[],{"a":[4]}]})", {"[\n\t1,\n\t[2, 3]\n]", "[]", "{\"a\": [4]}"},
+             {"[1, [2, 3]]", "[\n\t\n]"});
+  takes_only("true", {"[\n\t1,\n\t[2]\n]", "{\"a\": [1]}"}, {"[1]"});
 }
 
 TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {

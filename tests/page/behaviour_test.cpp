@@ -149,6 +149,34 @@ TEST_F(Page, tools_are_called_and_answered) {
   EXPECT_THAT(browser().errors(), IsEmpty());
 }
 
+// Pieces that no good server sends change nothing; a call without arguments has none; text follows calls.
+TEST_F(Page, pieces_of_calls_may_be_anything) {
+  FakeServer server({.tokens = kWords,
+                     .calls = {nullptr,
+                               {{"index", 0}, {"function", nullptr}},
+                               {{"index", 0}, {"function", {{"arguments", "x"}}}},
+                               {{"index", 1}, {"function", {{"name", "first"}}}},
+                               {{"index", 1}, {"function", {{"name", ""}}}},
+                               {{"index", 0}, {"function", {{"name", "list"}, {"arguments", "[1]"}}}}}});
+  open(server.url());
+  choose("form", "call");
+  browser().click("[data-example=tools]");
+  ask("Go.");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  EXPECT_EQ(text_of(".answer .text"), "first()\nlist([1])");
+  EXPECT_EQ(server.questions().at(0)["tool_choice"], "required");
+  browser().click(".calls button");
+  ASSERT_TRUE(answered(2)) << text_of("#problem");
+  EXPECT_EQ(server.questions().at(1)["tool_choice"], "auto");
+  EXPECT_EQ(
+      server.questions().at(1)["messages"][1]["tool_calls"],
+      json::parse(
+          R"([{"id": "call_1", "type": "function", "function": {"name": "first", "arguments": "{}"}}])"))
+      << "arguments are objects";
+  EXPECT_EQ(browser().run("return document.querySelectorAll('.calls:not(.done)').length"), 0);
+  EXPECT_THAT(browser().errors(), IsEmpty());
+}
+
 TEST_F(Page, does_without_passes_where_the_server_has_none) {
   FakeServer server({.tokens = kWords, .knows_passes = false});
   open(server.url());

@@ -44,7 +44,7 @@ class Browser {
   // What the body of a function returns.
   nlohmann::json run(const std::string& script, const nlohmann::json& arguments = nlohmann::json::array());
   // Waits until the expression is true, at most `seconds`; returns whether it became true.
-  bool wait(const std::string& expression, int seconds = 20);
+  bool wait(const std::string& expression, int seconds = 120);  // sanitizers are slow
   void type(const std::string& selector, const std::string& text);
   void click(const std::string& selector);
   void resize(int width, int height);  // of the viewport, pixels

@@ -144,7 +144,6 @@ TEST_F(ServedPage, draws_boxes_and_calls_tools) {
   ask("Point at the hammer.");
   ASSERT_TRUE(answered(2)) << text_of("#problem");
   EXPECT_EQ(browser().run("return document.querySelector('.call h4').textContent"), "point_at");
-  choose("form", "");
   browser().run("document.querySelector('.call textarea').value = 'done'");
   browser().click(".calls button");
   ASSERT_TRUE(answered(3)) << text_of("#problem");

@@ -39,7 +39,7 @@ class Served : public testing::Test {
   // The library's client, patient.
   std::unique_ptr<httplib::Client> connect() const {
     auto client = std::make_unique<httplib::Client>("127.0.0.1", port_);
-    client->set_read_timeout(60);
+    client->set_read_timeout(600);  // sanitizers take a minute for a large picture
     return client;
   }
   void start(ServerOptions options = {}) {

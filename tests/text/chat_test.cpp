@@ -74,6 +74,19 @@ TEST(Chat, RendersToolsAsQwensTemplate) {
   EXPECT_EQ(tags(encode_chat(qwen_tokenizer(), typed, {}, {}, options)), 2) << "the template's own";
 }
 
+// A call that is not an object could never be sent back.
+TEST(Tools, have_arguments_that_are_objects) {
+  const auto read = [](const char* parameters) {
+    return parse_tools(nlohmann::ordered_json::parse(fmt::format(
+        R"([{{"type": "function", "function": {{"name": "f", "parameters": {}}}}}])", parameters)))[0]
+        .parameters;
+  };
+  EXPECT_EQ(read("null"), R"({"type": "object", "properties": {}})");
+  EXPECT_EQ(read(R"({"$ref": "#/$defs/a"})"), R"({"$ref":"#/$defs/a","type":"object"})");
+  for (const char* bad : {R"({"type": "array"})", R"({"type": ["object", "null"]})", "[]"})
+    EXPECT_THROW(read(bad), Error) << bad;
+}
+
 TEST(ToolCalls, are_told_from_text_however_it_arrives) {
   const std::string text =
       "I will.\n<tool_call>\n{\"name\": \"move\", \"arguments\": {\"to\": "
