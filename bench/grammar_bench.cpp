@@ -86,11 +86,11 @@ void masks(benchmark::State& state) {
     for (int text = 0; text < texts; ++text) {
       int at = TokenGrammar::kStart;
       for (int i = 0; i < kTokens && at != TokenGrammar::kDead && !grammar.ended(at); ++i, ++tokens) {
-        const auto choices = grammar.choices(at);
+        const auto mask = grammar.mask(at);
         uint64_t open = 0;
-        for (const uint64_t bits : choices->mask) open += static_cast<uint64_t>(std::popcount(bits));
+        for (const uint64_t bits : *mask) open += static_cast<uint64_t>(std::popcount(bits));
         random = random * 6364136223846793005u + 1442695040888963407u;
-        at = grammar.step(at, nth_allowed(choices->mask, (random >> 33) % open));
+        at = grammar.step(at, nth_allowed(*mask, (random >> 33) % open));
       }
     }
   }

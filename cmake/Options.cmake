@@ -19,6 +19,8 @@ add_library(dvlm_flags INTERFACE)
 target_compile_options(dvlm_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion)
 # Floating-point expressions keep the written order and rounding on every target.
 target_compile_options(dvlm_flags INTERFACE -ffp-contract=off)
+# Sentences of assertions name files of the repository, wherever it was built.
+target_compile_options(dvlm_flags INTERFACE -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
 if(DVLM_WERROR)
   target_compile_options(dvlm_flags INTERFACE -Werror)
 endif()

@@ -261,6 +261,24 @@ class Checker {
     expect_same(fused, expected, "a draft below its verification in one pass");
   }
 
+  // What a row may choose is known only when the pass asks.
+  void expect_choice_is_asked(Sequence& sequence) {
+    const TokenId only = vocab_ - 2;
+    std::vector<uint64_t> allowed(static_cast<size_t>(vocab_ + 63) / 64);
+    allowed[static_cast<size_t>(only) / 64] = uint64_t{1} << only % 64;
+    Block next = block_at(length(), {1});
+    next.segment.sequence = &sequence;
+    next.segment.context = length();
+    next.segment.keep = true;
+    next.rows[0].choice = Choice::greedy;
+    next.segment.before_choice = [] { fail("no choice"); };
+    EXPECT_THROW(model_.forward({&next.segment, 1}), Error);
+    EXPECT_EQ(sequence.length(), length()) << "a refused pass changes nothing";
+    next.segment.before_choice = [&] { next.rows[0].allowed = allowed; };
+    EXPECT_EQ(model_.forward({&next.segment, 1})[0].token, only);
+    sequence.truncate(length());
+  }
+
   // Continues behind the prompt to the end of the recorded text; lengthens `sequence`.
   void expect_greedy(Sequence& sequence, const std::vector<float>& prompt_logits) {
     std::vector<float> last(prompt_logits.end() - vocab_, prompt_logits.end());
@@ -388,6 +406,7 @@ inline Report expect_parity(Model& model, const Fixture& fixture, const Options&
     EXPECT_LE(report.draft, options.tolerance) << "logits of the draft block";
     checker.expect_parent(*sequence);
   }
+  checker.expect_choice_is_asked(*sequence);
   if (options.greedy_text) checker.expect_greedy(*sequence, logits);
   return report;
 }

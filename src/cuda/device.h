@@ -32,14 +32,18 @@ class Device {
   virtual size_t free_bytes() const = 0;
   virtual void* allocate(size_t bytes) = 0;      // aligned to 256 bytes; throws Error when memory is short
   virtual void free(void* memory) noexcept = 0;  // also of a device that is lost
-  // Each returns when it is done, behind all that was asked before, and throws DeviceLost when the device has
-  // failed for good, as allocate() does.
+  // Each returns when it is done, behind all that was asked before but layers (see start()), and throws
+  // DeviceLost when the device has failed for good, as allocate() does.
   virtual void write(void* to, const void* from, size_t bytes) = 0;
   virtual void read(const void* from, void* to, size_t bytes) = 0;
   virtual void copy(const void* from, void* to, size_t bytes) = 0;
   virtual void clear(void* memory, size_t bytes) = 0;  // to zeros
   // Throw a std::runtime_error for what else the device reports.
-  virtual void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) = 0;
+  // start() may return before the layers are done: until choose() or wait() nothing that they use may be
+  // written.
+  virtual void start(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) = 0;
+  virtual void choose(const TextTower& tower, const ChoicePass& pass) = 0;
+  virtual void wait() = 0;
   virtual void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) = 0;
   // Measured now (probe.h).
   virtual DeviceRates rates(const ProbeMemory& memory) = 0;

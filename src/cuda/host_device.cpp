@@ -48,9 +48,13 @@ class HostDevice final : public Device {
   void read(const void* from, void* to, size_t bytes) override { std::memcpy(to, from, bytes); }
   void copy(const void* from, void* to, size_t bytes) override { std::memcpy(to, from, bytes); }
   void clear(void* memory, size_t bytes) override { std::memset(memory, 0, bytes); }
-  void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) override {
+  void start(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) override {
     record_text(launcher_, tower, buffers, pass);
   }
+  void choose(const TextTower& tower, const ChoicePass& pass) override {
+    record_choice(launcher_, tower, pass);
+  }
+  void wait() override {}
   void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
     record_vision(launcher_, tower, buffers, pass);
   }

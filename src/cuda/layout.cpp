@@ -41,8 +41,7 @@ void AttentionTables::add(const Heads& heads, int rows, int visible, int step, i
 void TextTables::plan(const PassPlan& plan, const ModelConfig& config, const TowerShape& shape,
                       RotaryTable& rotary, int first_scratch, int scratch) {
   attention = {};
-  for (auto* list : {&tokens, &wanted_rows, &drawing}) list->clear();
-  features.clear(), copied.clear(), wishes.clear(), masks.clear(), changes.clear();
+  tokens.clear(), wanted_rows.clear(), features.clear(), copied.clear();
   copies_.assign(static_cast<size_t>(plan.rows), {});
   rotary.reserve(plan.rows);
   int next = first_scratch;
@@ -61,7 +60,11 @@ void TextTables::plan(const PassPlan& plan, const ModelConfig& config, const Tow
     place.copies = static_cast<int>(copies_[row].size());
     attention.key_copies.insert(attention.key_copies.end(), copies_[row].begin(), copies_[row].end());
   }
-  add_wishes(plan.wanted);
+  for (const Wanted& one : plan.wanted) {
+    if (one.alternatives > kMostAlternatives)
+      fail("a card tells at most {} alternatives of a token", kMostAlternatives);
+    wanted_rows.push_back(one.row);
+  }
 }
 
 // What is not kept stands in scratch pages behind the sequence's full ones: a copy of its partial page, its
@@ -124,11 +127,9 @@ RowWish wish_of(const Wanted& wanted, std::vector<uint64_t>& masks, std::vector<
   return wish;
 }
 
-void TextTables::add_wishes(std::span<const Wanted> wanted) {
+void TextTables::plan_choice(std::span<const Wanted> wanted) {
+  wishes.clear(), masks.clear(), changes.clear(), drawing.clear();
   for (const Wanted& one : wanted) {
-    if (one.alternatives > kMostAlternatives)
-      fail("a card tells at most {} alternatives of a token", kMostAlternatives);
-    wanted_rows.push_back(one.row);
     wishes.push_back(wish_of(one, masks, changes));
     if (wishes.back().sharpness > 0 || wishes.back().alternatives > 0)
       drawing.push_back(static_cast<int>(wishes.size()) - 1);

@@ -34,12 +34,13 @@ struct TextTables {
   // are not kept; throws Error when a pass needs more.
   void plan(const PassPlan& plan, const ModelConfig& config, const TowerShape& shape, RotaryTable& rotary,
             int first_scratch, int scratch);
+  // Behind PassPlan::ask_choices().
+  void plan_choice(std::span<const Wanted> wanted);
 
  private:
   void add_segment(const PlannedSegment& planned, const PassPlan& plan, const TowerShape& shape, int& scratch,
                    int end);
   void add_tokens(const PlannedSegment& planned, const ModelConfig& config, const TowerShape& shape);
-  void add_wishes(std::span<const Wanted> wanted);
   std::vector<std::vector<KeyPlace>> copies_;  // of each row's key
 };
 

@@ -112,15 +112,23 @@ class TextArrays {
   TextPass hold(const TextTables& t, const TextTower& tower) {
     TextPass out;
     out.rows = static_cast<int>(t.tokens.size()), out.wanted = static_cast<int>(t.wanted_rows.size());
-    out.page_copies = static_cast<int>(t.copied.size()), out.draws = static_cast<int>(t.drawing.size());
+    out.page_copies = static_cast<int>(t.copied.size());
     out.attention = attention_.hold(t.attention);
     out.tokens = tokens_.hold(t.tokens), out.features = features_.hold(t.features);
     out.rotation = rotation_.hold(t.rotation), out.copied = copied_.hold(t.copied);
-    out.wanted_rows = wanted_.hold(t.wanted_rows), out.wishes = wishes_.hold(t.wishes);
-    out.changes = changes_.hold(t.changes), out.changed = !t.changes.empty();
-    out.masks = masks_.hold(t.masks), out.drawing = drawing_.hold(t.drawing);
-    const auto wanted = t.wanted_rows.size();
+    out.wanted_rows = wanted_.hold(t.wanted_rows);
     out.logits = logits_.room(product(static_cast<size_t>(padded_tiles(out.wanted)) * 8, tower.head.outputs));
+    return out;
+  }
+
+  // Of the same tables, while the layers run.
+  ChoicePass hold_choice(const TextTables& t, const TextPass& pass) {
+    ChoicePass out;
+    out.wanted = pass.wanted, out.draws = static_cast<int>(t.drawing.size()), out.logits = pass.logits;
+    out.wishes = wishes_.hold(t.wishes), out.masks = masks_.hold(t.masks);
+    out.changes = changes_.hold(t.changes), out.changed = !t.changes.empty();
+    out.drawing = drawing_.hold(t.drawing);
+    const auto wanted = static_cast<size_t>(pass.wanted);
     out.best = best_.room(wanted * kSlices), out.chosen = chosen_.room(wanted);
     if (out.draws > 0)
       out.alternatives = alternatives_.hold(std::vector<Alternative>(wanted * kMostAlternatives));
@@ -179,6 +187,7 @@ class CudaModel final : public Model {
   ImageFeatures encode_image(const Patches& patches) override;
 
  private:
+  bool choose(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass);
   void answer(std::span<const Wanted> wanted, bool drew);
 
   ModelConfig config_;
@@ -210,13 +219,28 @@ std::span<const dvlm::Chosen> CudaModel::forward(std::span<const Segment> segmen
   buffers.pages = pages_->view();
   const TextPass pass = arrays_.hold(tables_, tower);
   tell(0, 1);
-  device_->run(tower, buffers, pass);
-  answer(plan_.wanted, pass.draws > 0);
+  const bool drew = choose(tower, buffers, pass);
+  answer(plan_.wanted, drew);
   tell(1, 1);
   for (const PlannedSegment& s : plan_.segments)
     if (s.segment->keep)
       static_cast<PagedSequence*>(s.segment->sequence)->extend_to(s.segment->context + s.rows);
   return answers_;
+}
+
+// What rows may choose is found while the layers run. Whether the choice kept alternatives.
+bool CudaModel::choose(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) {
+  device_->start(tower, buffers, pass);
+  try {
+    plan_.ask_choices();
+    tables_.plan_choice(plan_.wanted);
+    const ChoicePass choice = arrays_.hold_choice(tables_, pass);
+    device_->choose(tower, choice);
+    return choice.draws > 0;
+  } catch (...) {
+    device_->wait();  // the next pass writes what the layers read
+    throw;
+  }
 }
 
 void CudaModel::answer(std::span<const Wanted> wanted, bool drew) {

@@ -262,6 +262,11 @@ void record_text(Launcher& to, const TextTower& tower, const PassBuffers& b, con
   e4m3 ? layers.template norm<true, false>(before, tower.norm, pass.wanted_rows, pass.wanted, out, false)
        : layers.template norm<false, false>(before, tower.norm, pass.wanted_rows, pass.wanted, out, false);
   layers.head(tower.head, row_tiles, pass.logits);
+}
+
+template <class Launcher>
+void record_choice(Launcher& to, const TextTower& tower, const ChoicePass& pass) {
+  if (pass.wanted == 0) return;
   const auto wanted = static_cast<unsigned>(pass.wanted);
   if (pass.changed)
     to.template launch<ChangeLogits>(

@@ -164,20 +164,27 @@ struct PassBuffers {
   Global<uint16_t> pages;  // [page][layer][Heads::page_elements()]
 };
 
+// The layers and the head.
 struct TextPass {
-  int rows = 0, wanted = 0, page_copies = 0, draws = 0;
+  int rows = 0, wanted = 0, page_copies = 0;
   AttentionPlan attention;
   Global<const int> tokens;       // [rows]; below 0: row -1 - token of `features`
   Global<const float> features;   // [.., hidden]
   Global<const float> rotation;   // [rows][dim]: cosines, then sines
   Global<const KeyPlace> copied;  // [page_copies]: page `slot` becomes what page `page` is, before all else
   Global<const int> wanted_rows;  // [wanted]
-  Global<const RowWish> wishes;   // [wanted]
+  Global<float> logits;           // [wanted, outputs of the head]
+};
+
+// What is made of a TextPass's logits.
+struct ChoicePass {
+  int wanted = 0, draws = 0;
+  Global<float> logits;
+  Global<const RowWish> wishes;  // [wanted]
   Global<const uint64_t> masks;
   Global<const RowChange> changes;
   bool changed = false;              // there are some
   Global<const int> drawing;         // [draws]: wanted rows that draw or want alternatives
-  Global<float> logits;              // [wanted, outputs of the head]
   Global<SliceBest> best;            // [wanted, kSlices]
   Global<Chosen> chosen;             // [wanted]
   Global<Alternative> alternatives;  // [wanted, kMostAlternatives], in no order

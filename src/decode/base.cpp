@@ -81,7 +81,7 @@ void DecoderBase::plan_prefill(int rows) {
   segments_[0].visibility = kept_visibility();
   if (count < left) return;
   segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
-  allow(wanted_[0][0], state_);
+  if (context_.grammar) segments_[0].before_choice = [this] { allow(wanted_[0][0], state_); };
 }
 
 // Keeps the positions of `count` generated tokens from index `first` on until take().
@@ -141,7 +141,7 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .keep = keep,
                        .approximate = approximate,
                        .wanted = wishes(kind, rows, committed())});
-  if (keep && context_.grammar) allow_rows(tokens);
+  if (keep && context_.grammar) segments_[0].before_choice = [this, tokens] { allow_rows(tokens); };
   if (keep && penalties_.any()) change_rows(tokens);
 }
 
@@ -155,7 +155,7 @@ void DecoderBase::change_rows(std::span<const TokenId> tokens) {
 // Lets rows of the pass that decides, whose tokens are last_ and what may follow it, choose what the grammar
 // allows behind their tokens.
 void DecoderBase::allow_rows(std::span<const TokenId> tokens) {
-  choices_.clear();
+  allowed_.clear();
   int state = state_, behind = 0;
   for (Wanted& wanted : wanted_[0]) {
     while (behind < wanted.row) state = context_.grammar->step(state, tokens[static_cast<size_t>(++behind)]);
@@ -164,8 +164,7 @@ void DecoderBase::allow_rows(std::span<const TokenId> tokens) {
 }
 
 void DecoderBase::allow(Wanted& wanted, int state) {
-  if (!context_.grammar) return;
-  wanted.allowed = choices_.emplace_back(context_.grammar->choices(state))->mask;
+  wanted.allowed = *allowed_.emplace_back(context_.grammar->mask(state));
 }
 
 int DecoderBase::grammar_state(std::span<const TokenId> block) {
@@ -177,7 +176,7 @@ int DecoderBase::grammar_state(std::span<const TokenId> block) {
 bool DecoderBase::add_forced(std::vector<TokenId>& block, size_t most) {
   if (!context_.grammar) return true;
   for (int state = grammar_state(block); block.size() < most;) {
-    const TokenId token = context_.grammar->choices(state)->only;
+    const TokenId token = context_.grammar->only(state);
     if (token < 0) return true;
     state = context_.grammar->step(state, token);
     if (context_.grammar->ended(state)) return false;
@@ -209,7 +208,7 @@ void DecoderBase::record_forced(std::span<const TokenId> block) {
   if (!options_.record || !context_.grammar) return;
   int state = state_;
   for (size_t i = 1; i < block.size() && state != TokenGrammar::kDead; ++i) {
-    if (context_.grammar->choices(state)->only == block[i]) record_.forced.push_back(static_cast<int>(i));
+    if (context_.grammar->only(state) == block[i]) record_.forced.push_back(static_cast<int>(i));
     state = context_.grammar->step(state, block[i]);
   }
 }
@@ -228,7 +227,7 @@ bool DecoderBase::emit(TokenId token) {
 // Whether text can go on behind it.
 bool DecoderBase::follow_grammar(TokenId token) {
   if (!context_.grammar) return true;
-  stats_.forced += context_.grammar->choices(state_)->only >= 0;
+  stats_.forced += context_.grammar->only(state_) >= 0;
   state_ = context_.grammar->step(state_, token);
   return !context_.grammar->ended(state_);
 }

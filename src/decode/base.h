@@ -87,8 +87,8 @@ class DecoderBase : public Decoder {
   std::vector<std::vector<Position>> positions_;  // of each segment
   std::vector<std::vector<Wanted>> wanted_;       // likewise
   std::vector<TokenId> emitted_;
-  int state_ = TokenGrammar::kStart;  // of the grammar, behind what is emitted
-  std::vector<std::shared_ptr<const TokenGrammar::Choices>> choices_;  // of rows in the pass that runs
+  int state_ = TokenGrammar::kStart;                       // of the grammar, behind what is emitted
+  std::vector<std::shared_ptr<const TokenMask>> allowed_;  // of rows in the pass that runs
   Penalties penalties_;
   std::vector<std::vector<LogitChange>> changes_;  // of rows, likewise
 };

@@ -1,5 +1,7 @@
 #include "decode/shared_pass.h"
 
+#include <utility>
+
 namespace dvlm {
 
 void SharedPass::clear() {
@@ -16,7 +18,7 @@ int SharedPass::add(Decoder& decoder, int prefill_rows) {
     if (segment.parent >= 0) segment.parent += static_cast<int>(part.first_segment);
     part.rows += segment.wanted.size();
     if (prefill) read += static_cast<int>(segment.tokens.size());
-    segments_.push_back(segment);
+    segments_.push_back(std::move(segment));
   }
   part.segments = segments_.size() - part.first_segment;
   parts_.push_back(part);

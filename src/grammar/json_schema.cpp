@@ -1,6 +1,7 @@
 #include "grammar/json_schema.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <deque>
 #include <map>
@@ -304,7 +305,7 @@ class SchemaReader {
     if (!named.is_object()) plain_.refuse("\"properties\" must be an object of schemas");
     const json required = plain.value("required", json::array());
     if (!required.is_array()) plain_.refuse("\"required\" must be a list of names");
-    const bool inside = std::exchange(inside_, true);
+    const bool any_order = is_any_order(plain), inside = std::exchange(inside_, true);
     std::vector<Property> properties;
     std::vector<std::string> names;
     const auto add = [&](const std::string& name, const json& schema, bool must) {
@@ -329,7 +330,51 @@ class SchemaReader {
     Expression more = grammar_.any_of({});
     if (other != false) more = text_.member(text_.string_but(names), as_rule(any(other)));
     inside_ = inside;
-    return grammar_.sequence({text_.open('{'), members(properties, more, least, most), text_.close('}')});
+    if (any_order && other != false && most != Grammar::kUnbounded)
+      plain_.refuse("\"maxProperties\" needs \"additionalProperties\": false where \"x-order\" is \"any\"");
+    const Expression all = any_order ? members_in_any_order(properties, more, least, most)
+                                     : members(properties, more, least, most);
+    return grammar_.sequence({text_.open('{'), all, text_.close('}')});
+  }
+
+  bool is_any_order(const json& plain) const {
+    const std::string order = plain.value(PlainSchemas::kOrder, "listed");
+    if (order != "any" && order != "listed") plain_.refuse("\"x-order\" must be \"any\" or \"listed\"");
+    return order == "any";
+  }
+
+  // A rule for every set of properties that may be written already, others among them where `more` allows
+  // some.
+  Expression members_in_any_order(const std::vector<Property>& properties, Expression more, int least,
+                                  int most) {
+    constexpr size_t kMostProperties = 10;
+    if (properties.size() > kMostProperties)
+      plain_.refuse("objects in any order have at most 10 \"properties\"");
+    const std::string name = root_ + ": object " + std::to_string(++rules_) + ", behind ";
+    const auto rule = [&](uint32_t written, bool first) {
+      return grammar_.rule(name + (first ? "nothing" : std::to_string(written)));
+    };
+    const bool bounded = most != Grammar::kUnbounded;
+    uint32_t must = 0;
+    std::vector<Expression> parts;
+    for (size_t i = 0; i < properties.size(); ++i) {
+      must |= uint32_t{properties[i].required} << i;
+      parts.push_back(as_rule(properties[i].member));
+    }
+    const auto define = [&](uint32_t written, bool first) {
+      const Expression comma = first ? grammar_.literal("") : text_.comma();
+      const int count = std::popcount(written);
+      std::vector<Expression> ways = {grammar_.sequence({comma, more, rule(written, false)})};
+      for (size_t i = 0; i < parts.size(); ++i)
+        if (const uint32_t bit = uint32_t{1} << i; !(written & bit) && (!bounded || count < most))
+          ways.push_back(grammar_.sequence({comma, parts[i], rule(written | bit, false)}));
+      if ((written & must) == must && (first ? least == 0 : std::max(1, count) >= least))
+        ways.push_back(grammar_.literal(""));
+      grammar_.define(name + (first ? "nothing" : std::to_string(written)), grammar_.any_of(std::move(ways)));
+    };
+    define(0, true);
+    for (uint32_t written = 0; written < uint32_t{1} << parts.size(); ++written) define(written, false);
+    return rule(0, true);
   }
 
   // A rule for every place in the list and every number of members before it, as far as that matters.

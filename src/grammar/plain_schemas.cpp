@@ -38,11 +38,14 @@ const std::set<std::string> kLimiting = {"type",
                                          "required",
                                          "additionalProperties",
                                          "minProperties",
-                                         "maxProperties"};
+                                         "maxProperties",
+                                         PlainSchemas::kOrder};
 
 // Which type a keyword is about.
 const std::pair<const char*, std::vector<const char*>> kAbout[] = {
-    {"object", {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}},
+    {"object",
+     {"properties", "required", "additionalProperties", "minProperties", "maxProperties",
+      PlainSchemas::kOrder}},
     {"array", {"items", "prefixItems", "minItems", "maxItems"}},
     {"string", {"minLength", "maxLength", "pattern", "format"}},
     {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},
@@ -157,7 +160,7 @@ struct KeywordKind {
 const KeywordKind kKinds[] = {
     {json::value_t::array, "a list", {"enum", "required", "prefixItems", "allOf", "anyOf", "oneOf"}},
     {json::value_t::object, "an object", {"properties"}},
-    {json::value_t::string, "a string", {"pattern", "format"}}};
+    {json::value_t::string, "a string", {"pattern", "format", PlainSchemas::kOrder}}};
 
 }  // namespace
 
@@ -166,7 +169,7 @@ void PlainSchemas::refuse_sentence(const std::string& sentence) {
 }
 
 bool PlainSchemas::is_annotation(const std::string& keyword) {
-  return kAnnotations.count(keyword) > 0 || keyword.starts_with("x-");
+  return kAnnotations.count(keyword) > 0 || (keyword.starts_with("x-") && keyword != kOrder);
 }
 
 void PlainSchemas::check(const json& schema) const {

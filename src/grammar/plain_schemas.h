@@ -10,6 +10,8 @@ namespace dvlm {
 class PlainSchemas {
  public:
   using json = nlohmann::ordered_json;
+  // dvlm's own keyword: "any" for objects whose members stand in any order.
+  static constexpr const char* kOrder = "x-order";
 
   // `origin`: what sentences call the document, which must outlive this.
   PlainSchemas(const json& document, std::string origin) : document_(document), origin_(std::move(origin)) {}

@@ -13,10 +13,6 @@ namespace {
 constexpr size_t kMostForced = 256;  // bytes that are looked at to find one token
 constexpr size_t kMostKnown = 1024;  // states whose masks are kept, 19 KB each with 151,936 tokens
 
-void allow(TokenMask& mask, TokenId id) {
-  mask[static_cast<size_t>(id) / 64] |= uint64_t{1} << id % 64;
-}
-
 }  // namespace
 
 TokenGrammar::TokenGrammar(Automaton automaton, const Vocabulary& vocabulary, const Tokenizer& tokenizer,
@@ -43,35 +39,39 @@ std::vector<TokenId> TokenGrammar::possible_part(int state, TokenId token) {
   return tokenizer_.encode(part, ControlTokens::as_text);
 }
 
-std::shared_ptr<const TokenGrammar::Choices> TokenGrammar::choices(int state) {
-  if (const auto known = known_.find(state); known != known_.end()) return known->second;
-  if (known_.size() >= kMostKnown) known_.clear();
-  worn_ = automaton_.worn();
-  return known_[state] = std::make_shared<Choices>(find(state));
+TokenId TokenGrammar::only(int state) {
+  if (const auto known = only_.find(state); known != only_.end()) return known->second;
+  return only_[state] = find_only(state);
 }
 
-TokenGrammar::Choices TokenGrammar::find(int state) {
-  Choices out;
+std::shared_ptr<const TokenMask> TokenGrammar::mask(int state) {
+  if (const auto known = masks_.find(state); known != masks_.end()) return known->second;
+  if (masks_.size() >= kMostKnown) masks_.clear();
+  return masks_[state] = std::make_shared<TokenMask>(find_mask(state));
+}
+
+TokenId TokenGrammar::find_only(int state) {
+  worn_ = automaton_.worn();
   const std::vector<TokenId> run = forced(state);
-  if (run.size() > 1) {
-    out.only = run[0];
-    out.mask.resize((static_cast<size_t>(vocabulary_.size()) + 63) / 64);
-    allow(out.mask, out.only);
-    return out;
+  if (run.size() > 1) return run[0];
+  if (automaton_.complete(state)) return -1;
+  return vocabulary_.only(automaton_, state, run.empty() ? "" : vocabulary_.bytes_of(run[0]));
+}
+
+TokenMask TokenGrammar::find_mask(int state) {
+  if (const TokenId token = only(state); token >= 0) {
+    TokenMask mask((static_cast<size_t>(vocabulary_.size()) + 63) / 64);
+    allow(mask, token);
+    return mask;
   }
-  out.mask = vocabulary_.allowed(automaton_, state, run.empty() ? "" : vocabulary_.bytes_of(run[0]));
-  int count = 0;
-  for (size_t i = 0; i < out.mask.size(); ++i) {
-    if (out.mask[i] != 0) out.only = static_cast<TokenId>(i * 64) + std::countr_zero(out.mask[i]);
-    count += std::popcount(out.mask[i]);
-  }
-  if (count > 1 || automaton_.complete(state)) out.only = -1;
-  if (!automaton_.complete(state)) return out;
+  const std::vector<TokenId> run = forced(state);
+  TokenMask mask = vocabulary_.allowed(automaton_, state, run.empty() ? "" : vocabulary_.bytes_of(run[0]));
+  if (!automaton_.complete(state)) return mask;
   for (const TokenId stop : stops_) {
-    out.mask.resize(std::max(out.mask.size(), static_cast<size_t>(stop) / 64 + 1));
-    allow(out.mask, stop);
+    mask.resize(std::max(mask.size(), static_cast<size_t>(stop) / 64 + 1));
+    allow(mask, stop);
   }
-  return out;
+  return mask;
 }
 
 // What must follow, as the tokenizer writes it; nothing where it would not write it so. A token that is no

@@ -1,9 +1,9 @@
 // A grammar as a decoder follows it: token by token.
 #pragma once
 #include <atomic>
-#include <map>
 #include <memory>
-#include <span>
+#include <unordered_map>
+#include <vector>
 
 #include "grammar/vocabulary.h"
 
@@ -27,28 +27,26 @@ class TokenGrammar {
   // The tokens of the longest part of `token` that may follow; none when nothing of it may.
   std::vector<TokenId> possible_part(int state, TokenId token);
 
-  // What may follow. Where the grammar leaves one way for some bytes, they are written as the tokenizer
-  // would: a model has learnt to write them so, and nobody needs to ask it. The last token of such a run may
-  // reach into what follows.
-  struct Choices {
-    TokenMask mask;
-    TokenId only = -1;  // or none
-  };
+  // The token that must follow; -1 where several may, or the text may end. Where the grammar leaves one way
+  // for some bytes, they are written as the tokenizer would: a model has learnt to write them so, and nobody
+  // needs to ask it. The last token of such a run may reach into what follows.
+  TokenId only(int state);
+  // What may follow, held as long as the caller wants. Takes as long as some ten calls of only().
+  std::shared_ptr<const TokenMask> mask(int state);
   // From any thread: so many states were reached that further answers had better follow a new one.
   bool worn() const { return worn_; }
 
-  // Held as long as the caller wants.
-  std::shared_ptr<const Choices> choices(int state);
-
  private:
-  Choices find(int state);
+  TokenId find_only(int state);
+  TokenMask find_mask(int state);
   std::vector<TokenId> forced(int state);
 
   Automaton automaton_;
   const Vocabulary& vocabulary_;
   const Tokenizer& tokenizer_;
   const std::vector<TokenId> stops_;
-  std::map<int, std::shared_ptr<const Choices>> known_;
+  std::unordered_map<int, TokenId> only_;
+  std::unordered_map<int, std::shared_ptr<const TokenMask>> masks_;
   std::atomic<bool> worn_ = false;
 };
 

@@ -27,27 +27,47 @@ Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
   }
 }
 
-TokenMask Vocabulary::allowed(Automaton& automaton, int state, std::string_view prefix) const {
-  TokenMask mask((bytes_.size() + 63) / 64);
+// In the order of their bytes, until `visit` says false.
+template <class Visit>
+void Vocabulary::each_allowed(Automaton& automaton, int state, std::string_view prefix,
+                              const Visit& visit) const {
   std::vector<int> states = {state};  // [n]: behind n bytes of the token
   const auto first = std::ranges::lower_bound(sorted_, prefix, {}, [&](TokenId id) { return bytes_of(id); });
   const auto begin = static_cast<size_t>(first - sorted_.begin());
   for (size_t i = begin; i < sorted_.size();) {
-    const auto id = static_cast<size_t>(sorted_[i]);
-    const std::string_view bytes = bytes_[id];
+    const TokenId id = sorted_[i];
+    const std::string_view bytes = bytes_of(id);
     if (!bytes.starts_with(prefix)) break;
     states.resize(i > begin ? shared_[i] + size_t{1} : 1);
     while (states.size() <= bytes.size() && states.back() != Automaton::kDead)
       states.push_back(automaton.step(states.back(), static_cast<uint8_t>(bytes[states.size() - 1])));
     ++i;
     if (states.back() != Automaton::kDead) {
-      mask[id / 64] |= uint64_t{1} << id % 64;
+      if (!visit(id)) return;
       continue;
     }
     const size_t dead = states.size() - 1;  // bytes that nothing can complete, whatever follows
     while (i < sorted_.size() && shared_[i] >= dead) ++i;
   }
+}
+
+TokenMask Vocabulary::allowed(Automaton& automaton, int state, std::string_view prefix) const {
+  TokenMask mask((bytes_.size() + 63) / 64);
+  each_allowed(automaton, state, prefix, [&](TokenId id) {
+    allow(mask, id);
+    return true;
+  });
   return mask;
+}
+
+TokenId Vocabulary::only(Automaton& automaton, int state, std::string_view prefix) const {
+  TokenId only = -1;
+  int found = 0;
+  each_allowed(automaton, state, prefix, [&](TokenId id) {
+    only = id;
+    return ++found < 2;
+  });
+  return found == 1 ? only : -1;
 }
 
 }  // namespace dvlm

@@ -13,6 +13,9 @@ namespace dvlm {
 
 // Bit id % 64 of word id / 64.
 using TokenMask = std::vector<uint64_t>;
+inline void allow(TokenMask& mask, TokenId id) {
+  mask[static_cast<size_t>(id) / 64] |= uint64_t{1} << id % 64;
+}
 
 class Vocabulary {
  public:
@@ -25,11 +28,16 @@ class Vocabulary {
   // The tokens that begin with `prefix` and behind which a text of the grammar can go on or end. Throws Error
   // as the automaton does.
   TokenMask allowed(Automaton& automaton, int state, std::string_view prefix) const;
+  // The only such token; -1 where there are none or several. Takes much less time.
+  TokenId only(Automaton& automaton, int state, std::string_view prefix) const;
   // Of token `id`; "" for one that is not here.
   std::string_view bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
   int size() const { return static_cast<int>(bytes_.size()); }
 
  private:
+  template <class Visit>
+  void each_allowed(Automaton& automaton, int state, std::string_view prefix, const Visit& visit) const;
+
   std::deque<std::string> marks_;
   std::vector<std::string_view> bytes_;  // by id
   std::vector<TokenId> sorted_;

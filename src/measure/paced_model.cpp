@@ -41,6 +41,7 @@ std::span<const Chosen> PacedModel::forward(std::span<const Segment> segments) {
     std::vector<Wanted>& wanted = wanted_.emplace_back(segments[i].wanted.begin(), segments[i].wanted.end());
     for (Wanted& one : wanted) one.excluded = {}, one.allowed = {};
     paced_[i].wanted = wanted;
+    paced_[i].before_choice = {};
   }
   paces_.forward(paced_);
   return says_.forward(said_);

@@ -150,6 +150,10 @@ struct Segment {
   // every segment of a pass says so and keeps nothing.
   bool approximate = false;
   std::span<const Wanted> wanted;  // in ascending order of their rows
+  // Called once, on forward()'s thread, before `allowed` of these rows is read, which it may set. A device
+  // that computes by itself runs its layers meanwhile. What it throws ends the call, which then has changed
+  // nothing.
+  std::function<void()> before_choice = {};
 };
 
 // Hears how many of the layers of a call are done, from 0 on. What it throws ends the call, which then has

@@ -110,4 +110,12 @@ void PassPlan::plan(std::span<const Segment> given, const void* owner, const Mod
   }
 }
 
+void PassPlan::ask_choices() {
+  auto row = wanted.begin();
+  for (const PlannedSegment& planned : segments) {
+    if (planned.segment->before_choice) planned.segment->before_choice();
+    for (const Wanted& asked : planned.segment->wanted) (row++)->allowed = asked.allowed;
+  }
+}
+
 }  // namespace dvlm

@@ -23,6 +23,8 @@ struct PassPlan {
   // Throws Error naming the segment when it breaks a rule of model.h or asks for a token outside the
   // vocabulary; sequences must be `owner`'s.
   void plan(std::span<const Segment> segments, const void* owner, const ModelConfig& config);
+  // Calls what segments want called before_choice, and reads what their rows may choose since then.
+  void ask_choices();
 };
 
 }  // namespace dvlm

@@ -82,6 +82,7 @@ class NativeModel : public Model {
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
     pass_.prepare(segments, this, config_, *keys_);
     reserve_buffers();
+    pass_.plan.ask_choices();  // the pass has all of the processor
     return text_.forward(pass_, config_, [&](int64_t done, int64_t total) { tell(done, total); });
   }
 

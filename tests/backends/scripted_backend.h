@@ -37,6 +37,7 @@ class ScriptedModel : public Model {
 
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
     plan_.plan(segments, this, config_);
+    plan_.ask_choices();
     chosen_.clear();
     for (const PlannedSegment& planned : plan_.segments) {
       const Segment& segment = *planned.segment;

@@ -74,11 +74,16 @@ class FailingDevice : public cuda::Device {
     check();
     host_->clear(memory, bytes);
   }
-  void run(const cuda::TextTower& tower, const cuda::PassBuffers& buffers,
-           const cuda::TextPass& pass) override {
+  void start(const cuda::TextTower& tower, const cuda::PassBuffers& buffers,
+             const cuda::TextPass& pass) override {
     begin();
-    host_->run(tower, buffers, pass);
+    host_->start(tower, buffers, pass);
   }
+  void choose(const cuda::TextTower& tower, const cuda::ChoicePass& pass) override {
+    check();
+    host_->choose(tower, pass);
+  }
+  void wait() override { check(); }
   void run(const cuda::VisionTower& tower, const cuda::PassBuffers& buffers,
            const cuda::VisionPass& pass) override {
     begin();

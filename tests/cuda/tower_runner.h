@@ -100,6 +100,7 @@ class RunnerOn : public TowerRunner {
   struct Prepared {
     cuda::PassBuffers buffers;
     cuda::TextPass pass;
+    cuda::ChoicePass choice;
   };
 
   RunnerOn(const TowerData& data, int pages, Memory memory, Launcher launcher)
@@ -142,8 +143,10 @@ class RunnerOn : public TowerRunner {
                 memory_.template fresh<float>(shares), 0};
     const auto wanted = static_cast<size_t>(round_up(p.pass.wanted, 128));
     p.pass.logits = memory_.template fresh<float>(wanted * static_cast<size_t>(tower_.head.outputs));
-    p.pass.best = memory_.template fresh<SliceBest>(wanted * kSlices),
-    p.pass.chosen = memory_.template fresh<cuda::Chosen>(wanted);
+    p.choice.wanted = p.pass.wanted, p.choice.logits = p.pass.logits;
+    p.choice.wishes = memory_.upload(std::vector<RowWish>(pass.wanted.size()));
+    p.choice.best = memory_.template fresh<SliceBest>(wanted * kSlices),
+    p.choice.chosen = memory_.template fresh<cuda::Chosen>(wanted);
     b.pages = pages_;
     return p;
   }
@@ -151,6 +154,7 @@ class RunnerOn : public TowerRunner {
   template <class To>
   void record(To& launcher, const Prepared& p) {
     cuda::record_text(launcher, tower_, p.buffers, p.pass);
+    cuda::record_choice(launcher, tower_, p.choice);
   }
 
   PassResult run(const PassData& pass) override {
@@ -162,7 +166,7 @@ class RunnerOn : public TowerRunner {
     std::vector<float> logits;
     std::vector<cuda::Chosen> chosen;
     memory_.download(p.pass.logits, logits, pass.wanted.size() * static_cast<size_t>(tower_.head.outputs));
-    memory_.download(p.pass.chosen, chosen, pass.wanted.size());
+    memory_.download(p.choice.chosen, chosen, pass.wanted.size());
     for (size_t i = 0; i < pass.wanted.size(); ++i) {
       const auto row = logits.begin() + static_cast<std::ptrdiff_t>(i) * tower_.head.outputs;
       out.logits.insert(out.logits.end(), row, row + tower_.vocab);
@@ -216,7 +220,6 @@ class RunnerOn : public TowerRunner {
     to.wanted_rows = memory_.upload(pass.wanted);
     to.attention.places = memory_.upload(places), to.attention.tiles = memory_.upload(tiles);
     to.rotation = memory_.upload(rotation);
-    to.wishes = memory_.upload(std::vector<RowWish>(pass.wanted.size()));
   }
 
   Memory memory_;

@@ -64,6 +64,7 @@ class FakeModel : public Model {
     chosen_.clear();
     for (const Segment& segment : segments) {
       check(segment, segments);
+      if (segment.before_choice) segment.before_choice();
       auto& kv = dynamic_cast<Kv&>(*segment.sequence);
       std::vector<TokenId> prefix(kv.tokens.begin(), kv.tokens.begin() + segment.context);
       if (segment.parent >= 0) {

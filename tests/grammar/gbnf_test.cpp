@@ -103,6 +103,7 @@ TEST_F(Tokens, masks_hold_what_goes_on) {
         ASSERT_EQ(allows(mask, id), goes_on) << schema << ", token " << id;
         if (goes_on) open.push_back(id);
       }
+      EXPECT_EQ(vocabulary_.only(automaton, state, ""), open.size() == 1 ? open[0] : -1);
       if (open.empty()) break;
       state = automaton.step(state,
                              tokenizer_.bytes_of(open[static_cast<size_t>(random.below(std::ssize(open)))]));
@@ -115,12 +116,12 @@ TEST_F(Tokens, what_must_be_written_is_written_as_the_tokenizer_would) {
   std::vector<TokenId> written;
   int state = TokenGrammar::kStart;
   while (!grammar.ended(state)) {
-    const auto choices = grammar.choices(state);
-    TokenId next = choices->only;
+    const auto mask = grammar.mask(state);
+    TokenId next = grammar.only(state);
     if (next < 0) {  // the digit, or what begins with it
       EXPECT_TRUE(written.size() > 4);
       for (TokenId id = 0; id < tokenizer_.size() && next < 0; ++id)
-        if (allows(choices->mask, id)) next = id;
+        if (allows(*mask, id)) next = id;
     }
     written.push_back(next);
     state = grammar.step(state, next);
@@ -133,10 +134,10 @@ TEST_F(Tokens, what_must_be_written_is_written_as_the_tokenizer_would) {
 TEST_F(Tokens, an_answer_may_end_where_its_text_is_complete) {
   TokenGrammar grammar = follow({GrammarKind::regex, "a+"});
   const TokenId a = tokenizer_.encode("a", ControlTokens::as_text)[0];
-  EXPECT_FALSE(allows(grammar.choices(TokenGrammar::kStart)->mask, end_));
+  EXPECT_FALSE(allows(*grammar.mask(TokenGrammar::kStart), end_));
   const int state = grammar.step(TokenGrammar::kStart, a);
-  EXPECT_TRUE(allows(grammar.choices(state)->mask, end_));
-  EXPECT_TRUE(allows(grammar.choices(state)->mask, a));
+  EXPECT_TRUE(allows(*grammar.mask(state), end_));
+  EXPECT_TRUE(allows(*grammar.mask(state), a));
   EXPECT_FALSE(grammar.ended(state));
   EXPECT_EQ(grammar.step(state, end_), TokenGrammar::kDead);
   EXPECT_EQ(grammar.step(state, mask_), TokenGrammar::kDead);

@@ -130,6 +130,32 @@ TEST(JsonSchema, lets_through_what_fits) {
   }
 }
 
+TEST(JsonSchema, members_may_stand_in_any_order) {
+  const auto object = [](const char* rest) {
+    return schema(
+        std::string(R"({"x-order":"any","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}})") +
+        rest + "}");
+  };
+  const auto takes_only = [&](const char* rest, const std::vector<const char*>& right,
+                              const std::vector<const char*>& wrong) {
+    Automaton automaton = object(rest);
+    for (const char* value : right) EXPECT_TRUE(takes(automaton, value)) << rest << "\n" << value;
+    for (const char* value : wrong) EXPECT_FALSE(takes(automaton, value)) << rest << "\n" << value;
+  };
+  takes_only(R"(,"required":["a","b"])",
+             {R"({"a":1,"b":2})", R"({"b":2,"a":1})", R"({"c":3,"b":2,"a":1})", R"({"b":2,"c":3,"a":1})"},
+             {"{}", R"({"a":1})", R"({"a":1,"a":1,"b":2})", R"({"a":1,"b":2,})", R"({"a":1,"b":2,"d":4})"});
+  takes_only(R"(,"minProperties":1,"maxProperties":2)", {R"({"c":3})", R"({"c":3,"a":1})"},
+             {"{}", R"({"c":3,"a":1,"b":2})"});
+  takes_only(R"(,"required":["b"],"additionalProperties":{"const":0})",
+             {R"({"b":2})", R"({"d":0,"b":2,"e":0,"a":1})"},
+             {R"({"d":0})", R"({"b":2,"d":1})", R"({"b":2,"a":0})"});
+  takes_only(R"(,"allOf":[{"properties":{"b":{"type":"integer"}},"required":["b"]}])", {R"({"c":3,"b":2})"},
+             {R"({"c":3})"});
+  Automaton listed = schema(R"({"x-order":"listed","properties":{"a":{"const":1},"b":{"const":2}}})");
+  EXPECT_FALSE(takes(listed, R"({"b":2,"a":1})"));
+}
+
 TEST(JsonSchema, spaces_are_a_choice) {
   const char* text =
       R"({"type":"object","properties":{"a":{"type":"array"},"b":{"const":[1,2]}},"required":["a","b"]})";
@@ -171,6 +197,11 @@ TEST(JsonSchema, items_of_an_outermost_list_have_lines_of_their_own) {
 
 TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
   const std::vector<std::pair<const char*, const char*>> kRefused = {
+      {R"({"properties":{"a":true},"x-order":"none"})", "x-order"},
+      {R"({"properties":{"a":true},"x-order":true})", "x-order"},
+      {R"({"properties":{"a":true},"x-order":"any","additionalProperties":true,"maxProperties":3})",
+       "maxProperties"},
+      {R"({"x-order":"any","required":["a","b","c","d","e","f","g","h","i","j","k"]})", "at most 10"},
       {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
       {R"({"not":{"type":"null"}})", "\"not\""},
       {R"({"if":{},"then":{}})", "\"if\""},

@@ -91,6 +91,7 @@ class TorchModel : public Model {
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
     const torch::NoGradGuard guard;
     plan_.plan(segments, this, config_);
+    plan_.ask_choices();
     std::vector<std::vector<KeysAndValues>> own(segments.size());  // [segment][layer], for children
     std::vector<Tensor> logits = {torch::empty({0, config_.text.vocab_size}, device_)};
     for (size_t i = 0; i < segments.size(); ++i) {

@@ -114,12 +114,14 @@ class Card final : public Device {
   Card(int index, const cudaDeviceProp& properties) : index_(index), properties_(properties) {
     check(cudaSetDevice(index_), "be opened");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
+    check(cudaStreamCreateWithFlags(&writes_, cudaStreamNonBlocking), "make a stream");
     graphs_ = std::make_unique<Graphs>(stream_);
   }
   ~Card() override {
     cudaSetDevice(index_);
     cudaStreamSynchronize(stream_);
     graphs_.reset();
+    cudaStreamDestroy(writes_);
     cudaStreamDestroy(stream_);
   }
 
@@ -147,8 +149,10 @@ class Card final : public Device {
     cudaStreamSynchronize(stream_);
     cudaFree(memory);
   }
-  void write(void* to, const void* from, size_t bytes) override {
-    move(to, from, bytes, cudaMemcpyHostToDevice);
+  void write(void* to, const void* from, size_t bytes) override {  // beside layers that run
+    here();
+    check_work(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, writes_), "move memory");
+    check_work(cudaStreamSynchronize(writes_), "move memory");
   }
   void read(const void* from, void* to, size_t bytes) override {
     move(to, from, bytes, cudaMemcpyDeviceToHost);
@@ -162,7 +166,7 @@ class Card final : public Device {
     wait();
   }
 
-  void run(const TextTower& tower, const PassBuffers& buffers, const TextPass& given) override {
+  void start(const TextTower& tower, const PassBuffers& buffers, const TextPass& given) override {
     here();
     TextPass pass = given;
     pass.attention = rounded(pass.attention);
@@ -171,19 +175,35 @@ class Card final : public Device {
     if (!fits) pass.attention = given.attention;
     std::string key;
     append(key, &tower), append(key, buffers), append(key, pass.attention);
-    append(key, pass.rows), append(key, pass.wanted), append(key, pass.page_copies), append(key, pass.draws);
+    append(key, pass.rows), append(key, pass.wanted), append(key, pass.page_copies);
     append(key, pass.tokens), append(key, pass.features), append(key, pass.rotation),
         append(key, pass.copied);
-    append(key, pass.wanted_rows), append(key, pass.wishes), append(key, pass.masks),
-        append(key, pass.changes), append(key, pass.changed), append(key, pass.drawing);
-    append(key, pass.logits), append(key, pass.best), append(key, pass.chosen),
-        append(key, pass.alternatives);
+    append(key, pass.wanted_rows), append(key, pass.logits);
     graphs_->run(key, [&] {
       DeviceLauncher launcher = this->launcher();
       record_text(launcher, tower, buffers, pass);
       return launcher.status();
     });
+  }
+  void choose(const TextTower& tower, const ChoicePass& pass) override {
+    if (pass.wanted == 0) return wait();
+    here();
+    std::string key = "choice ";
+    append(key, &tower), append(key, pass.wanted), append(key, pass.draws);
+    append(key, pass.wishes), append(key, pass.masks), append(key, pass.changes), append(key, pass.changed),
+        append(key, pass.drawing);
+    append(key, pass.logits), append(key, pass.best), append(key, pass.chosen),
+        append(key, pass.alternatives);
+    graphs_->run(key, [&] {
+      DeviceLauncher launcher = this->launcher();
+      record_choice(launcher, tower, pass);
+      return launcher.status();
+    });
     wait();
+  }
+  void wait() override {
+    here();
+    check_work(cudaStreamSynchronize(stream_), "finish its work");
   }
   void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
     here();
@@ -217,7 +237,6 @@ class Card final : public Device {
     return out;
   }
   void here() const { check_work(cudaSetDevice(index_), "be selected"); }
-  void wait() const { check_work(cudaStreamSynchronize(stream_), "finish its work"); }
   void move(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
     here();
     check_work(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
@@ -231,7 +250,7 @@ class Card final : public Device {
 
   const int index_;
   const cudaDeviceProp properties_;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, writes_ = nullptr;
   std::unique_ptr<Graphs> graphs_;
 };
 
