@@ -32,8 +32,8 @@ class Device {
   virtual size_t free_bytes() const = 0;
   virtual void* allocate(size_t bytes) = 0;      // aligned to 256 bytes; throws Error when memory is short
   virtual void free(void* memory) noexcept = 0;  // also of a device that is lost
-  // Each returns when it is done, behind all that was asked before but layers (see start()), and throws
-  // DeviceLost when the device has failed for good, as allocate() does.
+  // Each returns when it is done and throws DeviceLost when the device has failed for good, as allocate()
+  // does. write() does not wait for layers that start() began; free() and the others do.
   virtual void write(void* to, const void* from, size_t bytes) = 0;
   virtual void read(const void* from, void* to, size_t bytes) = 0;
   virtual void copy(const void* from, void* to, size_t bytes) = 0;

@@ -1,6 +1,8 @@
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <utility>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -39,22 +41,34 @@ class HostDevice final : public Device {
     return memory;
   }
   void free(void* memory) noexcept override {
+    wait();
     const auto found = sizes_.find(memory);
     free_ += found->second;
     sizes_.erase(found);
     std::free(memory);
   }
   void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void read(const void* from, void* to, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void copy(const void* from, void* to, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void clear(void* memory, size_t bytes) override { std::memset(memory, 0, bytes); }
+  void read(const void* from, void* to, size_t bytes) override { copy(from, to, bytes); }
+  void copy(const void* from, void* to, size_t bytes) override {
+    wait();
+    std::memcpy(to, from, bytes);
+  }
+  void clear(void* memory, size_t bytes) override {
+    wait();
+    std::memset(memory, 0, bytes);
+  }
+  // As late as a card might: what is written too early shows.
   void start(const TextTower& tower, const PassBuffers& buffers, const TextPass& pass) override {
-    record_text(launcher_, tower, buffers, pass);
+    wait();
+    layers_ = [this, &tower, buffers, pass] { record_text(launcher_, tower, buffers, pass); };
   }
   void choose(const TextTower& tower, const ChoicePass& pass) override {
+    wait();
     record_choice(launcher_, tower, pass);
   }
-  void wait() override {}
+  void wait() override {
+    if (const auto layers = std::exchange(layers_, {})) layers();
+  }
   void run(const VisionTower& tower, const PassBuffers& buffers, const VisionPass& pass) override {
     record_vision(launcher_, tower, buffers, pass);
   }
@@ -68,6 +82,7 @@ class HostDevice final : public Device {
   size_t free_;
   std::map<void*, size_t> sizes_;
   HostLauncher launcher_;
+  std::function<void()> layers_;  // that were started
 };
 
 }  // namespace

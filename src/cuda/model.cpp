@@ -1,6 +1,7 @@
 #include "cuda/model.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -118,6 +119,10 @@ class TextArrays {
     out.rotation = rotation_.hold(t.rotation), out.copied = copied_.hold(t.copied);
     out.wanted_rows = wanted_.hold(t.wanted_rows);
     out.logits = logits_.room(product(static_cast<size_t>(padded_tiles(out.wanted)) * 8, tower.head.outputs));
+    // Memory that grows later waits for the layers.
+    const auto wanted = static_cast<size_t>(out.wanted);
+    wishes_.room(wanted), drawing_.room(wanted), chosen_.room(wanted), best_.room(wanted * kSlices);
+    alternatives_.room(wanted * kMostAlternatives);
     return out;
   }
 
@@ -125,6 +130,7 @@ class TextArrays {
   ChoicePass hold_choice(const TextTables& t, const TextPass& pass) {
     ChoicePass out;
     out.wanted = pass.wanted, out.draws = static_cast<int>(t.drawing.size()), out.logits = pass.logits;
+    masks_.room(std::bit_ceil(t.masks.size()));
     out.wishes = wishes_.hold(t.wishes), out.masks = masks_.hold(t.masks);
     out.changes = changes_.hold(t.changes), out.changed = !t.changes.empty();
     out.drawing = drawing_.hold(t.drawing);

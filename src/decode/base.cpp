@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "grammar/grammar_error.h"
 #include "model/choose.h"
 
 namespace dvlm {
@@ -53,6 +54,7 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
   size_t rows = 0;
   for (const Segment& segment : segments_) rows += segment.wanted.size();
   DVLM_ASSERT(chosen.size() == rows);
+  if (refused_) std::rethrow_exception(refused_);
   emitted_.clear();
   logprobs_.clear();
   if (prefilled_) {
@@ -81,7 +83,7 @@ void DecoderBase::plan_prefill(int rows) {
   segments_[0].visibility = kept_visibility();
   if (count < left) return;
   segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
-  if (context_.grammar) segments_[0].before_choice = [this] { allow(wanted_[0][0], state_); };
+  if (context_.grammar) segments_[0].before_choice = allowing(segments_[0].tokens, last_row);
 }
 
 // Keeps the positions of `count` generated tokens from index `first` on until take().
@@ -141,7 +143,7 @@ void DecoderBase::set_pass(PassKind kind, std::span<const TokenId> tokens, std::
                        .keep = keep,
                        .approximate = approximate,
                        .wanted = wishes(kind, rows, committed())});
-  if (keep && context_.grammar) segments_[0].before_choice = [this, tokens] { allow_rows(tokens); };
+  if (keep && context_.grammar) segments_[0].before_choice = allowing(tokens, 0);
   if (keep && penalties_.any()) change_rows(tokens);
 }
 
@@ -152,19 +154,26 @@ void DecoderBase::change_rows(std::span<const TokenId> tokens) {
         changes_.emplace_back(penalties_.behind(tokens.subspan(1, static_cast<size_t>(wanted.row))));
 }
 
-// Lets rows of the pass that decides, whose tokens are last_ and what may follow it, choose what the grammar
-// allows behind their tokens.
-void DecoderBase::allow_rows(std::span<const TokenId> tokens) {
-  allowed_.clear();
-  int state = state_, behind = 0;
-  for (Wanted& wanted : wanted_[0]) {
-    while (behind < wanted.row) state = context_.grammar->step(state, tokens[static_cast<size_t>(++behind)]);
-    allow(wanted, state);
-  }
+// Others share the pass: what the grammar refuses is thrown by take().
+std::function<void()> DecoderBase::allowing(std::span<const TokenId> tokens, int known) {
+  return [this, tokens, known] {
+    try {
+      allow_rows(tokens, known);
+    } catch (const GrammarError&) {
+      refused_ = std::current_exception();
+    }
+  };
 }
 
-void DecoderBase::allow(Wanted& wanted, int state) {
-  wanted.allowed = *allowed_.emplace_back(context_.grammar->mask(state));
+// Lets rows of the pass that decides choose what the grammar allows behind their tokens; state_ is behind the
+// one of number `known`.
+void DecoderBase::allow_rows(std::span<const TokenId> tokens, int known) {
+  allowed_.clear();
+  int state = state_;
+  for (Wanted& wanted : wanted_[0]) {
+    while (known < wanted.row) state = context_.grammar->step(state, tokens[static_cast<size_t>(++known)]);
+    wanted.allowed = *allowed_.emplace_back(context_.grammar->mask(state));
+  }
 }
 
 int DecoderBase::grammar_state(std::span<const TokenId> block) {

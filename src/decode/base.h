@@ -1,5 +1,7 @@
 // What the decoders share: prefill, the segments of generated tokens, and emission with its stop rules.
 #pragma once
+#include <exception>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -73,8 +75,8 @@ class DecoderBase : public Decoder {
   std::span<const Position> positions(int first, size_t count);
   Wanted wish(PassKind kind, int row, int position) const;
   std::span<const Wanted> wishes(PassKind kind, std::span<const int> rows, int first_position);
-  void allow(Wanted& wanted, int state);
-  void allow_rows(std::span<const TokenId> tokens);
+  std::function<void()> allowing(std::span<const TokenId> tokens, int known);
+  void allow_rows(std::span<const TokenId> tokens, int known);
   void change_rows(std::span<const TokenId> tokens);
   bool follow_grammar(TokenId token);
   bool is_stop(TokenId token) const;
@@ -89,6 +91,7 @@ class DecoderBase : public Decoder {
   std::vector<TokenId> emitted_;
   int state_ = TokenGrammar::kStart;                       // of the grammar, behind what is emitted
   std::vector<std::shared_ptr<const TokenMask>> allowed_;  // of rows in the pass that runs
+  std::exception_ptr refused_;                             // the grammar's limits, met in that pass
   Penalties penalties_;
   std::vector<std::vector<LogitChange>> changes_;  // of rows, likewise
 };

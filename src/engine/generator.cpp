@@ -188,6 +188,7 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
   const bool reads = std::any_of(reading_.begin(), reading_.end(), [](int tokens) { return tokens > 0; });
   if (reads) model_.set_watch([&](int64_t done, int64_t total) { tell_of_prompts(done, total); });
   const Finally unwatch([&] { model_.set_watch({}); });
+  const size_t masks = masks_found();
   std::span<const Chosen> chosen;
   try {
     chosen = forward(pass_.segments());
@@ -200,8 +201,16 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     for (size_t i = 0; i < in_pass_.size(); ++i) step_alone(i);
     return;
   }
-  if (!reads) learn_costs();
+  // A pass that waited for new masks says little of its rows.
+  if (!reads && masks_found() == masks) learn_costs();
   for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
+}
+
+// Of the grammars in the pass.
+size_t Generator::masks_found() const {
+  size_t out = 0;
+  for (const Generation* g : in_pass_) out += g->grammar_ ? g->grammar_->masks_found() : 0;
+  return out;
 }
 
 // Of a pass that wrote for one answer alone.

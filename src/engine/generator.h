@@ -61,6 +61,7 @@ class Generator {
   void tell_of_prompts(int64_t layers, int64_t of);
   std::span<const Chosen> forward(std::span<const Segment> segments);
   void step_alone(size_t i);
+  size_t masks_found() const;
   void learn_costs();
   void take(Generation& generation, std::span<const Chosen> chosen);
 

@@ -133,7 +133,7 @@ class SchemaReader {
       values = in ? json::array({plain["const"]}) : json::array();
     }
     json rest = plain;
-    rest.erase("const"), rest.erase("enum");
+    rest.erase("const"), rest.erase("enum"), rest.erase(PlainSchemas::kOrder);
     const bool typed = rest.contains("type");
     const std::vector<std::string> types = typed ? types_of(rest) : std::vector<std::string>{};
     rest.erase("type");
@@ -330,16 +330,19 @@ class SchemaReader {
     Expression more = grammar_.any_of({});
     if (other != false) more = text_.member(text_.string_but(names), as_rule(any(other)));
     inside_ = inside;
-    if (any_order && other != false && most != Grammar::kUnbounded)
-      plain_.refuse("\"maxProperties\" needs \"additionalProperties\": false where \"x-order\" is \"any\"");
-    const Expression all = any_order ? members_in_any_order(properties, more, least, most)
-                                     : members(properties, more, least, most);
+    const bool shuffled = any_order && !properties.empty();
+    if (shuffled && other != false && most != Grammar::kUnbounded)
+      plain_.refuse("\"maxProperties\" needs \"additionalProperties\": false where \"", PlainSchemas::kOrder,
+                    "\" is \"any\"");
+    const Expression all = shuffled ? members_in_any_order(properties, as_rule(more), least, most)
+                                    : members(properties, more, least, most);
     return grammar_.sequence({text_.open('{'), all, text_.close('}')});
   }
 
   bool is_any_order(const json& plain) const {
     const std::string order = plain.value(PlainSchemas::kOrder, "listed");
-    if (order != "any" && order != "listed") plain_.refuse("\"x-order\" must be \"any\" or \"listed\"");
+    if (order != "any" && order != "listed")
+      plain_.refuse("\"", PlainSchemas::kOrder, "\" must be \"any\" or \"listed\"");
     return order == "any";
   }
 
@@ -362,12 +365,13 @@ class SchemaReader {
       parts.push_back(as_rule(properties[i].member));
     }
     const auto define = [&](uint32_t written, bool first) {
-      const Expression comma = first ? grammar_.literal("") : text_.comma();
       const int count = std::popcount(written);
-      std::vector<Expression> ways = {grammar_.sequence({comma, more, rule(written, false)})};
+      std::vector<Expression> next = {grammar_.sequence({more, rule(written, false)})}, ways;
       for (size_t i = 0; i < parts.size(); ++i)
         if (const uint32_t bit = uint32_t{1} << i; !(written & bit) && (!bounded || count < most))
-          ways.push_back(grammar_.sequence({comma, parts[i], rule(written | bit, false)}));
+          next.push_back(grammar_.sequence({parts[i], rule(written | bit, false)}));
+      const Expression one = grammar_.any_of(std::move(next));
+      ways.push_back(first ? one : grammar_.sequence({text_.comma(), one}));
       if ((written & must) == must && (first ? least == 0 : std::max(1, count) >= least))
         ways.push_back(grammar_.literal(""));
       grammar_.define(name + (first ? "nothing" : std::to_string(written)), grammar_.any_of(std::move(ways)));

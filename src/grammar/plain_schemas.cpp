@@ -43,9 +43,7 @@ const std::set<std::string> kLimiting = {"type",
 
 // Which type a keyword is about.
 const std::pair<const char*, std::vector<const char*>> kAbout[] = {
-    {"object",
-     {"properties", "required", "additionalProperties", "minProperties", "maxProperties",
-      PlainSchemas::kOrder}},
+    {"object", {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}},
     {"array", {"items", "prefixItems", "minItems", "maxItems"}},
     {"string", {"minLength", "maxLength", "pattern", "format"}},
     {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},

@@ -11,7 +11,7 @@ class PlainSchemas {
  public:
   using json = nlohmann::ordered_json;
   // dvlm's own keyword: "any" for objects whose members stand in any order.
-  static constexpr const char* kOrder = "x-order";
+  static constexpr const char* kOrder = "x-dvlm-order";
 
   // `origin`: what sentences call the document, which must outlive this.
   PlainSchemas(const json& document, std::string origin) : document_(document), origin_(std::move(origin)) {}

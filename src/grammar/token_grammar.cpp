@@ -47,6 +47,7 @@ TokenId TokenGrammar::only(int state) {
 std::shared_ptr<const TokenMask> TokenGrammar::mask(int state) {
   if (const auto known = masks_.find(state); known != masks_.end()) return known->second;
   if (masks_.size() >= kMostKnown) masks_.clear();
+  ++masks_found_;
   return masks_[state] = std::make_shared<TokenMask>(find_mask(state));
 }
 

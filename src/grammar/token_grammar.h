@@ -31,8 +31,9 @@ class TokenGrammar {
   // for some bytes, they are written as the tokenizer would: a model has learnt to write them so, and nobody
   // needs to ask it. The last token of such a run may reach into what follows.
   TokenId only(int state);
-  // What may follow, held as long as the caller wants. Takes as long as some ten calls of only().
+  // What may follow, held as long as the caller wants.
   std::shared_ptr<const TokenMask> mask(int state);
+  size_t masks_found() const { return masks_found_; }  // not those that were known
   // From any thread: so many states were reached that further answers had better follow a new one.
   bool worn() const { return worn_; }
 
@@ -47,6 +48,7 @@ class TokenGrammar {
   const std::vector<TokenId> stops_;
   std::unordered_map<int, TokenId> only_;
   std::unordered_map<int, std::shared_ptr<const TokenMask>> masks_;
+  size_t masks_found_ = 0;
   std::atomic<bool> worn_ = false;
 };
 

@@ -28,7 +28,7 @@ class Vocabulary {
   // The tokens that begin with `prefix` and behind which a text of the grammar can go on or end. Throws Error
   // as the automaton does.
   TokenMask allowed(Automaton& automaton, int state, std::string_view prefix) const;
-  // The only such token; -1 where there are none or several. Takes much less time.
+  // The only such token; -1 where there are none or several: it ends at the second.
   TokenId only(Automaton& automaton, int state, std::string_view prefix) const;
   // Of token `id`; "" for one that is not here.
   std::string_view bytes_of(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }

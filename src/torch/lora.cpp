@@ -73,8 +73,8 @@ void add_lora(Network& network, const LoraOptions& options, int64_t mask_token) 
   if (mask_token >= 0) network->text()->add_token_row(mask_token, !options.drafts_only);
 }
 
-void save_lora(const std::filesystem::path& folder, const Network& network, const LoraOptions& options,
-               const std::string& base, DType dtype) {
+HeldModel hold_lora(const Network& network, const LoraOptions& options, const std::string& base,
+                    DType dtype) {
   const std::string prefix = "base_model.model.";
   nlohmann::json layers = nlohmann::json::array();
   NamedTensors tensors;
@@ -90,8 +90,6 @@ void save_lora(const std::filesystem::path& folder, const Network& network, cons
   if (token >= 0)
     tensors[prefix + published_name("model.embed_tokens") + ".token_adapter.trainable_tokens_delta"] =
         network->text()->own_row();
-  make_folder(folder);
-  write_tensors(folder / "adapter_model.safetensors", tensors, dtype);
   nlohmann::json config = {{"peft_type", "LORA"},
                            {"task_type", "CAUSAL_LM"},
                            {"base_model_name_or_path", base},
@@ -105,9 +103,11 @@ void save_lora(const std::filesystem::path& folder, const Network& network, cons
                            {"inference_mode", true}};
   if (token >= 0) config["trainable_token_indices"] = {token};
   if (options.drafts_only) config[kDraftsOnly] = true;
-  write_file(folder / "adapter_config.json", config.dump(2) + "\n");
-  write_config(folder, network->config(),
-               {.dtype = dtype == DType::bf16 ? "bfloat16" : "float32", .keep_companions = true});
+  return [held = hold_tensors(tensors, dtype, "adapter_model.safetensors", network->config()),
+          text = config.dump(2) + "\n"](const std::filesystem::path& folder) {
+    held(folder);
+    write_file(folder / "adapter_config.json", text);
+  };
 }
 
 }  // namespace dvlm

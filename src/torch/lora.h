@@ -16,10 +16,9 @@ namespace dvlm {
 // drafts do not use.
 void add_lora(Network& network, const LoraOptions& options, int64_t mask_token);
 
-// Writes adapter_config.json and adapter_model.safetensors, as PEFT reads them for Qwen2.5-VL, and
+// The adapters as PEFT reads them for Qwen2.5-VL: adapter_config.json, adapter_model.safetensors, and
 // config.json. `base`: the model's folder, for the record.
-void save_lora(const std::filesystem::path& folder, const Network& network, const LoraOptions& options,
-               const std::string& base, DType dtype);
+HeldModel hold_lora(const Network& network, const LoraOptions& options, const std::string& base, DType dtype);
 
 // Whether one of options.targets names this linear layer of a checkpoint.
 bool is_target(const LoraOptions& options, const std::string& layer);

@@ -115,28 +115,33 @@ void NetworkImpl::load(const Checkpoint& checkpoint) {
   }
 }
 
-void write_tensors(const std::filesystem::path& file, const NamedTensors& tensors, DType type) {
+HeldModel hold_tensors(const NamedTensors& tensors, DType type, std::string file, const ModelConfig& config) {
   if (type != DType::bf16 && type != DType::f32) fail("training writes F32 or BF16, not {}", name_of(type));
-  std::vector<Tensor> held;  // until they are written
-  std::vector<NamedTensor> views;
-  for (const auto& [name, tensor] : tensors) {
-    held.push_back(tensor.detach()
-                       .to(torch::kCPU, type == DType::bf16 ? torch::kBFloat16 : torch::kFloat32)
-                       .contiguous());
-    views.push_back(
-        {name, {type, tensor.sizes().vec(), static_cast<const std::byte*>(held.back().const_data_ptr())}});
-  }
-  write_safetensors(file, views);
+  const bool half = type == DType::bf16;
+  std::vector<std::pair<std::string, Tensor>> held;
+  for (const auto& [name, tensor] : tensors)
+    held.emplace_back(
+        name, tensor.detach().to(torch::kCPU, half ? torch::kBFloat16 : torch::kFloat32).contiguous());
+  return [=](const std::filesystem::path& folder) {
+    std::vector<NamedTensor> views;
+    for (const auto& [name, tensor] : held)
+      views.push_back(
+          {name, {type, tensor.sizes().vec(), static_cast<const std::byte*>(tensor.const_data_ptr())}});
+    make_folder(folder);
+    write_safetensors(folder / file, views);
+    write_config(folder, config, {.dtype = half ? "bfloat16" : "float32", .keep_companions = true});
+  };
 }
 
-void save_checkpoint(const std::filesystem::path& folder, const Network& network, DType dtype) {
-  make_folder(folder);
+HeldModel hold_checkpoint(const Network& network, DType dtype) {
   NamedTensors tensors;
   for (const auto& [name, weight] : network->named_weights())
     tensors[is_qwen(network->config()) ? name : published_name(name)] = weight;
-  write_tensors(folder / "model.safetensors", tensors, dtype);
-  write_config(folder, network->config(),
-               {.dtype = dtype == DType::bf16 ? "bfloat16" : "float32", .keep_companions = true});
+  return hold_tensors(tensors, dtype, "model.safetensors", network->config());
+}
+
+void save_checkpoint(const std::filesystem::path& folder, const Network& network, DType dtype) {
+  hold_checkpoint(network, dtype)(folder);
 }
 
 }  // namespace dvlm

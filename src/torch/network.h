@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -75,12 +76,16 @@ class NetworkImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Network);
 
-// Throws Error for types that training does not write: all but F32 and BF16.
-void write_tensors(const std::filesystem::path& file, const NamedTensors& tensors, DType type);
+// A model on its way into a Hugging Face folder, which the call writes on any thread. What was on the CPU in
+// the type that is written must stay as it is until then; everything else was copied.
+using HeldModel = std::function<void(const std::filesystem::path& folder)>;
 
-// Writes weights as BF16 or F32 and config files into a Hugging Face folder: in the names of its published
-// form, style A for Fast-dVLM and style B for Qwen2.5-VL. preprocessor_config.json and generation_config.json
-// stay where they are there.
+// Of these tensors, written as `file` in BF16 or F32 (Error for other types), and config files;
+// preprocessor_config.json and generation_config.json stay where they are there.
+HeldModel hold_tensors(const NamedTensors& tensors, DType type, std::string file, const ModelConfig& config);
+
+// All weights, in the names of the published form: style A for Fast-dVLM, style B for Qwen2.5-VL.
+HeldModel hold_checkpoint(const Network& network, DType dtype);
 void save_checkpoint(const std::filesystem::path& folder, const Network& network, DType dtype);
 
 }  // namespace dvlm

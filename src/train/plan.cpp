@@ -263,8 +263,9 @@ bool print_plan(const TrainConfig& config, int processes, double memory) {
   fmt::print("memory      of each {}\n", card ? "card" : "process");
   for (const MemoryPart& part : plan.memory) fmt::print("  {:<42}{:>12}\n", part.name, size_text(part.bytes));
   fmt::print("  {:<42}{:>12}\n", "all", size_text(plan.bytes()));
-  fmt::print("files       {} of state, {} of {}\n", size_text(plan.state_bytes), size_text(plan.model_bytes),
-             config.lora.rank > 0 ? "adapter" : "model");
+  fmt::print("files       {} of state, {} of {}{}\n", size_text(plan.state_bytes),
+             size_text(plan.model_bytes), config.lora.rank > 0 ? "adapter" : "model",
+             card ? ", which the hosts hold while they write them" : "");
   if (memory == 0) return true;
   const bool fits = plan.bytes() <= memory;
   fmt::print("{} in {}\n", fits ? "fits" : "does not fit", size_text(memory));

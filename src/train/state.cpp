@@ -17,9 +17,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
+std::string written_file(int64_t part, const RunState& run) {
+  return fmt::format("training-{}-{}-of-{}.safetensors", run.step, part + 1, run.parts);
+}
+
 std::string file_of(int64_t part, const RunState& run) {
-  return part == 0 ? kStateFile
-                   : fmt::format("training-{}-{}-of-{}.safetensors", run.step, part + 1, run.parts);
+  return part == 0 ? kStateFile : written_file(part, run);
 }
 
 // A whole tensor has its own name and shape; a piece is flat, and its name ends with "@FIRST/ELEMENTS".
@@ -92,27 +95,37 @@ void remove_others(const fs::path& folder, const RunState& run) {
 
 }  // namespace
 
-void save_state(const fs::path& folder, std::span<const StatePiece> pieces, RunState run,
-                const Ranks& ranks) {
-  run.parts = ranks.size();
-  std::vector<torch::Tensor> kept;
+StateWriter::StateWriter(fs::path folder, std::span<const StatePiece> pieces, RunState run,
+                         const Ranks& ranks)
+    : folder_(std::move(folder)),
+      run_(std::move(run)),
+      part_(ranks.rank()),
+      pieces_(pieces.begin(), pieces.end()) {
+  run_.parts = ranks.size();
+  for (StatePiece& piece : pieces_) piece.values = piece.values.detach().to(torch::kCPU).contiguous();
+}
+
+void StateWriter::write() const {
   std::vector<NamedTensor> views;
-  for (const StatePiece& piece : pieces) {
-    kept.push_back(piece.values.detach().to(torch::kCPU).contiguous());
-    const bool whole = kept.back().numel() == c10::multiply_integers(piece.shape);
+  for (const StatePiece& piece : pieces_) {
+    const bool whole = piece.values.numel() == c10::multiply_integers(piece.shape);
     views.push_back({name_in_file(piece),
-                     {DType::f32, whole ? piece.shape : std::vector<int64_t>{kept.back().numel()},
-                      static_cast<const std::byte*>(kept.back().const_data_ptr())}});
+                     {DType::f32, whole ? piece.shape : std::vector<int64_t>{piece.values.numel()},
+                      static_cast<const std::byte*>(piece.values.const_data_ptr())}});
   }
   std::ranges::sort(views, {}, &NamedTensor::name);  // as who reads them finds them
-  const auto write = [&] {
-    write_safetensors(folder / file_of(ranks.rank(), run), views, state_metadata(run, views));
-  };
-  if (!ranks.first()) write();
+  write_safetensors(folder_ / written_file(part_, run_), views, state_metadata(run_, views));
+}
+
+void StateWriter::commit(const Ranks& ranks) const {
   ranks.wait();
-  if (!ranks.first()) return;
-  write();
-  remove_others(folder, run);
+  if (ranks.first()) {
+    std::error_code error;
+    fs::rename(folder_ / written_file(0, run_), folder_ / kStateFile, error);
+    if (error) fail("cannot replace {}: {}", (folder_ / kStateFile).string(), error.message());
+    remove_others(folder_, run_);
+  }
+  ranks.wait();  // what the others write next is not to be removed
 }
 
 RunState load_state(const fs::path& folder, std::span<const StatePiece> pieces) {

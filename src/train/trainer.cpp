@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cmath>
+#include <functional>
+#include <future>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -13,6 +17,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/finally.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -60,7 +65,7 @@ class Run {
   // What all processes do next, which the first one's clock and anybody's signals decide.
   struct Agreed {
     double progress = 0;
-    bool stop = false, save = false;
+    bool stop = false, save = false, written = false;
   };
   Agreed agree() const;
   void one_step(double progress);
@@ -77,8 +82,12 @@ class Run {
   layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
   void check_weights() const;
-  void checkpoint();
-  void keep_models(const std::optional<ValidationPoint>& validated);
+  void begin_checkpoint();
+  void end_checkpoint();
+  void write(std::function<void()> job);
+  // Whether processes may end writing one after the other.
+  bool apart() const { return !device_.is_cpu() && ranks_.size() > 1; }
+  void keep_models(int64_t step, const std::optional<ValidationPoint>& validated);
   void resume();
 
   Ranks ranks_;
@@ -102,6 +111,14 @@ class Run {
   std::unique_ptr<StepLoader> loader_;
   std::optional<Validation> validation_;
   double best_ = std::numeric_limits<double>::infinity();  // loss on it, so far
+  // The checkpoint that is being written.
+  struct Written {
+    StateWriter state;
+    int64_t step;
+    std::optional<ValidationPoint> validated = {};
+  };
+  std::optional<Written> written_;
+  std::vector<std::future<void>> writing_;  // the last member: jobs end before what they read is gone
 };
 
 Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
@@ -288,30 +305,54 @@ void Run::check_weights() const {
           "learning_rate");
 }
 
-void Run::checkpoint() {
-  check_weights();
-  save_state(output_, optimizer_.state(),
-             {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_);
-  optimizer_.swap_average();
-  std::optional<ValidationPoint> validated;
-  if (validation_) validated = validation_->measure(network_, tokens_, device_, ranks_, step_);
-  if (ranks_.first()) {
-    const DType type = config_.save_dtype == "bf16" ? DType::bf16 : DType::f32;
-    if (config_.lora.rank > 0)
-      save_lora(output_, network_, config_.lora, config_.model, type);
-    else
-      save_checkpoint(output_, network_, type);
-    write_file(output_ / "loss.svg",
-               loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_)));
-    keep_models(validated);
+// On a card, whose weights are copied, while training goes on; on the CPU now, for copies would take as much
+// memory again.
+void Run::write(std::function<void()> job) {
+  if (!device_.is_cpu()) {
+    writing_.push_back(std::async(std::launch::async, std::move(job)));
+    return;
   }
-  optimizer_.swap_average();
-  last_checkpoint_ = Clock::now();
+  job();
 }
 
-void Run::keep_models(const std::optional<ValidationPoint>& validated) {
+void Run::begin_checkpoint() {
+  end_checkpoint();  // the one before
+  check_weights();
+  written_.emplace(
+      StateWriter(output_, optimizer_.state(),
+                  {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_),
+      step_);
+  write([this] {
+    written_->state.write();
+    if (!apart()) written_->state.commit(ranks_);
+  });
+  optimizer_.swap_average();
+  if (validation_) written_->validated = validation_->measure(network_, tokens_, device_, ranks_, step_);
+  if (ranks_.first()) {
+    const DType type = config_.save_dtype == "bf16" ? DType::bf16 : DType::f32;
+    HeldModel model = config_.lora.rank > 0 ? hold_lora(network_, config_.lora, config_.model, type)
+                                            : hold_checkpoint(network_, type);
+    std::string curve = loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_));
+    write([this, model = std::move(model), curve = std::move(curve)] {
+      model(output_);
+      write_file(output_ / "loss.svg", curve);
+    });
+  }
+  optimizer_.swap_average();
+  if (device_.is_cpu()) end_checkpoint();
+}
+
+void Run::end_checkpoint() {
+  if (!written_) return;
+  const Finally forget([&] { written_.reset(), last_checkpoint_ = Clock::now(); });
+  for (std::future<void>& job : std::exchange(writing_, {})) job.get();
+  if (apart()) written_->state.commit(ranks_);
+  if (ranks_.first()) keep_models(written_->step, written_->validated);
+}
+
+void Run::keep_models(int64_t step, const std::optional<ValidationPoint>& validated) {
   if (config_.keep_checkpoints > 0) {
-    keep_model(output_, fmt::format("step-{}", step_));
+    keep_model(output_, fmt::format("step-{}", step));
     remove_older_models(output_, config_.keep_checkpoints);
   }
   if (!validated) return;
@@ -322,10 +363,14 @@ void Run::keep_models(const std::optional<ValidationPoint>& validated) {
 }
 
 Run::Agreed Run::agree() const {
-  const bool due = seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes;
-  const std::vector<int64_t> all = ranks_.sum(
-      {ranks_.first() ? std::bit_cast<int64_t>(progress()) : 0, ranks_.first() && due, interrupted()});
-  return {std::bit_cast<double>(all[0]), all[2] > 0, all[1] > 0};
+  const bool due = !written_ && seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes;
+  const auto ready = [](const std::future<void>& job) {
+    return job.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  };
+  const bool written = written_ && std::ranges::all_of(writing_, ready);
+  const std::vector<int64_t> all = ranks_.sum({ranks_.first() ? std::bit_cast<int64_t>(progress()) : 0,
+                                               ranks_.first() && due, interrupted(), written});
+  return {std::bit_cast<double>(all[0]), all[2] > 0, all[1] > 0, all[3] == ranks_.size()};
 }
 
 TrainResult Run::train(int64_t stop_after) {
@@ -340,12 +385,14 @@ TrainResult Run::train(int64_t stop_after) {
                 std::max<int64_t>(1, static_cast<int64_t>(all - first_done)));
   bool saved = false;
   for (Agreed next = agree(); next.progress < 1 && !next.stop; next = agree()) {
-    if (next.save && !saved) checkpoint(), saved = true;
+    if (next.written) end_checkpoint();
+    if (next.save && !saved) begin_checkpoint(), saved = true;
     const double at = next.progress;
     try {
       one_step(at);
     } catch (const Error&) {  // of the data, say: what was learnt before is kept
-      if (ranks_.size() == 1 && !saved && step_ > first_step && infinite_steps_ == 0) checkpoint();
+      if (ranks_.size() == 1 && !saved && step_ > first_step && infinite_steps_ == 0) begin_checkpoint();
+      if (ranks_.size() == 1) end_checkpoint();
       throw;
     }
     saved = false;
@@ -362,7 +409,8 @@ TrainResult Run::train(int64_t stop_after) {
     if (stop_after > 0 && step_ - first_step >= stop_after) break;
   }
   if (meter_.steps > 0) log();
-  if (!saved) checkpoint();
+  if (!saved) begin_checkpoint();
+  end_checkpoint();
   result_.step = step_;
   result_.progress = progress();
   result_.first = ranks_.first();

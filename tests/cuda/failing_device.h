@@ -83,7 +83,10 @@ class FailingDevice : public cuda::Device {
     check();
     host_->choose(tower, pass);
   }
-  void wait() override { check(); }
+  void wait() override {
+    check();
+    host_->wait();
+  }
   void run(const cuda::VisionTower& tower, const cuda::PassBuffers& buffers,
            const cuda::VisionPass& pass) override {
     begin();

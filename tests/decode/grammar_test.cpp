@@ -5,6 +5,7 @@
 
 #include "decode/shared_pass.h"
 #include "fake_model.h"
+#include "grammar/grammar_error.h"
 #include "grammar/source.h"
 #include "grammar/token_grammar.h"
 
@@ -148,6 +149,23 @@ TEST_F(GrammarText, neighbours_do_not_change_it) {
     }
   }
   EXPECT_EQ(got, expected);
+}
+
+TEST_F(GrammarText, one_beyond_its_limits_ends_its_own_answer_alone) {
+  FakeModel model = model_of(5, 0.6);
+  const Prompt prompt = prompt_of(1);
+  const DecodeOptions options{.kind = DecoderKind::autoregressive, .max_tokens = 5};
+  const auto bad_sequence = model.new_sequence(200), good_sequence = model.new_sequence(200);
+  const auto bad =
+      make_decoder(prompt, *bad_sequence, options,
+                   {.mask_token = mask_,
+                    .grammar = follow({GrammarKind::gbnf, R"(root ::= "x" | "c" ("a"?){4500,4500} "b")"})});
+  const auto good = make_decoder(prompt, *good_sequence, options, {.mask_token = mask_});
+  SharedPass pass;
+  pass.add(*bad, 100), pass.add(*good, 100);
+  const auto chosen = model.forward(pass.segments());
+  EXPECT_THROW(bad->take(pass.rows_of(0, chosen)), GrammarError);
+  EXPECT_EQ(good->take(pass.rows_of(1, chosen)).size(), 1u);
 }
 
 TEST_F(GrammarText, masked_diffusion_cannot_follow_one) {

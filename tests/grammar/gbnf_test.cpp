@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "core/error.h"
 #include "core/random.h"
 #include "grammar/source.h"
@@ -123,6 +125,10 @@ TEST_F(Tokens, what_must_be_written_is_written_as_the_tokenizer_would) {
       for (TokenId id = 0; id < tokenizer_.size() && next < 0; ++id)
         if (allows(*mask, id)) next = id;
     }
+    size_t count = 0;
+    for (const uint64_t bits : *mask) count += static_cast<size_t>(std::popcount(bits));
+    EXPECT_EQ(count == 1, grammar.only(state) >= 0);
+    EXPECT_TRUE(allows(*mask, next));
     written.push_back(next);
     state = grammar.step(state, next);
     ASSERT_NE(state, TokenGrammar::kDead);

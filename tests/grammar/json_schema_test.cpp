@@ -133,7 +133,8 @@ TEST(JsonSchema, lets_through_what_fits) {
 TEST(JsonSchema, members_may_stand_in_any_order) {
   const auto object = [](const char* rest) {
     return schema(
-        std::string(R"({"x-order":"any","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}})") +
+        std::string(
+            R"({"x-dvlm-order":"any","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}})") +
         rest + "}");
   };
   const auto takes_only = [&](const char* rest, const std::vector<const char*>& right,
@@ -152,7 +153,20 @@ TEST(JsonSchema, members_may_stand_in_any_order) {
              {R"({"d":0})", R"({"b":2,"d":1})", R"({"b":2,"a":0})"});
   takes_only(R"(,"allOf":[{"properties":{"b":{"type":"integer"}},"required":["b"]}])", {R"({"c":3,"b":2})"},
              {R"({"c":3})"});
-  Automaton listed = schema(R"({"x-order":"listed","properties":{"a":{"const":1},"b":{"const":2}}})");
+  // Its largest, others among them.
+  Automaton large = schema(
+      R"({"x-dvlm-order":"any","required":["alpha","bravo","charlie","delta","echo","foxtrot","golf","hotel","india","juliet"]})");
+  EXPECT_TRUE(takes(
+      large,
+      R"({"juliet":1,"k":0,"hotel":1,"golf":1,"foxtrot":1,"echo":1,"delta":1,"charlie":1,"bravo":1,"alpha":1,"india":1})"));
+  // An order is no type, and says nothing where nothing is named.
+  Automaton other = schema(R"({"x-dvlm-order":"any","anyOf":[{"minimum":3},{"const":{"b":1,"a":2}}]})");
+  for (const char* value : {"3", R"({"b":1,"a":2})"}) EXPECT_TRUE(takes(other, value)) << value;
+  EXPECT_FALSE(takes(other, R"({"a":2,"b":1})"));
+  Automaton map = schema(R"({"type":"object","x-dvlm-order":"any","maxProperties":1})");
+  EXPECT_TRUE(takes(map, R"({"a":1})"));
+  EXPECT_FALSE(takes(map, R"({"a":1,"b":2})"));
+  Automaton listed = schema(R"({"x-dvlm-order":"listed","properties":{"a":{"const":1},"b":{"const":2}}})");
   EXPECT_FALSE(takes(listed, R"({"b":2,"a":1})"));
 }
 
@@ -197,11 +211,12 @@ TEST(JsonSchema, items_of_an_outermost_list_have_lines_of_their_own) {
 
 TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
   const std::vector<std::pair<const char*, const char*>> kRefused = {
-      {R"({"properties":{"a":true},"x-order":"none"})", "x-order"},
-      {R"({"properties":{"a":true},"x-order":true})", "x-order"},
-      {R"({"properties":{"a":true},"x-order":"any","additionalProperties":true,"maxProperties":3})",
+      {R"({"properties":{"a":true},"x-dvlm-order":"none"})", "x-dvlm-order"},
+      {R"({"properties":{"a":true},"x-dvlm-order":true})", "x-dvlm-order"},
+      {R"({"properties":{"a":true},"x-dvlm-order":"any","additionalProperties":true,"maxProperties":3})",
        "maxProperties"},
-      {R"({"x-order":"any","required":["a","b","c","d","e","f","g","h","i","j","k"]})", "at most 10"},
+      {R"({"type":"object","x-dvlm-order":"any","required":["a","b","c","d","e","f","g","h","i","j","k"]})",
+       "at most 10"},
       {R"({"type":"array","uniqueItems":true})", "uniqueItems"},
       {R"({"not":{"type":"null"}})", "\"not\""},
       {R"({"if":{},"then":{}})", "\"if\""},

@@ -206,6 +206,47 @@ TEST(OnCard, TheSavedStateKnowsNoDevice) {
   EXPECT_EQ(read_file(fs::path(config.output) / "model.safetensors"), model);
 }
 
+TEST(OnCard, ACheckpointHoldsItsStepWhileTrainingGoesOn) {
+  const toy::RunFixture fixture;
+  const fs::path out = fixture.folder / "model";
+  Tensor weights = torch::arange(6, torch::dtype(torch::kFloat32)).to(open_device(card_name()));
+  const std::vector<StatePiece> pieces = {{"weight/w", {2, 3}, 0, weights}};
+  RunState third;
+  third.step = 3;
+  const StateWriter writer(out, pieces, third, {});
+  weights.add_(100);
+  writer.write();
+  EXPECT_FALSE(fs::exists(out / kStateFile)) << "others may still write theirs";
+  writer.commit({});
+  EXPECT_EQ(load_state(out, pieces).step, 3);
+  EXPECT_TRUE(weights.to(torch::kCPU).equal(torch::arange(6, torch::kFloat32)));
+
+  // Checkpoints as often as they can be written change nothing of a run, hold their own step, and leave one
+  // state. On the CPU there is one of every step.
+  const auto run = [&](const std::string& device, const std::string& output, double minutes,
+                       int64_t stop_after) {
+    TrainConfig config = on(device, fixture.config("convert", output));
+    config.checkpoint_minutes = minutes, config.keep_checkpoints = 10;
+    train(config, false, stop_after);
+    return fs::path(config.output);
+  };
+  const fs::path straight = run(card_name(), "straight", 10, 0), often = run(card_name(), "often", 1e-9, 0),
+                 cpu = run("cpu", "cpu", 1e-9, 0);
+  const auto expected = tensors_in(straight / kStateFile), found = tensors_in(often / kStateFile);
+  EXPECT_EQ(found.size(), expected.size());
+  for (const auto& [name, tensor] : found) EXPECT_TRUE(tensor.equal(expected.at(name))) << name;
+  for (int step = 0; step <= 6; ++step) {
+    const std::string name = fmt::format("step-{}", step);
+    EXPECT_TRUE(fs::exists(cpu / name)) << name;
+    EXPECT_TRUE(fs::exists(often / name) || (step > 0 && step < 6)) << name;
+    if (!fs::exists(often / name)) continue;
+    const fs::path model = step == 0 ? cpu / name : run(card_name(), "to-" + name, 10, step);
+    EXPECT_EQ(read_file(often / name / "model.safetensors"), read_file(model / "model.safetensors")) << name;
+  }
+  for (const auto& entry : fs::directory_iterator(often))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("training-")) << entry.path();
+}
+
 TEST(OnCard, ACardThatIsNotThereIsRefused) {
   const toy::RunFixture fixture;
   EXPECT_THAT(toy::error_of([&] { train(on("cuda:99", fixture.config("ar", "out")), false); }),
