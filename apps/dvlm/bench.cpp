@@ -199,8 +199,14 @@ struct AnswerBench {
 };
 
 nlohmann::json to_json(const AnswerTiming& t) {
-  return {{"precision", t.precision}, {"decoder", t.decoder}, {"in_form", t.in_form}, {"answers", t.answers},
-          {"tokens", t.tokens},       {"forced", t.forced},   {"nfe", t.nfe},         {"ms", t.ms}};
+  return {{"precision", t.precision},
+          {"decoder", t.decoder},
+          {"kind", name_of(t.kind)},
+          {"answers", t.answers},
+          {"tokens", t.tokens},
+          {"forced", t.forced},
+          {"nfe", t.nfe},
+          {"ms", t.ms}};
 }
 
 void bench_answer(AnswerBench& options) {
@@ -225,7 +231,7 @@ void bench_answer(AnswerBench& options) {
   const auto each = [](const AnswerTiming& t) { return t.ms / std::max(1, t.answers); };
   for (const AnswerTiming& t : timings)
     std::printf("| %s | %s | %d, %s | %d | %d | %d | %.2f | %.0f | %.2f | %.1f |\n", t.precision.c_str(),
-                t.decoder.c_str(), t.answers, t.in_form ? "in the form" : "free", t.tokens, t.forced, t.nfe,
+                t.decoder.c_str(), t.answers, name_of(t.kind).c_str(), t.tokens, t.forced, t.nfe,
                 t.tokens_per_nfe(), each(t), each(timings[0]) > 0 ? each(t) / each(timings[0]) : 0,
                 t.ms / std::max(1, t.tokens));
 }

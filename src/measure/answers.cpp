@@ -6,6 +6,7 @@
 #include "engine/grammars.h"
 #include "engine/pass_costs.h"
 #include "engine/prompt_reader.h"
+#include "measure/dictated_model.h"
 #include "measure/paced_model.h"
 #include "measure/random_checkpoint.h"
 #include "text/mask_token.h"
@@ -14,7 +15,7 @@ namespace dvlm {
 
 namespace {
 
-// A decoder of one precision, with or without the form.
+// A decoder of one precision, and what it writes.
 struct Answerer {
   std::shared_ptr<PacedModel> model;
   DecodeOptions options;
@@ -22,24 +23,31 @@ struct Answerer {
   AnswerTiming timing;
 };
 
-void write_answer(Answerer& answerer, const Prompt& prompt) {
-  const int room =
-      static_cast<int>(prompt.tokens.size()) + answerer.options.max_tokens + answerer.options.block_size;
-  const auto sequence = answerer.model->new_sequence(room);
-  const auto decoder = make_decoder(prompt, *sequence, answerer.options, answerer.context);
-  Model& model = *answerer.model;
-  const auto pass = [&] { decoder->take(model.forward(decoder->next())); };
+// Returns its tokens; none when the user interrupts. `text`: to be written, of AnswerKind::same_text.
+std::vector<TokenId> write_answer(Answerer& answerer, const Prompt& prompt, std::vector<TokenId> text) {
+  const auto prompt_tokens = static_cast<int>(prompt.tokens.size());
+  DecodeOptions options = answerer.options;
+  if (!text.empty()) options.max_tokens = static_cast<int>(text.size());
+  DictatedModel model(*answerer.model, prompt_tokens, std::move(text));
+  const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
+  const auto decoder = make_decoder(prompt, *sequence, options, answerer.context);
+  std::vector<TokenId> tokens;
+  const auto pass = [&] {
+    const auto emitted = decoder->take(model.forward(decoder->next()));
+    tokens.insert(tokens.end(), emitted.begin(), emitted.end());
+  };
   while (!decoder->prefilled()) pass();
   const double ms = milliseconds_of([&] {
     while (decoder->finished() == FinishReason::none && !interrupted()) pass();
   });
-  if (decoder->finished() == FinishReason::none) return;
+  if (decoder->finished() == FinishReason::none) return {};
   AnswerTiming& timing = answerer.timing;
   timing.ms += ms;
   ++timing.answers;
   timing.tokens += decoder->stats().tokens - 1;
   timing.forced += decoder->stats().forced;
   timing.nfe += decoder->stats().nfe;
+  return tokens;
 }
 
 Prompt read(Engine& engine, const Example& example) {
@@ -54,24 +62,35 @@ void add_answerers(const AnswerBenchOptions& options, Engine& engine, Grammars& 
                    std::vector<Answerer>& out) {
   const PassCosts costs = measure_pass_costs(*model, options.block_size);
   for (const std::string& decoder : options.decoders) {
-    for (const bool in_form : {false, true}) {
-      if (in_form && !options.form) continue;
+    for (const AnswerKind kind : {AnswerKind::free, AnswerKind::in_form, AnswerKind::same_text}) {
+      if (kind != AnswerKind::free && !options.form) continue;
       const DecodeContext context{
           .mask_token = mask_token(engine.tokenizer(), engine.config()).value_or(-1),
           .valid_tokens = std::min(engine.tokenizer().size(), engine.config().text.vocab_size),
           .chooser = std::make_shared<BlockChooser>(costs, options.block_size),
-          .grammar = in_form ? grammars.find(*options.form) : nullptr};
+          .grammar = kind == AnswerKind::in_form ? grammars.find(*options.form) : nullptr};
       out.push_back({model,
                      {.kind = decoder_kind(decoder),
                       .block_size = options.block_size,
                       .max_tokens = options.max_tokens},
                      context,
-                     {.precision = precision, .decoder = decoder, .in_form = in_form}});
+                     {.precision = precision, .decoder = decoder, .kind = kind}});
     }
   }
 }
 
 }  // namespace
+
+std::string name_of(AnswerKind kind) {
+  switch (kind) {
+    case AnswerKind::free:
+      return "free";
+    case AnswerKind::in_form:
+      return "in the form";
+    default:
+      return "that text, free";
+  }
+}
 
 std::vector<AnswerTiming> time_answers(const EngineOptions& model, const AnswerBenchOptions& options,
                                        const std::vector<Example>& examples) {
@@ -95,9 +114,13 @@ std::vector<AnswerTiming> time_answers(const EngineOptions& model, const AnswerB
   for (const Example& example : examples) {
     if (interrupted()) break;
     const Prompt prompt = read(engine, example);
+    std::vector<TokenId> text;  // the last in the form
     for (Answerer& answerer : answerers) {
       if (interrupted()) break;
-      write_answer(answerer, prompt);
+      const AnswerKind kind = answerer.timing.kind;
+      std::vector<TokenId> own =
+          write_answer(answerer, prompt, kind == AnswerKind::same_text ? text : std::vector<TokenId>());
+      if (kind == AnswerKind::in_form) text = std::move(own);
       progress.update(++done);
     }
   }
