@@ -37,9 +37,8 @@ struct MultiplyProbe {
     Global<float> sums;  // [blocks * kThreads]
     int rounds = 0;
   };
-  static constexpr int kThreads = 256, kChains = 8;
-  static constexpr double kOperations =
-      2.0 * 16 * 8 * 16 * kChains * (kThreads / kWarp);  // of a block's round
+  static constexpr int kThreads = 256, kWarps = kThreads / kWarp, kChains = 8;
+  static constexpr double kOperations = 2.0 * 16 * 8 * 16 * kChains * kWarps;  // of a block's round
 
   static DVLM_DEVICE void run(Block& block, const Job& job) {
     Lanes<Word4> a;

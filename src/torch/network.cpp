@@ -115,7 +115,8 @@ void NetworkImpl::load(const Checkpoint& checkpoint) {
   }
 }
 
-HeldModel hold_tensors(const NamedTensors& tensors, DType type, std::string file, const ModelConfig& config) {
+HeldModel hold_tensors(const NamedTensors& tensors, DType type, const std::string& file,
+                       const ModelConfig& config) {
   if (type != DType::bf16 && type != DType::f32) fail("training writes F32 or BF16, not {}", name_of(type));
   const bool half = type == DType::bf16;
   std::vector<std::pair<std::string, Tensor>> held;
@@ -124,6 +125,7 @@ HeldModel hold_tensors(const NamedTensors& tensors, DType type, std::string file
         name, tensor.detach().to(torch::kCPU, half ? torch::kBFloat16 : torch::kFloat32).contiguous());
   return [=](const std::filesystem::path& folder) {
     std::vector<NamedTensor> views;
+    views.reserve(held.size());
     for (const auto& [name, tensor] : held)
       views.push_back(
           {name, {type, tensor.sizes().vec(), static_cast<const std::byte*>(tensor.const_data_ptr())}});

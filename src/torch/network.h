@@ -82,7 +82,8 @@ using HeldModel = std::function<void(const std::filesystem::path& folder)>;
 
 // Of these tensors, written as `file` in BF16 or F32 (Error for other types), and config files;
 // preprocessor_config.json and generation_config.json stay where they are there.
-HeldModel hold_tensors(const NamedTensors& tensors, DType type, std::string file, const ModelConfig& config);
+HeldModel hold_tensors(const NamedTensors& tensors, DType type, const std::string& file,
+                       const ModelConfig& config);
 
 // All weights, in the names of the published form: style A for Fast-dVLM, style B for Qwen2.5-VL.
 HeldModel hold_checkpoint(const Network& network, DType dtype);
