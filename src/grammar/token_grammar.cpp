@@ -1,7 +1,6 @@
 #include "grammar/token_grammar.h"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "core/utf8.h"

@@ -318,10 +318,10 @@ void Run::write(std::function<void()> job) {
 void Run::begin_checkpoint() {
   end_checkpoint();  // the one before
   check_weights();
-  written_.emplace(
+  written_ = Written{
       StateWriter(output_, optimizer_.state(),
                   {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_),
-      step_);
+      step_};
   write([this] {
     written_->state.write();
     if (!apart()) written_->state.commit(ranks_);
