@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -158,22 +157,30 @@ void refuse_lfs_pointer(std::string_view content, const fs::path& path) {
 
 namespace {
 
-constexpr std::string_view kPartial = ".partial";
-
-// What writers of `path` left that were killed. Who still writes holds a lock.
-void remove_orphans(const fs::path& path) {
-  std::error_code error;
-  const std::string begin = path.filename().string() + ".";
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (!name.starts_with(begin) || !name.ends_with(kPartial) ||
-        name.find_first_not_of("0123456789-", begin.size()) != name.size() - kPartial.size())
+// Creates `path`, locked for as long as it is written. Of a writer that was killed the file is there, but not
+// the lock: then it is removed first. -1 and errno: EEXIST when somebody writes it.
+int create_locked(const fs::path& path) {
+  struct stat opened = {}, named = {};
+  for (;;) {
+    int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file >= 0) {
+      ::flock(file, LOCK_EX);
+      if (::fstat(file, &opened) != 0 || opened.st_nlink > 0) return file;
+      ::close(file);  // somebody took it for an orphan before it was locked
       continue;
-    const int file = ::open(at->path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-    if (file < 0) continue;
-    if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(at->path().c_str());
-    ::close(file);
+    }
+    if (errno != EEXIST) return -1;
+    file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (file < 0 && errno == ENOENT) continue;
+    const Finally closing([&] { ::close(file); });
+    const bool orphan = file >= 0 && ::flock(file, LOCK_EX | LOCK_NB) == 0;
+    // What was opened may have become the target since, and another writer's file have taken the name.
+    const bool same = orphan && ::fstat(file, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+                      opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    if (!orphan || (same && ::unlink(path.c_str()) != 0)) {
+      errno = EEXIST;
+      return -1;
+    }
   }
 }
 
@@ -186,19 +193,12 @@ void make_folder(const fs::path& path) {
 }
 
 FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {
-  // A name of its own: two processes may write the same target at once.
-  static std::atomic<unsigned> count{0};
-  remove_orphans(path_);
   int descriptor = -1;
-  for (int attempt = 0; attempt < 100 && descriptor < 0; ++attempt) {
-    partial_ = fmt::format("{}.{}-{}{}", path_.string(), ::getpid(), count++, kPartial);
-    descriptor = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor < 0 && errno != EEXIST) break;
-    // Held while the file is written, so that nobody takes it for an orphan.
-    struct stat info = {};
-    if (descriptor >= 0 && ::flock(descriptor, LOCK_EX) == 0 && ::fstat(descriptor, &info) == 0 &&
-        info.st_nlink == 0)
-      ::close(std::exchange(descriptor, -1));  // somebody has
+  errno = EEXIST;
+  // Several may write the same target at once.
+  for (int i = 0; i < 100 && descriptor < 0 && errno == EEXIST; ++i) {
+    partial_ = fmt::format("{}.{}.partial", path_.string(), i);
+    descriptor = create_locked(partial_);
   }
   if (descriptor < 0) fail_to_write();
   file_ = ::fdopen(descriptor, "wb");
@@ -210,8 +210,8 @@ FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {
 
 FileWriter::~FileWriter() {
   if (!file_) return;
-  std::fclose(file_);
   std::remove(partial_.c_str());
+  std::fclose(file_);
 }
 
 void FileWriter::fail_to_write() const {
@@ -226,12 +226,9 @@ void FileWriter::commit() {
   // Some file systems cannot sync, and say so by EINVAL or ENOTSUP.
   if (std::fflush(file_) != 0 || (::fsync(::fileno(file_)) != 0 && errno != EINVAL && errno != ENOTSUP))
     fail_to_write();
-  if (std::fclose(std::exchange(file_, nullptr)) != 0 || std::rename(partial_.c_str(), path_.c_str()) != 0) {
-    const int reason = errno;
-    std::remove(partial_.c_str());
-    errno = reason;
-    fail_to_write();
-  }
+  // While it is locked, so that nobody takes it for an orphan.
+  if (std::rename(partial_.c_str(), path_.c_str()) != 0) fail_to_write();
+  std::fclose(std::exchange(file_, nullptr));
 }
 
 void write_file(const fs::path& path, std::string_view content) {

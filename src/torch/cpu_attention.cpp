@@ -284,10 +284,6 @@ void each_pass(const CpuAttention& attention, const Work& work) {
 
 }  // namespace
 
-bool cpu_attention_available() {
-  return pair_products_available();
-}
-
 void CpuAttention::forward(bf16* out, float* log_sums) const {
   each_pass(*this, [&](HeadPass& pass) { pass.forward(out, log_sums); });
 }

@@ -9,9 +9,6 @@
 
 namespace dvlm {
 
-// Whether this machine multiplies bf16 matrices in a form that cpu_attention can use.
-bool cpu_attention_available();
-
 struct CpuAttention {
   int heads = 0, kv_heads = 0, head_dim = 0;  // head_dim even
   std::span<const int64_t> cumulative;        // as AttentionShape

@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #endif
 
+#include "torch/cpu_rows.h"
+
 namespace dvlm {
 namespace {
 
@@ -78,13 +80,12 @@ void multiply_dot_products(int, int, int, const bf16*, int, const bf16*, int, fl
 
 }  // namespace
 
-bool pair_products_available() {
-  return has_tiles() || has_dot_products();
-}
-
 void multiply_pairs(int m, int n, int k, const bf16* a, int ld_a, const bf16* b, int ld_b, float* c, int ld_c,
                     bool accumulate) {
-  if (!has_tiles()) return multiply_dot_products(m, n, k, a, ld_a, b, ld_b, c, ld_c, accumulate);
+  if (!has_tiles()) {
+    const auto multiply = has_dot_products() ? multiply_dot_products : rows::kernels().multiply_pairs;
+    return multiply(m, n, k, a, ld_a, b, ld_b, c, ld_c, accumulate);
+  }
   at::native::cpublas::brgemm(m, n, k, ld_a, ld_b, ld_c, accumulate, reinterpret_cast<const at::BFloat16*>(a),
                               reinterpret_cast<const at::BFloat16*>(b), c);
 }

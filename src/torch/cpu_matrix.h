@@ -1,12 +1,9 @@
 // Products of the small bf16 matrices inside attention: by oneDNN's tile kernels where the machine has tile
-// units, by AVX-512's bf16 dot products where it has those.
+// units, by AVX-512's bf16 dot products where it has those, in f32 elsewhere.
 #pragma once
 #include "core/types.h"
 
 namespace dvlm {
-
-// Whether this machine has one of the two; without either multiply_pairs must not be called.
-bool pair_products_available();
 
 // C [m, n] (+)= A [m, k] B [k, n], k even, B in row pairs: [k / 2][ld_b][2]. Leading dimensions in elements,
 // for B in pairs. Sums in f32.

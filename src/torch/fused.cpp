@@ -85,6 +85,40 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
   }
 };
 
+// LibTorch multiplies bf16 matrices by oneDNN where the processor has vectors for it, and number by number
+// elsewhere: a hundred times slower than in f32.
+bool multiplies_bf16() {
+#if defined(__x86_64__)
+  static const bool fast = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                           __builtin_cpu_supports("avx512dq");
+  return fast;
+#else
+  return true;
+#endif
+}
+
+// The same product in f32, of which nothing is kept.
+struct LinearInFloat : torch::autograd::Function<LinearInFloat> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const std::optional<Tensor>& bias) {
+    context->save_for_backward({x, weight});
+    context->saved_data["bias"] = bias.has_value();
+    const auto wide = bias ? std::optional(bias->to(torch::kFloat32)) : std::nullopt;
+    return at::linear(x.to(torch::kFloat32), weight.to(torch::kFloat32), wide).to(torch::kBFloat16);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor d_y = gradients[0].to(torch::kFloat32);
+    Tensor d_x, d_weight, d_bias;
+    if (context->needs_input_grad(0)) d_x = d_y.mm(saved[1].to(torch::kFloat32)).to(torch::kBFloat16);
+    if (context->needs_input_grad(1))
+      d_weight = d_y.t().mm(saved[0].to(torch::kFloat32)).to(torch::kBFloat16);
+    if (context->saved_data["bias"].toBool()) d_bias = d_y.sum(0).to(torch::kBFloat16);
+    return {d_x, d_weight, d_bias};
+  }
+};
+
 struct SwiGlu : torch::autograd::Function<SwiGlu> {
   static Tensor forward(AutogradContext* context, const Tensor& gate_up) {
     const Tensor in = gate_up.contiguous();
@@ -161,14 +195,20 @@ struct Attention : torch::autograd::Function<Attention> {
 }  // namespace
 
 bool available(const Tensor& like, torch::Dtype type) {
-  static const bool supported = cpu_attention_available();
-  return supported && type == torch::kBFloat16 && like.device().is_cpu();
+  return type == torch::kBFloat16 && like.device().is_cpu();
 }
 
 std::pair<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, double eps) {
   const variable_list out =
       AddNorm::apply(x, delta.defined() ? std::optional(delta) : std::nullopt, weight, eps);
   return {delta.defined() ? out[0] : x, out.back()};
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const auto bias_if = bias.defined() ? std::optional(bias) : std::nullopt;
+  if (multiplies_bf16()) return at::linear(x, weight, bias_if);
+  const auto rows = x.sizes().slice(0, static_cast<size_t>(x.dim() - 1));
+  return LinearInFloat::apply(x.flatten(0, -2), weight, bias_if).unflatten(0, rows);
 }
 
 Tensor swiglu(const Tensor& gate_up) {

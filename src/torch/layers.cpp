@@ -19,7 +19,9 @@ std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const t
 
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   const auto type = x.scalar_type();
-  return at::linear(x, weight.to(type), bias.defined() ? std::optional(bias.to(type)) : std::nullopt);
+  const torch::Tensor w = weight.to(type), b = bias.defined() ? bias.to(type) : bias;
+  if (fused::available(x, type)) return fused::linear(x, w, b);
+  return at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
 }
 
 namespace {

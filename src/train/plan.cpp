@@ -90,7 +90,7 @@ class Planner {
         weights_(count_weights(model, config)),
         wide_(config.weight_dtype == "bf16" ? 2 : 4),
         size_(config.bf16 ? 2 : 4),
-        fused_(!card && config.bf16 && fused::available(torch::empty({0}), torch::kBFloat16)),
+        fused_(!card && config.bf16),
         lora_(config.lora.rank > 0),
         head_(number(model.text.vocab_size) * model.text.hidden_size) {}
 

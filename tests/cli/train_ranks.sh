@@ -13,8 +13,9 @@ wrong() { echo "FAIL  $*" >&2; failed=1; }
 "$dvlm" synth --out "$work/data" --count 40 --seed 3 >/dev/null 2>&1
 # A smaller network: the example's takes a second for a step.
 cp -r "$root/examples/tiny/model" "$work/model"
-sed -i 's/"hidden_size": 256/"hidden_size": 64/; s/"out_hidden_size": 256/"out_hidden_size": 64/; s/"hidden_size": 192/"hidden_size": 32/
-  s/"intermediate_size": [0-9]*/"intermediate_size": 64/; s/"num_hidden_layers": 6/"num_hidden_layers": 2/' "$work/model/config.json"
+sed -i 's/hidden_size": [0-9]*/hidden_size": 64/; s/"intermediate_size": [0-9]*/"intermediate_size": 64/
+  s/"num_hidden_layers": [0-9]*/"num_hidden_layers": 2/; s/"depth": [0-9]*/"depth": 3/
+  /"fullatt_block_indexes"/,/\]/ s/5/1/' "$work/model/config.json"
 cat >"$work/config.json" <<JSON
 {"stage": "convert", "model": "$work/model", "data": "$work/data/data.jsonl", "output": "none", "batch_size": 1,
  "global_batch_size": 6, "steps": 20, "max_length": 512, "learning_rate": 1e-3, "ema_decay": 0.9,

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <set>
+#include <thread>
+#include <vector>
 
 #include "core/card_number.h"
 #include "core/error.h"
@@ -267,12 +269,12 @@ TEST(MappedFiles, that_become_shorter_are_named) {
   EXPECT_EXIT(read_what_is_lost(), testing::ExitedWithCode(1), "weights became shorter while it was in use");
 }
 
-// As after kill -9: the name says which process wrote it, the lock that it still does.
+// As after kill -9: the file is there, and nobody has it locked.
 TEST(Files, OrphansOfKilledWritersAreRemoved) {
   TemporaryFolder folder;
-  write_file(folder / "a.77-3.partial", "half");
+  write_file(folder / "a.0.partial", "half");
   write_file(folder / "a.b.partial", "a user's own");
-  write_file(folder / "b.77-3.partial", "another target's");
+  write_file(folder / "b.0.partial", "another target's");
   {
     FileWriter first(folder / "a");  // removes the orphan
     FileWriter second(folder / "a");
@@ -280,9 +282,23 @@ TEST(Files, OrphansOfKilledWritersAreRemoved) {
     first.commit(), second.commit();
   }
   EXPECT_EQ(read_file(folder / "a"), "second");
-  EXPECT_FALSE(std::filesystem::exists(folder / "a.77-3.partial"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.0.partial"));
   EXPECT_TRUE(std::filesystem::exists(folder / "a.b.partial"));
-  EXPECT_TRUE(std::filesystem::exists(folder / "b.77-3.partial"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "b.0.partial"));
+}
+
+TEST(Files, ThatManyWriteAtOnceAreWholeAndLeaveNothingBehind) {
+  TemporaryFolder folder;
+  const auto write = [&](char letter) {
+    for (int i = 0; i < 200; ++i) write_file(folder / "a", std::string(5000, letter));
+  };
+  {
+    std::vector<std::jthread> writers;
+    for (const char letter : {'x', 'y', 'z'}) writers.emplace_back(write, letter);
+  }
+  const std::string content = read_file(folder / "a");
+  EXPECT_EQ(content, std::string(5000, content.at(0)));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
 TEST(LineWriter, NeverWaitsForItsReaderAndCountsWhatItDrops) {

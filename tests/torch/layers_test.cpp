@@ -27,10 +27,7 @@ Tensor rounded(const at::IntArrayRef shape) {
 
 class Fused : public testing::Test {
  protected:
-  void SetUp() override {
-    if (!fused::available(torch::zeros({1}), torch::kBFloat16)) GTEST_SKIP() << "no bf16 units";
-    torch::manual_seed(11);
-  }
+  void SetUp() override { torch::manual_seed(11); }
 };
 
 TEST_F(Fused, add_norm_is_the_sum_and_its_norm_with_gradients) {
@@ -52,6 +49,28 @@ TEST_F(Fused, add_norm_is_the_sum_and_its_norm_with_gradients) {
     for (size_t i = 0; i < results[0].size(); ++i)
       EXPECT_LE(error(results[0][i], results[1][i]), kTolerance)
           << "result " << i << ", delta " << with_delta;
+  }
+}
+
+TEST_F(Fused, linear_and_its_gradients) {
+  const Tensor x0 = rounded({3, 70, 37}), w0 = rounded({45, 37}), b0 = rounded({45}),
+               g = rounded({3, 70, 45});
+  for (const bool with_bias : {true, false}) {
+    std::vector<std::vector<Tensor>> results;
+    for (const auto type : {torch::kBFloat16, torch::kFloat32}) {
+      const Tensor x = x0.to(type).detach().requires_grad_(), w = w0.to(type).detach().requires_grad_(),
+                   b = with_bias ? b0.to(type).detach().requires_grad_() : Tensor();
+      const Tensor y = type == torch::kBFloat16
+                           ? fused::linear(x, w, b)
+                           : at::linear(x, w, with_bias ? std::optional(b) : std::nullopt);
+      y.backward(g.to(type));
+      results.push_back({y.detach(), x.grad(), w.grad()});
+      if (with_bias) results.back().push_back(b.grad());
+    }
+    for (size_t i = 0; i < results[0].size(); ++i) {
+      EXPECT_EQ(results[0][i].scalar_type(), torch::kBFloat16);
+      EXPECT_LE(error(results[0][i], results[1][i]), kTolerance) << "result " << i << ", bias " << with_bias;
+    }
   }
 }
 
