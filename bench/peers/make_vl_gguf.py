@@ -1,7 +1,8 @@
 """Writes random weights of the 3B shape as the two GGUF files of a Qwen2.5-VL for llama.cpp: the text model in
-Q8_0 or Q4_0 with a vocabulary of bytes and made-up words, and the vision tower with its merger in Q8_0, but F16
+Q8_0 or Q4_0 (alone also as a Qwen2, which OpenVINO reads, too) with a vocabulary of bytes and made-up words, and the vision tower with its merger in Q8_0, but F16
 where rows are not whole blocks of it, as llama.cpp's converter has it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -11,6 +12,7 @@ from make_gguf import SPREAD, Pool, tensors
 from shapes import TextShape, VisionShape
 
 TYPES = {"q8_0": gguf.GGMLQuantizationType.Q8_0, "q4_0": gguf.GGMLQuantizationType.Q4_0}
+FILE_TYPES = {"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0}
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -67,8 +69,9 @@ class Tensors:
         self.writer.close()
 
 
-def write_text(path: Path, kind: str, shape: TextShape) -> None:
-    writer = gguf.GGUFWriter(path, "qwen2vl", use_temp_file=True)
+def write_text(path: Path, kind: str, shape: TextShape, architecture: str = "qwen2vl") -> None:
+    writer = gguf.GGUFWriter(path, architecture, use_temp_file=True)
+    writer.add_file_type(FILE_TYPES[kind])
     writer.add_context_length(shape.max_positions)
     writer.add_embedding_length(shape.hidden)
     writer.add_block_count(shape.layers)
@@ -77,7 +80,8 @@ def write_text(path: Path, kind: str, shape: TextShape) -> None:
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_layer_norm_rms_eps(shape.rms_eps)
     writer.add_rope_freq_base(shape.rope_theta)
-    writer.add_rope_dimension_sections([*shape.mrope_section, 0])
+    if architecture == "qwen2vl":
+        writer.add_rope_dimension_sections([*shape.mrope_section, 0])
     writer.add_vocab_size(shape.vocab)
     add_vocabulary(writer, shape.vocab)
     out = Tensors(writer, TYPES[kind])
@@ -126,13 +130,21 @@ def write_vision(path: Path, shape: VisionShape) -> None:
     out.write()
 
 
+def ensure_file(path: Path, write: Callable[[Path], None]) -> Path:
+    """The path, written unless it is there already."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        write(partial)
+        partial.rename(path)
+    return path
+
+
+def ensure_qwen2(folder: Path, kind: str) -> Path:
+    return ensure_file(folder / f"random-3b-qwen2-{kind}.gguf", lambda to: write_text(to, kind, TextShape(), "qwen2"))
+
+
 def ensure(folder: Path, kind: str) -> tuple[Path, Path]:
-    """Paths of the text model and the vision tower; writes what is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text, vision = folder / f"random-3b-vl-{kind}.gguf", folder / "random-3b-vision-q8_0.gguf"
-    for path, write in ((text, lambda to: write_text(to, kind, TextShape())), (vision, lambda to: write_vision(to, VisionShape()))):
-        if not path.exists():
-            partial = path.with_suffix(".partial")
-            write(partial)
-            partial.rename(path)
-    return text, vision
+    """Paths of the text model and the vision tower."""
+    text = ensure_file(folder / f"random-3b-vl-{kind}.gguf", lambda to: write_text(to, kind, TextShape()))
+    return text, ensure_file(folder / "random-3b-vision-q8_0.gguf", lambda to: write_vision(to, VisionShape()))

@@ -10,21 +10,19 @@ what 100 tokens take is measured by `bench decode`, whose drafts are worth what 
 
 import argparse
 import base64
-import contextlib
 import json
 import os
 import random
-import signal
 import statistics
 import struct
 import subprocess
-import tempfile
 import time
-import urllib.request
 import zlib
 from pathlib import Path
 
 import make_vl_gguf
+from llama_server import LlamaServer
+from programs import Failure
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKENS = 100
@@ -41,39 +39,16 @@ def png(width: int, height: int, seed: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row * height, 1)) + chunk(b"IEND", b"")
 
 
-@contextlib.contextmanager
-def llama_server(program: str, text: Path, vision: Path, threads: int, port: int):
-    command = [program, "-m", text, "--mmproj", vision, "--host", "127.0.0.1", "--port", port, "-c", 4096, "-np", 1, "-t", threads, "--jinja"]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(list(map(str, command)), stdout=log, stderr=log) as process:
-        try:
-            for _ in range(600):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-                    break
-                if process.poll() is not None:
-                    log.seek(0)
-                    raise SystemExit("llama-server does not start:\n" + log.read()[-2000:])
-                time.sleep(0.5)
-            yield process
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-
-
-def ask(port: int, picture: bytes, question: str) -> dict:
+def ask(server: LlamaServer, picture: bytes, question: str) -> dict:
     """Milliseconds until the answer's first token was due, and of the whole request."""
     url = "data:image/png;base64," + base64.b64encode(picture).decode()
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": TOKENS, "ignore_eos": True, "temperature": 0}
     start = time.perf_counter()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as response:
-        answer = json.load(response)
+    answer = server.ask("/v1/chat/completions", body)
     total = (time.perf_counter() - start) * 1e3
     if answer["usage"]["completion_tokens"] != TOKENS:
-        raise SystemExit(f"llama.cpp wrote {answer['usage']['completion_tokens']} tokens, not {TOKENS}")
+        raise Failure(f"llama.cpp wrote {answer['usage']['completion_tokens']} tokens, not {TOKENS}")
     return {"first": total - answer["timings"]["predicted_ms"], "total": total, "prompt": answer["usage"]["prompt_tokens"]}
 
 
@@ -98,13 +73,13 @@ def main() -> None:
     width, height = map(int, options.size.split("x"))
     common = ["--precision", options.precision, "--threads", options.threads]
     first, theirs = [], []
-    with llama_server(options.llama_server, text, vision, options.threads, options.port) as server:
-        for number in range(options.rounds):
-            server.send_signal(signal.SIGCONT)
-            theirs.append(ask(options.port, png(width, height, number), "What is this? " * 3))
-            server.send_signal(signal.SIGSTOP)
-            image = dvlm_json(options.dvlm, "image", "--size", options.size, "--repeats", 1, *common)
-            first.append(image["image"][0]["first_token_ms"])
+    flags = ["--mmproj", str(vision), "--jinja"]
+    server = LlamaServer("llama.cpp", options.llama_server, text, options.threads, options.port, flags)
+    for number in range(options.rounds):
+        theirs.append(ask(server, png(width, height, number), "What is this? " * 3))
+        image = dvlm_json(options.dvlm, "image", "--size", options.size, "--repeats", 1, *common)
+        first.append(image["image"][0]["first_token_ms"])
+    server.close()
     recorded = ["--acceptance", REPOSITORY / "bench/acceptance-tiny.json", "--decoders", "auto", "--prompt-tokens", 1230]
     decoded = dvlm_json(options.dvlm, "decode", *recorded, "--answers", 6, "-n", TOKENS, *common)
     ours = statistics.median(first) + TOKENS / decoded["decode"][0]["tokens_per_s"] * 1e3

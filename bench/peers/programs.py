@@ -101,8 +101,10 @@ class Worker(Process):
         self.pause()
 
     def turn(self, turn: Turn) -> float:
+        return self.ask({"rows": turn.rows, "logits": turn.logits, "repeats": self.repeats})
+
+    def ask(self, request: dict) -> float:
         self.resume()
-        request = {"rows": turn.rows, "logits": turn.logits, "repeats": self.repeats}
         self.child.stdin.write(json.dumps(request) + "\n")
         self.child.stdin.flush()
         ms = self._answer(TURN_SECONDS)["ms"]
