@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -46,15 +47,15 @@ class Llama:
         flags = ["--spec-type", "ngram-simple"] if key.endswith("-ngram") else []
         model = make_vl_gguf.ensure_qwen2(options.folder, kind)
         self.server = LlamaServer(key, options.llama_server, model, options.threads, port, flags)
-        self.turn(-1)
+        self.turn(10**6)
 
     def turn(self, seed: int) -> tuple[float, float]:
-        body = {"prompt": prompt(self.prompt, seed), "n_predict": self.tokens, "ignore_eos": True, "temperature": 0}
+        body = {"prompt": prompt(self.prompt, seed), "n_predict": self.tokens + 1, "ignore_eos": True, "temperature": 0}
         timings = self.server.ask("/completion", body | {"cache_prompt": False})["timings"]
-        if timings["predicted_n"] != self.tokens:
-            raise Failure(f"llama.cpp wrote {timings['predicted_n']} tokens, not {self.tokens}")
+        if timings["predicted_n"] != self.tokens + 1:
+            raise Failure(f"llama.cpp wrote {timings['predicted_n']} tokens, not {self.tokens + 1}")
         passes = self.tokens - timings.get("draft_n_accepted", 0)
-        return timings["predicted_per_second"], self.tokens / passes
+        return 1e3 * self.tokens / timings["predicted_ms"], self.tokens / passes  # its clock starts with the first token
 
     def close(self) -> None:
         self.server.close()
@@ -114,6 +115,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of `finally`: a stopped child would outlive us
     peers: dict[str, Llama | OpenVino] = {}
     lines: dict[str, Line] = {}
     try:
@@ -137,7 +139,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Failure as failure:
+    except (Failure, OSError, subprocess.SubprocessError) as failure:
         sys.exit(f"answers.py: {failure}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -15,6 +15,8 @@ class LlamaServer(Process):
 
     def __init__(self, name: str, program: str, model: Path, threads: int, port: int, flags: list[str], context: int = 4096):
         self.name, self.url = name, f"http://127.0.0.1:{port}"
+        if self._healthy():
+            raise Failure(f"port {port} is another server's: name another one by --port")
         self.log = tempfile.TemporaryFile("w+")
         command = [program, "-m", str(model), "--host", "127.0.0.1", "--port", str(port)]
         command += ["-c", str(context), "-np", "1", "-t", str(threads), *flags]
@@ -29,7 +31,7 @@ class LlamaServer(Process):
 
     def _healthy(self) -> bool:
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{self.url}/health").close()
+            urllib.request.urlopen(f"{self.url}/health", timeout=5).close()
             return True
         return False
 

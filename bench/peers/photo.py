@@ -13,9 +13,11 @@ import base64
 import json
 import os
 import random
+import signal
 import statistics
 import struct
 import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -91,4 +93,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a stopped server would outlive us
+    try:
+        main()
+    except (Failure, OSError, subprocess.SubprocessError) as failure:
+        sys.exit(f"photo.py: {failure}")

@@ -9,10 +9,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <map>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/finally.h"
@@ -157,31 +161,38 @@ void refuse_lfs_pointer(std::string_view content, const fs::path& path) {
 
 namespace {
 
-// Creates `path`, locked for as long as it is written. Of a writer that was killed the file is there, but not
-// the lock: then it is removed first. -1 and errno: EEXIST when somebody writes it.
-int create_locked(const fs::path& path) {
-  struct stat opened = {}, named = {};
-  for (;;) {
-    int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file >= 0) {
-      ::flock(file, LOCK_EX);
-      if (::fstat(file, &opened) != 0 || opened.st_nlink > 0) return file;
-      ::close(file);  // somebody took it for an orphan before it was locked
-      continue;
-    }
-    if (errno != EEXIST) return -1;
-    file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-    if (file < 0 && errno == ENOENT) continue;
-    const Finally closing([&] { ::close(file); });
-    const bool orphan = file >= 0 && ::flock(file, LOCK_EX | LOCK_NB) == 0;
-    // What was opened may have become the target since, and another writer's file have taken the name.
-    const bool same = orphan && ::fstat(file, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
-                      opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
-    if (!orphan || (same && ::unlink(path.c_str()) != 0)) {
-      errno = EEXIST;
-      return -1;
-    }
+constexpr std::string_view kPartial = ".partial";
+
+// Who still writes a file holds a lock.
+void remove_unlocked(const fs::path& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+  if (file < 0) return;
+  if (::flock(file, LOCK_EX | LOCK_NB) == 0) ::unlink(path.c_str());
+  ::close(file);
+}
+
+// What writers of `path` left that were killed. A folder is listed once: it may hold the pictures of a data
+// set, each of them written like this.
+void remove_orphans(const fs::path& path) {
+  static std::mutex mutex;
+  static std::map<fs::path, std::vector<std::string>> partials_of;  // by folder
+  const std::string begin = path.filename().string() + ".";
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const std::scoped_lock lock(mutex);
+  const auto [found, is_new] = partials_of.try_emplace(folder);
+  std::error_code error;
+  fs::directory_iterator at, end;
+  if (is_new) at = fs::directory_iterator(folder, error);
+  for (; !error && at != end; at.increment(error)) {
+    std::string name = at->path().filename().string();
+    if (name.ends_with(kPartial)) found->second.push_back(std::move(name));
   }
+  std::erase_if(found->second, [&](const std::string& name) {
+    const bool mine = name.starts_with(begin) &&
+                      name.find_first_not_of("0123456789-", begin.size()) == name.size() - kPartial.size();
+    if (mine) remove_unlocked(folder / name);
+    return mine;
+  });
 }
 
 }  // namespace
@@ -193,12 +204,19 @@ void make_folder(const fs::path& path) {
 }
 
 FileWriter::FileWriter(fs::path path) : path_(std::move(path)) {
+  // A name of its own: two processes may write the same target at once.
+  static std::atomic<unsigned> count{0};
+  remove_orphans(path_);
   int descriptor = -1;
-  errno = EEXIST;
-  // Several may write the same target at once.
-  for (int i = 0; i < 100 && descriptor < 0 && errno == EEXIST; ++i) {
-    partial_ = fmt::format("{}.{}.partial", path_.string(), i);
-    descriptor = create_locked(partial_);
+  for (int attempt = 0; attempt < 100 && descriptor < 0; ++attempt) {
+    partial_ = fmt::format("{}.{}-{}{}", path_.string(), ::getpid(), count++, kPartial);
+    descriptor = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0 && errno != EEXIST) break;
+    // Held while the file is written, so that nobody takes it for an orphan.
+    struct stat info = {};
+    if (descriptor >= 0 && ::flock(descriptor, LOCK_EX) == 0 && ::fstat(descriptor, &info) == 0 &&
+        info.st_nlink == 0)
+      ::close(std::exchange(descriptor, -1));  // somebody has
   }
   if (descriptor < 0) fail_to_write();
   file_ = ::fdopen(descriptor, "wb");
@@ -226,9 +244,15 @@ void FileWriter::commit() {
   // Some file systems cannot sync, and say so by EINVAL or ENOTSUP.
   if (std::fflush(file_) != 0 || (::fsync(::fileno(file_)) != 0 && errno != EINVAL && errno != ENOTSUP))
     fail_to_write();
-  // While it is locked, so that nobody takes it for an orphan.
-  if (std::rename(partial_.c_str(), path_.c_str()) != 0) fail_to_write();
-  std::fclose(std::exchange(file_, nullptr));
+  // The lock stays until the file has its name, and an error of closing counts while there is the old file.
+  const int lock = ::fcntl(::fileno(file_), F_DUPFD_CLOEXEC, 0);
+  const Finally unlocking([&] { ::close(lock); });
+  if (std::fclose(std::exchange(file_, nullptr)) != 0 || std::rename(partial_.c_str(), path_.c_str()) != 0) {
+    const int reason = errno;
+    std::remove(partial_.c_str());
+    errno = reason;
+    fail_to_write();
+  }
 }
 
 void write_file(const fs::path& path, std::string_view content) {

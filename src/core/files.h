@@ -53,8 +53,8 @@ void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& p
 void make_folder(const std::filesystem::path& path);
 
 // Writes beside the target, flushes to the disk and renames: readers, and whoever comes after a power cut,
-// see the old file or the new one, never half of it. A writer that is killed
-// leaves FILE.0.partial, which the next one removes. Throws Error naming the path.
+// see the old file or the new one, never half of it. What writers of this file left that were killed before
+// this process first wrote to its folder is removed. Throws Error naming the path.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 // Adds a line, with its end, to a file that need not be there yet. Who reads after a crash may find it half,

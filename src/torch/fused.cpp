@@ -85,37 +85,48 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
   }
 };
 
-// LibTorch multiplies bf16 matrices by oneDNN where the processor has vectors for it, and number by number
-// elsewhere: a hundred times slower than in f32.
-bool multiplies_bf16() {
-#if defined(__x86_64__)
-  static const bool fast = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                           __builtin_cpu_supports("avx512dq");
-  return fast;
-#else
-  return true;
-#endif
-}
-
-// The same product in f32, of which nothing is kept.
+// The product in f32, some rows at a time: of all that is f32 nothing is kept, and little is there at once.
 struct LinearInFloat : torch::autograd::Function<LinearInFloat> {
+  static constexpr int64_t kRows = 1024;
+
+  // Calls use(first row, rows) for all rows.
+  template <class Use>
+  static void each_chunk(int64_t rows, const Use& use) {
+    for (int64_t at = 0; at < rows; at += kRows) use(at, std::min(kRows, rows - at));
+  }
+  static Tensor wide(const Tensor& x, int64_t at, int64_t rows) {
+    return x.narrow(0, at, rows).to(torch::kFloat32);
+  }
+
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias) {
     context->save_for_backward({x, weight});
     context->saved_data["bias"] = bias.has_value();
-    const auto wide = bias ? std::optional(bias->to(torch::kFloat32)) : std::nullopt;
-    return at::linear(x.to(torch::kFloat32), weight.to(torch::kFloat32), wide).to(torch::kBFloat16);
+    const Tensor w = weight.to(torch::kFloat32);
+    const auto b = bias ? std::optional(bias->to(torch::kFloat32)) : std::nullopt;
+    Tensor y = torch::empty({x.size(0), weight.size(0)}, torch::kBFloat16);
+    each_chunk(x.size(0), [&](int64_t at, int64_t rows) {
+      y.narrow(0, at, rows).copy_(at::linear(wide(x, at, rows), w, b));
+    });
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const Tensor d_y = gradients[0].to(torch::kFloat32);
-    Tensor d_x, d_weight, d_bias;
-    if (context->needs_input_grad(0)) d_x = d_y.mm(saved[1].to(torch::kFloat32)).to(torch::kBFloat16);
-    if (context->needs_input_grad(1))
-      d_weight = d_y.t().mm(saved[0].to(torch::kFloat32)).to(torch::kBFloat16);
-    if (context->saved_data["bias"].toBool()) d_bias = d_y.sum(0).to(torch::kBFloat16);
-    return {d_x, d_weight, d_bias};
+    const Tensor &x = saved[0], &weight = saved[1], &d_y = gradients[0];
+    const bool has_bias = context->saved_data["bias"].toBool();
+    Tensor w, d_x, d_weight, d_bias;
+    if (context->needs_input_grad(0)) w = weight.to(torch::kFloat32), d_x = like_bf16(x);
+    if (context->needs_input_grad(1)) d_weight = torch::zeros(weight.sizes());
+    if (has_bias) d_bias = torch::zeros({weight.size(0)});
+    each_chunk(x.size(0), [&](int64_t at, int64_t rows) {
+      const Tensor d = wide(d_y, at, rows);
+      if (d_x.defined()) d_x.narrow(0, at, rows).copy_(d.mm(w));
+      if (d_weight.defined()) d_weight.addmm_(d.t(), wide(x, at, rows));
+      if (has_bias) d_bias.add_(d.sum(0));
+    });
+    const auto narrow = [](const Tensor& t) { return t.defined() ? t.to(torch::kBFloat16) : t; };
+    return {d_x, narrow(d_weight), narrow(d_bias)};
   }
 };
 
@@ -194,6 +205,16 @@ struct Attention : torch::autograd::Function<Attention> {
 
 }  // namespace
 
+bool multiplies_in_float() {
+#if defined(__x86_64__)
+  static const bool oneDnn = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                             __builtin_cpu_supports("avx512dq");
+  return !oneDnn;
+#else
+  return false;
+#endif
+}
+
 bool available(const Tensor& like, torch::Dtype type) {
   return type == torch::kBFloat16 && like.device().is_cpu();
 }
@@ -206,7 +227,7 @@ std::pair<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& delta, const T
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto bias_if = bias.defined() ? std::optional(bias) : std::nullopt;
-  if (multiplies_bf16()) return at::linear(x, weight, bias_if);
+  if (!multiplies_in_float()) return at::linear(x, weight, bias_if);
   const auto rows = x.sizes().slice(0, static_cast<size_t>(x.dim() - 1));
   return LinearInFloat::apply(x.flatten(0, -2), weight, bias_if).unflatten(0, rows);
 }

@@ -12,6 +12,10 @@ bool available(const torch::Tensor& like, torch::Dtype type);
 // As layers::add_norm; delta may be undefined.
 std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
                                                  const torch::Tensor& weight, double eps);
+// Whether linear() multiplies f32 copies: on x86 without AVX-512, where LibTorch would multiply bf16 matrices
+// number by number (docs/measurements/2026-11-29-training-avx2.md).
+bool multiplies_in_float();
+
 // As layers::linear, all in bf16; the sums are f32.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias);
 torch::Tensor swiglu(const torch::Tensor& gate_up);

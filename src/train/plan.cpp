@@ -38,6 +38,7 @@ bool is_linear(const std::string& name, const std::vector<int64_t>& shape) {
 struct Weights {
   int64_t matrices = 0, vectors = 0;       // of the network
   int64_t text_cast = 0, vision_cast = 0;  // of matrices that layers multiply by in another type
+  int64_t largest = 0;                     // of these
   int64_t trained_matrices = 0, trained_vectors = 0, adapters = 0;
   bool vision_trains = false;
   int64_t all() const { return matrices + vectors; }
@@ -58,6 +59,8 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
       out.vision_cast += size;
     else if (matrix && name.starts_with("model.layers."))
       out.text_cast += size;
+    if (matrix && (name.starts_with("visual.") || name.starts_with("model.layers.")))
+      out.largest = std::max(out.largest, size);
     if (adapted) out.adapters += config.lora.rank * (shape[0] + shape[1]);
     if (name.starts_with("visual.") && (trains || adapted)) out.vision_trains = true;
   }
@@ -147,6 +150,9 @@ class Planner {
     add("activations", kept);
     // What the backward pass of one layer has beside them.
     add("gradients of one layer's activations", rows * (3 * 4 * hidden + 3 * size_ * inner));
+    // A matrix and its gradient; gate and up are one product.
+    if (fused_ && fused::multiplies_in_float())
+      add("a layer's matrices in float", 2 * 4 * 2 * number(weights_.largest));
     if (masked) add("who sees whom", rows * number(pass_.length) * (card_ || !fused_ ? 1 + size_ : 1));
   }
 

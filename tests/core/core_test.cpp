@@ -1,10 +1,13 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <set>
 #include <thread>
 #include <vector>
@@ -269,22 +272,31 @@ TEST(MappedFiles, that_become_shorter_are_named) {
   EXPECT_EXIT(read_what_is_lost(), testing::ExitedWithCode(1), "weights became shorter while it was in use");
 }
 
-// As after kill -9: the file is there, and nobody has it locked.
+// As after kill -9: the name says which process wrote it, the lock that it still does.
 TEST(Files, OrphansOfKilledWritersAreRemoved) {
   TemporaryFolder folder;
-  write_file(folder / "a.0.partial", "half");
-  write_file(folder / "a.b.partial", "a user's own");
-  write_file(folder / "b.0.partial", "another target's");
+  // By others, before this process writes to the folder.
+  const auto others_write = [&](const char* name) { std::ofstream(folder / name) << "half"; };
+  others_write("a.77-3.partial");
+  others_write("a.77-4.partial");
+  others_write("a.b.partial");       // a user's own
+  others_write("a.b.77-3.partial");  // another target's
+  others_write("b.77-3.partial");
+  const int writing = ::open((folder / "a.77-4.partial").c_str(), O_RDONLY);
+  ASSERT_EQ(::flock(writing, LOCK_EX), 0);
   {
     FileWriter first(folder / "a");  // removes the orphan
     FileWriter second(folder / "a");
     first.append("first"), second.append("second");
     first.commit(), second.commit();
   }
+  ::close(writing);
   EXPECT_EQ(read_file(folder / "a"), "second");
-  EXPECT_FALSE(std::filesystem::exists(folder / "a.0.partial"));
-  EXPECT_TRUE(std::filesystem::exists(folder / "a.b.partial"));
-  EXPECT_TRUE(std::filesystem::exists(folder / "b.0.partial"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "a.77-3.partial"));
+  for (const char* kept : {"a.77-4.partial", "a.b.partial", "a.b.77-3.partial", "b.77-3.partial"})
+    EXPECT_TRUE(std::filesystem::exists(folder / kept)) << kept;
+  write_file(folder / "b", "whole");
+  EXPECT_FALSE(std::filesystem::exists(folder / "b.77-3.partial"));
 }
 
 TEST(Files, ThatManyWriteAtOnceAreWholeAndLeaveNothingBehind) {
