@@ -1,6 +1,6 @@
 """Writes random weights of the 3B shape as the two GGUF files of a Qwen2.5-VL for llama.cpp: the text model in
-Q8_0 or Q4_0 (alone also as a Qwen2, which OpenVINO reads, too) with a vocabulary of bytes and made-up words, and the vision tower with its merger in Q8_0, but F16
-where rows are not whole blocks of it, as llama.cpp's converter has it."""
+Q8_0 or Q4_0 (alone also as a Qwen2, which OpenVINO reads, too) with a vocabulary of bytes and made-up words, and the
+vision tower with its merger in Q8_0, but F16 where rows are not whole blocks of it, as llama.cpp's converter has it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The measured programs as compare.py drives them: each has its own process, and only the one whose turn it
+"""The measured programs as the scripts here drive them: each has its own process, and only the one whose turn it
 is runs; the others are stopped (SIGSTOP)."""
 
 import atexit

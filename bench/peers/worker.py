@@ -1,5 +1,5 @@
-"""The worker's side of the conversation with compare.py: a JSON request per line on standard input, a JSON
-answer per line on standard output. What the measured library prints goes to standard error."""
+"""The worker's side of the conversation with compare.py and answers.py: a JSON request per line on standard input,
+a JSON answer per line on standard output. What the measured library prints goes to standard error."""
 
 import json
 import os

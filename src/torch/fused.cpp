@@ -207,9 +207,9 @@ struct Attention : torch::autograd::Function<Attention> {
 
 bool multiplies_in_float() {
 #if defined(__x86_64__)
-  static const bool oneDnn = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                             __builtin_cpu_supports("avx512dq");
-  return !oneDnn;
+  static const bool vectors = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                              __builtin_cpu_supports("avx512dq");
+  return !vectors;
 #else
   return false;
 #endif
@@ -225,11 +225,10 @@ std::pair<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& delta, const T
   return {delta.defined() ? out[0] : x, out.back()};
 }
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const auto bias_if = bias.defined() ? std::optional(bias) : std::nullopt;
-  if (!multiplies_in_float()) return at::linear(x, weight, bias_if);
+Tensor linear_in_float(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto rows = x.sizes().slice(0, static_cast<size_t>(x.dim() - 1));
-  return LinearInFloat::apply(x.flatten(0, -2), weight, bias_if).unflatten(0, rows);
+  return LinearInFloat::apply(x.flatten(0, -2), weight, bias.defined() ? std::optional(bias) : std::nullopt)
+      .unflatten(0, rows);
 }
 
 Tensor swiglu(const Tensor& gate_up) {

@@ -20,7 +20,7 @@ std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const t
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   const auto type = x.scalar_type();
   const torch::Tensor w = weight.to(type), b = bias.defined() ? bias.to(type) : bias;
-  if (fused::available(x, type)) return fused::linear(x, w, b);
+  if (fused::available(x, type) && fused::multiplies_in_float()) return fused::linear_in_float(x, w, b);
   return at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
 }
 

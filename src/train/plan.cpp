@@ -55,14 +55,13 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
                    lora && is_linear(name, shape) && is_target(config.lora, name.substr(0, name.rfind('.')));
     (matrix ? out.matrices : out.vectors) += size;
     if (trains) (matrix ? out.trained_matrices : out.trained_vectors) += size;
-    if (matrix && name.starts_with("visual."))
-      out.vision_cast += size;
-    else if (matrix && name.starts_with("model.layers."))
-      out.text_cast += size;
-    if (matrix && (name.starts_with("visual.") || name.starts_with("model.layers.")))
+    const bool vision = name.starts_with("visual.");
+    if (matrix && (vision || name.starts_with("model.layers."))) {
+      (vision ? out.vision_cast : out.text_cast) += size;
       out.largest = std::max(out.largest, size);
+    }
     if (adapted) out.adapters += config.lora.rank * (shape[0] + shape[1]);
-    if (name.starts_with("visual.") && (trains || adapted)) out.vision_trains = true;
+    if (vision && (trains || adapted)) out.vision_trains = true;
   }
   if (lora && config.stage == "convert") out.adapters += model.text.hidden_size;
   return out;

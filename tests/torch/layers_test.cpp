@@ -52,7 +52,7 @@ TEST_F(Fused, add_norm_is_the_sum_and_its_norm_with_gradients) {
   }
 }
 
-TEST_F(Fused, linear_and_its_gradients) {
+TEST_F(Fused, linear_in_float_and_its_gradients) {
   const Tensor x0 = rounded({3, 70, 37}), w0 = rounded({45, 37}), b0 = rounded({45}),
                g = rounded({3, 70, 45});
   for (const bool with_bias : {true, false}) {
@@ -61,7 +61,7 @@ TEST_F(Fused, linear_and_its_gradients) {
       const Tensor x = x0.to(type).detach().requires_grad_(), w = w0.to(type).detach().requires_grad_(),
                    b = with_bias ? b0.to(type).detach().requires_grad_() : Tensor();
       const Tensor y = type == torch::kBFloat16
-                           ? fused::linear(x, w, b)
+                           ? fused::linear_in_float(x, w, b)
                            : at::linear(x, w, with_bias ? std::optional(b) : std::nullopt);
       y.backward(g.to(type));
       results.push_back({y.detach(), x.grad(), w.grad()});
