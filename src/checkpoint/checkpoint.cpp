@@ -21,8 +21,7 @@ namespace {
 
 constexpr std::string_view kText = "model.language_model.", kVision = "model.visual.";
 constexpr std::string_view kWeight = ".weight";
-constexpr const char* kOnCpu =
-    "which only inference on a CPU reads (--device cpu); else take the checkpoint in BF16";
+constexpr const char* kInferenceAlone = "which inference alone reads; take the checkpoint in BF16";
 constexpr std::string_view kTextAlone = "language_model.";  // Qwen2_5_VLModel, saved without its head
 
 std::set<fs::path> files_of_index(const fs::path& index) {
@@ -187,7 +186,7 @@ bool Checkpoint::has(std::string_view name) const {
 const TensorView& Checkpoint::get(std::string_view name, const std::vector<int64_t>& shape) const {
   const auto it = tensors_.find(std::string(name));
   if (it == tensors_.end() && is_grouped(name))
-    fail("{}: {} is packed in four bits, {}", folder_.string(), name, kOnCpu);
+    fail("{}: {} is packed in four bits, {}", folder_.string(), name, kInferenceAlone);
   if (it == tensors_.end()) fail("{}: tensor {} is missing", folder_.string(), name);
   if (it->second.shape != shape)
     fail("{}: tensor {} has shape {}, but config.json asks for {}", folder_.string(), name,
@@ -227,7 +226,7 @@ const TensorView& Checkpoint::scale(std::string_view linear) const {
 std::string Checkpoint::problem_of_scale(const std::string& weight) const {
   const auto scale = tensors_.find(weight + "_scale");
   if (scale == tensors_.end() && is_grouped(weight))
-    return fmt::format("tensor {} is in FP8 with scales for blocks, {}", weight, kOnCpu);
+    return fmt::format("tensor {} is in FP8 with scales for blocks, {}", weight, kInferenceAlone);
   if (scale == tensors_.end())
     return fmt::format("tensor {} is {} but {}_scale is missing", weight, name_of(tensors_.at(weight).type),
                        weight);

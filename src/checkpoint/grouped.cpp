@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
@@ -236,6 +237,11 @@ void GroupedWeight::read_groups(const TensorView& order, const std::string& wher
       fail("{}: input {} is in group {} of {}; the file is damaged", where, k, group, groups_);
     group_of_[k] = group;
   }
+  if (std::ranges::is_sorted(group_of_)) return;
+  input_order_.resize(group_of_.size());
+  std::iota(input_order_.begin(), input_order_.end(), 0);
+  std::ranges::stable_sort(input_order_, {},
+                           [&](int32_t input) { return group_of_[static_cast<size_t>(input)]; });
 }
 
 float GroupedWeight::code(int64_t output, int64_t input) const {
@@ -299,8 +305,9 @@ void GroupedWeight::dequantize(int64_t first, int64_t count, float* out) const {
 std::string GroupedWeight::problem_of_groups(int64_t group) const {
   DVLM_ASSERT(is_four_bits() && group > 0);
   for (int64_t k = 0; k < inputs_; ++k) {
-    if (group_of_[static_cast<size_t>(k)] != group_of_[static_cast<size_t>(k / group * group)])
-      return fmt::format("inputs {} and {} have scales of their own", k / group * group, k);
+    if (group_at(k) != group_at(k / group * group))
+      return fmt::format("inputs {} and {} have scales of their own", input_at(k / group * group),
+                         input_at(k));
   }
   for (int64_t g = 0; format_.less_one && g < groups_; ++g) {
     for (int64_t n = 0; n < outputs_; ++n)
@@ -315,7 +322,7 @@ void GroupedWeight::read_codes(int64_t first, int64_t count, int64_t group, uint
   const int64_t groups = (inputs_ + group - 1) / group;
   for (int64_t n = 0; n < count; ++n) {
     for (int64_t g = 0; g < groups; ++g) {
-      const int64_t from = group_of_[static_cast<size_t>(g * group)];
+      const int64_t from = group_at(g * group);
       scales[n * groups + g] = scale(first + n, from);
       zero_points[n * groups + g] = static_cast<uint8_t>(zero_point(first + n, from));
     }
@@ -323,7 +330,7 @@ void GroupedWeight::read_codes(int64_t first, int64_t count, int64_t group, uint
   // Inputs outside: AWQ and GPTQ hold outputs side by side.
   for (int64_t k = 0; k < inputs_; ++k)
     for (int64_t n = 0; n < count; ++n)
-      codes[n * inputs_ + k] = static_cast<uint8_t>(nibble_of(first + n, k));
+      codes[n * inputs_ + k] = static_cast<uint8_t>(nibble_of(first + n, input_at(k)));
 }
 
 }  // namespace dvlm

@@ -1,6 +1,7 @@
 // Linear layers whose weights have a scale for every group of inputs, as other tools write them: four bits by
 // AWQ, GPTQ and compressed-tensors (pack-quantized), FP8 in blocks.
 #pragma once
+#include <algorithm>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "core/thread_pool.h"
 
 namespace dvlm {
 
@@ -47,11 +49,14 @@ class GroupedWeight {
   // Outputs [first, first + count) as floats, [count, inputs]: exact for four bits, rounded once for e4m3.
   void dequantize(int64_t first, int64_t count, float* out) const;
 
-  // Why the codes do not stand in groups of `group` inputs, each with one scale and a zero point of four bits
-  // ("inputs 0 and 32 have scales of their own"); "" when they do.
+  // Which input stands in each place, [inputs], when groups stand one behind another; empty where they do as
+  // they are. Only GPTQ's "act order" scatters them.
+  std::span<const int32_t> input_order() const { return input_order_; }
+  // Why the codes, in these places, do not stand in groups of `group` inputs, each with one scale and a zero
+  // point of four bits ("inputs 0 and 32 have scales of their own"); "" when they do.
   std::string problem_of_groups(int64_t group) const;
-  // Then those of outputs [first, first + count): codes [count, inputs], and scales and zero points [count,
-  // inputs / group, rounded up].
+  // Then those of outputs [first, first + count) in these places: codes [count, inputs], and scales and zero
+  // points [count, inputs / group, rounded up].
   void read_codes(int64_t first, int64_t count, int64_t group, uint8_t* codes, float* scales,
                   uint8_t* zero_points) const;
 
@@ -63,6 +68,10 @@ class GroupedWeight {
   float code(int64_t output, int64_t input) const;
   int nibble_of(int64_t output, int64_t input) const;
   int zero_point(int64_t output, int64_t group) const;
+  int64_t input_at(int64_t place) const {
+    return input_order_.empty() ? place : input_order_[static_cast<size_t>(place)];
+  }
+  int32_t group_at(int64_t place) const { return group_of_[static_cast<size_t>(input_at(place))]; }
   float scale(int64_t output, int64_t group) const;
 
   GroupedFormat format_;
@@ -71,6 +80,17 @@ class GroupedWeight {
   const std::byte *codes_ = nullptr, *zero_points_ = nullptr;
   TensorView scales_;
   std::vector<int32_t> group_of_;  // each input
+  std::vector<int32_t> input_order_;
 };
+
+// Calls use(first, count) for all outputs of a layer, on all threads.
+template <class Use>
+void each_outputs(const GroupedWeight& weight, ThreadPool& pool, const Use& use) {
+  constexpr int64_t kOutputs = 8;  // that AWQ and GPTQ hold side by side
+  pool.parallel_for((weight.outputs() + kOutputs - 1) / kOutputs, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * kOutputs, last = std::min(end * kOutputs, weight.outputs());
+    use(first, last - first);
+  });
+}
 
 }  // namespace dvlm

@@ -3,9 +3,12 @@
 #include <fmt/core.h>
 
 #include <cstring>
+#include <list>
 #include <numeric>
 
 #include "core/error.h"
+#include "core/log.h"
+#include "core/memory.h"
 #include "core/thread_pool.h"
 #include "cuda/pass.h"
 #include "kernels/quantize_rows.h"
@@ -76,9 +79,10 @@ class Loader {
   Layer linear(const std::string& prefix, std::initializer_list<const char*> parts, const Places& outputs,
                const Places& inputs, bool whole = false) {
     std::vector<const TensorView*> weights, biases, scales;
+    std::list<Unpacked> unpacked;
     for (const char* part : parts) {
       const std::string name = prefix + part;
-      const TensorView& weight = checkpoint_.get(name + ".weight", shapes_.at(name + ".weight"));
+      const TensorView& weight = linear_weight(name, unpacked);
       if (weight.type == DType::i8)
         fail("{}: {} is I8, which a card cannot run: use --device cpu", checkpoint_.folder().string(), name);
       if (weight.type == DType::f8_e4m3) scales.push_back(&checkpoint_.scale(name));
@@ -115,6 +119,24 @@ class Loader {
   }
 
  private:
+  // A layer that other tools packed, as floats.
+  struct Unpacked {
+    Buffer<float> values;
+    TensorView view;
+  };
+  const TensorView& linear_weight(const std::string& name, std::list<Unpacked>& unpacked) {
+    const auto& shape = shapes_.at(name + ".weight");
+    const auto grouped = checkpoint_.grouped(name, shape[0], shape[1]);
+    if (!grouped) return checkpoint_.get(name + ".weight", shape);
+    Unpacked& out = unpacked.emplace_back();
+    out.values = Buffer<float>(static_cast<size_t>(shape[0] * shape[1]));
+    each_outputs(*grouped, pool_, [&](int64_t first, int64_t count) {
+      grouped->dequantize(first, count, out.values.data() + first * shape[1]);
+    });
+    out.view = {DType::f32, shape, reinterpret_cast<const std::byte*>(out.values.data())};
+    return out.view;
+  }
+
   static Places padded(Places outputs) {
     outputs.stored = round_up(outputs.stored, kOutputs);
     return outputs;
@@ -313,6 +335,7 @@ void load_vision(Loader& load, const Checkpoint& checkpoint, VisionTower& out) {
 }
 
 bool is_e4m3(const Checkpoint& checkpoint, const std::string& name) {
+  if (checkpoint.is_grouped(name)) return false;  // blocks become bf16
   const auto found = checkpoint.tensors().find(name);
   return found != checkpoint.tensors().end() && found->second.type == DType::f8_e4m3;
 }
@@ -361,6 +384,12 @@ size_t draft_bytes(const Checkpoint& checkpoint) {
 
 Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device, int threads,
                      LoadProgress& progress) {
+  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+    if (!checkpoint.is_grouped(name)) continue;
+    log_warning("{}: {} and others are packed in groups, and become bf16 on a card: they take its memory",
+                checkpoint.folder().string(), name);
+    break;
+  }
   Weights out;
   Loader load(checkpoint, device, threads, progress, out);
   load_text(load, checkpoint, out.text);

@@ -31,7 +31,8 @@ struct Weights {
 size_t weight_bytes(const Checkpoint& checkpoint);
 size_t draft_bytes(const Checkpoint& checkpoint);
 
-// Linear layers are bf16, or e4m3 where the checkpoint holds F8_E4M3 with scales; a tower's must agree.
+// Linear layers are bf16, or e4m3 where the checkpoint holds F8_E4M3 with a scale per output; a tower's must
+// agree. Layers that other tools packed (checkpoint/grouped.h) become bf16.
 // Rows are put in order by `threads` (0: all cores). Throws Error for tensors that are missing, misshapen or
 // of another type, and after Ctrl-C.
 Weights load_weights(const Checkpoint& checkpoint, const std::shared_ptr<Device>& device, int threads,

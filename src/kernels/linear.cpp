@@ -23,6 +23,14 @@ int input_blocks_of(int inputs) {
   return ceil_div(inputs, kInputBlock);
 }
 
+// A row with its inputs in the places that they have in the matrix.
+const float* in_order(const float* row, std::span<const int32_t> order) {
+  thread_local Buffer<float> own;
+  if (own.size() < order.size()) own = Buffer<float>(order.size());
+  for (size_t k = 0; k < order.size(); ++k) own[k] = row[order[k]];
+  return own.data();
+}
+
 // Threads share the rows of a row block where no cache line holds inputs of two.
 void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, float* scales, ThreadPool& pool) {
   const int words = input_block_words(form), line = words * input_blocks_per_line(form);
@@ -31,7 +39,9 @@ void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, floa
     float* out = inputs + static_cast<size_t>(first) * static_cast<size_t>(job.input_blocks * words);
     const PackedInput to{out + (row - first) * line, static_cast<size_t>(rows * line), form,
                          job.input_blocks};
-    const float scale = pack_inputs(x.row(row), job.w->inputs(), job.w->format(), to);
+    const std::span<const int32_t> order = job.w->input_order();
+    const float* from = order.empty() ? x.row(row) : in_order(x.row(row), order);
+    const float scale = pack_inputs(from, job.w->inputs(), job.w->format(), to);
     if (scales) scales[row] = scale;
   };
   const double per_row = 0.2 * job.w->inputs();

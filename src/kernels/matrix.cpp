@@ -324,7 +324,13 @@ void PackedMatrix::unpack_row(int output, float* row) const {
     }
     return 0;
   };
-  for (size_t k = 0; k < static_cast<size_t>(inputs_); ++k) row[k] = weight(k);
+  for (size_t k = 0; k < static_cast<size_t>(inputs_); ++k)
+    row[input_order_.empty() ? k : static_cast<size_t>(input_order_[k])] = weight(k);
+}
+
+void PackedMatrix::set_input_order(std::span<const int32_t> order) {
+  DVLM_ASSERT(order.empty() || std::ssize(order) == inputs_);
+  input_order_.assign(order.begin(), order.end());
 }
 
 }  // namespace dvlm

@@ -76,6 +76,9 @@ class PackedMatrix {
 
   const std::string& name() const { return name_; }  // of the layer, for messages and observers
   void set_name(std::string name) { name_ = std::move(name); }
+  // Which input of a row the matrix has in each place, [inputs()]: a permutation, or empty for all in order.
+  std::span<const int32_t> input_order() const { return input_order_; }
+  void set_input_order(std::span<const int32_t> order);
   WeightFormat format() const { return format_; }
   int outputs() const { return outputs_; }
   int inputs() const { return inputs_; }
@@ -99,7 +102,7 @@ class PackedMatrix {
   int outputs_ = 0, inputs_ = 0;
   MappedMemory memory_;
   std::vector<float> bias_, scales_;
-  std::vector<int32_t> code_sums_;
+  std::vector<int32_t> code_sums_, input_order_;
 };
 
 }  // namespace dvlm

@@ -114,16 +114,6 @@ class Loader {
     stack.sources.push_back(weight);
   }
 
-  // Calls use(first, count) for outputs of a packed layer, on all threads.
-  template <class Use>
-  void each_outputs(const GroupedWeight& weight, const Use& use) const {
-    constexpr int64_t kOutputs = 8;  // that stand side by side in it
-    loading_.pool.parallel_for((weight.outputs() + kOutputs - 1) / kOutputs, [&](int64_t begin, int64_t end) {
-      const int64_t first = begin * kOutputs, last = std::min(end * kOutputs, weight.outputs());
-      use(first, last - first);
-    });
-  }
-
   static std::byte* room_for(TensorView& tensor, Stack& stack) {
     std::byte* data = stack.memory.emplace_back(tensor.bytes()).data();
     tensor.data = data;
@@ -133,7 +123,7 @@ class Loader {
   void unpack(Stack& stack) const {
     for (const auto& [at, weight] : stack.unpacked) {
       auto* values = reinterpret_cast<float*>(room_for(stack.weights[at], stack));
-      each_outputs(weight, [&weight = weight, values](int64_t first, int64_t count) {
+      each_outputs(weight, loading_.pool, [&weight = weight, values](int64_t first, int64_t count) {
         weight.dequantize(first, count, values + first * weight.inputs());
       });
     }
@@ -146,7 +136,7 @@ class Loader {
       auto* codes = reinterpret_cast<uint8_t*>(room_for(stack.weights[i], stack));
       auto* scale = reinterpret_cast<float*>(room_for(stack.scales.back(), stack));
       auto* zero_point = reinterpret_cast<uint8_t*>(room_for(stack.zero_points.back(), stack));
-      each_outputs(weight, [&](int64_t first, int64_t count) {
+      each_outputs(weight, loading_.pool, [&](int64_t first, int64_t count) {
         weight.read_codes(first, count, kInt4Group, codes + first * weight.inputs(), scale + first * groups,
                           zero_point + first * groups);
       });
@@ -164,6 +154,7 @@ class Loader {
       loading_.progress.add(matrix.bytes());
     }
     matrix.set_name(std::move(name));
+    if (!stack.packed.empty()) matrix.set_input_order(stack.packed[0].input_order());
     return matrix;
   }
 
@@ -190,14 +181,36 @@ WeightFormat WeightFormats::of(const TensorView& linear_weight) const {
   return linear_weight.type == DType::i8 ? WeightFormat::int8_panels : WeightFormat::fp8_panels;
 }
 
+namespace {
+
+// Which layer begins the matrix that this one is a part of. A matrix has one order of inputs.
+std::string first_of_stack(const std::string& linear) {
+  constexpr std::pair<std::string_view, std::string_view> kParts[] = {
+      {".k_proj", ".q_proj"}, {".v_proj", ".q_proj"}, {".up_proj", ".gate_proj"}};
+  for (const auto& [part, first] : kParts)
+    if (linear.ends_with(part)) return linear.substr(0, linear.size() - part.size()) + std::string(first);
+  return linear;
+}
+
+}  // namespace
+
 bool keeps_four_bits(const Checkpoint& checkpoint) {
   bool some = false;
-  for (const auto& [name, shape] : expected_tensors(checkpoint.config())) {
+  const auto shapes = expected_tensors(checkpoint.config());
+  const auto grouped = [&](const std::string& linear) {
+    const auto& shape = shapes.at(linear + ".weight");
+    return checkpoint.grouped(linear, shape[0], shape[1]);
+  };
+  for (const auto& [name, shape] : shapes) {
     if (!checkpoint.is_grouped(name)) continue;
-    const auto weight = checkpoint.grouped(name.substr(0, name.rfind('.')), shape[0], shape[1]);
+    const std::string linear = name.substr(0, name.rfind('.')), stack = first_of_stack(linear);
+    const auto weight = grouped(linear), first = grouped(stack);
     if (!weight->is_four_bits()) return false;
     some = true;
-    if (const std::string problem = weight->problem_of_groups(kInt4Group); !problem.empty()) {
+    std::string problem = weight->problem_of_groups(kInt4Group);
+    if (first && !std::ranges::equal(weight->input_order(), first->input_order()))
+      problem = fmt::format("its inputs have another order than those of {}", stack);
+    if (!problem.empty()) {
       log_warning(
           "{}: the four-bit weights become numbers, which take the memory and time of --precision: "
           "{} does not go as it is into groups of {} inputs: {}",

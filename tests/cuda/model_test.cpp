@@ -10,6 +10,7 @@
 #include <random>
 
 #include "cuda/test_device.h"
+#include "grouped_model.h"
 #include "kernels/quantize_rows.h"
 #include "message_of.h"
 #include "native/native.h"
@@ -190,6 +191,20 @@ TEST(Card, with_block_attention_keeps_what_the_cpu_keeps) {
                causal = distance(right, rows_of(*cpu, Visibility::causal));
   EXPECT_LT(near, 0.05) << "BF16 against F32";
   EXPECT_GT(causal, 3 * near) << "and what would be kept causally is something else";
+}
+
+class GroupedOnCard : public testing::Test, protected GroupedFolders {
+ protected:
+  GroupedOnCard() : GroupedFolders(64, Zeros::random, GroupedFormat::Tool::gptq) {}
+};
+
+TEST_F(GroupedOnCard, becomes_bf16_as_the_numbers_that_it_says) {
+  const Checkpoint packed(packed_.path()), wide(wide_.path());
+  EXPECT_EQ(few_logits(*load(packed)), few_logits(*load(wide)));
+  const ModelOptions drafts{.draft = DraftPrecision::fp8};
+  EXPECT_EQ(cuda::least_bytes(packed, drafts), cuda::least_bytes(wide, drafts));
+  EXPECT_EQ(cuda::load_model(packed, test::test_device(), drafts)->weight_memory().draft,
+            DraftPrecision::fp8);
 }
 
 TEST(Card, refuses_what_it_does_not_run) {

@@ -317,6 +317,32 @@ TEST(LinearIntegers, with_zero_points_have_the_same_bits_on_all_sets) {
   }
 }
 
+TEST(LinearIntegers, with_inputs_in_another_order_meet_the_inputs_they_name) {
+  constexpr int kInputs = 200, kOutputs = 70, kRows = 5;
+  ThreadPool pool(2);
+  FourBits layer(kInputs, kOutputs, pool, [](float x) { return to_float(to_f16(x * 0.01f)); });
+  const std::vector<float> x = random_values(size_t(kRows) * kInputs, 5);
+  std::vector<int32_t> order(kInputs);
+  for (int k = 0; k < kInputs; ++k) order[size_t(k)] = k * 77 % kInputs;
+  std::vector<float> scattered(x.size());
+  for (size_t r = 0; r < kRows; ++r)
+    for (size_t k = 0; k < kInputs; ++k) scattered[r * kInputs + size_t(order[k])] = x[r * kInputs + k];
+  const auto results = [&](std::vector<float> in) {
+    std::vector<float> y(size_t(kRows) * kOutputs);
+    LinearScratch scratch;
+    linear(layer.packed, {in.data(), kInputs, kRows}, {y.data(), kOutputs, kRows}, LinearMode::store, scratch,
+           pool);
+    return y;
+  };
+  const std::vector<float> expected = results(x);
+  layer.packed.set_input_order(order);
+  EXPECT_EQ(results(scattered), expected);
+  EXPECT_NE(results(x), expected);
+  std::vector<float> row(kInputs);
+  layer.packed.unpack_row(3, row.data());
+  for (size_t k = 0; k < kInputs; ++k) EXPECT_EQ(row[size_t(order[k])], layer.row(3)[k]);
+}
+
 // Sums beyond the integers that a float holds, in layers of the width of a 7B model.
 TEST(LinearIntegers, are_exact_where_floats_are_not) {
   constexpr int kInputs = 18944;

@@ -3,18 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <list>
-#include <nlohmann/json.hpp>
 
-#include "checkpoint/json.h"
-#include "core/files.h"
+#include "grouped_model.h"
 #include "message_of.h"
 #include "native/native.h"
-#include "random_model.h"
-#include "rows.h"
-#include "temporary_folder.h"
+#include "native/weights.h"
 
 namespace dvlm {
 namespace {
@@ -22,96 +17,14 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-// Tensors with their memory.
-class Tensors {
- public:
-  template <class T>
-  void add(const std::string& name, DType type, std::vector<int64_t> shape, const std::vector<T>& values) {
-    auto& bytes = memory_.emplace_back(values.size() * sizeof(T));
-    std::memcpy(bytes.data(), values.data(), bytes.size());
-    views_[name] = {type, std::move(shape), bytes.data()};
-  }
-  std::map<std::string, TensorView>& views() { return views_; }
-  void write(const fs::path& folder) const {
-    std::vector<NamedTensor> named;
-    for (const auto& [name, tensor] : views_) named.push_back({name, tensor});
-    write_safetensors(folder / "model.safetensors", named);
-  }
-
- private:
-  std::map<std::string, TensorView> views_;
-  std::list<std::vector<std::byte>> memory_;
-};
-
-class GroupedModel : public testing::Test {
+class GroupedModel : public testing::Test, protected GroupedFolders {
  protected:
-  enum class Zeros { random, eight };
-  explicit GroupedModel(int64_t group = 20, Zeros zeros = Zeros::random) : group_(group), zeros_(zeros) {
-    ModelConfig config = small_config();
-    config.text.intermediate_size = 72;  // AWQ packs outputs in eights
-    make_random_model(config, 1, wide_.path());
-    const Checkpoint original(wide_.path());
-    Tensors packed, wide;
-    packed.views() = wide.views() = original.tensors();
-    Random random(5);
-    for (const auto& [name, shape] : expected_tensors(config)) {
-      if (!name.starts_with("model.layers.") || shape.size() != 2) continue;
-      const std::string linear = name.substr(0, name.rfind('.'));
-      add_random(linear, shape[0], shape[1], random, packed);
-      std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
-      const GroupedFormat format{.tool = GroupedFormat::Tool::awq, .group_size = group_};
-      GroupedWeight(packed.views(), linear, format, shape[0], shape[1], "")
-          .dequantize(0, shape[0], values.data());
-      packed.views().erase(name);
-      wide.add(name, DType::f32, shape, values);
-    }
-    write_config(packed_.path(), config);
-    nlohmann::json file = read_json(packed_ / "config.json");
-    file["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", group_}};
-    write_file(packed_ / "config.json", file.dump());
-    packed.write(packed_.path());
-    wide.write(wide_.path());
-  }
-
-  void add_random(const std::string& linear, int64_t outputs, int64_t inputs, Random& random,
-                  Tensors& to) const {
-    const int64_t groups = (inputs + group_ - 1) / group_;
-    const auto words = [&](int64_t count) {
-      std::vector<uint32_t> out(static_cast<size_t>(count));
-      for (uint32_t& word : out) word = static_cast<uint32_t>(random.below(int64_t{1} << 32));
-      return out;
-    };
-    std::vector<f16> scales;
-    for (int64_t i = 0; i < groups * outputs; ++i)
-      scales.push_back(to_f16(0.01f + 0.01f * static_cast<float>(i % 7)));
-    std::vector<uint32_t> codes = words(inputs * outputs / 8), zeros = words(groups * outputs / 8);
-    if (zeros_ == Zeros::eight) {
-      std::fill(zeros.begin(), zeros.end(), 0x88888888u);
-      // Every group has the code 0: rounding to four bits finds the scale in it again.
-      for (int64_t k = 0; k < inputs; k += group_)
-        std::fill_n(codes.begin() + k * outputs / 8, outputs / 8, 0u);
-    }
-    to.add(linear + ".qweight", DType::i32, {inputs, outputs / 8}, codes);
-    to.add(linear + ".qzeros", DType::i32, {groups, outputs / 8}, zeros);
-    to.add(linear + ".scales", DType::f16, {groups, outputs}, scales);
-  }
+  using GroupedFolders::GroupedFolders;
 
   static std::vector<float> logits(const fs::path& folder, Precision precision, const fs::path& file = {}) {
-    const auto model =
-        load_native(Checkpoint(folder), {.precision = precision, .threads = 2, .packed_file = file});
-    const auto sequence = model->new_sequence(20);
-    const std::vector<TokenId> tokens = {1, 2, 3, 4, 5};
-    const std::vector<Position> positions = {{0, 0, 0}, {1, 1, 1}, {2, 2, 2}, {3, 3, 3}, {4, 4, 4}};
-    const std::vector<Wanted> rows = {{.row = 0, .choice = Choice::logits},
-                                      {.row = 4, .choice = Choice::logits}};
-    const Segment segment{
-        .sequence = sequence.get(), .tokens = tokens, .positions = positions, .features = {}, .wanted = rows};
-    return logits_of(model->forward({&segment, 1}));
+    return few_logits(
+        *load_native(Checkpoint(folder), {.precision = precision, .threads = 2, .packed_file = file}));
   }
-
-  int64_t group_;
-  Zeros zeros_;
-  TemporaryFolder wide_, packed_;
 };
 
 TEST_F(GroupedModel, answers_as_its_weights_say_in_every_precision) {
@@ -150,6 +63,55 @@ TEST_F(KeptZeroPoints, are_multiplied_as_they_are) {
   }
   EXPECT_LT(error, 0.002 * all);
   EXPECT_GT(error, 0);
+}
+
+std::vector<float> row_of(const PackedMatrix& matrix, int output) {
+  std::vector<float> row(static_cast<size_t>(matrix.inputs()));
+  matrix.unpack_row(output, row.data());
+  return row;
+}
+
+class ActOrder : public GroupedModel {
+ protected:
+  ActOrder() : GroupedModel(64, Zeros::random, GroupedFormat::Tool::gptq) {}
+};
+
+TEST_F(ActOrder, keeps_codes_that_say_what_the_weights_say) {
+  EXPECT_THAT(Checkpoint(packed_.path()).problems(), testing::IsEmpty());
+  EXPECT_EQ(logits(packed_.path(), Precision::f32), logits(wide_.path(), Precision::f32));
+  ThreadPool pool(2);
+  LoadProgress progress(0);
+  const Loading loading{pool, progress};
+  const TextWeights kept = load_text(Checkpoint(packed_.path()), {.four_bits = true}, loading),
+                    wide = load_text(Checkpoint(wide_.path()), {.linear = WeightFormat::f32_panels}, loading);
+  for (size_t i = 0; i < kept.layers.size(); ++i) {
+    for (PackedMatrix LayerWeights::*const part :
+         {&LayerWeights::qkv, &LayerWeights::output, &LayerWeights::gate_up, &LayerWeights::down}) {
+      const PackedMatrix &codes = kept.layers[i].*part, &numbers = wide.layers[i].*part;
+      EXPECT_EQ(codes.format(), WeightFormat::int4_panels);
+      EXPECT_EQ(codes.input_order().empty(), codes.inputs() <= 64);
+      for (int n = 0; n < codes.outputs(); ++n) EXPECT_EQ(row_of(codes, n), row_of(numbers, n)) << n;
+    }
+  }
+}
+
+TEST_F(ActOrder, comes_back_from_a_packed_file) {
+  const fs::path file = packed_ / "weights.packed";
+  const std::vector<float> first = logits(packed_.path(), Precision::automatic, file);
+  ASSERT_TRUE(fs::exists(file));
+  EXPECT_EQ(logits(packed_.path(), Precision::automatic, file), first);
+  EXPECT_NE(logits(packed_.path(), Precision::f32), first);
+}
+
+TEST_F(ActOrder, of_its_own_in_one_of_the_layers_that_share_inputs_becomes_numbers) {
+  Tensors tensors;
+  const Checkpoint checkpoint(packed_.path());
+  tensors.views() = checkpoint.tensors();
+  std::vector<int32_t> order = scattered_groups(136);
+  std::ranges::reverse(order);
+  tensors.add("model.layers.1.self_attn.v_proj.g_idx", DType::i32, {136}, order);
+  tensors.write(packed_.path());
+  EXPECT_EQ(logits(packed_.path(), Precision::automatic), logits(packed_.path(), Precision::f32));
 }
 
 TEST_F(KeptZeroPoints, take_the_memory_of_four_bits) {
