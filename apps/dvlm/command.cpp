@@ -1,13 +1,19 @@
 #include "command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <filesystem>
+#include <numeric>
+#include <sstream>
+#include <utility>
 
 #include "core/error.h"
+#include "core/terminal.h"
 
 namespace dvlm {
 
@@ -82,6 +88,96 @@ std::string choice_type(const Values& choices) {
   return fmt::format("{{{}}}", fmt::join(choices, ","));
 }
 
+// --help: its lines end where the terminal does. That flags exclude each other is told when they clash.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(kColumn); }
+
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0) return "";
+    std::string out = " " + option->get_type_name();
+    if (!option->get_default_str().empty()) out += "=" + option->get_default_str();
+    if (option->get_expected_max() == CLI::detail::expected_max_vector_size) out += " ...";
+    return option->get_required() ? out + " (required)" : out;
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return wrapped(option->get_description());
+  }
+  std::string make_subcommand(const CLI::App* command) const override {
+    std::ostringstream out;
+    CLI::detail::format_help(out, command->get_name(), wrapped(command->get_description()), kColumn);
+    return out.str();
+  }
+
+ private:
+  static constexpr size_t kColumn = 28;
+
+  static std::string wrapped(const std::string& text) {
+    const size_t width = std::clamp<size_t>(terminal_columns(STDOUT_FILENO).value_or(100), 60, 120) - kColumn;
+    std::istringstream words(text);
+    std::string out, word;
+    for (size_t used = 0; words >> word; used += word.size()) {
+      if (used > 0 && used + 1 + word.size() > width)
+        out += '\n', used = 0;
+      else if (used > 0)
+        out += ' ', ++used;
+      out += word;
+    }
+    return out;
+  }
+};
+
+// How many letters must change, go or come between two words.
+size_t distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t change = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = std::exchange(row[j], std::min({change, row[j] + 1, row[j - 1] + 1}));
+    }
+  }
+  return row[b.size()];
+}
+
+// What a word that is not known was most probably meant to be: " (did you mean --image?)", or "".
+std::string meant(const std::string& word, const Values& known) {
+  const auto far = [&](const std::string& other) { return distance(word, other); };
+  const auto nearest = std::ranges::min_element(known, {}, far);
+  if (nearest == known.end() || far(*nearest) > std::max<size_t>(1, word.size() / 3)) return "";
+  return fmt::format(" (did you mean {}?)", *nearest);
+}
+
+// What the deepest command that the line names does not know.
+std::string explain_unknown(const CLI::App& command, const Values& words) {
+  const auto flag =
+      std::ranges::find_if(words, [](const std::string& word) { return word.starts_with('-'); });
+  const std::string& word = flag == words.end() ? words.front() : *flag;
+  Values known;
+  if (flag != words.end()) {
+    for (const CLI::Option* option : command.get_options())
+      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+    return fmt::format("there is no option {}{}", printable(word), meant(word, known));
+  }
+  for (const CLI::App* one : command.get_subcommands({})) known.push_back(one->get_name());
+  return known.empty() ? fmt::format("\"{}\" was not expected", printable(word))
+                       : fmt::format("there is no command {}{}", printable(word), meant(word, known));
+}
+
+// A mistake in the command line as one sentence, like any other error.
+void tell_usage(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  std::string path = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    path += " " + command->get_name();
+  }
+  const Values unknown = app.remaining(true);
+  const std::string what = unknown.empty() ? error.what() : explain_unknown(*command, unknown);
+  std::fprintf(stderr, "dvlm: error: %s; %s --help lists what there is\n", what.c_str(), path.c_str());
+}
+
 }  // namespace
 
 Option Option::required() {
@@ -105,6 +201,10 @@ Option Option::several() {
 Command Command::add(const char* name, const char* help) {
   app_->require_subcommand(1);
   return Command(app_->add_subcommand(name, help));
+}
+
+void Command::group(const char* title) {
+  app_->option_defaults()->group(title);
 }
 
 void Command::runs(std::function<void()> action, const char* footer) {
@@ -186,21 +286,25 @@ void Command::excludes(const char* flag, std::initializer_list<const char*> othe
 
 int run_command_line(int argc, char** argv, const std::function<void(Command)>& add) {
   constexpr int kUsage = 2;
-  CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory"};
+  CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory", "dvlm"};
   app.set_version_flag("--version", "dvlm " DVLM_VERSION);
+  app.formatter(std::make_shared<HelpFormatter>());
   add(Command(&app));
+  Values words(argv + std::min(argc, 1), argv + argc);
+  if (words.empty()) {
+    std::fputs(app.help().c_str(), stderr);
+    return kUsage;
+  }
+  if (words.front() == "help") std::ranges::rotate(words, words.begin() + 1), words.back() = "--help";
+  std::ranges::reverse(words);  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(words);
   } catch (const CLI::RuntimeError& end) {
     return end.get_exit_code();
-  } catch (const CLI::RequiredError& error) {
-    // A command that is not known, or a flag with a slip, explains better what is missing.
-    const Values unknown = app.remaining(true);
-    if (unknown.empty()) app.exit(error);
-    if (!unknown.empty()) app.exit(CLI::ExtrasError(unknown));
-    return kUsage;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    tell_usage(app, error);
+    return kUsage;
   }
   return 0;
 }

@@ -40,6 +40,8 @@ class Command {
   // What it does when its options are read; --help ends with `footer`.
   void runs(std::function<void()> action, const char* footer);
 
+  // --help lists what is added from here on under this title.
+  void group(const char* title);
   void flag(const char* flags, bool& value, const char* help);
   Option text(const char* flags, std::string& value, const std::string& help);
   Option text(const char* flags, std::filesystem::path& value, const std::string& help);

@@ -234,6 +234,7 @@ void eval(const EvalOptions& options) {
 void add_eval(Command app) {
   auto options = std::make_shared<EvalOptions>();
   Command command = app.add("eval", "Answer test files or benchmarks; print accuracy and speed");
+  command.group("Questions");
   command.text("--data", options->data,
                "A test file: conversations with answer and type, in any layout of docs/data.md (dvlm synth "
                "--split test makes some). With --task: the folder of benchmarks");
@@ -255,6 +256,7 @@ void add_eval(Command app) {
   command.number("--parallel", options->parallel, 1, 64,
                  "How many answers share passes; texts stay the same, tokens per second are those of answers "
                  "beside others. How many requests at once, with --endpoint");
+  command.group("Servers");
   command.text("--endpoint", options->endpoint,
                "Ask a server instead: the address of its OpenAI API, up to /v1; --model is its name there");
   command.text("--key-variable", options->key_variable,
@@ -269,6 +271,7 @@ void add_eval(Command app) {
   command.number("--tries", options->tries, 1, 100, "How often these are asked for an answer");
   command.number("--requests-per-minute", options->requests_per_minute, 0, 1e6,
                  "Most requests that each of these gets in a minute, tries included (0: any)");
+  command.group("Questions");
   command.number("--logprobs", options->logprobs, 1, 20,
                  "Keep so many of the likeliest tokens beside each token, for --against");
   command.number("--min-pixels", options->min_pixels, 1, kAny<int64_t>,
@@ -276,7 +279,9 @@ void add_eval(Command app) {
   command.number("--max-pixels", options->max_pixels, 1, kAny<int64_t>,
                  "Of a picture (default: the checkpoint's)");
   add_model_options(command, options->model);
+  command.group("Decoding");
   add_decoding_options(command, options->decoding);
+  command.group("Output");
   command.text("--html", options->html,
                "Also write a report for a browser: tables, curves, questions with their pictures");
   command.text("--card", options->card,

@@ -186,7 +186,7 @@ void add_inspect(Command app) {
   Command command =
       app.add("inspect", "Show what is in a checkpoint: shapes, types, sizes, tokens, problems");
   command.text(
-      "model", options->model,
+      "-m,--model,model", options->model,
       "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
   command.flag("--tensors", options->tensors, "List every tensor");
   command.flag("--json", options->json, "Print one JSON object");

@@ -80,10 +80,20 @@ fs::path model_folder(const std::string& given) {
   fail("dvlm-tiny was not found beside the program; name a Hugging Face folder with --model");
 }
 
-void add_model_options(Command command, ModelFlags& options) {
+void add_model_option(Command command, std::string& model) {
   command.text(
-      "-m,--model", options.model,
+      "-m,--model", model,
       "Hugging Face folder, or org/name that was pulled (default: the dvlm-tiny that comes with dvlm)");
+}
+
+void add_memory_options(Command command, ModelFlags& options) {
+  add_threads_option(command, options.threads);
+  command.text("--memory-limit", options.memory_limit, "Most memory for weights and KV cache, e.g. 6GiB");
+}
+
+void add_model_options(Command command, ModelFlags& options) {
+  command.group("Model");
+  add_model_option(command, options.model);
   command.text("--lora", options.lora, "Folder of a LoRA adapter as PEFT writes it, merged into the model");
   command.text(
       "--draft-lora", options.draft_lora,
@@ -101,8 +111,7 @@ void add_model_options(Command command, ModelFlags& options) {
   command.text("--packed", options.packed,
                "A file that keeps the weights as the kernels want them: made when it is not there or the "
                "model has changed, read by later starts");
-  add_threads_option(command, options.threads);
-  command.text("--memory-limit", options.memory_limit, "Most memory for weights and KV cache, e.g. 6GiB");
+  add_memory_options(command, options);
 }
 
 void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
@@ -139,10 +148,10 @@ size_t parse_bytes(const std::string& text, const char* option) {
   if (text.empty()) return 0;
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(end, text.data() + text.size());
+  const std::string unit = lower(std::string_view(end, text.data() + text.size()));
   const std::pair<const char*, double> units[] = {
-      {"", 1},     {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3},
-      {"MB", 1e6}, {"GB", 1e9},     {"K", 0x1p10},   {"M", 0x1p20},   {"G", 0x1p30}};
+      {"", 1},     {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}, {"kb", 1e3},
+      {"mb", 1e6}, {"gb", 1e9},     {"k", 0x1p10},   {"m", 0x1p20},   {"g", 0x1p30}};
   for (const auto& [name, factor] : units)
     if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name)
       return static_cast<size_t>(number * factor);

@@ -10,7 +10,6 @@
 
 namespace dvlm {
 
-// Which checkpoint, and how it is held.
 // Of dvlm bench.
 struct MachineFlags {
   std::string device = "cpu";
@@ -18,6 +17,7 @@ struct MachineFlags {
   bool json = false;
 };
 
+// Which checkpoint, and how it is held.
 struct ModelFlags {
   std::string model;  // empty: the installed dvlm-tiny
   std::string lora, draft_lora;
@@ -25,7 +25,9 @@ struct ModelFlags {
   int threads = 0;
   std::string memory_limit;
 };
-void add_model_options(Command command, ModelFlags& options);
+void add_model_options(Command command, ModelFlags& options);   // all, in a group of their own
+void add_model_option(Command command, std::string& model);     // --model
+void add_memory_options(Command command, ModelFlags& options);  // --threads, --memory-limit
 // "6GiB", "500MB", ...; 0 for an empty text. Throws Error naming `option`.
 size_t parse_bytes(const std::string& text, const char* option);
 // `decoders`: all that the command will use; where none of them drafts in passes of its own,

@@ -73,10 +73,9 @@ void print_divergence(const Divergence& d) {
 
 void quantize_command(QuantizeCommand command) {
   install_interrupt_handler();
-  EngineOptions engine = engine_options(command.model, {});  // reads, and drafts nothing
+  command.model.device = "cpu";
+  const EngineOptions engine = engine_options(command.model, {});  // reads, and drafts nothing
   const fs::path output = command.output;
-  if (!engine.lora.empty() || !engine.draft_lora.empty())
-    fail("an adapter is merged before its model is quantized: dvlm merge, then dvlm quantize");
   // Before hours.
   choose_codes(command, command.quantize);
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
@@ -85,7 +84,6 @@ void quantize_command(QuantizeCommand command) {
   check_quantizable(Checkpoint(engine.model), command.quantize.vision);
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);
-  if (engine.load.device == "auto") engine.load.device = "cpu";  // where that was
   std::vector<LayerReport> layers;
   {
     ThreadPool pool(engine.load.threads);
@@ -121,7 +119,7 @@ void add_quantize(Command app) {
       "quantize",
       "Write a checkpoint with weights of eight or four bits: SmoothQuant calibration, inputs of eight bits "
       "with a scale for each token");
-  add_model_options(command, options->model);
+  add_model_option(command, options->model.model);
   command.text("-o,--output", options->output, "Folder to write").required();
   command
       .repeated("--calibration", options->sources,
@@ -143,6 +141,7 @@ void add_quantize(Command app) {
   command.number("--seed", options->calibration.seed, 0, kMaxSeed, "Order of the samples");
   command.flag("--keep-vision", options->keep_vision, "Leave the vision tower as it is");
   command.number("--compare", options->compare, 0, 1'000'000, "Samples to compare both models on; 0: none");
+  add_memory_options(command, options->model);
   command.flag("--json", options->json, "Print JSON");
   command.runs(
       [options] { quantize_command(*options); },

@@ -93,12 +93,16 @@ void add_run(Command app) {
   auto options = std::make_shared<RunOptions>();
   Command command =
       app.add("run", "Answer a question about pictures or a video; chat when there is no question");
-  add_model_options(command, options->model);
+  command.group("Question");
   add_prompt_options(command, options->prompt);
+  add_model_options(command, options->model);
+  command.group("Form of the answer");
   add_grammar_options(command, options->grammar);
+  command.group("Decoding");
   add_decoder_option(command, options->decoding);
   add_decoding_options(command, options->decoding);
   add_penalty_options(command, options->decoding);
+  command.group("Output");
   command.choices("--compare", options->compare, decoder_names(),
                   "Answer again with these decoders and show them side by side");
   command.flag("--stream", options->stream,

@@ -72,8 +72,9 @@ void serve(ServeOptions& options) {
 void add_serve(Command app) {
   auto options = std::make_shared<ServeOptions>();
   options->server.model_name.clear();
-  Command command = app.add("serve", "Serve the model over HTTP: the APIs of OpenAI, vLLM and SGLang");
-  add_model_options(command, options->model);
+  Command command =
+      app.add("serve", "Serve the model over HTTP: the APIs of OpenAI and Anthropic, vLLM's and SGLang's");
+  command.group("Server");
   ServerOptions& server = options->server;
   command.text("--host", server.host, "Address to listen on; 0.0.0.0 for every one of this machine");
   command.number("--port", server.port, 0, 65535, "Port, 0 for any that is free");
@@ -114,6 +115,7 @@ void add_serve(Command app) {
   command.choice("--log", options->log, {"off", "requests"},
                  "requests: one line of JSON for each on standard error");
   command.flag("--log-prompts", server.log_prompts, "Those lines hold the prompts' texts, too");
+  add_model_options(command, options->model);
   command.runs([options] { serve(*options); },
                "Examples:\n"
                "  dvlm serve --port 8080\n"

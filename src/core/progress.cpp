@@ -6,12 +6,16 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/terminal.h"
+#include "core/utf8.h"
+
 namespace dvlm {
 
 namespace {
 
 // Seconds: before the first line, between lines without and with news, and where stderr is no terminal.
 constexpr double kSilent = 0.5, kTick = 1, kRedraw = 0.1, kLines = 30;
+constexpr size_t kLeastBar = 4, kMostBar = 24;  // columns
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds);
@@ -66,19 +70,27 @@ void Progress::draw() {
 }
 
 std::string Progress::line(double elapsed) const {
-  std::string out = title_;
+  double share = 0;
+  std::string rest = fmt::format(" {}", done_);
   if (total_ > 0) {
-    constexpr int kWidth = 24;
-    const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
-    const int filled = static_cast<int>(share * kWidth);
-    if (terminal_) out += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(kWidth - filled, '.'));
-    out += fmt::format(" {:3.0f}% {}/{}", share * 100, done_, total_);
-    if (share > 0) out += fmt::format(", {} left", clock_text(elapsed * (1 - share) / share));
-  } else {
-    out += fmt::format(" {}", done_);
+    share = std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
+    rest = fmt::format(" {:3.0f}% {}/{}", share * 100, done_, total_);
+    if (share > 0) rest += fmt::format(", {} left", clock_text(elapsed * (1 - share) / share));
   }
-  out += fmt::format(", {} so far", clock_text(elapsed));
-  if (!note_.empty()) out += ", " + note_;
+  rest += fmt::format(", {} so far", clock_text(elapsed));
+  if (!note_.empty()) rest += ", " + note_;
+  if (!terminal_) return title_ + rest;
+  // A line that the terminal wraps could not be drawn over.
+  const size_t columns = terminal_columns(STDERR_FILENO).value_or(120) - 1,
+               used = title_.size() + rest.size() + 3;
+  std::string out = title_;
+  if (total_ > 0 && used + kLeastBar <= columns) {
+    const size_t bar = std::min(kMostBar, columns - used),
+                 filled = static_cast<size_t>(share * static_cast<double>(bar));
+    out += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(bar - filled, '.'));
+  }
+  out += rest;
+  if (out.size() > columns) out.resize(complete_utf8_prefix(std::string_view(out).substr(0, columns)));
   return out;
 }
 

@@ -41,6 +41,12 @@ refuse "grammar that is not there" "no-such.gbnf" "${run[@]}" --grammar "$work/n
 refuse "schema that is no JSON" "no JSON" "${run[@]}" --json-schema '{"type":'
 refuse "schema with what nobody can hold an answer to" "uniqueItems" "${run[@]}" --json-schema '{"uniqueItems": true}'
 refuse "schema that nothing fits" "no text" "${run[@]}" --json-schema '{"type": "integer", "minimum": 2, "maximum": 1}'
+refuse "option with a slip" "no option --imag \(did you mean --image\?\); dvlm run --help" "$dvlm" run --imag a.png --prompt hi
+refuse "command with a slip" "no command serv \(did you mean serve\?\)" "$dvlm" serv
+refuse "value that nobody asked for" "\"more\" was not expected" "${run[@]}" more
+refuse "option without its value" "^dvlm: error: --threads: " "$dvlm" run --threads
+refuse "what must be given" "^dvlm: error: --output is required" "$dvlm" quantize
+refuse "adapter that quantize does not know" "no option --lora" "$dvlm" quantize -o "$work/out" --calibration "$picture" --lora "$work"
 refuse "schema and regular expression" "excludes|not allowed|together" "${run[@]}" --json-schema '{}' --regex a
 refuse "schema with masked diffusion" "cannot follow a grammar" "${run[@]}" --regex a --decoder mdm
 refuse "text that does not fit" "may follow" "$dvlm" grammar --regex "a+" --text "aab"
