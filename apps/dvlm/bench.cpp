@@ -16,6 +16,7 @@
 #include "measure/loading.h"
 #include "measure/passes.h"
 #include "options.h"
+#include "output.h"
 
 namespace dvlm {
 
@@ -34,10 +35,10 @@ nlohmann::json head(const std::string& shape, const Machine& machine) {
 }
 
 template <class Timing>
-void print_json(nlohmann::json out, const char* key, const std::vector<Timing>& timings,
-                nlohmann::json (*as_json)(const Timing&)) {
+void print_timings(nlohmann::json out, const char* key, const std::vector<Timing>& timings,
+                   nlohmann::json (*as_json)(const Timing&)) {
   for (const Timing& timing : timings) out[key].push_back(as_json(timing));
-  std::printf("%s\n", out.dump().c_str());
+  print_json(out);
 }
 
 nlohmann::json to_json(const PassTiming& t) {
@@ -58,7 +59,7 @@ void bench_pass(const PassBench& options) {
   Machine machine(options.machine.device, options.machine.threads);
   const std::vector<PassTiming> timings = time_passes(options.passes, machine);
   if (options.machine.json)
-    return print_json(head(options.passes.shape, machine), "passes", timings, to_json);
+    return print_timings(head(options.passes.shape, machine), "passes", timings, to_json);
   std::printf(
       "shape %s, %s; roofline: the larger of bytes over read bandwidth and work over the multiply rate, both "
       "measured in turn with the passes\n\n",
@@ -117,7 +118,7 @@ nlohmann::json to_json(const DecodeTiming& t) {
 void bench_decode(Replay<DecodeBenchOptions>& options) {
   const std::vector<RecordedAnswer> answers = options.begin();
   const std::vector<DecodeTiming> timings = time_decoders(options.bench, answers);
-  if (options.flags.json) return print_json(options.as_json(), "decode", timings, to_json);
+  if (options.flags.json) return print_timings(options.as_json(), "decode", timings, to_json);
   options.print();
   std::printf(
       "| precision | decoder | block | temperature | tokens | passes | tokens/pass | tokens/s | speed-up | "
@@ -161,7 +162,7 @@ nlohmann::json to_json(const BatchTiming& t) {
 void bench_batch(Replay<BatchBenchOptions>& options) {
   const std::vector<RecordedAnswer> answers = options.begin();
   const std::vector<BatchTiming> timings = time_batches(options.bench, answers);
-  if (options.flags.json) return print_json(options.as_json(), "batch", timings, to_json);
+  if (options.flags.json) return print_timings(options.as_json(), "batch", timings, to_json);
   options.print();
   std::printf(
       "| precision | decoder | block | requests | tokens | passes | tokens/s | x the first |\n"
@@ -222,7 +223,7 @@ void bench_answer(AnswerBench& options) {
   const std::vector<AnswerTiming> timings =
       time_answers(engine_options(model, {}), options.answers, examples);
   if (options.machine.json)
-    return print_json(head(options.answers.shape, machine), "answers", timings, to_json);
+    return print_timings(head(options.answers.shape, machine), "answers", timings, to_json);
   std::printf(
       "shape %s, %s; draft weights: %s\n\n"
       "| precision | decoder | answers | tokens | no choice | passes | tokens/pass | ms an answer | x the "
@@ -302,7 +303,7 @@ void bench_image(ImageBench& options) {
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
   Machine machine(options.machine.device, options.machine.threads);
   const std::vector<ImageTiming> timings = time_images(image, machine);
-  if (options.machine.json) return print_json(head(image.shape, machine), "image", timings, to_json);
+  if (options.machine.json) return print_timings(head(image.shape, machine), "image", timings, to_json);
   std::printf("shape %s, %s; roofline: work over the multiply rate, measured in turn\n\n",
               image.shape.c_str(), machine.text().c_str());
   std::printf(
@@ -345,7 +346,7 @@ void bench_load(const LoadBench& options) {
   if (options.machine.json) {
     nlohmann::json out = head(options.load.shape, machine);
     out["precision"] = options.load.precision;
-    return print_json(out, "load", timings, to_json);
+    return print_timings(out, "load", timings, to_json);
   }
   std::printf("shape %s, %s, %s\n\n", options.load.shape.c_str(), options.load.precision.c_str(),
               machine.text().c_str());

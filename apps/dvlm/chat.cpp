@@ -93,7 +93,6 @@ class Chat {
     pending_.content.push_back(text_part(line));
     request_.conversation.push_back(std::move(pending_));
     pending_ = {"user", {}};
-    clear_interrupt();
     try {
       const Answer answer =
           engine_.generate(request_, print, interrupted, [&](const WorkProgress& work) { bar_.hear(work); });
@@ -108,7 +107,7 @@ class Chat {
       request_.conversation.pop_back();
       pending_ = kept;
     }
-    clear_interrupt();
+    if (terminal_) clear_interrupt();  // Ctrl-C stops an answer there, and a script elsewhere
   }
 
   Engine& engine_;

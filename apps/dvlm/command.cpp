@@ -284,6 +284,10 @@ void Command::excludes(const char* flag, std::initializer_list<const char*> othe
   for (const char* other : others) app_->get_option(flag)->excludes(app_->get_option(other));
 }
 
+void Command::needs(const char* flag, const char* other) {
+  app_->get_option(flag)->needs(app_->get_option(other));
+}
+
 int run_command_line(int argc, char** argv, const std::function<void(Command)>& add) {
   constexpr int kUsage = 2;
   CLI::App app{"dvlm: block-diffusion vision-language models at the speed of memory", "dvlm"};

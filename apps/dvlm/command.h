@@ -64,6 +64,7 @@ class Command {
 
   // Whoever gives `flag` gives none of `others`. All are there already.
   void excludes(const char* flag, std::initializer_list<const char*> others);
+  void needs(const char* flag, const char* other);  // `flag` alone would change nothing
 
  private:
   CLI::App* app_;

@@ -9,6 +9,7 @@
 #include "core/thread_pool.h"
 #include "cuda/cards.h"
 #include "kernels/targets.h"
+#include "output.h"
 
 namespace dvlm {
 
@@ -36,7 +37,7 @@ nlohmann::json describe() {
                              {"name", processor_name()},
                              {"threads", ThreadPool::default_threads()},
                              {"instructions", std::string(isa_name())},
-                             {"precisions", {"f32", "bf16", "fp8"}},
+                             {"precisions", {"f32", "bf16", "fp8", "int8", "int4"}},
                              {"free", available_memory_bytes()}}};
   nlohmann::json out = {{"devices", devices}};
   try {
@@ -72,7 +73,7 @@ void add_devices(Command app) {
   command.runs(
       [json] {
         const nlohmann::json found = describe();
-        *json ? fmt::print("{}\n", found.dump()) : print_table(found);
+        *json ? print_json(found) : print_table(found);
       },
       "--device auto, the default elsewhere, takes the first card here that the model fits, else the CPU.\n"
       "Example:\n  dvlm devices");

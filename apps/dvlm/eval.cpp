@@ -16,6 +16,7 @@
 #include "evaluate/picture_url.h"
 #include "evaluate/report.h"
 #include "options.h"
+#include "output.h"
 
 namespace dvlm {
 
@@ -101,7 +102,8 @@ std::vector<PredictionSet> answer_by_engine(const EvalOptions& options) {
   answers.settings = {{"precision", options.model.precision},
                       {"lora", options.model.lora},
                       {"draft_lora", options.model.draft_lora},
-                      {"draft_precision", options.model.draft_precision}};
+                      {"draft_precision", options.model.draft_precision},
+                      {"weights", fingerprint_of_files(answers.model, ".safetensors")}};
   std::vector<PredictionSet> out;
   for (const auto& task : tasks)
     for (PredictionSet& set : answer_task(engine, *task, decoders, answers)) out.push_back(std::move(set));
@@ -174,7 +176,7 @@ void print_agreement(const EvalOptions& options) {
   const auto agreements = compare(read_all_predictions(options.report, TokenScores::read),
                                   read_all_predictions(options.against, TokenScores::read));
   if (options.json)
-    std::printf("%s\n", agreement_json(agreements).dump().c_str());
+    print_json(agreement_json(agreements));
   else
     std::printf("%s", agreement_markdown(agreements).c_str());
 }
@@ -215,7 +217,7 @@ void eval(const EvalOptions& options) {
     std::fprintf(stderr, "interrupted: the tables count what was answered%s\n",
                  options.output.empty() ? "" : "; the same command goes on");
   if (options.json)
-    std::printf("%s\n", report_json(results).dump().c_str());
+    print_json(report_json(results));
   else
     std::printf("%s", report_markdown(results).c_str());
   if (!options.html.empty()) {

@@ -80,7 +80,7 @@ class Checker {
                             {"complete", automaton_.complete(state)},
                             {"next", shown(automaton_.following(state))}};
       if (vocabulary_) out["allowed"] = hex_of(vocabulary_->allowed(automaton_, state, ""));
-      print(out.dump() + "\n");
+      print_json(out);
       return fits;
     }
     if (fits) {
@@ -134,6 +134,8 @@ void add_grammar(Command app) {
                "With --json: the tokens that could follow, bit by bit, 16 hexadecimal digits for 64 ids");
   command.text("-m,--model", options->model,
                "With --masks: whose tokens (default: the dvlm-tiny that comes with dvlm)");
+  command.needs("--masks", "--json");
+  command.needs("--model", "--masks");
   command.runs([options] { check(*options); },
                "Ends with 0 when every text fits and with 1 when one does not.\n"
                "Examples:\n"

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "options.h"
+#include "output.h"
 #include "text/chat.h"
 #include "text/mask_token.h"
 
@@ -173,7 +174,7 @@ void inspect(const InspectOptions& options) {
   const std::filesystem::path folder = model_folder(options.model);
   const json report = inspect_folder(folder, options.tensors);
   if (options.json)
-    std::printf("%s\n", report.dump().c_str());
+    print_json(report);
   else
     print_report(report);
   if (!report["problems"].empty()) fail("{} has {} problem(s)", folder.string(), report["problems"].size());

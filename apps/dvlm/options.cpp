@@ -153,7 +153,7 @@ size_t parse_bytes(const std::string& text, const char* option) {
       {"", 1},     {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}, {"kb", 1e3},
       {"mb", 1e6}, {"gb", 1e9},     {"k", 0x1p10},   {"m", 0x1p20},   {"g", 0x1p30}};
   for (const auto& [name, factor] : units)
-    if (error == std::errc() && number > 0 && number * factor < 1e18 && unit == name)
+    if (error == std::errc() && number * factor >= 1 && number * factor < 1e18 && unit == name)
       return static_cast<size_t>(number * factor);
   fail("{} \"{}\" is not a size; write for example 6GiB or 500MB", option, printable(text));
 }
@@ -252,6 +252,7 @@ void add_grammar_options(Command command, GrammarFlags& options) {
                  "With --json-schema: usual, one behind : and ,; none; any, as the model likes (slower)");
   command.excludes("--json-schema", {"--regex", "--grammar"});
   command.excludes("--regex", {"--grammar"});
+  command.needs("--json-spaces", "--json-schema");
 }
 
 std::optional<GrammarSource> grammar_source(const GrammarFlags& options) {
@@ -307,6 +308,8 @@ Request make_request(const PromptOptions& options) {
     return request;
   }
   if (!options.system.empty()) request.conversation.push_back({"system", {text_part(options.system)}});
+  if (options.fps > 0 && options.videos.empty() && options.frames.empty())
+    fail("--fps needs --video or --frames: a picture has no frames");
   Message user{"user", {}};
   for (const std::string& image : options.images) user.content.push_back(image_part(image));
   for (const std::string& video : options.videos) user.content.push_back(video_part(video));

@@ -1,5 +1,7 @@
 #include "output.h"
 
+#include <nlohmann/json.hpp>
+
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -55,6 +57,10 @@ std::string comparison_text(const std::vector<Comparison>& rows) {
 void print(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
   std::fflush(stdout);
+}
+
+void print_json(const nlohmann::json& value) {
+  print(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace dvlm

@@ -1,6 +1,8 @@
 // Answers as people read them (as programs do: engine/request_json.h).
 #pragma once
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -17,6 +19,7 @@ struct Comparison {
 };
 std::string comparison_text(const std::vector<Comparison>& rows);
 
-void print(std::string_view text);  // at once: more may be long in coming
+void print(std::string_view text);             // at once: more may be long in coming
+void print_json(const nlohmann::json& value);  // a line; names of files that are no UTF-8 get U+FFFD
 
 }  // namespace dvlm

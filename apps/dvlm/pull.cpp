@@ -43,14 +43,12 @@ void run_pull(const PullFlags& flags) {
   for (const std::string& file : pulled.left_out)
     std::fprintf(stderr, "left out: %s, which dvlm does not read\n", printable(file).c_str());
   if (flags.json)
-    print(nlohmann::json{{"folder", pulled.folder.string()},
-                         {"commit", pulled.commit},
-                         {"files", pulled.files},
-                         {"bytes", pulled.bytes},
-                         {"downloaded", pulled.downloaded},
-                         {"left_out", pulled.left_out}}
-              .dump() +
-          "\n");
+    print_json({{"folder", pulled.folder.string()},
+                {"commit", pulled.commit},
+                {"files", pulled.files},
+                {"bytes", pulled.bytes},
+                {"downloaded", pulled.downloaded},
+                {"left_out", pulled.left_out}});
   else
     print(pulled.folder.string() + "\n");
 }

@@ -9,6 +9,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "options.h"
+#include "output.h"
 #include "quantize/divergence.h"
 
 namespace dvlm {
@@ -82,6 +83,7 @@ void quantize_command(QuantizeCommand command) {
   if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   command.quantize.vision = !command.keep_vision;
   check_quantizable(Checkpoint(engine.model), command.quantize.vision);
+  command.calibration.needs_pictures = command.quantize.vision;
   command.calibration.sources.assign(command.sources.begin(), command.sources.end());
   const CalibrationInputs inputs = calibrate(engine, command.calibration);
   std::vector<LayerReport> layers;
@@ -105,7 +107,7 @@ void quantize_command(QuantizeCommand command) {
     if (!command.json) print_divergence(divergence);
   }
   if (command.json)
-    std::printf("%s\n", json.dump().c_str());
+    print_json(json);
   else
     std::printf("written to %s; every layer's error is in quantization.md and quantization.svg there\n",
                 output.string().c_str());

@@ -25,7 +25,7 @@ struct RunOptions {
 };
 
 void print_delta(std::string_view text) {
-  print(nlohmann::json{{"delta", text}}.dump() + "\n");
+  print_json({{"delta", text}});
 }
 
 // The same request with each further decoder, as a table. Half an answer is no comparison: after Ctrl-C the
@@ -54,7 +54,7 @@ void run_compared(Engine& engine, Request& request, const RunOptions& options, c
   nlohmann::json out = answer_json(rows.front().answer, rows.front().decode);
   for (size_t i = 1; i < rows.size(); ++i)
     out["compare"].push_back(answer_json(rows[i].answer, rows[i].decode));
-  print(out.dump() + "\n");
+  print_json(out);
 }
 
 void run(const RunOptions& options) {
@@ -83,7 +83,7 @@ void run(const RunOptions& options) {
   bar.end();
   if (!options.json) print("\n");
   if (!options.compare.empty() && !interrupted()) return run_compared(engine, request, options, answer, bar);
-  if (options.json) print(answer_json(answer, request.decode).dump() + "\n");
+  if (options.json) print_json(answer_json(answer, request.decode));
   if (options.stats) std::fprintf(stderr, "%s\n", stats_text(answer, request.decode).c_str());
 }
 
@@ -108,6 +108,7 @@ void add_run(Command app) {
   command.flag("--stream", options->stream,
                "With --json: one {\"delta\": ...} line per piece of text, then the object");
   command.flag("--json", options->json, "Print one JSON object");
+  command.needs("--stream", "--json");
   command.flag("--stats", options->stats, "Print speed and memory to standard error");
   command.runs(
       [options] { run(*options); },

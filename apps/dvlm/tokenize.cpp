@@ -6,6 +6,7 @@
 #include "core/utf8.h"
 #include "engine/request_json.h"
 #include "options.h"
+#include "output.h"
 
 namespace dvlm {
 
@@ -36,7 +37,7 @@ void tokenize(const TokenizeOptions& options) {
   if (options.json) {
     const nlohmann::json out = {
         {"tokens", ids}, {"count", ids.size()}, {"image_tokens", image_tokens}, {"images", images}};
-    std::printf("%s\n", out.dump().c_str());
+    print_json(out);
     return;
   }
   for (size_t i = 0; i < ids.size(); ++i) {  // a run of image pads is one line

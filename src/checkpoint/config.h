@@ -86,6 +86,8 @@ ModelConfig read_config(const std::filesystem::path& folder);
 // either the defaults stay. Settings that dvlm cannot follow are refused by name, those that change nothing
 // are warned of.
 PreprocessorConfig read_preprocessor(const std::filesystem::path& folder, const VisionConfig& vision);
+// Writes the limits of a picture's area into the file that read_preprocessor() reads.
+void write_pixel_limits(const std::filesystem::path& folder, int64_t min_pixels, int64_t max_pixels);
 
 bool is_qwen(const ModelConfig& config);  // of Qwen2.5-VL's architecture, not Fast-dVLM's
 

@@ -16,10 +16,11 @@ using nlohmann::json;
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr int64_t kMaxValues = 8'000'000;  // each takes tens of bytes of memory, and two of the text
 
-// Looks at a text before values are made of it: at how deep it is, and for keys that stand twice in one
-// object, which have no one meaning: the last would count in silence. (With a callback, the library's own
-// parser walks over all elements of an array behind each object in it.)
+// Looks at a text before values are made of it: at how deep and how large it is, and for keys that stand
+// twice in one object, which have no one meaning: the last would count in silence. (With a callback, the
+// library's own parser walks over all elements of an array behind each object in it.)
 class Watcher : public json::json_sax_t {
  public:
   explicit Watcher(const std::string& name) : name_(name) {}
@@ -38,6 +39,7 @@ class Watcher : public json::json_sax_t {
     return end_array();
   }
   bool start_array(size_t /*elements*/) override {
+    count();
     if (++depth_ > kMaxDepth) fail("{} is nested more than {} levels deep", name_, kMaxDepth);
     return true;
   }
@@ -45,19 +47,25 @@ class Watcher : public json::json_sax_t {
     --depth_;
     return true;
   }
-  bool null() override { return true; }
-  bool boolean(bool /*value*/) override { return true; }
-  bool number_integer(int64_t /*value*/) override { return true; }
-  bool number_unsigned(uint64_t /*value*/) override { return true; }
-  bool number_float(double /*value*/, const std::string& /*text*/) override { return true; }
-  bool string(std::string& /*value*/) override { return true; }
-  bool binary(json::binary_t& /*value*/) override { return true; }
+  bool null() override { return count(); }
+  bool boolean(bool /*value*/) override { return count(); }
+  bool number_integer(int64_t /*value*/) override { return count(); }
+  bool number_unsigned(uint64_t /*value*/) override { return count(); }
+  bool number_float(double /*value*/, const std::string& /*text*/) override { return count(); }
+  bool string(std::string& /*value*/) override { return count(); }
+  bool binary(json::binary_t& /*value*/) override { return count(); }
   bool parse_error(size_t /*at*/, const std::string& /*token*/, const json::exception& /*error*/) override {
     return false;  // said when values are made
   }
 
  private:
+  bool count() {
+    if (++values_ > kMaxValues) fail("{} has more than {} values", name_, kMaxValues);
+    return true;
+  }
+
   const std::string& name_;
+  int64_t values_ = 0;
   std::vector<std::set<std::string>> keys_;  // of the objects that are open
   int depth_ = 0;
 };

@@ -9,9 +9,10 @@ namespace dvlm {
 namespace fs = std::filesystem;
 
 void copy_companions(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-                           "added_tokens.json", "special_tokens_map.json", "chat_template.jinja",
-                           "chat_template.json", "preprocessor_config.json", "generation_config.json"}) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+        "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
+        "processor_config.json", "video_preprocessor_config.json", "generation_config.json"}) {
     if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
   }
 }

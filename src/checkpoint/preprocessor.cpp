@@ -5,6 +5,7 @@
 #include "checkpoint/config.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/log.h"
 
 namespace dvlm {
@@ -111,6 +112,21 @@ PreprocessorConfig read_preprocessor(const fs::path& folder, const VisionConfig&
   if (!fs::exists(path)) return {};
   const json file = read_json(path);
   return read_settings(JsonObject(file, path.string()), vision);
+}
+
+void write_pixel_limits(const fs::path& folder, int64_t min_pixels, int64_t max_pixels) {
+  fs::path path = folder / "processor_config.json";
+  json file = fs::exists(path) ? read_json(path) : json();
+  const bool inside = file.is_object() && file.contains("image_processor");
+  if (!inside) {
+    path = folder / "preprocessor_config.json";
+    file = fs::exists(path) ? read_json(path) : json::object();
+  }
+  json& settings = inside ? file["image_processor"] : file;
+  settings["min_pixels"] = min_pixels, settings["max_pixels"] = max_pixels;
+  if (settings.contains("size"))
+    settings["size"] = {{"shortest_edge", min_pixels}, {"longest_edge", max_pixels}};
+  write_file(path, file.dump(2) + "\n");
 }
 
 }  // namespace dvlm

@@ -18,9 +18,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/finally.h"
 #include "core/interrupt.h"
+#include "core/memory.h"
 
 namespace dvlm {
 
@@ -152,6 +154,34 @@ std::string file_identity(const std::filesystem::path& path) {
   if (::stat(path.c_str(), &status) != 0) return "";
   return fmt::format("{} {} {} {}.{:09}\n", path.filename().string(), status.st_size, status.st_ino,
                      status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
+
+uint64_t fingerprint(std::string_view content) {
+  constexpr size_t kWhole = size_t{64} << 20, kPiece = 4096, kPieces = 1024;
+  if (content.size() <= kWhole) return checksum(content);
+  std::string pieces = std::to_string(content.size());
+  for (size_t i = 0; i <= kPieces; ++i)
+    pieces += content.substr((content.size() - kPiece) / kPieces * i, kPiece);
+  pieces += content.substr(content.size() - kPiece);
+  return checksum(pieces);
+}
+
+std::string fingerprint_of_file(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return "";
+  const MappedFile file(path);
+  const auto bytes = file.bytes();
+  return fmt::format("{:016x}", fingerprint({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+}
+
+std::string fingerprint_of_files(const fs::path& folder, std::string_view ending) {
+  std::vector<std::string> all;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (entry.path().string().ends_with(ending))
+      all.push_back(entry.path().filename().string() + fingerprint_of_file(entry.path()));
+  std::ranges::sort(all);
+  return fmt::format("{:016x}", checksum(fmt::format("{}", fmt::join(all, "\n"))));
 }
 
 void refuse_lfs_pointer(std::string_view content, const fs::path& path) {

@@ -45,6 +45,13 @@ std::string read_file(const InputFile& file, size_t limit = size_t{1} << 30);
 // change. "" when it is not there.
 std::string file_identity(const std::filesystem::path& path);
 
+// Tells contents apart, whatever the names and dates of files: large ones by their size, both ends and a
+// thousand places between.
+uint64_t fingerprint(std::string_view content);
+std::string fingerprint_of_file(const std::filesystem::path& path);  // "" where there is none
+// Of all files in a folder whose names end so.
+std::string fingerprint_of_files(const std::filesystem::path& folder, std::string_view ending);
+
 // Throws Error where the bytes of a file are the few lines that Git LFS leaves in place of what it did not
 // download.
 void refuse_lfs_pointer(std::string_view content, const std::filesystem::path& path);

@@ -10,8 +10,10 @@ namespace dvlm {
 namespace {
 
 std::atomic<int> signals{0};
+std::atomic<bool> terminated{false};
 
-void on_signal(int) {
+void on_signal(int signal) {
+  if (signal == SIGTERM) terminated = true;
   if (signals.fetch_add(1) > 0) ::_exit(130);
 }
 
@@ -29,7 +31,7 @@ bool interrupted() {
   return signals.load(std::memory_order_relaxed) > 0;
 }
 void clear_interrupt() {
-  signals = 0;
+  if (!terminated) signals = 0;
 }
 
 }  // namespace dvlm

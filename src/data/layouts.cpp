@@ -206,6 +206,13 @@ void refuse_pictures_in_texts(const json& messages) {
     }
 }
 
+// Of a record without pictures, as qwen-vl-finetune has them beside some.
+void strip_questions(json& messages) {
+  for (json& message : messages)
+    if (message.value("role", json()) == "user" && message["content"].is_string())
+      message["content"] = std::string(trim(message["content"].get_ref<const std::string&>()));
+}
+
 // In front of the first question, as ms-swift and TRL do it.
 void show_first(json& messages, Pool& images, Pool& videos) {
   for (json& message : messages) {
@@ -244,6 +251,7 @@ Conversation conversation_of(const json& record, std::span<const std::string_vie
   Pool images(record, "image", "images", "image"), videos(record, "video", "videos", "video");
   if (images.all() + videos.all() == 0) {
     if (messages.is_array()) refuse_pictures_in_texts(messages);
+    if (turns) strip_questions(messages);
     return parse_messages(messages);
   }
   const bool strip = turns && (given(record, "image") || given(record, "video"));

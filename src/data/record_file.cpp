@@ -25,16 +25,6 @@ std::string_view without_mark(std::string_view text) {
   return text.starts_with(kMark) ? text.substr(kMark.size()) : text;
 }
 
-// Large files by their size, both ends and a thousand places between.
-uint64_t fingerprint_of(std::string_view text) {
-  constexpr size_t kWhole = size_t{64} << 20, kPiece = 4096, kPieces = 1024;
-  if (text.size() <= kWhole) return checksum(text);
-  std::string pieces = std::to_string(text.size());
-  for (size_t i = 0; i <= kPieces; ++i) pieces += text.substr((text.size() - kPiece) / kPieces * i, kPiece);
-  pieces += text.substr(text.size() - kPiece);
-  return checksum(pieces);
-}
-
 // The end of the JSON value at text[at]: behind its last bracket, or before what ends a plain one.
 size_t end_of_value(std::string_view text, size_t at) {
   int depth = 0;
@@ -79,7 +69,7 @@ RecordFile::RecordFile(fs::path path) : path_(std::move(path)) {
   file_.emplace(path_);
   std::string_view text = text_of(file_->bytes());
   refuse_lfs_pointer(text, path_);
-  fingerprint_ = fingerprint_of(text);
+  fingerprint_ = dvlm::fingerprint(text);
   if (!is_archive(text.substr(0, 512))) {
     find_records(text, path_);
   } else {

@@ -99,6 +99,7 @@ void DraftHistory::record(std::span<const float> all, int all_right, bool cut) {
     confidences.push_back(all[static_cast<size_t>(i)]);
     right += i < all_right;
   }
+  DVLM_ASSERT(confidences.size() < std::max<size_t>(places_.size(), 1));
   const double by_place = uncovered(ends(chances_by_place(static_cast<int>(confidences.size()) + 1)), kEnds);
   if (by_place > 0.01) add(uncovered(ends(chances(confidences)), kEnds) / by_place, left_out_);
   for (int i = 1; i <= std::ssize(confidences) && i <= right + (cut ? 0 : 1); ++i) {

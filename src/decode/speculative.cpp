@@ -124,6 +124,7 @@ class Speculative final : public DecoderBase {
   // nothing.
   void draft(std::span<const Chosen> chosen) {
     block_.resize(known_);
+    drafts_ = 0;
     if (context_.grammar) return draft_by_grammar(chosen);
     for (const Chosen& choice : chosen) {
       if (!choice.valid()) break;
@@ -134,17 +135,20 @@ class Speculative final : public DecoderBase {
   void add_draft(TokenId token, float logprob) {
     if (judged_drafts_) confidences_.push_back(std::exp(logprob));
     block_.push_back(token);
+    ++drafts_;
   }
+  // A row may become several tokens: no block has more than its size says, nor more rows than there are.
+  bool full() const { return drafts_ >= options_.block_size - 1 || block_.size() >= every_row_.size(); }
 
   // The grammar decides where it can. What it refuses gives way to the most probable that it does not, or to
   // the part of it that it does not; a stop token ends the draft.
   void draft_by_grammar(std::span<const Chosen> chosen) {
     for (size_t used = 0; used < chosen.size();) {
       const size_t before = block_.size();
-      add_known(before + chosen.size() - used);
+      add_known(std::min(before + chosen.size() - used, every_row_.size()));
       used += block_.size() - before;
       if (used == chosen.size() || !chosen[used].valid()) break;
-      if (!add_possible(chosen[used++])) break;
+      if (!add_possible(chosen[used++]) || full()) break;
     }
     add_known(every_row_.size());
   }
@@ -162,7 +166,7 @@ class Speculative final : public DecoderBase {
     int reached = state;
     for (const TokenId token : grammar.possible_part(state, best.token)) {
       reached = grammar.step(reached, token);
-      if (reached == TokenGrammar::kDead || grammar.ended(reached)) break;
+      if (reached == TokenGrammar::kDead || grammar.ended(reached) || full()) break;
       add_draft(token, best.logprob);
     }
     return block_.size() > before;
@@ -218,6 +222,7 @@ class Speculative final : public DecoderBase {
   RoundPlan plan_;
   std::vector<TokenId> block_;                     // last_ and its draft, when there is one
   size_t known_ = 1;                               // tokens of block_ before its draft
+  int drafts_ = 0;                                 // of block_, without what the grammar knows
   bool ends_ = false;                              // the grammar's text ends behind these
   std::vector<float> confidences_;                 // in each draft that was made, when they are judged
   TokenId left_out_ = kNothing;                    // the first draft that is not verified

@@ -283,7 +283,8 @@ void Generator::end(Generation& g) {
   const std::unique_ptr<Decoder> decoder = std::move(g.decoder_);
   std::unique_ptr<Sequence> sequence = std::move(g.sequence_);
   if (g.failure_ || !decoder) return;
-  const std::string rest = g.stops_.push(g.stream_.finish()) + g.stops_.finish();
+  std::string rest = g.stops_.push(g.stream_.finish());
+  rest += g.stops_.finish();  // behind it: operands of one + have no order
   g.update_.text += rest;
   g.answer_.text += rest;
   if (!g.answer_.tokens.empty()) g.answer_.decode_ms = g.watch_.lap();

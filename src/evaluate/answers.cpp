@@ -10,6 +10,7 @@
 
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/memory.h"
 #include "core/progress.h"
@@ -100,7 +101,15 @@ std::string file_of(const TestSet& task) {
   return std::filesystem::absolute(task.file(), ignored).string();
 }
 
-json settings_of(const DecodeOptions& decode, const AnswerOptions& options) {
+// Answers are kept by them.
+void check_ids(const TestSet& task, const AnswerOptions& options) {
+  std::set<std::string> ids;
+  for (int64_t i = 0; i < count_of(task, options); ++i)
+    if (const std::string id = task.id(i); !ids.insert(id).second)
+      fail("{}: two questions have the id \"{}\"", task.file().string(), printable(id));
+}
+
+json settings_of(const TestSet& task, const DecodeOptions& decode, const AnswerOptions& options) {
   json out = options.settings;
   out["block_size"] = decode.block_size, out["max_tokens"] = decode.max_tokens;
   out["threshold"] = decode.threshold, out["sub_block"] = decode.sub_block;
@@ -109,6 +118,7 @@ json settings_of(const DecodeOptions& decode, const AnswerOptions& options) {
   out["top_p"] = decode.sampling.top_p, out["seed"] = decode.sampling.seed;
   out["min_pixels"] = options.min_pixels, out["max_pixels"] = options.max_pixels;
   if (decode.logprobs >= 0) out["logprobs"] = decode.logprobs;
+  out["questions"] = fingerprint_of_file(task.file());
   return out;
 }
 
@@ -160,11 +170,12 @@ void say_kept(Progress& progress, int64_t kept, const AnswerOptions& options) {
 std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
                                        const std::vector<DecodeOptions>& decoders,
                                        const AnswerOptions& options) {
+  check_ids(task, options);
   std::vector<Column> columns;
   columns.reserve(decoders.size());
   for (const DecodeOptions& decode : decoders)
     columns.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
-                                          settings_of(decode, options), file_of(task)},
+                                          settings_of(task, decode, options), file_of(task)},
                          options);
   const std::vector<Asked> open = open_of(task, options, columns);
   const int64_t kept = count_of(task, options) * std::ssize(decoders) - std::ssize(open);
@@ -231,8 +242,10 @@ Prediction ask(const EndpointOptions& endpoint, const json& fields, const TestQu
 
 PredictionSet answer_task(const EndpointOptions& endpoint, const json& fields, const TestSet& task,
                           const AnswerOptions& options) {
+  check_ids(task, options);
   json settings = fields;
   settings["endpoint"] = endpoint.url;
+  settings["questions"] = fingerprint_of_file(task.file());
   Column column({task.name(), endpoint.model, "endpoint", settings, file_of(task)}, options);
   std::vector<int64_t> open;
   for (int64_t i = 0; i < count_of(task, options); ++i)

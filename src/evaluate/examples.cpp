@@ -26,6 +26,8 @@ Example example_of(const RecordFile& records, int64_t i) {
     example.metric = metric_from_name(object.string("metric", "exact"));
     example.is_long = object.boolean("long", example.answer.size() > kLongAnswer);
     example.conversation = records.conversation(i, record, kOwnKeys);
+    if (!example.conversation.empty() && example.conversation.back().role == "assistant")
+      fail("it ends with an answer, which would be shown to the model: a test record ends with a question");
     return example;
   } catch (const Error& error) {
     fail("{}: {}", records.name(i), error.what());

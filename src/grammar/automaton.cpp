@@ -1,7 +1,6 @@
 #include "grammar/automaton.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "grammar/grammar_error.h"
@@ -12,6 +11,8 @@ namespace {
 
 // Together at most about 150 MB.
 constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 12, kMostHeld = 1 << 23;
+// About a second, in which nobody else's pass goes on.
+constexpr size_t kMostWork = 1 << 23;
 
 template <class... Args>
 [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) {
@@ -29,25 +30,32 @@ Automaton::Automaton(StackMachine machine, std::string origin)
 }
 
 int Automaton::frame(int state, int below) {
-  if (frames_.size() >= kMostFrames && !frame_numbers_.contains({state, below}))
+  const uint64_t key = uint64_t{static_cast<uint32_t>(state)} << 32 | static_cast<uint32_t>(below);
+  if (const auto known = frame_numbers_.find(key); known != frame_numbers_.end()) return known->second;
+  if (frames_.size() >= kMostFrames)
     refuse("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
-  const auto [known, is_new] = frame_numbers_.try_emplace({state, below}, static_cast<int>(frames_.size()));
-  if (is_new) frames_.push_back({state, below});
-  return known->second;
+  frames_.push_back({state, below});
+  seen_.push_back(0);
+  return frame_numbers_[key] = static_cast<int>(frames_.size()) - 1;
 }
 
-int Automaton::close(std::vector<int> frames) {
-  std::set<int> seen(frames.begin(), frames.end()), reading;
+int Automaton::close(const std::vector<int>& from) {
+  std::vector<int> frames, kept;
   bool complete = false;
+  size_t met = 0;
+  ++closes_;
   const auto visit = [&](int number) {
-    if (seen.insert(number).second) frames.push_back(number);
+    if (std::exchange(seen_[static_cast<size_t>(number)], closes_) == closes_) return;
+    frames.push_back(number);
+    ++met;
   };
+  for (const int number : from) visit(number);
   while (!frames.empty()) {
     const int number = frames.back();
     frames.pop_back();
     const auto [position, below] = frames_[static_cast<size_t>(number)];
     const StackMachine::State& state = machine_.state(position);
-    if (!state.bytes.empty()) reading.insert(number);
+    if (!state.bytes.empty()) kept.push_back(number);
     if (state.ends && below == kNone) complete = true;
     if (state.ends && below != kNone) visit(below);
     for (const int next : state.nothing) visit(frame(next, below));
@@ -57,10 +65,12 @@ int Automaton::close(std::vector<int> frames) {
       const bool last = then.ends && then.bytes.empty() && then.nothing.empty() && then.calls.empty();
       visit(frame(call.rule_state, last ? below : frame(call.then, below)));
     }
-    if (seen.size() > kMostWays)
-      refuse("{} is too ambiguous: a text can be read in more than {} ways", origin_, kMostWays);
+    if (met > kMostWays)
+      refuse("{}: at one place of an answer it has more than {} ways to go on", origin_, kMostWays);
   }
-  std::vector<int> kept(reading.begin(), reading.end());
+  if ((work_ += met) > kMostWork)
+    refuse("{} takes too much work to follow: write it with fewer choices that look alike", origin_);
+  std::ranges::sort(kept);
   if ((states_.size() >= kMostStates || held_ > kMostHeld) && !state_numbers_.contains({kept, complete}))
     refuse("{}: answers reach too many states of the grammar ({})", origin_, states_.size());
   const auto [known, is_new] = state_numbers_.try_emplace({kept, complete}, static_cast<int>(states_.size()));
@@ -70,7 +80,8 @@ int Automaton::close(std::vector<int> frames) {
 }
 
 bool Automaton::worn() const {
-  return 2 * states_.size() > kMostStates || 2 * frames_.size() > kMostFrames || 2 * held_ > kMostHeld;
+  return 2 * states_.size() > kMostStates || 2 * frames_.size() > kMostFrames || 2 * held_ > kMostHeld ||
+         2 * work_ > kMostWork;
 }
 
 int Automaton::step(int state, uint8_t byte) {
@@ -86,7 +97,7 @@ int Automaton::step(int state, uint8_t byte) {
     for (const StackMachine::ByteEdge& edge : machine_.state(position).bytes)
       if (edge.first <= byte && byte <= edge.last) reached.push_back(frame(edge.to, below));
   }
-  const int next = close(std::move(reached));
+  const int next = close(reached);
   (*states_[static_cast<size_t>(state)].next)[byte] = next;
   return next;
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -24,7 +25,7 @@ class Automaton {
   static constexpr int kStart = 1;
 
   // The state behind one more byte, or behind all of `text`. Throws Error beyond the limits on states, on
-  // calls within each other and on ways to read a text at the same time.
+  // calls within each other, on ways to read a text at the same time and on the work of finding all of them.
   int step(int state, uint8_t byte);
   int step(int state, std::string_view text);
 
@@ -53,15 +54,18 @@ class Automaton {
   const State& at(int state) const { return states_[static_cast<size_t>(state)]; }
   int frame(int state, int below);
   // Whatever can be reached from these frames without a byte, as a state.
-  int close(std::vector<int> frames);
+  int close(const std::vector<int>& from);
 
   StackMachine machine_;
   std::string origin_;
   std::vector<Frame> frames_;
-  std::map<std::pair<int, int>, int> frame_numbers_;
+  std::unordered_map<uint64_t, int> frame_numbers_;  // by state and below
+  std::vector<int> seen_;                            // of each frame: the last close() that met it
+  int closes_ = 0;
   std::vector<State> states_;
   std::map<std::pair<std::vector<int>, bool>, int> state_numbers_;
   size_t held_ = 0;  // frames of all states together
+  size_t work_ = 0;  // frames that were visited to find them
 };
 
 }  // namespace dvlm

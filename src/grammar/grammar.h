@@ -62,6 +62,7 @@ class Grammar {
     std::vector<Expression> parts = {};
     int least = 0, most = 0;
     std::string name = {};
+    int depth = 1;  // of parts within parts
   };
   Expression add(Node node);
 

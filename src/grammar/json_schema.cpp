@@ -138,15 +138,15 @@ class SchemaReader {
     const std::vector<std::string> types = typed ? types_of(rest) : std::vector<std::string>{};
     rest.erase("type");
     Fits fits(rest, grammar_.origin());
-    std::vector<Expression> out;
+    std::vector<json> out;
     for (const json& value : values) {
       if (typed && !is_of_type(value, types)) continue;
       if (!rest.empty() && value.is_structured())
         plain_.refuse("constants that are objects or lists cannot have further keywords");
       if (!rest.empty() && !fits(value)) continue;
-      out.push_back(text_.constant(value, !inside_));
+      out.push_back(value);
     }
-    return grammar_.any_of(std::move(out));
+    return text_.constants(out, !inside_);
   }
 
   // Whether constants fit other keywords, which say nothing about types that they are not about. Of constants

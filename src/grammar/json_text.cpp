@@ -211,6 +211,45 @@ Expression JsonText::multiple_of(int divisor) {
   return grammar_.any_of({grammar_.literal("0"), grammar_.sequence({minus, then(0, 1)})});
 }
 
+// What follows the first `shared` characters of texts that share these; sorted, each once. Beginnings that
+// several share stand there once, so that thousands of texts are few ways to go on.
+Expression JsonText::one_of(std::span<const std::u32string> texts, size_t shared) {
+  size_t common = shared;
+  const std::u32string &first = texts.front(), &last = texts.back();
+  while (common < first.size() && common < last.size() && first[common] == last[common]) ++common;
+  std::vector<Expression> parts;
+  for (size_t i = shared; i < common; ++i) parts.push_back(character({{first[i], first[i]}}));
+  const bool ends = first.size() == common;
+  if (ends) texts = texts.subspan(1);
+  if (texts.empty()) return grammar_.sequence(std::move(parts));
+  std::vector<Expression> ways;
+  if (ends) ways.push_back(grammar_.literal(""));
+  while (!texts.empty()) {
+    const char32_t next = texts.front()[common];
+    const auto end = std::ranges::find_if(texts, [&](const auto& text) { return text[common] != next; });
+    const auto count = static_cast<size_t>(end - texts.begin());
+    ways.push_back(one_of(texts.first(count), common));
+    texts = texts.subspan(count);
+  }
+  parts.push_back(grammar_.any_of(std::move(ways)));
+  return grammar_.sequence(std::move(parts));
+}
+
+Expression JsonText::constants(const std::vector<ordered_json>& values, bool outer) {
+  std::vector<Expression> out;
+  std::vector<std::u32string> strings;
+  for (const ordered_json& value : values) {
+    if (value.is_string())
+      strings.push_back(codes_of(value.get_ref<const std::string&>()));
+    else
+      out.push_back(constant(value, outer));
+  }
+  std::ranges::sort(strings);
+  strings.erase(std::unique(strings.begin(), strings.end()), strings.end());
+  if (!strings.empty()) out.push_back(quoted(one_of(strings, 0)));
+  return grammar_.any_of(std::move(out));
+}
+
 Expression JsonText::constant(const ordered_json& value, bool outer) {
   if (!value.is_structured()) {
     constexpr double kExact = 9007199254740992;  // 2^53

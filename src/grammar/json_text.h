@@ -2,6 +2,7 @@
 #pragma once
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,6 +37,8 @@ class JsonText {
   // `outer`, also below: a list is all of the text; its items have lines of their own where the spaces are
   // the usual ones.
   Expression constant(const nlohmann::ordered_json& value, bool outer = false);
+  // One of these.
+  Expression constants(const std::vector<nlohmann::ordered_json>& values, bool outer = false);
 
   // "key": value, and the braces, brackets and commas around such parts.
   Expression member(Expression key, Expression value);
@@ -45,6 +48,7 @@ class JsonText {
   Expression close(char bracket);
 
  private:
+  Expression one_of(std::span<const std::u32string> texts, size_t shared);
   Expression space();  // where the policy allows any
   Expression optional(Expression what) { return grammar_.repeat(what, 0, 1); }
   // The rule `name`, which `make` defines when it is first wanted.

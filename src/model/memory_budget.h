@@ -7,14 +7,17 @@ namespace dvlm {
 
 class MemoryBudget {
  public:
-  explicit MemoryBudget(size_t limit) : limit_(limit) {}  // bytes; 0: what the machine has free when asked
+  explicit MemoryBudget(size_t limit);  // bytes; 0: what the machine has free now, and when asked
   // Throws Error naming the need (`what`) and what is left.
   void reserve(size_t bytes, const char* what);
   size_t free() const;  // bytes that may still be reserved
   void release(size_t bytes) { used_ -= bytes; }
 
  private:
-  size_t limit_;
+  size_t free_beside(size_t used) const;
+
+  const bool of_machine_;
+  const size_t limit_;
   std::atomic<size_t> used_{0};
 };
 

@@ -109,6 +109,17 @@ std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
     samples.push_back(read_sample(sources[i]));
   }
   if (samples.empty()) fail("the calibration data holds no samples");
+  const auto has_pictures = [](const CalibrationSample& sample) {
+    return std::ranges::any_of(sample.conversation, [](const Message& message) {
+      return std::ranges::any_of(
+          message.content, [](const ContentPart& part) { return part.type != ContentPart::Type::text; });
+    });
+  };
+  if (options.needs_pictures && std::ranges::none_of(samples, has_pictures))
+    fail(
+        "none of {} calibration samples has a picture, which the vision tower needs: add some, or leave the "
+        "tower as it is (--keep-vision)",
+        samples.size());
   return samples;
 }
 

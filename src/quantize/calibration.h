@@ -29,6 +29,7 @@ struct CalibrationOptions {
   int samples = 512;
   int length = 1024;  // tokens: longer texts are cut, longer conversations with pictures left out
   uint64_t seed = 42;
+  bool needs_pictures = false;  // where the vision tower is to be calibrated
 };
 
 // One text, or one conversation with pictures.

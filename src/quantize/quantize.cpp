@@ -123,11 +123,15 @@ class Output {
   std::vector<std::vector<std::byte>> held_;
 };
 
-std::vector<float> norm_weights(const Checkpoint& checkpoint, const std::string& name) {
+void check_norm(const Checkpoint& checkpoint, const std::string& name) {
   const TensorView& tensor = checkpoint.tensors().at(name);
   if (tensor.type != DType::bf16 && tensor.type != DType::f32)
     fail("{}: tensor {} is {}; quantizing takes F32 and BF16 norms", checkpoint.folder().string(), name,
          name_of(tensor.type));
+}
+
+std::vector<float> norm_weights(const Checkpoint& checkpoint, const std::string& name) {
+  const TensorView& tensor = checkpoint.tensors().at(name);
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
   copy_to_float(tensor, 0, tensor.elements(), values.data());
   return values;
@@ -244,6 +248,7 @@ void check_quantizable(const Checkpoint& checkpoint, bool vision) {
   if (const auto problems = checkpoint.problems(); !problems.empty())
     fail("{}: {}", checkpoint.folder().string(), problems.front());
   for (const LayerGroup& group : layer_groups(checkpoint.config(), vision)) {
+    if (!group.norm.empty()) check_norm(checkpoint, group.norm + ".weight");
     for (const std::string& linear : group.linears) {
       const std::string name = linear + ".weight";
       if (checkpoint.is_grouped(name))

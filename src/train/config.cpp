@@ -318,6 +318,8 @@ void validate(const TrainConfig& c) {
     require(!c.lora.targets.empty(), "lora.targets", "at least one linear layer");
     require(!c.lora.drafts_only || c.stage == "convert", "lora.drafts_only",
             "false in the stage \"ar\", which has no drafts");
+    require(!c.lora.drafts_only || c.loss_weights.noisy > 0, "loss_weights",
+            "above 0 for noisy with 'lora.drafts_only', which learns nothing else");
     require(c.freeze.empty(), "freeze", "empty with 'lora': adapters alone train");
   }
   require(!c.model.empty(), "model", "a model folder");

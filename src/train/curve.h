@@ -15,8 +15,8 @@ struct LogPoint {
   double learning_rate = 0, gradient_norm = 0;
   int block_size = 0;  // 0 in the "ar" stage
   double samples_per_second = 0, tokens_per_second = 0;
-  // Since this start: records that could not be read, samples whose pictures did not fit and were left out,
-  // those whose pictures were made smaller, and steps without a finite loss or gradient.
+  // Of all processes: records that could not be read, samples that did not fit and were left out, those whose
+  // pictures were made smaller, and steps without a finite loss or gradient.
   int64_t bad = 0, dropped = 0, shrunk = 0, skipped = 0;
 };
 

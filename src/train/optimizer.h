@@ -31,8 +31,8 @@ class Optimizer {
 
   // What makes a run continue exactly; of this process. Who writes to it calls resumed().
   std::vector<StatePiece> state() const;
-  void resumed(int64_t steps);  // after how many steps it was written
-  int64_t steps() const { return steps_; }
+  void resumed(int64_t steps);              // steps() when it was written
+  int64_t steps() const { return steps_; }  // that changed the weights
 
   // Exchanges weights and their averages (nothing without EMA): call twice around saving or evaluating.
   void swap_average();

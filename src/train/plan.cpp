@@ -257,8 +257,8 @@ bool print_plan(const TrainConfig& config, int processes, double memory) {
     fmt::print(": {} to {} tokens, half have {} or fewer", data.tokens.front(), data.tokens.back(),
                data.tokens[data.tokens.size() / 2]);
   fmt::print(
-      "\n            left out: {} bad, {} whose pictures do not fit max_length {}; pictures made smaller: "
-      "{}\n",
+      "\n            left out: {} bad, {} whose pictures or answers do not fit max_length {}; pictures made "
+      "smaller: {}\n",
       data.bad, data.dropped, config.max_length, data.shrunk);
   if (data.bad > 0) fmt::print("            the first bad one: {}\n", data.first_bad);
   fmt::print("step        {} samples: {} passes of {} by {} process{}\n", passes * config.batch_size, passes,

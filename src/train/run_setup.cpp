@@ -15,6 +15,7 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "core/thread_pool.h"
+#include "model/preprocessing.h"
 #include "torch/device.h"
 #include "torch/lora.h"
 #include "train/mask_token.h"
@@ -111,6 +112,11 @@ fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool res
   if (fs::equivalent(config.model, config.output, error))
     fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
   copy_companions(config.model, config.output);
+  if (config.min_pixels > 0 || config.max_pixels > 0) {
+    PreprocessorConfig pictures = read_config(config.model).preprocessor;
+    limit_pixels(config.min_pixels, config.max_pixels, pictures.min_pixels, pictures.max_pixels);
+    write_pixel_limits(config.output, pictures.min_pixels, pictures.max_pixels);
+  }
   if (config.stage == "convert") ensure_mask_token(config.output, vocab_size);
   ranks.wait();
   return config.output;
@@ -155,8 +161,7 @@ LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int 
   constexpr int kCoresOfReader = 4;
   const int readers =
       config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
-  return {config.batch_size, passes,  ranks.rank(),          ranks.size(),
-          config.seed,       readers, config.max_bad_samples};
+  return {config.batch_size, passes, ranks.rank(), ranks.size(), config.seed, readers};
 }
 
 }  // namespace dvlm

@@ -50,7 +50,12 @@ std::map<std::string, std::string> state_metadata(const RunState& run, std::span
                                                  {"config", run.config},
                                                  {"data", run.data},
                                                  {"passes", fmt::format("{}", run.passes)},
-                                                 {"parts", fmt::format("{}", run.parts)}};
+                                                 {"parts", fmt::format("{}", run.parts)},
+                                                 {"applied", fmt::format("{}", run.applied)},
+                                                 {"bad", fmt::format("{}", run.bad)},
+                                                 {"dropped", fmt::format("{}", run.dropped)},
+                                                 {"shrunk", fmt::format("{}", run.shrunk)},
+                                                 {"skipped", fmt::format("{}", run.skipped)}};
   metadata[kChecksum] = state_checksum(tensors, metadata);
   return metadata;
 }
@@ -69,6 +74,11 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   if (const auto data = file.metadata().find("data"); data != file.metadata().end()) run.data = data->second;
   run.passes = number_in<int64_t>(file.metadata(), "passes", name);
   run.parts = number_in<int64_t>(file.metadata(), "parts", name);
+  run.applied = number_in<int64_t>(file.metadata(), "applied", name, run.step);
+  run.bad = number_in<int64_t>(file.metadata(), "bad", name);
+  run.dropped = number_in<int64_t>(file.metadata(), "dropped", name);
+  run.shrunk = number_in<int64_t>(file.metadata(), "shrunk", name);
+  run.skipped = number_in<int64_t>(file.metadata(), "skipped", name);
   return run;
 }
 

@@ -11,11 +11,13 @@ namespace dvlm {
 
 struct RunState {
   int64_t step = 0;
-  double seconds = 0;  // of training so far, over all starts
-  std::string config;  // JSON, for messages when a resumed run is configured differently
-  std::string data;    // Dataset::fingerprint()
-  int64_t passes = 1;  // of a step, by all processes
-  int64_t parts = 1;   // files of the state, one of each process
+  double seconds = 0;   // of training so far, over all starts
+  std::string config;   // JSON, for messages when a resumed run is configured differently
+  std::string data;     // Dataset::fingerprint()
+  int64_t passes = 1;   // of a step, by all processes
+  int64_t parts = 1;    // files of the state, one of each process
+  int64_t applied = 0;  // of the steps: those that changed the weights
+  int64_t bad = 0, dropped = 0, shrunk = 0, skipped = 0;  // see LogPoint
 };
 
 // The metadata of a file with these tensors, a checksum of both among it.

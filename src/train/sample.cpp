@@ -214,17 +214,25 @@ void cut(Sample& sample, const SampleContext& context) {
   std::erase_if(sample.regions, [&](const RegionToken& token) { return token.at >= context.max_length; });
 }
 
-void check_answers(const Conversation& conversation) {
-  for (const Message& message : conversation)
-    if (message.role == "assistant" && !message.content.empty() && message.content[0].text.starts_with('\n'))
+// Returns how many there are.
+int64_t check_answers(const Conversation& conversation) {
+  int64_t answers = 0;
+  for (const Message& message : conversation) {
+    if (message.role != "assistant") continue;
+    ++answers;
+    for (const ContentPart& part : message.content)
+      if (part.type != ContentPart::Type::text) fail("an answer holds a picture, which no model here writes");
+    if (!message.content.empty() && message.content[0].text.starts_with('\n'))
       fail("an answer begins with a line break, which tokenizers merge into the header before it; remove it");
+  }
+  return answers;
 }
 
 }  // namespace
 
 Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxFormat boxes,
                    const SampleContext& context) try {
-  check_answers(conversation);
+  const int64_t answers = check_answers(conversation);
   std::vector<SampleVisual> visuals = load_visuals(conversation, context);
   Sample sample;
   // Pictures that are larger than all that there is room for have no tokens before they are made smaller.
@@ -237,8 +245,13 @@ Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxF
         shrink(visuals, std::max<int64_t>(context.max_length - text, context.max_length / 2) - videos);
   const bool rescaled = boxes != BoxFormat::text && rescale_boxes(conversation, visuals, boxes);
   if (sample.shrunk || rescaled || !expand) sample.ids = encode(conversation, visuals, context);
-  if (find_answers(sample.ids, context.markers).empty())
-    fail("the conversation has no assistant answer to learn");
+  if (answers == 0) fail("the conversation has no assistant answer to learn");
+  if (const int64_t found = std::ssize(find_answers(sample.ids, context.markers)); found != answers)
+    fail(
+        "{} of {} answers are found among the tokens: one begins with white space and a line break, which "
+        "the "
+        "tokenizer merges into the header before it, or a text holds the template's own tokens",
+        found, answers);
   if (loses_picture(sample.ids, context)) return {};
 
   std::vector<Grid> grids;
@@ -258,6 +271,7 @@ Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxF
                                  context.tokenizer, context.config);
   cut(sample, context);
   sample.answers = find_answers(sample.ids, context.markers);
+  if (sample.answers.empty()) return {};
   return sample;
 } catch (const TooLong&) {
   return {};

@@ -34,9 +34,10 @@ struct SampleContext {
 };
 
 // Where all is longer than max_length, pictures are made smaller until it fits, but keep half of max_length;
-// what is still too long is cut at the end. A sample that would lose part of a picture comes back empty (no
-// ids). `record` may have "regions". Throws Error when a picture cannot be read, there is no answer, or boxes
-// belong to no one picture.
+// what is still too long is cut at the end. A sample that would lose part of a picture, or all of its
+// answers, comes back empty (no ids). `record` may have "regions". Throws Error when a picture cannot be
+// read, there is no answer, one cannot be told from what is before it or holds a picture, or boxes belong to
+// no one picture.
 Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxFormat boxes,
                    const SampleContext& context);
 

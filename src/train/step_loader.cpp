@@ -1,5 +1,7 @@
 #include "train/step_loader.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -74,20 +76,25 @@ StepLoader::Step StepLoader::next() {
   if (!ready_.contains(next_)) std::rethrow_exception(error_);
   Step step = std::move(ready_.extract(next_++).mapped());
   changed_.notify_all();
-  lock.unlock();
-  note_bad(step);
   return step;
 }
 
-void StepLoader::note_bad(const Step& step) {
-  for (const auto& [record, why] : step.bad) {
-    if (!bad_.insert(record).second) continue;
-    if (bad_records() <= kNamed) log_warning("left out: {}", why);
-    if (bad_records() == kNamed) log_warning("further records that are left out are only counted");
-    if (static_cast<double>(bad_records()) > options_.max_bad * static_cast<double>(dataset_.size()))
-      fail("{} of {} records are bad, more than 'max_bad_samples' allows; the last: {}", bad_records(),
-           dataset_.size(), why);
+std::string StepLoader::problem_of(int64_t record) const {
+  try {
+    dataset_.load(record, context_);
+  } catch (const Error& error) {
+    return error.what();
   }
+  return fmt::format("record {}, which another process cannot read", record + 1);
+}
+
+void BadRecords::add(int64_t record, const std::string& why, bool tell) {
+  found_.insert(record);
+  const auto found = static_cast<int64_t>(found_.size());
+  if (tell && found <= kNamed) log_warning("left out: {}", why);
+  if (tell && found == kNamed) log_warning("further records that are left out are only counted");
+  if (static_cast<double>(found) > most_ * static_cast<double>(records_))
+    fail("{} of {} records are bad, more than 'max_bad_samples' allows; the last: {}", found, records_, why);
 }
 
 void StepLoader::read(const std::stop_token& stop) {

@@ -1,5 +1,6 @@
 // What training steps read, ahead of them and by several threads.
 #pragma once
+#include <algorithm>
 #include <condition_variable>
 #include <exception>
 #include <map>
@@ -44,7 +45,26 @@ struct LoaderOptions {
   int first = 0, every = 1;  // those that are read here: the first of them, and how far the next is
   uint64_t seed = 1;
   int threads = 1;
-  double max_bad = 0;  // share of the records that may be bad
+};
+
+// Records that could not be read, each once.
+class BadRecords {
+ public:
+  // `most`: the share of all records that may be bad.
+  BadRecords(int64_t records, double most) : records_(records), most_(most) {}
+
+  void found_before(int64_t count) { before_ = count; }  // by earlier starts of the run
+  bool holds(int64_t record) const { return found_.contains(record); }
+  // One that is new. `tell`: with a warning. Throws Error when too many are bad.
+  void add(int64_t record, const std::string& why, bool tell);
+  // Those of earlier starts may be among those of this one.
+  int64_t count() const { return std::max(before_, static_cast<int64_t>(found_.size())); }
+
+ private:
+  const int64_t records_;
+  const double most_;
+  int64_t before_ = 0;
+  std::set<int64_t> found_;
 };
 
 // What step s holds depends on nothing but s.
@@ -53,7 +73,7 @@ class StepLoader {
   struct Step {
     std::vector<std::vector<Sample>> batches;          // one per pass that is read here
     int64_t epoch = 0;                                 // of its first sample
-    int64_t dropped = 0;                               // samples whose pictures did not fit
+    int64_t dropped = 0;                               // samples whose pictures or answers did not fit
     int64_t shrunk = 0;                                // samples whose pictures were made smaller
     std::vector<std::pair<int64_t, std::string>> bad;  // records that could not be read, and why
   };
@@ -62,14 +82,13 @@ class StepLoader {
   StepLoader(const StepLoader&) = delete;
   StepLoader& operator=(const StepLoader&) = delete;
 
-  // Waits when reading falls behind. Warns of bad records, and throws Error when too many are.
-  Step next();
-  int64_t bad_records() const { return static_cast<int64_t>(bad_.size()); }
+  Step next();  // waits when reading falls behind
+  // Why a record that another process could not read is bad, as far as this one can tell.
+  std::string problem_of(int64_t record) const;
 
  private:
   void read(const std::stop_token& stop);
   Step read_step(int64_t step);
-  void note_bad(const Step& step);
 
   const Dataset& dataset_;
   const SampleContext context_;
@@ -77,7 +96,6 @@ class StepLoader {
   const int64_t
       ahead_;  // steps that may be claimed before they are wanted; not of threads_, which begin one by one
   BatchOrder order_;
-  std::set<int64_t> bad_;
 
   std::mutex mutex_;
   std::condition_variable_any changed_;

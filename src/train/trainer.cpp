@@ -69,7 +69,8 @@ class Run {
   };
   Agreed agree() const;
   void one_step(double progress);
-  void note_left_out(const StepLoader::Step& data);
+  void note_left_out(int64_t dropped, int64_t shrunk);
+  void note_bad(const StepLoader::Step& data, int64_t all);
   void skip_empty_step();
   void skip_infinite_step(double norm);
   // A pass of this process: what it reads, in rows that become a batch when their turn comes.
@@ -106,8 +107,10 @@ class Run {
   std::vector<LogPoint> points_;
   Meter meter_;
   TrainResult result_;
+  BadRecords bad_;
   int64_t dropped_ = 0, shrunk_ = 0, skipped_ = 0;
   int64_t empty_steps_ = 0, infinite_steps_ = 0;  // one after the other
+  bool together_ = false;                         // whether all processes throw what is thrown now
   std::unique_ptr<StepLoader> loader_;
   std::optional<Validation> validation_;
   double best_ = std::numeric_limits<double>::infinity();  // loss on it, so far
@@ -131,7 +134,8 @@ Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
       tokenizer_(output_),
       network_(make_network(config, tokenizer_, device_)),
       tokens_(stream_tokens(tokenizer_, network_->config())),
-      optimizer_(network_, config, ranks_) {
+      optimizer_(network_, config, ranks_),
+      bad_(dataset_.size(), config.max_bad_samples) {
   if (tokenizer_.size() > network_->config().text.vocab_size)
     fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model,
          tokenizer_.size(), network_->config().text.vocab_size);
@@ -150,17 +154,21 @@ Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
 
 void Run::resume() {
   const RunState run = load_state(output_, optimizer_.state());
-  optimizer_.resumed(run.step);
+  optimizer_.resumed(run.applied);
   const std::string name = fmt::format("the configuration in {}", (output_ / kStateFile).string());
   const nlohmann::json before = parse_json(run.config, name), now = to_json(config_);
   static_cast<void>(JsonObject(before, name));  // throws where it is none
-  for (const char* key : {"stage", "clean_attention", "lora"})
+  for (const char* key : {"stage", "clean_attention", "lora", "freeze"})
     if (before.contains(key) && before[key] != now[key])
       fail("{} holds a run with \"{}\": {}, not {}", output_.string(), key, printable(before[key].dump()),
            printable(now[key].dump()));
   for (const char* key : {"batch_size", "seed"})
     if (before.contains(key) && before[key] != now[key])
       log_warning("'{}' differs from the run's start: the order of the data changes from here on", key);
+  const bool partly = config_.lora.rank > 0 || !config_.freeze.empty();
+  if (partly && before.contains("model") && before["model"] != now["model"])
+    log_warning("'model' differs from the run's start, which had {}: weights that do not train come from it",
+                printable(before["model"].dump()));
   if (run.passes != passes_)
     log_warning(
         "the run began with {} passes in a step and goes on with {}: the order of the data changes from here "
@@ -171,15 +179,36 @@ void Run::resume() {
   step_ = run.step;
   earlier_seconds_ = run.seconds;
   points_ = read_log(output_ / "train.jsonl", step_);
+  bad_.found_before(run.bad);
+  dropped_ = run.dropped, shrunk_ = run.shrunk, skipped_ = run.skipped;
+  if (points_.empty()) return;
+  const LogPoint& last = points_.back();
+  result_.loss = last.loss, result_.noisy = last.noisy, result_.clean = last.clean;
 }
 
-void Run::note_left_out(const StepLoader::Step& data) {
-  if (data.dropped > 0 && dropped_ == 0)
-    log_warning("some samples are left out: max_length {} would cut through their pictures",
-                config_.max_length);
-  if (data.shrunk > 0 && shrunk_ == 0)
+// Of all processes, as what follows.
+void Run::note_left_out(int64_t dropped, int64_t shrunk) {
+  if (dropped > 0 && dropped_ == 0 && ranks_.first())
+    log_warning(
+        "some samples are left out: max_length {} would cut through their pictures, or cuts off all answers",
+        config_.max_length);
+  if (shrunk > 0 && shrunk_ == 0 && ranks_.first())
     log_warning("some pictures are made smaller so that their samples fit max_length {}", config_.max_length);
-  dropped_ += data.dropped, shrunk_ += data.shrunk;
+  dropped_ += dropped, shrunk_ += shrunk;
+}
+
+// `all`: how many records of this step no process could read. All learn which, and decide alike.
+void Run::note_bad(const StepLoader::Step& data, int64_t all) {
+  if (all == 0) return;
+  torch::Tensor own = torch::full({all}, -1, torch::kInt64);
+  for (size_t i = 0; i < data.bad.size(); ++i) own[static_cast<int64_t>(i)] = data.bad[i].first;
+  const torch::Tensor records = ranks_.gather(own);
+  for (int64_t i = 0; i < records.numel(); ++i) {
+    const auto record = records[i].item<int64_t>();
+    if (record < 0 || bad_.holds(record)) continue;
+    const auto here = std::ranges::find(data.bad, record, &std::pair<int64_t, std::string>::first);
+    bad_.add(record, here != data.bad.end() ? here->second : loader_->problem_of(record), ranks_.first());
+  }
 }
 
 // The optimiser has changed nothing.
@@ -225,7 +254,8 @@ std::array<double, 4> Run::gradients_of(const std::vector<Pass>& passes, const L
       TrainBatch batch = on_device(collate(passes[i].rows, passes[i].samples, tokens_.pad), device_);
       batch.input.adapters = adapter_use(batch, static_cast<int64_t>(i));
       const Loss part = training_loss(network_, batch, counts, config_);
-      part.total.backward();
+      // Where only what sees pictures trains, a pass without any reaches no weight.
+      if (part.total.requires_grad()) part.total.backward();
       sums[0] = part.total.item<double>(), sums[1] = part.noisy;
       sums[2] = part.clean, sums[3] = part.regions;
     }
@@ -244,9 +274,8 @@ void Run::one_step(double at) {
   const bool convert = config_.stage == "convert";
   const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
   StepLoader::Step data = loader_->next();
-  note_left_out(data);
   std::vector<Pass> passes;
-  std::vector<int64_t> all(6);
+  std::vector<int64_t> all = {0, 0, 0, 0, 0, 0, std::ssize(data.bad), data.dropped, data.shrunk};
   for (std::vector<Sample>& samples : data.batches) {
     Pass& pass = passes.emplace_back(Pass{std::move(samples), {}, false});
     for (const Sample& sample : pass.samples) {
@@ -259,9 +288,13 @@ void Run::one_step(double at) {
     }
   }
   all = ranks_.sum(all);
+  together_ = true;
+  note_bad(data, all[6]);
+  note_left_out(all[7], all[8]);
   const LossCounts counts{all[0], all[1], all[2], all[3]};
   meter_.samples += all[4], meter_.tokens += all[5];
   if (counts.noisy + counts.clean == 0) return skip_empty_step();
+  together_ = false;
   const auto [loss, noisy, clean, regions] = gradients_of(passes, counts);
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
@@ -283,7 +316,7 @@ void Run::log() {
   const double spent = std::max(seconds_since(meter_.start), 1e-9);
   LogPoint point = meter_.latest;
   point.seconds = seconds();
-  point.bad = loader_->bad_records(), point.dropped = dropped_, point.shrunk = shrunk_;
+  point.bad = bad_.count(), point.dropped = dropped_, point.shrunk = shrunk_;
   point.skipped = skipped_;
   point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
   point.regions = meter_.regions / n;
@@ -318,10 +351,19 @@ void Run::write(std::function<void()> job) {
 void Run::begin_checkpoint() {
   end_checkpoint();  // the one before
   check_weights();
-  written_ = Written{
-      StateWriter(output_, optimizer_.state(),
-                  {step_, seconds(), to_json(config_).dump(), dataset_.fingerprint(), passes_}, ranks_),
-      step_};
+  written_ = Written{StateWriter(output_, optimizer_.state(),
+                                 {.step = step_,
+                                  .seconds = seconds(),
+                                  .config = to_json(config_).dump(),
+                                  .data = dataset_.fingerprint(),
+                                  .passes = passes_,
+                                  .applied = optimizer_.steps(),
+                   .bad = bad_.count(),
+                   .dropped = dropped_,
+                   .shrunk = shrunk_,
+                   .skipped = skipped_},
+                                 ranks_),
+                     step_};
   write([this] {
     written_->state.write();
     if (!apart()) written_->state.commit(ranks_);
@@ -388,11 +430,13 @@ TrainResult Run::train(int64_t stop_after) {
     if (next.written) end_checkpoint();
     if (next.save && !saved) begin_checkpoint(), saved = true;
     const double at = next.progress;
+    together_ = false;
     try {
       one_step(at);
-    } catch (const Error&) {  // of the data, say: what was learnt before is kept
-      if (ranks_.size() == 1 && !saved && step_ > first_step && infinite_steps_ == 0) begin_checkpoint();
-      if (ranks_.size() == 1) end_checkpoint();
+    } catch (const std::exception&) {  // of the data, say: what was learnt before is kept
+      const bool all_here = ranks_.size() == 1 || together_;
+      if (all_here && !saved && step_ > first_step && infinite_steps_ == 0) begin_checkpoint();
+      if (all_here) end_checkpoint();
       throw;
     }
     saved = false;

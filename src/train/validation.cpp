@@ -102,6 +102,7 @@ ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens
   const bool decides = config_.stage == "convert" && config_.clean_attention == "causal";
   TrainConfig drafting = config_;  // whole blocks behind their first tokens, as at inference
   drafting.full_mask_probability = 1, drafting.known_first_token = true, drafting.complementary = false;
+  drafting.random_block_offset = false;
   drafting.lora.drafts_only = false;  // scores the clean half, too
   const auto batch_of = [&](const Row& row, const Sample& sample) {
     TrainBatch batch = on_device(collate({&row, 1}, {&sample, 1}, tokens.pad), device);
@@ -126,8 +127,7 @@ ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens
     const std::map<int, TokenId> written = likeliest(network, hidden, drafted, drafted.clean);
     int block = -1;
     bool right = true;
-    const Layout layout =
-        make_layout(static_cast<int>(sample.ids.size()), sample.answers, config_.block_size);
+    const Layout layout = training_layout(sample, drafting, config_.block_size);
     for (const auto& [token, draft] : likeliest(network, hidden, drafted, drafted.noisy)) {
       if (const int now = layout.block[static_cast<size_t>(token)]; now != block)
         block = now, right = true, ++sums.blocks;

@@ -100,6 +100,33 @@ TEST_F(GrammarText, is_the_same_with_every_decoder) {
   EXPECT_EQ(compared, static_cast<int>(std::size(kSources)) * 12 * 6);
 }
 
+// A draft that is too long for the grammar becomes tokens of what may follow, more than one for a row.
+TEST_F(GrammarText, is_the_same_where_drafts_are_cut_into_several_tokens) {
+  const TokenId longer = tokenizer_.encode("screwdriver", ControlTokens::as_text)[0];
+  const auto next = hashed_next(size_, 3);
+  FakeModel model(size_, next, [&](std::span<const TokenId>, std::span<const TokenId>, int) {
+    FakeModel::Row row(static_cast<size_t>(size_), 0.0f);
+    row[static_cast<size_t>(longer)] = 12;
+    return row;
+  });
+  const auto grammar = follow({GrammarKind::regex, "(screwdr|ham|tab)+"});
+  ASSERT_GT(grammar->possible_part(TokenGrammar::kStart, longer).size(), 2u);
+  DecodeContext context{.mask_token = mask_, .valid_tokens = size_, .grammar = grammar};
+  DecodeOptions options{.kind = DecoderKind::autoregressive, .max_tokens = 300};
+  const Decoded ar = decode(model, prompt_of(1), options, context);
+  for (const DecoderKind kind : {DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic}) {
+    for (const int block : {2, 4, 32, 256}) {
+      for (const double p_min : {0.0, 0.01}) {
+        options.kind = kind, options.block_size = block, options.draft_p_min = p_min;
+        const CostCurve flat{{{1, 1.0}, {1024, 1.0}}};
+        context.chooser = std::make_shared<BlockChooser>(PassCosts{flat, flat}, block);
+        EXPECT_EQ(decode(model, prompt_of(1), options, context).tokens, ar.tokens)
+            << name_of(kind) << ", block " << block;
+      }
+    }
+  }
+}
+
 TEST_F(GrammarText, what_must_follow_costs_no_passes) {
   FakeModel model = model_of(1, 0);
   const DecodeContext context{.mask_token = mask_, .grammar = follow(kSources[3])};

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/utf8.h"
+#include "grammar/source.h"
 #include "grammar/takes.h"
 
 namespace dvlm {
@@ -97,7 +98,27 @@ TEST(Automaton, BoundsWhatHostileGrammarsCost) {
   ambiguous.define("start", ambiguous.sequence({ambiguous.repeat(piece, 0, 5000), ambiguous.literal("b")}));
   Automaton a = automaton_of(ambiguous);
   EXPECT_THAT([&] { a.step(Automaton::kStart, std::string(6000, 'a')); },
-              ThrowsMessage<Error>(HasSubstr("too ambiguous")));
+              ThrowsMessage<Error>(HasSubstr("more than 4096 ways to go on")));
+  Grammar deep("deep");
+  Expression inner = deep.literal("a");
+  EXPECT_THAT(
+      [&] {
+        for (int i = 0; i < 40'000; ++i) inner = deep.repeat(inner, 0, Grammar::kUnbounded);
+      },
+      ThrowsMessage<Error>(HasSubstr("nests more than")));
+  // Every text reaches a state of its own, and each is many ways at once.
+  Automaton slow = read_grammar({GrammarKind::regex, "([a-z ]?){0,1200}[a-z ]*[aeiou][a-z ]{0,60}[0-9]"});
+  Random random(1);
+  EXPECT_THAT(
+      [&] {
+        for (int i = 0; i < 100'000; ++i) {
+          std::string text;
+          for (int k = 0; k < 12; ++k) text += static_cast<char>('a' + random.below(26));
+          slow.step(Automaton::kStart, text);
+        }
+      },
+      ThrowsMessage<Error>(HasSubstr("too much work to follow")));
+  EXPECT_TRUE(slow.worn());
 }
 
 TEST(Grammar, WritesRangesOfCharactersAsUtf8) {

@@ -137,6 +137,18 @@ TEST_F(Tokens, what_must_be_written_is_written_as_the_tokenizer_would) {
   EXPECT_TRUE(std::equal(written.begin(), written.begin() + 5, usual.begin()));
 }
 
+TEST(Gbnf, repetitions_of_repetitions_have_an_end) {
+  for (const char* sign : {"*", "?", "+", "{0,1}"}) {
+    std::string text = "root ::= \"a\"";
+    for (int i = 0; i < 40'000; ++i) text += sign;
+    EXPECT_THAT(
+        [&] {
+          read_grammar({GrammarKind::gbnf, text});
+        },
+        testing::ThrowsMessage<Error>(testing::HasSubstr("nests more than")));
+  }
+}
+
 TEST_F(Tokens, an_answer_may_end_where_its_text_is_complete) {
   TokenGrammar grammar = follow({GrammarKind::regex, "a+"});
   const TokenId a = tokenizer_.encode("a", ControlTokens::as_text)[0];

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -207,6 +208,27 @@ TEST(JsonSchema, items_of_an_outermost_list_have_lines_of_their_own) {
   takes_only(R"({"enum":[[1,[2,3]],[],{"a":[4]}]})", {"[\n\t1,\n\t[2, 3]\n]", "[]", "{\"a\": [4]}"},
              {"[1, [2, 3]]", "[\n\t\n]"});
   takes_only("true", {"[\n\t1,\n\t[2]\n]", "{\"a\": [1]}"}, {"[1]"});
+}
+
+TEST(JsonSchema, thousands_of_constants_are_few_ways_to_go_on) {
+  nlohmann::json texts = {"", "a", "ab", "\"", "\u00fc"};
+  for (int i = 0; i < 6000; ++i) texts.push_back("name " + std::to_string(i));
+  texts.push_back(7), texts.push_back(nullptr);
+  Automaton a = schema(nlohmann::json{{"enum", texts}}.dump());
+  for (const char* right :
+       {R"("")", R"("a")", R"("ab")", R"("\"")", "\"\u00fc\"", R"("name 0")", R"("name 5999")", "7", "null"})
+    EXPECT_TRUE(takes(a, right)) << right;
+  for (const char* wrong : {R"("b")", R"("name")", R"("name 6000")", R"("abc")", "8"})
+    EXPECT_FALSE(takes(a, wrong)) << wrong;
+}
+
+TEST(JsonSchema, what_nests_without_end_is_refused) {
+  const nlohmann::json items = std::vector<bool>(40'000, true);
+  EXPECT_THAT(
+      [&] {
+        schema(nlohmann::json{{"prefixItems", items}}.dump());
+      },
+      testing::ThrowsMessage<Error>(testing::HasSubstr("nests more than")));
 }
 
 TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {

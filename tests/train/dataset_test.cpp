@@ -288,6 +288,7 @@ TEST(StepLoader, EveryKindOfBadRecordIsLeftOutByName) {
       {R"({"messages": [{"role": "user", "content": "What?", "loss": false}]})", "\"loss\""},
       {R"({"messages": [{"role": "user", "content": "What?"}]})", "no assistant answer"},
       {asked("What?", "\\nNothing."), "line break"},
+      {asked("What?", "<image>", R"(, "images": ["pictures/0.ppm"])"), "an answer holds a picture"},
       {asked("<image>What?", "x", R"(, "images": ["gone.png"])"), "gone.png"},
       {asked("<image>What?", "x", R"(, "images": ["broken.png"])"), "broken.png"},
       {asked("<image>What?", "x", R"(, "images": ["/dev/zero"])"), "not a regular file"},
@@ -305,7 +306,7 @@ TEST(StepLoader, EveryKindOfBadRecordIsLeftOutByName) {
   for (const auto& kind : kinds) lines += kind.first + "\n";
   std::ofstream(data.path(), std::ios::app) << lines;
   const Dataset dataset({DataSource{.path = data.path(), .box_format = "pixels"}});
-  StepLoader loader(dataset, data.context(), {.batch_size = 100, .max_bad = 1}, 0);
+  StepLoader loader(dataset, data.context(), {.batch_size = 100}, 0);
   const StepLoader::Step step = loader.next();
   EXPECT_EQ(step.batches.at(0).size(), 3u) << "the others are read";
   EXPECT_EQ(step.dropped, 0);
@@ -322,10 +323,18 @@ TEST(StepLoader, LeavesOutBadRecordsUpToAShare) {
   std::ofstream(data.path(), std::ios::app) << "{}\n";
   const Dataset dataset({DataSource{data.path()}});
   const auto read = [&](double share) {
-    StepLoader loader(dataset, data.context(), {.batch_size = 3, .max_bad = share}, 0);
+    StepLoader loader(dataset, data.context(), {.batch_size = 3}, 0);
+    BadRecords bad(dataset.size(), share);
     size_t samples = 0;
-    for (int i = 0; i < 2 * 17; ++i) samples += loader.next().batches[0].size();  // two epochs
-    EXPECT_EQ(loader.bad_records(), 1) << "counted once";
+    for (int i = 0; i < 2 * 17; ++i) {  // two epochs
+      const StepLoader::Step step = loader.next();
+      samples += step.batches[0].size();
+      for (const auto& [record, why] : step.bad) {
+        EXPECT_EQ(loader.problem_of(record), why);
+        if (!bad.holds(record)) bad.add(record, why, true);
+      }
+    }
+    EXPECT_EQ(bad.count(), 1) << "counted once";
     return samples;
   };
   EXPECT_EQ(read(0.02), 100u);

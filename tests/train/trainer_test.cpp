@@ -366,6 +366,55 @@ TEST(Training, BadDataEndTheRunWithWhatItHadLearnt) {
   EXPECT_EQ(read_log(fs::path(config.output) / "train.jsonl", 100).back().bad, 2);
 }
 
+TEST(Training, APassThatReachesNoWeightOfTheTowerThatTrainsChangesNothing) {
+  const toy::RunFixture fixture(4);
+  TrainConfig config = fixture.config("ar", "out");
+  std::ofstream(config.data[0].path, std::ios::app)
+      << R"({"messages": [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "x"}]})"
+      << "\n";
+  config.steps = 15, config.batch_size = 1, config.freeze = {"model.*"};
+  EXPECT_EQ(train(config, false).step, 15);
+}
+
+TEST(Training, GoesOnExactlyBehindStepsThatChangedNothing) {
+  const toy::RunFixture fixture(12);
+  TrainConfig config = fixture.config("ar", "whole");
+  // Half of the samples lose all of their answers to max_length.
+  std::string long_question(400, 'a');
+  for (int i = 0; i < 12; ++i)
+    std::ofstream(config.data[0].path, std::ios::app)
+        << R"({"messages": [{"role": "user", "content": ")" << long_question
+        << R"("}, {"role": "assistant", "content": "x"}]})"
+        << "\n";
+  config.steps = 24, config.batch_size = 1, config.max_length = 160, config.ema_decay = 0.9;
+  train(config, false);
+  TrainConfig cut = config;
+  cut.output = (fs::path(config.output).parent_path() / "cut").string();
+  train(cut, false, 11);
+  EXPECT_EQ(train(cut, true).step, 24);
+  EXPECT_EQ(read_file(fs::path(cut.output) / "model.safetensors"),
+            read_file(fs::path(config.output) / "model.safetensors"));
+  const auto log = read_log(fs::path(cut.output) / "train.jsonl", 100);
+  EXPECT_EQ(log.back().dropped, 12) << "over both starts";
+}
+
+TEST(Training, ResumesNoRunWithOtherWeightsFrozen) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 2;
+  train(config, false);
+  config.steps = 4, config.freeze = {"visual.*"};
+  EXPECT_THAT(toy::error_of([&] { train(config, true); }), HasSubstr("\"freeze\": []"));
+}
+
+TEST(Training, LimitsOfPicturesAreSavedWithTheModel) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.steps = 1, config.max_pixels = 28 * 28 * 3;
+  train(config, false);
+  EXPECT_EQ(read_config(config.output).preprocessor.max_pixels, 28 * 28 * 3);
+}
+
 TEST(Training, ARunThatNothingIsLeftForSaysSo) {
   const toy::RunFixture fixture;
   TrainConfig config = fixture.config("ar", "out");
