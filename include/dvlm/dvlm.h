@@ -50,10 +50,10 @@ typedef int (*dvlm_on_progress)(const char* stage, int64_t done, int64_t total, 
 /* `model`: a Hugging Face model folder, or a name of the hub that `dvlm pull` has fetched (docs/models.md).
  * `options`: a JSON object or NULL; keys "device" ("auto": the first NVIDIA card that the model fits, where
  * libdvlm_cuda_plugin.so stands beside this library, else the CPU; "cpu", "cuda", "cuda:1"), "precision"
- * ("auto", "f32", "bf16", "int8", "int4"), "draft_precision" ("auto", "same", "int8", "int4": what drafts are
- * made with), "packed" (a file that keeps the repacked weights), "threads", "memory_limit" (bytes), "lora"
- * and "draft_lora" (folders of LoRA adapters, docs/lora.md). What is left out is chosen for speed within the
- * memory that is free; answers say what it takes. */
+ * ("auto", "f32", "bf16", "int8", "int4"), "draft_precision" ("auto", "same", "int8", "int4", "fp8": what
+ * drafts are made with), "packed" (a file that keeps the repacked weights), "threads", "memory_limit"
+ * (bytes), "lora" and "draft_lora" (folders of LoRA adapters, docs/lora.md). What is left out is chosen for
+ * speed within the memory that is free; answers say what it takes. */
 DVLM_API dvlm_engine* dvlm_open(const char* model, const char* options, char** error);
 /* Cancels what is under way. Its answers stay, and hold some of its memory until they are released. */
 DVLM_API void dvlm_close(dvlm_engine* engine);

@@ -18,7 +18,7 @@ DVLM_BOTH size_t value_index(int dim, int slot, int d) {
 }
 
 // Adds the parts of q, k and v and their bias, turns q and k, and puts q into A's order [tile][kv
-// head][64][dim], k and v into their page. grid: (ceil(all heads / 4), rows).
+// head][64][dim], k and v into their page. grid: (rows, ceil(all heads / 4)).
 template <bool kE4m3>
 struct RotateAndStore {
   struct Job {
@@ -36,7 +36,7 @@ struct RotateAndStore {
   static DVLM_DEVICE void run(Block& block, const Job& job) {
     block.release_successor();
     block.wait_for_predecessor();
-    const int head = block.x() * (kThreads / kWarp) + block.warp(), row = block.y(), dim = job.shape.dim;
+    const int head = block.y() * (kThreads / kWarp) + block.warp(), row = block.x(), dim = job.shape.dim;
     if (head >= job.shape.heads + 2 * job.shape.kv_heads) return;
     const RowPlace place = load(job.places, row);
     block.lanes([&](int lane) {

@@ -1,10 +1,7 @@
 // A card, or the host's layer in its place: memory, and the passes of both towers.
 #pragma once
 #include <memory>
-#include <span>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "cuda/tower.h"
 
@@ -51,50 +48,5 @@ class Device {
 
 // Kernels run as coroutines of one thread (host_block.h); `seed` is that of their order.
 std::unique_ptr<Device> host_device(size_t memory, uint64_t seed = 1);
-
-// Memory of a device that grows and is given back with the object.
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(std::shared_ptr<Device> device) : device_(std::move(device)) {}
-  ~DeviceArray() {
-    if (data_) device_->free(data_);
-  }
-  DeviceArray(DeviceArray&& other) noexcept
-      : device_(std::move(other.device_)), data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
-  DeviceArray& operator=(DeviceArray&&) = delete;
-
-  // Forgets what it holds when it must grow.
-  Global<T> room(size_t count) {
-    if (count > size_) {
-      if (data_) device_->free(std::exchange(data_, nullptr));
-      size_ = 0;  // and stays so when there is no memory
-      data_ = static_cast<T*>(device_->allocate(count * sizeof(T)));
-      size_ = count;
-    }
-    return {data_, count};
-  }
-  Global<T> hold(std::span<const T> values) {
-    const Global<T> out = room(values.size());
-    if (!values.empty()) device_->write(out.data, values.data(), values.size_bytes());
-    return out;
-  }
-  Global<T> zeros(size_t count) {
-    const Global<T> out = room(count);
-    device_->clear(out.data, count * sizeof(T));
-    return out;
-  }
-  Global<T> hold(const std::vector<T>& values) { return hold(std::span(values)); }
-  std::vector<T> read(size_t first, size_t count) const {
-    std::vector<T> out(count);
-    if (count > 0) device_->read(data_ + first, out.data(), count * sizeof(T));
-    return out;
-  }
-
- private:
-  std::shared_ptr<Device> device_;
-  T* data_ = nullptr;
-  size_t size_ = 0;
-};
 
 }  // namespace dvlm::cuda

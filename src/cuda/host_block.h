@@ -198,6 +198,8 @@ class HostLauncher {
   template <class Kernel>
   void launch(Dim grid, size_t shared_bytes, const typename Kernel::Job& job) {
     must(shared_bytes <= limits_.shared, "a kernel wants {} bytes of shared memory", shared_bytes);
+    constexpr unsigned kMost = 65'535;  // what cards take; of the first extent 2^31 - 1
+    must(grid.y <= kMost && grid.z <= kMost, "a kernel wants a grid of {} x {} x {}", grid.x, grid.y, grid.z);
     grid_.run(grid, Kernel::kThreads / kWarp, shared_bytes, [&](Block& block) { Kernel::run(block, job); });
     ++launches_;
   }

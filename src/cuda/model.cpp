@@ -1,7 +1,6 @@
 #include "cuda/model.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -34,24 +33,26 @@ class Buffers {
         wide_(device),
         queries_(device) {}
 
-  // `widest`: elements of an input row, of any linear layer. `sums`: of all splits of all rows of any.
+  // `inputs`: elements that linear layers outside the tower's layers read. `sums`: of all splits of all rows
+  // of any. `e4m3`: whether layers round what they read.
   PassBuffers fit(const TowerShape& shape, std::initializer_list<const AttentionTables*> plans, int rows,
-                  int widest, size_t sums) {
+                  size_t inputs, size_t sums, bool e4m3) {
     const auto padded = static_cast<size_t>(padded_tiles(rows)) * 8;
     const int inner = shape.heads.heads * shape.heads.dim;
     PassBuffers out;
     out.residual = residual_.room(product(padded, shape.hidden));
-    out.inputs = inputs_.room(product(padded, std::max({shape.hidden, inner, widest})));
+    out.inputs = inputs_.room(std::max(product(padded, std::max(shape.hidden, inner)), inputs));
     out.activated = activated_.room(product(padded, shape.intermediate));
-    out.wide = wide_.room(product(padded, std::max({shape.intermediate, inner, shape.hidden})));
+    if (e4m3) out.wide = wide_.room(product(padded, std::max({shape.intermediate, inner, shape.hidden})));
     out.parts = parts_.room(sums);
     out.row_scale = row_scale_.room(padded);
     size_t queries = 0, shares = 0;
     for (const AttentionTables* plan : plans) {
       const size_t own = product(product(plan->tiles.size(), shape.heads.kv_heads), kChunk);
       queries = std::max(queries, own);
-      if (std::ssize(plan->tiles) * shape.heads.kv_heads < device_->processors())
-        shares = std::max(shares, product(own, plan->max_chunks));
+      if (takes_chunks(shape.heads, static_cast<int>(plan->tiles.size()), plan->max_chunks,
+                       device_->processors()))
+        shares = std::max(shares, product(own, rounded_chunks(plan->max_chunks)));
     }
     out.queries = queries_.room(product(queries, shape.heads.dim));
     out.shares = {values_.room(product(shares, shape.heads.dim)), largest_.room(shares), sums_.room(shares),
@@ -77,7 +78,10 @@ size_t sums_of(std::initializer_list<const Matrix*> matrices, int rows, int proc
 class AttentionArrays {
  public:
   explicit AttentionArrays(const std::shared_ptr<Device>& device)
-      : places_(device), copies_(device), tiles_(device), table_(device) {}
+      : places_(device, Growth::doubling),
+        copies_(device, Growth::doubling),
+        tiles_(device, Growth::doubling),
+        table_(device, Growth::doubling) {}
 
   AttentionPlan hold(const AttentionTables& tables) {
     return {places_.hold(tables.places),    copies_.hold(tables.key_copies),       tiles_.hold(tables.tiles),
@@ -96,19 +100,19 @@ class TextArrays {
  public:
   explicit TextArrays(const std::shared_ptr<Device>& device)
       : attention_(device),
-        tokens_(device),
-        wanted_(device),
-        drawing_(device),
-        features_(device),
-        rotation_(device),
-        logits_(device),
-        copied_(device),
-        wishes_(device),
-        masks_(device),
-        changes_(device),
-        best_(device),
-        chosen_(device),
-        alternatives_(device) {}
+        tokens_(device, Growth::doubling),
+        wanted_(device, Growth::doubling),
+        drawing_(device, Growth::doubling),
+        features_(device, Growth::doubling),
+        rotation_(device, Growth::doubling),
+        logits_(device, Growth::doubling),
+        copied_(device, Growth::doubling),
+        wishes_(device, Growth::doubling),
+        masks_(device, Growth::doubling),
+        changes_(device, Growth::doubling),
+        best_(device, Growth::doubling),
+        chosen_(device, Growth::doubling),
+        alternatives_(device, Growth::doubling) {}
 
   TextPass hold(const TextTables& t, const TextTower& tower) {
     TextPass out;
@@ -130,7 +134,6 @@ class TextArrays {
   ChoicePass hold_choice(const TextTables& t, const TextPass& pass) {
     ChoicePass out;
     out.wanted = pass.wanted, out.draws = static_cast<int>(t.drawing.size()), out.logits = pass.logits;
-    masks_.room(std::bit_ceil(t.masks.size()));
     out.wishes = wishes_.hold(t.wishes), out.masks = masks_.hold(t.masks);
     out.changes = changes_.hold(t.changes), out.changed = !t.changes.empty();
     out.drawing = drawing_.hold(t.drawing);
@@ -219,9 +222,9 @@ std::span<const dvlm::Chosen> CudaModel::forward(std::span<const Segment> segmen
   tables_.plan(plan_, config_, tower.shape, text_rotary_, pages_->first_scratch(), DevicePages::kScratch);
   const int rows = std::max(plan_.rows, static_cast<int>(plan_.wanted.size()));
   const LayerMatrices& layer = tower.layers[0];
-  PassBuffers buffers =
-      buffers_.fit(tower.shape, {&tables_.attention}, rows, 0,
-                   sums_of({&layer.qkv, &layer.output, &layer.down}, plan_.rows, device_->processors()));
+  PassBuffers buffers = buffers_.fit(
+      tower.shape, {&tables_.attention}, rows, 0,
+      sums_of({&layer.qkv, &layer.output, &layer.down}, plan_.rows, device_->processors()), layer.qkv.e4m3);
   buffers.pages = pages_->view();
   const TextPass pass = arrays_.hold(tables_, tower);
   tell(0, 1);
@@ -326,13 +329,19 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
   const std::vector<float> values = in_window_order(patches, windows, tower, vision, vision_rotary_);
 
   const LayerMatrices& layer = tower.layers[0];
-  const int widest = std::max({tower.patches.inputs, tower.merger_in.inputs, tower.merger_out.inputs});
+  const auto read = [](int count, int inputs) {
+    return product(static_cast<size_t>(padded_tiles(count)) * 8, inputs);
+  };
+  const size_t inputs =
+      std::max(read(rows, tower.patches.inputs),
+               read(rows / tower.group, std::max(tower.merger_in.inputs, tower.merger_out.inputs)));
   Buffers own(device_);
   const size_t in_layers = sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down}, rows,
                                    device_->processors()),
                in_merger =
                    sums_of({&tower.merger_in, &tower.merger_out}, rows / tower.group, device_->processors());
-  PassBuffers buffers = own.fit(tower.shape, {&narrow, &whole}, rows, widest, std::max(in_layers, in_merger));
+  PassBuffers buffers = own.fit(tower.shape, {&narrow, &whole}, rows, inputs, std::max(in_layers, in_merger),
+                                layer.qkv.e4m3 || tower.merger_in.e4m3);
   DeviceArray<uint16_t> pages(device_);
   buffers.pages =
       pages.zeros(product(tower.shape.heads.page_elements(), std::max(window_pages, slice_pages)));

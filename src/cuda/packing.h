@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "cuda/device.h"
+#include "cuda/device_array.h"
 #include "model/load_progress.h"
 
 namespace dvlm::cuda {

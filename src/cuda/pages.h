@@ -2,7 +2,7 @@
 #pragma once
 #include <memory>
 
-#include "cuda/device.h"
+#include "cuda/device_array.h"
 #include "model/paged_sequence.h"
 
 namespace dvlm::cuda {

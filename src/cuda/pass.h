@@ -72,7 +72,7 @@ class LayerRecorder {
     const Global<uint16_t> pages = b_.pages.tail(heads.page_elements() * static_cast<size_t>(page_layer));
     const auto blocks = static_cast<unsigned>((heads.heads + 2 * heads.kv_heads + 3) / 4);
     to_.template launch<RotateAndStore<kE4m3>>(
-        {blocks, static_cast<unsigned>(rows_)}, 0,
+        {static_cast<unsigned>(rows_), blocks}, 0,
         {heads, qkv, rotation, plan.places, plan.key_copies, b_.queries, pages, page_stride_});
     switch (heads.dim) {
       case 32:
@@ -138,7 +138,7 @@ class LayerRecorder {
     const auto kv_heads = static_cast<unsigned>(heads.kv_heads),
                tiles = static_cast<unsigned>(plan.tile_count);
     const int width = heads.heads * heads.dim;
-    if (plan.tile_count * heads.kv_heads < to_.limits().processors) {
+    if (takes_chunks(heads, plan.tile_count, plan.max_chunks, to_.limits().processors)) {
       Shares shares = b_.shares;
       shares.tiles = plan.tile_count;
       to_.template launch<ChunkAttention<kDim>>({static_cast<unsigned>(plan.max_chunks), kv_heads, tiles},

@@ -103,6 +103,22 @@ struct Shares {
   int tiles = 0;
 };
 
+// Lengths change from pass to pass: shares have room for chunks up to the next power of two.
+inline int rounded_chunks(int chunks) {
+  int out = 1;
+  while (out < chunks) out *= 2;
+  return out;
+}
+// Whether attention goes chunk by chunk, in shares that are combined, for too few tiles to keep all
+// processors at work; else tile by tile, with the same bits and without shares.
+inline bool takes_chunks(const Heads& heads, int tiles, int chunks, int processors) {
+  constexpr size_t kMostBytes = size_t{256} << 20;
+  const size_t rows = static_cast<size_t>(tiles) * static_cast<size_t>(heads.kv_heads) * kChunk *
+                      static_cast<size_t>(rounded_chunks(chunks));
+  return tiles * heads.kv_heads < processors &&
+         rows * static_cast<size_t>(heads.dim + 2) * sizeof(float) <= kMostBytes;
+}
+
 // dvlm::Wanted, as a device reads it.
 struct alignas(16) RowWish {
   int excluded = -1, limit = 0;   // ExcludedTokens

@@ -37,7 +37,7 @@ constexpr std::pair<std::string_view, DraftPrecision> kDraftPrecisions[] = {
 DraftPrecision parse_draft_precision(const std::string& name) {
   for (const auto& [known, precision] : kDraftPrecisions)
     if (name == known) return precision;
-  fail("there is no draft precision \"{}\"; choose auto, same, int8 or int4", printable(name));
+  fail("there is no draft precision \"{}\"; choose auto, same, int8, int4 or fp8", printable(name));
 }
 
 std::string_view name_of(DraftPrecision precision) {

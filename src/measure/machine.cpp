@@ -6,7 +6,7 @@
 
 #include "backends/load_model.h"
 #include "core/error.h"
-#include "cuda/device.h"
+#include "cuda/device_array.h"
 #include "kernels/targets.h"
 #include "measure/probes.h"
 

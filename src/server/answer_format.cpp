@@ -57,6 +57,8 @@ json statistics_json(Answers answers, const DecodeOptions& decode) {
   for (const Answer* answer : answers) {
     json& stats = choices.emplace_back(answer_json(*answer, decode).at("stats"));
     if (!answer->images.empty()) stats["images"] = images_json(answer->images);
+    // What writes this very choice again.
+    if (decode.sampling.temperature > 0) stats["seed"] = decode.sampling.seed + (choices.size() - 1);
   }
   return choices.size() == 1 ? choices.front() : json{{"choices", choices}};
 }

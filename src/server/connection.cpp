@@ -232,9 +232,9 @@ ssize_t Connection::write(const char* data, size_t size) {
 }
 
 bool Connection::alive() const {
-  char byte = 0;
-  const ssize_t got = recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+  // Bytes that nobody reads may stand before the end.
+  pollfd watched{socket_, POLLRDHUP, 0};
+  return poll(&watched, 1, 0) <= 0 || (watched.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) == 0;
 }
 
 bool Connection::take_body_memory(size_t bytes) {
@@ -293,6 +293,7 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
   set_options(socket);
   serving = &connection;
   serve(connection);
+  connection.has_request();  // whether it came or not
   if (connection.record.status != 0) ended_(connection);
   serving = nullptr;
   connection.linger();
@@ -305,9 +306,13 @@ Connection::Head HttpServer::read_head(Connection& connection) {
     arriving_.push_back(&connection);
     arrived_.notify_one();
   }
+  connection.on_request_ = [this, &connection] {
+    const std::lock_guard lock(mutex_);
+    std::erase(arriving_, &connection);
+  };
   const Connection::Head head = connection.read_head();
-  const std::lock_guard lock(mutex_);
-  std::erase(arriving_, &connection);
+  if (head != Connection::Head::complete || connection.head().body == RequestHead::Body::none)
+    connection.has_request();
   return head;
 }
 

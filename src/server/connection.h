@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/chunked_body.h"
@@ -47,6 +48,10 @@ class Connection : public httplib::Stream {
   enum class Head { complete, none, late, too_large };
   Head read_head();
   const RequestHead& head() const { return parsed_; }  // of a complete one
+  // All of the request is here: newcomers no longer take this connection's place.
+  void has_request() {
+    if (on_request_) std::exchange(on_request_, nullptr)();
+  }
   // The client has not closed its end.
   bool alive() const;
   // A deadline ended the reading.
@@ -90,6 +95,7 @@ class Connection : public httplib::Stream {
   size_t body_read_ = 0;  // from the socket
   size_t body_bytes_ = 0;
   bool late_ = false;
+  std::function<void()> on_request_;
 };
 
 // The library's server on Connections, a thread for each.
@@ -108,7 +114,7 @@ class HttpServer : public httplib::Server {
   bool process_and_close_socket(socket_t socket) override;
   void serve(Connection& connection);
   Connection::Head read_head(Connection& connection);
-  // Cuts off the connection that has been sending its head for longest; false: there is none.
+  // Cuts off the connection that has been sending its request for longest; false: there is none.
   bool cut_off_oldest();
 
   const ConnectionLimits limits_;
@@ -116,7 +122,7 @@ class HttpServer : public httplib::Server {
   ConnectionTotals totals_;
   std::mutex mutex_;
   std::condition_variable arrived_;
-  std::vector<Connection*> arriving_;  // whose heads are not complete, the oldest first
+  std::vector<Connection*> arriving_;  // whose requests are not complete, the oldest first
   socket_t listening_ = INVALID_SOCKET;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "core/log.h"
@@ -135,7 +136,9 @@ class Exchange {
   struct Choice {
     std::shared_ptr<RequestHandle> handle;
     RequestHandle::Update update;  // read, not yet sent
-    bool ended = false;
+    bool ended = false, begun = false;
+    std::optional<Answer> instead = {};  // of one that got no turn in time, beside others that did
+    const Answer& answer() const { return instead ? *instead : handle->answer(); }
   };
 
   void cancel() {
@@ -157,6 +160,12 @@ class Exchange {
     if (!progress_ || !choice.update.text.empty()) choice.update.progress.clear();
     const RequestHandle::Update& update = choice.update;
     choice.ended = update.done;
+    choice.begun = choice.begun || !update.text.empty();
+    if (timed_out_ && !update.error.empty() && std::ranges::any_of(choices_, &Choice::begun)) {
+      choice.update = {};
+      choice.update.done = true;
+      choice.instead.emplace().finish = FinishReason::cancelled;
+    }
     if (RequestRecord& record = connection_.record; !update.text.empty() && record.first_token_ms < 0) {
       const double seconds = seconds_since(record.start);
       record.first_token_ms = seconds * 1000;
@@ -202,7 +211,7 @@ class Exchange {
 
   std::vector<const Answer*> answers() const {
     std::vector<const Answer*> out;
-    for (const Choice& choice : choices_) out.push_back(&choice.handle->answer());
+    for (const Choice& choice : choices_) out.push_back(&choice.answer());
     return out;
   }
 
@@ -223,8 +232,7 @@ class Exchange {
       const Choice& choice = choices_[i];
       if (!send(sink, format_->piece(i, choice.update))) return false;
       // Only once: after the end a choice has nothing more to say.
-      if (choice.update.done && choice.update.error.empty() &&
-          !send(sink, format_->end(i, choice.handle->answer())))
+      if (choice.update.done && choice.update.error.empty() && !send(sink, format_->end(i, choice.answer())))
         return false;
     }
     return true;

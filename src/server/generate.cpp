@@ -188,7 +188,12 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
     read_generate_form(ApiObject(*sampling, "sampling_params"), out);
   const int64_t top = body.integer("top_logprobs_num", 0, kMaxLogprobs, 0);
   out.token_texts = body.boolean("return_text_in_logprobs", false);
-  if (body.boolean("return_logprob", false)) ask_logprobs(out.request.decode, top);
+  const bool logprobs = body.boolean("return_logprob", false);
+  if (logprobs) ask_logprobs(out.request.decode, top);
+  if (!logprobs && (top > 0 || out.token_texts))
+    body.refuse(top > 0 ? "top_logprobs_num" : "return_text_in_logprobs",
+                "\"{}\" needs \"return_logprob\": true",
+                top > 0 ? "top_logprobs_num" : "return_text_in_logprobs");
   read_images(body, out.request);
   read_prompt(body, config, tokenizer, out.request);
   return out;

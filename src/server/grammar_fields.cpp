@@ -36,8 +36,8 @@ constexpr FieldRule kStructuredFields[] = {
     {"whitespace_pattern", "", "give dvlm.json_spaces"},
     {"structural_tag", "", "give a grammar"},
     {"disable_fallback", "true or false", "it must be true or false"},
-    {"disable_any_whitespace", "true or false", "it must be true or false"},
-    {"disable_additional_properties", "true or false", "it must be true or false"},
+    {"disable_any_whitespace"},
+    {"disable_additional_properties", "false", "write \"additionalProperties\": false where it is meant"},
 };
 
 // JSON that is valid, from `at` on: behind blanks, behind the value there.
@@ -146,7 +146,11 @@ void read_response_format(const json& given, ApiRequest& out) {
 void read_structured_outputs(const json& given, ApiRequest& out) {
   const ApiObject form(given, "structured_outputs");
   check_fields(form, structured_output_fields());
-  const JsonSpaces spaces = out.json_spaces.value_or(JsonSpaces::usual);
+  const bool compact = form.boolean("disable_any_whitespace", false);
+  if (compact && out.json_spaces.value_or(JsonSpaces::none) != JsonSpaces::none)
+    form.refuse("disable_any_whitespace", "\"{}\" and \"dvlm.json_spaces\" disagree",
+                form.path("disable_any_whitespace"));
+  const JsonSpaces spaces = compact ? JsonSpaces::none : out.json_spaces.value_or(JsonSpaces::usual);
   const auto set = [&](const char* key, GrammarKind kind, std::string text) {
     set_form(out, form.path(key), kind, std::move(text), spaces);
   };

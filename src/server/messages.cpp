@@ -39,14 +39,21 @@ constexpr FieldRule kMessagesFields[] = {
 
 constexpr FieldRule kOutputFields[] = {{"format"}, {"effort", "", "the model has one"}};
 constexpr FieldRule kMessageFields[] = {{"role"}, {"content"}};
-constexpr FieldRule kTextBlockFields[] = {
-    {"type"}, {"text"}, {"cache_control"}, {"citations", "[]", "sources are not kept"}};
-constexpr FieldRule kImageBlockFields[] = {{"type"}, {"source"}, {"cache_control"}};
+constexpr FieldRule kTextBlockFields[] = {{"type"},
+                                          {"text"},
+                                          {"cache_control", "any object", "it must be an object"},
+                                          {"citations", "[]", "sources are not kept"}};
+constexpr FieldRule kImageBlockFields[] = {
+    {"type"}, {"source"}, {"cache_control", "any object", "it must be an object"}};
 constexpr FieldRule kSourceFields[] = {{"type"}, {"media_type"}, {"data"}, {"url"}};
-constexpr FieldRule kCallBlockFields[] = {{"type"},          {"id"},    {"name"}, {"input"},
-                                          {"cache_control"}, {"caller"}};
-constexpr FieldRule kResultBlockFields[] = {
-    {"type"}, {"tool_use_id"}, {"content"}, {"is_error"}, {"cache_control"}};
+constexpr FieldRule kCallBlockFields[] = {
+    {"type"},  {"id"}, {"name"}, {"input"}, {"cache_control", "any object", "it must be an object"},
+    {"caller"}};
+constexpr FieldRule kResultBlockFields[] = {{"type"},
+                                            {"tool_use_id"},
+                                            {"content"},
+                                            {"is_error"},
+                                            {"cache_control", "any object", "it must be an object"}};
 
 json chat_image(const ApiObject& block) {
   check_fields(block, kImageBlockFields);
@@ -108,6 +115,8 @@ void add_message(const json& given, const std::string& name, json& messages) {
   check_fields(message, kMessageFields);
   const std::string role = message.text("role");
   const bool user = role == "user";
+  if (const json* content = message.find("content"); content && content->is_array() && content->empty())
+    message.refuse("content", "\"{}\" is empty", message.path("content"));
   if (!user && role != "assistant")
     message.refuse("role", "\"{}\" is \"{}\"; expected user or assistant", message.path("role"),
                    printable(role));
@@ -140,7 +149,8 @@ Conversation read_messages(const ApiObject& body, const ChatLimits& limits) {
     messages.push_back({{"role", "system"}, {"content", std::move(parts)}});
   }
   const json* given = body.find("messages");
-  if (!given || !given->is_array()) body.refuse("messages", "\"messages\" must be a list");
+  if (!given || !given->is_array() || given->empty())
+    body.refuse("messages", "\"messages\" must be a list with at least one message");
   if (given->size() > limits.messages)
     body.refuse("messages", "the conversation has {} messages, but at most {} are allowed", given->size(),
                 limits.messages);

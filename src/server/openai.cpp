@@ -153,8 +153,12 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   ApiRequest out;
   DecodeOptions& decode = out.request.decode;
   out.request.conversation = read_conversation(body, limits);
-  const char* key = body.has("max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
-  decode.max_tokens = static_cast<int>(body.integer(key, 1, limits.max_tokens, limits.max_tokens));
+  const int64_t old = body.integer("max_tokens", 1, limits.max_tokens, limits.max_tokens),
+                most = body.integer("max_completion_tokens", 1, limits.max_tokens, old);
+  if (body.has("max_tokens") && old != most)
+    body.refuse("max_tokens",
+                "\"max_tokens\" and \"max_completion_tokens\" are one thing and differ: give one");
+  decode.max_tokens = static_cast<int>(most);
   decode.block_size = config.block_size;
   read_sampling(body, config, decode.sampling);
   read_streaming(body, out);

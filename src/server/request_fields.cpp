@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "core/error.h"
 #include "engine/request_json.h"
@@ -19,9 +20,16 @@ constexpr FieldRule kStreamFields[] = {
 };
 
 constexpr FieldRule kExtensionFields[] = {
-    {"decoder"}, {"block_size"}, {"branches"},   {"draft_p_min"}, {"threshold"}, {"sub_block"},
-    {"top_k"},   {"min_pixels"}, {"max_pixels"}, {"passes"},      {"progress"},  {"json_spaces"},
+    {"decoder"},    {"block_size"}, {"branches"}, {"draft_p_min"}, {"threshold"},   {"sub_block"}, {"top_k"},
+    {"min_pixels"}, {"max_pixels"}, {"passes"},   {"progress"},    {"json_spaces"}, {"seed"},
 };
+
+constexpr int64_t kMostSeed = int64_t{1} << 53;  // exact in everybody's JSON
+
+uint64_t draw_seed() {
+  std::random_device random;
+  return (uint64_t{random()} << 32 | random()) % kMostSeed;
+}
 
 bool is_accepted(const json& value, std::string_view alternative) {
   if (alternative.empty()) return false;
@@ -117,8 +125,11 @@ void read_sampling(const ApiObject& body, const ModelConfig& config, SamplingOpt
   sampling.top_p = body.number("top_p", 0, 1, 1);
   if (sampling.top_p == 0) body.refuse("top_p", "\"top_p\" is 0, but it must be above 0 and at most 1");
   sampling.top_k = static_cast<int>(std::max<int64_t>(0, body.integer("top_k", -1, 1 << 24, 0)));
-  // OpenAI's seeds may be negative.
-  sampling.seed = static_cast<uint64_t>(body.integer("seed", INT64_MIN, INT64_MAX, 0));
+  // OpenAI's seeds may be negative. Without one every request is another draw, as everywhere.
+  if (body.has("seed") || sampling.temperature == 0)
+    sampling.seed = static_cast<uint64_t>(body.integer("seed", INT64_MIN, INT64_MAX, 0));
+  else
+    sampling.seed = draw_seed();
   sampling.repetition_penalty =
       body.number("repetition_penalty", kMinRepetitionPenalty, kMaxRepetitionPenalty, 1);
   sampling.presence_penalty = body.number("presence_penalty", -kMaxPenalty, kMaxPenalty, 0);
@@ -161,6 +172,11 @@ void read_extensions(const ApiObject& body, ApiRequest& out) {
   if (fields.has("top_k") && body.has("top_k"))
     fields.refuse("top_k", "\"top_k\" stands both under \"dvlm\" and beside it");
   decode.sampling.top_k = static_cast<int>(fields.integer("top_k", 0, 1 << 24, decode.sampling.top_k));
+  const json* inside = body.find("sampling_params");
+  if (fields.has("seed") && (body.has("seed") || (inside && inside->is_object() && inside->contains("seed"))))
+    fields.refuse("seed", "\"seed\" stands both under \"dvlm\" and beside it");
+  if (fields.has("seed"))
+    decode.sampling.seed = static_cast<uint64_t>(fields.integer("seed", 0, kMostSeed, 0));
   decode.record = fields.boolean("passes", false);
   if (decode.record && !out.stream) fields.refuse("passes", "dvlm: \"passes\" needs \"stream\": true");
   if (const json* spaces = fields.find("json_spaces")) {

@@ -89,6 +89,7 @@ json Routes::read_json_body(const httplib::ContentReader& read, const httplib::R
     text.append(data, length);
     return true;
   });
+  connection.has_request();
   if (no_room) throw Refused(503, "other requests fill the memory for requests: try again");
   if (connection.late()) throw Refused(408, kTooSlow);
   // The library has left its own status.

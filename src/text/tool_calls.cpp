@@ -159,8 +159,8 @@ bool ToolCallReader::read_head(Part& out) {
 
 ToolCallReader::Part ToolCallReader::finish() {
   Part out;
-  if (where_ == Where::head) out.content = kBegin;
-  if (where_ == Where::content || where_ == Where::head) out.content += held_;
+  // The head of a call that is cut off says nothing to anybody.
+  if (where_ == Where::content) out.content = held_;
   // What was held back began what stands behind a call, where its arguments are whole.
   const bool whole = nlohmann::json::accept(arguments_);
   if (where_ == Where::arguments && !whole && !held_.empty()) out.calls.push_back({calls_ - 1, "", held_});

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "backends/load_model.h"
+#include "cuda/device_array.h"
 #include "cuda/failing_device.h"
 #include "cuda/model.h"
 #include "random_folder.h"

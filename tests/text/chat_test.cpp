@@ -116,12 +116,15 @@ TEST(ToolCalls, are_told_from_text_however_it_arrives) {
   EXPECT_EQ(told, "a < b ");
   EXPECT_EQ(told + reader.finish().content, "a < b <tool");
   for (const char* mention : {"say <tool_call> and \", \"arguments\": {}",
-                              "<tool_call>\n{\"name\": \"\", \"arguments\": {}}", "<tool_call>\n{\"na"}) {
+                              "<tool_call>\n{\"name\": \"\", \"arguments\": {}}"}) {
     ToolCallReader mentions;
     const ToolCallReader::Part first = mentions.push(mention), last = mentions.finish();
     EXPECT_EQ(first.content + last.content, mention);
     EXPECT_TRUE(first.calls.empty() && last.calls.empty() && !mentions.called());
   }
+  ToolCallReader cut;
+  EXPECT_EQ(cut.push("Well.\n<tool_call>\n{\"na").content + cut.finish().content, "Well.")
+      << "the head of a call that is cut off";
 }
 
 TEST(Chat, RendersTheExampleOfTheSpecification) {

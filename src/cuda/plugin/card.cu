@@ -90,15 +90,16 @@ void append(std::string& key, const AttentionPlan& plan) {
 void append(std::string& key, const PassBuffers& b) {
   append(key, b.residual), append(key, b.inputs), append(key, b.activated), append(key, b.wide),
       append(key, b.parts);
-  append(key, b.row_scale), append(key, b.queries), append(key, b.shares.values), append(key, b.pages);
+  append(key, b.row_scale), append(key, b.queries), append(key, b.shares.values);
+  append(key, b.shares.largest), append(key, b.shares.sums), append(key, b.pages);
 }
 
-// The next power of two: lengths change from pass to pass, and blocks beyond a tile's keys end at once.
-AttentionPlan rounded(AttentionPlan plan) {
-  int chunks = 1;
-  while (chunks < plan.max_chunks) chunks *= 2;
-  plan.max_chunks = chunks;
-  return plan;
+// Blocks beyond a tile's keys end at once; tiles do not count chunks.
+void round_chunks(AttentionPlan& plan, const Heads& heads, int processors) {
+  constexpr int kMany = 1 << 30;
+  plan.max_chunks = takes_chunks(heads, plan.tile_count, plan.max_chunks, processors)
+                        ? rounded_chunks(plan.max_chunks)
+                        : kMany;
 }
 
 struct Event {
@@ -169,10 +170,7 @@ class Card final : public Device {
   void start(const TextTower& tower, const PassBuffers& buffers, const TextPass& given) override {
     here();
     TextPass pass = given;
-    pass.attention = rounded(pass.attention);
-    const bool fits = pass.attention.max_chunks == given.attention.max_chunks ||
-                      shares_fit(tower.shape, buffers, pass.attention);
-    if (!fits) pass.attention = given.attention;
+    round_chunks(pass.attention, tower.shape.heads, processors());
     std::string key;
     append(key, &tower), append(key, buffers), append(key, pass.attention);
     append(key, pass.rows), append(key, pass.wanted), append(key, pass.page_copies);
@@ -241,11 +239,6 @@ class Card final : public Device {
     here();
     check_work(cudaMemcpyAsync(to, from, bytes, kind, stream_), "move memory");
     wait();
-  }
-  static bool shares_fit(const TowerShape& shape, const PassBuffers& b, const AttentionPlan& plan) {
-    const size_t rows = static_cast<size_t>(plan.tile_count) * static_cast<size_t>(shape.heads.kv_heads) *
-                        kChunk * static_cast<size_t>(plan.max_chunks);
-    return rows <= b.shares.sums.size;
   }
 
   const int index_;
