@@ -107,7 +107,8 @@ class Chat {
       request_.conversation.pop_back();
       pending_ = kept;
     }
-    if (terminal_) clear_interrupt();  // Ctrl-C stops an answer there, and a script elsewhere
+    // Ctrl-C stops an answer for a person, and a script at all.
+    if (terminal_ && !terminated()) clear_interrupt();
   }
 
   Engine& engine_;

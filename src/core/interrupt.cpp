@@ -10,10 +10,10 @@ namespace dvlm {
 namespace {
 
 std::atomic<int> signals{0};
-std::atomic<bool> terminated{false};
+std::atomic<bool> sigterm{false};
 
 void on_signal(int signal) {
-  if (signal == SIGTERM) terminated = true;
+  if (signal == SIGTERM) sigterm = true;
   if (signals.fetch_add(1) > 0) ::_exit(130);
 }
 
@@ -31,7 +31,10 @@ bool interrupted() {
   return signals.load(std::memory_order_relaxed) > 0;
 }
 void clear_interrupt() {
-  if (!terminated) signals = 0;
+  signals = 0;
+}
+bool terminated() {
+  return sigterm.load(std::memory_order_relaxed);
 }
 
 }  // namespace dvlm

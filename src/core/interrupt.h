@@ -6,6 +6,7 @@ namespace dvlm {
 // From now on SIGINT and SIGTERM set the flag; a second one ends the process at once (exit status 130).
 void install_interrupt_handler();
 bool interrupted();
-void clear_interrupt();  // of SIGINT; SIGTERM ends the process, not one of its answers
+bool terminated();  // by SIGTERM, which is for the process and not for one of its answers
+void clear_interrupt();
 
 }  // namespace dvlm

@@ -71,8 +71,10 @@ Expression Grammar::add(Node node) {
   constexpr size_t kMostNodes = size_t{1} << 20;
   constexpr int kDeepest = 2'000;  // who walks over them calls itself
   if (nodes_.size() >= kMostNodes) fail("{} is too large: it has more than {} parts", origin_, kMostNodes);
-  for (const Expression part : node.parts)
+  for (const Expression part : node.parts) {
+    DVLM_ASSERT(part >= 0 && part < std::ssize(nodes_));  // of this grammar
     node.depth = std::max(node.depth, nodes_[static_cast<size_t>(part)].depth + 1);
+  }
   if (node.depth > kDeepest) fail("{} nests more than {} parts in one another", origin_, kDeepest);
   nodes_.push_back(std::move(node));
   return static_cast<Expression>(nodes_.size() - 1);

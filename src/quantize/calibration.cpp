@@ -117,8 +117,8 @@ std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
   };
   if (options.needs_pictures && std::ranges::none_of(samples, has_pictures))
     fail(
-        "none of {} calibration samples has a picture, which the vision tower needs: add some, or leave the "
-        "tower as it is (--keep-vision)",
+        "the vision tower needs samples with pictures, and none of {} calibration samples has one: add some, "
+        "or leave the tower as it is (--keep-vision)",
         samples.size());
   return samples;
 }
