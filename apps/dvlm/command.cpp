@@ -299,7 +299,8 @@ int run_command_line(int argc, char** argv, const std::function<void(Command)>& 
     std::fputs(app.help().c_str(), stderr);
     return kUsage;
   }
-  if (words.front() == "help") std::rotate(words.begin(), words.begin() + 1, words.end()), words.back() = "--help";
+  if (words.front() == "help")
+    std::rotate(words.begin(), words.begin() + 1, words.end()), words.back() = "--help";
   std::ranges::reverse(words);  // as CLI11 takes them
   try {
     app.parse(words);

@@ -358,10 +358,10 @@ void Run::begin_checkpoint() {
                                   .data = dataset_.fingerprint(),
                                   .passes = passes_,
                                   .applied = optimizer_.steps(),
-                   .bad = bad_.count(),
-                   .dropped = dropped_,
-                   .shrunk = shrunk_,
-                   .skipped = skipped_},
+                                  .bad = bad_.count(),
+                                  .dropped = dropped_,
+                                  .shrunk = shrunk_,
+                                  .skipped = skipped_},
                                  ranks_),
                      step_};
   write([this] {

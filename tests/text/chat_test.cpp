@@ -115,8 +115,8 @@ TEST(ToolCalls, are_told_from_text_however_it_arrives) {
   const std::string told = reader.push("a < b <tool").content;
   EXPECT_EQ(told, "a < b ");
   EXPECT_EQ(told + reader.finish().content, "a < b <tool");
-  for (const char* mention : {"say <tool_call> and \", \"arguments\": {}",
-                              "<tool_call>\n{\"name\": \"\", \"arguments\": {}}"}) {
+  for (const char* mention :
+       {"say <tool_call> and \", \"arguments\": {}", "<tool_call>\n{\"name\": \"\", \"arguments\": {}}"}) {
     ToolCallReader mentions;
     const ToolCallReader::Part first = mentions.push(mention), last = mentions.finish();
     EXPECT_EQ(first.content + last.content, mention);
