@@ -101,6 +101,15 @@ TEST_F(Answers, DigestsTellTextsApart) {
   EXPECT_EQ(again[0].decoders[0].digest, of[0].digest);
 }
 
+class SameIds : public Five {
+ public:
+  std::string id(int64_t) const override { return "x"; }
+};
+
+TEST_F(Answers, OfQuestionsThatShareAnIdAreRefused) {
+  EXPECT_THROW(answer_task(engine_, SameIds(), {decode(DecoderKind::autoregressive)}, {}), Error);
+}
+
 // Whether an answer is long, and how it is compared, are matters of its line, not of what its type is called.
 TEST_F(Answers, AreSummedByWhatTheirLinesSay) {
   const auto results = results_of(answer_task(engine_, Five(), {decode(DecoderKind::autoregressive)}, {}));

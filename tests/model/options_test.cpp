@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "core/error.h"
+#include "model/memory_budget.h"
+
 namespace dvlm {
 namespace {
 
@@ -12,6 +15,16 @@ TEST(Drafts, PayForLargeModelsWhereMemoryHasRoom) {
       << "no room for keys and values";
   EXPECT_EQ(drafts_that_pay(8 * kGiB, 2 * kGiB, 0), DraftPrecision::same);
   EXPECT_EQ(drafts_that_pay(kGiB / 8, kGiB / 32, 100 * kGiB), DraftPrecision::same) << "too small to gain";
+}
+
+// What nobody has touched yet is free for the machine, and reserved all the same.
+TEST(MemoryBudget, OfTheMachineCountsWhatIsReserved) {
+  MemoryBudget budget(0);
+  const size_t most = budget.free() / 10 * 7;
+  budget.reserve(most, "the first");
+  EXPECT_THROW(budget.reserve(most, "the second"), Error);
+  budget.release(most);
+  EXPECT_NO_THROW(budget.reserve(most / 2, "the third"));
 }
 
 }  // namespace
