@@ -59,7 +59,14 @@ TEST_F(Served, stop_strings_seeds_and_limits_count) {
   body["seed"] = 7;
   const std::string sampled = text_of(post(body));
   EXPECT_EQ(text_of(post(body)), sampled);
+  body.erase("seed");
+  const json drawn = post(body), again = post(body);
+  EXPECT_NE(drawn["dvlm"]["seed"], again["dvlm"]["seed"]) << "without a seed every request is another draw";
+  body["dvlm"]["seed"] = drawn["dvlm"]["seed"];
+  EXPECT_EQ(post(body)["choices"], drawn["choices"]);
   body["seed"] = 8;
+  EXPECT_EQ(post(body, 400)["error"]["param"], "dvlm.seed") << "it stands in two places";
+  body.erase("dvlm");
   EXPECT_NE(text_of(post(body)), sampled);
 }
 

@@ -102,7 +102,7 @@ def sampling(client: openai.OpenAI) -> None:
 def penalties(client: openai.OpenAI) -> None:
     """The same text with every decoder, and another one than without; what is banned does not come."""
     plain = ask(client, pictures[0], "Describe the picture.").choices[0].message.content
-    for options in ({"presence_penalty": 2, "temperature": 1.2}, {"frequency_penalty": 2}, {"extra_body": {"repetition_penalty": 1.4}}):
+    for options in ({"presence_penalty": 2, "temperature": 1.2, "seed": 3}, {"frequency_penalty": 2}, {"extra_body": {"repetition_penalty": 1.4}}):
         body = options.get("extra_body", {})
         texts = {ask(client, pictures[0], "Describe the picture.", **{**options, "extra_body": {**body, "dvlm": {"decoder": decoder}}})
                  .choices[0].message.content for decoder in ("ar", "spec", "fused", "auto")}
@@ -314,7 +314,7 @@ def parallel(client: openai.OpenAI) -> None:
     """Different requests at once: each gets what it gets alone."""
     kinds = [{"extra_body": {"dvlm": {"decoder": d}}} for d in ("ar", "spec", "fused", "auto", "mdm")]
     kinds += [{"temperature": 1.2, "seed": seed} for seed in range(4)]
-    kinds += [{"stop": ". There"}, {"max_tokens": 5}, {"n": 2, "temperature": 1.2}]
+    kinds += [{"stop": ". There"}, {"max_tokens": 5}, {"n": 2, "temperature": 1.2, "seed": 3}]
     asked = [(pictures[i % len(pictures)], kind) for i, kind in enumerate(kinds)]
 
     def texts(one):
