@@ -41,8 +41,6 @@ void add_machine_options(Command command, MachineFlags& options);  // --device, 
 void add_draft_option(Command command, std::string& precision);    // --draft-precision
 void add_p_min_option(Command command, double& p_min);             // --draft-p-min
 
-constexpr uint64_t kMaxSeed = uint64_t{1} << 53;  // exact in JSON numbers too
-
 // How the answer is decoded.
 struct DecodingOptions {
   std::string decoder = "auto";

@@ -45,6 +45,7 @@ struct SamplingOptions {
 inline constexpr double kMinRepetitionPenalty = 0.01, kMaxRepetitionPenalty = 10, kMaxPenalty = 2,
                         kMaxLogitBias = 100;
 inline constexpr size_t kMaxLogitBiases = 1024;
+inline constexpr uint64_t kMaxSeed = uint64_t{1} << 53;  // that people give: exact in JSON numbers, too
 
 // A token of the text and what the model thought of it, see Chosen.
 struct TokenLogprob {

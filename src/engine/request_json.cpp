@@ -115,7 +115,7 @@ void read_sampling(const JsonObject& object, const ModelConfig& config, Sampling
   sampling.temperature = object.number("temperature", 0, 100, 0);
   sampling.top_k = static_cast<int>(object.integer("top_k", 0, 1 << 24, 0));
   sampling.top_p = object.number("top_p", 0, 1, 1);
-  sampling.seed = static_cast<uint64_t>(object.integer("seed", 0, int64_t{1} << 53, 0));
+  sampling.seed = static_cast<uint64_t>(object.integer("seed", 0, int64_t{kMaxSeed}, 0));
   sampling.repetition_penalty =
       object.number("repetition_penalty", kMinRepetitionPenalty, kMaxRepetitionPenalty, 1);
   sampling.presence_penalty = object.number("presence_penalty", -kMaxPenalty, kMaxPenalty, 0);

@@ -109,7 +109,7 @@ void check_ids(const TestSet& task, const AnswerOptions& options) {
       fail("{}: two questions have the id \"{}\"", task.file().string(), printable(id));
 }
 
-json settings_of(const TestSet& task, const DecodeOptions& decode, const AnswerOptions& options) {
+json settings_of(const DecodeOptions& decode, const AnswerOptions& options, const std::string& questions) {
   json out = options.settings;
   out["block_size"] = decode.block_size, out["max_tokens"] = decode.max_tokens;
   out["threshold"] = decode.threshold, out["sub_block"] = decode.sub_block;
@@ -118,7 +118,7 @@ json settings_of(const TestSet& task, const DecodeOptions& decode, const AnswerO
   out["top_p"] = decode.sampling.top_p, out["seed"] = decode.sampling.seed;
   out["min_pixels"] = options.min_pixels, out["max_pixels"] = options.max_pixels;
   if (decode.logprobs >= 0) out["logprobs"] = decode.logprobs;
-  out["questions"] = fingerprint_of_file(task.file());
+  out["questions"] = questions;
   return out;
 }
 
@@ -171,11 +171,12 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
                                        const std::vector<DecodeOptions>& decoders,
                                        const AnswerOptions& options) {
   check_ids(task, options);
+  const std::string questions = fingerprint_of_file(task.file());
   std::vector<Column> columns;
   columns.reserve(decoders.size());
   for (const DecodeOptions& decode : decoders)
     columns.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
-                                          settings_of(task, decode, options), file_of(task)},
+                                          settings_of(decode, options, questions), file_of(task)},
                          options);
   const std::vector<Asked> open = open_of(task, options, columns);
   const int64_t kept = count_of(task, options) * std::ssize(decoders) - std::ssize(open);

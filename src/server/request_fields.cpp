@@ -24,11 +24,9 @@ constexpr FieldRule kExtensionFields[] = {
     {"min_pixels"}, {"max_pixels"}, {"passes"},   {"progress"},    {"json_spaces"}, {"seed"},
 };
 
-constexpr int64_t kMostSeed = int64_t{1} << 53;  // exact in everybody's JSON
-
 uint64_t draw_seed() {
   std::random_device random;
-  return (uint64_t{random()} << 32 | random()) % kMostSeed;
+  return (uint64_t{random()} << 32 | random()) % kMaxSeed;
 }
 
 bool is_accepted(const json& value, std::string_view alternative) {
@@ -176,7 +174,7 @@ void read_extensions(const ApiObject& body, ApiRequest& out) {
   if (fields.has("seed") && (body.has("seed") || (inside && inside->is_object() && inside->contains("seed"))))
     fields.refuse("seed", "\"seed\" stands both under \"dvlm\" and beside it");
   if (fields.has("seed"))
-    decode.sampling.seed = static_cast<uint64_t>(fields.integer("seed", 0, kMostSeed, 0));
+    decode.sampling.seed = static_cast<uint64_t>(fields.integer("seed", 0, int64_t{kMaxSeed}, 0));
   decode.record = fields.boolean("passes", false);
   if (decode.record && !out.stream) fields.refuse("passes", "dvlm: \"passes\" needs \"stream\": true");
   if (const json* spaces = fields.find("json_spaces")) {

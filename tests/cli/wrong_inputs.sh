@@ -47,6 +47,7 @@ refuse "value that nobody asked for" "\"more\" was not expected" "${run[@]}" mor
 refuse "option without its value" "^dvlm: error: --threads: " "$dvlm" run --threads
 refuse "what must be given" "^dvlm: error: --output is required" "$dvlm" quantize
 refuse "adapter that quantize does not know" "no option --lora" "$dvlm" quantize -o "$work/out" --calibration "$picture" --lora "$work"
+refuse "memory of half a byte" "\"0.5\" is not a size" "${run[@]}" --memory-limit 0.5
 refuse "schema and regular expression" "excludes|not allowed|together" "${run[@]}" --json-schema '{}' --regex a
 refuse "schema with masked diffusion" "cannot follow a grammar" "${run[@]}" --regex a --decoder mdm
 refuse "text that does not fit" "may follow" "$dvlm" grammar --regex "a+" --text "aab"
