@@ -248,9 +248,8 @@ Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxF
   if (answers == 0) fail("the conversation has no assistant answer to learn");
   if (const int64_t found = std::ssize(find_answers(sample.ids, context.markers)); found != answers)
     fail(
-        "{} of {} answers are found among the tokens: one begins with white space and a line break, which "
-        "the "
-        "tokenizer merges into the header before it, or a text holds the template's own tokens",
+        "{} of {} answers are found among the tokens: one begins with white space and a line break, "
+        "which the tokenizer merges into what is before it, or a text holds the template's own tokens",
         found, answers);
   if (loses_picture(sample.ids, context)) return {};
 
