@@ -33,15 +33,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   folder.put("costs.json", text);
   const CostFile file(folder.path() / "costs.json");
   for (const char* key : {"a", "b", "tiny"})
-    if (const auto costs = file.find(key, 8)) {
-      DVLM_ASSERT(!costs->exact.points.empty());  // those of drafts may be: the model has none
-      check(costs->exact), check(costs->draft);
+    if (const auto found = file.find(key, 8)) {
+      DVLM_ASSERT(!found->costs.exact.points.empty());  // those of drafts may be: the model has none
+      check(found->costs.exact), check(found->costs.draft);
+      for (const auto& drafts : found->drafts) {
+        const RoundPlan plan = BlockChooser(found->costs, 8, drafts).choose(8);
+        DVLM_ASSERT(plan.block >= 1 && plan.block <= 8 && plan.rate >= 0);
+      }
     }
   const PassCosts given{{{{1, 1.5}, {8, 2.0}}}, {{{1, 1.0}}}};
   file.keep("tiny", 32, given);
   const auto kept = file.find("tiny", 32);
   if (kept)
-    DVLM_ASSERT(kept->exact.points == given.exact.points && kept->draft.points == given.draft.points);
+    DVLM_ASSERT(kept->costs.exact.points == given.exact.points &&
+                kept->costs.draft.points == given.draft.points);
   else
     DVLM_ASSERT(folder.text("costs.json") == text);
   return 0;

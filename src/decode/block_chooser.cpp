@@ -17,16 +17,16 @@ constexpr int kBranches[] = {1, 2, 3, 4, 6, 8};
 constexpr double kDecibels = 5;  // of the odds of a draft, that share their evidence
 constexpr double kLeastDecibels = -10;
 
-void add(double right, auto& evidence) {
-  evidence.right = kForget * evidence.right + right;
-  evidence.seen = kForget * evidence.seen + 1;
+void add(double right, DraftEvidence::Count& count) {
+  count.right = kForget * count.right + right;
+  count.seen = kForget * count.seen + 1;
 }
 
-double believed(const auto& evidence, double prior) {
-  return (evidence.right + kPriorSeen * prior) / (evidence.seen + kPriorSeen);
+double believed(const DraftEvidence::Count& count, double prior) {
+  return (count.right + kPriorSeen * prior) / (count.seen + kPriorSeen);
 }
 
-// Index into DraftHistory::sure_: 5 decibels of the odds share a place.
+// Index into DraftEvidence::sure: 5 decibels of the odds share a place.
 size_t bucket(float confidence) {
   const double p = std::clamp(static_cast<double>(confidence), 1e-9, 1 - 1e-9);
   const double decibels = 10 * std::log10(p / (1 - p));
@@ -99,24 +99,24 @@ void DraftHistory::record(std::span<const float> all, int all_right, bool cut) {
     confidences.push_back(all[static_cast<size_t>(i)]);
     right += i < all_right;
   }
-  DVLM_ASSERT(confidences.size() < std::max<size_t>(places_.size(), 1));
+  DVLM_ASSERT(confidences.size() < std::max<size_t>(evidence_.places.size(), 1));
   const double by_place = uncovered(ends(chances_by_place(static_cast<int>(confidences.size()) + 1)), kEnds);
-  if (by_place > 0.01) add(uncovered(ends(chances(confidences)), kEnds) / by_place, left_out_);
+  if (by_place > 0.01) add(uncovered(ends(chances(confidences)), kEnds) / by_place, evidence_.left_out);
   for (int i = 1; i <= std::ssize(confidences) && i <= right + (cut ? 0 : 1); ++i) {
     const double one = i <= right ? 1 : 0;
-    add(one, places_[static_cast<size_t>(i)]);
-    add(one, all_);
-    add(one, sure_[bucket(confidences[static_cast<size_t>(i - 1)])]);
+    add(one, evidence_.places[static_cast<size_t>(i)]);
+    add(one, evidence_.all);
+    add(one, evidence_.sure[bucket(confidences[static_cast<size_t>(i - 1)])]);
   }
 }
 
 double DraftHistory::chance_at(int draft) const {
-  return believed(places_[static_cast<size_t>(draft)], believed(all_, prior_));
+  return believed(evidence_.places[static_cast<size_t>(draft)], believed(evidence_.all, prior_));
 }
 
 double DraftHistory::chance(float confidence) const {
   if (confidence == kCertain) return 1;
-  return believed(sure_[bucket(confidence)], static_cast<double>(confidence));
+  return believed(evidence_.sure[bucket(confidence)], static_cast<double>(confidence));
 }
 
 std::vector<double> DraftHistory::chances_by_place(int block) const {
@@ -138,7 +138,7 @@ double DraftHistory::tokens(int block) const {
 }
 
 double DraftHistory::covered(int block, int count) const {
-  return 1 - uncovered(ends(chances_by_place(block)), count) * believed(left_out_, 1);
+  return 1 - uncovered(ends(chances_by_place(block)), count) * believed(evidence_.left_out, 1);
 }
 
 std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, int count) const {
@@ -149,11 +149,15 @@ std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, i
   return out;
 }
 
-BlockChooser::BlockChooser(PassCosts costs, int largest)
+BlockChooser::BlockChooser(PassCosts costs, int largest, const DraftEvidences& known)
     : costs_(std::move(costs)),
       largest_(std::max(1, largest)),
-      drafts_{DraftHistory(largest_, kPriorChance), DraftHistory(largest_, kPriorChance),
-              DraftHistory(largest_, kPriorBranchChance)} {}
+      drafts_{DraftHistory(largest_, kPriorChance, known[0]), DraftHistory(largest_, kPriorChance, known[1]),
+              DraftHistory(largest_, kPriorBranchChance, known[2])} {}
+
+DraftEvidences BlockChooser::evidence() const {
+  return {drafts_[0].evidence(), drafts_[1].evidence(), drafts_[2].evidence()};
+}
 
 double BlockChooser::rate(RoundPlan plan, int known) const {
   const int block = plan.block;

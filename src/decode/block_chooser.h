@@ -34,14 +34,31 @@ enum class DraftSource : uint8_t { approximate, exact, branch };
 // The confidence in what a grammar leaves no choice for: no draft, but known.
 constexpr float kCertain = 2;
 
-// How often drafts were right, given that those before them were; older ones count less. By their place in
-// the block, for what is not drafted yet, and by the model's confidence in them, its probability of the
-// drafted token. Draft i = 1, 2, ... of a block stands behind i inputs, of which the first is known to be
-// right.
+// How often drafts were right, given that those before them were; older ones count less. Plain numbers, which
+// outlive a process (engine/cost_file.h).
+struct DraftEvidence {
+  struct Count {
+    double right = 0, seen = 0;
+  };
+  std::vector<Count> places;  // by place in the block
+  Count all;
+  std::array<Count, 11> sure;  // by confidence
+  // What the ends that confidence calls likely leave out, as a share of what those that places call likely
+  // do.
+  Count left_out;
+};
+
+// What drafts are worth: by their place in the block, for what is not drafted yet, and by the model's
+// confidence in them, its probability of the drafted token. Draft i = 1, 2, ... of a block stands behind i
+// inputs, of which the first is known to be right.
 class DraftHistory {
  public:
-  // `prior`: the chance of a draft without evidence.
-  DraftHistory(int largest, double prior) : prior_(prior), places_(static_cast<size_t>(largest)) {}
+  // `prior`: the chance of a draft without evidence. `known`: of earlier blocks, of any size.
+  DraftHistory(int largest, double prior, DraftEvidence known = {})
+      : prior_(prior), evidence_(std::move(known)) {
+    evidence_.places.resize(static_cast<size_t>(largest));
+  }
+  const DraftEvidence& evidence() const { return evidence_; }
 
   // A block with these confidences in its drafts was verified; the first `right` were right; `cut`: nobody
   // knows about the next one, else it was wrong. What was known teaches nothing and has no place.
@@ -59,21 +76,15 @@ class DraftHistory {
   std::vector<int> likely_ends(std::span<const float> confidences, int count) const;
 
  private:
-  struct Evidence {
-    double right = 0, seen = 0;
-  };
   double chance_at(int draft) const;
   std::vector<double> chances_by_place(int block) const;
   std::vector<double> chances(std::span<const float> confidences) const;
 
   double prior_;
-  std::vector<Evidence> places_;
-  Evidence all_;
-  std::array<Evidence, 11> sure_;  // by confidence
-  // What the ends that confidence calls likely leave out, as a share of what those that places call likely
-  // do.
-  Evidence left_out_;
+  DraftEvidence evidence_;
 };
+
+using DraftEvidences = std::array<DraftEvidence, 3>;  // by DraftSource
 
 // The chance of a draft without evidence: of one that knows the token before it, and of one made beside its
 // verification.
@@ -88,8 +99,8 @@ struct RoundPlan {
 
 class BlockChooser {
  public:
-  // Blocks of at most `largest` tokens.
-  BlockChooser(PassCosts costs, int largest);
+  // Blocks of at most `largest` tokens. `known`: what an earlier chooser had learnt.
+  BlockChooser(PassCosts costs, int largest, const DraftEvidences& known = {});
 
   // The plan of most tokens per time, for blocks of at most `limit` behind `known` tokens that passes carry
   // and that are right.
@@ -110,6 +121,7 @@ class BlockChooser {
   // See DraftHistory.
   void record(std::span<const float> confidences, int right, bool cut, DraftSource source);
   const DraftHistory& history(DraftSource source) const { return drafts_[static_cast<size_t>(source)]; }
+  DraftEvidences evidence() const;
 
  private:
   double rate(RoundPlan plan, int known) const;  // tokens per unit of time

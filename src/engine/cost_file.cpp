@@ -17,7 +17,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr size_t kMostBytes = size_t{1} << 20, kMostPoints = 64;
+constexpr size_t kMostBytes = size_t{4} << 20, kMostPoints = 64;
 constexpr int kMostRows = 4096;
 constexpr const char* kTitle = "costs of passes, safe to delete";
 
@@ -25,7 +25,7 @@ struct Entry {
   std::string key;
   int largest = 0;
   int64_t measured = 0;  // seconds since 1970
-  PassCosts costs;
+  KeptCosts kept;
 };
 
 [[noreturn]] void damaged() {
@@ -52,6 +52,63 @@ CostCurve curve_of(const json& points) {
   return out;
 }
 
+DraftEvidence::Count count_of(const json& count, double most_right) {
+  constexpr double kMostSeen = 1000;
+  const DraftEvidence::Count out{count.at(0).get<double>(), count.at(1).get<double>()};
+  const bool sound = out.seen >= 0 && out.seen <= kMostSeen && out.right >= 0;
+  if (!sound || out.right > most_right * out.seen) damaged();
+  return out;
+}
+
+DraftEvidence evidence_of(const json& evidence) {
+  constexpr double kMostLeftOut = 1000;  // a ratio
+  DraftEvidence out;
+  const json &places = evidence.at("places"), &sure = evidence.at("sure");
+  if (!places.is_array() || places.size() > size_t{kMaxBlockSize}) damaged();
+  if (!sure.is_array() || sure.size() != out.sure.size()) damaged();
+  for (const json& place : places) out.places.push_back(count_of(place, 1));
+  for (size_t i = 0; i < out.sure.size(); ++i) out.sure[i] = count_of(sure[i], 1);
+  out.all = count_of(evidence.at("all"), 1);
+  out.left_out = count_of(evidence.at("left_out"), kMostLeftOut);
+  return out;
+}
+
+// To the thousandth: a file of many models stays small.
+json count_json(const DraftEvidence::Count& count) {
+  constexpr double kSteps = 1000;
+  return {std::round(count.right * kSteps) / kSteps, std::round(count.seen * kSteps) / kSteps};
+}
+
+json evidence_json(const DraftEvidence& evidence) {
+  json places = json::array(), sure = json::array();
+  for (const auto& place : evidence.places) places.push_back(count_json(place));
+  for (const auto& confidence : evidence.sure) sure.push_back(count_json(confidence));
+  return {{"places", places},
+          {"all", count_json(evidence.all)},
+          {"sure", sure},
+          {"left_out", count_json(evidence.left_out)}};
+}
+
+// Of drafts of each source, with a grammar and without. None: nothing was written since costs were measured.
+std::array<DraftEvidences, 2> drafts_of(const json& entry) {
+  std::array<DraftEvidences, 2> out;
+  if (!entry.contains("drafts")) return out;
+  for (size_t grammar = 0; grammar < out.size(); ++grammar) {
+    const json& sources = entry["drafts"].at(grammar);
+    for (size_t i = 0; i < out[grammar].size(); ++i) out[grammar][i] = evidence_of(sources.at(i));
+  }
+  return out;
+}
+
+json drafts_json(const std::array<DraftEvidences, 2>& drafts) {
+  json out = json::array();
+  for (const DraftEvidences& sources : drafts) {
+    out.push_back(json::array());
+    for (const DraftEvidence& evidence : sources) out.back().push_back(evidence_json(evidence));
+  }
+  return out;
+}
+
 json curve_json(const CostCurve& curve) {
   json out = json::array();
   for (const auto& [rows, ms] : curve.points) out.push_back({rows, ms});
@@ -63,8 +120,8 @@ Entry entry_of(const json& entry) {
   Entry out{entry.at("key").get<std::string>(),
             static_cast<int>(whole(entry.at("largest"), 1, kMaxBlockSize)),
             whole(entry.at("measured"), 0, kLastSecond),
-            {curve_of(entry.at("exact")), curve_of(entry.at("draft"))}};
-  if (out.costs.exact.points.empty()) damaged();
+            {{curve_of(entry.at("exact")), curve_of(entry.at("draft"))}, drafts_of(entry)}};
+  if (out.kept.costs.exact.points.empty()) damaged();
   return out;
 }
 
@@ -72,8 +129,9 @@ json entry_json(const Entry& entry) {
   return {{"key", entry.key},
           {"largest", entry.largest},
           {"measured", entry.measured},
-          {"exact", curve_json(entry.costs.exact)},
-          {"draft", curve_json(entry.costs.draft)}};
+          {"exact", curve_json(entry.kept.costs.exact)},
+          {"draft", curve_json(entry.kept.costs.draft)},
+          {"drafts", drafts_json(entry.kept.drafts)}};
 }
 
 // Nothing where there is no file. Throws Error for one that is damaged or something else.
@@ -96,15 +154,30 @@ int64_t now() {
   return static_cast<int64_t>(std::time(nullptr));
 }
 
+// Whether they were written.
+bool write_entries(const fs::path& path, const std::vector<Entry>& entries) {
+  json file = {{"dvlm", kTitle}, {"entries", json::array()}};
+  for (const Entry& entry : entries) file["entries"].push_back(entry_json(entry));
+  try {
+    std::error_code unused;  // what is wrong shows when the file is written
+    if (path.has_parent_path()) fs::create_directories(path.parent_path(), unused);
+    write_file(path, file.dump() + "\n");
+    return true;
+  } catch (const Error& error) {
+    log_warning("{}; the costs of passes are not kept", error.what());
+    return false;
+  }
+}
+
 }  // namespace
 
-std::optional<PassCosts> CostFile::find(const std::string& key, int largest) const {
+std::optional<KeptCosts> CostFile::find(const std::string& key, int largest) const {
   if (path_.empty() || key.empty()) return {};
   try {
     constexpr int64_t kSeconds = int64_t{kDays} * 24 * 3600;
     for (const Entry& entry : read_entries(path_)) {
       const int64_t age = now() - entry.measured;
-      if (entry.key == key && entry.largest >= largest && age >= 0 && age < kSeconds) return entry.costs;
+      if (entry.key == key && entry.largest >= largest && age >= 0 && age < kSeconds) return entry.kept;
     }
   } catch (const Error& error) {
     log_warning("{}: {}; passes are measured anew, and nothing is kept until it is removed", path_.string(),
@@ -113,25 +186,33 @@ std::optional<PassCosts> CostFile::find(const std::string& key, int largest) con
   return {};
 }
 
-void CostFile::keep(const std::string& key, int largest, const PassCosts& costs) const {
-  if (path_.empty() || key.empty()) return;
+bool CostFile::keep(const std::string& key, int largest, const PassCosts& costs) const {
+  if (path_.empty() || key.empty()) return false;
   std::vector<Entry> entries;
   try {
     entries = read_entries(path_);
   } catch (const Error&) {  // find() told
-    return;
+    return false;
   }
-  std::erase_if(entries, [&](const Entry& entry) { return entry.key == key; });
-  entries.insert(entries.begin(), {key, largest, now(), costs});
+  Entry entry{key, largest, now(), {costs}};
+  for (const Entry& old : entries)
+    if (old.key == key) entry.kept.drafts = old.kept.drafts;
+  std::erase_if(entries, [&](const Entry& old) { return old.key == key; });
+  entries.insert(entries.begin(), std::move(entry));
   entries.resize(std::min(entries.size(), kMost));
-  json file = {{"dvlm", kTitle}, {"entries", json::array()}};
-  for (const Entry& entry : entries) file["entries"].push_back(entry_json(entry));
+  return write_entries(path_, entries);
+}
+
+bool CostFile::keep_drafts(const std::string& key, bool grammar, const DraftEvidences& drafts) const {
+  if (path_.empty() || key.empty()) return false;
   try {
-    std::error_code unused;  // what is wrong shows when the file is written
-    if (path_.has_parent_path()) fs::create_directories(path_.parent_path(), unused);
-    write_file(path_, file.dump(1) + "\n");
-  } catch (const Error& error) {
-    log_warning("{}; the costs of passes are not kept", error.what());
+    std::vector<Entry> entries = read_entries(path_);
+    const auto found = std::ranges::find(entries, key, &Entry::key);
+    if (found == entries.end()) return false;
+    found->kept.drafts[grammar ? 1 : 0] = drafts;
+    return write_entries(path_, entries);
+  } catch (const Error&) {  // find() told
+    return false;
   }
 }
 

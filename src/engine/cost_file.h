@@ -1,5 +1,6 @@
-// Costs of passes that were measured before, in a small file.
+// What passes cost and drafts were worth in earlier processes, in a small file.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <filesystem>
 #include <optional>
@@ -8,6 +9,11 @@
 #include "decode/block_chooser.h"
 
 namespace dvlm {
+
+struct KeptCosts {
+  PassCosts costs;
+  std::array<DraftEvidences, 2> drafts = {};  // [1]: where a grammar is followed
+};
 
 // A JSON file with the costs of at most kMost models, the last measured first. Written as a whole or not at
 // all. What cannot be read or written costs time and a warning; a file that is something else is never
@@ -20,8 +26,11 @@ class CostFile {
   explicit CostFile(std::filesystem::path path) : path_(std::move(path)) {}  // empty: none
 
   // What was kept under this key for blocks of at least `largest` tokens.
-  std::optional<PassCosts> find(const std::string& key, int largest) const;
-  void keep(const std::string& key, int largest, const PassCosts& costs) const;
+  std::optional<KeptCosts> find(const std::string& key, int largest) const;
+  // Whether they were kept, as here below.
+  bool keep(const std::string& key, int largest, const PassCosts& costs) const;
+  // Of a model whose costs are kept.
+  bool keep_drafts(const std::string& key, bool grammar, const DraftEvidences& drafts) const;
 
  private:
   const std::filesystem::path path_;

@@ -89,21 +89,33 @@ std::shared_ptr<BlockChooser> Generator::chooser(int largest, bool grammar, cons
   const std::pair key(largest, grammar);
   if (const auto known = choosers_.find(key); known != choosers_.end()) return known->second;
   if (largest > costs_largest_) find_costs(largest, listener);
-  return choosers_[key] = std::make_shared<BlockChooser>(costs_, largest);
+  return choosers_[key] =
+             std::make_shared<BlockChooser>(known_.costs, largest, known_.drafts[grammar ? 1 : 0]);
 }
 
 void Generator::find_costs(int largest, const WorkListener& listener) {
   constexpr double kWorthKeepingMs = 500;
   const std::string name = model_.timing_name();
-  std::optional<PassCosts> costs = cost_file_.find(name, largest);
-  if (!costs) {
+  std::optional<KeptCosts> known = cost_file_.find(name, largest);
+  kept_ = known.has_value();
+  if (!known) {
     const auto watch = [&](int64_t done, int64_t total) { listener.hear({Stage::costs, done, total}); };
     Stopwatch stopwatch;
-    costs = measure_pass_costs(model_, largest, watch);
-    if (stopwatch.lap() > kWorthKeepingMs) cost_file_.keep(name, largest, *costs);
+    known = KeptCosts{measure_pass_costs(model_, largest, watch)};
+    kept_ = stopwatch.lap() > kWorthKeepingMs && cost_file_.keep(name, largest, known->costs);
   }
-  costs_ = *std::move(costs);
+  known_ = *std::move(known);
   costs_largest_ = largest;
+}
+
+// For the next process, and seldom: a file is read and written between passes.
+void Generator::keep_drafts(const DecodeOptions& options, bool grammar) {
+  constexpr double kSeconds = 60;
+  const auto chooser = choosers_.find({options.block_size, grammar});
+  if (!kept_ || options.kind != DecoderKind::automatic || chooser == choosers_.end()) return;
+  if (drafts_kept_ && seconds_since(*drafts_kept_) < kSeconds) return;
+  drafts_kept_ = Clock::now();
+  kept_ = cost_file_.keep_drafts(model_.timing_name(), grammar, chooser->second->evidence());
 }
 
 void Generator::prepare(const DecodeOptions& options, const WorkListener& listener) {
@@ -289,6 +301,7 @@ void Generator::end(Generation& g) {
   g.answer_.text += rest;
   if (!g.answer_.tokens.empty()) g.answer_.decode_ms = g.watch_.lap();
   g.answer_.stats = decoder->stats();
+  keep_drafts(g.options_, g.grammar_ != nullptr);
   // A stop string may have dropped tokens that the last pass gave.
   auto& tokens = g.identity_.tokens;
   tokens.insert(tokens.end(), g.answer_.tokens.begin(), g.answer_.tokens.end());

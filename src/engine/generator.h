@@ -56,6 +56,7 @@ class Generator {
   DecodeContext context_of(const DecodeOptions& options, bool grammar, const WorkListener& listener);
   std::shared_ptr<BlockChooser> chooser(int largest, bool grammar, const WorkListener& listener);
   void find_costs(int largest, const WorkListener& listener);
+  void keep_drafts(const DecodeOptions& options, bool grammar);
   bool block_attention() const { return model_.config().clean_attention == CleanAttention::block; }
   void start_when_encoded(Generation& generation);
   void tell_of_prompts(int64_t layers, int64_t of);
@@ -72,8 +73,10 @@ class Generator {
   PrefixSearch prefixes_;
   Grammars grammars_;
   const CostFile cost_file_;
-  PassCosts costs_;        // measured for blocks of at most
-  int costs_largest_ = 0;  // so many tokens
+  KeptCosts known_;                               // costs were measured for blocks of at most
+  int costs_largest_ = 0;                         // so many tokens
+  bool kept_ = false;                             // they are in the file
+  std::optional<Clock::time_point> drafts_kept_;  // when what drafts are worth last was
   // By the largest block, and whether a grammar is followed: drafts are worth more then.
   std::map<std::pair<int, bool>, std::shared_ptr<BlockChooser>> choosers_;
   SharedPass pass_;

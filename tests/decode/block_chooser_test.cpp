@@ -251,6 +251,17 @@ TEST(DraftHistory, expects_fewer_surprises_when_confidence_tells_where_drafts_go
   EXPECT_NEAR(vague.tokens(8), telling.tokens(8), 1e-9);
 }
 
+TEST(BlockChooser, begins_with_what_an_earlier_one_had_learnt) {
+  const PassCosts costs = costs_of({{{1, 1}, {4, 1.2}, {32, 4}}});
+  BlockChooser earlier(costs, 32);
+  for (int i = 0; i < 50; ++i) earlier.record(confidences(32), 3, false, kExact);
+  const RoundPlan plan = earlier.choose(100);
+  EXPECT_NE(plan.block, BlockChooser(costs, 32).choose(100).block);
+  EXPECT_EQ(BlockChooser(costs, 32, earlier.evidence()).choose(100).block, plan.block);
+  EXPECT_EQ(BlockChooser(costs, 8, earlier.evidence()).choose(100).block, plan.block) << "of smaller blocks";
+  EXPECT_EQ(BlockChooser(costs, 64, earlier.evidence()).choose(100).block, plan.block) << "and larger ones";
+}
+
 // Rows that cost and rows that do not, drafts of which the third is doubtful.
 TEST(BlockChooser, verifies_what_is_worth_its_rows) {
   const std::vector<float> confidences = {0.99f, 0.98f, 0.2f, 0.9f, 0.9f};

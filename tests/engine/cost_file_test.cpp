@@ -6,6 +6,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/config.h"
 #include "core/files.h"
 #include "temporary_folder.h"
 
@@ -13,6 +14,12 @@ namespace dvlm {
 namespace {
 
 using nlohmann::json;
+
+DraftEvidences some_drafts() {
+  DraftEvidence evidence{{{0, 0}, {3.5, 4.25}}, {3.5, 4.25}, {}, {20, 4}};
+  evidence.sure[10] = {1, 1};
+  return {evidence, {}, evidence};
+}
 
 const PassCosts kCosts = {{{{1, 200.5}, {8, 210}, {32, 480}}}, {{{1, 60}, {31, 300.25}}}};
 
@@ -32,8 +39,9 @@ TEST_F(Costs, AreFoundUnderTheirKeyAndForSmallerBlocks) {
   for (const int largest : {2, 32}) {
     const auto found = file().find("a", largest);
     ASSERT_TRUE(found);
-    EXPECT_EQ(found->exact.points, kCosts.exact.points);
-    EXPECT_EQ(found->draft.points, kCosts.draft.points);
+    EXPECT_EQ(found->costs.exact.points, kCosts.exact.points);
+    EXPECT_EQ(found->costs.draft.points, kCosts.draft.points);
+    EXPECT_TRUE(found->drafts[0][0].places.empty());
   }
   EXPECT_FALSE(file().find("a", 33));
   EXPECT_FALSE(file().find("b", 8));
@@ -44,8 +52,42 @@ TEST_F(Costs, OfModelsWithoutApproximatePassesAreKept) {
   file().keep("a", 8, {kCosts.exact, {}});
   const auto found = file().find("a", 8);
   ASSERT_TRUE(found);
-  EXPECT_EQ(found->exact.points, kCosts.exact.points);
-  EXPECT_TRUE(found->draft.points.empty());
+  EXPECT_EQ(found->costs.exact.points, kCosts.exact.points);
+  EXPECT_TRUE(found->costs.draft.points.empty());
+}
+
+TEST_F(Costs, StandBesideWhatDraftsWereWorth) {
+  EXPECT_FALSE(file().keep_drafts("a", false, some_drafts())) << "no costs, no file";
+  EXPECT_TRUE(file().keep("a", 32, kCosts));
+  EXPECT_TRUE(file().keep("b", 32, kCosts));
+  EXPECT_FALSE(file().keep_drafts("c", false, some_drafts()));
+  EXPECT_TRUE(file().keep_drafts("a", true, some_drafts()));
+  EXPECT_TRUE(file().keep("a", 64, kCosts)) << "measured anew";
+  const auto found = file().find("a", 64);
+  ASSERT_TRUE(found);
+  for (const DraftEvidence& plain : found->drafts[0]) EXPECT_EQ(plain.all.seen, 0);
+  const DraftEvidence& kept = found->drafts[1][2];
+  ASSERT_EQ(kept.places.size(), 2u);
+  EXPECT_EQ(kept.places[1].right, 3.5);
+  EXPECT_EQ(kept.places[1].seen, 4.25);
+  EXPECT_EQ(kept.all.seen, 4.25);
+  EXPECT_EQ(kept.sure[10].right, 1);
+  EXPECT_EQ(kept.left_out.right, 20);
+  EXPECT_EQ(found->drafts[1][1].all.seen, 0);
+  EXPECT_EQ(file().find("b", 8)->drafts[1][2].all.seen, 0);
+}
+
+TEST_F(Costs, OfAsManyModelsAndAsLargeBlocksAsThereCanBeFitTheFile) {
+  const DraftEvidence::Count count{12.3456, 14.2857};
+  DraftEvidence full{std::vector<DraftEvidence::Count>(kMaxBlockSize, count), count, {}, count};
+  full.sure.fill(count);
+  for (size_t i = 0; i < CostFile::kMost; ++i) {
+    const std::string key = std::string(200, 'k') + std::to_string(i);
+    ASSERT_TRUE(file().keep(key, kMaxBlockSize, kCosts));
+    for (const bool grammar : {false, true})
+      ASSERT_TRUE(file().keep_drafts(key, grammar, {full, full, full})) << i;
+  }
+  EXPECT_TRUE(file().find(std::string(200, 'k') + "0", kMaxBlockSize));
 }
 
 TEST_F(Costs, OfOneKeyReplaceEachOtherAndOldOnesLeave) {
@@ -71,26 +113,44 @@ TEST_F(Costs, AreMeasuredAnewAfterAMonth) {
 
 TEST_F(Costs, ThatAreDamagedAreNotBelievedAndNotTouched) {
   file().keep("a", 8, kCosts);
+  file().keep_drafts("a", false, some_drafts());
   const json good = content();
   const auto broken = [&](const char* place, const json& value) {
     json changed = good;
     changed[json::json_pointer(place)] = value;
     return changed.dump();
   };
-  for (const std::string& text :
-       {std::string("not json"), std::string("[]"), good.dump().substr(0, 60),
-        broken("/dvlm", "something else"), broken("/entries", 5), broken("/entries/0/key", 5),
-        broken("/entries/0/largest", 0), broken("/entries/0/exact", json::array()),
-        broken("/entries/0/measured", INT64_MIN), broken("/entries/0/largest", 1e300),
-        broken("/entries/0/exact/0/0", 1e300), broken("/entries/0/exact/0/0", 0),
-        broken("/entries/0/exact/1/0", 1), broken("/entries/0/exact/1/1", 3),
-        broken("/entries/0/draft/0/1", -1), broken("/entries/0/draft/0", json::array()),
-        broken("/entries/0/draft/0/1", "x")}) {
+  for (const std::string& text : {std::string("not json"),
+                                  std::string("[]"),
+                                  good.dump().substr(0, 60),
+                                  broken("/dvlm", "something else"),
+                                  broken("/entries", 5),
+                                  broken("/entries/0/key", 5),
+                                  broken("/entries/0/largest", 0),
+                                  broken("/entries/0/exact", json::array()),
+                                  broken("/entries/0/measured", INT64_MIN),
+                                  broken("/entries/0/largest", 1e300),
+                                  broken("/entries/0/exact/0/0", 1e300),
+                                  broken("/entries/0/exact/0/0", 0),
+                                  broken("/entries/0/exact/1/0", 1),
+                                  broken("/entries/0/exact/1/1", 3),
+                                  broken("/entries/0/draft/0/1", -1),
+                                  broken("/entries/0/draft/0", json::array()),
+                                  broken("/entries/0/draft/0/1", "x"),
+                                  broken("/entries/0/drafts", json::array()),
+                                  broken("/entries/0/drafts/1", json::array()),
+                                  broken("/entries/0/drafts/0/0/places/1/0", 5),
+                                  broken("/entries/0/drafts/0/0/places/1/1", 1e300),
+                                  broken("/entries/0/drafts/0/0/places", "x"),
+                                  broken("/entries/0/drafts/0/0/sure", json::array()),
+                                  broken("/entries/0/drafts/0/2/all/0", -1),
+                                  broken("/entries/0/drafts/0/2/left_out", 3)}) {
     write_file(path(), text);
     testing::internal::CaptureStderr();
     EXPECT_FALSE(file().find("a", 8)) << text;
     EXPECT_NE(testing::internal::GetCapturedStderr().find("costs.json"), std::string::npos) << text;
     file().keep("a", 8, kCosts);
+    EXPECT_FALSE(file().keep_drafts("a", false, some_drafts()));
     EXPECT_EQ(read_file(path()), text);
   }
 }

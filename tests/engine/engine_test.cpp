@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include "backends/load_model.h"
+#include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "engine/cost_file.h"
 #include "message_of.h"
 #include "random_folder.h"
 
@@ -219,6 +222,30 @@ TEST_F(EngineTest, MeasuresPassesOnceAndTells) {
   heard.clear();
   engine_.generate(request, {}, {}, on_progress);
   EXPECT_TRUE(heard.empty());
+}
+
+TEST_F(EngineTest, KeepsWhatDraftsWereWorthForTheNextProcess) {
+  const TemporaryFolder packed;
+  EngineOptions keeping = options();
+  keeping.load.packed_file = packed / "weights";
+  const CostFile file(packed / "weights.costs");
+  const std::string key = load_model(Checkpoint(folder().path()), keeping.load)->timing_name();
+  file.keep(key, 8, {{{{1, 1}, {32, 1}}}, {}});  // its own, which take no time, are not kept
+  Request request = question();
+  request.decode.kind = DecoderKind::automatic;
+  const std::vector<TokenId> tokens = Engine(keeping).generate(request).tokens;
+  const auto seen = [&](int grammar) {
+    const KeptCosts found = file.find(key, 8).value_or(KeptCosts{});
+    double all = 0;
+    for (const DraftEvidence& drafts : found.drafts[static_cast<size_t>(grammar)]) all += drafts.all.seen;
+    return all;
+  };
+  const double before = seen(0);
+  EXPECT_GT(before, 0);
+  EXPECT_EQ(seen(1), 0);
+  EXPECT_EQ(Engine(keeping).generate(request).tokens, tokens);
+  EXPECT_NE(seen(0), before) << "it goes on from there";
+  EXPECT_EQ(engine_.generate(request).tokens, tokens);
 }
 
 TEST(WorkProgress, SaysWhatAPictureCostsAndWhatWouldMakeItCheaper) {
