@@ -52,6 +52,11 @@ torch::Tensor swiglu(const torch::Tensor& gate_up) {
   return fused::available(gate_up, gate_up.scalar_type()) ? fused::swiglu(gate_up) : plain::swiglu(gate_up);
 }
 
+std::vector<AttentionTile> attention_tiles(const torch::Tensor& mask, torch::Dtype type) {
+  const bool needed = mask.defined() && !fused::available(mask, type);
+  return needed ? plain::tiles_of(mask) : std::vector<AttentionTile>();
+}
+
 torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
                                const torch::Tensor& sine, const AttentionShape& shape) {
   const bool fast = fused::available(qkv, qkv.scalar_type());

@@ -42,6 +42,12 @@ torch::Tensor linear(const torch::Tensor& x, const Linear& layer, const AdapterU
 // [rows, 2 * width], gate beside up -> silu(gate) * up [rows, width].
 torch::Tensor swiglu(const torch::Tensor& gate_up);
 
+// Rows [begin, end) of each segment, and ranges of columns outside of which they see nothing.
+struct AttentionTile {
+  int64_t begin = 0, end = 0;
+  std::vector<std::pair<int64_t, int64_t>> columns;  // [begin, end), ascending
+};
+
 // Who sees whom. Rows fall into consecutive segments that never see each other.
 struct AttentionShape {
   int heads = 0, kv_heads = 0, head_dim = 0;
@@ -49,7 +55,11 @@ struct AttentionShape {
   bool causal = false;              // inside a segment; otherwise every row of a segment sees all of it, or:
   torch::Tensor
       mask;  // bool [segments, 1, L, L] when defined (all segments L long): true = row may see column
+  std::vector<AttentionTile> tiles = {};  // of the mask; empty: whoever attends looks for itself
 };
+
+// What rotary_attention() in `type` has to know of a mask beforehand, once for all layers.
+std::vector<AttentionTile> attention_tiles(const torch::Tensor& mask, torch::Dtype type);
 
 // Rotates the query and key heads of qkv [rows, (heads + 2 * kv_heads) * head_dim] by cosine and sine, f32
 // [rows, head_dim / 2] (dimension j and j + head_dim / 2 share an angle), and attends. Result [rows, heads *

@@ -84,7 +84,13 @@ Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor
                           const layers::AdapterUse& adapters) {
   const int64_t batch = positions.size(1), length = positions.size(2);
   const std::pair<Tensor, Tensor> rotary = text_rotary(positions.flatten(1), config_);
-  layers::AttentionShape shape{config_.heads, config_.kv_heads, config_.head_dim, {}, !mask.defined(), mask};
+  layers::AttentionShape shape{config_.heads,
+                               config_.kv_heads,
+                               config_.head_dim,
+                               {},
+                               !mask.defined(),
+                               mask,
+                               layers::attention_tiles(mask, type)};
   for (int64_t b = 0; b <= batch; ++b) shape.cumulative.push_back(b * length);
   const double eps = config_.rms_norm_eps;
   std::vector<Tensor> stream = {std::move(embedded)};  // and what the layer before adds to it

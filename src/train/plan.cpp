@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "torch/fused.h"
 #include "torch/lora.h"
+#include "torch/plain.h"
 #include "train/batch.h"
 #include "train/dataset.h"
 #include "train/run_setup.h"
@@ -68,14 +69,14 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
 }
 
 // Bytes that one layer keeps for the backward pass, of a row: `hidden` wide, `heads` the width of its query
-// heads, `kv` of its keys, `inner` of its MLP; `size` of a number of the compute type. As src/torch/plain.cpp
-// and src/torch/fused.cpp compute.
+// heads, `kv` of its keys, `inner` of its MLP; `size` of a number of the compute type; `by_tiles`: its
+// attention runs again for its gradients. As src/torch/plain.cpp and src/torch/fused.cpp compute.
 double layer_bytes(double hidden, double heads, double kv, double inner, double size, bool fused,
-                   bool masked) {
+                   bool by_tiles) {
   const double qkv = heads + 2 * kv;
   if (fused) return 2 * (4 + 2) * hidden + 2 * (qkv + heads + 2 * inner + inner);
-  const double norm = (4 + 4 + size) * hidden, repeated = masked ? 2 * heads : 0;
-  return 2 * norm + size * (qkv + repeated + 2 * heads) + size * (2 * inner + inner + inner);
+  const double norm = (4 + 4 + size) * hidden;
+  return 2 * norm + size * (qkv + (by_tiles ? 1 : 2) * heads) + size * (2 * inner + inner + inner);
 }
 
 double number(int64_t value) {
@@ -93,6 +94,7 @@ class Planner {
         wide_(config.weight_dtype == "bf16" ? 2 : 4),
         size_(config.bf16 ? 2 : 4),
         fused_(!card && config.bf16),
+        tiled_(config.stage == "convert" && !fused_ && pass.length > plain::kTileRows),
         lora_(config.lora.rank > 0),
         head_(number(model.text.vocab_size) * model.text.hidden_size) {}
 
@@ -140,8 +142,9 @@ class Planner {
     const double casts = config_.recompute ? cast / (text.layers + vision.depth) : cast;
     add("weights in the type of the products", wide_ == size_ ? 0 : size_ * casts);
     const double heads = number(text.heads) * text.head_dim, keys = number(text.kv_heads) * text.head_dim;
+    const double repeated = masked && !fused_ && !tiled_ ? 2 * heads * size_ : 0;
     double kept =
-        layers * rows * layer_bytes(hidden, heads, keys, inner, size_, fused_, masked) +
+        layers * rows * (layer_bytes(hidden, heads, keys, inner, size_, fused_, tiled_) + repeated) +
         blocks * patches * layer_bytes(width, width, width, vision.intermediate_size, size_, fused_, false);
     if (config_.recompute)
       kept += (text.layers * rows * hidden + vision.depth * patches * width) * (4 + size_);
@@ -149,10 +152,12 @@ class Planner {
     add("activations", kept);
     // What the backward pass of one layer has beside them.
     add("gradients of one layer's activations", rows * (3 * 4 * hidden + 3 * size_ * inner));
+    if (tiled_) add("keys and values of a tile, and their gradients", rows * 4 * size_ * heads);
     // A matrix and its gradient; gate and up are one product.
     if (fused_ && fused::multiplies_in_float())
       add("a layer's matrices in float", 2 * 4 * 2 * number(weights_.largest));
-    if (masked) add("who sees whom", rows * number(pass_.length) * (card_ || !fused_ ? 1 + size_ : 1));
+    const double added = fused_ ? 0 : size_ * number(std::min(plain::kTileRows, pass_.length));  // to scores
+    if (masked) add("who sees whom", rows * (number(pass_.length) + added));
   }
 
   // Logits a chunk at a time; gradients of the head and, where it is the embedding, of that.
@@ -172,7 +177,7 @@ class Planner {
   const bool card_;
   const Weights weights_;
   const double wide_, size_;  // bytes of a number of the network's matrices, and of what products take
-  const bool fused_, lora_;
+  const bool fused_, tiled_, lora_;
   const double head_;  // elements
   RunPlan plan_;
 };

@@ -190,5 +190,47 @@ TEST_F(Fused, attention_does_not_depend_on_threads_or_neighbours) {
   EXPECT_TRUE(torch::equal(head(a.out), c.out) && torch::equal(head(a.gradient), c.gradient));
 }
 
+// Rows that see their own stretch and a prefix, the prefix alone, or nobody, as in training.
+Tensor streams_mask(int64_t length, int64_t noisy) {
+  Tensor mask = torch::zeros({2, 1, length, length}, torch::kBool);
+  for (int64_t row = 0; row < length - 40; ++row) {  // and padding behind
+    Tensor seen = mask.select(2, row);               // [2, 1, columns]
+    const int64_t own = row / 32 * 32;
+    if (row < noisy) seen.slice(2, own, std::min(own + 32, noisy)).fill_(true);
+    seen.slice(2, noisy, row < noisy ? noisy + own : row + 1).fill_(true);
+  }
+  mask.select(0, 1).slice(2, 0, 100).fill_(false);  // the second row begins with more of it
+  return mask;
+}
+
+TEST(Plain, attention_by_tiles_is_attention) {
+  torch::manual_seed(3);
+  constexpr int64_t kLength = 1337, kNoisy = 600;
+  layers::AttentionShape shape{4, 2, 16, {0, kLength, 2 * kLength}, false, streams_mask(kLength, kNoisy), {}};
+  const Tensor qkv = torch::randn({2 * kLength, 8 * 16}), angles = torch::randn({2 * kLength, 8}),
+               d_out = torch::randn({2 * kLength, 64});
+  const Attended whole = attend(plain::rotary_attention, qkv, angles, d_out, shape, torch::kFloat32);
+  shape.tiles = layers::attention_tiles(shape.mask, torch::kFloat32);
+  ASSERT_EQ(shape.tiles.size(), 3u);
+  EXPECT_EQ(shape.tiles[0].columns, (decltype(shape.tiles[0].columns){{0, 512}, {600, 600 + 480}}));
+  EXPECT_EQ(shape.tiles[2].columns, (decltype(shape.tiles[2].columns){{600, kLength - 40}}));
+  const Attended tiled = attend(plain::rotary_attention, qkv, angles, d_out, shape, torch::kFloat32);
+  EXPECT_LE(error(tiled.out, whole.out), 1e-6);
+  EXPECT_LE(error(tiled.gradient, whole.gradient), 1e-6);
+  EXPECT_EQ(tiled.out.slice(0, kLength - 40, kLength).abs().sum().item<float>(), 0);
+}
+
+TEST(Plain, small_masks_and_those_of_kernels_that_look_for_themselves_have_no_tiles) {
+  const Tensor small = torch::ones({1, 1, 512, 512}, torch::kBool),
+               large = torch::zeros({1, 1, 513, 513}, torch::kBool);
+  EXPECT_TRUE(layers::attention_tiles({}, torch::kFloat32).empty());
+  EXPECT_TRUE(layers::attention_tiles(small, torch::kFloat32).empty());
+  const auto tiles = layers::attention_tiles(large, torch::kFloat32);
+  ASSERT_EQ(tiles.size(), 2u);
+  EXPECT_EQ(tiles[1].end, 513);
+  EXPECT_TRUE(tiles[1].columns.empty());
+  EXPECT_TRUE(layers::attention_tiles(large, torch::kBFloat16).empty()) << "on the CPU";
+}
+
 }  // namespace
 }  // namespace dvlm
