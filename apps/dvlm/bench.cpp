@@ -187,8 +187,9 @@ void bench_record(const Recording& options) {
     if (example.is_long && examples.size() < options.limit) examples.push_back(std::move(example));
   }
   if (examples.empty()) fail("{} holds no examples with long answers", options.data);
-  write_acceptance(options.output, record_acceptance(engine_options(options.model, {}), examples,
-                                                     options.blocks, options.max_tokens));
+  const auto recorded =
+      record_acceptance(engine_options(options.model, {}), examples, options.blocks, options.max_tokens);
+  if (!interrupted()) write_acceptance(options.output, recorded);
 }
 
 struct AnswerBench {

@@ -98,12 +98,18 @@ std::vector<PredictionSet> answer_by_engine(const EvalOptions& options) {
     decoders.back().logprobs = options.logprobs;
   }
   AnswerOptions answers = answer_options(options);
-  answers.model = engine_flags.model.string();
+  std::error_code error;  // there is a model: it was loaded
+  answers.model = fs::canonical(engine_flags.model, error).string();
+  // Of a model or an adapter whatever an answer depends on.
+  const auto content = [](const fs::path& folder) {
+    return folder.empty() ? "" : fingerprint_of_files(folder, {".safetensors", ".json", ".jinja", ".txt"});
+  };
   answers.settings = {{"precision", options.model.precision},
-                      {"lora", options.model.lora},
-                      {"draft_lora", options.model.draft_lora},
+                      {"device", options.model.device},
+                      {"lora", content(options.model.lora)},
+                      {"draft_lora", content(options.model.draft_lora)},
                       {"draft_precision", options.model.draft_precision},
-                      {"weights", fingerprint_of_files(answers.model, ".safetensors")}};
+                      {"content", content(engine_flags.model)}};
   std::vector<PredictionSet> out;
   for (const auto& task : tasks)
     for (PredictionSet& set : answer_task(engine, *task, decoders, answers)) out.push_back(std::move(set));
@@ -289,8 +295,8 @@ void add_eval(Command app) {
   command.text("--card", options->card,
                "Also put the tables into this file, between <!-- dvlm eval --> and <!-- end -->");
   command.flag("--json", options->json, "Print JSON");
-  command.excludes("--report", {"--task", "--data", "--endpoint", "--output"});
-  command.excludes("--against", {"--judge", "--logprobs"});  // it compares what is kept
+  command.excludes("--report", {"--task", "--data", "--endpoint", "--output", "--limit"});
+  command.excludes("--against", {"--judge", "--logprobs", "--html", "--card"});  // it compares what is kept
   // A server has its own.
   command.excludes("--endpoint",
                    {"--decoders", "--min-pixels", "--max-pixels", "--lora", "--draft-lora", "--device",

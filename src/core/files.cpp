@@ -174,12 +174,14 @@ std::string fingerprint_of_file(const fs::path& path) {
   return fmt::format("{:016x}", fingerprint({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
 }
 
-std::string fingerprint_of_files(const fs::path& folder, std::string_view ending) {
+std::string fingerprint_of_files(const fs::path& folder, std::initializer_list<std::string_view> endings) {
   std::vector<std::string> all;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error))
-    if (entry.path().string().ends_with(ending))
-      all.push_back(entry.path().filename().string() + fingerprint_of_file(entry.path()));
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    const auto ends_so = [&](std::string_view ending) { return name.ends_with(ending); };
+    if (std::ranges::any_of(endings, ends_so)) all.push_back(name + fingerprint_of_file(entry.path()));
+  }
   std::ranges::sort(all);
   return fmt::format("{:016x}", checksum(fmt::format("{}", fmt::join(all, "\n"))));
 }

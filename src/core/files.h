@@ -49,8 +49,9 @@ std::string file_identity(const std::filesystem::path& path);
 // thousand places between.
 uint64_t fingerprint(std::string_view content);
 std::string fingerprint_of_file(const std::filesystem::path& path);  // "" where there is none
-// Of all files in a folder whose names end so.
-std::string fingerprint_of_files(const std::filesystem::path& folder, std::string_view ending);
+// Of all files in a folder whose names end in one of these.
+std::string fingerprint_of_files(const std::filesystem::path& folder,
+                                 std::initializer_list<std::string_view> endings);
 
 // Throws Error where the bytes of a file are the few lines that Git LFS leaves in place of what it did not
 // download.

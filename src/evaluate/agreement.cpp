@@ -72,14 +72,14 @@ std::vector<Agreement> compare(const std::vector<PredictionSet>& ours,
   for (const PredictionSet& set : ours) {
     std::vector<const PredictionSet*> same_task, same_decoder;
     for (const PredictionSet& other : theirs) {
-      if (other.header.task != set.header.task) continue;
+      if (!same_questions(other.header, set.header)) continue;
       same_task.push_back(&other);
       if (other.header.decoder == set.header.decoder) same_decoder.push_back(&other);
     }
     if (same_decoder.empty() && same_task.size() == 1) same_decoder = same_task;
     for (const PredictionSet* other : same_decoder) out.push_back(compare(set, *other));
   }
-  if (out.empty()) fail("the two folders have no task and decoder in common");
+  if (out.empty()) fail("the two folders have no questions and decoder in common");
   return out;
 }
 

@@ -25,32 +25,42 @@ namespace {
 
 void answer_alone(Engine& engine, size_t count, const std::function<Request(size_t)>& request_of,
                   const std::function<void(size_t, const Answer&)>& take,
+                  const std::function<void(size_t, const std::string&)>& refuse,
                   const std::function<void(const WorkProgress&)>& on_progress) {
   for (size_t i = 0; i < count; ++i) {
-    const Answer answer = engine.generate(request_of(i), {}, interrupted, on_progress);
+    const Request request = request_of(i);
+    std::optional<Answer> answer;
+    std::string reason;
+    try {
+      answer = engine.generate(request, {}, interrupted, on_progress);
+    } catch (const Error& error) {
+      reason = error.what();
+    }
     if (interrupted()) return;
-    take(i, answer);
+    answer ? take(i, *answer) : refuse(i, reason);
   }
 }
 
-// False when interrupted before its end.
-bool wait_for(RequestHandle& handle, const std::function<void(const WorkProgress&)>& on_progress) {
+// Why it was refused, or "". Nothing when interrupted before its end.
+std::optional<std::string> wait_for(RequestHandle& handle,
+                                    const std::function<void(const WorkProgress&)>& on_progress) {
   using namespace std::chrono_literals;
   while (!interrupted()) {
     const RequestHandle::Update update = handle.wait(100ms);
-    if (!update.error.empty()) fail("{}", update.error);
     if (!update.progress.empty() && on_progress) on_progress(update.progress.back());
-    if (update.done) return true;
+    if (update.server_fault) fail("{}", update.error);
+    if (update.done || !update.error.empty()) return update.error;
   }
-  return false;
+  return {};
 }
 
 }  // namespace
 
 void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
                 const std::function<void(size_t, const Answer&)>& take,
+                const std::function<void(size_t, const std::string&)>& refuse,
                 const std::function<void(const WorkProgress&)>& on_progress) {
-  if (parallel <= 1) return answer_alone(engine, count, request_of, take, on_progress);
+  if (parallel <= 1) return answer_alone(engine, count, request_of, take, refuse, on_progress);
   const size_t ahead = 2 * static_cast<size_t>(parallel);  // whose images are read while others run
   Scheduler scheduler(engine.generator(), {.max_batch = parallel, .max_waiting = ahead});
   std::deque<std::shared_ptr<RequestHandle>> handles;
@@ -58,8 +68,9 @@ void answer_all(Engine& engine, size_t count, int parallel, const std::function<
   for (size_t i = 0; i < count; ++i) {
     for (; next < count && handles.size() < ahead; ++next)
       handles.push_back(scheduler.submit(request_of(next)));
-    if (!wait_for(*handles.front(), on_progress)) return;
-    take(i, handles.front()->answer());
+    const auto reason = wait_for(*handles.front(), on_progress);
+    if (!reason) return;
+    reason->empty() ? take(i, handles.front()->answer()) : refuse(i, *reason);
     handles.pop_front();
   }
 }
@@ -74,15 +85,20 @@ class Column {
     if (options.output.empty()) return;
     writer_.emplace(options.output, header);
     set_ = writer_->take_held();
+    std::erase_if(set_.predictions, is_refused);  // asked again
     for (const Prediction& prediction : set_.predictions) ids_.insert(prediction.id);
   }
 
   bool holds(const std::string& id) const { return ids_.contains(id); }
+  // Throws Error where a server, or a model, refuses whatever it is asked: that is no result.
   void add(Prediction prediction) {
+    constexpr size_t kAll = 8;
     if (writer_) writer_->append(prediction);
     prediction.scores = {};  // of no use but in the file
     ids_.insert(prediction.id);
     set_.predictions.push_back(std::move(prediction));
+    if (set_.predictions.size() == kAll && std::ranges::all_of(set_.predictions, is_refused))
+      fail("all of the first {} questions were {}", kAll, set_.predictions.front().finish);
   }
   PredictionSet take() { return std::move(set_); }
 
@@ -104,9 +120,12 @@ std::string file_of(const TestSet& task) {
 // Answers are kept by them.
 void check_ids(const TestSet& task, const AnswerOptions& options) {
   std::set<std::string> ids;
-  for (int64_t i = 0; i < count_of(task, options); ++i)
-    if (const std::string id = task.id(i); !ids.insert(id).second)
+  for (int64_t i = 0; i < count_of(task, options); ++i) {
+    const std::string id = task.id(i);
+    if (id.empty()) fail("{}: question {} has an empty id", task.file().string(), i + 1);
+    if (!ids.insert(id).second)
       fail("{}: two questions have the id \"{}\"", task.file().string(), printable(id));
+  }
 }
 
 json settings_of(const DecodeOptions& decode, const AnswerOptions& options, const std::string& questions) {
@@ -199,18 +218,28 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
   struct {
     std::string id;
     double ms = 0;
+    int64_t passes = 0;
   } first;
-  const auto take = [&](size_t i, const Answer& answer) {
-    describe(under_way.front(), answer, engine.tokenizer());
-    if (first.id != under_way.front().id) first = {under_way.front().id, 0};
-    first.ms = std::max(first.ms, under_way.front().first_ms);
-    under_way.front().first_ms = first.ms;
-    under_way.front().total_ms = first.ms + under_way.front().decode_ms;
+  const auto add = [&](size_t i) {
     columns[open[i].decoder].add(std::move(under_way.front()));
     under_way.pop_front();
     progress.update(++done);
   };
-  answer_all(engine, open.size(), options.parallel, request_of, take,
+  const auto take = [&](size_t i, const Answer& answer) {
+    Prediction& prediction = under_way.front();
+    describe(prediction, answer, engine.tokenizer());
+    if (first.id != prediction.id) first = {prediction.id};
+    first.ms = std::max(first.ms, prediction.first_ms);
+    first.passes = std::max(first.passes, prediction.prefill_passes);
+    prediction.first_ms = first.ms, prediction.prefill_passes = first.passes;
+    prediction.total_ms = first.ms + prediction.decode_ms;
+    add(i);
+  };
+  const auto refuse = [&](size_t i, const std::string& reason) {
+    under_way.front().finish = fmt::format("refused: {}", reason);
+    add(i);
+  };
+  answer_all(engine, open.size(), options.parallel, request_of, take, refuse,
              [&](const WorkProgress& work) { progress.update(done, note_of(work)); });
   std::vector<PredictionSet> out;
   out.reserve(columns.size());
@@ -255,12 +284,17 @@ PredictionSet answer_task(const EndpointOptions& endpoint, const json& fields, c
   Progress progress(task.name(), count_of(task, options));
   say_kept(progress, kept, options);
   int64_t done = kept;
-  ask_in_parallel(
-      open.size(), options.parallel, [&](size_t i) { return ask(endpoint, fields, task.question(open[i])); },
-      [&](size_t, Prediction prediction) {
-        column.add(std::move(prediction));
-        progress.update(++done);
-      });
+  try {
+    ask_in_parallel(
+        open.size(), options.parallel,
+        [&](size_t i) { return ask(endpoint, fields, task.question(open[i])); },
+        [&](size_t, Prediction prediction) {
+          column.add(std::move(prediction));
+          progress.update(++done);
+        });
+  } catch (const Error& error) {
+    fail("{}{}", error.what(), options.output.empty() ? "" : "; what was answered is kept");
+  }
   return column.take();
 }
 

@@ -13,11 +13,12 @@ namespace dvlm {
 
 // Answers the requests request_of(0) .. request_of(count - 1) and gives each answer to `take`, in order. With
 // `parallel` above 1 so many are under way at a time and share passes: their texts are the same, their times
-// are those of answers beside others. Stops when interrupted(). `on_progress` hears of the work before texts
-// begin, and with parallel answers of one of them at a time. Throws Error for a request that cannot be
-// answered.
+// are those of answers beside others. `refuse`, in place of `take`, gets those that cannot be answered, with
+// the reason. Stops when interrupted(). `on_progress` hears of the work before texts begin, and with parallel
+// answers of one of them at a time.
 void answer_all(Engine& engine, size_t count, int parallel, const std::function<Request(size_t)>& request_of,
                 const std::function<void(size_t, const Answer&)>& take,
+                const std::function<void(size_t, const std::string&)>& refuse,
                 const std::function<void(const WorkProgress&)>& on_progress = {});
 
 struct AnswerOptions {
@@ -30,14 +31,15 @@ struct AnswerOptions {
 };
 
 // One pass over the questions, each with every decoder in turn; a set for each of these, in their order. What
-// `output` holds already is not answered again. Stops between answers when interrupted() and returns what is
-// there. Shows a progress bar.
+// `output` holds already is not answered again. A question that cannot be answered, being too long, say, has
+// an empty answer with the finish reason "refused: ..."; where all of the first ones are refused, that is an
+// Error, and refused ones are asked again when a run goes on. Stops between answers when interrupted() and
+// returns what is there. Shows a progress bar.
 std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
                                        const std::vector<DecodeOptions>& decoders,
                                        const AnswerOptions& options);
 
-// The same by an endpoint, in requests with these further fields; one set. An answer that the server refuses
-// is empty, with the finish reason "refused: ...".
+// The same by an endpoint, in requests with these further fields; one set.
 PredictionSet answer_task(const EndpointOptions& endpoint, const nlohmann::json& fields, const TestSet& task,
                           const AnswerOptions& options);
 

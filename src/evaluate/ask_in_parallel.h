@@ -39,7 +39,7 @@ void ask_in_parallel(size_t count, int parallel, const Ask& ask, const Take& tak
     std::vector<std::jthread> workers(static_cast<size_t>(parallel));
     for (std::jthread& worker : workers) worker = std::jthread(work);
   }
-  if (!failure.empty()) fail("{}; what was answered is kept", failure);
+  if (!failure.empty()) fail("{}", failure);
 }
 
 }  // namespace dvlm

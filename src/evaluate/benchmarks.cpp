@@ -18,7 +18,7 @@ struct Benchmark {
   Rule rule;
 };
 // The longest prefix counts.
-constexpr std::array<Benchmark, 13> kBenchmarks = {{{"AI2D", Rule::choice},
+constexpr std::array<Benchmark, 14> kBenchmarks = {{{"AI2D", Rule::choice},
                                                     {"ChartQA", Rule::relaxed},
                                                     {"DocVQA", Rule::anls},
                                                     {"InfoVQA", Rule::anls},
@@ -30,20 +30,29 @@ constexpr std::array<Benchmark, 13> kBenchmarks = {{{"AI2D", Rule::choice},
                                                     {"POPE", Rule::yes_no},
                                                     {"RealWorldQA", Rule::choice},
                                                     {"SEEDBench", Rule::choice},
+                                                    {"SEEDBench2_Plus", Rule::choice},
                                                     {"TextVQA", Rule::vqa}}};
 
 }  // namespace
 
 Rule rule_of(const std::string& task) {
   const Benchmark* found = nullptr;
+  const auto is_of = [&](std::string_view prefix) {  // ChartQA_TEST is ChartQA's, ChartQAPro is another
+    return task.starts_with(prefix) && (task.size() == prefix.size() || task[prefix.size()] == '_');
+  };
   for (const Benchmark& benchmark : kBenchmarks)
-    if (task.starts_with(benchmark.prefix) && (!found || benchmark.prefix.size() > found->prefix.size()))
+    if (is_of(benchmark.prefix) && (!found || benchmark.prefix.size() > found->prefix.size()))
       found = &benchmark;
   if (found != nullptr) return found->rule;
   std::string names;
   for (const Benchmark& benchmark : kBenchmarks)
     names += fmt::format("{}{}", names.empty() ? "" : ", ", benchmark.prefix);
-  fail("no benchmark is called {}; a file's name begins with one of {}", printable(task), names);
+  fail("no benchmark is called {}; a file's name is, or begins before an underscore with, one of {}",
+       printable(task), names);
+}
+
+bool may_be_open(Rule rule) {
+  return rule == Rule::mmmu || rule == Rule::mmmu_pro || rule == Rule::vision_alone;
 }
 
 bool thinks(const std::string& task) {
@@ -65,9 +74,8 @@ std::string column_of(const json& row, const char* column) {
 
 Options scored_options(Rule rule, const json& row) {
   Options out = options_of(row);
-  if (out.contains('A') || (rule != Rule::mmmu && rule != Rule::mmmu_pro && rule != Rule::vision_alone))
-    return out;
-  out['A'] = column_of(row, "answer"), out['B'] = "Other Answers";
+  if (out.contains('A') || !may_be_open(rule)) return out;
+  out['A'] = row.value("answer", "nan"), out['B'] = "Other Answers";
   return out;
 }
 

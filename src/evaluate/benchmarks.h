@@ -11,6 +11,7 @@ enum class Rule { choice, circular, mmmu, mmmu_pro, vision_alone, vqa, relaxed, 
 
 // By the beginning of the task's name. Throws Error listing the benchmarks.
 Rule rule_of(const std::string& task);
+bool may_be_open(Rule rule);           // whether some of its questions have no options
 bool thinks(const std::string& task);  // whether its questions ask for thoughts before the answer
 
 // A column that must be there. Throws Error naming it.

@@ -29,6 +29,7 @@ class Reader {
 
   EndpointAnswer answer;
   std::string problem;  // of what the server sent
+  std::string refusal;  // what it says of this request behind a status of 200
   std::string body;     // of what is no stream of events
   double wait_s = 0;    // Retry-After
   bool stream = false, ended = false;
@@ -61,8 +62,9 @@ class Reader {
   bool take_line(std::string_view line) {
     if (!line.starts_with("data:")) return true;
     const std::string_view event = trim(line.substr(5));
-    if (event == "[DONE]") ended = true;
-    return event == "[DONE]" || take_event(event);
+    if (event != "[DONE]") return take_event(event);
+    ended = true;
+    return false;  // some servers hold the connection
   }
 
   bool take_event(std::string_view text) {
@@ -70,12 +72,15 @@ class Reader {
       const json event = parse_json(text, "the server's answer");
       if (event.contains("error") && !event["error"].is_null()) {
         const json& error = event["error"];
-        problem = error.is_object() && error.contains("message") ? error["message"].dump() : error.dump();
+        const bool says = error.is_object() && error.contains("message");
+        const json code = error.is_object() && error.contains("code") ? error["code"] : json();
+        const bool refuses = code == 400 || code == 413 || code == 422;
+        (refuses ? refusal : problem) = (says ? error["message"] : error).dump();
         return false;
       }
       if (const auto usage = event.find("usage"); usage != event.end() && usage->is_object()) {
-        answer.prompt_tokens = usage->value("prompt_tokens", int64_t{0});
-        answer.tokens = usage->value("completion_tokens", int64_t{0});
+        answer.prompt_tokens = tokens_of(*usage, "prompt_tokens");
+        answer.tokens = tokens_of(*usage, "completion_tokens");
       }
       const auto choices = event.find("choices");
       if (choices == event.end() || choices->empty()) return true;
@@ -93,6 +98,14 @@ class Reader {
       problem = error.what();
       return false;
     }
+  }
+
+  // 0, not known, for what can be no number of tokens.
+  static int64_t tokens_of(const json& usage, const char* key) {
+    constexpr int64_t kMost = int64_t{1} << 40;
+    const auto found = usage.find(key);
+    const bool sound = found != usage.end() && found->is_number_integer() && *found >= 0 && *found <= kMost;
+    return sound ? found->get<int64_t>() : 0;
   }
 
   void take_scores(const json& choice) {
@@ -186,7 +199,10 @@ std::string failure_of(const EndpointOptions& options, const Outcome& outcome, R
     throw EndpointRefusal(
         fmt::format("{} refuses with status {}: {}", options.url, outcome.status, message_of(reader.body)));
   if (outcome.status >= 300) fail("{} answers with a redirect ({})", options.url, outcome.status);
+  if (!reader.refusal.empty())
+    throw EndpointRefusal(fmt::format("{} refuses: {}", options.url, printable(reader.refusal)));
   if (!reader.problem.empty()) return "it answers with an error: " + reader.problem;
+  if (reader.stream && reader.ended) return "";  // whatever became of the connection
   if (outcome.code == CURLE_OPERATION_TIMEDOUT)
     return fmt::format("no whole answer came within {:.0f} s", options.timeout);
   if (outcome.code != CURLE_OK) return curl_easy_strerror(outcome.code);
@@ -259,6 +275,7 @@ EndpointAnswer ask_endpoint(const EndpointOptions& options, json body,
     const std::string failure = failure_of(options, outcome, reader);
     if (failure.empty()) {
       reader.answer.total_ms = 1000 * seconds_since(start);
+      if (!reader.stream) reader.answer.first_ms = reader.answer.total_ms;  // it came in one piece
       return std::move(reader.answer);
     }
     if (tries == options.tries) fail("{}: {} (the last of {} tries)", options.url, failure, tries);

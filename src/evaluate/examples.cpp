@@ -13,13 +13,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// A text or a whole number; the record's place where it has none.
+std::string id_of(const nlohmann::json& record, const std::string& where, int64_t i) {
+  const JsonObject object(record, where);
+  const nlohmann::json* id = object.find("id");
+  if (id != nullptr && id->is_number_integer()) return id->dump();
+  return object.string("id", std::to_string(i + 1));
+}
+
 Example example_of(const RecordFile& records, int64_t i) {
   constexpr std::array<std::string_view, 4> kOwnKeys = {"answer", "type", "metric", "long"};
   try {
     const nlohmann::json record = records.object(i);
     const JsonObject object(record, "the record");
     Example example;
-    example.id = object.string("id", std::to_string(i + 1));
+    example.id = id_of(record, "the record", i);
     example.type = object.string("type", "answer");
     if (!object.has("answer")) fail("the key \"answer\" is missing");
     example.answer = object.string("answer", "");
@@ -41,9 +49,7 @@ class ExampleFile : public TestSet {
   std::string name() const override { return file_.stem().string(); }
   fs::path file() const override { return file_; }
   int64_t size() const override { return records_.size(); }
-  std::string id(int64_t i) const override {
-    return JsonObject(records_.object(i), records_.name(i)).string("id", std::to_string(i + 1));
-  }
+  std::string id(int64_t i) const override { return id_of(records_.object(i), records_.name(i), i); }
 
   TestQuestion question(int64_t i) const override {
     Example example = example_of(records_, i);
@@ -59,10 +65,6 @@ class ExampleFile : public TestSet {
   const fs::path file_;
   const RecordFile records_;
 };
-
-void add(TaskScore::Part& part, double value) {
-  part.score += value, ++part.answers;
-}
 
 }  // namespace
 
@@ -96,8 +98,7 @@ TaskScore score_examples(std::span<const Answered> answers) {
   out.parts = {std::move(all)};
   for (auto& [name, part] : types) out.parts.push_back(std::move(part));
   out.parts.push_back(std::move(short_types));
-  for (TaskScore::Part& part : out.parts)
-    if (part.answers > 0) part.score /= static_cast<double>(part.answers);
+  for (TaskScore::Part& part : out.parts) finish(part);
   return out;
 }
 

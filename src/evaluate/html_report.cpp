@@ -37,11 +37,15 @@ json answer_json(const DecoderResult& decoder, size_t i) {
            i < decoder.score.understood.size() ? json(decoder.score.understood[i]) : json(nullptr)}};
 }
 
+// Wrong, or not what another decoder answered.
 bool is_looked_for(const json& answers) {
-  for (const json& answer : answers)
-    if (!answer.is_null() && ((answer["value"].is_number() && answer["value"] < 1) ||
-                              answer["text"] != answers[0].value("text", "")))
-      return true;
+  const json* first = nullptr;
+  for (const json& answer : answers) {
+    if (answer.is_null()) continue;
+    if (first == nullptr) first = &answer;
+    const json& value = answer["value"];
+    if ((value.is_number() && value < 1) || answer["text"] != (*first)["text"]) return true;
+  }
   return false;
 }
 

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/ascii.h"
 #include "core/files.h"
 #include "core/progress.h"
 #include "evaluate/ask_in_parallel.h"
@@ -44,8 +45,10 @@ namespace {
 
 void judge_answers(PredictionSet& set, const EndpointOptions& judge, int parallel) {
   std::vector<Prediction*> open;
-  for (const size_t i : score_of(set, Verdicts::ignored).undecided)
-    if (set.predictions[i].judge != judge.model) open.push_back(&set.predictions[i]);
+  for (const size_t i : score_of(set, Verdicts::ignored).undecided) {
+    Prediction& undecided = set.predictions[i];
+    if (undecided.judge != judge.model && !trim(undecided.answer).empty()) open.push_back(&undecided);
+  }
   if (open.empty()) return;
   if (!set.path.empty()) drop_torn_line(set.path);
   Progress progress(fmt::format("judging {}", set.header.task), std::ssize(open));

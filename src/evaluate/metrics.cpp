@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/ascii.h"
 #include "core/error.h"
@@ -43,11 +44,13 @@ std::vector<std::string> sentences(const std::string& text) {
     if (says_something(done)) out.push_back(std::move(done));
     current.clear();
   };
+  const auto is_number = [](std::string_view said) {  // "1" of "1. Move"
+    return said.find_first_not_of("0123456789") == said.npos;
+  };
   for (size_t i = 0; i < text.size(); ++i) {
+    const bool full_stop = text[i] == '.' && i + 1 < text.size() && text[i + 1] == ' ';
+    const bool stop = text[i] == '\n' || (full_stop && !is_number(trim(current)));
     current += text[i];
-    const bool stop =
-        text[i] == '\n' || (text[i] == '.' && i + 1 < text.size() && text[i + 1] == ' ' && i > 0 &&
-                            (text[i - 1] < '0' || text[i - 1] > '9'));  // not the dot of "1. Move"
     if (stop) flush();
   }
   flush();
@@ -55,8 +58,8 @@ std::vector<std::string> sentences(const std::string& text) {
 }
 
 // Qwen2.5-VL's grounding style: a JSON list of {"bbox_2d": [x1, y1, x2, y2], "label": "..."}, with or without
-// a ```json fence. Anything else gives an empty list.
-std::vector<LabelledBox> parse_boxes(const std::string& text) {
+// a ```json fence. Nothing for anything else.
+std::optional<std::vector<LabelledBox>> parse_boxes(const std::string& text) {
   const size_t first = text.find('['), last = text.rfind(']');
   if (first == std::string::npos || last == std::string::npos || last < first) return {};
   const json list = json::parse(text.substr(first, last - first + 1), nullptr, false);
@@ -137,8 +140,11 @@ std::string_view name_of(Metric metric) {
 
 double score(Metric metric, const std::string& expected, const std::string& found) {
   switch (metric) {
-    case Metric::boxes:
-      return box_f1(parse_boxes(expected), parse_boxes(found));
+    case Metric::boxes: {
+      const auto wanted = parse_boxes(expected), given = parse_boxes(found);
+      if (wanted && given) return box_f1(*wanted, *given);
+      break;
+    }
     case Metric::sentences:
       return sentence_f1(expected, found);
     case Metric::relaxed:

@@ -56,7 +56,7 @@ std::string line_of(const Prediction& p) {
                {"total_ms", p.total_ms},
                {"peak_memory", p.peak_memory}};
   if (!p.scores.empty()) line["logprobs"] = to_json(p.scores);
-  return line.dump() + "\n";
+  return line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 // Texts, and whether an answer is long.
@@ -98,8 +98,16 @@ void each_line(const std::string& text, const Take& take) {
 
 }  // namespace
 
+bool same_questions(const PredictionHeader& a, const PredictionHeader& b) {
+  const auto content = [](const PredictionHeader& header) {
+    return header.settings.is_object() ? header.settings.value("questions", json()) : json();
+  };
+  return a.task == b.task && content(a) == content(b);
+}
+
 std::string PredictionHeader::file_name() const {
-  return fmt::format("{}-{:08x}.jsonl", decoder, checksum(to_json(*this).dump()) >> 32);
+  const std::string text = to_json(*this).dump(-1, ' ', false, json::error_handler_t::replace);
+  return fmt::format("{}-{:08x}.jsonl", decoder, checksum(text) >> 32);
 }
 
 PredictionSet read_predictions(const fs::path& path, TokenScores scores) {
@@ -122,8 +130,11 @@ PredictionSet read_predictions(const fs::path& path, TokenScores scores) {
         return;
       }
       Prediction prediction = prediction_of(object, scores);
-      if (places.emplace(prediction.id, out.predictions.size()).second)
+      const auto [place, is_new] = places.emplace(prediction.id, out.predictions.size());
+      if (is_new)
         out.predictions.push_back(std::move(prediction));
+      else if (is_refused(out.predictions[place->second]))  // it was asked again
+        out.predictions[place->second] = std::move(prediction);
     } catch (const Error& error) {
       fail("{} line {}: {}", path.string(), number, error.what());
     }
@@ -150,7 +161,7 @@ PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeade
     : held_{{}, header, {}}, path_(folder / header.task / header.file_name()) {
   held_.path = path_;
   make_folder(path_.parent_path());
-  const std::string first = with_file(header).dump() + "\n";
+  const std::string first = with_file(header).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   std::error_code error;
   if (!fs::exists(path_, error)) {
     write_file(path_, first);

@@ -23,6 +23,10 @@ struct Prediction {
   std::string verdict = {}, judge = {};  // what a judge read out of the answer; the model that judged
 };
 
+inline bool is_refused(const Prediction& prediction) {
+  return prediction.finish.starts_with("refused");
+}
+
 // What a run was: another task, model or setting has a file of its own.
 // NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct PredictionHeader {
@@ -31,6 +35,9 @@ struct PredictionHeader {
   std::string file = {};    // where the questions were, for who shows their pictures; it may move
   std::string file_name() const;
 };
+
+// Of the same task and content; files may move.
+bool same_questions(const PredictionHeader& a, const PredictionHeader& b);
 
 // NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct PredictionSet {

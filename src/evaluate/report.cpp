@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/checksum.h"
 #include "core/error.h"
@@ -32,7 +33,9 @@ void add(Speed& speed, const Prediction& prediction) {
   speed.tokens += std::max<int64_t>(0, prediction.tokens - 1);  // prefill gave the first
   speed.nfe += prediction.nfe, speed.passes += prediction.nfe + prediction.prefill_passes;
   speed.decode_ms += prediction.decode_ms, speed.total_ms += prediction.total_ms;
-  speed.first_ms.push_back(prediction.first_ms);
+  if (prediction.tokens > 0) ++speed.firsts;
+  if (prediction.tokens > 0 && prediction.decode_ms > 0) speed.timed += prediction.tokens - 1;
+  if (!is_refused(prediction)) speed.first_ms.push_back(prediction.first_ms);
   speed.peak_memory = std::max(speed.peak_memory, prediction.peak_memory);
 }
 
@@ -53,22 +56,60 @@ DecoderResult result_of(PredictionSet set) {
   for (const Prediction& prediction : out.set.predictions) {
     digests += prediction.digest;
     add(out.speed, prediction);
-    if (is_long(prediction)) add(out.long_speed, prediction);
   }
   std::ranges::sort(out.speed.first_ms);
-  std::ranges::sort(out.long_speed.first_ms);
   out.digest = fmt::format("{:016x}", checksum(digests));
   out.score = score_of(out.set, Verdicts::counted);
+  out.label = out.set.header.decoder;
   return out;
 }
 
-int64_t identical(const PredictionSet& base, const PredictionSet& other) {
+const DecoderResult& base_of(const TaskResult& result) {
+  const auto ar =
+      std::ranges::find_if(result.decoders, [](const auto& d) { return d.set.header.decoder == "ar"; });
+  return ar == result.decoders.end() ? result.decoders[0] : *ar;
+}
+
+// The same questions for all decoders, whose answers may differ in length.
+void add_long_speeds(TaskResult& result) {
+  std::set<std::string_view> ids;
+  for (const Prediction& prediction : base_of(result).set.predictions)
+    if (is_long(prediction)) ids.insert(prediction.id);
+  for (DecoderResult& decoder : result.decoders) {
+    for (const Prediction& prediction : decoder.set.predictions)
+      if (ids.contains(prediction.id)) add(decoder.long_speed, prediction);
+    std::ranges::sort(decoder.long_speed.first_ms);
+  }
+}
+
+void compare(const PredictionSet& base, DecoderResult& other) {
   std::map<std::string_view, std::string_view> digests;
-  for (const Prediction& prediction : base.predictions) digests[prediction.id] = prediction.digest;
-  return std::ranges::count_if(other.predictions, [&](const Prediction& prediction) {
+  for (const Prediction& prediction : base.predictions)
+    if (!is_refused(prediction)) digests[prediction.id] = prediction.digest;
+  for (const Prediction& prediction : other.set.predictions) {
     const auto found = digests.find(prediction.id);
-    return found != digests.end() && found->second == prediction.digest;
-  });
+    if (found == digests.end() || is_refused(prediction)) continue;
+    ++other.compared;
+    other.identical += found->second == prediction.digest;
+  }
+}
+
+// What two runs of one decoder differ in.
+std::string differences(const PredictionHeader& a, const PredictionHeader& b) {
+  if (a.model != b.model) return a.model;
+  std::string out;
+  for (const auto& [key, value] : a.settings.items())
+    if (!b.settings.contains(key) || b.settings[key] != value)
+      out += fmt::format("{}{} {}", out.empty() ? "" : ", ", key, value.dump());
+  return out;
+}
+
+void add_labels(std::vector<DecoderResult>& decoders) {
+  for (const DecoderResult& one : decoders)
+    for (DecoderResult& other : decoders)
+      if (&one != &other && one.set.header.decoder == other.set.header.decoder &&
+          other.label == other.set.header.decoder)
+        other.label += fmt::format(" ({})", differences(other.set.header, one.set.header));
 }
 
 }  // namespace
@@ -87,13 +128,13 @@ double Speed::tokens_per_nfe() const {
   return share(number(tokens), number(nfe));
 }
 double Speed::tokens_per_pass() const {
-  return share(number(tokens + answers), number(passes));
+  return share(number(tokens + firsts), number(passes));
 }
 double Speed::tokens_per_s() const {
-  return share(number(tokens), decode_ms / 1000);
+  return share(number(timed), decode_ms / 1000);
 }
 double Speed::tokens_per_s_in_all() const {
-  return share(number(tokens + answers), total_ms / 1000);
+  return share(number(tokens + firsts), total_ms / 1000);
 }
 double Speed::median_first_ms() const {
   return first_ms.empty() ? 0 : first_ms[first_ms.size() / 2];
@@ -102,27 +143,38 @@ double Speed::median_first_ms() const {
 std::vector<TaskResult> results_of(std::vector<PredictionSet> sets) {
   std::vector<TaskResult> out;
   for (PredictionSet& set : sets) {
-    auto found = std::ranges::find(out, set.header.task, &TaskResult::task);
-    if (found == out.end()) found = out.insert(out.end(), {set.header.task, {}});
+    auto found = std::ranges::find_if(out, [&](const TaskResult& result) {
+      return same_questions(result.decoders[0].set.header, set.header);
+    });
+    const bool is_new = found == out.end();
+    if (is_new) found = out.insert(out.end(), {set.header.task, {}});
     DecoderResult result = result_of(std::move(set));
-    result.identical = identical(found->decoders.empty() ? result.set : found->decoders[0].set, result.set);
+    compare(is_new ? result.set : found->decoders[0].set, result);
     found->decoders.push_back(std::move(result));
+  }
+  for (TaskResult& result : out) {
+    add_long_speeds(result);
+    add_labels(result.decoders);
+    const PredictionHeader& header = result.decoders[0].set.header;
+    const auto same_name = [&](const TaskResult& other) {
+      return other.decoders[0].set.header.task == header.task;
+    };
+    if (std::ranges::count_if(out, same_name) > 1)
+      result.task = fmt::format("{} ({})", header.task, header.file);
   }
   return out;
 }
 
-double interval_of(const TaskScore::Part& part, const TaskScore& score) {
-  constexpr double kDeviations = 1.96;
+std::optional<std::pair<double, double>> interval_of(const TaskScore::Part& part) {
+  constexpr double kDeviations = 1.96, z2 = kDeviations * kDeviations;
   const double n = number(part.answers), p = part.score;
-  if (n == 0) return 0;
-  const bool shares = std::ranges::all_of(
-      score.values, [](double value) { return std::isnan(value) || value == 0 || value == 1; });
-  const double z2 = kDeviations * kDeviations;
-  if (shares) return kDeviations / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
-  double squares = 0;
-  for (const double value : score.values)
-    if (!std::isnan(value)) squares += (value - p) * (value - p);
-  return kDeviations * std::sqrt(squares / number(std::ssize(score.values)) / n);
+  if (n == 0 || !part.squares) return {};
+  double centre = p, half = kDeviations * std::sqrt(std::max(0.0, *part.squares - p * p) / n);
+  if (*part.squares == p) {  // zeros and ones
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n);
+    half = kDeviations / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
+  }
+  return std::pair(std::max(0.0, centre - half), std::min(1.0, centre + half));
 }
 
 namespace {
@@ -134,17 +186,15 @@ class TaskTable {
 
   std::string markdown() {
     text_ = fmt::format("| {} | n |", result_.task);
-    for (const DecoderResult& decoder : result_.decoders)
-      text_ += fmt::format(" {} |", decoder.set.header.decoder);
+    for (const DecoderResult& decoder : result_.decoders) text_ += fmt::format(" {} |", decoder.label);
     text_ += "\n| --- | ---: |";
     for (size_t i = 0; i < result_.decoders.size(); ++i) text_ += " ---: |";
     add_scores();
     add_doubts();
     add_speed();
     if (result_.decoders.size() > 1)
-      add(fmt::format("answers identical to {}", first_.set.header.decoder), [](const DecoderResult& d) {
-        return fmt::format("{} of {}", d.identical, d.set.predictions.size());
-      });
+      add(fmt::format("answers identical to {}", first_.label),
+          [](const DecoderResult& d) { return fmt::format("{} of {}", d.identical, d.compared); });
     return text_ + "\n";
   }
 
@@ -157,14 +207,19 @@ class TaskTable {
   }
 
   void add_scores() {
+    if (first_.score.parts.empty())
+      add(
+          "no answers to score by", [](const DecoderResult&) { return std::string(); },
+          std::to_string(first_.speed.answers));
     for (const TaskScore::Part& part : first_.score.parts) {
       const bool headline = &part == &first_.score.parts.front();
       const auto cell = [&](const DecoderResult& decoder) -> std::string {
         const auto same = std::ranges::find(decoder.score.parts, part.name, &TaskScore::Part::name);
         if (same == decoder.score.parts.end()) return "";
-        const double score = 100 * same->score;
-        return headline ? fmt::format("{:.1f} ± {:.1f} %", score, 100 * interval_of(*same, decoder.score))
-                        : fmt::format("{:.1f} %", score);
+        std::string score = fmt::format("{:.1f} %", 100 * same->score);
+        if (const auto interval = headline ? interval_of(*same) : std::nullopt)
+          score += fmt::format(" ({:.1f} to {:.1f})", 100 * interval->first, 100 * interval->second);
+        return score;
       };
       add(headline ? fmt::format("{}, {}", part.name, first_.score.metric) : part.name, cell,
           std::to_string(part.answers));
@@ -177,18 +232,17 @@ class TaskTable {
       if (std::ranges::any_of(result_.decoders, [&](const DecoderResult& d) { return count(d) > 0; }))
         add(title, [&](const DecoderResult& d) { return std::to_string(count(d)); });
     };
-    add_count("questions that the server refused", [](const DecoderResult& d) {
-      return std::ranges::count_if(d.set.predictions,
-                                   [](const Prediction& p) { return p.finish.starts_with("refused"); });
-    });
+    add_count("questions that were refused",
+              [](const DecoderResult& d) { return std::ranges::count_if(d.set.predictions, is_refused); });
     add_count("answers that the judge read", [](const DecoderResult& d) { return d.score.judged; });
     add_count("answers that no rule reads",
               [](const DecoderResult& d) { return std::ssize(d.score.undecided); });
   }
 
   void add_speed() {
-    const bool has_long = first_.long_speed.answers > 0;
-    const std::string which = has_long ? fmt::format(", {} long answers", first_.long_speed.answers) : "";
+    const int64_t questions = base_of(result_).long_speed.answers;
+    const bool has_long = questions > 0;
+    const std::string which = has_long ? fmt::format(", {} long answers", questions) : "";
     const auto add_number = [&](const std::string& title, int digits, double (Speed::*value)() const) {
       add(title, [&](const DecoderResult& d) {
         return fmt::format("{:.{}f}", ((has_long ? d.long_speed : d.speed).*value)(), digits);
@@ -213,13 +267,12 @@ class TaskTable {
 
   // Beside one token at a time, in the same run.
   void add_ratio(double (Speed::*value)() const, bool of_long) {
-    const auto ar = std::ranges::find_if(result_.decoders,
-                                         [](const DecoderResult& d) { return d.set.header.decoder == "ar"; });
-    if (ar == result_.decoders.end() || result_.decoders.size() < 2) return;
+    const DecoderResult& ar = base_of(result_);
+    if (ar.set.header.decoder != "ar" || result_.decoders.size() < 2) return;
     const auto speed_of = [&](const DecoderResult& d) {
       return ((of_long ? d.long_speed : d.speed).*value)();
     };
-    const double base = speed_of(*ar);
+    const double base = speed_of(ar);
     if (base > 0)
       add("times ar's", [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed_of(d) / base); });
   }
@@ -247,18 +300,23 @@ constexpr std::array<Published, 11> kPublished = {{{"AI2D", 80.8, 79.7, 79.7},
                                                    {"MMMU_Pro_V", 26.3, 21.4, 24.6}}};
 
 std::string card_table(const std::vector<TaskResult>& results) {
+  std::vector<std::string> labels;
+  for (const TaskResult& result : results)
+    for (const DecoderResult& decoder : result.decoders)
+      if (std::ranges::find(labels, decoder.label) == labels.end()) labels.push_back(decoder.label);
   std::string text = "| benchmark | metric |", rule = "| --- | --- |";
-  for (const DecoderResult& decoder : results[0].decoders) {
-    text += fmt::format(" {} |", decoder.set.header.decoder);
+  for (const std::string& label : labels) {
+    text += fmt::format(" {} |", label);
     rule += " ---: |";
   }
   text += " card: Qwen2.5-VL-3B | card: Fast-dVLM mdm | card: spec |\n" + rule + " ---: | ---: | ---: |";
   for (const TaskResult& result : results) {
     text += fmt::format("\n| {} | {} |", result.task, result.decoders[0].score.metric);
-    for (size_t d = 0; d < results[0].decoders.size(); ++d)
-      text += d < result.decoders.size() && !result.decoders[d].score.parts.empty()
-                  ? fmt::format(" {:.1f} |", 100 * result.decoders[d].score.parts[0].score)
-                  : " |";
+    for (const std::string& label : labels) {
+      const auto decoder = std::ranges::find(result.decoders, label, &DecoderResult::label);
+      const bool scored = decoder != result.decoders.end() && !decoder->score.parts.empty();
+      text += scored ? fmt::format(" {:.1f} |", 100 * decoder->score.parts[0].score) : " |";
+    }
     const auto known = std::ranges::find_if(
         kPublished, [&](const Published& p) { return result.task.starts_with(p.prefix); });
     text += known == kPublished.end()
@@ -297,19 +355,21 @@ nlohmann::json report_json(const std::vector<TaskResult>& results) {
   for (const TaskResult& result : results) {
     for (const DecoderResult& decoder : result.decoders) {
       nlohmann::json parts = nlohmann::json::array();
-      for (const TaskScore::Part& part : decoder.score.parts)
-        parts.push_back({{"name", part.name},
-                         {"answers", part.answers},
-                         {"score", part.score},
-                         {"interval", interval_of(part, decoder.score)}});
+      for (const TaskScore::Part& part : decoder.score.parts) {
+        parts.push_back({{"name", part.name}, {"answers", part.answers}, {"score", part.score}});
+        if (const auto interval = interval_of(part))
+          parts.back()["interval"] = {interval->first, interval->second};
+      }
       out.push_back({{"task", result.task},
                      {"model", decoder.set.header.model},
                      {"decoder", decoder.set.header.decoder},
+                     {"label", decoder.label},
                      {"settings", decoder.set.header.settings},
                      {"metric", decoder.score.metric},
                      {"parts", parts},
                      {"judged", decoder.score.judged},
                      {"undecided", decoder.score.undecided.size()},
+                     {"compared", decoder.compared},
                      {"identical", decoder.identical},
                      {"digest", decoder.digest},
                      {"all", to_json(decoder.speed)},

@@ -1,7 +1,9 @@
 // What kept answers add up to: scores, tokens per pass, speed, agreement.
 #pragma once
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "evaluate/predictions.h"
@@ -16,6 +18,8 @@ TaskScore score_of(const PredictionSet& set, Verdicts verdicts);
 // Sums over answers.
 struct Speed {
   int64_t answers = 0, tokens = 0, nfe = 0, passes = 0;  // tokens: behind the first; passes: prefill's too
+  int64_t firsts = 0;  // answers whose tokens are known: they have a first one
+  int64_t timed = 0;   // of `tokens`, those that came in `decode_ms`: not in one piece
   double decode_ms = 0, total_ms = 0;
   int64_t peak_memory = 0;            // bytes, the most of any answer
   std::vector<double> first_ms = {};  // sorted
@@ -29,23 +33,27 @@ struct Speed {
 struct DecoderResult {
   PredictionSet set;
   TaskScore score = {};
-  Speed speed = {},
-        long_speed = {};    // of all answers; of long ones: above 200 tokens, or as their question says
-  int64_t identical = 0;    // to the first decoder's, token for token, of those that both answered
+  Speed speed = {}, long_speed = {};  // of all answers; of those to long questions
+  int64_t compared = 0;     // answers to what the first decoder answered, too; a refusal is no answer
+  int64_t identical = 0;    // those of them that are the same, token for token
   std::string digest = {};  // of all answers in their order: equal where two runs wrote the same
+  std::string label = {};   // its decoder, and where two columns have one, what distinguishes them
 };
 
+// Questions are long as they say themselves or, of a benchmark, where the answer of `ar`, else of the first
+// decoder, has more than 200 tokens.
 struct TaskResult {
-  std::string task;
+  std::string task;  // its name, and where two have one, the file of their questions
   std::vector<DecoderResult> decoders;
 };
 
-// Sets of one task become one result, in the order of the first of each. Throws Error as score_benchmark().
+// Sets of the same questions become one result, in the order of the first of each. Throws Error as
+// score_benchmark().
 std::vector<TaskResult> results_of(std::vector<PredictionSet> sets);
 
-// Half the width of the interval that holds the mean with 95 %: Wilson's for shares, else 1.96 standard
-// errors.
-double interval_of(const TaskScore::Part& part, const TaskScore& score);
+// The interval that holds a mean with 95 %: Wilson's for shares, else 1.96 standard errors to both sides.
+// None of what is no mean: F1 over all answers.
+std::optional<std::pair<double, double>> interval_of(const TaskScore::Part& part);
 
 // A table of each task; of several tasks one more, with their numbers beside those that Fast-dVLM's card
 // gives.

@@ -18,10 +18,11 @@ using nlohmann::json;
 namespace {
 
 constexpr double kElsewhere = std::numeric_limits<double>::quiet_NaN();
+constexpr const char* kNone = "nan";  // what an answer that is missing is to pandas
 
 // str() of a missing answer, which "None" is, too, makes a text of it.
 std::vector<std::string> references_of(const json& row) {
-  const std::string answer = row.value("answer", "nan");
+  const std::string answer = row.value("answer", kNone);
   return python::list_of(answer).value_or(std::vector{answer});
 }
 
@@ -32,8 +33,10 @@ class Scoring {
 
   TaskScore score() {
     const auto has_reference = [](const Answered& answered) { return answered.row.contains("answer"); };
-    if (!answers_.empty() && std::ranges::none_of(answers_, has_reference))
-      fail("the questions have no answers to compare with: only their authors can score them");
+    if (!answers_.empty() && std::ranges::none_of(answers_, has_reference)) {
+      out_.values.assign(answers_.size(), kElsewhere);
+      return std::move(out_);
+    }
     for (const Answered& answered : answers_) out_.values.push_back(value_of(answered));
     out_.metric = rule_ == Rule::anls      ? "ANLS"
                   : rule_ == Rule::vqa     ? "VQA score"
@@ -59,7 +62,7 @@ class Scoring {
         return equal_score(references_of(row), answer);
       case Rule::yes_no: {
         const std::string said = yes_or_no(answer);
-        return understood(said, said == "Unknown", answered) == column_of(row, "answer");
+        return understood(said, said == "Unknown", answered) == row.value("answer", kNone);
       }
       case Rule::choice:
       case Rule::circular:
@@ -73,8 +76,8 @@ class Scoring {
 
   double choice_value(const Answered& answered) {
     const json& row = answered.row;
-    std::string right = column_of(row, "answer");
-    if (rule_ == Rule::mmmu || rule_ == Rule::mmmu_pro || rule_ == Rule::vision_alone)
+    std::string right = row.value("answer", kNone);
+    if (may_be_open(rule_))
       if (right.size() != 1 || right[0] < 'A' || right[0] > 'Z') right = "A";
     const char letter =
         option_of(think_ ? last_line_answer(answered.answer) : answered.answer, scored_options(rule_, row));
@@ -126,10 +129,10 @@ class Scoring {
     for (size_t i = 0; i < answers_.size(); ++i) {
       if (std::isnan(out_.values[i])) continue;
       if (!column.empty() && answers_[i].row.value(column, "") != wanted) continue;
-      part.score += out_.values[i], ++part.answers;
+      add(part, out_.values[i]);
     }
     if (part.answers == 0 && !out_.parts.empty()) return;  // there is always a first
-    if (part.answers > 0) part.score /= static_cast<double>(part.answers);
+    finish(part);
     out_.parts.push_back(std::move(part));
   }
 
@@ -168,7 +171,7 @@ class Scoring {
     Counts all;
     std::map<std::string, Counts> by_category;
     for (size_t i = 0; i < answers_.size(); ++i) {
-      const bool yes = column_of(answers_[i].row, "answer") == "Yes", said = out_.understood[i] == "Yes";
+      const bool yes = answers_[i].row.value("answer", kNone) == "Yes", said = out_.understood[i] == "Yes";
       const auto count = [&](Counts& counts) {
         counts.right_yes += yes && said, counts.wrong_yes += !yes && said, counts.missed += yes && !said;
         counts.right += out_.values[i], ++counts.answers;
@@ -182,9 +185,8 @@ class Scoring {
       }
     }
     out_.metric = "F1";
-    out_.parts = {
-        {"all", all.answers, all.f1()},
-        {"accuracy", all.answers, all.answers > 0 ? all.right / static_cast<double>(all.answers) : 0}};
+    const double right = all.answers > 0 ? all.right / static_cast<double>(all.answers) : 0;
+    out_.parts = {{"all", all.answers, all.f1()}, {"accuracy", all.answers, right, right}};
     for (const auto& [category, counts] : by_category)
       out_.parts.push_back({category, counts.answers, counts.f1()});
   }
@@ -196,6 +198,17 @@ class Scoring {
 };
 
 }  // namespace
+
+void add(TaskScore::Part& part, double value) {
+  part.score += value, ++part.answers;
+  part.squares = part.squares.value_or(0) + value * value;
+}
+
+void finish(TaskScore::Part& part) {
+  if (part.answers == 0) return;
+  part.score /= static_cast<double>(part.answers);
+  *part.squares /= static_cast<double>(part.answers);
+}
 
 TaskScore score_benchmark(const std::string& task, std::span<const Answered> answers) {
   return Scoring(task, answers).score();

@@ -5,6 +5,8 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/log.h"
+#include "core/utf8.h"
 #include "evaluate/benchmarks.h"
 #include "evaluate/python_text.h"
 #include "evaluate/tsv.h"
@@ -90,6 +92,8 @@ class BenchmarkFile : public TestSet {
     if (think && rule_ != Rule::mmmu_pro && rule_ != Rule::vision_alone)
       fail("{} has no question that asks for thoughts: MMMU_Pro files have", path.string());
     if (asked_.empty()) fail("{}: no row has a picture", path.string());
+    if (!has_answers_)
+      log_warning("{}: no row has an answer; only its authors can score what is answered", path.string());
   }
 
   std::string name() const override { return name_; }
@@ -103,8 +107,10 @@ class BenchmarkFile : public TestSet {
     try {
       TestQuestion out{id, {}, json::object()};
       for (const std::string& column : file_.columns())
-        if (const auto value = row.find(column); value && column != "image" && column != "image_path")
+        if (const auto value = row.find(column); value && column != "image" && column != "image_path") {
+          if (!is_valid_utf8(*value)) fail("the column \"{}\" is no UTF-8", printable(column));
           out.row[column] = *value;
+        }
       const std::vector<ContentPart> pictures = pictures_of(row);
       const std::string text = prompt_of(rule_, out.row, think_);
       const bool marked = rule_ == Rule::mmmu || rule_ == Rule::mmmu_pro;
@@ -123,6 +129,7 @@ class BenchmarkFile : public TestSet {
     const auto index = row.find("index");
     if (!index) fail("it has no value in the column \"index\"");
     const int64_t number = rows_++;
+    has_answers_ |= row.find("answer").has_value();
     row_of_[*index] = number;
     if (row.find("image") || row.find("image_path")) asked_.push_back({number, *index});
   }
@@ -166,6 +173,7 @@ class BenchmarkFile : public TestSet {
     std::string id;
   };
   int64_t rows_ = 0;
+  bool has_answers_ = false;
   std::vector<Asked> asked_;
   std::unordered_map<std::string, int64_t> row_of_;
   const TsvFile file_;  // the last: it fills the lists above

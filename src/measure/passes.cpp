@@ -35,6 +35,7 @@ class Passes {
   Passes(const ModelConfig& config, const std::string& precision, int capacity, const ModelOptions& options)
       : config_(config),
         bytes_(bytes_of_weight(precision)),
+        head_bytes_(bytes_of_weight(precision.starts_with("int") ? "int8" : "bf16")),
         model_(load_random(config, precision, options)),
         sequence_(model_->new_sequence(capacity)) {}
 
@@ -51,7 +52,7 @@ class Passes {
   double bytes(int context) const {
     const TextConfig& t = config_.text;
     const double keys = 2.0 * 2 * t.layers * t.kv_heads * t.head_dim * context;  // bf16 keys and values
-    return linear_weights(t) * bytes_ + head_weights(t) * 2 + keys;
+    return linear_weights(t) * bytes_ + head_weights(t) * head_bytes_ + keys;
   }
   double flops(int rows, int context) const {
     return text_flops(config_.text, rows, context, wanted_rows(rows));
@@ -76,7 +77,7 @@ class Passes {
   }
 
   ModelConfig config_;
-  double bytes_;  // of a linear layer's weight
+  double bytes_, head_bytes_;  // of a weight of a linear layer and of the head
   std::unique_ptr<Model> model_;
   std::unique_ptr<Sequence> sequence_;
 };

@@ -252,10 +252,15 @@ class Writer {
   std::vector<QuestionType> types_;
 };
 
+// Without the lines of another data set: pictures are written first, and they are not theirs.
 void make_folders(const SynthOptions& options) {
-  make_folder(options.images ? options.output / "images" : options.output);
-  if (!options.overwrite && fs::exists(options.output / "data.jsonl"))
+  const fs::path lines = options.output / "data.jsonl", images = options.output / "images";
+  std::error_code error;
+  const bool used = fs::exists(lines) || (options.images && fs::exists(images) && !fs::is_empty(images, error));
+  if (used && !options.overwrite)
     fail("{} already holds a data set; choose another folder or pass --force", options.output.string());
+  fs::remove(lines, error);
+  make_folder(options.images ? images : options.output);
 }
 
 // Lines [begin, end) in order, made on all threads.

@@ -35,10 +35,13 @@ class Answers : public testing::Test {
 
   std::vector<std::vector<TokenId>> tokens(int parallel) {
     std::vector<std::vector<TokenId>> out;
-    answer_all(engine_, 11, parallel, question, [&](size_t i, const Answer& answer) {
-      EXPECT_EQ(i, out.size());
-      out.push_back(answer.tokens);
-    });
+    answer_all(
+        engine_, 11, parallel, question,
+        [&](size_t i, const Answer& answer) {
+          EXPECT_EQ(i, out.size());
+          out.push_back(answer.tokens);
+        },
+        [](size_t, const std::string& reason) { FAIL() << reason; });
     return out;
   }
 };
@@ -51,17 +54,22 @@ TEST_F(Answers, ComeInOrderAndAreTheSameBesideOthers) {
   EXPECT_LT(engine_.generator().totals().passes - passes, passes / 2) << "passes are shared";
 }
 
-TEST_F(Answers, ARequestThatCannotBeAnsweredEndsThem) {
+TEST_F(Answers, ARequestThatCannotBeAnsweredIsRefusedAndTheOthersAreNot) {
   for (const int parallel : {1, 3}) {
-    size_t taken = 0;
+    std::vector<size_t> taken, refused;
     const auto request_of = [](size_t i) {
       Request request = question(i);
       if (i == 4) request.decode.max_tokens = -1;
       return request;
     };
-    EXPECT_THROW(answer_all(engine_, 9, parallel, request_of, [&](size_t, const Answer&) { ++taken; }),
-                 Error);
-    EXPECT_EQ(taken, 4u);
+    answer_all(
+        engine_, 6, parallel, request_of, [&](size_t i, const Answer&) { taken.push_back(i); },
+        [&](size_t i, const std::string& reason) {
+          refused.push_back(i);
+          EXPECT_NE(reason.find("max_tokens"), std::string::npos) << reason;
+        });
+    EXPECT_EQ(taken, (std::vector<size_t>{0, 1, 2, 3, 5}));
+    EXPECT_EQ(refused, std::vector<size_t>{4});
   }
 }
 
@@ -99,6 +107,37 @@ TEST_F(Answers, DigestsTellTextsApart) {
   EXPECT_EQ(of[2].identical, 0);
   const auto again = results_of(answer_task(engine_, Five(), {decoders[0]}, {}));
   EXPECT_EQ(again[0].decoders[0].digest, of[0].digest);
+}
+
+// A model that refuses everything has no score, and refusals are asked again.
+TEST_F(Answers, OfAModelThatRefusesAllAreNone) {
+  class Long : public Five {
+   public:
+    int64_t size() const override { return 9; }
+    TestQuestion question(int64_t i) const override {
+      TestQuestion out = Five::question(i % 5);
+      out.id = id(i);
+      std::string& text = out.conversation[0].content[0].text;
+      if (i < 7 || !mended) text = rambling;
+      return out;
+    }
+    bool mended = false;
+    std::string rambling;
+  } task;
+  for (int i = 0; i < 900; ++i) task.rambling += std::to_string(i) + " ";
+  const TemporaryFolder folder;
+  const AnswerOptions options{.output = folder.path()};
+  const std::vector<DecodeOptions> decoders = {decode(DecoderKind::autoregressive)};
+  EXPECT_NE(message_of([&] { answer_task(engine_, task, decoders, options); }).find("all of the first 8"),
+            std::string::npos);
+  task.mended = true;
+  const auto results = results_of(answer_task(engine_, task, decoders, options));
+  const DecoderResult& result = results[0].decoders[0];
+  EXPECT_EQ(std::ranges::count_if(result.set.predictions, is_refused), 7);
+  EXPECT_EQ(result.set.predictions.size(), 9u);
+  const auto kept = read_all_predictions(folder.path());
+  EXPECT_EQ(kept[0].predictions.size(), 9u);
+  EXPECT_EQ(std::ranges::count_if(kept[0].predictions, is_refused), 7);
 }
 
 class SameIds : public Five {

@@ -157,6 +157,37 @@ TEST(Endpoint, RefusalsAreTold) {
               HasSubstr("file:///etc/passwd"));
 }
 
+// Behind a status of 200, as servers that stream have to.
+TEST(Endpoint, RefusalsInsideAStreamAreRefusals) {
+  ScriptedServer server({response(
+      200, "text/event-stream", "data: {\"error\": {\"message\": \"prompt too long\", \"code\": 400}}\n\n")});
+  EXPECT_THROW(ask(server), EndpointRefusal);
+  EXPECT_EQ(server.requests().size(), 1u);
+}
+
+TEST(Endpoint, AnAnswerEndsWhereItSaysSo) {
+  const std::string longer = "Content-Length: 100000\r\n";  // which never come
+  for (const char* end :
+       {"data: [DONE]\n\n", "data: {\"choices\": [{\"delta\": {}, \"finish_reason\": \"stop\"}]}\n\n"}) {
+    ScriptedServer server({response(200, "text/event-stream", event("a hammer") + end, longer)});
+    EXPECT_EQ(ask(server, 1).text, "a hammer") << end;
+  }
+}
+
+TEST(Endpoint, UsageThatCannotBeIsNotKnown) {
+  for (const char* usage :
+       {R"({"prompt_tokens": -5, "completion_tokens": 1e300})", R"({"prompt_tokens": null})",
+        R"({"completion_tokens": 99999999999999999})", R"({"completion_tokens": "3"})"}) {
+    ScriptedServer server(
+        {response(200, "text/event-stream",
+                  event("a") + "data: {\"choices\": [], \"usage\": " + usage + "}\n\ndata: [DONE]\n\n")});
+    const EndpointAnswer answer = ask(server, 1);
+    EXPECT_EQ(answer.text, "a") << usage;
+    EXPECT_EQ(answer.prompt_tokens, 0) << usage;
+    EXPECT_EQ(answer.tokens, 0) << usage;
+  }
+}
+
 TEST(Endpoint, KeysComeFromTheEnvironment) {
   ::setenv("DVLM_TEST_KEY", " abc\n", 1);
   EXPECT_EQ(key_from_environment("DVLM_TEST_KEY"), "abc");
@@ -209,6 +240,11 @@ TEST(Endpoint, PicturesAreSaidToBeWhatTheyAre) {
   EXPECT_EQ(content[1]["image_url"]["url"], "data:image/png;base64,iVBORw0KGgo=");
   EXPECT_EQ(content[2]["text"], "What?");
   EXPECT_THAT(message_of([] { endpoint_messages({{"user", {video_part("a.mp4")}}}); }), HasSubstr("videos"));
+  write_file(folder / "secret", "root:x:0:0");
+  EXPECT_THAT(message_of([&] {
+                endpoint_messages({{"user", {image_part((folder / "secret").string())}}});
+              }),
+              HasSubstr("no picture"));
 }
 
 }  // namespace

@@ -21,6 +21,9 @@ TEST(Metrics, BoxesMatchByLabelAndOverlap) {
   EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [12, 10, 52, 50], \"label\": \"mug\"}]"), 0);
   EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [40, 40, 80, 80], \"label\": \"key\"}]"), 0);
   EXPECT_EQ(score(Metric::boxes, expected, "nonsense ["), 0);
+  EXPECT_EQ(score(Metric::boxes, "[]", "[]"), 1);
+  EXPECT_EQ(score(Metric::boxes, "[]", "no idea at all"), 0);
+  EXPECT_EQ(score(Metric::boxes, "None.", "none"), 1);
   EXPECT_EQ(score(Metric::boxes, expected, "[{\"bbox_2d\": [1, 2, \"x\", 4]}]"), 0);
   EXPECT_DOUBLE_EQ(intersection_over_union({0, 0, 10, 10, ""}, {5, 0, 15, 10, ""}), 1.0 / 3);
 }
@@ -37,6 +40,9 @@ TEST(Metrics, LongAnswersCountRightSentences) {
   EXPECT_DOUBLE_EQ(sentence_f1("1. Move left.\n2. Lift.", "1. Move left.\n2. Lift."), 1);
   EXPECT_DOUBLE_EQ(sentence_f1("1. Move left.\n2. Lift.", "1. Move right.\n2. Lift."), 0.5);
   EXPECT_DOUBLE_EQ(sentence_f1("One. One.", "One."), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(sentence_f1("Mon is 12. Tue is 7. It says 47.", "Mon is 13. Tue is 7. It says 47."),
+                   2.0 / 3)
+      << "sentences may end in a number";
 }
 
 TEST(Metrics, LinesOfJsonCountByWhatTheySay) {
