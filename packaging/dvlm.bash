@@ -1,6 +1,6 @@
 # What bash completes of dvlm: commands and options, as --help of the installed program lists them.
 _dvlm() {
-  local word=${COMP_WORDS[COMP_CWORD]} path=("${COMP_WORDS[@]:0:COMP_CWORD}") command=() part
+  local IFS=$'\n' word=${COMP_WORDS[COMP_CWORD]} path=("${COMP_WORDS[@]:0:COMP_CWORD}") command=() part
   for part in "${path[@]:1}"; do
     [[ $part == -* ]] && break
     command+=("$part")

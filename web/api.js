@@ -84,9 +84,17 @@ async function readEvents(response, onEvent) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   const splitter = new EventSplitter();
+  const ended = "The connection ended before the answer did.";
+  const read = async () => {
+    try {
+      return await reader.read();
+    } catch (error) {
+      throw error.name === "AbortError" ? error : new ServerError(ended);
+    }
+  };
   for (;;) {
-    const {done, value} = await reader.read();
-    if (done) throw new ServerError("The connection ended before the answer did.");
+    const {done, value} = await read();
+    if (done) throw new ServerError(ended);
     for (const data of splitter.push(decoder.decode(value, {stream: true}))) {
       if (data === "[DONE]") return;
       let event;

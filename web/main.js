@@ -11,6 +11,7 @@ const element = (id) => document.getElementById(id);
 const question = element("question");
 
 let running = null;  // the AbortController of what goes on
+let chats = 0;       // that were begun
 const view = new DecodingView();
 const chat = new Chat(view, sendResults);
 const tray = new Tray(element("thumbs"), pictureSide, complain);
@@ -29,11 +30,14 @@ function setRunning(controller) {
 function explain(error) {
   if (error.name === "AbortError") return;
   if (!(error instanceof ServerError)) console.error(error);
-  if (error.status === 401) askForKey();
+  if (error.status === 401) askForKey(error.message);
   else complain(error instanceof ServerError ? error.message : "The page failed: reload it.");
 }
 
-function askForKey() {
+let keyGiven = false;
+
+function askForKey(why) {
+  if (keyGiven) complain(why);
   element("key-box").hidden = false;
   element("key").focus();
 }
@@ -44,11 +48,17 @@ async function take(work) {
   complain(settingsProblem());
   if (!element("problem").hidden) return;
   const text = question.value.trim();
-  const pictures = tray.take();
   question.value = "";
   fitQuestion();
-  const done = await run((signal) => work(text, pictures, signal));
-  if (done || question.value) return;
+  const asked = chats;
+  let pictures = [];
+  const done = await run(async (signal) => {
+    await tray.ready();
+    signal.throwIfAborted();
+    pictures = tray.take();
+    await work(text, pictures, signal);
+  });
+  if (done || question.value || chats !== asked) return;
   question.value = text;
   tray.putBack(pictures);
   fitQuestion();
@@ -114,7 +124,8 @@ function connectPictures() {
     });
   }
   document.addEventListener("paste", (event) => {
-    if (!event.clipboardData?.files.length) return;
+    const into = event.target.closest?.("textarea, input");
+    if (!event.clipboardData?.files.length || (into && event.clipboardData.types.includes("text/plain"))) return;
     event.preventDefault();
     addFiles(event.clipboardData.files);
   });
@@ -137,7 +148,13 @@ function connectPictures() {
 
 function connectWelcome() {
   element("example").addEventListener("click", async () => {
-    const file = await (await fetch("/page/desk.png")).blob();
+    let file;
+    try {
+      file = await (await fetch("/page/desk.png")).blob();
+    } catch {
+      complain("The server cannot be reached.");
+      return;
+    }
     await addFiles([new File([file], "desk.png", {type: "image/png"})]);
     element("suggestions").hidden = false;
     question.focus();
@@ -166,9 +183,10 @@ function connectQuestion() {
   element("stop").addEventListener("click", () => running?.abort());
   element("race").addEventListener("click", startRace);
   element("new-chat").addEventListener("click", () => {
+    ++chats;
     running?.abort();
     chat.clear();
-    tray.take();
+    tray.ready().then(() => tray.take());
     complain("");
     question.focus();
   });
@@ -184,7 +202,13 @@ async function showModel() {
 
 function connectKey() {
   const use = () => {
-    useKey(element("key").value.trim());
+    const key = element("key").value.trim();
+    if (!/^[\x21-\x7e]*$/.test(key)) {
+      complain("A key has letters, digits and signs of ASCII alone, and no spaces.");
+      return;
+    }
+    keyGiven = key !== "";
+    useKey(key);
     element("key").value = "";
     element("key-box").hidden = true;
     complain("");

@@ -13,18 +13,28 @@ function dataUrl(blob) {
   });
 }
 
-// Whether a JPEG says that it lies on its side (EXIF orientation other than 1), which models do not look at.
+// Where EXIF's data begin in a JPEG, or -1: in an APP1 segment that says Exif. Others hold XMP.
+function exifOfJpeg(bytes) {
+  for (let at = 2; at + 18 < bytes.byteLength && bytes.getUint8(at) === 0xff; at += 2 + bytes.getUint16(at + 2))
+    if (bytes.getUint16(at) === 0xffe1 && bytes.getUint32(at + 4) === 0x45786966) return at + 10;
+  return -1;
+}
+
+// The same in a PNG: its chunk eXIf.
+function exifOfPng(bytes) {
+  for (let at = 8; at + 8 < bytes.byteLength; at += 12 + bytes.getUint32(at))
+    if (bytes.getUint32(at + 4) === 0x65584966) return at + 8;
+  return -1;
+}
+
+// Whether a picture says that it lies on its side (EXIF orientation other than 1), which models do not look at and
+// browsers do.
 async function isTurned(blob) {
-  if (blob.type !== "image/jpeg") return false;
-  const bytes = new DataView(await blob.slice(0, 1 << 16).arrayBuffer());
-  const end = bytes.byteLength;
-  let at = 2;
-  while (at + 18 < end && bytes.getUint16(at) !== 0xffe1) {  // APP1
-    if (bytes.getUint8(at) !== 0xff) return false;
-    at += 2 + bytes.getUint16(at + 2);
-  }
-  const tiff = at + 10;
-  if (tiff + 8 > end || bytes.getUint32(at + 4) !== 0x45786966) return false;  // "Exif"
+  const find = {"image/jpeg": exifOfJpeg, "image/png": exifOfPng}[blob.type];
+  if (!find) return false;
+  const bytes = new DataView(await blob.slice(0, blob.type === "image/png" ? mostBytes : 1 << 16).arrayBuffer());
+  const end = bytes.byteLength, tiff = find(bytes);
+  if (tiff < 0 || tiff + 8 > end) return false;
   const little = bytes.getUint16(tiff) === 0x4949;
   const directory = tiff + bytes.getUint32(tiff + 4, little);
   if (directory + 2 > end) return false;
@@ -74,6 +84,7 @@ export async function loadPicture(file, longest) {
 // The pictures beside the question that is being written.
 export class Tray {
   pictures = [];
+  #loading = Promise.resolve();  // what is being read
   #list;
   #longest;
   #complain;
@@ -85,16 +96,27 @@ export class Tray {
     this.#complain = complain;
   }
 
-  async add(files) {
+  add(files) {
+    this.#loading = this.#loading.then(() => this.#add(files));
+    return this.#loading;
+  }
+
+  async #add(files) {
     for (const file of files) {
       try {
         if (this.pictures.length >= mostPictures) throw new Error(`A question takes at most ${mostPictures} pictures.`);
-        this.pictures.push(await loadPicture(file, this.#longest()));
+        const picture = await loadPicture(file, this.#longest());
+        this.pictures.push(picture);  // those that are there now: some may have gone meanwhile
       } catch (error) {
         this.#complain(error.message);
       }
     }
     this.#show();
+  }
+
+  // Once what was chosen before is read.
+  async ready() {
+    await this.#loading;
   }
 
   take() {

@@ -3,10 +3,13 @@
 #include <editline/readline.h>
 #include <unistd.h>
 
+#include <clocale>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
+
+#include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -59,7 +62,7 @@ class Chat {
     } else if (line == "/image" || line.starts_with("/image ")) {
       add_image(line.substr(6));
     } else if (line.starts_with("/")) {
-      std::printf("there is no command %s; /help lists them\n", printable(line).c_str());
+      complain(fmt::format("there is no command {}; /help lists them", printable(line)));
     } else if (!line.empty()) {
       answer(line);
     }
@@ -67,6 +70,12 @@ class Chat {
   }
 
  private:
+  // A person reads it and goes on; a script ends.
+  void complain(const std::string& sentence) const {
+    if (!terminal_) fail("{}", sentence);
+    std::fprintf(stderr, "%s\n", sentence.c_str());
+  }
+
   void add_image(std::string path) {
     path.erase(0, path.find_first_not_of(' '));
     path.erase(path.find_last_not_of(' ') + 1);
@@ -74,18 +83,14 @@ class Chat {
     if (path.size() > 2 && path.front() == path.back() && (path.front() == '"' || path.front() == '\''))
       path = path.substr(1, path.size() - 2);
     if (const char* home = std::getenv("HOME"); home && path.starts_with("~/")) path = home + path.substr(1);
-    if (path.empty()) {
-      std::puts("usage: /image FILE");
-      return;
-    }
+    if (path.empty()) return complain("usage: /image FILE");
     try {
       const Image image = read_image(path);
       std::printf("(%d x %d picture goes with your next message)\n", image.width, image.height);
+      pending_.content.push_back(image_part(path));
     } catch (const Error& error) {
-      std::printf("%s\n", error.what());
-      return;
+      complain(error.what());
     }
-    pending_.content.push_back(image_part(path));
   }
 
   void answer(const std::string& line) {
@@ -124,6 +129,7 @@ class Chat {
 
 void run_chat(Engine& engine, const Request& first, bool stats) {
   const bool terminal = ::isatty(0) != 0;
+  if (terminal) std::setlocale(LC_CTYPE, "");  // or libedit drops what is not ASCII
   if (terminal) std::puts("Ask about the picture; /help lists the commands.");
   Chat chat(engine, first, stats, terminal);
   while (!interrupted()) {

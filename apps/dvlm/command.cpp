@@ -301,6 +301,10 @@ int run_command_line(int argc, char** argv, const std::function<void(Command)>& 
   }
   if (words.front() == "help")
     std::rotate(words.begin(), words.begin() + 1, words.end()), words.back() = "--help";
+  // Help about nothing is a wrong command line: CLI11 would answer it with the help of everything.
+  const auto is_command = [&](const CLI::App* command) { return command->check_name(words.front()); };
+  if (!words.front().starts_with('-') && std::ranges::none_of(app.get_subcommands({}), is_command))
+    std::erase(words, "--help"), std::erase(words, "-h");
   std::ranges::reverse(words);  // as CLI11 takes them
   try {
     app.parse(words);

@@ -104,6 +104,8 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
     if (tensors) list.push_back({{"name", name}, {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}});
   }
   Findings found{.problems = checkpoint.problems(), .warnings = {}};
+  for (const std::string& name : checkpoint.unused())
+    found.warnings.push_back(fmt::format("tensor {} is not used by this architecture", printable(name)));
   const json tokenizer = describe_tokenizer(checkpoint, found);
   json out = {{"folder", folder.string()},
               {"architecture", config.architecture},

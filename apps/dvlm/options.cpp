@@ -302,8 +302,13 @@ Request make_request(const PromptOptions& options) {
     const fs::path path = options.messages;
     const auto json =
         options.messages == "-" ? parse_json(read_standard_input(), "standard input") : read_json(path);
-    request.conversation =
-        parse_messages(json.is_object() && json.contains("messages") ? json["messages"] : json);
+    const bool named = json.is_object() && json.contains("messages");
+    if (named)
+      for (const auto& [key, unused] : json.items())
+        if (key != "messages")
+          fail("{}: the key \"{}\" is not read beside \"messages\": flags say it",
+               printable(options.messages), printable(key));
+    request.conversation = parse_messages(named ? json["messages"] : json);
     resolve_paths(request.conversation, path.parent_path());
     return request;
   }

@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "core/memory.h"
@@ -55,7 +57,12 @@ std::string comparison_text(const std::vector<Comparison>& rows) {
 }
 
 void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  static const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+  std::string shown(text);
+  // A picture may talk a model into commands of terminals.
+  const auto is_control = [](char c) { return (c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == 127; };
+  if (terminal) std::ranges::replace_if(shown, is_control, '?');
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
   std::fflush(stdout);
 }
 

@@ -24,11 +24,13 @@ void run_pull(const PullFlags& flags) {
   if (!name) fail("\"{}\" is no name of a model: write org/name or org/name@revision", printable(flags.name));
   install_interrupt_handler();
   std::optional<Progress> bar;
+  int64_t expected = 0;  // is known once the list of files is
   PullOptions options{.cache = hub_cache(), .endpoint = hub_endpoint(), .token = hub_token()};
   options.cancelled = interrupted;
   options.progress = [&](int64_t done, int64_t total, const std::string& note) {
     constexpr int64_t kMega = 1'000'000;
-    if (!bar) bar.emplace("downloading, MB", std::max<int64_t>(total / kMega, 1));
+    if (!bar || total != expected) bar.emplace("downloading, MB", std::max<int64_t>(total / kMega, 1));
+    expected = total;
     bar->update(done / kMega, note);
   };
   Pulled pulled;

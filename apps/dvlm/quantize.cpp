@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "checkpoint/merge.h"
 #include "command.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -80,7 +81,7 @@ void quantize_command(QuantizeCommand command) {
   // Before hours.
   choose_codes(command, command.quantize);
   if (fs::exists(output) && !fs::is_directory(output)) fail("{} is a file, not a folder", output.string());
-  if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
+  refuse_second_model(output);
   command.quantize.vision = !command.keep_vision;
   check_quantizable(Checkpoint(engine.model), command.quantize.vision);
   command.calibration.needs_pictures = command.quantize.vision;

@@ -57,6 +57,17 @@ void run_compared(Engine& engine, Request& request, const RunOptions& options, c
   print_json(out);
 }
 
+// Before the first answer, not after it.
+void check_compared(const Request& request, const std::vector<std::string>& decoders) {
+  for (const std::string& name : decoders) {
+    DecodeOptions decode = request.decode;
+    decode.kind = decoder_kind(name);
+    if (const std::string problem = decode.problem(); !problem.empty()) fail("--compare: {}", problem);
+    if (request.grammar && !info_of(decode.kind).lossless)
+      fail("--compare: {} follows no grammar; choose {}", name, decoder_choice(true));
+  }
+}
+
 void run(const RunOptions& options) {
   install_interrupt_handler();
   const bool chat =
@@ -70,6 +81,7 @@ void run(const RunOptions& options) {
   decoders.push_back(options.decoding.decoder);
   Engine engine(engine_options(options.model, decoders));
   request.decode = decode_options(options.decoding, engine.config());
+  check_compared(request, options.compare);
   if (chat)  // a wrong name is told now, not after the first question
     for (const std::string& image : options.prompt.images) read_image(image);
   if (chat) return run_chat(engine, request, options.stats);

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "checkpoint/hub_cache.h"
 #include "command.h"
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -42,6 +43,13 @@ void measure_passes(Engine& engine) {
                  });
 }
 
+// The hub's name of a model, whose folder there is called by its commit; else the folder's.
+std::string served_name(const std::string& given, const std::filesystem::path& folder) {
+  std::error_code error;
+  if (const auto hub = hub_name(given); hub && !std::filesystem::exists(given, error)) return hub->repository;
+  return std::filesystem::weakly_canonical(folder, error).filename().string();
+}
+
 void serve(ServeOptions& options) {
   set_log(options);
   install_interrupt_handler();
@@ -50,14 +58,17 @@ void serve(ServeOptions& options) {
   engine_given.max_cached_prefixes = kPrefixes;
   engine_given.load.kv_limit = parse_bytes(options.kv_memory, "--kv-memory");
   engine_given.images.waiting = parse_bytes(options.picture_memory, "--picture-memory");
-  if (options.server.model_name.empty()) options.server.model_name = engine_given.model.filename().string();
+  if (options.server.model_name.empty())
+    options.server.model_name = served_name(options.model.model, engine_given.model);
   Engine engine(engine_given);
   measure_passes(engine);
   Server server(engine, options.server);
   const int port = server.bind();
+  const std::string host = options.server.host.find(':') == std::string::npos
+                               ? options.server.host
+                               : "[" + options.server.host + "]";
   std::fprintf(stderr, "%s is served at http://%s:%d/v1; a page to look at: http://%s:%d/ (Ctrl-C ends it)\n",
-               options.server.model_name.c_str(), options.server.host.c_str(), port,
-               options.server.host.c_str(), port);
+               printable(options.server.model_name).c_str(), host.c_str(), port, host.c_str(), port);
   std::jthread watch([&](const std::stop_token& token) {
     while (!token.stop_requested() && !interrupted())
       std::this_thread::sleep_for(std::chrono::milliseconds(50));

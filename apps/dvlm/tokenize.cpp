@@ -61,7 +61,8 @@ void add_tokenize(Command app) {
   command.text("--text", options->text, "Plain text, without the chat template");
   add_prompt_options(command, options->prompt);
   command.excludes("--text",
-                   {"--image", "--video", "--frames", "--prompt", "--system", "--messages", "--input-ids"});
+                   {"--image", "--video", "--frames", "--prompt", "--system", "--messages", "--input-ids",
+                    "--min-pixels", "--max-pixels", "--fps", "--exif-rotate", "--add-vision-id"});
   command.flag("--json", options->json, "Print one JSON object");
   command.runs([options] { tokenize(*options); },
                "Examples:\n"

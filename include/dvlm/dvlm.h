@@ -2,7 +2,8 @@
  *
  * Strings are UTF-8. A function that fails returns NULL and, when `error` is not NULL, sets *error to one
  * sentence that the caller frees with dvlm_free. Any thread may call any function at any time, but for
- * dvlm_close, dvlm_release and dvlm_wait, which are alone with their engine or answer. Answers that are under
+ * dvlm_close, dvlm_release and dvlm_wait, which are alone with their engine or answer (dvlm_cancel may be
+ * called while another thread waits). Answers that are under
  * way on one engine share passes over its weights; a process may have several engines.
  *
  * Structures begin with `size`: set it to sizeof of the structure, and what a later version adds is off. */
@@ -55,7 +56,8 @@ typedef int (*dvlm_on_progress)(const char* stage, int64_t done, int64_t total, 
  * (bytes), "lora" and "draft_lora" (folders of LoRA adapters, docs/lora.md). What is left out is chosen for
  * speed within the memory that is free; answers say what it takes. */
 DVLM_API dvlm_engine* dvlm_open(const char* model, const char* options, char** error);
-/* Cancels what is under way. Its answers stay, and hold some of its memory until they are released. */
+/* Cancels what is under way. Its answers stay; one that nobody has waited for until its end holds the model's
+ * memory until it is waited for or released. */
 DVLM_API void dvlm_close(dvlm_engine* engine);
 
 /* Answers a request. `request`: a JSON object with "messages" (OpenAI style) and, optionally, "decoder"

@@ -41,7 +41,14 @@ struct dvlm_engine {
 };
 
 struct dvlm_answer {
-  std::shared_ptr<dvlm::LoadedModel> loaded;
+  dvlm_answer(std::shared_ptr<dvlm::LoadedModel> of, std::shared_ptr<dvlm::RequestHandle> given,
+              dvlm::DecodeOptions options)
+      : loaded(std::move(of)), handle(std::move(given)), decode(std::move(options)) {}
+  ~dvlm_answer() { handle->cancel(); }
+  dvlm_answer(const dvlm_answer&) = delete;
+  dvlm_answer& operator=(const dvlm_answer&) = delete;
+
+  std::shared_ptr<dvlm::LoadedModel> loaded;  // until it has ended: gigabytes
   std::shared_ptr<dvlm::RequestHandle> handle;
   dvlm::DecodeOptions decode;
   dvlm::RequestHandle::Update update = {};  // the last one
@@ -54,7 +61,8 @@ namespace {
 
 char* copy_text(const std::string& text) {
   char* out = static_cast<char*>(std::malloc(text.size() + 1));
-  if (out) std::memcpy(out, text.c_str(), text.size() + 1);
+  if (!out) throw std::bad_alloc();
+  std::memcpy(out, text.c_str(), text.size() + 1);
   return out;
 }
 
@@ -71,7 +79,7 @@ auto guarded(char** error, F&& f) -> decltype(f()) {
   } catch (...) {
     message = "unknown failure";
   }
-  if (error) *error = copy_text(message);
+  if (error) *error = ::strdup(message.c_str());
   return nullptr;
 }
 
@@ -135,7 +143,7 @@ Image read_frame(const dvlm_frame& frame, const std::string& name) {
                   name);
 }
 
-// Frames of the caller's version stand `size` of the first apart.
+// Each frame's `size` says where the next one begins.
 std::map<std::string, Image> read_frames(const dvlm_frame* frames, size_t count) {
   if (count > 0 && !frames) fail("frames is NULL but frame_count is {}", count);
   std::map<std::string, Image> out;
@@ -159,14 +167,16 @@ std::unique_ptr<dvlm_answer> submit(dvlm_engine* engine, const char* request_tex
   auto handle = loaded.scheduler->submit(request);
   if (!handle) fail("too many answers wait already: take some of them first");
   if (const std::string error = handle->error(); !error.empty()) fail("{}", error);
-  return std::unique_ptr<dvlm_answer>(new dvlm_answer{engine->loaded, std::move(handle), request.decode});
+  return std::make_unique<dvlm_answer>(engine->loaded, std::move(handle), request.decode);
 }
 
 bool wait_for_update(dvlm_answer& answer, int timeout_ms) {
   const std::chrono::milliseconds timeout(timeout_ms < 0 ? std::numeric_limits<int>::max() : timeout_ms);
   answer.update = answer.handle->wait(timeout, true);
-  for (nlohmann::json& pass : passes_json(answer.update.passes, answer.loaded->writer))
-    answer.passes.push_back(std::move(pass));
+  if (answer.loaded)
+    for (nlohmann::json& pass : passes_json(answer.update.passes, answer.loaded->writer))
+      answer.passes.push_back(std::move(pass));
+  if (answer.update.done) answer.loaded.reset();
   return answer.update.done || !answer.update.text.empty() || !answer.update.progress.empty() ||
          !answer.update.passes.empty();
 }
@@ -273,7 +283,6 @@ char* dvlm_result(dvlm_answer* answer, char** error) {
 }
 
 void dvlm_release(dvlm_answer* answer) {
-  if (answer) answer->handle->cancel();
   delete answer;
 }
 

@@ -116,11 +116,17 @@ void Checkpoint::add(const Lora& lora) {
     if (expected_tensors(own) != expected_tensors(config_))
       fail("{} is for another model than {}: their config.json differ in shape", lora.folder().string(),
            folder_.string());
+    if (const std::string problem = difference_in(own, config_); !problem.empty())
+      fail("{} is for another model than {}: their config.json differ in {}", lora.folder().string(),
+           folder_.string(), problem);
     config_.architecture = own.architecture;
     config_.block_size = own.block_size;
     config_.minimum_noise_level = own.minimum_noise_level;
     config_.clean_attention = own.clean_attention;
   }
+  for (const char* name : {"preprocessor_config.json", "processor_config.json"})
+    if (fs::exists(lora.folder() / name))
+      config_.preprocessor = read_preprocessor(lora.folder(), config_.vision);
   lora.check(config_);
   if (lora.drafts_only()) return;
   identity_ += lora.identity();
@@ -301,9 +307,6 @@ std::vector<std::string> Checkpoint::problems() const {
     else if (const std::string problem = problem_of_type(name, it->second); !problem.empty())
       out.push_back(problem);
   }
-  for (const std::string& name : unused())
-    out.push_back(fmt::format("tensor {} {} is not used by this architecture", printable(name),
-                              to_string(tensors_.at(name).shape)));
   return out;
 }
 

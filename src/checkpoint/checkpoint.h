@@ -34,8 +34,8 @@ class Checkpoint {
   Checkpoint(Checkpoint&&) noexcept;
 
   // Merges an adapter into the weights, unless that is for drafts only. Where the adapter's folder has a
-  // config.json, that says what the model is for: its architecture and block size. One adapter may be merged.
-  // Throws Error when it is for another model.
+  // config.json, that says what the model is for: its architecture, blocks and attention; a preprocessor
+  // there replaces the model's. One adapter may be merged. Throws Error when it is for another model.
   void add(const Lora& lora);
 
   const std::filesystem::path& folder() const { return folder_; }
@@ -59,15 +59,14 @@ class Checkpoint {
   // (docs/reference.md, Tied head).
   const TensorView& head() const;
 
-  // Every expected tensor that is missing or misshapen and every tensor nobody reads, as sentences; empty
-  // when sound.
+  // Every expected tensor that is missing or misshapen, as sentences; empty when sound.
   std::vector<std::string> problems() const;
+  std::vector<std::string> unused() const;  // names of tensors that nobody reads, sorted
 
  private:
   void refuse_foreign_tensors() const;
   void settle_head();
   void warn_of_unused() const;
-  std::vector<std::string> unused() const;  // names, sorted
   // The weight that this tensor of grouped_endings() is a part of; "" for any other.
   std::string grouped_weight_of(std::string_view name) const;
   std::string problem_of_grouped(const std::string& name, const std::vector<int64_t>& shape) const;

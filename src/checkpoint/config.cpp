@@ -169,6 +169,8 @@ std::string problem_in(const ModelConfig& config) {
                        text.heads);
   if (std::accumulate(text.mrope_section.begin(), text.mrope_section.end(), 0) * 2 != text.head_dim)
     return fmt::format("mrope_section must sum to half of head_dim {}", text.head_dim);
+  if (vision.in_channels != 3)
+    return fmt::format("in_channels is {}, but pictures have three", vision.in_channels);
   if (vision.hidden_size % vision.heads != 0 || vision.head_dim() % 4 != 0)
     return fmt::format(
         "vision hidden_size {} with {} heads does not give a head size that is a multiple of 4",
@@ -336,6 +338,28 @@ void mend_config(json& file, const ModelConfig& config) {
     if (part == &file || part->contains("num_hidden_layers"))
       (*part)["tie_word_embeddings"] = config.text.tie_word_embeddings;
   }
+}
+
+std::string difference_in(const ModelConfig& a, const ModelConfig& b) {
+  const TextConfig &text = a.text, &other_text = b.text;
+  const VisionConfig &vision = a.vision, &other_vision = b.vision;
+  const auto quantized = [](const ModelConfig& config) {
+    return config.quantization ? *config.quantization : json();
+  };
+  const std::pair<const char*, bool> same[] = {
+      {"rms_norm_eps", text.rms_norm_eps == other_text.rms_norm_eps},
+      {"rope_theta", text.rope_theta == other_text.rope_theta},
+      {"mrope_section", text.mrope_section == other_text.mrope_section},
+      {"num_attention_heads", text.heads == other_text.heads && vision.heads == other_vision.heads},
+      {"spatial_merge_size", vision.spatial_merge_size == other_vision.spatial_merge_size},
+      {"window_size", vision.window_size == other_vision.window_size},
+      {"fullatt_block_indexes", vision.full_attention_blocks == other_vision.full_attention_blocks},
+      {"tokens_per_second", vision.tokens_per_second == other_vision.tokens_per_second},
+      {"image_token_id", a.image_token == b.image_token && a.video_token == b.video_token},
+      {"quantization_config", quantized(a) == quantized(b)}};
+  for (const auto& [name, equal] : same)
+    if (!equal) return name;
+  return "";
 }
 
 bool is_qwen(const ModelConfig& config) {

@@ -104,6 +104,10 @@ void write_config(const std::filesystem::path& folder, const ModelConfig& config
 // declares them (2, not 2.0), and the tie of the head as the tensors have it.
 void mend_config(nlohmann::json& file, const ModelConfig& config);
 
+// Which values of two configurations with the same tensors differ and make the same weights another model;
+// "": none.
+std::string difference_in(const ModelConfig& a, const ModelConfig& b);
+
 // The first problem found in values that disagree with each other, or "": what read_config throws.
 std::string problem_in(const ModelConfig& config);
 

@@ -6,6 +6,7 @@
 
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/log.h"
 
 namespace dvlm {
 
@@ -66,11 +67,13 @@ void check_format(const JsonObject& at) {
 
 void check_compressed_tensors(const JsonObject& quantization) {
   check_format(quantization);
+  refuse_more_than_weights(quantization);
   if (!quantization.has("config_groups")) return;
   const JsonObject groups = quantization.object("config_groups");
   for (const auto& [name, value] : quantization.find("config_groups")->items()) {
     const JsonObject group(value, groups.where() + "." + printable(name));
     check_format(group);
+    refuse_more_than_weights(group);
     if (!group.has("weights")) continue;
     check_weights(group.object("weights"));
     check_activations(group);
@@ -131,7 +134,17 @@ void refuse_other_quantizers(const json& quantization, const std::string& where)
   if (!is_one_of(method, {"", "w8a8_fp8", "w8a8_int8", "compressed-tensors", "fp8", "fbgemm_fp8"}))
     fail("{}: the quant_method \"{}\" is not read, since {}; {}", where, printable(method), kReads, kInstead);
   if (at.string("activation_scheme", "dynamic") != "dynamic") refuse_static(at);
+  if (at.has("activation_scale_ub"))
+    log_warning(
+        "{}: inputs of layers above {} (activation_scale_ub) are kept as they are, where FBGEMM cuts them",
+        where, at.number("activation_scale_ub", 0, 1e9));
   if (method == "compressed-tensors") check_compressed_tensors(at);
+}
+
+void refuse_more_than_weights(const JsonObject& at) {
+  for (const char* key : {"transform_config", "output_activations", "kv_cache_scheme"})
+    if (const json* value = at.find(key); value && !value->empty())
+      fail("{}: \"{}\" changes what layers compute, which is not followed; {}", at.where(), key, kInstead);
 }
 
 std::string problem_of_name(std::string_view name) {

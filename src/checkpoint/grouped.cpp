@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
 #include "core/error.h"
 
@@ -52,7 +53,8 @@ void check_bits(const JsonObject& at, const char* key) {
 
 GroupedFormat read_awq(const JsonObject& at) {
   check_bits(at, "bits");
-  if (const std::string version = at.string("version", "gemm"); version != "gemm" && version != "GEMM")
+  if (const std::string version = at.string("version", at.string("format", "gemm"));
+      version != "gemm" && version != "GEMM")
     fail("{}: the version \"{}\" of AWQ is not read; dvlm reads \"gemm\"; {}", at.where(), printable(version),
          kTakeAnother);
   if (!at.boolean("zero_point", true))
@@ -62,9 +64,9 @@ GroupedFormat read_awq(const JsonObject& at) {
 
 GroupedFormat read_gptq(const JsonObject& at) {
   check_bits(at, "bits");
-  const std::string format = at.string("checkpoint_format", "gptq");
+  const std::string format = at.string("checkpoint_format", at.string("format", "gptq"));
   if (format != "gptq" && format != "gptq_v2")
-    fail("{}: the checkpoint_format \"{}\" is not read; dvlm reads \"gptq\" and \"gptq_v2\"; {}", at.where(),
+    fail("{}: the format \"{}\" is not read; dvlm reads \"gptq\" and \"gptq_v2\"; {}", at.where(),
          printable(format), kTakeAnother);
   if (const json* dynamic = at.find("dynamic"); dynamic && !dynamic->empty())
     fail("{}: layers have settings of their own (dynamic), which are not read; {}", at.where(), kTakeAnother);
@@ -74,6 +76,7 @@ GroupedFormat read_gptq(const JsonObject& at) {
 GroupedFormat read_compressed_group(const JsonObject& group) {
   const JsonObject weights = group.object("weights");
   check_bits(weights, "num_bits");
+  refuse_more_than_weights(group);
   if (group.has("input_activations"))
     fail("{}: activations are quantized beside weights of four bits, which is not read; {}", group.where(),
          kTakeAnother);
@@ -88,6 +91,7 @@ GroupedFormat read_compressed_group(const JsonObject& group) {
 
 // All groups must agree: layers are told apart by their tensors alone.
 GroupedFormat read_compressed(const JsonObject& at) {
+  refuse_more_than_weights(at);
   const JsonObject groups = at.object("config_groups");
   std::optional<GroupedFormat> first;
   for (const auto& [name, value] : at.find("config_groups")->items()) {

@@ -57,13 +57,17 @@ bool is_commit(std::string_view text) {
   return text.size() == 40 && text.find_first_not_of("0123456789abcdef") == text.npos;
 }
 
+fs::path hub_home() {
+  if (fs::path home = from_environment("HF_HOME"); !home.empty()) return home;
+  if (const fs::path cache = from_environment("XDG_CACHE_HOME"); !cache.empty()) return cache / "huggingface";
+  const fs::path home = from_environment("HOME");
+  return home.empty() ? home : home / ".cache" / "huggingface";
+}
+
 fs::path hub_cache() {
   if (fs::path cache = from_environment("HF_HUB_CACHE"); !cache.empty()) return cache;
-  if (const fs::path home = from_environment("HF_HOME"); !home.empty()) return home / "hub";
-  if (const fs::path cache = from_environment("XDG_CACHE_HOME"); !cache.empty())
-    return cache / "huggingface" / "hub";
-  const fs::path home = from_environment("HOME");
-  return home.empty() ? home : home / ".cache" / "huggingface" / "hub";
+  const fs::path home = hub_home();
+  return home.empty() ? home : home / "hub";
 }
 
 fs::path hub_folder(const fs::path& cache, const HubName& name) {

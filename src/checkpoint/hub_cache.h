@@ -17,8 +17,9 @@ struct HubName {
 std::optional<HubName> hub_name(std::string_view text);
 bool is_commit(std::string_view text);  // 40 hexadecimal digits
 
-// HF_HUB_CACHE, else hub in HF_HOME, else huggingface/hub in XDG_CACHE_HOME or ~/.cache. Empty: there is
-// none.
+// HF_HOME, else huggingface in XDG_CACHE_HOME or ~/.cache. Empty: there is none.
+std::filesystem::path hub_home();
+// HF_HUB_CACHE, else hub in hub_home().
 std::filesystem::path hub_cache();
 // Of a repository in the cache: models--org--name. It need not be there.
 std::filesystem::path hub_folder(const std::filesystem::path& cache, const HubName& name);

@@ -1,5 +1,6 @@
 #include "checkpoint/lora.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -123,6 +124,12 @@ void Lora::read_config() {
           path.string(), printable(key), printable(value.dump()));
 }
 
+void Lora::set_once(TensorView& place, const TensorView& tensor, const std::string& name) const {
+  if (!place.shape.empty())
+    fail("{}: tensor {} occurs twice (also under its other name)", folder_.string(), printable(name));
+  place = tensor;
+}
+
 void Lora::read_tensors() {
   const fs::path path = folder_ / kTensors;
   if (!fs::exists(path)) fail("{} holds no {}", folder_.string(), kTensors);
@@ -134,9 +141,9 @@ void Lora::read_tensors() {
     if (known) rest.remove_prefix(kPrefix.size());
     if (known && (rest.ends_with(kA) || rest.ends_with(kB))) {
       Linear& linear = linears_[normalised_name(rest.substr(0, rest.size() - kA.size()))];
-      (rest.ends_with(kA) ? linear.a : linear.b) = tensor;
+      set_once(rest.ends_with(kA) ? linear.a : linear.b, tensor, name);
     } else if (known && rest.ends_with(kTokens) && !tokens_.empty()) {
-      token_rows_ = tensor;
+      set_once(token_rows_, tensor, name);
     } else {
       fail(
           "{}: tensor {} {} is no part of a LoRA that dvlm reads: merge the adapter into its model with PEFT "
@@ -153,6 +160,8 @@ void Lora::read_tensors() {
            to_string(linear.a.shape), to_string(linear.b.shape));
     linear.scale = alpha_ / (root_ ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
   }
+  if (linears_.empty() && tokens_.empty())
+    fail("{} holds no adapter: {} has no tensors", folder_.string(), kTensors);
   if (std::ssize(tokens_) != (token_rows_.shape.empty() ? 0 : token_rows_.shape[0]))
     fail("{}: {} trainable_token_indices have no rows of their own in {}", folder_.string(), tokens_.size(),
          kTensors);
@@ -215,7 +224,7 @@ void replace_rows(const Lora& lora, const TensorView& embedding, std::byte* to) 
 std::byte* shared_memory(size_t size) {
   const int file = ::memfd_create("dvlm-lora", MFD_CLOEXEC);
   void* data = MAP_FAILED;
-  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(size)) == 0)
+  if (file >= 0 && ::posix_fallocate(file, 0, static_cast<off_t>(size)) == 0)  // or it ends in SIGBUS
     data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (file >= 0) ::close(file);
   return data == MAP_FAILED ? nullptr : static_cast<std::byte*>(data);

@@ -44,6 +44,7 @@ class Lora {
 
  private:
   void read_config();
+  void set_once(TensorView& place, const TensorView& tensor, const std::string& name) const;
   void read_tensors();
 
   std::filesystem::path folder_;

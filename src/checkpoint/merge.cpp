@@ -1,5 +1,8 @@
 #include "checkpoint/merge.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "checkpoint/lora.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -17,27 +20,61 @@ void copy_companions(const fs::path& from, const fs::path& to) {
   }
 }
 
+void copy_beside_weights(const fs::path& from, const fs::path& to) {
+  for (const auto& entry : fs::directory_iterator(from)) {
+    const std::string name = entry.path().filename().string();
+    constexpr std::string_view kWeights[] = {".safetensors", ".index.json", ".bin",     ".pt",  ".pth",
+                                             ".gguf",        ".h5",         ".msgpack", ".onnx"};
+    const bool weights =
+        std::ranges::any_of(kWeights, [&](std::string_view ending) { return name.ends_with(ending); });
+    if (entry.is_regular_file() && !weights && name != "README.md")
+      write_file(to / name, read_file(entry.path()));  // never into what a link of `to` leads to
+  }
+}
+
+void refuse_second_model(const fs::path& folder) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
+    if (fs::exists(folder / name)) fail("{} holds a model already", folder.string());
+}
+
+namespace {
+
+// What `run --lora` takes from the adapter's folder instead of the model's.
+void copy_adapters_own(const fs::path& adapter, const fs::path& output) {
+  bool pictures = false;
+  for (const char* name :
+       {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
+        "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
+        "preprocessor_config.json", "processor_config.json"}) {
+    if (!fs::exists(adapter / name)) continue;
+    const bool of_pictures = std::string_view(name).find("processor_config") != std::string_view::npos;
+    std::error_code ignored;
+    if (of_pictures && !pictures) fs::remove(output / "processor_config.json", ignored);  // it would precede
+    pictures |= of_pictures;
+    write_file(output / name, read_file(adapter / name));
+  }
+}
+
+}  // namespace
+
 void write_merged(const fs::path& model, const fs::path& adapter, const fs::path& output) {
   const Lora lora(adapter);
   if (lora.drafts_only())
     fail(
         "{} was trained to draft alone: the model would no longer verify as it did; use it with --draft-lora",
         adapter.string());
+  refuse_second_model(output);
   Checkpoint checkpoint(model);
   checkpoint.add(lora);
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
-    if (fs::exists(output / name)) fail("{} holds a model already", output.string());
   make_folder(output);
+  copy_beside_weights(model, output);
+  copy_adapters_own(adapter, output);
   std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (name == "lm_head.weight" && checkpoint.config().text.tie_word_embeddings) continue;  // the embedding
     tensors.push_back({is_qwen(checkpoint.config()) ? name : published_name(name), tensor});
   }
-  write_safetensors(output / "model.safetensors", tensors);
-  for (const fs::path& from : {model, adapter}) {
-    copy_companions(from, output);
-    if (fs::exists(from / "config.json")) write_file(output / "config.json", read_file(from / "config.json"));
-  }
+  write_safetensors(output / "model.safetensors", tensors);  // last: a folder with weights is complete
 }
 
 }  // namespace dvlm

@@ -7,8 +7,15 @@ namespace dvlm {
 // Tokenizer, chat template, preprocessor and generation settings: those that are there.
 void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// Writes the model with the adapter merged in, as one safetensors file of the model's types; what stands
-// beside the adapter (config.json, tokenizer) replaces the model's. Throws Error when the adapter is not one
+// All files but weights, in whatever format, their index and README.md.
+void copy_beside_weights(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// Throws Error where a folder to be written has weights.
+void refuse_second_model(const std::filesystem::path& folder);
+
+// Writes the model with the adapter merged in, as one safetensors file of the model's types; of what stands
+// beside the adapter, what counts when it is used beside the model (config.json, tokenizer, chat template,
+// preprocessor) replaces the model's. Throws Error when the adapter is not one
 // for the model, or `output` holds a model already.
 void write_merged(const std::filesystem::path& model, const std::filesystem::path& adapter,
                   const std::filesystem::path& output);

@@ -1,12 +1,15 @@
 #include "core/machine.h"
 
 #include <algorithm>
+#include <climits>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "core/ascii.h"
 
@@ -14,12 +17,15 @@ namespace dvlm {
 
 std::string processor_name() {
   std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("model name")) continue;
-    if (const size_t colon = line.find(':'); colon != line.npos)
-      return std::string(trim(std::string_view(line).substr(colon + 1)));
+  std::string numbers;  // where it has no name: ARM's
+  for (std::string line; std::getline(file, line) && !line.empty();) {
+    const size_t colon = std::min(line.find(':'), line.size() - 1);
+    const std::string_view value = trim(std::string_view(line).substr(colon + 1));
+    if (line.starts_with("model name")) return std::string(value);
+    for (const char* key : {"CPU implementer", "CPU variant", "CPU part"})
+      if (line.starts_with(key)) numbers += (numbers.empty() ? "" : " ") + std::string(value);
   }
-  return "unknown processor";
+  return numbers.empty() ? "unknown processor" : numbers;
 }
 
 namespace {
@@ -34,36 +40,57 @@ std::optional<size_t> number_in(const std::filesystem::path& path, const std::st
   return {};
 }
 
+// The folders of a process's group of version 2 and of those around it, outermost first; none without one.
+std::vector<std::filesystem::path> group_folders(const std::filesystem::path& root,
+                                                 const std::string& membership) {
+  constexpr std::string_view kVersion2 = "0::/";
+  const size_t line = membership.starts_with(kVersion2) ? 0 : membership.find("\n0::/");
+  if (line == membership.npos) return {};
+  const size_t begin = membership.find(kVersion2, line) + kVersion2.size();
+  const std::string name = membership.substr(begin, membership.find('\n', begin) - begin);
+  std::vector<std::filesystem::path> out = {root};
+  for (const auto& part : std::filesystem::path(name)) out.push_back(out.back() / part);
+  return out;
+}
+
+constexpr const char* kGroups = "/sys/fs/cgroup";
+
+std::string own_membership() {
+  std::ifstream file("/proc/self/cgroup");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 }  // namespace
 
 size_t group_memory_bytes(const std::filesystem::path& root, const std::string& membership) {
-  constexpr std::string_view kVersion2 = "0::/";
-  const size_t line = membership.starts_with(kVersion2) ? 0 : membership.find("\n0::/");
   size_t least = SIZE_MAX;
-  if (line == membership.npos) return least;
-  const size_t begin = membership.find(kVersion2, line) + kVersion2.size();
-  const std::string name = membership.substr(begin, membership.find('\n', begin) - begin);
-  std::filesystem::path folder = root;
-  const auto look = [&] {
+  for (const std::filesystem::path& folder : group_folders(root, membership)) {
     const auto limit = number_in(folder / "memory.max"), used = number_in(folder / "memory.current");
-    if (!limit || !used) return;
+    if (!limit || !used) continue;
     const size_t files = number_in(folder / "memory.stat", "file").value_or(0);
     const size_t kept = *used - std::min(files, *used);
     least = std::min(least, *limit - std::min(kept, *limit));
-  };
-  look();
-  for (const auto& part : std::filesystem::path(name)) {
-    folder /= part;
-    look();
+  }
+  return least;
+}
+
+int group_processors(const std::filesystem::path& root, const std::string& membership) {
+  int least = INT_MAX;
+  for (const std::filesystem::path& folder : group_folders(root, membership)) {
+    double quota = 0, period = 0;  // microseconds; "max" is no number: no limit
+    if (std::ifstream(folder / "cpu.max") >> quota >> period && quota > 0 && period > 0)
+      least = std::min(least, static_cast<int>(std::min(std::ceil(quota / period), 1e6)));
   }
   return least;
 }
 
 size_t available_memory_bytes() {
-  std::ifstream file("/proc/self/cgroup");
-  const std::string membership(std::istreambuf_iterator<char>(file), {});
   const auto kilobytes = number_in("/proc/meminfo", "MemAvailable:");
-  return std::min(kilobytes ? *kilobytes * 1024 : SIZE_MAX, group_memory_bytes("/sys/fs/cgroup", membership));
+  return std::min(kilobytes ? *kilobytes * 1024 : SIZE_MAX, group_memory_bytes(kGroups, own_membership()));
+}
+
+int processor_quota() {
+  return group_processors(kGroups, own_membership());
 }
 
 std::filesystem::path cache_folder() {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/error.h"
 #include "core/terminal.h"
 #include "core/utf8.h"
 
@@ -42,7 +43,7 @@ Progress::~Progress() {
 void Progress::update(int64_t done, const std::string& note) {
   const std::lock_guard lock(mutex_);
   done_ = done;
-  note_ = note;
+  note_ = printable(note);
   const bool last = total_ > 0 && done >= total_;
   if (seconds_since(start_) >= kSilent &&
       (seconds_since(last_) >= (terminal_ ? kRedraw : kLines) || (last && shown_)))

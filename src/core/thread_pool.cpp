@@ -3,12 +3,17 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <system_error>
+
+#include "core/error.h"
+#include "core/machine.h"
 
 namespace dvlm {
 
 namespace {
 
-// About 20 microseconds: longer than the gap between two operators of a pass, too short to cost power.
+// Some 50 to 110 microseconds, by the processor: longer than the gap between two operators of a pass, too
+// short to cost power.
 constexpr int kSpins = 2000;
 
 void pause() {
@@ -23,10 +28,20 @@ void pause() {
 
 ThreadPool::ThreadPool(int threads) {
   if (threads == 0) threads = default_threads();
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error& error) {  // a limit of processes or memory
+    const size_t started = workers_.size() + 1;
+    end_workers();
+    fail("only {} of {} threads start: {}; say fewer with --threads", started, threads, error.what());
+  }
 }
 
 ThreadPool::~ThreadPool() {
+  end_workers();
+}
+
+void ThreadPool::end_workers() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
@@ -38,8 +53,10 @@ ThreadPool::~ThreadPool() {
 
 int ThreadPool::default_threads() {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+  const int cores = sched_getaffinity(0, sizeof set, &set) == 0
+                        ? CPU_COUNT(&set)
+                        : static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, std::min(cores, processor_quota()));
 }
 
 void ThreadPool::start(Task task, void* context) {

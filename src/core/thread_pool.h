@@ -12,7 +12,8 @@ namespace dvlm {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // 0: default_threads(); the calling thread is one of them
+  // 0: default_threads(); the calling thread is one of them. Throws Error where not all of them start.
+  explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -36,12 +37,13 @@ class ThreadPool {
     });
   }
 
-  static int default_threads();  // the cores this process may use
+  static int default_threads();  // the cores this process may use, and the time that it has of them
 
  private:
   using Task = void (*)(void*, int);
   void start(Task task, void* context);
   void work(int thread);
+  void end_workers();
 
   std::vector<std::thread> workers_;
   Task task_ = nullptr;

@@ -69,17 +69,25 @@ class Gunzip {
   Gunzip(const Gunzip&) = delete;
   Gunzip& operator=(const Gunzip&) = delete;
 
+  size_t zeros() const { return zeros_; }  // at the end of what came
+
   // What libarchive wants of a file: the next piece, 0 at the end, -1 when it is damaged.
   static la_ssize_t read(archive* reader, void* self, const void** piece) {
     auto& gunzip = *static_cast<Gunzip*>(self);
     *piece = gunzip.piece_.data();
     const char* const damage = gunzip.fill();
-    if (!damage) return static_cast<la_ssize_t>(gunzip.piece_.size() - gunzip.stream_.avail_out);
+    const size_t size = gunzip.piece_.size() - gunzip.stream_.avail_out;
+    gunzip.count_zeros({reinterpret_cast<const char*>(gunzip.piece_.data()), size});
+    if (!damage) return static_cast<la_ssize_t>(size);
     archive_set_error(reader, EINVAL, "%s", damage);
     return -1;
   }
 
- private:
+  void count_zeros(std::string_view piece) {
+    const size_t last = piece.find_last_not_of('\0');
+    zeros_ = last == piece.npos ? zeros_ + piece.size() : piece.size() - last - 1;
+  }
+
   // Fills the piece, or what is left. Says what is wrong with the file.
   const char* fill() {
     stream_.next_out = piece_.data();
@@ -102,22 +110,34 @@ class Gunzip {
     return nullptr;
   }
 
+  size_t zeros_ = 0;
   std::span<const std::byte> packed_;  // what is left
   z_stream stream_ = {};
   bool ended_ = false;  // one of the members
   std::array<Bytef, 1 << 18> piece_;
 };
 
+bool is_tar(std::string_view beginning) {
+  constexpr size_t kMagic = 257;
+  return beginning.size() > kMagic && beginning.substr(kMagic).starts_with("ustar");
+}
+
 struct CloseArchive {
   void operator()(archive* reader) const { archive_read_free(reader); }
 };
+
+// A tar ends with blocks of zeros. Where it breaks off between two files, libarchive takes it for whole.
+constexpr size_t kBlock = 512;
+[[noreturn]] void refuse_end(const fs::path& path) {
+  fail("{} is damaged: it breaks off", path.string());
+}
 
 class Reader {
  public:
   Reader(const fs::path& path, std::span<const std::byte> bytes) : path_(path), reader_(archive_read_new()) {
     archive_read_support_filter_zstd(reader_.get());
     archive_read_support_format_tar(reader_.get());
-    archive_read_support_format_raw(reader_.get());
+    if (!is_tar(text_of(bytes))) archive_read_support_format_raw(reader_.get());  // packed, but one file
     // Two blocks of zeros end a tar; what may stand behind them is not passed over.
     archive_read_set_option(reader_.get(), "tar", "read_concatenated_archives", "1");
     if (text_of(bytes).starts_with(kGzipMagic)) {
@@ -133,9 +153,16 @@ class Reader {
     archive_entry* entry = nullptr;
     while (check(archive_read_next_header(reader_.get(), &entry)) != ARCHIVE_EOF) {
       if (archive_format(reader_.get()) == ARCHIVE_FORMAT_RAW) return "";
+      tar_ = true;
       const char* name = archive_entry_pathname(entry);
+      if (name && (archive_entry_hardlink(entry) || archive_entry_symlink(entry)))
+        fail(
+            "{}: {} is a link, which is not read: pack what it leads to (tar --hard-dereference "
+            "--dereference)",
+            path_.string(), printable(name));
       if (archive_entry_filetype(entry) == AE_IFREG && name) return name;
     }
+    if (tar_ && gunzip_ && gunzip_->zeros() < kBlock) refuse_end(path_);
     return std::nullopt;
   }
 
@@ -157,6 +184,7 @@ class Reader {
   }
 
   const fs::path& path_;
+  bool tar_ = false;
   std::unique_ptr<Gunzip> gunzip_;
   std::unique_ptr<archive, CloseArchive> reader_;
 };
@@ -164,13 +192,14 @@ class Reader {
 }  // namespace
 
 bool is_archive(std::string_view beginning) {
-  constexpr size_t kTarMagic = 257;
-  return beginning.starts_with(kGzipMagic) || beginning.starts_with("\x28\xb5\x2f\xfd") ||
-         (beginning.size() > kTarMagic && beginning.substr(kTarMagic).starts_with("ustar"));
+  return beginning.starts_with(kGzipMagic) || beginning.starts_with("\x28\xb5\x2f\xfd") || is_tar(beginning);
 }
 
 Archive::Archive(MappedFile file, const fs::path& path) : file_(std::move(file)) {
   const std::span<const std::byte> all = file_.bytes();
+  if (is_tar(text_of(all)) &&
+      (all.size() < kBlock || text_of(all.last(kBlock)).find_first_not_of('\0') != std::string_view::npos))
+    refuse_end(path);
   Reader reader(path, all);
   std::optional<NamelessFile> unpacked;
   struct Unpacked {

@@ -70,12 +70,11 @@ void refuse_unread(const json& record, std::span<const std::string_view> own) {
 class Pool {
  public:
   Pool(const json& record, const char* one, const char* many, const char* type) : type_(type) {
-    if (given(record, one) && given(record, many))
-      fail("both \"{}\" and \"{}\" are there; give one", one, many);
-    const char* key = given(record, one) ? one : many;
-    if (!given(record, key)) return;
+    const auto says = [&](const char* key) { return given(record, key) && !says_nothing(record.at(key)); };
+    if (says(one) && says(many)) fail("both \"{}\" and \"{}\" are there; give one", one, many);
+    const char* key = says(one) ? one : many;
+    if (!says(key)) return;
     const json& value = record.at(key);
-    if (says_nothing(value)) return;
     if (value.is_array())
       for (const json& item : value) add(item, key);
     else
@@ -100,7 +99,9 @@ class Pool {
     if (item.is_object() && given(item, type_.c_str())) {
       part.update(item);
     } else if (item.is_object() && given(item, "path") && !given(item, "bytes")) {
+      part.update(item);
       part[type_] = item.at("path");
+      part.erase("path"), part.erase("bytes");
     } else if (item.is_string() || (type_ == "video" && item.is_array())) {
       part[type_] = item;
     } else {
@@ -245,7 +246,7 @@ Conversation conversation_of(const json& record, std::span<const std::string_vie
     fail("expected an object with \"messages\" or \"conversations\"{}", turns ? ", not both" : "");
   refuse_unread(record, own);
   json messages = turns ? messages_of_turns(record["conversations"]) : record["messages"];
-  if (given(record, "system") && messages.is_array())
+  if (given(record, "system") && !says_nothing(record["system"]) && messages.is_array())
     messages.insert(messages.begin(), json{{"role", "system"}, {"content", record["system"]}});
 
   Pool images(record, "image", "images", "image"), videos(record, "video", "videos", "video");

@@ -152,6 +152,7 @@ void RecordFile::find_samples() {
     const bool record = lower(member.name) == lower(key) + ".json";
     if (record) records_.push_back({text_of(member.bytes), 0}), keys_.push_back(key);
     pictures[key] += is_picture(member.name);
+    if (is_picture(member.name)) pictures_[key].push_back(member.name);
   }
   for (const std::string& key : keys_) pictures.erase(key);
   std::erase_if(pictures, [](const auto& sample) { return sample.second == 0; });
@@ -161,11 +162,8 @@ void RecordFile::find_samples() {
 }
 
 std::vector<std::string> RecordFile::pictures_of(const std::string& key) const {
-  std::vector<std::string> out;
-  for (auto member = members_.lower_bound(key + ".");
-       member != members_.end() && key_of(member->first) == key; ++member)
-    if (is_picture(member->first)) out.push_back(member->first);
-  return out;
+  const auto found = pictures_.find(key);
+  return found == pictures_.end() ? std::vector<std::string>() : found->second;
 }
 
 Conversation RecordFile::conversation(int64_t i, const json& object, std::span<const std::string_view> own,
@@ -190,21 +188,22 @@ void RecordFile::take_from_archive(Conversation& conversation, const std::string
       for (std::string& frame : part.frames) sources.push_back(&frame);
       if (part.type == ContentPart::Type::image) sources.push_back(&part.source);
     }
-  for (size_t i = 0; i < sources.size(); ++i)
-    if (!is_data_url(*sources[i])) *sources[i] = from_archive(*sources[i], key, i, sources.size());
+  std::erase_if(sources, [](const std::string* source) { return is_data_url(*source); });
+  // Records may keep the names of the files that they were made of: then places count.
+  const std::vector<std::string> own = pictures_of(key);
+  const auto is_there = [&](const std::string* source) { return !member_of(*source, key).empty(); };
+  const bool by_place = own.size() == sources.size() && std::ranges::none_of(sources, is_there);
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::string name = by_place ? own[i] : member_of(*sources[i], key);
+    if (name.empty()) fail("the picture {} is not in the tar", printable(*sources[i]));
+    *sources[i] = data_url_of(members_.at(name));
+  }
 }
 
-// The member of this name, from the tar's root or beside the record; else, where the record names as many
-// pictures as its sample has, the one in its place: records keep the names of the files that they were made
-// of.
-std::string RecordFile::from_archive(const std::string& source, const std::string& key, size_t number,
-                                     size_t all) const {
-  auto found = members_.find(source);
-  if (found == members_.end()) found = members_.find((fs::path(key).parent_path() / source).string());
-  if (const auto own = pictures_of(key); found == members_.end() && own.size() == all)
-    found = members_.find(own[number]);
-  if (found == members_.end()) fail("the picture {} is not in the tar", printable(source));
-  return data_url_of(found->second);
+// The member of this name, from the tar's root or beside the record; "" without one.
+std::string RecordFile::member_of(const std::string& source, const std::string& key) const {
+  const std::string beside = (fs::path(key).parent_path() / source).string();
+  return members_.contains(source) ? source : members_.contains(beside) ? beside : "";
 }
 
 }  // namespace dvlm

@@ -53,13 +53,13 @@ class RecordFile {
   void find_samples();
   std::vector<std::string> pictures_of(const std::string& key) const;
   void take_from_archive(Conversation& conversation, const std::string& key) const;
-  std::string from_archive(const std::string& source, const std::string& key, size_t number,
-                           size_t all) const;
+  std::string member_of(const std::string& source, const std::string& key) const;
 
   std::filesystem::path path_;
   std::optional<MappedFile> file_;
   std::optional<Archive> archive_;
   std::map<std::string, std::span<const std::byte>> members_;
+  std::map<std::string, std::vector<std::string>> pictures_;  // of each sample, in the order of the tar
   Kind kind_ = Kind::lines;
   std::vector<Entry> records_;
   std::vector<std::string> keys_;  // of the records' samples, in a tar

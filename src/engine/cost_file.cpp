@@ -90,7 +90,7 @@ json evidence_json(const DraftEvidence& evidence) {
 }
 
 // Of drafts of each source, with a grammar and without. None: nothing was written since costs were measured.
-std::array<DraftEvidences, 2> drafts_of(const json& entry) {
+std::array<DraftEvidences, 2> drafts_in(const json& entry) {
   std::array<DraftEvidences, 2> out;
   if (!entry.contains("drafts")) return out;
   for (size_t grammar = 0; grammar < out.size(); ++grammar) {
@@ -120,7 +120,7 @@ Entry entry_of(const json& entry) {
   Entry out{entry.at("key").get<std::string>(),
             static_cast<int>(whole(entry.at("largest"), 1, kMaxBlockSize)),
             whole(entry.at("measured"), 0, kLastSecond),
-            {{curve_of(entry.at("exact")), curve_of(entry.at("draft"))}, drafts_of(entry)}};
+            {{curve_of(entry.at("exact")), curve_of(entry.at("draft"))}, drafts_in(entry)}};
   if (out.kept.costs.exact.points.empty()) damaged();
   return out;
 }
@@ -161,7 +161,7 @@ bool write_entries(const fs::path& path, const std::vector<Entry>& entries) {
   try {
     std::error_code unused;  // what is wrong shows when the file is written
     if (path.has_parent_path()) fs::create_directories(path.parent_path(), unused);
-    write_file(path, file.dump() + "\n");
+    write_file(path, file.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
     return true;
   } catch (const Error& error) {
     log_warning("{}; the costs of passes are not kept", error.what());
@@ -182,6 +182,16 @@ std::optional<KeptCosts> CostFile::find(const std::string& key, int largest) con
   } catch (const Error& error) {
     log_warning("{}: {}; passes are measured anew, and nothing is kept until it is removed", path_.string(),
                 error.what());
+  }
+  return {};
+}
+
+std::array<DraftEvidences, 2> CostFile::drafts_of(const std::string& key) const {
+  if (path_.empty() || key.empty()) return {};
+  try {
+    for (const Entry& entry : read_entries(path_))
+      if (entry.key == key) return entry.kept.drafts;
+  } catch (const Error&) {  // find() told
   }
   return {};
 }
@@ -209,7 +219,13 @@ bool CostFile::keep_drafts(const std::string& key, bool grammar, const DraftEvid
     std::vector<Entry> entries = read_entries(path_);
     const auto found = std::ranges::find(entries, key, &Entry::key);
     if (found == entries.end()) return false;
-    found->kept.drafts[grammar ? 1 : 0] = drafts;
+    DraftEvidences& kept = found->kept.drafts[grammar ? 1 : 0];
+    for (size_t i = 0; i < drafts.size(); ++i) {
+      auto longer = std::move(kept[i].places);  // of larger blocks
+      kept[i] = drafts[i];
+      for (size_t place = kept[i].places.size(); place < longer.size(); ++place)
+        kept[i].places.push_back(longer[place]);
+    }
     return write_entries(path_, entries);
   } catch (const Error&) {  // find() told
     return false;

@@ -27,6 +27,8 @@ class CostFile {
 
   // What was kept under this key for blocks of at least `largest` tokens.
   std::optional<KeptCosts> find(const std::string& key, int largest) const;
+  // What drafts were worth, however old the costs beside that are and whatever they were measured for.
+  std::array<DraftEvidences, 2> drafts_of(const std::string& key) const;
   // Whether they were kept, as here below.
   bool keep(const std::string& key, int largest, const PassCosts& costs) const;
   // Of a model whose costs are kept.

@@ -101,7 +101,7 @@ void Generator::find_costs(int largest, const WorkListener& listener) {
   if (!known) {
     const auto watch = [&](int64_t done, int64_t total) { listener.hear({Stage::costs, done, total}); };
     Stopwatch stopwatch;
-    known = KeptCosts{measure_pass_costs(model_, largest, watch)};
+    known = KeptCosts{measure_pass_costs(model_, largest, watch), cost_file_.drafts_of(name)};
     kept_ = stopwatch.lap() > kWorthKeepingMs && cost_file_.keep(name, largest, known->costs);
   }
   known_ = *std::move(known);

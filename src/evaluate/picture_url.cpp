@@ -7,12 +7,13 @@
 #include "core/data_url.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "image/image.h"
 
 namespace dvlm {
 
 namespace {
 
-// Some servers believe what a data URL says of its bytes. Empty: these are no picture.
+// Some servers believe what a data URL says of its bytes.
 std::string_view media_type(std::string_view file) {
   if (file.starts_with("\xFF\xD8\xFF")) return "image/jpeg";
   if (file.starts_with("\x89PNG")) return "image/png";
@@ -20,8 +21,7 @@ std::string_view media_type(std::string_view file) {
   if (file.starts_with("RIFF") && file.substr(std::min<size_t>(file.size(), 8)).starts_with("WEBP"))
     return "image/webp";
   if (file.starts_with("BM")) return "image/bmp";
-  const bool pnm = file.size() > 2 && file[0] == 'P' && file[1] >= '1' && file[1] <= '6' && file[2] <= ' ';
-  return pnm ? "image/x-portable-anymap" : "";
+  return "image/x-portable-anymap";
 }
 
 }  // namespace
@@ -33,11 +33,10 @@ std::string picture_url(const std::string& source) {
       is_data_url(source) ? std::span<const std::byte>(data) : std::as_bytes(std::span(bytes));
   const std::string url = data_url_of(all);  // "data:;base64,..."
   const std::string_view text(reinterpret_cast<const char*>(all.data()), all.size());
-  const std::string_view type = media_type(text);
-  if (type.empty())  // a test file may name any file
+  if (!is_picture(all))  // a test file may name any file
     fail("{} is no picture (JPEG, PNG, WebP, GIF, BMP, PNM), and nothing else is sent or shown",
          is_data_url(source) ? "what a data URL holds" : printable(source));
-  return fmt::format("data:{}{}", type, std::string_view(url).substr(5));
+  return fmt::format("data:{}{}", media_type(text), std::string_view(url).substr(5));
 }
 
 }  // namespace dvlm

@@ -13,6 +13,7 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/finally.h"
 #include "hub/digest.h"
 #include "hub/transfer.h"
 
@@ -113,7 +114,7 @@ class Puller {
             text += piece;
           });
         },
-        "the list of files");
+        int64_t{0}, "the list of files");
     const json list = parse_json(text, name_.repository);
     if (!list.is_object() || !list.contains("sha") || !list["sha"].is_string() ||
         !list.contains("siblings") || !list["siblings"].is_array() || list["siblings"].size() > kMostFiles)
@@ -146,24 +147,26 @@ class Puller {
     files_.push_back(std::move(file));
   }
 
-  // Again and again while it brings something, a few times when it does not. `once`: bytes that came, and why
-  // it ended.
-  void repeat(const std::function<TransferEnd()>& once, const std::string& what) const {
+  // Again and again while more is `held` than ever before, a few times when it is not.
+  void repeat(const std::function<TransferEnd()>& once, const int64_t& held, const std::string& what) const {
     int fruitless = 0;
+    int64_t most = held;
     auto wait = options_.wait;
     for (;;) {
       const TransferEnd end = once();
       if (options_.cancelled && options_.cancelled()) throw PullCancelled();
       if (end.complete) return;
       if (end.final) explain(end, what);
-      fruitless = end.bytes > 0 ? 0 : fruitless + 1;
+      fruitless = held > most ? 0 : fruitless + 1;
+      if (fruitless == 0) wait = options_.wait;
+      most = std::max(most, held);
       if (fruitless >= options_.tries)
         fail("{}: {} could not be downloaded: {}; run it again to go on where it ended", name_.repository,
              what, end.problem);
       const auto until =
           std::chrono::steady_clock::now() + std::max(wait, std::chrono::milliseconds(end.wait_s * 1000));
       while (std::chrono::steady_clock::now() < until) {
-        tell(0, "waiting");
+        tell(held, "waiting");
         std::this_thread::sleep_for(std::min(std::chrono::milliseconds(100), options_.wait));
       }
       wait = std::min(2 * wait, std::chrono::milliseconds(30'000));
@@ -192,11 +195,12 @@ class Puller {
     const fs::path part = blob.string() + ".incomplete";
     const int descriptor = ::open(part.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (descriptor < 0) fail("cannot write {}: {}", part.string(), std::strerror(errno));
-    const InputFile closes(part, descriptor);
+    const Finally closes([&] { ::close(descriptor); });
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0)
       fail("{}: another process downloads {} at this moment", name_.repository, file.path);
     download(file, part, descriptor);
     check(file, part);
+    if (::fsync(descriptor) != 0) fail("cannot write {}: {}", part.string(), std::strerror(errno));
     fs::rename(part, blob);
   }
 
@@ -223,11 +227,10 @@ class Puller {
                              end.final,
                              false,
                              end.status,
-                             end.bytes,
                              end.wait_s,
                              end.complete ? "it ended early" : end.problem};
         },
-        file.path);
+        held, file.path);
   }
 
   static void empty(int descriptor, const fs::path& part) {
@@ -286,10 +289,7 @@ std::string hub_token() {
   if (const char* given = std::getenv("HF_TOKEN"); given && *given) return given;
   fs::path file;
   if (const char* path = std::getenv("HF_TOKEN_PATH"); path && *path) file = path;
-  if (const char* home = std::getenv("HF_HOME"); file.empty() && home && *home)
-    file = fs::path(home) / "token";
-  if (const char* home = std::getenv("HOME"); file.empty() && home)
-    file = fs::path(home) / ".cache/huggingface/token";
+  if (const fs::path home = hub_home(); file.empty() && !home.empty()) file = home / "token";
   std::error_code error;
   if (file.empty() || !fs::is_regular_file(file, error)) return {};
   std::string token = read_file(file, size_t{1} << 12);

@@ -33,14 +33,16 @@ struct Pulled {
 
 // HF_ENDPOINT, else the hub's own address.
 std::string hub_endpoint();
-// HF_TOKEN, else what HF_TOKEN_PATH or token in HF_HOME holds; "" without one.
+// HF_TOKEN, else what HF_TOKEN_PATH or token in hub_home() holds; "" without one.
 std::string hub_token();
 
-// Files that are there already, whole, are not transferred again; one that broke off goes on where it ended,
-// also in a later call. Every file is checked against size and checksum that the hub names. The name leads to
-// the snapshot once all of it is there. Throws Error for what the hub refuses, for answers that make no
-// sense, and when transfers bring nothing any more; Cancelled is not an error: see `cancelled`.
 class PullCancelled {};
+
+// Files of the right size that are there already are not transferred again; one that broke off goes on where
+// it ended, also in a later call. What arrives is checked against size and checksum that the hub names. The
+// name of a branch or tag leads to the snapshot once all of it is there. Throws Error for what the hub
+// refuses, for answers that make no sense, and when transfers bring nothing any more; PullCancelled where
+// `cancelled` says so.
 Pulled pull(const HubName& name, const PullOptions& options);
 
 }  // namespace dvlm

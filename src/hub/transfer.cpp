@@ -19,8 +19,6 @@ struct Call {
   const std::function<bool()>& cancelled;
   const std::function<void(std::string_view)>& take;
   std::exception_ptr thrown = {};
-  int64_t bytes = 0;
-  bool from_start = false;
 };
 
 long status_of(CURL* curl) {
@@ -33,17 +31,12 @@ size_t take_body(char* bytes, size_t size, size_t count, void* data) {
   auto& call = *static_cast<Call*>(data);
   const long status = status_of(call.curl);
   if (status != 200 && status != 206) return size * count;  // an error's text
-  if (call.from > 0 && status == 200) {
-    call.from_start = true;
-    return 0;
-  }
   try {
     call.take({bytes, size * count});
   } catch (...) {
     call.thrown = std::current_exception();
     return 0;
   }
-  call.bytes += static_cast<int64_t>(size * count);
   return size * count;
 }
 
@@ -93,8 +86,8 @@ TransferEnd transfer(const std::string& address, const std::string& token, int64
   set_options(call, address, token);
   const CURLcode code = curl_easy_perform(curl.get());
   if (call.thrown) std::rethrow_exception(call.thrown);
-  TransferEnd out{.status = status_of(curl.get()), .bytes = call.bytes};
-  out.from_start = call.from_start;
+  TransferEnd out{.status = status_of(curl.get())};
+  out.from_start = code == CURLE_RANGE_ERROR;  // before anything was taken
   curl_off_t wait = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RETRY_AFTER, &wait);
   out.wait_s = static_cast<int>(std::clamp<curl_off_t>(wait, 0, 300));

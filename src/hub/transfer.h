@@ -12,7 +12,6 @@ struct TransferEnd {
   bool final = false;       // asking again would change nothing
   bool from_start = false;  // the server sends a file only from its beginning, and nothing was taken
   long status = 0;          // of HTTP; 0: there was no answer
-  int64_t bytes = 0;        // that came
   int wait_s = 0;           // that the server asks to wait
   std::string problem = {};
 };

@@ -33,7 +33,23 @@ std::string_view unsupported_format(Bytes file) {
   return {};
 }
 
+using Decoder = Image (*)(Bytes, const std::string&, const DecodeLimits&);
+
+// By its first bytes; null: of nothing that is read.
+Decoder decoder_of(Bytes file) {
+  if (starts_with(file, "\xFF\xD8\xFF")) return formats::decode_jpeg;
+  if (starts_with(file, "\x89PNG\r\n\x1A\n")) return formats::decode_png;
+  if (starts_with(file, "RIFF") && starts_with(file, "WEBP", 8)) return formats::decode_webp;
+  if (starts_with(file, "GIF87a") || starts_with(file, "GIF89a")) return formats::decode_gif;
+  if (is_pnm(file)) return formats::decode_pnm;
+  return starts_with(file, "BM") ? formats::decode_bmp : nullptr;
+}
+
 }  // namespace
+
+bool is_picture(std::span<const std::byte> first_bytes) {
+  return decoder_of(first_bytes) != nullptr;
+}
 
 namespace formats {
 
@@ -59,14 +75,7 @@ Image make_image(int width, int height) {
 Image decode_image(std::span<const std::byte> file, const std::string& raw_name, const DecodeLimits& limits) {
   const std::string name = printable(raw_name);
   if (file.empty()) fail("{}: the picture file is empty (0 bytes)", name);
-  if (starts_with(file, "\xFF\xD8\xFF")) return formats::decode_jpeg(file, name, limits);
-  if (starts_with(file, "\x89PNG\r\n\x1A\n")) return formats::decode_png(file, name, limits);
-  if (starts_with(file, "RIFF") && starts_with(file, "WEBP", 8))
-    return formats::decode_webp(file, name, limits);
-  if (starts_with(file, "GIF87a") || starts_with(file, "GIF89a"))
-    return formats::decode_gif(file, name, limits);
-  if (is_pnm(file)) return formats::decode_pnm(file, name, limits);
-  if (starts_with(file, "BM")) return formats::decode_bmp(file, name, limits);
+  if (const Decoder decode = decoder_of(file)) return decode(file, name, limits);
   const std::string_view format = unsupported_format(file);
   if (!format.empty())
     fail("{}: this is {} file, which is not read here; convert it to PNG, JPEG or WebP", name, format);

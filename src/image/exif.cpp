@@ -73,7 +73,8 @@ int exif_orientation(Bytes file) {
                                               : Bytes{};
   if (starts_with(exif, kExifPrefix)) exif = exif.subspan(kExifPrefix.size());
   const bool big_endian = starts_with(exif, "MM");
-  if (!big_endian && !starts_with(exif, "II")) return 1;
+  constexpr uint32_t kTiff = 42;
+  if ((!big_endian && !starts_with(exif, "II")) || number_at(exif, 2, 2, big_endian) != kTiff) return 1;
   constexpr uint32_t kOrientation = 0x0112;
   const size_t directory = number_at(exif, 4, 4, big_endian);
   const size_t entries = number_at(exif, directory, 2, big_endian);
@@ -81,6 +82,9 @@ int exif_orientation(Bytes file) {
     if (number_at(exif, at, 2, big_endian) != kOrientation) continue;
     const uint32_t type = number_at(exif, at + 2, 2, big_endian);
     const size_t bytes = type < std::size(kBytesOfType) ? kBytesOfType[type] : 0;
+    const uint32_t count = number_at(exif, at + 4, 4, big_endian);
+    if (count < 1 || count > 4 || count * bytes > 4)
+      return 1;  // more stand elsewhere, and are no orientation
     const uint32_t value = number_at(exif, at + 8, bytes, big_endian);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }

@@ -26,7 +26,7 @@ Image decode_bmp(Bytes file, const std::string& name, const DecodeLimits& limits
 // anything of their size is allocated.
 void check_size(int64_t width, int64_t height, const std::string& name, const DecodeLimits& limits);
 
-// An uninitialised-to-black picture of a size that check_size has passed.
+// A black picture of a size that check_size has passed.
 Image make_image(int width, int height);
 
 // round(x / 255) of a product of two bytes as Pillow computes it.

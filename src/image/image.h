@@ -24,6 +24,8 @@ struct DecodeLimits {
 // qwen-vl-utils': RGBA is pasted on white, any other mode is convert("RGB"); EXIF orientation is ignored
 // (docs/reference.md, Colour). `name` is used in errors.
 Image decode_image(std::span<const std::byte> file, const std::string& name, const DecodeLimits& limits = {});
+// Whether a file that begins so, with 16 bytes or more, is of one of these formats.
+bool is_picture(std::span<const std::byte> first_bytes);
 Image read_image(const std::filesystem::path& path, const DecodeLimits& limits = {});
 // See core/data_url.h.
 Image decode_data_url(const std::string& url, const DecodeLimits& limits = {});

@@ -10,9 +10,12 @@ namespace dvlm::formats {
 
 namespace {
 
-// A progressive file of a few KB may hold thousands of scans over a huge picture; real encoders write about
-// ten.
-constexpr int kMaxScans = 256;
+// A progressive file of a few KB may hold thousands of scans, each of which visits all of a huge picture;
+// real encoders write about ten.
+int most_scans(const jpeg_decompress_struct& info) {
+  constexpr int64_t kLarge = int64_t{1} << 22;  // pixels
+  return int64_t{info.image_width} * info.image_height <= kLarge ? 256 : 32;
+}
 
 // Everything libjpeg points at. Its errors longjmp into the innermost of the functions below that call
 // setjmp; those have no locals with destructors, and this struct's destructor frees what libjpeg allocated.
@@ -35,7 +38,7 @@ struct JpegReader {
     errors.output_message = [](j_common_ptr) {};  // warnings stay off stderr; Pillow ignores them too
     progress.progress_monitor = [](j_common_ptr common) {
       JpegReader& self = of(common);
-      if (self.info.input_scan_number > kMaxScans) self.stop("it has too many scans");
+      if (self.info.input_scan_number > most_scans(self.info)) self.stop("it has too many scans");
     };
   }
   ~JpegReader() { jpeg_destroy_decompress(&info); }
@@ -101,6 +104,7 @@ bool read_rows(JpegReader& reader, uint8_t* rgb, uint8_t* cmyk_row) {
     if (jpeg_read_scanlines(&info, &row, 1) == 1 && cmyk)
       cmyk_to_rgb(cmyk_row, static_cast<int>(info.output_width), out);
   }
+  jpeg_finish_decompress(&info);  // what lies behind the last row tells of damage before it
   return true;
 }
 

@@ -23,7 +23,8 @@ class Scanner {
       if (value > limit) fail("{}: broken PNM file: a number near byte {} is above {}", name_, at_, limit);
     }
     if (at_ == start && at_ == file_.size()) fail("{}: broken PNM file: the file is cut off", name_);
-    if (at_ == start) fail("{}: broken PNM file: a number is missing at byte {}", name_, at_);
+    const bool ends = at_ == file_.size() || space(octets(file_)[at_]) || octets(file_)[at_] == '#';
+    if (at_ == start || !ends) fail("{}: broken PNM file: a number is missing at byte {}", name_, start);
     return value;
   }
 

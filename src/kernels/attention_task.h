@@ -1,4 +1,4 @@
-// What attention.cpp and its kernel for bf16 dot products share. Not for other rooms.
+// What attention.cpp and its kernels for bf16 dot products and tiles share. Not for other rooms.
 #pragma once
 #include <algorithm>
 

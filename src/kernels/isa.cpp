@@ -40,7 +40,7 @@ bool has_avx512_vnni() {
 bool has_avx512_bf16() {
   return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
 }
-// No compiler of ours has a name for it.
+// Clang 14 has no name for it.
 bool has_avx2_vnni() {
   constexpr unsigned kAvxVnni = 1u << 4;
   unsigned a, b, c, d;

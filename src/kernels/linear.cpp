@@ -23,6 +23,11 @@ int input_blocks_of(int inputs) {
   return ceil_div(inputs, kInputBlock);
 }
 
+// Whether inputs are multiplied in parts, whose sums are kept between them.
+bool in_parts(int64_t inputs) {
+  return inputs > kKc * 3 / 2;
+}
+
 // A row with its inputs in the places that they have in the matrix.
 const float* in_order(const float* row, std::span<const int32_t> order) {
   thread_local Buffer<float> own;
@@ -57,7 +62,7 @@ void pack_rows(const LinearJob& job, InputForm form, Rows x, float* inputs, floa
 void run_dequantized(const LinearJob& job, const LinearTiles& tiles, int row_block, int row_blocks, int first,
                      int last, int panel) {
   alignas(64) thread_local float
-      weights[(kDequantized + kInt4Group) * kPanel];  // steps may reach beyond the last input
+      weights[(kDequantized + kInputBlock) * kPanel];  // steps may reach beyond the last input
   thread_local Buffer<float> own;
   const auto row = static_cast<size_t>(job.first_row(row_block));
   const size_t floats = static_cast<size_t>(row_blocks * job.rows_per_row_block) * kPanel;
@@ -143,7 +148,7 @@ void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode
                 .full_row_blocks = (x.count - 1) % row_blocks + 1,
                 .row_blocks_per_mc = 0};
   // A lone row block reads every weight once: kc blocks would only cost it their partial sums.
-  if (row_blocks == 1 || job.input_blocks * kInputBlock <= kKc * 3 / 2) {
+  if (row_blocks == 1 || !in_parts(job.input_blocks * kInputBlock)) {
     job.kc = job.input_blocks * kInputBlock;
   } else {
     const size_t sums = rows * kPanel;  // a panel has
@@ -163,6 +168,11 @@ void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode
   share(pool, int64_t{job.mc_blocks()} * panels.count, tiles.panels_per_tile(job.rows(0)),
         std::max(panel_bytes / kBytesPerNanosecond, panel_flop / kFlopPerNanosecond),
         [&](int64_t begin, int64_t end) { run_items(job, tiles, begin, end); });
+}
+
+size_t most_partial_sums(int64_t rows, int64_t inputs, int64_t outputs) {
+  const int64_t lines = (inputs + kCacheLine - 1) / kCacheLine * kCacheLine;
+  return in_parts(lines) ? static_cast<size_t>(rows * ((outputs + kPanel - 1) / kPanel * kPanel)) : 0;
 }
 
 }  // namespace dvlm

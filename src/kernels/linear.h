@@ -43,6 +43,9 @@ enum class LinearMode : uint8_t {
 // max |x| / 127 and rounded to integers likewise; results stay f32.
 void linear(const PackedMatrix& w, Rows x, Rows y, LinearMode mode, LinearScratch& scratch, ThreadPool& pool);
 
+// Floats that linear() holds beside rows, outputs and packed inputs, at most.
+size_t most_partial_sums(int64_t rows, int64_t inputs, int64_t outputs);
+
 // The same for some outputs: y [rows, as many as `panels` have].
 void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode mode, LinearScratch& scratch,
             ThreadPool& pool);

@@ -1,5 +1,5 @@
 // Linear layers with four-bit weights on AVX2: products of bytes, summed in 16 and then in 32 bits, several
-// for each that an f32 multiply-add makes. The sums are those of linear_avx512_bf16.cpp to the bit.
+// for each that an f32 multiply-add makes. The sums are those of linear_avx512_vnni.cpp to the bit.
 #include "kernels/linear_avx2.h"
 
 #if defined(__x86_64__)

@@ -1,5 +1,5 @@
 // Tiles of linear() with weights of eight and four bits for Highway's sets. Sums are integers, exact in any
-// order, so that a row's bits are those of linear_avx512_bf16.cpp and linear_amx.cpp.
+// order, so that a row's bits are those of linear_avx512_vnni.cpp and linear_amx.cpp.
 #include "kernels/linear_tiles.h"
 #include "kernels/targets.h"
 // clang-format off
@@ -10,6 +10,7 @@
 // clang-format on
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "kernels/linear_finish.h"
@@ -179,6 +180,16 @@ HWY_NOINLINE void tile_bytes(const LinearJob& job, const RowBlock& row_block, in
   }
 }
 
+// a * b + c, rounded once on every set: those without the instruction would round the product, too, and large
+// integers times a scale are not exact.
+HWY_INLINE Vec fused(Vec a, Vec b, Vec c) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(F(), std::fma(hn::GetLane(a), hn::GetLane(b), hn::GetLane(c)));
+#else
+  return hn::MulAdd(a, b, c);
+#endif
+}
+
 // sums += the integers of R rows and a group of inputs times its scales.
 template <int R>
 HWY_INLINE void add_scaled(const Integers (&integers)[R][kVectors], const std::byte* scales,
@@ -192,7 +203,7 @@ HWY_INLINE void add_scaled(const Integers (&integers)[R][kVectors], const std::b
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       float* sum = sums[r] + v * kLanes;
-      hn::Store(hn::MulAdd(hn::ConvertTo(f, integers[r][v]), scale, hn::Load(f, sum)), f, sum);
+      hn::Store(fused(hn::ConvertTo(f, integers[r][v]), scale, hn::Load(f, sum)), f, sum);
     }
   }
 }

@@ -97,12 +97,18 @@ void read_row(const Source& source, int inputs, std::vector<float>& row) {
   for (float& value : row) value *= scale;
 }
 
-// The codes of one row, [inputs], and its scale: NaN when a code is NaN.
+bool all_finite(std::span<const float> values) {
+  float not_finite = 0;  // NaN once a value is NaN or infinite
+  for (float value : values) not_finite += value * 0.0f;
+  return not_finite == 0;
+}
+
+// The codes of one row, [inputs], and its scale: NaN when a code or a value is not finite.
 float read_fp8(const Source& source, int inputs, e4m3* codes, std::vector<float>& row) {
   const int64_t at = source.row * inputs;
   if (source.tensor->type != DType::f8_e4m3) {
     read_row(source, inputs, row);
-    return quantize_e4m3(row, codes);
+    return all_finite(row) ? quantize_e4m3(row, codes) : NAN;
   }
   std::memcpy(codes, source.tensor->data + at, static_cast<size_t>(inputs));
   if (std::any_of(codes, codes + inputs, [](e4m3 code) { return (code.bits & 0x7F) == 0x7F; })) return NAN;
@@ -119,12 +125,6 @@ void pack_fp8(std::span<const Source> rows, int inputs, uint16_t* panel, float* 
           static_cast<uint16_t>(codes[k].bits | (codes[k + 1].bits << 8));
     }
   }
-}
-
-bool all_finite(std::span<const float> values) {
-  float not_finite = 0;  // NaN once a value is NaN or infinite
-  for (float value : values) not_finite += value * 0.0f;
-  return not_finite == 0;
 }
 
 void pack_int8(std::span<const Source> rows, int inputs, int8_t* panel, float* scales, int32_t* sums) {
@@ -246,6 +246,10 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
       fail("stacked linear layers disagree: {} and {}", to_string(weights[0].shape), to_string(weight.shape));
     }
   }
+  constexpr int kMostInt8 = 132'104;  // inputs times 127 times 128: sums of 32 bits hold them
+  if (format == WeightFormat::int8_panels && inputs_ > kMostInt8)
+    fail("a layer with {} inputs is too wide for weights of eight bits, whose sums hold {}", inputs_,
+         kMostInt8);
   const std::vector<Source> rows = source_rows(weights, scales, zero_points, inputs_, format);
   *this = PackedMatrix(static_cast<int>(rows.size()), inputs_, format, !biases.empty());
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {

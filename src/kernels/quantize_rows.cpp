@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace dvlm {
 
@@ -27,7 +28,9 @@ float quantize_e4m3(std::span<const float> row, e4m3* codes) {
 }
 
 float quantize_int8(std::span<const float> row, int8_t* codes) {
-  const float highest = max_magnitude(row, 0), scale = highest > 0 ? highest / 127.0f : 1;
+  // Below the normal numbers a scale has too few bits, or none: such a row is zero.
+  constexpr float kLeast = 127 * std::numeric_limits<float>::min();
+  const float highest = max_magnitude(row, 0), scale = highest >= kLeast ? highest / 127.0f : 1;
   for (size_t i = 0; i < row.size(); ++i) codes[i] = static_cast<int8_t>(rounded(row[i] / scale));
   return scale;
 }

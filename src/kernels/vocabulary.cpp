@@ -28,7 +28,7 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr size_t kLanes = hn::MaxLanes(F());
 constexpr size_t kHalf = hn::MaxLanes(D());
 
-// The smaller of the row's finite values, or its largest when there are none smaller.
+// The smallest of the row's finite values, or its largest when there are none smaller.
 float lowest_finite(const float* x, size_t n, float best) {
   const F f;
   auto low = hn::Set(f, best);

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/finally.h"
@@ -87,18 +89,23 @@ class NativeModel : public Model {
   }
 
  private:
-  // Buffers grow to the largest pass: asks for what this one adds.
+  // Each buffer grows to the largest that a pass needs: asks for what this one adds.
   void reserve_buffers() {
-    const size_t bytes = text_.activation_bytes(pass_);
-    if (bytes <= buffers_) return;
-    budget_->reserve(bytes - buffers_, "a pass of this many tokens");
-    buffers_ = bytes;
+    TextTower::BufferBytes grown = text_.activation_bytes(pass_);
+    size_t more = 0;
+    for (size_t i = 0; i < grown.size(); ++i) {
+      grown[i] = std::max(grown[i], buffers_[i]);
+      more += grown[i] - buffers_[i];
+    }
+    if (more == 0) return;
+    budget_->reserve(more, "a pass of this many tokens");
+    buffers_ = grown;
   }
 
   ModelConfig config_;
   std::shared_ptr<ThreadPool> pool_;
   std::shared_ptr<MemoryBudget> budget_;
-  size_t buffers_ = 0;  // bytes reserved for the text tower's buffers
+  TextTower::BufferBytes buffers_ = {};  // reserved for the text tower
   TextTower text_;
   VisionTower vision_;
   std::shared_ptr<KvPool> keys_;

@@ -1,7 +1,6 @@
 #include "native/text_tower.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/elementwise.h"
 #include "kernels/parallel.h"
@@ -85,13 +84,25 @@ size_t TextTower::kv_bytes(const NativePass& pass) const {
   return heads_.block_bytes() * product(pass.own_blocks, heads_.kv_heads);
 }
 
-size_t TextTower::activation_bytes(const NativePass& pass) const {
-  const std::array<size_t, 6> sizes = buffer_sizes(pass.plan);
+size_t TextTower::partial_sums(const PassPlan& plan) const {
+  const int64_t rows = std::min(plan.rows, kChunkRows), hidden = config_.hidden_size;
+  const int64_t inner = config_.intermediate_size, wide = int64_t{heads_.heads} * heads_.head_dim;
+  return std::max({most_partial_sums(rows, hidden, qkv_width()), most_partial_sums(rows, wide, hidden),
+                   most_partial_sums(rows, hidden, 2 * inner), most_partial_sums(rows, inner, hidden),
+                   most_partial_sums(std::ssize(plan.wanted), hidden, logit_columns(plan))});
+}
+
+TextTower::BufferBytes TextTower::activation_bytes(const NativePass& pass) const {
   const int64_t widest =
       std::max({config_.hidden_size, config_.intermediate_size, heads_.heads * heads_.head_dim});
   const size_t inputs = product(std::min(pass.plan.rows, kChunkRows), widest + config_.hidden_size),
                rotary = product(pass.plan.rows, heads_.head_dim);
-  return sizeof(float) * std::accumulate(sizes.begin(), sizes.end(), inputs + rotary) + kv_bytes(pass);
+  BufferBytes out{};
+  std::ranges::copy(buffer_sizes(pass.plan), out.begin());
+  out[6] = inputs, out[7] = rotary, out[8] = partial_sums(pass.plan);
+  for (size_t& floats : out) floats *= sizeof(float);
+  out[9] = kv_bytes(pass);
+  return out;
 }
 
 void TextTower::reserve(const NativePass& pass) {

@@ -44,12 +44,14 @@ class TextTower {
 
   // Rows that pass through the wide linears together: enough for full speed, few enough to bound memory.
   static constexpr int kChunkRows = 256;
-  // Bytes of the buffers that a pass needs.
-  size_t activation_bytes(const NativePass& pass) const;
+  // Bytes of each of the buffers that a pass needs; each grows to the largest that a pass has needed.
+  using BufferBytes = std::array<size_t, 10>;
+  BufferBytes activation_bytes(const NativePass& pass) const;
 
  private:
   std::array<size_t, 6> buffer_sizes(const PassPlan& plan) const;
-  size_t kv_bytes(const NativePass& pass) const;  // of what is not kept
+  size_t partial_sums(const PassPlan& plan) const;  // of linear layers
+  size_t kv_bytes(const NativePass& pass) const;    // of what is not kept
   void reserve(const NativePass& pass);
   void embed(const NativePass& pass, const ModelConfig& config);
   void set_rotary(const NativePass& pass);

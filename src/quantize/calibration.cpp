@@ -1,6 +1,8 @@
 #include "quantize/calibration.h"
 
 #include <algorithm>
+#include <array>
+#include <fstream>
 #include <memory>
 
 #include "checkpoint/json.h"
@@ -10,6 +12,7 @@
 #include "core/progress.h"
 #include "core/random.h"
 #include "data/record_file.h"
+#include "image/image.h"
 
 namespace dvlm {
 
@@ -30,9 +33,16 @@ void list_records(const fs::path& file, std::vector<Source>& out) {
 }
 
 void list_pictures(const fs::path& folder, std::vector<Source>& out) {
+  constexpr size_t kFirst = 64;
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_regular_file()) files.push_back(entry.path());
+    if (!entry.is_regular_file()) continue;
+    std::array<std::byte, kFirst> bytes{};
+    std::ifstream(entry.path(), std::ios::binary).read(reinterpret_cast<char*>(bytes.data()), kFirst);
+    if (is_picture(bytes))
+      files.push_back(entry.path());
+    else
+      log_warning("{} is no picture and is left out of the calibration", entry.path().string());
   }
   std::ranges::sort(files);
   for (fs::path& file : files) out.push_back({{}, 0, std::move(file)});

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "checkpoint/json.h"
+#include "checkpoint/merge.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/interrupt.h"
@@ -186,14 +187,9 @@ void quantize_group(const Checkpoint& checkpoint, const LayerGroup& group, const
   }
 }
 
-// Everything but the weights, and config.json with its new key last.
-void copy_companions(const Checkpoint& checkpoint, const QuantizeOptions& options, const fs::path& output) {
-  for (const auto& entry : fs::directory_iterator(checkpoint.folder())) {
-    const std::string name = entry.path().filename().string();
-    const bool weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
-    if (!entry.is_regular_file() || weights || name == "README.md") continue;
-    fs::copy_file(entry.path(), output / name, fs::copy_options::overwrite_existing);
-  }
+// config.json with its new key last.
+void write_companions(const Checkpoint& checkpoint, const QuantizeOptions& options, const fs::path& output) {
+  copy_beside_weights(checkpoint.folder(), output);
   nlohmann::json config = read_json(checkpoint.folder() / "config.json");
   mend_config(config, checkpoint.config());
   if (options.round)
@@ -247,6 +243,9 @@ std::vector<float> smoothing_factors(std::span<const float> activations, std::sp
 void check_quantizable(const Checkpoint& checkpoint, bool vision) {
   if (const auto problems = checkpoint.problems(); !problems.empty())
     fail("{}: {}", checkpoint.folder().string(), problems.front());
+  if (const auto unused = checkpoint.unused(); !unused.empty())
+    fail("{}: tensor {} is not used by this architecture and would be lost", checkpoint.folder().string(),
+         printable(unused.front()));
   for (const LayerGroup& group : layer_groups(checkpoint.config(), vision)) {
     if (!group.norm.empty()) check_norm(checkpoint, group.norm + ".weight");
     for (const std::string& linear : group.linears) {
@@ -263,8 +262,8 @@ void check_quantizable(const Checkpoint& checkpoint, bool vision) {
 std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const CalibrationInputs& inputs,
                                   const QuantizeOptions& options, const fs::path& output, ThreadPool& pool) {
   check_quantizable(checkpoint, options.vision);
+  refuse_second_model(output);
   make_folder(output);
-  if (fs::exists(output / "model.safetensors")) fail("{} holds a model already", output.string());
   Output tensors(checkpoint);
   std::vector<LayerReport> reports;
   const std::vector<LayerGroup> groups = layer_groups(checkpoint.config(), options.vision);
@@ -280,7 +279,7 @@ std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const Calibratio
     quantize_group(checkpoint, groups[i], found->second, options, tensors, reports, pool);
     progress.update(static_cast<int64_t>(i) + 1);
   }
-  copy_companions(checkpoint, options, output);
+  write_companions(checkpoint, options, output);
   tensors.write(output / "model.safetensors");  // last: a folder with weights is complete
   return reports;
 }

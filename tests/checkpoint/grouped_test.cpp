@@ -168,6 +168,15 @@ TEST(GroupedFiles, zero_points_that_the_configuration_denies_are_refused) {
               HasSubstr("layer.weight_zero_point is there"));
 }
 
+TEST(GroupedFiles, the_format_of_gptq_has_two_names) {
+  const auto less_one = [](const char* text) {
+    return grouped_format(json::parse(text), "config.json")->less_one;
+  };
+  EXPECT_TRUE(less_one(R"({"quant_method":"gptq"})"));
+  EXPECT_FALSE(less_one(R"({"quant_method":"gptq","format":"gptq_v2"})")) << "of transformers 5";
+  EXPECT_FALSE(less_one(R"({"quant_method":"gptq","checkpoint_format":"gptq_v2"})"));
+}
+
 TEST(GroupedFiles, other_variants_are_refused_by_name) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"quant_method":"awq","bits":8})", "8 bits"},
@@ -175,7 +184,9 @@ TEST(GroupedFiles, other_variants_are_refused_by_name) {
       {R"({"quant_method":"awq","zero_point":false})", "zero_point"},
       {R"({"quant_method":"awq","group_size":0})", "group_size"},
       {R"({"quant_method":"gptq","bits":3})", "3 bits"},
+      {R"({"quant_method":"awq","format":"gemv"})", "gemv"},
       {R"({"quant_method":"gptq","checkpoint_format":"marlin"})", "marlin"},
+      {R"({"quant_method":"gptq","format":"marlin"})", "marlin"},
       {R"({"quant_method":"gptq","dynamic":{"-:visual":{}}})", "dynamic"},
       {R"({"quant_method":"fp8","weight_block_size":[128]})", "weight_block_size"},
       {R"({"quant_method":"fp8","weight_block_size":[128,128],"activation_scheme":"static"})", "static"},

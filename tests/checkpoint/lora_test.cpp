@@ -177,6 +177,45 @@ TEST_F(LoraFolder, tensors_that_do_not_fit_are_refused_by_name) {
               HasSubstr("its head is the embedding"));
 }
 
+TEST_F(LoraFolder, tensors_under_two_names_or_none_at_all_are_refused) {
+  const std::string q = "layers.0.self_attn.q_proj.lora_A.weight", published = "base_model.model.model.";
+  EXPECT_THAT(refusal([&](Tensors& t) { t[published + q] = t[published + "language_model." + q]; }),
+              HasSubstr("occurs twice"));
+  nlohmann::json config = nlohmann::json::parse(read_file(kFixtures / "lora/merged/adapter_config.json"));
+  config.erase("trainable_token_indices");
+  write_file(folder_ / "adapter_config.json", config.dump());
+  EXPECT_THAT(refusal([](Tensors& t) { t.clear(); }), HasSubstr("holds no adapter"));
+}
+
+// What the adapter's folder says of pictures and of the model counts in both ways of using it, or in neither.
+TEST_F(LoraFolder, its_own_files_count_merged_as_they_do_beside_the_model) {
+  write_file(folder_ / "preprocessor_config.json", R"({"min_pixels": 6272, "max_pixels": 12544})");
+  write_file(folder_ / "generation_config.json", R"({"eos_token_id": 7})");
+  Checkpoint beside(kModel);
+  beside.add(Lora(folder_));
+  write_merged(kModel, folder_, folder_ / "out");
+  const Checkpoint merged(folder_ / "out");
+  for (const Checkpoint* one : {static_cast<const Checkpoint*>(&beside), &merged}) {
+    EXPECT_EQ(one->config().preprocessor.min_pixels, 6272);
+    EXPECT_EQ(one->config().preprocessor.max_pixels, 12544);
+    EXPECT_EQ(one->config().stop_tokens, Checkpoint(kModel).config().stop_tokens);
+  }
+  nlohmann::json config = nlohmann::json::parse(read_file(kModel / "config.json"));
+  nlohmann::json& text = config.contains("text_config") ? config["text_config"] : config;
+  text["rms_norm_eps"] = 0.5;
+  write_file(folder_ / "config.json", config.dump());
+  EXPECT_THAT(error_of([&] { Checkpoint(kModel).add(Lora(folder_)); }), HasSubstr("rms_norm_eps"));
+}
+
+TEST_F(LoraFolder, merging_that_fails_leaves_no_model) {
+  const fs::path out = folder_ / "out";
+  fs::create_directories(out / "config.json");  // where a file is to be written
+  EXPECT_NE(error_of([&] { write_merged(kModel, folder_, out); }), "");
+  EXPECT_FALSE(fs::exists(out / "model.safetensors"));
+  fs::remove(out / "config.json");
+  EXPECT_EQ(error_of([&] { write_merged(kModel, folder_, out); }), "");
+}
+
 TEST_F(LoraFolder, quantized_weights_take_no_adapter) {
   Checkpoint checkpoint(kFixtures / "model-fp8/gqa2-head16");
   const std::string name = "base_model.model.model.language_model.layers.0.mlp.up_proj.lora_";

@@ -384,6 +384,21 @@ TEST(Machine, CountsWhatItsControlGroupsLeave) {
   EXPECT_EQ(group_memory_bytes(root.path(), "4:memory:/outer\n"), SIZE_MAX) << "version 1";
 }
 
+TEST(Machine, CountsTheProcessorsThatItsControlGroupsLeave) {
+  const TemporaryFolder root;
+  std::filesystem::create_directories(root / "outer" / "inner");
+  const auto processors = [&] { return group_processors(root.path(), "0::/outer/inner\n"); };
+  EXPECT_EQ(processors(), INT_MAX) << "no limits";
+  write_file(root / "outer" / "cpu.max", "max 100000\n");
+  EXPECT_EQ(processors(), INT_MAX);
+  write_file(root / "outer" / "cpu.max", "250000 100000\n");
+  EXPECT_EQ(processors(), 3) << "two and a half";
+  write_file(root / "outer" / "inner" / "cpu.max", "50000 100000\n");
+  EXPECT_EQ(processors(), 1);
+  write_file(root / "outer" / "inner" / "cpu.max", "9999999999999 1\n");
+  EXPECT_EQ(processors(), 3);
+}
+
 TEST(Machine, KeepsThingsWhereTheUserSays) {
   const auto with = [](const char* cache, const char* xdg, const char* home) {
     for (const auto& [name, value] :

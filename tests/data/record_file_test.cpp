@@ -1,9 +1,12 @@
 #include "data/record_file.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <zlib.h>
 
 #include <fstream>
 
+#include "core/data_url.h"
 #include "core/files.h"
 #include "message_of.h"
 #include "temporary_folder.h"
@@ -133,6 +136,92 @@ TEST_F(Files, of_a_webdataset_are_samples_with_their_own_pictures) {
     EXPECT_THAT(sources(1), ElementsAre(url_size("b.png"), url_size("c.png")));
     EXPECT_THAT(sources(2), ElementsAre());
   }
+}
+
+std::string gzip(const std::string& text) {
+  constexpr int kGzip = 16, kMemory = 8;
+  z_stream stream = {};
+  EXPECT_EQ(deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, MAX_WBITS + kGzip, kMemory, Z_DEFAULT_STRATEGY),
+            Z_OK);
+  std::string out(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+// A member of a tar: its header, its content, and zeros to the next block.
+std::string member(const std::string& name, const std::string& content, char type = '0',
+                   const std::string& target = "") {
+  std::string out(512, '\0');
+  const auto put = [&](size_t at, const std::string& text) { out.replace(at, text.size(), text); };
+  put(0, name), put(100, "0000644"), put(108, "0000000"), put(116, "0000000");
+  put(124, fmt::format("{:011o}", content.size())), put(136, "00000000000"), put(148, "        ");
+  out[156] = type;
+  put(157, target), put(257, std::string("ustar\00000", 8));
+  unsigned sum = 0;
+  for (const char c : out) sum += static_cast<unsigned char>(c);
+  put(148, fmt::format("{:06o}", sum) + std::string("\0 ", 2));
+  return out + content + std::string((512 - content.size() % 512) % 512, '\0');
+}
+
+constexpr const char* kAsks =
+    R"({"messages": [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "A cup."}]})";
+
+TEST_F(Files, of_a_tar_have_their_pictures_in_its_order_and_no_links) {
+  const std::string end(1024, '\0'), picture = read_file(kFixtures / "pictures/a.png");
+  const std::string twelve = [&] {
+    std::string out, tags, record = kAsks;
+    for (int i = 0; i < 12; ++i)
+      out += member(fmt::format("k.{}.png", i), picture + std::to_string(i)), tags += "<image>";
+    record.replace(record.find("<image>"), 7, tags);
+    return member("k.json", record) + out;
+  }();
+  const RecordFile records(file("twelve.tar", twelve + end));
+  const Conversation conversation = records.conversation(0, records.object(0));
+  std::vector<std::string> last;
+  for (const ContentPart& part : conversation[0].content)
+    if (part.type == ContentPart::Type::image) {
+      const std::vector<std::byte> bytes = data_of_url(part.source);
+      last.push_back(
+          std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()).substr(picture.size()));
+    }
+  EXPECT_THAT(last, ElementsAre("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"));
+  for (const char type : {'1', '2'})
+    EXPECT_THAT(
+        error_of("linked.tar", member("a.json", kAsks) + member("a.png", picture) + member("b.json", kAsks) +
+                                   member("b.png", "", type, "a.png") + end),
+        HasSubstr("b.png is a link"));
+}
+
+TEST_F(Files, that_are_tars_which_break_off_are_refused_wherever) {
+  const std::string whole = member("a.json", kAsks) + member("b.json", kAsks) + std::string(1024, '\0');
+  EXPECT_EQ(RecordFile(file("whole.tar", whole)).size(), 2);
+  EXPECT_THAT(error_of("cut.tar", whole.substr(0, 2048)), HasSubstr("cut.tar is damaged"));
+  const std::string packed = gzip(whole.substr(0, 2048));
+  EXPECT_THAT(error_of("cut.tar.gz", packed), HasSubstr("cut.tar.gz is damaged"));
+  std::string header = whole;
+  header[0] = 'x';
+  EXPECT_THAT(error_of("header.tar", header), HasSubstr("header.tar is damaged"));
+}
+
+TEST_F(Files, in_a_tar_are_found_by_name_or_by_place_but_not_by_both) {
+  const std::string picture = read_file(kFixtures / "pictures/a.png");
+  const auto problem = [&](const char* names) {
+    std::string record = kAsks;
+    record.replace(record.find("<image>"), 7, "<image><image>");
+    record.insert(1, fmt::format("\"images\": {}, ", names));
+    const RecordFile records(file("two.tar", member("k.json", record) + member("k.a.png", picture) +
+                                                 member("k.b.png", picture) + std::string(1024, '\0')));
+    return message_of([&] { records.conversation(0, records.object(0)); });
+  };
+  EXPECT_EQ(problem(R"(["k.b.png", "k.a.png"])"), "no error");
+  EXPECT_EQ(problem(R"(["train/1.png", "train/2.png"])"), "no error");
+  EXPECT_THAT(problem(R"(["k.b.png", "other.png"])"), HasSubstr("other.png is not in the tar"));
 }
 
 TEST_F(Files, that_are_tars_behind_each_other_are_read_whole) {

@@ -74,6 +74,14 @@ TEST_F(Costs, StandBesideWhatDraftsWereWorth) {
   EXPECT_EQ(kept.sure[10].right, 1);
   EXPECT_EQ(kept.left_out.right, 20);
   EXPECT_EQ(found->drafts[1][1].all.seen, 0);
+  EXPECT_EQ(file().drafts_of("a")[1][2].all.seen, 4.25);
+  EXPECT_EQ(file().drafts_of("c")[1][2].all.seen, 0);
+  DraftEvidences shorter = some_drafts();
+  shorter[2].places.resize(1);
+  EXPECT_TRUE(file().keep_drafts("a", true, shorter));
+  EXPECT_EQ(file().drafts_of("a")[1][2].places.at(1).right, 3.5)
+      << "smaller blocks say nothing of further places";
+  EXPECT_TRUE(file().keep("\xff", 8, kCosts)) << "whatever processors are called";
   EXPECT_EQ(file().find("b", 8)->drafts[1][2].all.seen, 0);
 }
 

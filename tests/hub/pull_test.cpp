@@ -80,6 +80,7 @@ class Hub : public testing::Test {
       return;
     }
     std::string content = damaged_ ? std::string(weights_.size(), 'x') : weights_;
+    if (!ranges_) const_cast<httplib::Request&>(request).ranges.clear();
     if (breaks_ <= 0) return response.set_content(content, "application/octet-stream");
     --breaks_;
     response.set_content_provider(content.size(), "application/octet-stream",
@@ -113,7 +114,7 @@ class Hub : public testing::Test {
   std::thread thread_;
   int port_ = 0;
   std::atomic<int> asked_{0}, breaks_{0}, busy_{0};
-  std::atomic<bool> damaged_{false}, private_{false};
+  std::atomic<bool> damaged_{false}, private_{false}, ranges_{true};
   std::string tokens_, cdn_tokens_;
 };
 
@@ -153,6 +154,18 @@ TEST_F(Hub, a_later_call_goes_on_too) {
   const Pulled pulled = pull(*hub_name("org/name"), options());
   EXPECT_EQ(read_file(pulled.folder / "parts/model 1.safetensors"), weights_);
   EXPECT_LT(pulled.downloaded, static_cast<int64_t>(weights_.size()));
+}
+
+TEST_F(Hub, a_server_that_cannot_go_on_begins_anew) {
+  breaks_ = 1, ranges_ = false;
+  const Pulled pulled = pull(*hub_name("org/name"), options());
+  EXPECT_EQ(read_file(pulled.folder / "parts/model 1.safetensors"), weights_);
+}
+
+TEST_F(Hub, what_never_gets_further_is_given_up) {
+  breaks_ = 1000, ranges_ = false;
+  EXPECT_THAT(refusal("org/name", options()), HasSubstr("could not be downloaded"));
+  EXPECT_LT(asked_, 30);
 }
 
 TEST_F(Hub, damage_is_noticed_and_not_kept) {

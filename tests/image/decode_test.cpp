@@ -182,6 +182,7 @@ TEST(Decode, KeepsTheLibrariesSilent) {
 TEST(Decode, PnmRefusesNumbersThatAreNotThere) {
   EXPECT_THAT(decode_error("P3 2 1 255 1 2 3 4 x 6"), HasSubstr("a number is missing"));
   EXPECT_THAT(decode_error("P2 1 1 9 10 "), HasSubstr("above 9"));
+  EXPECT_THAT(decode_error("P6\n2 1\n255Xabcdef"), HasSubstr("a number is missing at byte 7"));
   EXPECT_THAT(decode_error("P5 99999999999999999999 1 255\n"), HasSubstr("above"));
   EXPECT_THAT(decode_error("P5 1 1 0\n1"), HasSubstr("largest value"));
 }

@@ -172,7 +172,7 @@ TEST_F(GroupedModel, tensors_of_layers_that_nothing_has_are_named) {
   Random random(6);
   add_random("model.layers.0.mlp.other_proj", 8, 20, random, tensors);
   tensors.write(packed_.path());
-  EXPECT_THAT(Checkpoint(packed_.path()).problems(),
+  EXPECT_THAT(Checkpoint(packed_.path()).unused(),
               testing::Contains(HasSubstr("model.layers.0.mlp.other_proj.qweight")));
 }
 
