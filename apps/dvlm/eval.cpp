@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "command.h"
 #include "core/files.h"
@@ -208,6 +209,8 @@ void eval(const EvalOptions& options) {
     return print_agreement(options);
   }
   if (!options.card.empty()) insert_report(read_file(options.card), "");  // before hours of work
+  if (std::set(options.decoders.begin(), options.decoders.end()).size() < options.decoders.size())
+    fail("--decoders names one twice");
   if (options.report.empty() && options.tasks.empty() && options.data.empty())
     fail("nothing to do: --data names a test file, --task benchmarks, --report a folder of answers");
   check_logprobs(options);

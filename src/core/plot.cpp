@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
+
 namespace dvlm {
 
 namespace {
@@ -21,6 +23,7 @@ double pixel_y(double share) {
 
 // 1, 2 or 5 times a power of ten, giving about five ticks.
 double tick_distance(double range) {
+  DVLM_ASSERT(range > 0);
   const double raw = range / 5, power = std::pow(10.0, std::floor(std::log10(raw)));
   for (const double factor : {1.0, 2.0, 5.0})
     if (raw <= factor * power) return factor * power;

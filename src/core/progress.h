@@ -1,4 +1,4 @@
-// A one-line progress bar on stderr for work that may take more than two seconds.
+// A one-line progress bar on stderr for work that may take more than half a second.
 #pragma once
 #include <condition_variable>
 #include <cstdint>

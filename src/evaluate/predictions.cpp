@@ -159,6 +159,8 @@ std::vector<PredictionSet> read_all_predictions(const fs::path& folder, TokenSco
 
 PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeader& header)
     : held_{{}, header, {}}, path_(folder / header.task / header.file_name()) {
+  if (header.task.empty() || header.task == "." || header.task == "..")
+    fail("a test file called \"{}.…\" has no name to keep answers under", header.task);
   held_.path = path_;
   make_folder(path_.parent_path());
   const std::string first = with_file(header).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";

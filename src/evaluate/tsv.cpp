@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "core/error.h"
+#include "text/python_json.h"
 
 namespace dvlm {
 
@@ -39,19 +40,6 @@ std::optional<int64_t> whole_of(std::string_view value) {
   if (value.starts_with('+')) value.remove_prefix(1);
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
   return error == std::errc() && end == value.data() + value.size() ? std::optional(number) : std::nullopt;
-}
-
-// As Python writes a float: the fewest digits that say which it is.
-std::string python_float(double value) {
-  const double size = std::abs(value);
-  const bool plain = value == 0 || (size >= 1e-4 && size < 1e16);
-  std::array<char, 64> text{};
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                 plain ? std::chars_format::fixed : std::chars_format::scientific)
-                       .ptr;
-  std::string out(text.data(), end);
-  if (std::isfinite(value) && plain && out.find('.') == std::string::npos) out += ".0";
-  return out;
 }
 
 // Cuts text that comes in pieces into rows of fields.

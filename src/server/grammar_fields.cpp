@@ -204,6 +204,8 @@ void keep_schemas_as_text(json& body, std::string_view text) {
     if (!value || !value->is_structured()) continue;
     *value = path.size() == 1 ? list_as_text(raw) : json(raw);
   }
+  if (body.is_object() && body.contains("messages"))
+    keep_argument_order(body["messages"], raw_member(text, "messages"));
 }
 
 void read_answer_form(const ApiObject& body, ApiRequest& out) {

@@ -134,7 +134,7 @@ void add_message(const json& given, const std::string& name, json& messages) {
     calls.push_back(
         {{"id", block.text("id")},
          {"type", "function"},
-         {"function", {{"name", block.text("name")}, {"arguments", input ? *input : json::object()}}}});
+         {"function", {{"name", block.text("name")}, {"arguments", input ? text_of_list(*input) : "{}"}}}});
   });
   json out = {{"role", role}, {"content", std::move(parts)}};
   if (!calls.empty()) out["tool_calls"] = std::move(calls);

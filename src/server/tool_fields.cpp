@@ -94,6 +94,31 @@ json list_as_text(std::string_view text) {
   return {{kOrdered, text}};
 }
 
+void keep_argument_order(json& messages, std::string_view text) {
+  constexpr std::string_view kSigns[] = {"\"tool_use\"", "\"arguments\""};  // or it would all be read twice
+  const auto stands = [&](std::string_view sign) { return text.find(sign) != text.npos; };
+  if (!messages.is_array() || std::ranges::none_of(kSigns, stands)) return;
+  const ordered_json ordered = ordered_json::parse(text, nullptr, false);
+  const auto keep = [](json& object, const ordered_json& of, const char* key, bool text_alone) {
+    if (!object.is_object() || !object.contains(key) || !object[key].is_object()) return;
+    const std::string value = of[key].dump();
+    object[key] = text_alone ? json(value) : list_as_text(value);
+  };
+  for (size_t i = 0; i < messages.size(); ++i) {
+    json& message = messages[i];
+    if (!message.is_object()) continue;
+    if (message.contains("tool_calls") && message["tool_calls"].is_array())
+      for (size_t k = 0; k < message["tool_calls"].size(); ++k)
+        if (json& call = message["tool_calls"][k]; call.is_object() && call.contains("function"))
+          keep(call["function"], ordered[i]["tool_calls"][k]["function"], "arguments", true);
+    if (message.contains("content") && message["content"].is_array())
+      for (size_t k = 0; k < message["content"].size(); ++k)
+        if (json& block = message["content"][k];
+            block.is_object() && block.value("type", json()) == "tool_use")
+          keep(block, ordered[i]["content"][k], "input", false);
+  }
+}
+
 std::string text_of_list(const json& list) {
   const bool as_text = list.is_object() && list.size() == 1 && list.contains(kOrdered);
   return as_text ? list[kOrdered].get<std::string>() : list.dump();

@@ -9,6 +9,7 @@
 #include "core/data_url.h"
 #include "core/error.h"
 #include "text/chat.h"
+#include "text/python_json.h"
 
 namespace dvlm {
 namespace {
@@ -167,14 +168,12 @@ std::vector<ToolCall> read_calls(const Fields& message, const json& calls, const
     inside.check_known({"name", "arguments"});
     const json* arguments = inside.find("arguments");
     if (!arguments) inside.refuse("needs \"arguments\"");
-    nlohmann::ordered_json parsed;
+    nlohmann::ordered_json parsed = *arguments;  // an object has lost its order: see keep_argument_order()
     if (arguments->is_string()) {
       const auto& text = arguments->get_ref<const std::string&>();
       static_cast<void>(
           parse_json(text.empty() ? "{}" : text, "the arguments of a tool call"));  // with its limits
       parsed = nlohmann::ordered_json::parse(text.empty() ? "{}" : text);
-    } else {
-      parsed = nlohmann::ordered_json::parse(arguments->dump());
     }
     if (!parsed.is_object()) inside.refuse("needs \"arguments\" to be a JSON object");
     if (!is_tool_name(inside.text("name")))

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "text/python_json.h"
 
 namespace dvlm {
 
@@ -73,17 +74,6 @@ std::vector<Tool> parse_tools(const ordered_json& tools) {
       fail("tool {}: there is another {}", out.size(), out.back().name);
   }
   return out;
-}
-
-std::string python_json(const ordered_json& value) {
-  if (!value.is_structured()) return value.dump();
-  std::string out = value.is_object() ? "{" : "[";
-  for (const auto& [key, item] : value.items()) {
-    if (out.size() > 1) out += ", ";
-    if (value.is_object()) out += ordered_json(key).dump() + ": ";
-    out += python_json(item);
-  }
-  return out + (value.is_object() ? "}" : "]");
 }
 
 ToolCallReader::Part ToolCallReader::push(std::string_view text) {

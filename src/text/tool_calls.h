@@ -26,9 +26,6 @@ bool is_tool_name(std::string_view name);
 // the tool and field.
 std::vector<Tool> parse_tools(const nlohmann::ordered_json& tools);
 
-// JSON as Python's json.dumps writes it, without escapes of what is not ASCII.
-std::string python_json(const nlohmann::ordered_json& value);
-
 // Around each call. Tokens of their own where a tokenizer has them.
 inline constexpr const char *kToolCall = "<tool_call>", *kToolCallEnd = "</tool_call>";
 

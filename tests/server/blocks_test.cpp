@@ -5,6 +5,7 @@
 
 #include "server/apis.h"
 #include "server/errors.h"
+#include "server/grammar_fields.h"
 #include "server/tool_fields.h"
 
 namespace dvlm {
@@ -22,6 +23,10 @@ using Parse = ApiRequest (*)(const json&);
 
 ApiRequest response_request(const json& body) {
   return parse_response_request(body, {}, tiny_tokenizer(), {.max_tokens = 100});
+}
+
+ApiRequest chat_request(const json& body) {
+  return parse_chat_request(body, {}, tiny_tokenizer(), {.max_tokens = 100});
 }
 
 ApiRequest messages_request(const json& body) {
@@ -180,6 +185,36 @@ TEST(Messages, ReadConversations) {
     {"role": "tool", "content": "Error: stuck"}])")));
   EXPECT_EQ(request.request.conversation[1].content[1].source, kPicture);
   EXPECT_EQ(request.request.decode.max_tokens, 9);
+}
+
+// The model wrote its arguments in an order of its own, and reads them again in that order.
+TEST(Messages, AndChatsKeepTheOrderOfArguments) {
+  const auto shown = [](const char* text, const auto& request_of) {
+    json body = json::parse(text);
+    keep_schemas_as_text(body, text);
+    return rendered(request_of(body));
+  };
+  const std::string as_written = R"({"to": "b", "from": {"z": 1.5, "a": 1e15}})";
+  const char* const of_python = R"("arguments": {"to": "b", "from": {"z": 1.5, "a": 1000000000000000.0}}})";
+  EXPECT_THAT(shown((R"({"max_tokens": 9, "messages": [{"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": )" +
+                     as_written + R"(}]}, {"role": "user", "content": "x"}]})")
+                        .c_str(),
+                    messages_request),
+              HasSubstr(of_python));
+  EXPECT_THAT(
+      shown((R"({"max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",
+    "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": )" +
+             as_written + R"(}}]}, {"role": "user", "content": "x"}]})")
+                .c_str(),
+            chat_request),
+      HasSubstr(of_python));
+  // What only looks like the text of an input is one, too.
+  EXPECT_THAT(shown(R"({"max_tokens": 9, "messages": [{"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"as text": "{}"}}]},
+    {"role": "user", "content": "x"}]})",
+                    messages_request),
+              HasSubstr(R"("arguments": {"as text": "{}"}})"));
 }
 
 TEST(Messages, SayWhatIsWrong) {
