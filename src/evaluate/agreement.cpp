@@ -47,7 +47,7 @@ Agreement compare(const PredictionSet& ours, const PredictionSet& theirs) {
   Agreement out{ours.header.task, ours.header.decoder, theirs.header.decoder};
   for (const Prediction& prediction : ours.predictions) {
     const auto found = by_id.find(prediction.id);
-    if (found == by_id.end()) continue;
+    if (found == by_id.end() || is_refused(prediction) || is_refused(*found->second)) continue;
     const std::string &a = prediction.answer, &b = found->second->answer;
     ++out.answers;
     out.identical += a == b;

@@ -14,7 +14,7 @@ struct Agreement {
     size_t character = 0;          // how many are equal before it
   };
   std::string task, decoder, other;    // `other`: theirs
-  int64_t answers = 0, identical = 0;  // of questions that both answered; text for text
+  int64_t answers = 0, identical = 0;  // of questions that both answered and neither refused; text for text
   double common = 0;                   // share of the longer text that both begin with, mean
   // Of the tokens whose probabilities both kept, each answer's up to its first difference: see divergence().
   int64_t tokens = 0, same_likeliest = 0;
