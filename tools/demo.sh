@@ -5,7 +5,7 @@ dvlm=$1
 picture=$(dirname "$0")/../examples/desk.png
 
 ask() {
-  printf '\n\033[1m> %s\033[0m\n' "$*"
+  if [ -t 1 ]; then printf '\n\033[1m> %s\033[0m\n' "$*"; else printf '\n> %s\n' "$*"; fi
   "$dvlm" run --image "$picture" --prompt "$1" "${@:2}"
 }
 

@@ -84,16 +84,14 @@ void ThreadPool::work(int thread) {
   while (true) {
     for (int spins = 0; spins < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spins)
       pause();
-    Task task;
-    void* context;
-    {
+    if (generation_.load(std::memory_order_acquire) == seen) {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
-      if (stop_) return;
-      seen = generation_;
-      task = task_, context = context_;
     }
-    task(context, thread);
+    if (stop_) return;
+    // Written before the new generation, and not again until all workers have ended this one.
+    seen = generation_.load(std::memory_order_acquire);
+    task_(context_, thread);
     running_.fetch_sub(1, std::memory_order_acq_rel);
   }
 }

@@ -48,8 +48,9 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   Task task_ = nullptr;
   void* context_ = nullptr;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> running_{0};
+  // Who waits for one is not disturbed by those who count down the other.
+  alignas(64) std::atomic<uint64_t> generation_{0};
+  alignas(64) std::atomic<int> running_{0};
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -97,12 +97,20 @@ class Column {
     prediction.scores = {};  // of no use but in the file
     ids_.insert(prediction.id);
     set_.predictions.push_back(std::move(prediction));
-    if (set_.predictions.size() == kAll && std::ranges::all_of(set_.predictions, is_refused))
-      fail("all of the first {} questions were {}", kAll, set_.predictions.front().finish);
+    if (set_.predictions.size() == kAll) refuse_refusals();
   }
-  PredictionSet take() { return std::move(set_); }
+  // Throws Error where nothing but refusals came.
+  PredictionSet take() {
+    if (!interrupted()) refuse_refusals();
+    return std::move(set_);
+  }
 
  private:
+  void refuse_refusals() const {
+    if (!set_.predictions.empty() && std::ranges::all_of(set_.predictions, is_refused))
+      fail("all of the first {} questions were {}", set_.predictions.size(), set_.predictions.front().finish);
+  }
+
   std::optional<PredictionWriter> writer_;
   PredictionSet set_;
   std::set<std::string> ids_;

@@ -32,7 +32,7 @@ struct AnswerOptions {
 
 // One pass over the questions, each with every decoder in turn; a set for each of these, in their order. What
 // `output` holds already is not answered again. A question that cannot be answered, being too long, say, has
-// an empty answer with the finish reason "refused: ..."; where all of the first ones are refused, that is an
+// an empty answer with the finish reason "refused: ..."; where the first eight or all are refused, that is an
 // Error, and refused ones are asked again when a run goes on. Stops between answers when interrupted() and
 // returns what is there. Shows a progress bar.
 std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,

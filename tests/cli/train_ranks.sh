@@ -71,7 +71,9 @@ for _ in $(seq 600); do
   [ -e "$work/parts/train.jsonl" ] && [ "$(wc -l <"$work/parts/train.jsonl")" -ge 4 ] && break
   sleep 0.1
 done
-pkill -9 -f "output $work/parts" -n || true # the newest: rank 1
+for pid in $(pgrep -f "output $work/parts"); do # rank 1, which need not be the newest
+  if grep -qzx RANK=1 "/proc/$pid/environ" 2>/dev/null; then kill -9 "$pid"; fi
+done
 wait $parts 2>/dev/null && wrong "a process was killed and the run ended well" || true
 grep -q "another process of the run is gone.*--resume" "$work/parts.err.0" || wrong "no sentence when a process is killed: $(cat "$work/parts.err.0")"
 : >"$work/parts/training-1-2-of-2.safetensors.1-1.partial"

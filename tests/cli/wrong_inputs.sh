@@ -150,6 +150,9 @@ printf 'index\timage\tquestion\tanswer\n0\t%s\tIs it?\tYes\n' "$(head -c 80 /dev
 refuse "a picture that is no base64" "'!'|base64" "$dvlm" eval --model "$model" --task "$tsv"
 refuse "thoughts where none are asked for" "thoughts" "$dvlm" eval --task "$tsv" --cot
 printf 'index\timage\tquestion\tanswer\n0\t%s\tIs it?\tYes\n' "$(head -c 80 /dev/zero | tr '\0' 'A')" >"$tsv"
+refuse "what is no picture" "no picture" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1 --model some --tries 1
+printf 'index\timage\tquestion\tanswer\n0\t%s\tIs it?\tYes\n' \
+  iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC >"$tsv"
 refuse "an endpoint that is not there" "127.0.0.1:1/v1.*1 tries" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1 \
   --model some --tries 1
 refuse "an endpoint without a model's name" "needs .*model" "$dvlm" eval --task "$tsv" --endpoint http://127.0.0.1:1/v1

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -216,6 +217,40 @@ TEST(LinearIntegers, have_the_same_bits_on_all_sets) {
   }
 }
 
+// A large integer times its scale is no float: who rounds the product before it is added has other bits.
+TEST(LinearIntegers, have_them_where_sums_are_large) {
+  ThreadPool pool(1);
+  constexpr int kInputs = 640, kOutputs = 64;
+  std::vector<float> weights = random_values(size_t{kInputs} * kOutputs, 3), x = random_values(kInputs, 4);
+  for (std::vector<float>* values : {&weights, &x})
+    for (float& value : *values) value = 0.5f + std::abs(value);
+  const TensorView w = view(weights, {kOutputs, kInputs});
+  std::map<std::string, std::vector<float>> results;
+  for (const std::string& isa : isas()) {
+    force_isa(isa);
+    LinearScratch scratch;
+    const PackedMatrix packed({&w, 1}, {}, WeightFormat::int4_panels, pool);
+    std::vector<float>& y = results[isa];
+    y.resize(kOutputs);
+    linear(packed, {x.data(), kInputs, 1}, {y.data(), kOutputs, 1}, LinearMode::store, scratch, pool);
+  }
+  force_isa("");
+  for (const auto& [isa, result] : results) EXPECT_EQ(result, results.begin()->second) << isa;
+}
+
+TEST(LinearIntegers, of_more_inputs_than_sums_hold_are_refused) {
+  ThreadPool pool(1);
+  const std::vector<float> weights(132'105, 1);
+  const TensorView w = view(weights, {1, std::ssize(weights)});
+  EXPECT_THROW(PackedMatrix({&w, 1}, {}, WeightFormat::int8_panels, pool), Error);
+}
+
+TEST(LinearIntegers, of_rows_below_the_normal_numbers_are_zero) {
+  std::array<int8_t, 2> codes = {1, 1};
+  EXPECT_EQ(quantize_int8(std::array{2e-43f, -2e-43f}, codes.data()), 1);
+  EXPECT_EQ(codes, (std::array<int8_t, 2>{0, 0}));
+}
+
 // Codes that a file holds stay as they are, and are those that would be made of its numbers.
 TEST(LinearIntegers, of_a_file_are_not_rounded_again) {
   ThreadPool pool(1);
@@ -420,6 +455,9 @@ TEST_P(EachIsa, fp8_multiplies_every_code_exactly) {
 
 TEST(LinearFp8, tensors_that_do_not_fit_are_refused) {
   ThreadPool pool(1);
+  const std::vector<float> not_finite = {1, NAN, 1, INFINITY};
+  const TensorView floats = view(not_finite, {2, 2});
+  EXPECT_THROW(PackedMatrix({&floats, 1}, {}, WeightFormat::fp8_panels, pool), Error);
   const uint8_t codes[] = {0x38, 0x38, 0x38, 0xFF};
   const std::vector<float> scales = {1, 1, 1};
   const TensorView w{DType::f8_e4m3, {2, 2}, reinterpret_cast<const std::byte*>(codes)};

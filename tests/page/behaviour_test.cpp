@@ -323,6 +323,50 @@ TEST_F(Page, scales_large_pictures_and_turns_lying_ones) {
   EXPECT_EQ(content[1]["text"], "What is there?");
 }
 
+// Who drops a picture and asks at once is answered about it.
+TEST_F(Page, waits_for_a_picture_that_is_being_read) {
+  FakeServer server({.tokens = kWords});
+  open(server.url());
+  browser().run(R"(
+    const canvas = Object.assign(document.createElement("canvas"), {width: 1500, height: 1500});
+    const pen = canvas.getContext("2d"), noise = pen.createImageData(1500, 1500);
+    for (let i = 0; i < noise.data.length; ++i) noise.data[i] = i * 7919 >> 5;
+    pen.putImageData(noise, 0, 0);
+    return new Promise((done) => canvas.toBlob(done)).then((blob) => {
+      const carried = new DataTransfer();
+      carried.items.add(new File([blob], "large.png", {type: "image/png"}));
+      document.dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true}));
+      document.getElementById("question").value = "What is there?";
+      document.getElementById("composer").requestSubmit();
+    });)");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  const json content = server.questions().at(0)["messages"][0]["content"];
+  ASSERT_TRUE(content.is_array()) << content;
+  EXPECT_EQ(content.size(), 2);
+  EXPECT_EQ(browser().run("return document.querySelectorAll('#thumbs img').length"), 0);
+}
+
+TEST_F(Page, says_when_the_connection_ends_before_the_answer) {
+  FakeServer server({.tokens = kWords, .pass_ms = 300, .breaks_after = 2});
+  open(server.url());
+  ask("What is there?");
+  ASSERT_TRUE(answered());
+  EXPECT_THAT(text_of(".answer .notes"), HasSubstr("The connection ended before the answer did."));
+}
+
+TEST_F(Page, refuses_a_key_that_no_header_can_carry) {
+  FakeServer server({.tokens = kWords});
+  open(server.url());
+  browser().run(R"(
+    document.getElementById("key-box").hidden = false;
+    document.getElementById("key").value = "secret\u200b";
+    document.getElementById("key-use").click();)");
+  EXPECT_THAT(text_of("#problem"), HasSubstr("ASCII"));
+  EXPECT_EQ(browser().run("return document.getElementById('key-box').hidden"), false);
+  ask("What is there?");
+  EXPECT_TRUE(answered()) << "it was not taken";
+}
+
 TEST_F(Page, changes_its_colours_and_keeps_the_choice) {
   FakeServer server({.tokens = kWords});
   open(server.url());

@@ -75,8 +75,8 @@ void FakeServer::chat(const httplib::Request& request, httplib::Response& respon
           const std::string text = "data: " + data + "\n\n";
           return sink.is_writable() && sink.write(text.data(), text.size());
         };
-        for (const json& one : events) {
-          if (!send(one.dump())) return false;
+        for (size_t i = 0; i < events.size(); ++i) {
+          if (i == options_.breaks_after || !send(events[i].dump())) return false;
           std::this_thread::sleep_for(std::chrono::milliseconds(options_.pass_ms));
         }
         send(R"({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})");

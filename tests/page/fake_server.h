@@ -23,6 +23,7 @@ class FakeServer {
     std::vector<nlohmann::json> work = {};  // "progress" of events before the first pass
     // Pieces of calls, in OpenAI's shape: the answer to who offers tools and has not said what calls gave.
     std::vector<nlohmann::json> calls = {};
+    size_t breaks_after = SIZE_MAX;  // events: the connection is gone then
   };
 
   explicit FakeServer(Options options);

@@ -53,7 +53,7 @@ class HtmlReport : public testing::Test {
 TEST_F(HtmlReport, ShowsTablesCurvesAndQuestions) {
   const std::string text = browser_->run("return document.body.innerText");
   EXPECT_THAT(text, testing::HasSubstr("AI2D_TEST"));
-  EXPECT_THAT(text, testing::HasSubstr("33.3 ± "));
+  EXPECT_THAT(text, testing::HasSubstr("33.3 % (6.1 to 79.2)"));
   EXPECT_EQ(browser_->run("return document.querySelectorAll('svg polyline').length"), 2);
   EXPECT_EQ(browser_->run("return document.querySelector('article img').naturalWidth"), 1);
   EXPECT_TRUE(browser_->errors().empty());
