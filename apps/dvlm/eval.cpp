@@ -240,64 +240,64 @@ void eval(const EvalOptions& options) {
     write_file(options.card, insert_report(read_file(options.card), report_markdown(results)));
 }
 
-}  // namespace
-
-void add_eval(Command app) {
-  auto options = std::make_shared<EvalOptions>();
-  Command command = app.add("eval", "Answer test files or benchmarks; print accuracy and speed");
+void add_question_options(Command command, EvalOptions& options) {
   command.group("Questions");
-  command.text("--data", options->data,
+  command.text("--data", options.data,
                "A test file: conversations with answer and type, in any layout of docs/data.md (dvlm synth "
                "--split test makes some). With --task: the folder of benchmarks");
-  command.texts("--task", options->tasks,
+  command.texts("--task", options.tasks,
                 "Benchmarks in VLMEvalKit's files: AI2D_TEST.tsv, or AI2D_TEST with --data, or all");
-  command.flag("--cot", options->thoughts, "MMMU-Pro: ask for thoughts before the answer");
-  command.choices("--decoders", options->decoders, decoder_names(),
+  command.flag("--cot", options.thoughts, "MMMU-Pro: ask for thoughts before the answer");
+  command.choices("--decoders", options.decoders, decoder_names(),
                   "Which decoders, in this order; the first is the base of comparison");
-  command.text("-o,--output", options->output,
+  command.text("-o,--output", options.output,
                "Folder that keeps every answer; the same command goes on where it was stopped");
-  command.text("--report", options->report, "Score the answers of such a folder again, without answering")
+  command.text("--report", options.report, "Score the answers of such a folder again, without answering")
       .existing();
   command
-      .text("--against", options->against,
+      .text("--against", options.against,
             "With --report: compare with the answers in this folder, text for text")
       .existing();
-  command.number("--limit", options->limit, 1, kAny<int64_t>,
-                 "Use only the first N questions (default: all)");
-  command.number("--parallel", options->parallel, 1, 64,
+  command.number("--limit", options.limit, 1, kAny<int64_t>, "Use only the first N questions (default: all)");
+  command.number("--parallel", options.parallel, 1, 64,
                  "How many answers share passes; texts stay the same, tokens per second are those of answers "
                  "beside others. How many requests at once, with --endpoint");
-  command.group("Servers");
-  command.text("--endpoint", options->endpoint,
-               "Ask a server instead: the address of its OpenAI API, up to /v1; --model is its name there");
-  command.text("--key-variable", options->key_variable,
-               "Variable that holds the key for --endpoint (default: OPENAI_API_KEY, if it is set)");
-  command.text("--judge", options->judge,
-               "Ask a model what answers mean that no rule reads: the address of its OpenAI API, up to /v1");
-  command.text("--judge-model", options->judge_model, "What that server calls the model");
-  command.text("--judge-key-variable", options->judge_key_variable,
-               "Variable that holds the key for --judge (default: OPENAI_API_KEY, if it is set)");
-  command.number("--timeout", options->timeout, 0.1, 86400,
-                 "Seconds that an answer of --endpoint or --judge may take");
-  command.number("--tries", options->tries, 1, 100, "How often these are asked for an answer");
-  command.number("--requests-per-minute", options->requests_per_minute, 0, 1e6,
-                 "Most requests that each of these gets in a minute, tries included (0: any)");
-  command.group("Questions");
-  command.number("--logprobs", options->logprobs, 1, 20,
+  command.number("--logprobs", options.logprobs, 1, 20,
                  "Keep so many of the likeliest tokens beside each token, for --against");
-  command.number("--min-pixels", options->min_pixels, 1, kAny<int64_t>,
+  command.number("--min-pixels", options.min_pixels, 1, kAny<int64_t>,
                  "Of a picture (default: the checkpoint's)");
-  command.number("--max-pixels", options->max_pixels, 1, kAny<int64_t>,
+  command.number("--max-pixels", options.max_pixels, 1, kAny<int64_t>,
                  "Of a picture (default: the checkpoint's)");
-  add_model_options(command, options->model);
-  command.group("Decoding");
-  add_decoding_options(command, options->decoding);
+}
+
+void add_server_options(Command command, EvalOptions& options) {
+  command.group("Servers");
+  command.text("--endpoint", options.endpoint,
+               "Ask a server instead: the address of its OpenAI API, up to /v1; --model is its name there");
+  command.text("--key-variable", options.key_variable,
+               "Variable that holds the key for --endpoint (default: OPENAI_API_KEY, if it is set)");
+  command.text("--judge", options.judge,
+               "Ask a model what answers mean that no rule reads: the address of its OpenAI API, up to /v1");
+  command.text("--judge-model", options.judge_model, "What that server calls the model");
+  command.text("--judge-key-variable", options.judge_key_variable,
+               "Variable that holds the key for --judge (default: OPENAI_API_KEY, if it is set)");
+  command.number("--timeout", options.timeout, 0.1, 86400,
+                 "Seconds that an answer of --endpoint or --judge may take");
+  command.number("--tries", options.tries, 1, 100, "How often these are asked for an answer");
+  command.number("--requests-per-minute", options.requests_per_minute, 0, 1e6,
+                 "Most requests that each of these gets in a minute, tries included (0: any)");
+}
+
+void add_output_options(Command command, EvalOptions& options) {
   command.group("Output");
-  command.text("--html", options->html,
+  command.text("--html", options.html,
                "Also write a report for a browser: tables, curves, questions with their pictures");
-  command.text("--card", options->card,
+  command.text("--card", options.card,
                "Also put the tables into this file, between <!-- dvlm eval --> and <!-- end -->");
-  command.flag("--json", options->json, "Print JSON");
+  command.flag("--json", options.json, "Print JSON");
+}
+
+void add_exclusions(Command command) {
   command.excludes("--report", {"--task", "--data", "--endpoint", "--output", "--limit"});
   command.excludes("--against", {"--judge", "--logprobs", "--html", "--card"});  // it compares what is kept
   // A server has its own.
@@ -305,6 +305,20 @@ void add_eval(Command app) {
                    {"--decoders", "--min-pixels", "--max-pixels", "--lora", "--draft-lora", "--device",
                     "--precision", "--draft-precision", "--packed", "--threads", "--memory-limit",
                     "--block-size", "--branches", "--draft-p-min", "--threshold", "--sub-block", "--top-k"});
+}
+
+}  // namespace
+
+void add_eval(Command app) {
+  auto options = std::make_shared<EvalOptions>();
+  Command command = app.add("eval", "Answer test files or benchmarks; print accuracy and speed");
+  add_question_options(command, *options);
+  add_server_options(command, *options);
+  add_model_options(command, options->model);
+  command.group("Decoding");
+  add_decoding_options(command, options->decoding);
+  add_output_options(command, *options);
+  add_exclusions(command);
   command.runs([options] { eval(*options); },
                "Examples:\n"
                "  dvlm eval --data data/tiny/test/data.jsonl --decoders ar,mdm,spec\n"

@@ -78,6 +78,36 @@ void serve(ServeOptions& options) {
   clear_interrupt();  // being told to end is how it ends
 }
 
+void add_limits(Command command, ServeOptions& options) {
+  ServerOptions& server = options.server;
+  command.number("--max-batch", server.scheduler.max_batch, 1, 256,
+                 "Requests that share passes over the model");
+  command.number("--max-waiting", server.scheduler.max_waiting, 1, 1024,
+                 "Requests that may wait; further ones are refused (429)");
+  command.text("--kv-memory", options.kv_memory,
+               "Most memory for keys and values, of requests and of what is kept for later ones");
+  command.text(
+      "--picture-memory", options.picture_memory,
+      "Most memory for pictures and videos of all requests until they are encoded; what finds none is "
+      "refused (429)");
+  command.number("--prefill-rows", server.scheduler.prefill_rows, 1, 65536,
+                 "Tokens of prompts in a pass that also writes for others: more answers new requests "
+                 "sooner, fewer keeps the others going");
+  command.text("--image-root", server.images.root,
+               "Folder of pictures and videos that clients may name by relative path");
+  command.texts("--allow-image-host", server.images.hosts,
+                "Host whose http(s) pictures clients may name: example.org, *.example.org, "
+                "example.org:8443, 127.0.0.1:9000; may be repeated");
+  command.number("--image-timeout", server.images.timeout, 1, 3600,
+                 "Seconds that fetching one picture may take");
+  command.number("--max-answer", server.chat.max_tokens, 1, 1 << 20, "Most tokens of an answer");
+  command.number("--timeout", server.timeout, 1, 86400, "Seconds that a request may take, waiting included");
+  command.number("--max-connections", server.max_connections, 1, 4096,
+                 "Connections at once; further ones are turned away (503)");
+  command.number("--read-timeout", server.read_timeout, 1, 3600,
+                 "Seconds in which a request must arrive, its headers in a sixth of them");
+}
+
 }  // namespace
 
 void add_serve(Command app) {
@@ -97,32 +127,7 @@ void add_serve(Command app) {
   command.texts("--allow-origin", server.origins,
                 "Origin of web pages that may use the server: http://localhost:5173, or * for all; may be "
                 "repeated");
-  command.number("--max-batch", server.scheduler.max_batch, 1, 256,
-                 "Requests that share passes over the model");
-  command.number("--max-waiting", server.scheduler.max_waiting, 1, 1024,
-                 "Requests that may wait; further ones are refused (429)");
-  command.text("--kv-memory", options->kv_memory,
-               "Most memory for keys and values, of requests and of what is kept for later ones");
-  command.text(
-      "--picture-memory", options->picture_memory,
-      "Most memory for pictures and videos of all requests until they are encoded; what finds none is "
-      "refused (429)");
-  command.number("--prefill-rows", server.scheduler.prefill_rows, 1, 65536,
-                 "Tokens of prompts in a pass that also writes for others: more answers new requests "
-                 "sooner, fewer keeps the others going");
-  command.text("--image-root", server.images.root,
-               "Folder of pictures and videos that clients may name by relative path");
-  command.texts("--allow-image-host", server.images.hosts,
-                "Host whose http(s) pictures clients may name: example.org, *.example.org, "
-                "example.org:8443, 127.0.0.1:9000; may be repeated");
-  command.number("--image-timeout", server.images.timeout, 1, 3600,
-                 "Seconds that fetching one picture may take");
-  command.number("--max-answer", server.chat.max_tokens, 1, 1 << 20, "Most tokens of an answer");
-  command.number("--timeout", server.timeout, 1, 86400, "Seconds that a request may take, waiting included");
-  command.number("--max-connections", server.max_connections, 1, 4096,
-                 "Connections at once; further ones are turned away (503)");
-  command.number("--read-timeout", server.read_timeout, 1, 3600,
-                 "Seconds in which a request must arrive, its headers in a sixth of them");
+  add_limits(command, *options);
   command.choice("--log", options->log, {"off", "requests"},
                  "requests: one line of JSON for each on standard error");
   command.flag("--log-prompts", server.log_prompts, "Those lines hold the prompts' texts, too");

@@ -188,6 +188,35 @@ std::vector<Asked> open_of(const TestSet& task, const AnswerOptions& options,
   return out;
 }
 
+std::vector<Column> columns_of(const TestSet& task, const std::vector<DecodeOptions>& decoders,
+                               const AnswerOptions& options) {
+  const std::string questions = fingerprint_of_file(task.file());
+  std::vector<Column> out;
+  out.reserve(decoders.size());
+  for (const DecodeOptions& decode : decoders)
+    out.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
+                                      settings_of(decode, options, questions), file_of(task)},
+                     options);
+  return out;
+}
+
+// A question's later decoders find its pictures and prompt computed: all are charged for them.
+class PromptCharge {
+ public:
+  void put_on(Prediction& prediction) {
+    if (id_ != prediction.id) id_ = prediction.id, ms_ = 0, passes_ = 0;
+    ms_ = std::max(ms_, prediction.first_ms);
+    passes_ = std::max(passes_, prediction.prefill_passes);
+    prediction.first_ms = ms_, prediction.prefill_passes = passes_;
+    prediction.total_ms = ms_ + prediction.decode_ms;
+  }
+
+ private:
+  std::string id_;
+  double ms_ = 0;
+  int64_t passes_ = 0;
+};
+
 void say_kept(Progress& progress, int64_t kept, const AnswerOptions& options) {
   if (kept > 0) progress.say(fmt::format("{} answers are in {} already", kept, options.output.string()));
 }
@@ -198,13 +227,7 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
                                        const std::vector<DecodeOptions>& decoders,
                                        const AnswerOptions& options) {
   check_ids(task, options);
-  const std::string questions = fingerprint_of_file(task.file());
-  std::vector<Column> columns;
-  columns.reserve(decoders.size());
-  for (const DecodeOptions& decode : decoders)
-    columns.emplace_back(PredictionHeader{task.name(), options.model, std::string(name_of(decode.kind)),
-                                          settings_of(decode, options, questions), file_of(task)},
-                         options);
+  std::vector<Column> columns = columns_of(task, decoders, options);
   const std::vector<Asked> open = open_of(task, options, columns);
   const int64_t kept = count_of(task, options) * std::ssize(decoders) - std::ssize(open);
   Progress progress(task.name(), kept + std::ssize(open));
@@ -222,25 +245,15 @@ std::vector<PredictionSet> answer_task(Engine& engine, const TestSet& task,
     request.min_pixels = options.min_pixels, request.max_pixels = options.max_pixels;
     return request;
   };
-  // A question's later decoders find its pictures and prompt computed: all are charged for them.
-  struct {
-    std::string id;
-    double ms = 0;
-    int64_t passes = 0;
-  } first;
+  PromptCharge charge;
   const auto add = [&](size_t i) {
     columns[open[i].decoder].add(std::move(under_way.front()));
     under_way.pop_front();
     progress.update(++done);
   };
   const auto take = [&](size_t i, const Answer& answer) {
-    Prediction& prediction = under_way.front();
-    describe(prediction, answer, engine.tokenizer());
-    if (first.id != prediction.id) first = {prediction.id};
-    first.ms = std::max(first.ms, prediction.first_ms);
-    first.passes = std::max(first.passes, prediction.prefill_passes);
-    prediction.first_ms = first.ms, prediction.prefill_passes = first.passes;
-    prediction.total_ms = first.ms + prediction.decode_ms;
+    describe(under_way.front(), answer, engine.tokenizer());
+    charge.put_on(under_way.front());
     add(i);
   };
   const auto refuse = [&](size_t i, const std::string& reason) {

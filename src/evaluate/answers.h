@@ -21,6 +21,7 @@ void answer_all(Engine& engine, size_t count, int parallel, const std::function<
                 const std::function<void(size_t, const std::string&)>& refuse,
                 const std::function<void(const WorkProgress&)>& on_progress = {});
 
+// NOLINTNEXTLINE(bugprone-exception-escape): moves of the JSON library assert
 struct AnswerOptions {
   int64_t limit = 0;  // of questions; 0: all
   int parallel = 1;

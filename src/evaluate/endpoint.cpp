@@ -74,7 +74,8 @@ class Reader {
         const json& error = event["error"];
         const bool says = error.is_object() && error.contains("message");
         const json code = error.is_object() && error.contains("code") ? error["code"] : json();
-        const bool refuses = code == 400 || code == 413 || code == 422;
+        const int64_t status = code.is_number_integer() ? code.get<int64_t>() : 0;
+        const bool refuses = status == 400 || status == 413 || status == 422;
         (refuses ? refusal : problem) = (says ? error["message"] : error).dump();
         return false;
       }
