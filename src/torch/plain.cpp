@@ -28,6 +28,7 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& m
                     seen = mask.slice(2, tile.begin, tile.end)](const std::vector<Tensor>& in) {
     const auto visible = [&](const Tensor& x, int64_t dimension) {
       std::vector<Tensor> parts;
+      parts.reserve(columns.size());
       for (const auto& [begin, end] : columns) parts.push_back(x.slice(dimension, begin, end));
       return parts.size() == 1 ? parts[0] : torch::cat(parts, dimension);
     };

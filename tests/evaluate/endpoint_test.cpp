@@ -104,6 +104,7 @@ TEST(Endpoint, RequestsKeepTheirPace) {
   RequestPace pace(60 * 50);  // one in 20 ms
   const Clock::time_point start = Clock::now();
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {
       for (int turn = 0; turn < 5; ++turn) EXPECT_TRUE(pace.wait({}));
