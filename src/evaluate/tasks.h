@@ -61,8 +61,9 @@ struct TaskScore {
 void add(TaskScore::Part& part, double value);
 void finish(TaskScore::Part& part);
 
-// A row without an answer is wrong (of MMMU, which VLMEvalKit takes for A, where A is not chosen); where no row has one, the score has no parts.
-// Throws Error for a task that is none, and for rows that lack an index that it is scored by.
+// A row without an answer is wrong (of MMMU, which VLMEvalKit takes for A, where A is not chosen); where no
+// row has one, the score has no parts. Throws Error for a task that is none, and for rows that lack an index
+// that it is scored by.
 TaskScore score_benchmark(const std::string& task, std::span<const Answered> answers);
 
 }  // namespace dvlm

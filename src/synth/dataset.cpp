@@ -256,7 +256,8 @@ class Writer {
 void make_folders(const SynthOptions& options) {
   const fs::path lines = options.output / "data.jsonl", images = options.output / "images";
   std::error_code error;
-  const bool used = fs::exists(lines) || (options.images && fs::exists(images) && !fs::is_empty(images, error));
+  const bool used =
+      fs::exists(lines) || (options.images && fs::exists(images) && !fs::is_empty(images, error));
   if (used && !options.overwrite)
     fail("{} already holds a data set; choose another folder or pass --force", options.output.string());
   fs::remove(lines, error);
