@@ -1,6 +1,7 @@
 #include "checkpoint/merge.h"
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 
 #include "checkpoint/lora.h"
@@ -11,13 +12,28 @@ namespace dvlm {
 
 namespace fs = std::filesystem;
 
-void copy_companions(const fs::path& from, const fs::path& to) {
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
-        "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "preprocessor_config.json",
-        "processor_config.json", "video_preprocessor_config.json", "generation_config.json"}) {
+namespace {
+
+// What an adapter's folder may have instead of the model's. "processor_config.json" comes before the other
+// file of pictures where both are.
+constexpr const char* kPictures[] = {"preprocessor_config.json", "processor_config.json"};
+constexpr const char* kTexts[] = {"tokenizer.json",      "tokenizer_config.json", "vocab.json",
+                                  "merges.txt",          "added_tokens.json",     "special_tokens_map.json",
+                                  "chat_template.jinja", "chat_template.json"};
+
+void copy_some(std::span<const char* const> names, const fs::path& from, const fs::path& to) {
+  for (const char* name : names)
     if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
-  }
+}
+
+}  // namespace
+
+void copy_companions(const fs::path& from, const fs::path& to) {
+  constexpr const char* kSettings[] = {"video_preprocessor_config.json", "generation_config.json"};
+  for (const std::span<const char* const> names :
+       {std::span<const char* const>(kTexts), std::span<const char* const>(kPictures),
+        std::span<const char* const>(kSettings)})
+    copy_some(names, from, to);
 }
 
 void copy_beside_weights(const fs::path& from, const fs::path& to) {
@@ -41,18 +57,13 @@ namespace {
 
 // What `run --lora` takes from the adapter's folder instead of the model's.
 void copy_adapters_own(const fs::path& adapter, const fs::path& output) {
-  bool pictures = false;
-  for (const char* name :
-       {"config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-        "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json",
-        "preprocessor_config.json", "processor_config.json"}) {
-    if (!fs::exists(adapter / name)) continue;
-    const bool of_pictures = std::string_view(name).find("processor_config") != std::string_view::npos;
-    std::error_code ignored;
-    if (of_pictures && !pictures) fs::remove(output / "processor_config.json", ignored);  // it would precede
-    pictures |= of_pictures;
-    write_file(output / name, read_file(adapter / name));
-  }
+  constexpr const char* kModel[] = {"config.json"};
+  const auto is_there = [&](const char* name) { return fs::exists(adapter / name); };
+  std::error_code ignored;
+  if (std::ranges::any_of(kPictures, is_there)) fs::remove(output / "processor_config.json", ignored);
+  copy_some(kModel, adapter, output);
+  copy_some(kTexts, adapter, output);
+  copy_some(kPictures, adapter, output);
 }
 
 }  // namespace
