@@ -116,19 +116,19 @@ void Checkpoint::add(const Lora& lora) {
     if (expected_tensors(own) != expected_tensors(config_))
       fail("{} is for another model than {}: their config.json differ in shape", lora.folder().string(),
            folder_.string());
-    if (const std::string problem = difference_in(own, config_); !problem.empty())
+    const std::string problem = difference_in(own, config_);
+    // Drafts are trained beside the model in BF16 and used beside the same in fewer bits.
+    if (!problem.empty() && !(lora.drafts_only() && problem == "quantization_config"))
       fail("{} is for another model than {}: their config.json differ in {}", lora.folder().string(),
            folder_.string(), problem);
     config_.architecture = own.architecture;
     config_.block_size = own.block_size;
     config_.minimum_noise_level = own.minimum_noise_level;
-    config_.clean_attention = own.clean_attention;
+    if (!lora.drafts_only()) config_.clean_attention = own.clean_attention;
   }
-  for (const char* name : {"preprocessor_config.json", "processor_config.json"})
-    if (fs::exists(lora.folder() / name))
-      config_.preprocessor = read_preprocessor(lora.folder(), config_.vision);
   lora.check(config_);
-  if (lora.drafts_only()) return;
+  if (lora.drafts_only()) return;  // what the model itself reads and writes stays its own
+  if (const auto own = read_preprocessor(lora.folder(), config_.vision)) config_.preprocessor = *own;
   identity_ += lora.identity();
   merged_ = std::make_unique<MergedTensors>(lora, tensors_);
 }
@@ -334,8 +334,7 @@ std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelConfig& 
     linear(layer + "mlp.up_proj", text.intermediate_size, hidden, false);
     linear(layer + "mlp.down_proj", hidden, text.intermediate_size, false);
   }
-  const int64_t width = vision.hidden_size,
-                merged = width * vision.spatial_merge_size * vision.spatial_merge_size;
+  const int64_t width = vision.hidden_size, merged = width * vision.patches_per_token();
   out["visual.patch_embed.proj.weight"] = {width, vision.in_channels, vision.temporal_patch_size,
                                            vision.patch_size, vision.patch_size};
   for (int i = 0; i < vision.depth; ++i) {

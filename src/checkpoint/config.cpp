@@ -234,7 +234,7 @@ ModelConfig read_config(const std::filesystem::path& folder) {
     add_stop_tokens(JsonObject(settings, generation.string()).find("eos_token_id"), generation.string(),
                     config.stop_tokens);
   }
-  config.preprocessor = read_preprocessor(folder, config.vision);
+  config.preprocessor = read_preprocessor(folder, config.vision).value_or(PreprocessorConfig());
   if (const std::string problem = problem_in(config); !problem.empty())
     fail("{}: {}", path.string(), problem);
   return config;

@@ -1,9 +1,11 @@
 // config.json and its companions, with every field validated before anything is allocated from it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,10 @@ struct VisionConfig {
   double tokens_per_second = 2;
   double initializer_range = 0.02;  // as TextConfig
   int head_dim() const { return hidden_size / heads; }
+  int patches_per_token() const { return spatial_merge_size * spatial_merge_size; }
+  bool sees_all(int block) const {
+    return std::ranges::find(full_attention_blocks, block) != full_attention_blocks.end();
+  }
   int patch_elements() const { return in_channels * temporal_patch_size * patch_size * patch_size; }
   int merged_tokens_per_window_side() const { return window_size / spatial_merge_size / patch_size; }
 };
@@ -69,6 +75,7 @@ struct ModelConfig {
   TokenId video_token = 151656;
   TokenId vision_start_token = 151652;
   TokenId vision_end_token = 151653;
+  bool is_pad(TokenId token) const { return token == image_token || token == video_token; }  // of pictures
   std::vector<TokenId>
       stop_tokens;      // config.json and generation_config.json eos_token_id, 151645 first when present
   int block_size = 32;  // bd_size
@@ -82,10 +89,11 @@ struct ModelConfig {
 // file and key.
 ModelConfig read_config(const std::filesystem::path& folder);
 
-// Reads "image_processor" of processor_config.json (transformers 5), else preprocessor_config.json; without
-// either the defaults stay. Settings that dvlm cannot follow are refused by name, those that change nothing
-// are warned of.
-PreprocessorConfig read_preprocessor(const std::filesystem::path& folder, const VisionConfig& vision);
+// Reads "image_processor" of processor_config.json (transformers 5), else preprocessor_config.json; none
+// where neither says anything. Settings that dvlm cannot follow are refused by name, those that change
+// nothing are warned of.
+std::optional<PreprocessorConfig> read_preprocessor(const std::filesystem::path& folder,
+                                                    const VisionConfig& vision);
 // Writes the limits of a picture's area into the file that read_preprocessor() reads.
 void write_pixel_limits(const std::filesystem::path& folder, int64_t min_pixels, int64_t max_pixels);
 

@@ -14,16 +14,23 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What an adapter's folder may have instead of the model's. "processor_config.json" comes before the other
-// file of pictures where both are.
 constexpr const char* kPictures[] = {"preprocessor_config.json", "processor_config.json"};
 constexpr const char* kTexts[] = {"tokenizer.json",      "tokenizer_config.json", "vocab.json",
                                   "merges.txt",          "added_tokens.json",     "special_tokens_map.json",
                                   "chat_template.jinja", "chat_template.json"};
 
+// Never into what a link of `to` leads to, and never half.
+void copy_one(const fs::path& from, const fs::path& to) {
+  const fs::path partial = to.string() + ".partial";
+  std::error_code error;
+  fs::copy_file(from, partial, fs::copy_options::overwrite_existing, error);
+  if (!error) fs::rename(partial, to, error);
+  if (error) fail("cannot copy {} to {}: {}", from.string(), to.string(), error.message());
+}
+
 void copy_some(std::span<const char* const> names, const fs::path& from, const fs::path& to) {
   for (const char* name : names)
-    if (fs::exists(from / name)) write_file(to / name, read_file(from / name));
+    if (fs::exists(from / name)) copy_one(from / name, to / name);
 }
 
 }  // namespace
@@ -36,34 +43,44 @@ void copy_companions(const fs::path& from, const fs::path& to) {
     copy_some(names, from, to);
 }
 
+bool is_for_others(std::string_view name) {
+  constexpr std::string_view kEndings[] = {".bin",  ".pt", ".pth",    ".h5",  ".msgpack", ".onnx",
+                                           ".gguf", ".ot", ".tflite", ".npz", ".pkl",     ".ckpt"};
+  return std::ranges::any_of(kEndings, [&](std::string_view ending) { return name.ends_with(ending); });
+}
+
 void copy_beside_weights(const fs::path& from, const fs::path& to) {
   for (const auto& entry : fs::directory_iterator(from)) {
     const std::string name = entry.path().filename().string();
-    constexpr std::string_view kWeights[] = {".safetensors", ".index.json", ".bin",     ".pt",  ".pth",
-                                             ".gguf",        ".h5",         ".msgpack", ".onnx"};
     const bool weights =
-        std::ranges::any_of(kWeights, [&](std::string_view ending) { return name.ends_with(ending); });
-    if (entry.is_regular_file() && !weights && name != "README.md")
-      write_file(to / name, read_file(entry.path()));  // never into what a link of `to` leads to
+        name.ends_with(".safetensors") || name.ends_with(".index.json") || is_for_others(name);
+    if (entry.is_regular_file() && !weights && name != "README.md") copy_one(entry.path(), to / name);
   }
 }
 
+bool has_weights(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
+}
+
 void refuse_second_model(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
-    if (fs::exists(folder / name)) fail("{} holds a model already", folder.string());
+  if (has_weights(folder)) fail("{} holds a model already", folder.string());
 }
 
 namespace {
 
-// What `run --lora` takes from the adapter's folder instead of the model's.
-void copy_adapters_own(const fs::path& adapter, const fs::path& output) {
-  constexpr const char* kModel[] = {"config.json"};
-  const auto is_there = [&](const char* name) { return fs::exists(adapter / name); };
+void replace(std::span<const char* const> names, const fs::path& from, const fs::path& to) {
   std::error_code ignored;
-  if (std::ranges::any_of(kPictures, is_there)) fs::remove(output / "processor_config.json", ignored);
+  for (const char* name : names) fs::remove(to / name, ignored);
+  copy_some(names, from, to);
+}
+
+// What `run --lora` takes from the adapter's folder instead of the model's: all of what is said of texts or
+// of pictures, or nothing of it.
+void copy_adapters_own(const fs::path& adapter, const ModelConfig& config, const fs::path& output) {
+  constexpr const char* kModel[] = {"config.json"};
   copy_some(kModel, adapter, output);
-  copy_some(kTexts, adapter, output);
-  copy_some(kPictures, adapter, output);
+  if (fs::exists(adapter / "tokenizer_config.json")) replace(kTexts, adapter, output);
+  if (read_preprocessor(adapter, config.vision)) replace(kPictures, adapter, output);
 }
 
 }  // namespace
@@ -75,11 +92,13 @@ void write_merged(const fs::path& model, const fs::path& adapter, const fs::path
         "{} was trained to draft alone: the model would no longer verify as it did; use it with --draft-lora",
         adapter.string());
   refuse_second_model(output);
+  if (std::error_code ignored; fs::equivalent(adapter, output, ignored))
+    fail("{} is the adapter's own folder: name another one to write to", output.string());
   Checkpoint checkpoint(model);
   checkpoint.add(lora);
   make_folder(output);
   copy_beside_weights(model, output);
-  copy_adapters_own(adapter, output);
+  copy_adapters_own(adapter, checkpoint.config(), output);
   std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (name == "lm_head.weight" && checkpoint.config().text.tie_word_embeddings) continue;  // the embedding

@@ -102,14 +102,14 @@ PreprocessorConfig read_settings(const JsonObject& settings, const VisionConfig&
 
 }  // namespace
 
-PreprocessorConfig read_preprocessor(const fs::path& folder, const VisionConfig& vision) {
+std::optional<PreprocessorConfig> read_preprocessor(const fs::path& folder, const VisionConfig& vision) {
   if (const fs::path path = folder / "processor_config.json"; fs::exists(path)) {
     const json file = read_json(path);
     const JsonObject processor(file, path.string());
     if (processor.has("image_processor")) return read_settings(processor.object("image_processor"), vision);
   }
   const fs::path path = folder / "preprocessor_config.json";
-  if (!fs::exists(path)) return {};
+  if (!fs::exists(path)) return std::nullopt;
   const json file = read_json(path);
   return read_settings(JsonObject(file, path.string()), vision);
 }

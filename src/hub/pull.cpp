@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "checkpoint/json.h"
+#include "checkpoint/merge.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/finally.h"
@@ -33,13 +34,6 @@ struct RemoteFile {
   bool large = false;
   int64_t size = 0;
 };
-
-// Other programs' formats of the same weights.
-bool is_for_others(const std::string& path) {
-  static constexpr const char* kEndings[] = {".bin",  ".pt", ".pth",    ".h5",  ".msgpack", ".onnx",
-                                             ".gguf", ".ot", ".tflite", ".npz", ".pkl",     ".ckpt"};
-  return std::ranges::any_of(kEndings, [&](const char* ending) { return path.ends_with(ending); });
-}
 
 // A path that stays inside of a folder.
 bool is_inside(const std::string& path) {
@@ -79,9 +73,9 @@ class Puller {
     out_.files = static_cast<int>(files_.size());
     for (const RemoteFile& file : files_) {
       get(file);
-      link(file);
       done_ += file.size;
     }
+    for (const RemoteFile& file : files_) link(file);  // a snapshot is found by its commit: now all is there
     tell(0, "");
     if (!is_commit(name_.revision)) {
       const fs::path reference = folder_ / "refs" / name_.revision;
@@ -177,8 +171,7 @@ class Puller {
     if (end.status == 401 || end.status == 403)
       fail(
           "{}: {} refuses it ({}): the model may not exist, or wants a token: set HF_TOKEN to one whose "
-          "owner has "
-          "accepted the model's conditions",
+          "owner has accepted the model's conditions",
           name_.repository, options_.endpoint, end.status);
     if (end.status == 404)
       fail("{} has no model {} with the revision {}, or not {}", options_.endpoint, name_.repository,
@@ -200,7 +193,9 @@ class Puller {
       fail("{}: another process downloads {} at this moment", name_.repository, file.path);
     download(file, part, descriptor);
     check(file, part);
-    if (::fsync(descriptor) != 0) fail("cannot write {}: {}", part.string(), std::strerror(errno));
+    // As FileWriter::commit() has it: some file systems cannot sync.
+    if (::fsync(descriptor) != 0 && errno != EINVAL && errno != ENOTSUP)
+      fail("cannot write {}: {}", part.string(), std::strerror(errno));
     fs::rename(part, blob);
   }
 
@@ -262,9 +257,11 @@ class Puller {
   void link(const RemoteFile& file) const {
     const fs::path place = out_.folder / file.path, blob = folder_ / "blobs" / file.digest;
     make_folder(place.parent_path());
+    const fs::path target = fs::relative(blob, place.parent_path());
     std::error_code error;
+    if (fs::read_symlink(place, error) == target) return;
     fs::remove(place, error);
-    fs::create_symlink(fs::relative(blob, place.parent_path()), place, error);
+    fs::create_symlink(target, place, error);
     if (error) fail("cannot make {}: {}", place.string(), error.message());
   }
 

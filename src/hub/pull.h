@@ -40,9 +40,9 @@ class PullCancelled {};
 
 // Files of the right size that are there already are not transferred again; one that broke off goes on where
 // it ended, also in a later call. What arrives is checked against size and checksum that the hub names. The
-// name of a branch or tag leads to the snapshot once all of it is there. Throws Error for what the hub
-// refuses, for answers that make no sense, and when transfers bring nothing any more; PullCancelled where
-// `cancelled` says so.
+// snapshot, and the name of a branch or tag that leads to it, are made once all files are there. Throws Error
+// for what the hub refuses, for answers that make no sense, and when transfers bring nothing any more;
+// PullCancelled where `cancelled` says so.
 Pulled pull(const HubName& name, const PullOptions& options);
 
 }  // namespace dvlm

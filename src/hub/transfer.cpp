@@ -87,7 +87,8 @@ TransferEnd transfer(const std::string& address, const std::string& token, int64
   const CURLcode code = curl_easy_perform(curl.get());
   if (call.thrown) std::rethrow_exception(call.thrown);
   TransferEnd out{.status = status_of(curl.get())};
-  out.from_start = code == CURLE_RANGE_ERROR;  // before anything was taken
+  // Before anything was taken. libcurl says so, too, of errors that have a page of their own.
+  out.from_start = code == CURLE_RANGE_ERROR && (out.status == 200 || out.status == 206);
   curl_off_t wait = 0;
   curl_easy_getinfo(curl.get(), CURLINFO_RETRY_AFTER, &wait);
   out.wait_s = static_cast<int>(std::clamp<curl_off_t>(wait, 0, 300));

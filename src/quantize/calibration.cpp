@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 #include <memory>
 
 #include "checkpoint/json.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/progress.h"
@@ -38,7 +38,7 @@ void list_pictures(const fs::path& folder, std::vector<Source>& out) {
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;
     std::array<std::byte, kFirst> bytes{};
-    std::ifstream(entry.path(), std::ios::binary).read(reinterpret_cast<char*>(bytes.data()), kFirst);
+    InputFile(entry.path()).read(bytes.data(), kFirst, 0);
     if (is_picture(bytes))
       files.push_back(entry.path());
     else
@@ -120,10 +120,7 @@ std::vector<CalibrationSample> read_samples(const CalibrationOptions& options) {
   }
   if (samples.empty()) fail("the calibration data holds no samples");
   const auto has_pictures = [](const CalibrationSample& sample) {
-    return std::ranges::any_of(sample.conversation, [](const Message& message) {
-      return std::ranges::any_of(
-          message.content, [](const ContentPart& part) { return part.type != ContentPart::Type::text; });
-    });
+    return !visuals_of(sample.conversation).empty();
   };
   if (options.needs_pictures && std::ranges::none_of(samples, has_pictures))
     fail(

@@ -32,10 +32,7 @@ struct Totals {
 void add_sample(Engine& original, Engine& quantized, const Request& request, std::span<const TokenId> tokens,
                 Totals& totals, const std::function<void(const WorkProgress&)>& on_progress) {
   const ModelConfig& config = original.config();
-  const auto scored = [&](size_t i) {
-    return i + 1 < tokens.size() && tokens[i + 1] != config.image_token &&
-           tokens[i + 1] != config.video_token;
-  };
+  const auto scored = [&](size_t i) { return i + 1 < tokens.size() && !config.is_pad(tokens[i + 1]); };
   std::vector<std::vector<float>> expected(tokens.size());
   original.score(
       request,

@@ -264,6 +264,7 @@ std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const Calibratio
   check_quantizable(checkpoint, options.vision);
   refuse_second_model(output);
   make_folder(output);
+  write_companions(checkpoint, options, output);
   Output tensors(checkpoint);
   std::vector<LayerReport> reports;
   const std::vector<LayerGroup> groups = layer_groups(checkpoint.config(), options.vision);
@@ -279,7 +280,6 @@ std::vector<LayerReport> quantize(const Checkpoint& checkpoint, const Calibratio
     quantize_group(checkpoint, groups[i], found->second, options, tensors, reports, pool);
     progress.update(static_cast<int64_t>(i) + 1);
   }
-  write_companions(checkpoint, options, output);
   tensors.write(output / "model.safetensors");  // last: a folder with weights is complete
   return reports;
 }

@@ -29,10 +29,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool has_weights(const fs::path& folder) {
-  return fs::exists(folder / "model.safetensors") || fs::exists(folder / "model.safetensors.index.json");
-}
-
 ModelConfig model_config(const TrainConfig& config, ModelConfig model) {
   model.clean_attention = clean_attention_of(config);
   if (config.stage == "convert") {

@@ -9,6 +9,7 @@
 #include "checkpoint/merge.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "temporary_folder.h"
 
 namespace dvlm {
 namespace {
@@ -205,6 +206,51 @@ TEST_F(LoraFolder, its_own_files_count_merged_as_they_do_beside_the_model) {
   text["rms_norm_eps"] = 0.5;
   write_file(folder_ / "config.json", config.dump());
   EXPECT_THAT(error_of([&] { Checkpoint(kModel).add(Lora(folder_)); }), HasSubstr("rms_norm_eps"));
+}
+
+// Who drafts only changes nothing of what the model reads, and was trained beside its weights of 16 bits.
+TEST_F(LoraFolder, that_drafts_alone_leaves_pictures_and_quantization_to_the_model) {
+  write_file(folder_ / "preprocessor_config.json", R"({"min_pixels": 6272, "max_pixels": 12544})");
+  nlohmann::json config = nlohmann::json::parse(read_file(kModel / "config.json"));
+  config["quantization_config"] = {{"quant_method", "w8a8_int8"}};
+  config["bd_size"] = 8;
+  write_file(folder_ / "config.json", config.dump());
+  EXPECT_THAT(error_of([&] { Checkpoint(kModel).add(Lora(folder_)); }), HasSubstr("quantization_config"));
+  Lora drafts(folder_);
+  drafts.use_for_drafts();
+  Checkpoint checkpoint(kModel);
+  const PreprocessorConfig before = checkpoint.config().preprocessor;
+  checkpoint.add(drafts);
+  EXPECT_EQ(checkpoint.config().preprocessor.max_pixels, before.max_pixels);
+  EXPECT_EQ(checkpoint.config().block_size, 8);
+}
+
+TEST_F(LoraFolder, merging_takes_all_that_its_folder_says_of_texts_and_pictures_or_nothing) {
+  write_file(folder_ / "tokenizer.json", "{}");
+  write_file(folder_ / "processor_config.json", R"({"processor_class": "Qwen2_5_VLProcessor"})");
+  write_merged(kModel, folder_, folder_ / "out");
+  EXPECT_EQ(fs::exists(folder_ / "out/tokenizer.json"), fs::exists(kModel / "tokenizer.json"));
+  EXPECT_FALSE(fs::exists(folder_ / "out/processor_config.json"));
+  Checkpoint beside(kModel);
+  beside.add(Lora(folder_));
+  EXPECT_EQ(beside.config().preprocessor.max_pixels, Checkpoint(kModel).config().preprocessor.max_pixels);
+  write_file(folder_ / "tokenizer_config.json", "{}");
+  write_merged(kModel, folder_, folder_ / "other");
+  EXPECT_EQ(read_file(folder_ / "other/tokenizer.json"), "{}");
+  EXPECT_THAT(error_of([&] { write_merged(kModel, folder_, folder_); }), HasSubstr("own folder"));
+}
+
+TEST(Companions, are_copied_whatever_they_hold) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "from"), fs::create_directories(folder / "to");
+  constexpr const char* kPointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+  for (const char* name : {"demo.mp4", "model.safetensors", "tf_model.h5", "a.ckpt", "README.md"})
+    write_file(folder / "from" / name, kPointer);
+  fs::create_symlink(folder / "from/README.md", folder / "to/demo.mp4");
+  copy_beside_weights(folder / "from", folder / "to");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "to"), {}), 1);
+  EXPECT_FALSE(fs::is_symlink(folder / "to/demo.mp4"));
+  EXPECT_EQ(fs::file_size(folder / "to/demo.mp4"), std::string_view(kPointer).size());
 }
 
 TEST_F(LoraFolder, merging_that_fails_leaves_no_model) {

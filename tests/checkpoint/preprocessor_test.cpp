@@ -16,7 +16,9 @@ using testing::HasSubstr;
 
 class Preprocessor : public testing::Test {
  protected:
-  PreprocessorConfig read() const { return read_preprocessor(folder_.path(), {}); }
+  PreprocessorConfig read() const {
+    return read_preprocessor(folder_.path(), {}).value_or(PreprocessorConfig());
+  }
   void write(const char* name, const json& value) const { write_file(folder_ / name, value.dump()); }
   std::string message(const json& settings) const {
     write("preprocessor_config.json", settings);

@@ -77,7 +77,7 @@ class Hub : public testing::Test {
     if (busy_ > 0) {
       --busy_;
       response.status = 503;
-      return;
+      return response.set_content("busy", "text/plain");
     }
     std::string content = damaged_ ? std::string(weights_.size(), 'x') : weights_;
     if (!ranges_) const_cast<httplib::Request&>(request).ranges.clear();
@@ -136,7 +136,7 @@ TEST_F(Hub, a_model_arrives_where_every_program_looks_for_it) {
 }
 
 TEST_F(Hub, what_broke_off_goes_on_where_it_ended) {
-  breaks_ = 2, busy_ = 1;
+  breaks_ = 2, busy_ = 1;  // busy when a third is there
   const Pulled pulled = pull(*hub_name("org/name"), options());
   EXPECT_EQ(read_file(pulled.folder / "parts/model 1.safetensors"), weights_);
   EXPECT_EQ(pulled.downloaded, static_cast<int64_t>(weights_.size() + config_.size()))
@@ -151,6 +151,7 @@ TEST_F(Hub, a_later_call_goes_on_too) {
   stopping.progress = [&](int64_t done, int64_t, const std::string&) { seen = done; };
   EXPECT_THROW(pull(*hub_name("org/name"), stopping), PullCancelled);
   EXPECT_EQ(hub_snapshot(folder_ / "cache", *hub_name("org/name")), fs::path()) << "half a model has no name";
+  EXPECT_EQ(hub_snapshot(folder_ / "cache", {"org/name", kCommit}), fs::path()) << "nor a folder";
   const Pulled pulled = pull(*hub_name("org/name"), options());
   EXPECT_EQ(read_file(pulled.folder / "parts/model 1.safetensors"), weights_);
   EXPECT_LT(pulled.downloaded, static_cast<int64_t>(weights_.size()));
