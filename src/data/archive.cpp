@@ -69,23 +69,15 @@ class Gunzip {
   Gunzip(const Gunzip&) = delete;
   Gunzip& operator=(const Gunzip&) = delete;
 
-  size_t zeros() const { return zeros_; }  // at the end of what came
-
   // What libarchive wants of a file: the next piece, 0 at the end, -1 when it is damaged.
   static la_ssize_t read(archive* reader, void* self, const void** piece) {
     auto& gunzip = *static_cast<Gunzip*>(self);
     *piece = gunzip.piece_.data();
     const char* const damage = gunzip.fill();
     const size_t size = gunzip.piece_.size() - gunzip.stream_.avail_out;
-    gunzip.count_zeros({reinterpret_cast<const char*>(gunzip.piece_.data()), size});
     if (!damage) return static_cast<la_ssize_t>(size);
     archive_set_error(reader, EINVAL, "%s", damage);
     return -1;
-  }
-
-  void count_zeros(std::string_view piece) {
-    const size_t last = piece.find_last_not_of('\0');
-    zeros_ = last == piece.npos ? zeros_ + piece.size() : piece.size() - last - 1;
   }
 
   // Fills the piece, or what is left. Says what is wrong with the file.
@@ -110,7 +102,6 @@ class Gunzip {
     return nullptr;
   }
 
-  size_t zeros_ = 0;
   std::span<const std::byte> packed_;  // what is left
   z_stream stream_ = {};
   bool ended_ = false;  // one of the members
@@ -125,12 +116,6 @@ bool is_tar(std::string_view beginning) {
 struct CloseArchive {
   void operator()(archive* reader) const { archive_read_free(reader); }
 };
-
-// A tar ends with blocks of zeros. Where it breaks off between two files, libarchive takes it for whole.
-constexpr size_t kBlock = 512;
-[[noreturn]] void refuse_end(const fs::path& path) {
-  fail("{} is damaged: it breaks off", path.string());
-}
 
 class Reader {
  public:
@@ -151,7 +136,12 @@ class Reader {
   // The next regular file, or none. A file that is no tar is one without a name.
   std::optional<std::string> next() {
     archive_entry* entry = nullptr;
-    while (check(archive_read_next_header(reader_.get(), &entry)) != ARCHIVE_EOF) {
+    for (;;) {
+      const int64_t before = archive_filter_bytes(reader_.get(), 0);
+      if (check(archive_read_next_header(reader_.get(), &entry)) == ARCHIVE_EOF) {
+        refuse_missing_end(before);
+        return std::nullopt;
+      }
       if (archive_format(reader_.get()) == ARCHIVE_FORMAT_RAW) return "";
       tar_ = true;
       const char* name = archive_entry_pathname(entry);
@@ -162,8 +152,6 @@ class Reader {
             path_.string(), printable(name));
       if (archive_entry_filetype(entry) == AE_IFREG && name) return name;
     }
-    if (tar_ && gunzip_ && gunzip_->zeros() < kBlock) refuse_end(path_);
-    return std::nullopt;
   }
 
   // The next piece of that file, which begins at `offset` of it; none at its end.
@@ -175,6 +163,15 @@ class Reader {
   }
 
  private:
+  // A tar ends with blocks of zeros. Where it breaks off between two files, libarchive takes it for whole.
+  // `before`: the unpacked bytes up to the last file's end, without what fills its last block.
+  void refuse_missing_end(int64_t before) const {
+    constexpr int64_t kBlock = 512;
+    const int64_t end = (before + kBlock - 1) / kBlock * kBlock;
+    if (tar_ && archive_filter_bytes(reader_.get(), 0) < end + kBlock)
+      fail("{} is damaged: it breaks off", path_.string());
+  }
+
   int check(int status) {
     if (status == ARCHIVE_RETRY || status < ARCHIVE_WARN) {  // the former: a header's sum is wrong
       const char* why = archive_error_string(reader_.get());
@@ -197,9 +194,6 @@ bool is_archive(std::string_view beginning) {
 
 Archive::Archive(MappedFile file, const fs::path& path) : file_(std::move(file)) {
   const std::span<const std::byte> all = file_.bytes();
-  if (is_tar(text_of(all)) &&
-      (all.size() < kBlock || text_of(all.last(kBlock)).find_first_not_of('\0') != std::string_view::npos))
-    refuse_end(path);
   Reader reader(path, all);
   std::optional<NamelessFile> unpacked;
   struct Unpacked {

@@ -28,6 +28,10 @@ bool given(const json& record, const char* key) {
   return found != record.end() && !found->is_null();
 }
 
+bool says(const json& record, const char* key) {
+  return given(record, key) && !says_nothing(record.at(key));
+}
+
 // Whether a text names a picture, a video or sounds, by how it ends, or holds one.
 bool names_media(const std::string& text) {
   constexpr std::array kEndings = {".jpg", ".jpeg", ".png", ".webp", ".gif",  ".bmp", ".tif", ".tiff",
@@ -70,10 +74,10 @@ void refuse_unread(const json& record, std::span<const std::string_view> own) {
 class Pool {
  public:
   Pool(const json& record, const char* one, const char* many, const char* type) : type_(type) {
-    const auto says = [&](const char* key) { return given(record, key) && !says_nothing(record.at(key)); };
-    if (says(one) && says(many)) fail("both \"{}\" and \"{}\" are there; give one", one, many);
-    const char* key = says(one) ? one : many;
-    if (!says(key)) return;
+    if (says(record, one) && says(record, many))
+      fail("both \"{}\" and \"{}\" are there; give one", one, many);
+    const char* key = says(record, one) ? one : many;
+    if (!says(record, key)) return;
     const json& value = record.at(key);
     if (value.is_array())
       for (const json& item : value) add(item, key);
@@ -236,7 +240,7 @@ void show_first(json& messages, Pool& images, Pool& videos) {
 
 bool lists_pictures(const json& record) {
   return std::ranges::any_of(std::array{"image", "images", "video", "videos"},
-                             [&](const char* key) { return given(record, key); });
+                             [&](const char* key) { return says(record, key); });
 }
 
 Conversation conversation_of(const json& record, std::span<const std::string_view> own) {
@@ -246,7 +250,7 @@ Conversation conversation_of(const json& record, std::span<const std::string_vie
     fail("expected an object with \"messages\" or \"conversations\"{}", turns ? ", not both" : "");
   refuse_unread(record, own);
   json messages = turns ? messages_of_turns(record["conversations"]) : record["messages"];
-  if (given(record, "system") && !says_nothing(record["system"]) && messages.is_array())
+  if (says(record, "system") && messages.is_array())
     messages.insert(messages.begin(), json{{"role", "system"}, {"content", record["system"]}});
 
   Pool images(record, "image", "images", "image"), videos(record, "video", "videos", "video");
@@ -255,7 +259,7 @@ Conversation conversation_of(const json& record, std::span<const std::string_vie
     if (turns) strip_questions(messages);
     return parse_messages(messages);
   }
-  const bool strip = turns && (given(record, "image") || given(record, "video"));
+  const bool strip = turns && (says(record, "image") || says(record, "video"));
   Filler filler(images, videos, strip);
   if (messages.is_array())
     for (json& message : messages)

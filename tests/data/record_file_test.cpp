@@ -154,6 +154,18 @@ std::string gzip(const std::string& text) {
   return out;
 }
 
+// One frame of one block that is not packed (RFC 8878, 3.1.1).
+std::string zstd(const std::string& text) {
+  const auto bytes = [](uint64_t value, int count) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += static_cast<char>(value >> (8 * i));
+    return out;
+  };
+  constexpr int kLastRawBlock = 1, kSizeOfFourBytes = 0xA0;
+  return bytes(0xFD2FB528, 4) + bytes(kSizeOfFourBytes, 1) + bytes(text.size(), 4) +
+         bytes(text.size() << 3 | kLastRawBlock, 3) + text;
+}
+
 // A member of a tar: its header, its content, and zeros to the next block.
 std::string member(const std::string& name, const std::string& content, char type = '0',
                    const std::string& target = "") {
@@ -204,6 +216,8 @@ TEST_F(Files, that_are_tars_which_break_off_are_refused_wherever) {
   EXPECT_THAT(error_of("cut.tar", whole.substr(0, 2048)), HasSubstr("cut.tar is damaged"));
   const std::string packed = gzip(whole.substr(0, 2048));
   EXPECT_THAT(error_of("cut.tar.gz", packed), HasSubstr("cut.tar.gz is damaged"));
+  EXPECT_EQ(RecordFile(file("whole.tar.zst", zstd(whole))).size(), 2);
+  EXPECT_THAT(error_of("cut.tar.zst", zstd(whole.substr(0, 2048))), HasSubstr("cut.tar.zst is damaged"));
   std::string header = whole;
   header[0] = 'x';
   EXPECT_THAT(error_of("header.tar", header), HasSubstr("header.tar is damaged"));
@@ -222,6 +236,18 @@ TEST_F(Files, in_a_tar_are_found_by_name_or_by_place_but_not_by_both) {
   EXPECT_EQ(problem(R"(["k.b.png", "k.a.png"])"), "no error");
   EXPECT_EQ(problem(R"(["train/1.png", "train/2.png"])"), "no error");
   EXPECT_THAT(problem(R"(["k.b.png", "other.png"])"), HasSubstr("other.png is not in the tar"));
+}
+
+TEST_F(Files, in_a_tar_have_their_pictures_where_the_record_lists_none) {
+  const std::string picture = read_file(kFixtures / "pictures/a.png");
+  for (const char* none : {R"("images": [], )", R"("image": "", )", R"("images": null, )"}) {
+    std::string record = kAsks;
+    record.insert(1, none);
+    const RecordFile records(
+        file("none.tar", member("k.json", record) + member("k.png", picture) + std::string(1024, '\0')));
+    const Conversation conversation = records.conversation(0, records.object(0));
+    EXPECT_EQ(conversation[0].content[0].type, ContentPart::Type::image) << none;
+  }
 }
 
 TEST_F(Files, that_are_tars_behind_each_other_are_read_whole) {
