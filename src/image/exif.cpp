@@ -73,8 +73,11 @@ int exif_orientation(Bytes file) {
                                               : Bytes{};
   if (starts_with(exif, kExifPrefix)) exif = exif.subspan(kExifPrefix.size());
   const bool big_endian = starts_with(exif, "MM");
-  constexpr uint32_t kTiff = 42;
-  if ((!big_endian && !starts_with(exif, "II")) || number_at(exif, 2, 2, big_endian) != kTiff) return 1;
+  // Pillow takes these for the mark of a TIFF, too: its two bytes swapped, and BigTIFF's behind MM.
+  constexpr uint32_t kTiff = 42, kSwapped = kTiff << 8, kBigTiff = 43;
+  const uint32_t mark = number_at(exif, 2, 2, big_endian);
+  if (!big_endian && !starts_with(exif, "II")) return 1;
+  if (mark != kTiff && mark != kSwapped && !(big_endian && mark == kBigTiff)) return 1;
   constexpr uint32_t kOrientation = 0x0112;
   const size_t directory = number_at(exif, 4, 4, big_endian);
   const size_t entries = number_at(exif, directory, 2, big_endian);

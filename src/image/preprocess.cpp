@@ -86,8 +86,7 @@ Size smart_resize_within(Size size, int side, double minimum, double maximum) {
   if (h * w > kMaxPixels)
     fail(
         "the picture is {} x {} pixels and would be resized to {:.0f} x {:.0f}, above the {} that are "
-        "allowed: "
-        "lower {}",
+        "allowed: lower {}",
         size.width, size.height, w, h, kMaxPixels, minimum > kMaxPixels ? "min_pixels" : "max_pixels");
   return {static_cast<int>(h), static_cast<int>(w)};
 }

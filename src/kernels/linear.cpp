@@ -11,7 +11,8 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kCacheLine = 64;  // bytes
+constexpr size_t kCacheLine = 64;              // bytes
+constexpr int kLongestLine = 4 * kInputBlock;  // inputs that a form rounds a row up to, at most
 
 constexpr double kBytesPerNanosecond = 10, kFlopPerNanosecond = 60;  // rough, for one thread
 
@@ -114,7 +115,6 @@ void run_items(const LinearJob& job, const LinearTiles& tiles, int64_t begin, in
 }  // namespace
 
 size_t LinearScratch::floats(int rows, int inputs) {
-  constexpr int kLongestLine = 4 * kInputBlock;
   return static_cast<size_t>(rows) * static_cast<size_t>((inputs + kLongestLine - 1) / kLongestLine) *
          kLongestLine;
 }
@@ -171,7 +171,7 @@ void linear(const PackedMatrix& w, PanelRange panels, Rows x, Rows y, LinearMode
 }
 
 size_t most_partial_sums(int64_t rows, int64_t inputs, int64_t outputs) {
-  const int64_t lines = (inputs + kCacheLine - 1) / kCacheLine * kCacheLine;
+  const int64_t lines = (inputs + kLongestLine - 1) / kLongestLine * kLongestLine;
   return in_parts(lines) ? static_cast<size_t>(rows * ((outputs + kPanel - 1) / kPanel * kPanel)) : 0;
 }
 

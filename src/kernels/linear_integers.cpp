@@ -183,8 +183,11 @@ HWY_NOINLINE void tile_bytes(const LinearJob& job, const RowBlock& row_block, in
 // a * b + c, rounded once on every set: those without the instruction would round the product, too, and large
 // integers times a scale are not exact.
 HWY_INLINE Vec fused(Vec a, Vec b, Vec c) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::Set(F(), std::fma(hn::GetLane(a), hn::GetLane(b), hn::GetLane(c)));
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+  HWY_ALIGN float x[kLanes], y[kLanes], z[kLanes];
+  hn::Store(a, F(), x), hn::Store(b, F(), y), hn::Store(c, F(), z);
+  for (int i = 0; i < kLanes; ++i) x[i] = std::fma(x[i], y[i], z[i]);
+  return hn::Load(F(), x);
 #else
   return hn::MulAdd(a, b, c);
 #endif

@@ -11,7 +11,8 @@ namespace dvlm {
 // A row of zeros gets the scale 1e-10 / 448. Returns the scale.
 float quantize_e4m3(std::span<const float> row, e4m3* codes);
 
-// scale = max |w| / 127 (1 for a row of zeros), codes = w / scale rounded to nearest even. Returns the scale.
+// scale = max |w| / 127 (1 for a row of zeros, and for one so small that its scale would be subnormal), codes
+// = w / scale rounded to nearest even. Returns the scale.
 float quantize_int8(std::span<const float> row, int8_t* codes);
 
 // The value of largest magnitude over -8: the codes of a group, 0 to 15, then stand for (code - 8) * scale,
