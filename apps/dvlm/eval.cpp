@@ -42,7 +42,9 @@ struct EvalOptions {
 };
 
 std::unique_ptr<TestSet> open_task(const fs::path& file, bool thoughts) {
-  return file.extension() == ".tsv" ? open_benchmark(file, thoughts) : open_examples(file);
+  if (file.extension() == ".tsv") return open_benchmark(file, thoughts);
+  if (thoughts) fail("--cot is for benchmarks of MMMU-Pro, and {} is none", file.string());
+  return open_examples(file);
 }
 
 // "MMMU_Pro_V_COT" is MMMU_Pro_V.tsv with thoughts.
@@ -185,7 +187,7 @@ void print_agreement(const EvalOptions& options) {
   if (options.json)
     print_json(agreement_json(agreements));
   else
-    std::printf("%s", agreement_markdown(agreements).c_str());
+    print(agreement_markdown(agreements));
 }
 
 void check_logprobs(const EvalOptions& options) {
@@ -202,6 +204,13 @@ void eval(const EvalOptions& options) {
   install_interrupt_handler();
   if (options.judge.empty() != options.judge_model.empty())
     fail("--judge and --judge-model go together: where a judge is, and what it is called there");
+  if (options.endpoint.empty() && !options.key_variable.empty())
+    fail("--key-variable needs --endpoint: whom the key is for");
+  const EvalOptions usual;
+  if (options.endpoint.empty() && options.judge.empty() &&
+      (options.timeout != usual.timeout || options.tries != usual.tries ||
+       options.requests_per_minute != usual.requests_per_minute))
+    fail("--timeout, --tries and --requests-per-minute are for --endpoint and --judge");
   if (options.judge.empty() && !options.judge_key_variable.empty())
     fail("--judge-key-variable needs --judge: whom the key is for");
   if (!options.against.empty()) {
@@ -228,7 +237,7 @@ void eval(const EvalOptions& options) {
   if (options.json)
     print_json(report_json(results));
   else
-    std::printf("%s", report_markdown(results).c_str());
+    print(report_markdown(results));
   if (!options.html.empty()) {
     Pictures pictures;
     write_file(options.html, report_html(results, [&](const TaskResult& result, const std::string& id) {
@@ -298,7 +307,14 @@ void add_output_options(Command command, EvalOptions& options) {
 }
 
 void add_exclusions(Command command) {
-  command.excludes("--report", {"--task", "--data", "--endpoint", "--output", "--limit"});
+  // Kept answers are what they are.
+  command.excludes("--report",
+                   {"--task",         "--data",      "--endpoint",   "--output",      "--limit",
+                    "--decoders",     "--cot",       "--logprobs",   "--model",       "--lora",
+                    "--draft-lora",   "--device",    "--precision",  "--packed",      "--draft-precision",
+                    "--memory-limit", "--threads",   "--block-size", "--branches",    "--draft-p-min",
+                    "--threshold",    "--sub-block", "--max-tokens", "--temperature", "--top-k",
+                    "--top-p",        "--seed",      "--min-pixels", "--max-pixels"});
   command.excludes("--against", {"--judge", "--logprobs", "--html", "--card"});  // it compares what is kept
   // A server has its own.
   command.excludes("--endpoint",

@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "core/memory.h"
+#include "core/utf8.h"
 #include "engine/request_json.h"
 
 namespace dvlm {
@@ -56,12 +57,27 @@ std::string comparison_text(const std::vector<Comparison>& rows) {
   return text;
 }
 
+namespace {
+
+// A picture may talk a model into commands of terminals.
+std::string without_controls(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = next_utf8(text, at);
+    const bool control =
+        (c.code < ' ' && c.code != '\n' && c.code != '\t') || (c.code >= 0x7F && c.code < 0xA0);
+    out += control ? "?" : text.substr(at, c.length);
+    at += c.length;
+  }
+  return out;
+}
+
+}  // namespace
+
 void print(std::string_view text) {
   static const bool terminal = ::isatty(STDOUT_FILENO) != 0;
   std::string shown(text);
-  // A picture may talk a model into commands of terminals.
-  const auto is_control = [](char c) { return (c >= 0 && c < ' ' && c != '\n' && c != '\t') || c == 127; };
-  if (terminal) std::ranges::replace_if(shown, is_control, '?');
+  if (terminal) shown = without_controls(shown);
   std::fwrite(shown.data(), 1, shown.size(), stdout);
   std::fflush(stdout);
 }

@@ -100,4 +100,11 @@ std::string data_url_of(std::span<const std::byte> bytes) {
   return out;
 }
 
+std::filesystem::path local_path(const std::string& source) {
+  if (begins_with_word(source, "http://") || begins_with_word(source, "https://"))
+    fail("{} is on the network, and only local files are read: download it first", printable(source));
+  constexpr std::string_view kFile = "file://";
+  return begins_with_word(source, kFile) ? source.substr(kFile.size()) : source;
+}
+
 }  // namespace dvlm

@@ -1,6 +1,7 @@
-// Data URLs (RFC 2397) in the spellings that clients send.
+// Where a picture is: in a data URL (RFC 2397, in the spellings that clients send) or in a file.
 #pragma once
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,5 +19,8 @@ std::vector<std::byte> data_of_url(std::string_view url);
 
 // "data:;base64,..." with these bytes.
 std::string data_url_of(std::span<const std::byte> bytes);
+
+// The file that a path or a file:// URL names. Throws Error for what is on the network.
+std::filesystem::path local_path(const std::string& source);
 
 }  // namespace dvlm

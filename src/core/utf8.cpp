@@ -36,6 +36,16 @@ Utf8Char next_utf8(std::string_view text, size_t at) {
   return {code, length, true, false};
 }
 
+std::u32string code_points(std::string_view text) {
+  std::u32string out;
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Char c = next_utf8(text, at);
+    out += c.code;
+    at += c.length;
+  }
+  return out;
+}
+
 void append_utf8(std::string& out, char32_t code) {
   const auto put = [&](char32_t value) { out += static_cast<char>(static_cast<unsigned char>(value)); };
   if (code < 0x80) {

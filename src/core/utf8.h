@@ -16,6 +16,9 @@ struct Utf8Char {
 // Decodes the character at text[at]; requires at < text.size().
 Utf8Char next_utf8(std::string_view text, size_t at);
 
+// The text's characters; U+FFFD stands for each invalid maximal subpart.
+std::u32string code_points(std::string_view text);
+
 void append_utf8(std::string& out, char32_t code);
 
 // Replaces every invalid maximal subpart by U+FFFD, as Python's bytes.decode("utf-8", errors="replace").

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -85,19 +86,25 @@ class Column {
     if (options.output.empty()) return;
     writer_.emplace(options.output, header);
     set_ = writer_->take_held();
-    std::erase_if(set_.predictions, is_refused);  // asked again
-    for (const Prediction& prediction : set_.predictions) ids_.insert(prediction.id);
+    for (size_t i = 0; i < set_.predictions.size(); ++i) places_[set_.predictions[i].id] = i;
   }
 
-  bool holds(const std::string& id) const { return ids_.contains(id); }
+  // Refused ones are asked again.
+  bool holds(const std::string& id) const {
+    const auto place = places_.find(id);
+    return place != places_.end() && !is_refused(set_.predictions[place->second]);
+  }
   // Throws Error where a server, or a model, refuses whatever it is asked: that is no result.
   void add(Prediction prediction) {
     constexpr size_t kAll = 8;
     if (writer_) writer_->append(prediction);
     prediction.scores = {};  // of no use but in the file
-    ids_.insert(prediction.id);
-    set_.predictions.push_back(std::move(prediction));
-    if (set_.predictions.size() == kAll) refuse_refusals();
+    const auto [place, is_new] = places_.emplace(prediction.id, set_.predictions.size());
+    if (is_new)
+      set_.predictions.push_back(std::move(prediction));
+    else
+      set_.predictions[place->second] = std::move(prediction);  // as read_predictions() has it
+    if (++added_ == kAll) refuse_refusals();
   }
   // Throws Error where nothing but refusals came.
   PredictionSet take() {
@@ -113,7 +120,8 @@ class Column {
 
   std::optional<PredictionWriter> writer_;
   PredictionSet set_;
-  std::set<std::string> ids_;
+  std::map<std::string, size_t> places_;  // of answers by their ids
+  size_t added_ = 0;
 };
 
 int64_t count_of(const TestSet& task, const AnswerOptions& options) {

@@ -63,8 +63,13 @@ class Reader {
     if (!line.starts_with("data:")) return true;
     const std::string_view event = trim(line.substr(5));
     if (event != "[DONE]") return take_event(event);
-    ended = true;
+    end();
     return false;  // some servers hold the connection
+  }
+
+  void end() {
+    if (!ended) answer.total_ms = 1000 * seconds_since(start_);
+    ended = true;
   }
 
   bool take_event(std::string_view text) {
@@ -93,7 +98,7 @@ class Reader {
       }
       take_scores(choice);
       if (const auto why = choice.find("finish_reason"); why != choice.end() && why->is_string())
-        answer.finish_reason = *why, ended = true;
+        answer.finish_reason = *why, end();
       return answer.text.size() <= kLongestAnswer;
     } catch (const std::exception& error) {  // types that are not the protocol's
       problem = error.what();
@@ -200,15 +205,17 @@ std::string failure_of(const EndpointOptions& options, const Outcome& outcome, R
     throw EndpointRefusal(
         fmt::format("{} refuses with status {}: {}", options.url, outcome.status, message_of(reader.body)));
   if (outcome.status >= 300) fail("{} answers with a redirect ({})", options.url, outcome.status);
+  const bool whole = !reader.stream && outcome.code == CURLE_OK;
+  if (whole) reader.take_whole();
   if (!reader.refusal.empty())
     throw EndpointRefusal(fmt::format("{} refuses: {}", options.url, printable(reader.refusal)));
-  if (!reader.problem.empty()) return "it answers with an error: " + reader.problem;
+  if (!reader.problem.empty())
+    return (whole ? "what it answers is no chat completion: " : "it answers with an error: ") +
+           reader.problem;
   if (reader.stream && reader.ended) return "";  // whatever became of the connection
   if (outcome.code == CURLE_OPERATION_TIMEDOUT)
     return fmt::format("no whole answer came within {:.0f} s", options.timeout);
   if (outcome.code != CURLE_OK) return curl_easy_strerror(outcome.code);
-  if (!reader.stream) reader.take_whole();
-  if (!reader.problem.empty()) return "what it answers is no chat completion: " + reader.problem;
   return reader.ended ? "" : "its answer breaks off";
 }
 
@@ -270,12 +277,10 @@ EndpointAnswer ask_endpoint(const EndpointOptions& options, json body,
   for (int tries = 1;; ++tries, pause *= 2) {
     if (options.pace && !options.pace->wait(cancelled)) throw Cancelled();
     Reader reader(cancelled);
-    const Clock::time_point start = Clock::now();
     const Outcome outcome = post(options, text, reader);
     if (cancelled && cancelled()) throw Cancelled();
     const std::string failure = failure_of(options, outcome, reader);
     if (failure.empty()) {
-      reader.answer.total_ms = 1000 * seconds_since(start);
       if (!reader.stream) reader.answer.first_ms = reader.answer.total_ms;  // it came in one piece
       return std::move(reader.answer);
     }

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "checkpoint/json.h"
+#include "core/data_url.h"
 #include "core/error.h"
 #include "data/record_file.h"
 
@@ -53,6 +54,7 @@ class ExampleFile : public TestSet {
 
   TestQuestion question(int64_t i) const override {
     Example example = example_of(records_, i);
+    check_pictures(i, example.conversation);
     return {std::move(example.id),
             std::move(example.conversation),
             {{"type", example.type},
@@ -62,6 +64,15 @@ class ExampleFile : public TestSet {
   }
 
  private:
+  // A picture that is not there is no question that a model got wrong.
+  void check_pictures(int64_t i, const Conversation& conversation) const {
+    for (const Message& message : conversation)
+      for (const ContentPart& part : message.content)
+        if (part.type == ContentPart::Type::image && !is_data_url(part.source) &&
+            !fs::exists(local_path(part.source)))
+          fail("{}: its picture {} is not there", records_.name(i), printable(part.source));
+  }
+
   const fs::path file_;
   const RecordFile records_;
 };

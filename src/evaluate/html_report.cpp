@@ -94,13 +94,14 @@ std::string report_html(const std::vector<TaskResult>& results, const PicturesOf
     for (const DecoderResult& decoder : result.decoders)
       most = std::max(most, std::ssize(decoder.set.predictions));
     tasks.push_back({{"task", result.task},
+                     {"base", result.base},
                      {"decoders", report_json({result})},
                      {"rows", rows_json(result, pictures_of, pictures)},
                      {"left_out", std::max<int64_t>(0, most - kMostQuestions)}});
   }
   const json data = {{"about", fmt::format("{} task(s), written by dvlm eval", results.size())},
                      {"tasks", tasks}};
-  std::string text = data.dump(), page(report_page());
+  std::string text = data.dump(-1, ' ', false, json::error_handler_t::replace), page(report_page());
   // Nothing in a text may end the element that holds it.
   for (size_t at = 0; (at = text.find('<', at)) != std::string::npos; at += 6) text.replace(at, 1, "\\u003c");
   constexpr std::string_view kMark = "/*DATA*/";

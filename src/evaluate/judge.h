@@ -16,9 +16,8 @@ std::string judge_prompt(const std::string& task, const nlohmann::json& row, con
 std::string verdict_of(const std::string& task, const nlohmann::json& row, const std::string& reply);
 
 // Asks about each answer that says something, that the rules decide nothing of and that this judge has not
-// seen yet. What it says
-// is kept in the answers' files, where they have any. Shows a progress bar. Throws Error when it cannot be
-// asked.
+// seen yet. What it says is kept in the answers' files, where they have any. Shows a progress bar. Throws
+// Error when it cannot be asked.
 void judge_answers(std::vector<PredictionSet>& sets, const EndpointOptions& judge, int parallel);
 
 }  // namespace dvlm

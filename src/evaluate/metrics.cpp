@@ -45,7 +45,7 @@ std::vector<std::string> sentences(const std::string& text) {
     current.clear();
   };
   const auto is_number = [](std::string_view said) {  // "1" of "1. Move"
-    return said.find_first_not_of("0123456789") == said.npos;
+    return !said.empty() && said.find_first_not_of("0123456789") == said.npos;
   };
   for (size_t i = 0; i < text.size(); ++i) {
     const bool full_stop = text[i] == '.' && i + 1 < text.size() && text[i + 1] == ' ';

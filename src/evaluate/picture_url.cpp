@@ -27,7 +27,7 @@ std::string_view media_type(std::string_view file) {
 }  // namespace
 
 std::string picture_url(const std::string& source) {
-  const std::string bytes = is_data_url(source) ? std::string() : read_file(source);
+  const std::string bytes = is_data_url(source) ? std::string() : read_file(local_path(source));
   const std::vector<std::byte> data = is_data_url(source) ? data_of_url(source) : std::vector<std::byte>();
   const std::span all =
       is_data_url(source) ? std::span<const std::byte>(data) : std::as_bytes(std::span(bytes));

@@ -36,8 +36,15 @@ json with_file(const PredictionHeader& header) {
 PredictionHeader header_of(const json& line) {
   const JsonObject object(line, "the first line");
   if (object.integer("dvlm_eval", 0, 1, 0) != 1) fail("it is no file of dvlm eval's answers");
-  return {object.string("task", ""), object.string("model", ""), object.string("decoder", ""),
-          line.value("settings", json::object()), object.string("file", "")};
+  const json settings = line.value("settings", json::object());
+  if (!settings.is_object()) fail("its \"settings\" are no object");
+  return {object.string("task", ""), object.string("model", ""), object.string("decoder", ""), settings,
+          object.string("file", "")};
+}
+
+// What is not UTF-8, in a path say, is kept as U+FFFD.
+std::string text_of(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::string line_of(const Prediction& p) {
@@ -56,7 +63,7 @@ std::string line_of(const Prediction& p) {
                {"total_ms", p.total_ms},
                {"peak_memory", p.peak_memory}};
   if (!p.scores.empty()) line["logprobs"] = to_json(p.scores);
-  return line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  return text_of(line) + "\n";
 }
 
 // Texts, and whether an answer is long.
@@ -106,8 +113,7 @@ bool same_questions(const PredictionHeader& a, const PredictionHeader& b) {
 }
 
 std::string PredictionHeader::file_name() const {
-  const std::string text = to_json(*this).dump(-1, ' ', false, json::error_handler_t::replace);
-  return fmt::format("{}-{:08x}.jsonl", decoder, checksum(text) >> 32);
+  return fmt::format("{}-{:08x}.jsonl", decoder, checksum(text_of(to_json(*this))) >> 32);
 }
 
 PredictionSet read_predictions(const fs::path& path, TokenScores scores) {
@@ -163,14 +169,14 @@ PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeade
     fail("a test file called \"{}.…\" has no name to keep answers under", header.task);
   held_.path = path_;
   make_folder(path_.parent_path());
-  const std::string first = with_file(header).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  const std::string first = text_of(with_file(header)) + "\n";
   std::error_code error;
   if (!fs::exists(path_, error)) {
     write_file(path_, first);
     return;
   }
   held_ = read_predictions(path_);
-  if (to_json(held_.header) != to_json(header))
+  if (text_of(to_json(held_.header)) != text_of(to_json(header)))
     fail("{} holds answers of another run; name another --output", path_.string());
   drop_torn_line(path_);
 }
@@ -178,7 +184,7 @@ PredictionWriter::PredictionWriter(const fs::path& folder, const PredictionHeade
 void append_verdict(const fs::path& path, const Prediction& prediction) {
   append_line(
       path,
-      json{{"judged", prediction.id}, {"verdict", prediction.verdict}, {"judge", prediction.judge}}.dump() +
+      text_of({{"judged", prediction.id}, {"verdict", prediction.verdict}, {"judge", prediction.judge}}) +
           "\n");
 }
 

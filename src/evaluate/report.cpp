@@ -32,8 +32,8 @@ void add(Speed& speed, const Prediction& prediction) {
   ++speed.answers;
   speed.tokens += std::max<int64_t>(0, prediction.tokens - 1);  // prefill gave the first
   speed.nfe += prediction.nfe, speed.passes += prediction.nfe + prediction.prefill_passes;
-  speed.decode_ms += prediction.decode_ms, speed.total_ms += prediction.total_ms;
-  if (prediction.tokens > 0) ++speed.firsts;
+  if (prediction.tokens > 0)  // else not known
+    ++speed.firsts, speed.decode_ms += prediction.decode_ms, speed.total_ms += prediction.total_ms;
   if (prediction.tokens > 0 && prediction.decode_ms > 0) speed.timed += prediction.tokens - 1;
   if (!is_refused(prediction)) speed.first_ms.push_back(prediction.first_ms);
   speed.peak_memory = std::max(speed.peak_memory, prediction.peak_memory);
@@ -64,7 +64,7 @@ DecoderResult result_of(PredictionSet set) {
   return out;
 }
 
-const DecoderResult& base_of(const TaskResult& result) {
+const DecoderResult& first_ar(const TaskResult& result) {
   const auto ar =
       std::ranges::find_if(result.decoders, [](const auto& d) { return d.set.header.decoder == "ar"; });
   return ar == result.decoders.end() ? result.decoders[0] : *ar;
@@ -73,13 +73,37 @@ const DecoderResult& base_of(const TaskResult& result) {
 // The same questions for all decoders, whose answers may differ in length.
 void add_long_speeds(TaskResult& result) {
   std::set<std::string_view> ids;
-  for (const Prediction& prediction : base_of(result).set.predictions)
+  for (const Prediction& prediction : first_ar(result).set.predictions)
     if (is_long(prediction)) ids.insert(prediction.id);
   for (DecoderResult& decoder : result.decoders) {
     for (const Prediction& prediction : decoder.set.predictions)
       if (ids.contains(prediction.id)) add(decoder.long_speed, prediction);
     std::ranges::sort(decoder.long_speed.first_ms);
   }
+}
+
+// Whether `ar` of one column wrote what a lossless decoder of the other has to: they differ in how drafts are
+// made, if in anything.
+bool is_same_run(const PredictionHeader& a, const PredictionHeader& b) {
+  const auto settings = [](nlohmann::json all) {
+    for (const char* key :
+         {"block_size", "threshold", "sub_block", "branches", "draft_p_min", "draft_precision", "draft_lora"})
+      all.erase(key);
+    return all;
+  };
+  return a.model == b.model && (a.decoder == "endpoint") == (b.decoder == "endpoint") &&
+         settings(a.settings) == settings(b.settings);
+}
+
+// What a column is measured beside: `ar` of its run, else the first column of that.
+const DecoderResult& base_of(const TaskResult& result, const DecoderResult& column) {
+  const auto is_base = [&](const DecoderResult& other, bool any) {
+    return (any || other.set.header.decoder == "ar") && is_same_run(other.set.header, column.set.header);
+  };
+  for (const bool any : {false, true})
+    for (const DecoderResult& other : result.decoders)
+      if (is_base(other, any)) return other;
+  return column;
 }
 
 void compare(const PredictionSet& base, DecoderResult& other) {
@@ -94,34 +118,46 @@ void compare(const PredictionSet& base, DecoderResult& other) {
   }
 }
 
-// What two runs of one decoder differ in.
-std::string differences(const PredictionHeader& a, const PredictionHeader& b) {
-  if (a.model != b.model) return a.model;
-  std::string out;
-  for (const auto& [key, value] : a.settings.items())
-    if (!b.settings.contains(key) || b.settings[key] != value)
-      out += fmt::format("{}{} {}", out.empty() ? "" : ", ", key, value.dump());
+// In what some of a decoder's columns differ, by name, and the value of this one.
+std::map<std::string, std::string> differences(const std::vector<DecoderResult>& decoders,
+                                               const PredictionHeader& own) {
+  const auto text_of = [](const nlohmann::json& settings, const std::string& key) {
+    return settings.contains(key)
+               ? settings[key].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+               : "none";
+  };
+  std::map<std::string, std::string> out;
+  for (const DecoderResult& one : decoders) {
+    const PredictionHeader& other = one.set.header;
+    if (other.decoder != own.decoder) continue;
+    if (other.model != own.model) out["model"] = own.model;
+    for (const nlohmann::json* settings : {&own.settings, &other.settings})
+      for (const auto& [key, value] : settings->items())
+        if (text_of(own.settings, key) != text_of(other.settings, key)) out[key] = text_of(own.settings, key);
+  }
   return out;
 }
 
 void add_labels(std::vector<DecoderResult>& decoders) {
-  for (const DecoderResult& one : decoders)
-    for (DecoderResult& other : decoders)
-      if (&one != &other && one.set.header.decoder == other.set.header.decoder &&
-          other.label == other.set.header.decoder)
-        other.label += fmt::format(" ({})", differences(other.set.header, one.set.header));
+  for (DecoderResult& one : decoders) {
+    std::string what;
+    for (const auto& [key, value] : differences(decoders, one.set.header))
+      what += fmt::format("{}{} {}", what.empty() ? "" : ", ", key, value);
+    if (!what.empty()) one.label += fmt::format(" ({})", what);
+  }
 }
 
 }  // namespace
 
 TaskScore score_of(const PredictionSet& set, Verdicts verdicts) {
+  if (set.predictions.empty()) return {};  // of what task it is, its questions say
   std::vector<Answered> answers;
   for (const Prediction& prediction : set.predictions) {
     answers.push_back({prediction.question, prediction.answer});
     if (verdicts == Verdicts::counted) answers.back().verdict = prediction.verdict;
   }
-  const bool own = !answers.empty() && is_example(set.predictions.front());
-  return own ? score_examples(answers) : score_benchmark(set.header.task, answers);
+  return is_example(set.predictions.front()) ? score_examples(answers)
+                                             : score_benchmark(set.header.task, answers);
 }
 
 double Speed::tokens_per_nfe() const {
@@ -146,15 +182,19 @@ std::vector<TaskResult> results_of(std::vector<PredictionSet> sets) {
     auto found = std::ranges::find_if(out, [&](const TaskResult& result) {
       return same_questions(result.decoders[0].set.header, set.header);
     });
-    const bool is_new = found == out.end();
-    if (is_new) found = out.insert(out.end(), {set.header.task, {}});
-    DecoderResult result = result_of(std::move(set));
-    compare(is_new ? result.set : found->decoders[0].set, result);
-    found->decoders.push_back(std::move(result));
+    if (found == out.end()) found = out.insert(out.end(), {set.header.task, {}});
+    found->decoders.push_back(result_of(std::move(set)));
   }
   for (TaskResult& result : out) {
     add_long_speeds(result);
     add_labels(result.decoders);
+    std::set<std::string> bases;
+    for (DecoderResult& decoder : result.decoders) {
+      const DecoderResult& base = base_of(result, decoder);
+      compare(base.set, decoder);
+      bases.insert(base.label);
+    }
+    result.base = bases.size() == 1 ? *bases.begin() : "ar, or else the first, of the same run";
     const PredictionHeader& header = result.decoders[0].set.header;
     const auto same_name = [&](const TaskResult& other) {
       return other.decoders[0].set.header.task == header.task;
@@ -169,8 +209,11 @@ std::optional<std::pair<double, double>> interval_of(const TaskScore::Part& part
   constexpr double kDeviations = 1.96, z2 = kDeviations * kDeviations;
   const double n = number(part.answers), p = part.score;
   if (n == 0 || !part.squares) return {};
-  double centre = p, half = kDeviations * std::sqrt(std::max(0.0, *part.squares - p * p) / n);
-  if (*part.squares == p) {  // zeros and ones
+  double centre = p, half = 0;
+  if (*part.squares != p) {
+    if (n < 2) return {};
+    half = kDeviations * std::sqrt(std::max(0.0, *part.squares - p * p) / (n - 1));
+  } else {  // zeros and ones
     centre = (p + z2 / (2 * n)) / (1 + z2 / n);
     half = kDeviations / (1 + z2 / n) * std::sqrt(p * (1 - p) / n + z2 / (4 * n * n));
   }
@@ -179,10 +222,17 @@ std::optional<std::pair<double, double>> interval_of(const TaskScore::Part& part
 
 namespace {
 
+// The first column with scores: a run may have ended before a decoder's first answer.
+const DecoderResult& scored_of(const TaskResult& result) {
+  const auto found =
+      std::ranges::find_if(result.decoders, [](const auto& d) { return !d.score.parts.empty(); });
+  return found == result.decoders.end() ? result.decoders[0] : *found;
+}
+
 // The table of one task, row by row.
 class TaskTable {
  public:
-  explicit TaskTable(const TaskResult& result) : result_(result), first_(result.decoders[0]) {}
+  explicit TaskTable(const TaskResult& result) : result_(result), scored_(scored_of(result)) {}
 
   std::string markdown() {
     text_ = fmt::format("| {} | n |", result_.task);
@@ -193,7 +243,7 @@ class TaskTable {
     add_doubts();
     add_speed();
     if (result_.decoders.size() > 1)
-      add(fmt::format("answers identical to {}", first_.label),
+      add("answers identical to " + result_.base,
           [](const DecoderResult& d) { return fmt::format("{} of {}", d.identical, d.compared); });
     return text_ + "\n";
   }
@@ -207,21 +257,22 @@ class TaskTable {
   }
 
   void add_scores() {
-    if (first_.score.parts.empty())
+    const TaskScore& score = scored_.score;
+    if (score.parts.empty())
       add(
           "no answers to score by", [](const DecoderResult&) { return std::string(); },
-          std::to_string(first_.speed.answers));
-    for (const TaskScore::Part& part : first_.score.parts) {
-      const bool headline = &part == &first_.score.parts.front();
+          std::to_string(scored_.speed.answers));
+    for (const TaskScore::Part& part : score.parts) {
+      const bool headline = &part == &score.parts.front();
       const auto cell = [&](const DecoderResult& decoder) -> std::string {
         const auto same = std::ranges::find(decoder.score.parts, part.name, &TaskScore::Part::name);
         if (same == decoder.score.parts.end()) return "";
-        std::string score = fmt::format("{:.1f} %", 100 * same->score);
+        std::string text = fmt::format("{:.1f} %", 100 * same->score);
         if (const auto interval = headline ? interval_of(*same) : std::nullopt)
-          score += fmt::format(" ({:.1f} to {:.1f})", 100 * interval->first, 100 * interval->second);
-        return score;
+          text += fmt::format(" ({:.1f} to {:.1f})", 100 * interval->first, 100 * interval->second);
+        return text;
       };
-      add(headline ? fmt::format("{}, {}", part.name, first_.score.metric) : part.name, cell,
+      add(headline ? fmt::format("{}, {}", part.name, score.metric) : part.name, cell,
           std::to_string(part.answers));
     }
   }
@@ -240,7 +291,7 @@ class TaskTable {
   }
 
   void add_speed() {
-    const int64_t questions = base_of(result_).long_speed.answers;
+    const int64_t questions = first_ar(result_).long_speed.answers;
     const bool has_long = questions > 0;
     const std::string which = has_long ? fmt::format(", {} long answers", questions) : "";
     const auto add_number = [&](const std::string& title, int digits, double (Speed::*value)() const) {
@@ -267,18 +318,20 @@ class TaskTable {
 
   // Beside one token at a time, in the same run.
   void add_ratio(double (Speed::*value)() const, bool of_long) {
-    const DecoderResult& ar = base_of(result_);
-    if (ar.set.header.decoder != "ar" || result_.decoders.size() < 2) return;
+    const auto is_ar = [](const DecoderResult& d) { return d.set.header.decoder == "ar"; };
+    if (std::ranges::none_of(result_.decoders, is_ar) || result_.decoders.size() < 2) return;
     const auto speed_of = [&](const DecoderResult& d) {
       return ((of_long ? d.long_speed : d.speed).*value)();
     };
-    const double base = speed_of(ar);
-    if (base > 0)
-      add("times ar's", [&](const DecoderResult& d) { return fmt::format("{:.2f}", speed_of(d) / base); });
+    add("times ar's", [&](const DecoderResult& d) -> std::string {
+      const DecoderResult& base = base_of(result_, d);
+      if (!is_ar(base) || speed_of(base) <= 0) return "";
+      return fmt::format("{:.2f}", speed_of(d) / speed_of(base));
+    });
   }
 
   const TaskResult& result_;
-  const DecoderResult& first_;
+  const DecoderResult& scored_;  // whose parts are the rows
   std::string text_;
 };
 
@@ -311,7 +364,7 @@ std::string card_table(const std::vector<TaskResult>& results) {
   }
   text += " card: Qwen2.5-VL-3B | card: Fast-dVLM mdm | card: spec |\n" + rule + " ---: | ---: | ---: |";
   for (const TaskResult& result : results) {
-    text += fmt::format("\n| {} | {} |", result.task, result.decoders[0].score.metric);
+    text += fmt::format("\n| {} | {} |", result.task, scored_of(result).score.metric);
     for (const std::string& label : labels) {
       const auto decoder = std::ranges::find(result.decoders, label, &DecoderResult::label);
       const bool scored = decoder != result.decoders.end() && !decoder->score.parts.empty();
@@ -344,7 +397,8 @@ std::string report_markdown(const std::vector<TaskResult>& results) {
   std::string text;
   for (const TaskResult& result : results) text += (text.empty() ? "" : "\n") + TaskTable(result).markdown();
   const auto benchmark = [](const TaskResult& r) {
-    return !r.decoders[0].score.understood.empty() || r.decoders[0].score.metric != "score";
+    const TaskScore& score = scored_of(r).score;
+    return !score.understood.empty() || score.metric != "score";
   };
   if (results.size() > 1 && std::ranges::all_of(results, benchmark)) text += "\n" + card_table(results);
   return text;

@@ -34,10 +34,10 @@ struct DecoderResult {
   PredictionSet set;
   TaskScore score = {};
   Speed speed = {}, long_speed = {};  // of all answers; of those to long questions
-  int64_t compared = 0;     // answers to what the first decoder answered, too; a refusal is no answer
-  int64_t identical = 0;    // those of them that are the same, token for token
-  std::string digest = {};  // of all answers in their order: equal where two runs wrote the same
-  std::string label = {};   // its decoder, and where two columns have one, what distinguishes them
+  int64_t compared = 0;               // answers to what `ar` of its run answered, too; a refusal is no answer
+  int64_t identical = 0;              // those of them that are the same, token for token
+  std::string digest = {};            // of all answers in their order: equal where two runs wrote the same
+  std::string label = {};             // its decoder, and where two columns have one, what distinguishes them
 };
 
 // Questions are long as they say themselves or, of a benchmark, where the answer of `ar`, else of the first
@@ -45,14 +45,15 @@ struct DecoderResult {
 struct TaskResult {
   std::string task;  // its name, and where two have one, the file of their questions
   std::vector<DecoderResult> decoders;
+  std::string base = {};  // what columns are compared with
 };
 
-// Sets of the same questions become one result, in the order of the first of each. Throws Error as
-// score_benchmark().
+// Sets of the same questions become one result, in the order of the first of each. A column is compared with
+// `ar` of its model and settings, else with the first of these. Throws Error as score_benchmark().
 std::vector<TaskResult> results_of(std::vector<PredictionSet> sets);
 
 // The interval that holds a mean with 95 %: Wilson's for shares, else 1.96 standard errors to both sides.
-// None of what is no mean: F1 over all answers.
+// None of what is no mean, F1 over all answers, nor of one answer that is neither 0 nor 1.
 std::optional<std::pair<double, double>> interval_of(const TaskScore::Part& part);
 
 // A table of each task; of several tasks one more, with their numbers beside those that Fast-dVLM's card

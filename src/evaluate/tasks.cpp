@@ -23,8 +23,7 @@ namespace {
 
 constexpr const char* kThink =
     "The last line of your response should be of the following format: 'Answer: $LETTER' (without quotes) "
-    "where "
-    "LETTER is one of the options. Think step by step before answering. ";
+    "where LETTER is one of the options. Think step by step before answering. ";
 constexpr const char* kLetter = "Answer directly with the option letter from the given choices. ";
 
 std::string pro_prompt(const json& row, bool think) {

@@ -6,8 +6,8 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <numeric>
 
+#include "core/edit_distance.h"
 #include "core/utf8.h"
 #include "evaluate/python_text.h"
 
@@ -22,31 +22,6 @@ bool is_digit(char32_t code) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(code)) == UTF8PROC_CATEGORY_ND;
 }
 
-std::u32string characters(const std::string& text) {
-  std::u32string out;
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Char c = next_utf8(text, at);
-    out += c.code;
-    at += c.length;
-  }
-  return out;
-}
-
-// Levenshtein's distance: the fewest characters to insert, delete or replace.
-size_t edit_distance(const std::u32string& a, const std::u32string& b) {
-  std::vector<size_t> row(b.size() + 1);  // distances of a's first i characters to each beginning of b
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t k = 0; k < b.size(); ++k) {
-      const size_t replaced = diagonal + (a[i] != b[k]);
-      diagonal = row[k + 1];
-      row[k + 1] = std::min({replaced, row[k] + 1, diagonal + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 bool has_comma_in_number(const std::u32string& text) {
   for (size_t i = 1; i + 1 < text.size(); ++i)
     if (text[i] == ',' && is_digit(text[i - 1]) && is_digit(text[i + 1])) return true;
@@ -56,7 +31,7 @@ bool has_comma_in_number(const std::u32string& text) {
 // The first 32 only: the rule hands re.UNICODE (32) to re.sub where that takes a count.
 std::string without_full_stops(const std::string& text) {
   constexpr int kMost = 32;
-  const std::u32string all = characters(text);
+  const std::u32string all = code_points(text);
   std::string out;
   int removed = 0;
   for (size_t i = 0; i < all.size(); ++i) {
@@ -228,7 +203,7 @@ std::string joined(const std::string& text) {
 
 std::string without_punctuation(const std::string& text) {
   constexpr std::string_view kPunctuation = ";/[]\"{}()=+\\_-><@`,?!";
-  const bool number = has_comma_in_number(characters(text));
+  const bool number = has_comma_in_number(code_points(text));
   std::string out = text;
   for (const char mark : kPunctuation) {
     const std::string before{mark, ' '}, behind{' ', mark};
@@ -263,7 +238,7 @@ double relaxed_score(const std::vector<std::string>& references, const std::stri
 double anls_score(const std::vector<std::string>& references, const std::string& answer) {
   const double alike = best(references, [&](const std::string& reference) {
     const size_t longer = std::max(python::upper_length(reference), python::upper_length(answer));
-    const size_t distance = edit_distance(characters(joined(reference)), characters(joined(answer)));
+    const size_t distance = edit_distance(code_points(joined(reference)), code_points(joined(answer)));
     return longer == 0 ? 1 : 1 - static_cast<double>(distance) / static_cast<double>(longer);
   });
   return alike < kLeastAlike ? 0 : alike;

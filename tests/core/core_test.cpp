@@ -178,6 +178,7 @@ TEST(Utf8, ReplacesMaximalSubpartsAsPythonDoes) {
   EXPECT_EQ(replace_invalid_utf8("\xC0\x80"), r + r);
   EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"), r + r + r);
   EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x98\x80"), "\xF0\x9F\x98\x80");
+  EXPECT_EQ(code_points("a\xED\xA0z\xC3\xA4\xF0\x9F\x98\x80"), U"a\uFFFD\uFFFDz\u00E4\U0001F600");
 }
 
 TEST(Utf8, EveryCharacterRoundTrips) {

@@ -53,10 +53,10 @@ TEST(Report, IntervalsAreOfTheirPart) {
   EXPECT_EQ(ends(0, 0, 10).first, 0);
   EXPECT_NEAR(ends(0, 0, 10).second, 0.2775, 1e-4) << "Wilson's";
   EXPECT_NEAR(ends(0.5, 0.5, 100).first, 0.4038, 1e-4);
-  EXPECT_NEAR(ends(0.5, 0.3, 100).first, 0.5 - 1.96 * std::sqrt(0.05 / 100), 1e-9)
-      << "values between 0 and 1";
+  EXPECT_NEAR(ends(0.5, 0.3, 100).first, 0.5 - 1.96 * std::sqrt(0.05 / 99), 1e-9) << "values between 0 and 1";
   EXPECT_FALSE(interval_of({"F1", 10, 0.5}));
   EXPECT_FALSE(interval_of({"none", 0, 0}));
+  EXPECT_FALSE(interval_of({"ANLS of one answer", 1, 0.667, 0.667 * 0.667}));
 }
 
 TEST(Report, QuestionsOfOneNameAndOtherContentAreOthers) {
@@ -76,6 +76,46 @@ TEST(Report, ColumnsOfOneDecoderSayWhatTheyDifferIn) {
   ASSERT_EQ(results.size(), 1u);
   EXPECT_EQ(results[0].decoders[0].label, "ar (max_tokens 8)");
   EXPECT_EQ(results[0].decoders[1].label, "ar (max_tokens 9)");
+  const auto several =
+      results_of({set_of("AI2D_TEST", "ar", {{"A"}}), set_of("AI2D_TEST", "ar", {{"A"}}, {{"logprobs", 20}}),
+                  set_of("AI2D_TEST", "ar", {{"A"}}, {{"logprobs", 20}, {"seed", 2}})});
+  std::vector<std::string> labels;
+  for (const DecoderResult& decoder : several[0].decoders) labels.push_back(decoder.label);
+  EXPECT_THAT(labels, testing::ElementsAre("ar (logprobs none, seed none)", "ar (logprobs 20, seed none)",
+                                           "ar (logprobs 20, seed 2)"));
+}
+
+TEST(Report, ColumnsAreComparedWithArOfTheirOwnModel) {
+  std::vector<PredictionSet> sets;
+  for (const char* model : {"X", "Y"})
+    for (const char* decoder : {"spec", "ar"}) {
+      sets.push_back(set_of("AI2D_TEST", decoder, {{model}}, {{"block_size", decoder[0] == 'a' ? 1 : 8}}));
+      sets.back().header.model = model;
+      sets.back().predictions[0].decode_ms = model[0] == 'X' ? 90 : 45;
+    }
+  const auto results = results_of(sets);
+  for (const DecoderResult& decoder : results[0].decoders) EXPECT_EQ(decoder.identical, 1) << decoder.label;
+  EXPECT_EQ(results[0].decoders[2].label, "spec (model Y)");
+  const std::string text = report_markdown(results);
+  EXPECT_THAT(text, HasSubstr("| times ar's |  | 1.00 | 1.00 | 1.00 | 1.00 |")) << text;
+  EXPECT_THAT(text, HasSubstr("identical to ar, or else the first, of the same run"));
+}
+
+TEST(Report, ADecoderThatAnsweredNothingYetIsAnEmptyColumn) {
+  for (const char* task : {"data", "AI2D_TEST"}) {
+    PredictionSet answered = set_of(task, "spec", {{"A"}});
+    answered.predictions[0].question["metric"] = "exact";
+    const std::string text = report_markdown(results_of({set_of(task, "ar", {}), answered}));
+    EXPECT_THAT(text, HasSubstr("100.0 %")) << text;
+  }
+}
+
+TEST(Report, TimeOfTokensThatWereNotCountedIsNone) {
+  PredictionSet set = set_of("AI2D_TEST", "endpoint", {{"A", 101}, {"A", 0}});
+  set.predictions[1].decode_ms = set.predictions[1].total_ms = 900;
+  const Speed speed = results_of({set})[0].decoders[0].speed;
+  EXPECT_NEAR(speed.tokens_per_s(), 100 / 0.09, 1e-6);
+  EXPECT_NEAR(speed.tokens_per_s_in_all(), 101 / 0.1, 1e-6);
 }
 
 TEST(Report, LongAnswersAreTheSameQuestionsForAll) {
