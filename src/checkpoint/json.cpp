@@ -23,7 +23,8 @@ constexpr int64_t kMaxValues = 8'000'000;  // each takes tens of bytes of memory
 // library's own parser walks over all elements of an array behind each object in it.)
 class Watcher : public json::json_sax_t {
  public:
-  explicit Watcher(const std::string& name) : name_(name) {}
+  explicit Watcher(const std::string& name, size_t most_members = kMaxValues)
+      : name_(name), most_members_(most_members) {}
 
   bool start_object(size_t /*elements*/) override {
     keys_.emplace_back();
@@ -32,6 +33,8 @@ class Watcher : public json::json_sax_t {
   bool key(std::string& key) override {
     if (!keys_.back().insert(key).second)
       fail("{} has the key \"{}\" twice in one object", name_, printable(key));
+    if (keys_.back().size() > most_members_)
+      fail("{} has an object of more than {} members", name_, most_members_);
     return true;
   }
   bool end_object() override {
@@ -65,6 +68,7 @@ class Watcher : public json::json_sax_t {
   }
 
   const std::string& name_;
+  const size_t most_members_;
   int64_t values_ = 0;
   std::vector<std::set<std::string>> keys_;  // of the objects that are open
   int depth_ = 0;
@@ -83,16 +87,29 @@ bool is_within(const json& number, int64_t low, int64_t high) {
 
 }  // namespace
 
-json parse_json(std::string_view text, const std::string& name, bool comments) {
-  Watcher watcher(name);
+namespace {
+
+template <class Json>
+Json parsed(std::string_view text, Watcher watcher, const std::string& name, bool comments) {
   json::sax_parse(text, &watcher, json::input_format_t::json, true, comments);
   try {
-    return json::parse(text, nullptr, true, comments);
+    return Json::parse(text, nullptr, true, comments);
   } catch (const json::parse_error& error) {
     fail("{} is not valid JSON: it ends or breaks at byte {}", name, error.byte);
   } catch (const json::out_of_range&) {
     fail("{} holds a number that is too large for JSON's readers", name);
   }
+}
+
+}  // namespace
+
+json parse_json(std::string_view text, const std::string& name, bool comments) {
+  return parsed<json>(text, Watcher(name), name, comments);
+}
+
+nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name) {
+  constexpr size_t kMostMembers = 1024;
+  return parsed<nlohmann::ordered_json>(text, Watcher(name, kMostMembers), name, false);
 }
 
 json read_json(const std::filesystem::path& path, size_t limit) {

@@ -12,6 +12,9 @@ namespace dvlm {
 // deep (copying, comparing and printing values recurses). `comments`: C-style comments are skipped.
 nlohmann::json read_json(const std::filesystem::path& path, size_t limit = size_t{64} << 20);
 nlohmann::json parse_json(std::string_view text, const std::string& name, bool comments = false);
+// With members in the order of the text. Looking for one of them walks over all: objects of more than 1,024
+// are refused, too.
+nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name);
 
 // Typed access to one JSON object; `where` ("config.json: text_config") begins every message.
 class JsonObject {

@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "checkpoint/json.h"
 #include "core/error.h"
 #include "grammar/automaton.h"
 #include "grammar/common_texts.h"
@@ -325,8 +326,7 @@ class SchemaReader {
     if (other != false && least > std::max<int64_t>(must, 1))
       plain_.refuse(
           "\"minProperties\" above 1 needs \"required\" names or \"additionalProperties\": false: the same "
-          "name "
-          "may be written twice");
+          "name may be written twice");
     Expression more = grammar_.any_of({});
     if (other != false) more = text_.member(text_.string_but(names), as_rule(any(other)));
     inside_ = inside;
@@ -434,19 +434,7 @@ class SchemaReader {
 }  // namespace
 
 void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces spaces, const std::string& root) {
-  constexpr int kDeepest = 256;
-  const auto limit = [&](int depth, json::parse_event_t, json&) {
-    if (depth > kDeepest) fail("{}: it is nested more than {} deep", grammar.origin(), kDeepest);
-    return true;
-  };
-  json document;
-  try {
-    document = json::parse(text, limit);
-  } catch (const json::parse_error& error) {
-    fail("{} is no JSON: it breaks at byte {}", grammar.origin(), error.byte);
-  } catch (const json::exception&) {
-    fail("{} has a number that is too large", grammar.origin());
-  }
+  const json document = parse_ordered(text, grammar.origin());
   try {
     SchemaReader(grammar, document, spaces, root).read(document);
   } catch (const json::exception&) {

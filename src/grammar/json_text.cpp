@@ -26,16 +26,6 @@ ByteSet bytes_of(std::string_view characters) {
   return set;
 }
 
-std::u32string codes_of(std::string_view text) {
-  std::u32string out;
-  for (size_t at = 0; at < text.size();) {
-    const Utf8Char c = next_utf8(text, at);
-    out += c.code;
-    at += c.length;
-  }
-  return out;
-}
-
 }  // namespace
 
 template <class Make>
@@ -153,7 +143,7 @@ Expression JsonText::string(int least, int most) {
 
 Expression JsonText::string_but(const std::vector<std::string>& texts) {
   std::vector<std::u32string> codes(texts.size());
-  std::ranges::transform(texts, codes.begin(), codes_of);
+  std::ranges::transform(texts, codes.begin(), code_points);
   return quoted(but(codes, 0));
 }
 
@@ -240,7 +230,7 @@ Expression JsonText::constants(const std::vector<ordered_json>& values, bool out
   std::vector<std::u32string> strings;
   for (const ordered_json& value : values) {
     if (value.is_string())
-      strings.push_back(codes_of(value.get_ref<const std::string&>()));
+      strings.push_back(code_points(value.get_ref<const std::string&>()));
     else
       out.push_back(constant(value, outer));
   }
@@ -257,7 +247,7 @@ Expression JsonText::constant(const ordered_json& value, bool outer) {
       fail("{}: the constant {} has more digits than are kept", grammar_.origin(), value.dump());
     if (!value.is_string()) return grammar_.literal(value.dump());
     std::vector<Expression> characters;
-    for (const char32_t code : codes_of(value.get_ref<const std::string&>()))
+    for (const char32_t code : code_points(value.get_ref<const std::string&>()))
       characters.push_back(character({{code, code}}));
     return quoted(grammar_.sequence(std::move(characters)));
   }

@@ -360,8 +360,7 @@ void PlainSchemas::check_exclusive(const json& schemas, int depth) {
           if (!differ(a, b) && !differ_inside(a, b, depth))
             refuse(
                 "a value might fit two schemas of \"oneOf\", which only its end would tell: write \"anyOf\", "
-                "or give "
-                "the schemas different types or a required property with different \"const\"");
+                "or give the schemas different types or a required property with different \"const\"");
         }
 }
 

@@ -21,13 +21,8 @@ const std::vector<CodeRange> kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0
 class RegexParser {
  public:
   RegexParser(Grammar& grammar, std::string_view pattern, const RegexOptions& options)
-      : grammar_(grammar), options_(options) {
-    for (size_t at = 0; at < pattern.size();) {
-      const Utf8Char c = next_utf8(pattern, at);
-      if (!c.valid) fail("{}: the regular expression is not UTF-8", grammar.origin());
-      codes_.push_back(c.code);
-      at += c.length;
-    }
+      : grammar_(grammar), options_(options), codes_(code_points(pattern)) {
+    if (!is_valid_utf8(pattern)) fail("{}: the regular expression is not UTF-8", grammar.origin());
   }
 
   Expression parse() {

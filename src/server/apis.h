@@ -8,9 +8,9 @@
 
 namespace dvlm {
 
-// A request for /v1/chat/completions. What dvlm has beyond OpenAI's fields stands under "dvlm": decoder,
-// block_size, branches, threshold, sub_block, top_k, min_pixels, max_pixels, passes. Throws Error with a
-// sentence for the client for anything that is malformed, out of range, or would be ignored.
+// A request for /v1/chat/completions. What dvlm has beyond OpenAI's fields stands under "dvlm", see
+// extension_fields(). Throws Error with a sentence for the client for anything that is malformed, out of
+// range, or would be ignored.
 ApiRequest parse_chat_request(const nlohmann::json& body, const ModelConfig& config,
                               const Tokenizer& tokenizer, const ChatLimits& limits);
 

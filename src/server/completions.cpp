@@ -67,8 +67,7 @@ void read_prompt(const ApiObject& body, const ModelConfig& config, const Tokeniz
     body.refuse("prompt", "\"prompt\" must be a string or a list of token ids");
   const auto& ids = request.input_ids;
   if (ids.empty()) body.refuse("prompt", "\"prompt\" is empty");
-  if (std::ranges::any_of(ids,
-                          [&](TokenId id) { return id == config.image_token || id == config.video_token; }))
+  if (std::ranges::any_of(ids, [&](TokenId id) { return config.is_pad(id); }))
     body.refuse(
         "prompt",
         "\"prompt\" has places for pictures, which this address does not take: use /v1/chat/completions or "

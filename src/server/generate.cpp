@@ -200,7 +200,7 @@ ApiRequest parse_generate_request(const json& given, const ModelConfig& config, 
 }
 
 void place_images(Request& request, const ModelConfig& config, const Tokenizer& tokenizer) {
-  const auto pad = [&](TokenId id) { return id == config.image_token || id == config.video_token; };
+  const auto pad = [&](TokenId id) { return config.is_pad(id); };
   std::vector<TokenId> given = std::exchange(request.input_ids, {});
   std::vector<ImageInfo> images;
   if (!request.conversation.empty()) images = prepare_prompt(config, tokenizer, request).images;

@@ -10,7 +10,6 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/stopwatch.h"
-#include "engine/visual.h"
 #include "server/fetch.h"
 
 namespace dvlm {

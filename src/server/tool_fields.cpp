@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "checkpoint/json.h"
 #include "grammar/tool_grammar.h"
 #include "server/grammar_fields.h"
 
@@ -95,32 +97,35 @@ json list_as_text(std::string_view text) {
 }
 
 void keep_argument_order(json& messages, std::string_view text) {
-  constexpr std::string_view kSigns[] = {"\"tool_use\"", "\"arguments\""};  // or it would all be read twice
-  const auto stands = [&](std::string_view sign) { return text.find(sign) != text.npos; };
-  if (!messages.is_array() || std::ranges::none_of(kSigns, stands)) return;
-  const ordered_json ordered = ordered_json::parse(text, nullptr, false);
-  const auto keep = [](json& object, const ordered_json& of, const char* key, bool text_alone) {
+  std::optional<ordered_json> ordered;  // most have none of these, and are not read twice
+  const auto keep = [&](json& object, const json::json_pointer& place, const char* key, bool text_alone) {
     if (!object.is_object() || !object.contains(key) || !object[key].is_object()) return;
-    const std::string value = of[key].dump();
+    if (!ordered) ordered = parse_ordered(text, "the messages");
+    const std::string value = ordered->at(place / key).dump();
     object[key] = text_alone ? json(value) : list_as_text(value);
   };
-  for (size_t i = 0; i < messages.size(); ++i) {
-    json& message = messages[i];
-    if (!message.is_object()) continue;
-    if (message.contains("tool_calls") && message["tool_calls"].is_array())
-      for (size_t k = 0; k < message["tool_calls"].size(); ++k)
-        if (json& call = message["tool_calls"][k]; call.is_object() && call.contains("function"))
-          keep(call["function"], ordered[i]["tool_calls"][k]["function"], "arguments", true);
-    if (message.contains("content") && message["content"].is_array())
-      for (size_t k = 0; k < message["content"].size(); ++k)
-        if (json& block = message["content"][k];
-            block.is_object() && block.value("type", json()) == "tool_use")
-          keep(block, ordered[i]["content"][k], "input", false);
-  }
+  const auto each_of = [](json& list, const auto& use) {
+    if (list.is_array())
+      for (size_t i = 0; i < list.size(); ++i)
+        if (list[i].is_object()) use(list[i], i);
+  };
+  each_of(messages, [&](json& message, size_t i) {
+    const json::json_pointer here = json::json_pointer() / i;
+    if (message.contains("tool_calls"))
+      each_of(message["tool_calls"], [&](json& call, size_t k) {
+        if (call.contains("function"))
+          keep(call["function"], here / "tool_calls" / k / "function", "arguments", true);
+      });
+    if (message.contains("content"))
+      each_of(message["content"], [&](json& block, size_t k) {
+        if (block.value("type", json()) == "tool_use") keep(block, here / "content" / k, "input", false);
+      });
+  });
 }
 
 std::string text_of_list(const json& list) {
-  const bool as_text = list.is_object() && list.size() == 1 && list.contains(kOrdered);
+  const bool as_text =
+      list.is_object() && list.size() == 1 && list.contains(kOrdered) && list[kOrdered].is_string();
   return as_text ? list[kOrdered].get<std::string>() : list.dump();
 }
 
@@ -130,8 +135,10 @@ void read_tools(const ApiObject& body, const Tokenizer& tokenizer, ToolDialect d
                                                        : read_openai_choice(body, dialect, choice);
   std::vector<Tool> tools;
   if (const json* given = body.find("tools")) {
-    const ordered_json list = ordered_json::parse(text_of_list(*given), nullptr, false);
-    if (!list.is_array()) body.refuse("tools", "\"tools\" must be a list");
+    if (!json::parse(text_of_list(*given), nullptr, false).is_array())
+      body.refuse("tools", "\"tools\" must be a list");
+    const ordered_json list =
+        at_field("tools", [&] { return parse_ordered(text_of_list(*given), "the list of tools"); });
     tools = at_field("tools", [&] { return parse_tools(chat_tools(list, dialect)); });
   }
   if (tools.empty() && !choice.text) body.refuse("tool_choice", "\"tool_choice\" needs \"tools\"");

@@ -171,9 +171,7 @@ std::vector<ToolCall> read_calls(const Fields& message, const json& calls, const
     nlohmann::ordered_json parsed = *arguments;  // an object has lost its order: see keep_argument_order()
     if (arguments->is_string()) {
       const auto& text = arguments->get_ref<const std::string&>();
-      static_cast<void>(
-          parse_json(text.empty() ? "{}" : text, "the arguments of a tool call"));  // with its limits
-      parsed = nlohmann::ordered_json::parse(text.empty() ? "{}" : text);
+      parsed = parse_ordered(text.empty() ? "{}" : text, "the arguments of a tool call");
     }
     if (!parsed.is_object()) inside.refuse("needs \"arguments\" to be a JSON object");
     if (!is_tool_name(inside.text("name")))

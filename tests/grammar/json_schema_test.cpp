@@ -277,7 +277,7 @@ TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
       {R"({"allOf":[{"required":5},{"required":["a"]}]})", "must be a list"},
       {R"({"const":1e400})", "too large"},
       {R"({"const":"\ud800"})", "breaks at byte"},
-      {R"({"type":)", "no JSON"},
+      {R"({"type":)", "not valid JSON"},
       {R"({"enum":3})", "enum"},
       {R"({"anyOf":[]})", "anyOf"},
   };

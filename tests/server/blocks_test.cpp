@@ -1,8 +1,10 @@
 // OpenAI's responses and Anthropic's messages: requests in, blocks out.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "message_of.h"
 #include "server/apis.h"
 #include "server/errors.h"
 #include "server/grammar_fields.h"
@@ -215,6 +217,38 @@ TEST(Messages, AndChatsKeepTheOrderOfArguments) {
     {"role": "user", "content": "x"}]})",
                     messages_request),
               HasSubstr(R"("arguments": {"as text": "{}"}})"));
+  EXPECT_THAT(shown(R"({"max_tokens": 9, "messages": [{"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": [{"type": "tool\u005fuse", "id": "t", "name": "f", "input": {"as text": 5}}]},
+    {"role": "user", "content": "x"}]})",
+                    messages_request),
+              HasSubstr(R"("arguments": {"as text": 5}})"));
+}
+
+// Whatever keeps an order is looked through from its beginning for each name.
+TEST(Messages, AndChatsHaveNoObjectsOfThousandsOfMembers) {
+  const auto object = [](int members) {
+    std::string out = "{";
+    for (int i = 0; i < members; ++i) out += fmt::format("{}\"k{}\": 0", i ? ", " : "", i);
+    return out + "}";
+  };
+  const auto problem = [](const std::string& text) {
+    return message_of([&] {
+      json body = json::parse(text);
+      keep_schemas_as_text(body, text);
+      chat_request(body);
+    });
+  };
+  const auto with_arguments = [](const std::string& arguments) {
+    return R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "",
+      "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": )" +
+           arguments + R"(}}]}, {"role": "user", "content": "x"}]})";
+  };
+  EXPECT_EQ(problem(with_arguments(object(1000))), "no error");
+  EXPECT_THAT(problem(with_arguments(object(1025))), HasSubstr("1024 members"));
+  EXPECT_THAT(problem(with_arguments(json(object(1025)).dump())), HasSubstr("1024 members"));
+  const std::string tool = R"({"messages": [{"role": "user", "content": "Hi"}], "tools": [{"type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": )";
+  EXPECT_THAT(problem(tool + object(1025) + "}}}]}"), HasSubstr("1024 members"));
 }
 
 TEST(Messages, SayWhatIsWrong) {
