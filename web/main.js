@@ -58,8 +58,8 @@ async function take(work) {
     pictures = tray.take();
     await work(text, pictures, signal);
   });
-  if (done || question.value || chats !== asked) return;
-  question.value = text;
+  if (done || chats !== asked) return;
+  question.value = [text, question.value].filter(Boolean).join("\n");  // before what was begun meanwhile
   tray.putBack(pictures);
   fitQuestion();
 }
@@ -98,9 +98,10 @@ function startRace() {
     return;
   }
   const decoder = chosenDecoder() === "ar" ? "auto" : chosenDecoder();
+  const asked = chats;
   take(async (text, pictures, signal) => {
     await race(text || chat.lastQuestion(), chat.messagesFor(text, pictures), decoder, view, signal);
-    tray.putBack(pictures);  // the conversation does not have them
+    if (chats === asked) tray.putBack(pictures);  // the conversation does not have them
   });
 }
 
@@ -124,8 +125,10 @@ function connectPictures() {
     });
   }
   document.addEventListener("paste", (event) => {
-    const into = event.target.closest?.("textarea, input");
-    if (!event.clipboardData?.files.length || (into && event.clipboardData.types.includes("text/plain"))) return;
+    const into = event.target.closest?.("textarea, input"), types = event.clipboardData?.types ?? [];
+    // Office programs copy text with a picture of it; a file manager, a file with its name as plain text.
+    const isText = types.includes("text/plain") && (types.includes("text/rtf") || types.includes("text/html"));
+    if (!event.clipboardData?.files.length || (into && isText)) return;
     event.preventDefault();
     addFiles(event.clipboardData.files);
   });

@@ -1,4 +1,5 @@
 // Pictures on their way into a question: chosen, dropped or pasted, made small enough, shown with a way back.
+import {ServerError} from "/page/api.js";
 
 const mostPictures = 16;
 const mostBytes = 32 << 20;  // of a file
@@ -85,6 +86,7 @@ export async function loadPicture(file, longest) {
 export class Tray {
   pictures = [];
   #loading = Promise.resolve();  // what is being read
+  #failed = [];  // why pictures could not be
   #list;
   #longest;
   #complain;
@@ -108,15 +110,18 @@ export class Tray {
         const picture = await loadPicture(file, this.#longest());
         this.pictures.push(picture);  // those that are there now: some may have gone meanwhile
       } catch (error) {
+        this.#failed.push(error.message);
         this.#complain(error.message);
       }
     }
     this.#show();
   }
 
-  // Once what was chosen before is read.
+  // Once what was chosen before is read. Throws ServerError where some of it cannot be.
   async ready() {
+    const before = this.#failed.length;
     await this.#loading;
+    if (this.#failed.length > before) throw new ServerError(this.#failed.at(-1));
   }
 
   take() {

@@ -346,6 +346,44 @@ TEST_F(Page, waits_for_a_picture_that_is_being_read) {
   EXPECT_EQ(browser().run("return document.querySelectorAll('#thumbs img').length"), 0);
 }
 
+// Nor is a question asked without the picture that it is about.
+TEST_F(Page, keeps_a_question_whose_picture_cannot_be_read) {
+  FakeServer server({.tokens = kWords});
+  open(server.url());
+  browser().run(R"(
+    const carried = new DataTransfer();
+    carried.items.add(new File([new Uint8Array(1 << 20)], "broken.png", {type: "image/png"}));
+    document.dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true}));
+    document.getElementById("question").value = "What is there?";
+    document.getElementById("composer").requestSubmit();)");
+  ASSERT_TRUE(browser().wait("document.getElementById('question').value === 'What is there?'"));
+  EXPECT_THAT(text_of("#problem"), HasSubstr("broken.png is of a kind"));
+  EXPECT_TRUE(server.questions().empty());
+}
+
+// A file manager copies a file's name beside it, an office program a picture beside its text.
+TEST_F(Page, pastes_files_as_pictures_and_formatted_text_as_text) {
+  FakeServer server({.tokens = kWords});
+  open(server.url());
+  const auto paste = [&](const std::string& type) {
+    browser().run(R"(
+      const canvas = Object.assign(document.createElement("canvas"), {width: 20, height: 20});
+      return new Promise((done) => canvas.toBlob(done)).then((blob) => {
+        const carried = new DataTransfer();
+        carried.items.add(new File([blob], "a.png", {type: "image/png"}));
+        carried.setData("text/plain", "a.png");
+        carried.setData(")" +
+                  type + R"(", "a.png");
+        document.getElementById("question").dispatchEvent(
+          new ClipboardEvent("paste", {clipboardData: carried, bubbles: true, cancelable: true}));
+      });)");
+  };
+  paste("text/html");
+  paste("text/x-unknown");
+  ASSERT_TRUE(browser().wait("document.querySelectorAll('#thumbs img').length > 0"));
+  EXPECT_EQ(browser().run("return document.querySelectorAll('#thumbs img').length"), 1);
+}
+
 TEST_F(Page, says_when_the_connection_ends_before_the_answer) {
   FakeServer server({.tokens = kWords, .pass_ms = 300, .breaks_after = 2});
   open(server.url());
