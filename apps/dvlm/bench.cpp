@@ -53,10 +53,15 @@ nlohmann::json to_json(const PassTiming& t) {
           {"roofline_ratio", t.roofline_ratio()}};
 }
 
-void bench_pass(const PassBench& options) {
+// What every measurement begins with.
+Machine begin(const MachineFlags& flags) {
   install_interrupt_handler();
   apply_isa_variable();
-  Machine machine(options.machine.device, options.machine.threads);
+  return {flags.device, flags.threads};
+}
+
+void bench_pass(const PassBench& options) {
+  Machine machine = begin(options.machine);
   const std::vector<PassTiming> timings = time_passes(options.passes, machine);
   if (options.machine.json)
     return print_timings(head(options.passes.shape, machine), "passes", timings, to_json);
@@ -212,9 +217,7 @@ nlohmann::json to_json(const AnswerTiming& t) {
 }
 
 void bench_answer(AnswerBench& options) {
-  install_interrupt_handler();
-  apply_isa_variable();
-  Machine machine(options.machine.device, options.machine.threads);
+  Machine machine = begin(options.machine);
   options.answers.model = machine.options({.draft = parse_draft_precision(options.draft_precision)});
   options.answers.form = grammar_source(options.form);
   const std::vector<Example> examples = read_examples(options.data, options.limit);
@@ -297,12 +300,10 @@ bool read_size(std::string_view text, int& width, int& height) {
 }
 
 void bench_image(ImageBench& options) {
-  install_interrupt_handler();
-  apply_isa_variable();
   ImageBenchOptions& image = options.image;
   if (!read_size(options.size, image.width, image.height))
     fail("--size: expected WIDTHxHEIGHT, for example 644x476, but got '{}'", printable(options.size));
-  Machine machine(options.machine.device, options.machine.threads);
+  Machine machine = begin(options.machine);
   const std::vector<ImageTiming> timings = time_images(image, machine);
   if (options.machine.json) return print_timings(head(image.shape, machine), "image", timings, to_json);
   std::printf("shape %s, %s; roofline: work over the multiply rate, measured in turn\n\n",
@@ -341,8 +342,7 @@ nlohmann::json to_json(const LoadTiming& t) {
 }
 
 void bench_load(const LoadBench& options) {
-  install_interrupt_handler();
-  Machine machine(options.machine.device, options.machine.threads);
+  Machine machine = begin(options.machine);
   const std::vector<LoadTiming> timings = time_loading(options.load, machine);
   if (options.machine.json) {
     nlohmann::json out = head(options.load.shape, machine);

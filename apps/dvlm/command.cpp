@@ -8,10 +8,10 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <numeric>
 #include <sstream>
 #include <utility>
 
+#include "core/edit_distance.h"
 #include "core/error.h"
 #include "core/terminal.h"
 
@@ -127,23 +127,9 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
-// How many letters must change, go or come between two words.
-size_t distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t change = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = std::exchange(row[j], std::min({change, row[j] + 1, row[j - 1] + 1}));
-    }
-  }
-  return row[b.size()];
-}
-
 // What a word that is not known was most probably meant to be: " (did you mean --image?)", or "".
 std::string meant(const std::string& word, const Values& known) {
-  const auto far = [&](const std::string& other) { return distance(word, other); };
+  const auto far = [&](const std::string& other) { return edit_distance(word, other); };
   const auto nearest = std::ranges::min_element(known, {}, far);
   if (nearest == known.end() || far(*nearest) > std::max<size_t>(1, word.size() / 3)) return "";
   return fmt::format(" (did you mean {}?)", *nearest);

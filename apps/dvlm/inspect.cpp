@@ -30,6 +30,12 @@ struct Sums {
   size_t bytes = 0;
 };
 
+// A word of 32 bits packs eight weights of four bits; shapes and the order of inputs are none.
+int64_t parameters_of(std::string_view name, const TensorView& tensor) {
+  if (tensor.type != DType::i32) return tensor.elements();
+  return name.ends_with("g_idx") || name.ends_with("weight_shape") ? 0 : 8 * tensor.elements();
+}
+
 json sums_json(const std::map<std::string, Sums>& groups) {
   json out = json::object();
   for (const auto& [name, sums] : groups)
@@ -100,7 +106,7 @@ json inspect_folder(const std::filesystem::path& folder, bool tensors) {
                              : name == "lm_head.weight"  ? "head"
                                                          : "text";
     for (Sums* sums : {&by_type[std::string(name_of(tensor.type))], &by_part[part]})
-      ++sums->tensors, sums->parameters += tensor.elements(), sums->bytes += tensor.bytes();
+      ++sums->tensors, sums->parameters += parameters_of(name, tensor), sums->bytes += tensor.bytes();
     if (tensors) list.push_back({{"name", name}, {"dtype", name_of(tensor.type)}, {"shape", tensor.shape}});
   }
   Findings found{.problems = checkpoint.problems(), .warnings = {}};

@@ -65,7 +65,8 @@ void add_device_option(Command command, std::string& device, const char* help) {
 }
 
 void add_threads_option(Command command, int& threads) {
-  command.number("--threads", threads, 1, 1024, "Threads (default: all cores)");
+  command.number("--threads", threads, 1, 1024,
+                 "Threads (default: all cores, or as many as the container may use)");
 }
 
 }  // namespace
@@ -291,6 +292,50 @@ void add_prompt_options(Command command, PromptOptions& options) {
                "Number the pictures in the prompt (\"Picture 1: \")");
 }
 
+namespace {
+
+// What stands beside the messages of a data set says nothing to the model, but a request's settings do, and
+// pictures that are listed.
+void refuse_settings(const nlohmann::json& object, const std::string& where) {
+  constexpr const char* kSettings[] = {"model",
+                                       "dvlm",
+                                       "system",
+                                       "image",
+                                       "images",
+                                       "video",
+                                       "videos",
+                                       "tools",
+                                       "seed",
+                                       "tool_choice",
+                                       "temperature",
+                                       "parallel_tool_calls",
+                                       "top_p",
+                                       "top_k",
+                                       "top_logprobs",
+                                       "max_completion_tokens",
+                                       "min_p",
+                                       "logprobs",
+                                       "logit_bias",
+                                       "frequency_penalty",
+                                       "stop",
+                                       "max_tokens",
+                                       "response_format",
+                                       "presence_penalty",
+                                       "n",
+                                       "thinking",
+                                       "output_config",
+                                       "repetition_penalty",
+                                       "stop_sequences",
+                                       "structured_outputs",
+                                       "chat_template_kwargs"};
+  for (const char* key : kSettings)
+    if (object.contains(key))
+      fail("{}: \"{}\" is not read beside \"messages\": take it out, and give it as a flag if there is one",
+           printable(where), key);
+}
+
+}  // namespace
+
 Request make_request(const PromptOptions& options) {
   Request request;
   request.min_pixels = options.min_pixels;
@@ -303,11 +348,7 @@ Request make_request(const PromptOptions& options) {
     const auto json =
         options.messages == "-" ? parse_json(read_standard_input(), "standard input") : read_json(path);
     const bool named = json.is_object() && json.contains("messages");
-    if (named)
-      for (const auto& [key, unused] : json.items())
-        if (key != "messages")
-          fail("{}: the key \"{}\" is not read beside \"messages\": flags say it",
-               printable(options.messages), printable(key));
+    if (named) refuse_settings(json, options.messages);
     request.conversation = parse_messages(named ? json["messages"] : json);
     resolve_paths(request.conversation, path.parent_path());
     return request;

@@ -33,7 +33,7 @@ size_t parse_bytes(const std::string& text, const char* option);
 // `decoders`: all that the command will use; where none of them drafts in passes of its own,
 // --draft-precision auto holds no weights for that.
 EngineOptions engine_options(const ModelFlags& options, const std::vector<std::string>& decoders);
-// What the commands of `dvlm bench` share: --shape and --precision; --threads and --json.
+// What the commands of `dvlm bench` share. Here: --shape and --precision.
 void add_shape_options(Command command, std::string& shape, std::vector<std::string>& precisions,
                        const char* which = "Which precisions");
 void add_acceptance_option(Command command, std::string& file);    // --acceptance

@@ -36,18 +36,20 @@ void set_log(ServeOptions& options) {
 void measure_passes(Engine& engine) {
   if (engine.config().clean_attention == CleanAttention::block) return;  // only mdm decodes it
   WorkBar bar(engine.config());
-  engine.prepare({.kind = DecoderKind::automatic, .block_size = engine.config().block_size},
-                 [&](const WorkProgress& work) {
-                   if (interrupted()) fail("measuring passes was interrupted");
-                   bar.hear(work);
-                 });
+  engine.measure_passes({.kind = DecoderKind::automatic, .block_size = engine.config().block_size},
+                        [&](const WorkProgress& work) {
+                          if (interrupted()) fail("measuring passes was interrupted");
+                          bar.hear(work);
+                        });
 }
 
 // The hub's name of a model, whose folder there is called by its commit; else the folder's.
 std::string served_name(const std::string& given, const std::filesystem::path& folder) {
   std::error_code error;
   if (const auto hub = hub_name(given); hub && !std::filesystem::exists(given, error)) return hub->repository;
-  return std::filesystem::weakly_canonical(folder, error).filename().string();
+  // "models/x/." is x; a link is called as it is.
+  const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
 }
 
 void serve(ServeOptions& options) {

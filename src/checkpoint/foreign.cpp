@@ -97,12 +97,10 @@ constexpr const char* kPacked =
 constexpr const char* kBitsAndBytes = "belongs to weights packed by bitsandbytes, which are not read";
 constexpr const char* kCompressed =
     "is packed by compressed-tensors, which is read for linear layers alone, and where quantization_config "
-    "says "
-    "pack-quantized";
+    "says pack-quantized";
 constexpr const char* kStatic =
     "is a static scale of activations, but dvlm scales every token as it comes; take a checkpoint with "
-    "dynamic "
-    "scales";
+    "dynamic scales";
 
 constexpr std::array kInside = {Foreign{".lora_", kLora}, Foreign{".base_layer.", kPeft},
                                 Foreign{".modules_to_save.", kPeft}, Foreign{".quant_state.", kBitsAndBytes}};
@@ -160,8 +158,7 @@ std::string held_instead(const fs::path& folder) {
   std::error_code error;
   if (fs::exists(folder / "adapter_config.json", error))
     return "it is a PEFT adapter (adapter_config.json): name its base model with --model and this folder "
-           "with "
-           "--lora";
+           "with --lora";
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("pytorch_model") && (name.ends_with(".bin") || name.ends_with(".bin.index.json")))

@@ -105,8 +105,7 @@ void Lora::read_config() {
       start && !start->is_boolean() && *start != "gaussian" && *start != "orthogonal" && *start != "eva")
     fail(
         "{}: with init_lora_weights {} the adapter belongs to a model that PEFT changed first; save it as a "
-        "plain "
-        "LoRA (save_pretrained of PEFT with path_initial_model_for_weight_conversion)",
+        "plain LoRA (save_pretrained of PEFT with path_initial_model_for_weight_conversion)",
         path.string(), printable(start->dump()));
   if (const json* indices = config.find("trainable_token_indices"); indices && !says_nothing(*indices)) {
     const json* list = indices->is_object() && indices->size() == 1 && indices->contains("embed_tokens")

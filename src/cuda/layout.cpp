@@ -48,10 +48,8 @@ void TextTables::plan(const PassPlan& plan, const ModelConfig& config, const Tow
   for (const PlannedSegment& planned : plan.segments) {
     add_segment(planned, plan, shape, next, first_scratch + scratch);
     add_tokens(planned, config, shape);
-    for (int i = 0; i < planned.rows; ++i) {
-      const Position& p = planned.segment->positions[static_cast<size_t>(i)];
-      rotary.set(planned.first_row + i, {p.t, p.h, p.w});
-    }
+    for (int i = 0; i < planned.rows; ++i)
+      rotary.set(planned.first_row + i, planned.segment->positions[static_cast<size_t>(i)]);
   }
   rotation = stored_rotation(rotary, plan.rows, shape);
   for (size_t row = 0; row < copies_.size(); ++row) {
@@ -98,7 +96,7 @@ void TextTables::add_tokens(const PlannedSegment& planned, const ModelConfig& co
   const float* feature = segment.features.empty() ? nullptr : segment.features.data();
   const auto width = static_cast<size_t>(shape.norm_width), stored = static_cast<size_t>(shape.hidden);
   for (const TokenId token : segment.tokens) {
-    if (!feature || (token != config.image_token && token != config.video_token)) {
+    if (!feature || !config.is_pad(token)) {
       tokens.push_back(token);
       continue;
     }

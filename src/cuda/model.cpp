@@ -8,6 +8,7 @@
 #include "cuda/packing.h"
 #include "cuda/pages.h"
 #include "cuda/pass.h"
+#include "model/picture_plan.h"
 
 namespace dvlm::cuda {
 
@@ -282,64 +283,49 @@ AttentionTables stretches(const Heads& heads, std::span<const int> boundaries, i
 }
 
 // The patches' values as the patch layer takes them, in window order, and the positions of their rows.
-std::vector<float> in_window_order(const Patches& patches, const WindowIndex& windows,
-                                   const VisionTower& tower, const VisionConfig& vision,
+std::vector<float> in_window_order(const Patches& patches, const PicturePlan& plan, int elements, int stored,
                                    RotaryTable& rotary) {
-  const Grid& grid = patches.grid;
-  const int rows = static_cast<int>(grid.patches()), elements = vision.patch_elements();
-  const int merge = vision.spatial_merge_size, columns = grid.w / merge;
-  std::vector<float> out(product(static_cast<size_t>(rows), tower.patches.inputs), 0.0f);
-  rotary.reserve(rows);
-  for (int row = 0; row < rows; ++row) {
-    const int merged = windows.index[static_cast<size_t>(row / tower.group)], cell = row % tower.group,
-              in_slice = merged % (grid.h / merge * columns);
-    std::copy_n(patches.values.begin() + static_cast<ptrdiff_t>(merged * tower.group + cell) * elements,
-                elements, out.begin() + static_cast<ptrdiff_t>(row) * tower.patches.inputs);
-    rotary.set(row,
-               {0, in_slice / columns * merge + cell / merge, in_slice % columns * merge + cell % merge});
+  std::vector<float> out(product(static_cast<size_t>(plan.rows()), stored), 0.0f);
+  rotary.reserve(plan.rows());
+  for (int row = 0; row < plan.rows(); ++row) {
+    std::copy_n(patches.values.begin() + static_cast<ptrdiff_t>(plan.source(row)) * elements, elements,
+                out.begin() + static_cast<ptrdiff_t>(row) * stored);
+    rotary.set(row, plan.position(row));
   }
   return out;
 }
 
 // From window order to the picture's, without what widths are padded by.
-ImageFeatures in_picture_order(const std::vector<float>& stored, const WindowIndex& windows, int stored_width,
+ImageFeatures in_picture_order(const std::vector<float>& stored, const PicturePlan& plan, int stored_width,
                                int width) {
-  const auto tokens = static_cast<int>(stored.size()) / stored_width;
-  ImageFeatures out{std::vector<float>(product(static_cast<size_t>(tokens), width)), tokens};
-  for (int g = 0; g < tokens; ++g)
+  ImageFeatures out{std::vector<float>(product(static_cast<size_t>(plan.tokens()), width)), plan.tokens()};
+  for (int g = 0; g < plan.tokens(); ++g)
     std::copy_n(stored.begin() + static_cast<ptrdiff_t>(g) * stored_width, width,
-                out.values.begin() + static_cast<ptrdiff_t>(windows.index[static_cast<size_t>(g)]) * width);
+                out.values.begin() + static_cast<ptrdiff_t>(plan.token(g)) * width);
   return out;
 }
 
 ImageFeatures CudaModel::encode_image(const Patches& patches) {
   const VisionTower& tower = weights_.vision;
   const VisionConfig& vision = config_.vision;
-  const Grid& grid = patches.grid;
-  const WindowIndex windows = window_index({&grid, 1}, vision);
-  const int rows = static_cast<int>(grid.patches());
-  if (patches.values.size() != product(static_cast<size_t>(rows), vision.patch_elements()))
-    fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
-         grid.patches() * vision.patch_elements(), patches.values.size());
-  std::vector<int> slices;
-  for (int t = 0; t <= grid.t; ++t) slices.push_back(t * grid.h * grid.w);
+  const PicturePlan plan(patches, vision);
+  const int rows = plan.rows(), tokens = plan.tokens();
   int window_pages = 0, slice_pages = 0;
-  const AttentionTables narrow = stretches(tower.shape.heads, windows.cumulative, window_pages),
-                        whole = stretches(tower.shape.heads, slices, slice_pages);
-  const std::vector<float> values = in_window_order(patches, windows, tower, vision, vision_rotary_);
+  const AttentionTables narrow = stretches(tower.shape.heads, plan.windows(), window_pages),
+                        whole = stretches(tower.shape.heads, plan.slices(), slice_pages);
+  const std::vector<float> values =
+      in_window_order(patches, plan, vision.patch_elements(), tower.patches.inputs, vision_rotary_);
 
   const LayerMatrices& layer = tower.layers[0];
   const auto read = [](int count, int inputs) {
     return product(static_cast<size_t>(padded_tiles(count)) * 8, inputs);
   };
-  const size_t inputs =
-      std::max(read(rows, tower.patches.inputs),
-               read(rows / tower.group, std::max(tower.merger_in.inputs, tower.merger_out.inputs)));
+  const size_t inputs = std::max(read(rows, tower.patches.inputs),
+                                 read(tokens, std::max(tower.merger_in.inputs, tower.merger_out.inputs)));
   Buffers own(device_);
   const size_t in_layers = sums_of({&tower.patches, &layer.qkv, &layer.output, &layer.down}, rows,
                                    device_->processors()),
-               in_merger =
-                   sums_of({&tower.merger_in, &tower.merger_out}, rows / tower.group, device_->processors());
+               in_merger = sums_of({&tower.merger_in, &tower.merger_out}, tokens, device_->processors());
   PassBuffers buffers = own.fit(tower.shape, {&narrow, &whole}, rows, inputs, std::max(in_layers, in_merger),
                                 layer.qkv.e4m3 || tower.merger_in.e4m3);
   DeviceArray<uint16_t> pages(device_);
@@ -352,11 +338,11 @@ ImageFeatures CudaModel::encode_image(const Patches& patches) {
                         whole_arrays.hold(whole),
                         in.hold(values),
                         rotation.hold(stored_rotation(vision_rotary_, rows, tower.shape)),
-                        out.room(product(static_cast<size_t>(rows / tower.group), tower.merger_out.outputs))};
+                        out.room(product(static_cast<size_t>(tokens), tower.merger_out.outputs))};
   tell(0, 1);
   device_->run(tower, buffers, pass);
-  ImageFeatures features = in_picture_order(out.read(0, pass.features.size), windows,
-                                            tower.merger_out.outputs, vision.out_hidden_size);
+  ImageFeatures features = in_picture_order(out.read(0, pass.features.size), plan, tower.merger_out.outputs,
+                                            vision.out_hidden_size);
   tell(1, 1);
   return features;
 }
@@ -410,8 +396,7 @@ std::unique_ptr<Model> load_model(const Checkpoint& checkpoint, const std::share
   if (pages < 1)
     fail(
         "keys and values have {} of the card's memory, and a page of {} tokens takes {}: raise --kv-memory "
-        "or "
-        "--memory-limit",
+        "or --memory-limit",
         bytes_text(static_cast<double>(kv)), kChunk, bytes_text(static_cast<double>(page)));
   return std::make_unique<CudaModel>(checkpoint, device, std::move(weights), memory, pages, budget);
 }

@@ -306,21 +306,20 @@ void load_vision(Loader& load, const Checkpoint& checkpoint, VisionTower& out) {
   const VisionConfig& vision = checkpoint.config().vision;
   out.shape = shape_of(vision.heads, vision.heads, vision.head_dim(), vision.hidden_size,
                        vision.intermediate_size, kNormEps);
-  out.group = vision.spatial_merge_size * vision.spatial_merge_size;
+  out.patches_per_token = vision.patches_per_token();
   const Places hidden = in_order(vision.hidden_size, out.shape.hidden);
   out.patches = load.wide(load.tensor("visual.patch_embed.proj.weight"), hidden,
                           in_order(vision.patch_elements(), stored_hidden(vision.patch_elements())), false);
   for (int i = 0; i < vision.depth; ++i) {
-    const auto& full = vision.full_attention_blocks;
-    out.whole.push_back(std::find(full.begin(), full.end(), i) != full.end());
+    out.whole.push_back(vision.sees_all(i));
     out.layers.push_back(load_layer(
         load, {fmt::format("visual.blocks.{}.", i), "norm1.weight", "attn.", "proj", "norm2.weight", {"qkv"}},
         out.shape, vision.intermediate_size));
   }
   out.merger_norm = load.floats("visual.merger.ln_q.weight", hidden);
-  const int inner = vision.hidden_size * out.group;
+  const int inner = vision.hidden_size * out.patches_per_token;
   const Loader::Layer in = load.linear("visual.merger.mlp.", {"0"}, in_order(inner, stored_hidden(inner)),
-                                       runs(out.group, vision.hidden_size, out.shape.hidden)),
+                                       runs(out.patches_per_token, vision.hidden_size, out.shape.hidden)),
                       last = load.linear("visual.merger.mlp.", {"2"},
                                          in_order(vision.out_hidden_size, vision.out_hidden_size),
                                          in_order(inner, in.matrix.outputs));

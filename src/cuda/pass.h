@@ -285,13 +285,13 @@ void record_choice(Launcher& to, const TextTower& tower, const ChoicePass& pass)
 template <bool kE4m3, class Launcher>
 void record_merger(Launcher& to, LayerRecorder<Launcher>& layers, const VisionTower& tower,
                    const PassBuffers& b, const VisionPass& pass, const Parts& before, bool e4m3) {
-  const int tokens = pass.rows / tower.group, row_tiles = padded_tiles(tokens),
+  const int tokens = pass.rows / tower.patches_per_token, row_tiles = padded_tiles(tokens),
             width = tower.merger_in.inputs;
   const auto count = static_cast<unsigned>(tokens);
   const RowOutput inputs = layers.output(row_tiles);
   // e4m3 has one scale for the patches of a token.
   const RowOutput patches =
-      kE4m3 ? RowOutput{b.wide, {}, 0, 1} : RowOutput{b.inputs, {}, row_tiles, tower.group};
+      kE4m3 ? RowOutput{b.wide, {}, 0, 1} : RowOutput{b.inputs, {}, row_tiles, tower.patches_per_token};
   e4m3 ? layers.template norm<true, false>(before, tower.merger_norm, {}, pass.rows, patches, false)
        : layers.template norm<false, false>(before, tower.merger_norm, {}, pass.rows, patches, false);
   if constexpr (kE4m3)

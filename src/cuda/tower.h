@@ -70,7 +70,7 @@ struct VisionTower {
   Matrix patches;           // [hidden, patch elements]
   Global<const float> merger_norm, merger_in_bias, merger_out_bias;
   Matrix merger_in, merger_out;
-  int group = 0;  // patches of a merged token
+  int patches_per_token = 0;
 };
 
 // Where a row of a pass stands.
@@ -206,13 +206,13 @@ struct ChoicePass {
   Global<Alternative> alternatives;  // [wanted, kMostAlternatives], in no order
 };
 
-// A picture's patches in window order, `group` of them a merged token.
+// A picture's patches in window order, `patches_per_token` of them a merged token.
 struct VisionPass {
   int rows = 0;
   AttentionPlan windows, whole;
   Global<const float> patches;   // [rows, inputs of VisionTower::patches]
   Global<const float> rotation;  // as a TextPass's
-  Global<float> features;        // [rows / group, outputs of the merger]
+  Global<float> features;        // [tokens, outputs of the merger]
 };
 
 }  // namespace dvlm::cuda

@@ -42,8 +42,7 @@ std::string penalty_problem(const SamplingOptions& sampling, DecoderKind kind) {
                          kMaxLogitBias, bias, token);
   if (sampling.changes_logits() && !info_of(kind).lossless)
     return "masked diffusion has no penalties and no logit_bias: its tokens are not chosen one after the "
-           "other; "
-           "use another decoder or leave them out";
+           "other; use another decoder or leave them out";
   return "";
 }
 
@@ -83,8 +82,7 @@ std::string DecodeContext::problem(DecoderKind kind) const {
     return "masked diffusion and speculation need a mask token; decode autoregressively without one";
   if (grammar && !info_of(kind).lossless)
     return "masked diffusion cannot follow a grammar: its tokens are not chosen one after the other; use "
-           "another "
-           "decoder";
+           "another decoder";
   if (kind == DecoderKind::automatic && !chooser) return "automatic decoding needs a chooser of block sizes";
   return "";
 }

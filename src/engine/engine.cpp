@@ -124,9 +124,9 @@ void Engine::score(const Request& request, const std::function<void(size_t, std:
   }
 }
 
-void Engine::prepare(const DecodeOptions& options,
-                     const std::function<void(const WorkProgress&)>& on_progress) {
-  generator_->prepare(options, {on_progress});
+void Engine::measure_passes(const DecodeOptions& options,
+                            const std::function<void(const WorkProgress&)>& on_progress) {
+  generator_->measure_passes(options, {on_progress});
 }
 
 PreparedPrompt Engine::prepare(const Request& request) const {

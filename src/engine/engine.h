@@ -120,8 +120,8 @@ class Engine {
 
   // Measures passes now where the first answer with such options would wait for it. Throws Error for options
   // that the model cannot do, and what `on_progress` throws.
-  void prepare(const DecodeOptions& options,
-               const std::function<void(const WorkProgress&)>& on_progress = {});
+  void measure_passes(const DecodeOptions& options,
+                      const std::function<void(const WorkProgress&)>& on_progress = {});
 
   const ModelConfig& config() const { return model_->config(); }
   const Tokenizer& tokenizer() const { return tokenizer_; }

@@ -118,7 +118,7 @@ void Generator::keep_drafts(const DecodeOptions& options, bool grammar) {
   kept_ = cost_file_.keep_drafts(model_.timing_name(), grammar, chooser->second->evidence());
 }
 
-void Generator::prepare(const DecodeOptions& options, const WorkListener& listener) {
+void Generator::measure_passes(const DecodeOptions& options, const WorkListener& listener) {
   context_of(options, false, listener);
 }
 

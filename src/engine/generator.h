@@ -47,7 +47,7 @@ class Generator {
 
   // Does now what the first answer with such options would wait for: measures passes, when they are needed
   // and were not kept. Throws what the listener throws, and Error for options that the model cannot do.
-  void prepare(const DecodeOptions& options, const WorkListener& listener);
+  void measure_passes(const DecodeOptions& options, const WorkListener& listener);
 
   void clear() { prefixes_.clear(); }  // forgets earlier answers
   GeneratorTotals totals() const;

@@ -9,10 +9,6 @@ namespace {
 
 constexpr int64_t kMostCounted = int64_t{1} << 17;  // tokens of pictures of a prompt that is only counted
 
-bool is_pad(TokenId token, const ModelConfig& config) {
-  return token == config.image_token || token == config.video_token;
-}
-
 void check_ids(std::span<const TokenId> tokens, const ModelConfig& config) {
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= config.text.vocab_size)
@@ -91,7 +87,7 @@ PreparedPrompt prepare_prompt(const ModelConfig& config, const Tokenizer& tokeni
 std::vector<PadRun> pad_runs(std::span<const TokenId> tokens, const ModelConfig& config) {
   std::vector<PadRun> runs;
   for (int i = 0; i < static_cast<int>(tokens.size()); ++i) {
-    if (!is_pad(tokens[i], config)) continue;
+    if (!config.is_pad(tokens[i])) continue;
     if (i > 0 && tokens[i - 1] == tokens[i])
       ++runs.back().count;
     else

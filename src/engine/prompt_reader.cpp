@@ -12,9 +12,8 @@ namespace {
 // Tokens whose patches fit.
 int64_t most_waiting(size_t bytes, const VisionConfig& vision) {
   if (bytes == 0) return INT64_MAX;
-  const int64_t merged = int64_t{vision.spatial_merge_size} * vision.spatial_merge_size;
-  const int64_t patch = int64_t{3} * vision.temporal_patch_size * vision.patch_size * vision.patch_size;
-  return static_cast<int64_t>(bytes) / (merged * patch * static_cast<int64_t>(sizeof(float)));
+  const int64_t values = int64_t{vision.patches_per_token()} * vision.patch_elements();
+  return static_cast<int64_t>(bytes) / (values * static_cast<int64_t>(sizeof(float)));
 }
 
 }  // namespace

@@ -19,13 +19,6 @@ size_t bytes_of(const Visual& visual) {
   return visual.features->values.size() * sizeof(float);
 }
 
-std::filesystem::path local_path(const std::string& source) {
-  if (begins_with_word(source, "http://") || begins_with_word(source, "https://"))
-    fail("{} is on the network, and only local files are read: download it first", printable(source));
-  constexpr std::string_view kFile = "file://";
-  return begins_with_word(source, kFile) ? source.substr(kFile.size()) : source;
-}
-
 // The bytes or pixels behind the source of one image.
 class ImageSource {
  public:
@@ -119,9 +112,8 @@ void add_file(ContentHash& hash, const InputFile& file) {
 
 // `grid`, `original` and `resized` as the prompt and the answer report them.
 void describe(Visual& visual, Size original, Size resized, const ModelConfig& config) {
-  const int64_t merge = config.vision.spatial_merge_size;
   visual.info = {original.width, original.height, resized.width, resized.height,
-                 static_cast<int>(visual.grid.patches() / (merge * merge))};
+                 static_cast<int>(visual.grid.patches() / config.vision.patches_per_token())};
 }
 
 void load_image(Visual& visual, const ImageSource& source, const PreprocessOptions& options,
@@ -186,14 +178,6 @@ void VisualCache::clear() {
 VisualTotals VisualCache::totals() const {
   const std::lock_guard lock(mutex_);
   return {bytes_, limit_, found_, encoded_};
-}
-
-std::vector<const ContentPart*> visuals_of(const Conversation& conversation) {
-  std::vector<const ContentPart*> parts;
-  for (const Message& message : conversation)
-    for (const ContentPart& part : message.content)
-      if (part.type != ContentPart::Type::text) parts.push_back(&part);
-  return parts;
 }
 
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,

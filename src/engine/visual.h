@@ -68,9 +68,6 @@ class VisualCache {
   std::map<ContentKey, std::list<Visual>::iterator> index_;
 };
 
-// Images and videos in the order in which the template shows them.
-std::vector<const ContentPart*> visuals_of(const Conversation& conversation);
-
 // Reads and resizes one of them, or finds it in `cache` (which may be null). Throws Error naming the source
 // when it cannot be read, and before it is resized what `admit` throws when it hears its tokens, and
 // NoPlaceForVisual.

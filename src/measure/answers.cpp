@@ -97,9 +97,7 @@ std::vector<AnswerTiming> time_answers(const EngineOptions& model, const AnswerB
   Engine engine(model);
   const auto mask = mask_token(engine.tokenizer(), engine.config());
   if (!mask) fail("the model has no mask token: it was not converted to block diffusion");
-  ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // pictures are seen by the other model
-  config.vision.full_attention_blocks = {0};
+  const ModelConfig config = text_shape_named(options.shape);
   std::vector<std::unique_ptr<Model>> paces;
   std::vector<Answerer> answerers;
   const Prompt first = read(engine, examples.at(0));

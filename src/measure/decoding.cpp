@@ -85,9 +85,7 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
 
 std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                         const std::vector<RecordedAnswer>& answers) {
-  ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // the prompt has no images
-  config.vision.full_attention_blocks = {0};
+  const ModelConfig config = text_shape_named(options.shape);
   const int largest = *std::ranges::max_element(options.blocks);
   std::vector<std::unique_ptr<Model>> models;
   std::vector<Contestant> contestants;
@@ -137,9 +135,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
 
 std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
                                       const std::vector<RecordedAnswer>& answers) {
-  ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // the prompts have no images
-  config.vision.full_attention_blocks = {0};
+  const ModelConfig config = text_shape_named(options.shape);
   std::vector<BatchTiming> out;
   const size_t settings = options.decoders.size() * options.concurrent.size();
   Progress progress("batches", static_cast<int64_t>(options.precisions.size() * settings) * options.rounds);

@@ -33,9 +33,8 @@ double vision_flops(const VisionConfig& v, const Grid& grid) {
   const double window = double{1} * v.window_size / v.patch_size * v.window_size / v.patch_size;
   const double full = static_cast<double>(v.full_attention_blocks.size());
   const double pairs = patches * (full * patches + (v.depth - full) * std::min(window, patches));
-  const double merged = hidden * v.spatial_merge_size * v.spatial_merge_size;
-  const double merger =
-      patches / (v.spatial_merge_size * v.spatial_merge_size) * merged * (merged + v.out_hidden_size);
+  const double merged = hidden * v.patches_per_token();
+  const double merger = patches / v.patches_per_token() * merged * (merged + v.out_hidden_size);
   return 2 * (patches * v.patch_elements() * hidden + v.depth * layer + 2 * pairs * hidden + merger);
 }
 

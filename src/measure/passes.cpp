@@ -1,5 +1,7 @@
 #include "measure/passes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/interrupt.h"
@@ -42,7 +44,8 @@ class Passes {
   // Makes the sequence `length` tokens long.
   void commit(int length) {
     sequence_->truncate(std::min(length, sequence_->length()));
-    while (sequence_->length() < length) pass(std::min(512, length - sequence_->length()), true);
+    while (sequence_->length() < length && !interrupted())
+      pass(std::min(512, length - sequence_->length()), true);
   }
 
   double timed_pass(int rows) {
@@ -90,7 +93,7 @@ PassTiming time_one(Passes& passes, int rows, int context, int repeats, Machine&
                     .flops = passes.flops(rows, context)};
   passes.timed_pass(rows);  // buffers grow
   std::vector<double> ms, bandwidth, rate;
-  for (int i = 0; i < repeats; ++i) {
+  for (int i = 0; i < repeats && (i == 0 || !interrupted()); ++i) {
     const Rates now = machine.rates();
     bandwidth.push_back(now.bytes / 1e9), rate.push_back(now.operations / 1e9);
     ms.push_back(passes.timed_pass(rows));
@@ -120,9 +123,7 @@ double PassTiming::roofline_ms() const {
 }
 
 std::vector<PassTiming> time_passes(const PassOptions& options, Machine& machine) {
-  ModelConfig config = shape_named(options.shape);
-  config.vision.depth = 1;  // no pass here looks at images
-  config.vision.full_attention_blocks = {0};
+  const ModelConfig config = text_shape_named(options.shape);
   const int longest = *std::ranges::max_element(options.contexts);
   const int widest = *std::ranges::max_element(options.rows);
   const ModelOptions model = machine.options({});
@@ -132,11 +133,14 @@ std::vector<PassTiming> time_passes(const PassOptions& options, Machine& machine
   for (const std::string& precision : options.precisions) {
     Passes passes(config, precision, longest + widest, model);
     for (const int context : options.contexts) {
+      if (context > 0) progress.update(std::ssize(out), fmt::format("reading {} tokens first", context));
       passes.commit(context);
       for (const int rows : options.rows) {
         if (interrupted()) return out;
-        out.push_back(time_one(passes, rows, context, options.repeats, machine));
-        out.back().precision = precision;
+        PassTiming timing = time_one(passes, rows, context, options.repeats, machine);
+        if (interrupted()) return out;  // it is half measured
+        timing.precision = precision;
+        out.push_back(std::move(timing));
         progress.update(std::ssize(out));
       }
     }

@@ -1,4 +1,4 @@
-// The time of passes against the bounds of the machine: the model of docs/design.md, measured.
+// The time of passes against the bounds of the machine.
 #pragma once
 #include <string>
 #include <vector>
@@ -30,7 +30,7 @@ double median(std::vector<double> values);
 struct PassOptions {
   std::string shape = "3b";
   std::vector<std::string> precisions = {"bf16", "fp8"};
-  std::vector<int> rows = {1, 4, 8, 16, 32, 64, 96}, contexts = {0, 1024, 8192};
+  std::vector<int> rows = {1, 4, 8, 16, 32, 64, 96}, contexts = {0, 1024};
   int repeats = 5;
 };
 

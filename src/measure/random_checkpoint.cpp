@@ -121,6 +121,13 @@ ModelConfig shape_named(const std::string& name) {
   fail("there is no shape \"{}\"; the shapes are 3b and tiny", printable(name));
 }
 
+ModelConfig text_shape_named(const std::string& name) {
+  ModelConfig out = shape_named(name);
+  out.vision.depth = 1;
+  out.vision.full_attention_blocks = {0};
+  return out;
+}
+
 std::vector<std::string> precision_names() {
   return {"bf16", "fp8", "int8", "int4"};
 }

@@ -9,6 +9,7 @@ namespace dvlm {
 // "3b" is the shape of Fast_dVLM_3B (docs/reference.md, Configuration), "tiny" that of dvlm-tiny. Throws
 // Error for other names.
 ModelConfig shape_named(const std::string& name);
+ModelConfig text_shape_named(const std::string& name);  // with one block of vision: nobody looks at pictures
 
 // "bf16", "fp8", "int8", "int4".
 std::vector<std::string> precision_names();

@@ -1,6 +1,6 @@
 // The speed of decoding at a shape for which there are no weights at hand: passes of a random model of that
-// shape (real work, real time) whose logits are made to say what another model said. How many tokens a round
-// gives is then what it was on that model's answers.
+// shape (real work, real time) in whose place another model chooses, whose answers were recorded. How many
+// tokens a round gives is then what it was on that model's answers.
 #pragma once
 #include <filesystem>
 #include <map>

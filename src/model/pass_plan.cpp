@@ -12,7 +12,7 @@ void check_tokens(const Segment& segment, size_t index, const ModelConfig& confi
     if (token < 0 || token >= config.text.vocab_size) {
       fail("segment {}: token {} lies outside the vocabulary of {}", index, token, config.text.vocab_size);
     }
-    pads += token == config.image_token || token == config.video_token;
+    pads += config.is_pad(token);
   }
   if (segment.features.empty()) return;
   const int64_t values = static_cast<int64_t>(segment.features.size());

@@ -20,10 +20,11 @@ void RotaryTable::reserve(int rows) {
   sin_ = Buffer<float>(size);
 }
 
-void RotaryTable::set(int row, const std::array<int, 3>& position) {
+void RotaryTable::set(int row, const Position& position) {
+  const int along[] = {position.t, position.h, position.w};
   const size_t half = frequencies_.size(), at = static_cast<size_t>(row) * half;
   for (size_t i = 0; i < half; ++i) {
-    const float angle = static_cast<float>(position[axes_[i]]) * frequencies_[i];
+    const float angle = static_cast<float>(along[axes_[i]]) * frequencies_[i];
     cos_[at + i] = std::cos(angle);
     sin_[at + i] = std::sin(angle);
   }

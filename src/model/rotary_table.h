@@ -1,19 +1,20 @@
 // Cosines and sines of the rotary embedding, one row per token, shared by all layers of a tower.
 #pragma once
-#include <array>
 #include <vector>
 
 #include "core/memory.h"
+#include "model/model.h"
 
 namespace dvlm {
 
 class RotaryTable {
  public:
-  // Dimension i of a head (i < half) turns by position[axes[i]] * theta^(-exponents[i]).
+  // Dimension i of a head (i < half) turns by axes[i] (0: t, 1: h, 2: w) of its position *
+  // theta^(-exponents[i]).
   RotaryTable(double theta, std::vector<float> exponents, std::vector<int> axes);
 
   void reserve(int rows);
-  void set(int row, const std::array<int, 3>& position);
+  void set(int row, const Position& position);
 
   const float* cos(int row) const { return cos_.data() + static_cast<size_t>(row) * frequencies_.size(); }
   const float* sin(int row) const { return sin_.data() + static_cast<size_t>(row) * frequencies_.size(); }

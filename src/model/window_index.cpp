@@ -23,13 +23,13 @@ int64_t checked_patches(const Grid& grid, int merge) {
 }
 
 // Appends the windows of one temporal slice of `height` x `width` merged tokens, the first of them `first`.
-void append_slice(WindowIndex& result, int first, int height, int width, int side, int merge_unit) {
+void append_slice(WindowIndex& result, int first, int height, int width, int side, int patches_per_token) {
   for (int top = 0; top < height; top += side) {
     for (int left = 0; left < width; left += side) {
       const int rows = std::min(side, height - top), columns = std::min(side, width - left);
       for (int y = top; y < top + rows; ++y)
         for (int x = left; x < left + columns; ++x) result.index.push_back(first + y * width + x);
-      result.cumulative.push_back(result.cumulative.back() + rows * columns * merge_unit);
+      result.cumulative.push_back(result.cumulative.back() + rows * columns * patches_per_token);
     }
   }
 }
@@ -49,13 +49,13 @@ WindowIndex window_index(std::span<const Grid> grids, const VisionConfig& config
   // `side` is cut to the largest grid so that a huge window_size cannot overflow the loops.
   const int side = std::min(config.merged_tokens_per_window_side(), static_cast<int>(kMaxPatches));
   WindowIndex result;
-  result.index.reserve(static_cast<size_t>(patches / (merge * merge)));
+  result.index.reserve(static_cast<size_t>(patches / config.patches_per_token()));
   result.cumulative.push_back(0);
   int first = 0;
   for (const Grid& grid : grids) {
     const int height = grid.h / merge, width = grid.w / merge;
     for (int slice = 0; slice < grid.t; ++slice, first += height * width)
-      append_slice(result, first, height, width, side, merge * merge);
+      append_slice(result, first, height, width, side, config.patches_per_token());
   }
   return result;
 }

@@ -120,10 +120,8 @@ void TextTower::reserve(const NativePass& pass) {
 
 void TextTower::set_rotary(const NativePass& pass) {
   for (const NativeSegment& s : pass.segments) {
-    split_each(pool_, s.rows, 15.0 * heads_.head_dim, [&](int i) {
-      const Position& p = s.segment->positions[i];
-      rotary_.set(s.first_row + i, {p.t, p.h, p.w});
-    });
+    split_each(pool_, s.rows, 15.0 * heads_.head_dim,
+               [&](int i) { rotary_.set(s.first_row + i, s.segment->positions[i]); });
   }
 }
 
@@ -136,7 +134,7 @@ void TextTower::embed(const NativePass& pass, const ModelConfig& config) {
       float* row = hidden(s.first_row + i, 1).data;
       if (const auto own = adapters_.rows.find(token); drafts && own != adapters_.rows.end()) {
         std::ranges::copy(own->second, row);
-      } else if (feature && (token == config.image_token || token == config.video_token)) {
+      } else if (feature && config.is_pad(token)) {
         std::copy_n(feature, config_.hidden_size, row);
         feature += config_.hidden_size;
       } else {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/error.h"
 #include "kernels/elementwise.h"
 #include "kernels/parallel.h"
 
@@ -22,12 +21,12 @@ int total_blocks(std::span<const int> boundaries) {
 
 }  // namespace
 
-// Rows stand in window order throughout: groups of merge^2 patches, group g being merged token
-// windows.index[g].
+// Rows stand in the plan's order throughout.
 struct VisionTower::VisionActivations {
-  int patches = 0, group = 0;  // group: patches per merged token
-  WindowIndex windows;
-  std::vector<int> slices;           // cumulative patches of the temporal slices
+  explicit VisionActivations(PicturePlan picture) : plan(std::move(picture)), patches(plan.rows()) {}
+
+  const PicturePlan plan;
+  const int patches;
   Buffer<float> hidden;              // [patches, width]
   Buffer<float> qkv;                 // [patches, 3 width]; attention output replaces q
   Buffer<float> normed;              // [chunk, max(width, patch elements)]
@@ -55,23 +54,12 @@ size_t VisionTower::activation_bytes(int64_t patches) const {
 
 // N patches, W width.
 ImageFeatures VisionTower::encode(const Patches& patches, const LayerWatch& watch) {
-  const Grid& grid = patches.grid;
-  VisionActivations p;
-  p.windows = window_index({&grid, 1}, config_);  // refuses grids that do not split into merged tokens
-  if (patches.values.size() != product(grid.patches(), config_.patch_elements())) {
-    fail("an image of {}x{}x{} patches needs {} values but got {}", grid.t, grid.h, grid.w,
-         grid.patches() * config_.patch_elements(), patches.values.size());
-  }
-  p.patches = static_cast<int>(grid.patches());
-  p.group = config_.spatial_merge_size * config_.spatial_merge_size;
-  for (int t = 0; t <= grid.t; ++t) p.slices.push_back(t * grid.h * grid.w);
+  VisionActivations p(PicturePlan(patches, config_));
   watch(0, config_.depth);
   embed_patches(patches, p);  // hidden [N, W] in window order
-  set_rotary(grid, p);
+  set_rotary(p.plan);
   for (int i = 0; i < config_.depth; ++i) {
-    const auto& full = config_.full_attention_blocks;
-    const bool whole = std::find(full.begin(), full.end(), i) != full.end();
-    block(weights_.blocks[i], whole ? p.slices : p.windows.cumulative, p);
+    block(weights_.blocks[i], config_.sees_all(i) ? p.plan.slices() : p.plan.windows(), p);
     watch(i + 1, config_.depth);
   }
   return merge(p);  // [N / 4, text hidden] in the picture's order
@@ -84,28 +72,23 @@ void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
   p.qkv = Buffer<float>(product(p.patches, int64_t{3} * width));
   p.normed = Buffer<float>(product(chunk, std::max(width, elements)));
   p.wide = Buffer<float>(product(chunk, int64_t{2} * config_.intermediate_size));
-  const int blocks = std::max(total_blocks(p.slices), total_blocks(p.windows.cumulative));
+  const int blocks = std::max(total_blocks(p.plan.slices()), total_blocks(p.plan.windows()));
   p.keys = Buffer<std::byte>(heads_.block_bytes() * product(blocks, heads_.heads));
   p.own_kv_page = p.keys.data();
   for (int first = 0; first < p.patches; first += kChunkRows) {
     const int rows = std::min(kChunkRows, p.patches - first);
     const Rows input = view(p.normed, elements, 0, rows);
-    for (int i = 0; i < rows; ++i) {
-      const int row = first + i;
-      const int64_t source = int64_t{p.windows.index[row / p.group]} * p.group + row % p.group;
-      std::copy_n(patches.values.data() + source * elements, elements, input.row(i));
-    }
+    for (int i = 0; i < rows; ++i)
+      std::copy_n(patches.values.data() + int64_t{p.plan.source(first + i)} * elements, elements,
+                  input.row(i));
     linear_(weights_.patches, input, view(p.hidden, width, first, rows), LinearMode::store);
   }
 }
 
-void VisionTower::set_rotary(const Grid& grid, VisionActivations& p) {
-  const int merge = config_.spatial_merge_size, columns = grid.w / merge;
-  rotary_.reserve(p.patches);
-  split_each(pool_, p.patches, 15.0 * heads_.head_dim, [&](int row) {
-    const int merged = p.windows.index[row / p.group] % (grid.h / merge * columns), cell = row % p.group;
-    rotary_.set(row, {0, merged / columns * merge + cell / merge, merged % columns * merge + cell % merge});
-  });
+void VisionTower::set_rotary(const PicturePlan& plan) {
+  rotary_.reserve(plan.rows());
+  split_each(pool_, plan.rows(), 15.0 * heads_.head_dim,
+             [&](int row) { rotary_.set(row, plan.position(row)); });
 }
 
 void VisionTower::block(const LayerWeights& weights, std::span<const int> boundaries, VisionActivations& p) {
@@ -162,21 +145,21 @@ void VisionTower::store_kv(std::span<const int> boundaries, VisionActivations& p
 }
 
 ImageFeatures VisionTower::merge(VisionActivations& p) {
-  const int width = config_.hidden_size, merged = width * p.group, out = config_.out_hidden_size;
-  const int tokens = p.patches / p.group, chunk = std::max(1, std::min(tokens, kChunkRows / p.group));
+  const int width = config_.hidden_size, cells = config_.patches_per_token(), merged = width * cells,
+            out = config_.out_hidden_size;
+  const int tokens = p.plan.tokens(), chunk = std::max(1, std::min(tokens, kChunkRows / cells));
   ImageFeatures features{std::vector<float>(product(tokens, out)), tokens};
   Buffer<float> inner(product(chunk, merged)), result(product(chunk, out));
   for (int first = 0; first < tokens; first += chunk) {
     const int rows = std::min(chunk, tokens - first);
-    const Rows patches = view(p.hidden, width, first * p.group, rows * p.group);
+    const Rows patches = view(p.hidden, width, first * cells, rows * cells);
     const Rows in = view(inner, merged, 0, rows), y = view(result, out, 0, rows);
     rms_norm(patches, width, weights_.merger_norm.data(), kNormEps, patches, pool_);
     linear_(weights_.merger_in, view(p.hidden, merged, first, rows), in, LinearMode::store);
     gelu(in, merged, pool_);
     linear_(weights_.merger_out, in, y, LinearMode::store);  // [N / 4, text hidden]
-    for (int i = 0; i < rows; ++i) {
-      std::copy_n(y.row(i), out, features.values.begin() + int64_t{p.windows.index[first + i]} * out);
-    }
+    for (int i = 0; i < rows; ++i)
+      std::copy_n(y.row(i), out, features.values.begin() + int64_t{p.plan.token(first + i)} * out);
   }
   return features;
 }

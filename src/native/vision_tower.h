@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/attention.h"
 #include "model/model.h"
+#include "model/picture_plan.h"
 #include "model/rotary_table.h"
 #include "native/linears.h"
 #include "native/weights.h"
@@ -22,7 +23,7 @@ class VisionTower {
  private:
   struct VisionActivations;  // one picture's buffers and layout
   void embed_patches(const Patches& patches, VisionActivations& p);
-  void set_rotary(const Grid& grid, VisionActivations& p);
+  void set_rotary(const PicturePlan& plan);
   void block(const LayerWeights& weights, std::span<const int> boundaries, VisionActivations& p);
   void store_kv(std::span<const int> boundaries, VisionActivations& p);
   ImageFeatures merge(VisionActivations& p);

@@ -227,8 +227,7 @@ class Writer {
   [[noreturn]] static void refuse(QuestionType type) {
     fail(
         "no picture with these options allows a question of type {}: leave the type out or allow more "
-        "objects "
-        "and signs",
+        "objects and signs",
         type_name(type));
   }
 

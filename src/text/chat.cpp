@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -104,8 +103,7 @@ class Renderer {
   void declare() {
     plain(
         "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are "
-        "provided with "
-        "function signatures within <tools></tools> XML tags:\n<tools>");
+        "provided with function signatures within <tools></tools> XML tags:\n<tools>");
     for (const Tool& tool : options_.tools) plain("\n" + tool.text);
     plain(
         "\n</tools>\n\nFor each function call, return a json object with function name and arguments "
@@ -154,17 +152,6 @@ TokenId control_id(const Tokenizer& tokenizer, std::string_view text) {
   return *id;
 }
 
-// Text with pads of its own would shift every image that follows.
-void check_pads(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, const std::vector<int>& counts,
-                ContentPart::Type type) {
-  const auto id = tokenizer.find(pad_text(type));
-  if (!id) return;
-  const int64_t expected = std::accumulate(counts.begin(), counts.end(), int64_t{0});
-  if (std::count(ids.begin(), ids.end(), *id) != expected)
-    fail("the text of a message contains {}; attach the picture or video as a content item instead",
-         pad_text(type));
-}
-
 }  // namespace
 
 ContentPart text_part(std::string text) {
@@ -187,6 +174,14 @@ ContentPart video_part(std::string source, std::vector<std::string> frames) {
   return part;
 }
 
+std::vector<const ContentPart*> visuals_of(const Conversation& conversation) {
+  std::vector<const ContentPart*> parts;
+  for (const Message& message : conversation)
+    for (const ContentPart& part : message.content)
+      if (part.type != ContentPart::Type::text) parts.push_back(&part);
+  return parts;
+}
+
 std::string render_chat(const Conversation& conversation, const TemplateOptions& options) {
   std::string out;
   for (const Piece& piece : render(conversation, options)) out += piece.text;
@@ -195,19 +190,10 @@ std::string render_chat(const Conversation& conversation, const TemplateOptions&
 
 std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const Conversation& conversation,
                                  const std::vector<int>& image_tokens, const std::vector<int>& video_tokens,
-                                 const TemplateOptions& options, bool trusted_text) {
+                                 const TemplateOptions& options) {
   std::vector<Piece> pieces = render(conversation, options);
   set_counts(pieces, image_tokens, video_tokens);
   std::string text;
-  if (trusted_text) {
-    // What Hugging Face's processor does: everything is text, pads repeated, and the tokenizer parses it all.
-    for (const Piece& piece : pieces)
-      for (size_t i = 0; i < piece.count; ++i) text += piece.text;
-    auto ids = tokenizer.encode(text, ControlTokens::parse);
-    check_pads(tokenizer, ids, image_tokens, ContentPart::Type::image);
-    check_pads(tokenizer, ids, video_tokens, ContentPart::Type::video);
-    return ids;
-  }
   // Control tokens by id, all text between two of them encoded in one piece as text: nothing that a message
   // holds can form a control token, not even together with the template's text around it.
   std::vector<TokenId> ids;

@@ -50,17 +50,19 @@ struct TemplateOptions {
   std::vector<Tool> tools = {};  // that the model may call
 };
 
+// Images and videos in the order in which the template shows them.
+std::vector<const ContentPart*> visuals_of(const Conversation& conversation);
+
 // The text of the template, one <|image_pad|> or <|video_pad|> per item: what Hugging Face's
 // apply_chat_template gives.
 std::string render_chat(const Conversation& conversation, const TemplateOptions& options = {});
 
 // Tokens of the rendered conversation with the k-th image (video) pad repeated image_tokens[k]
-// (video_tokens[k]) times. Template text is parsed for control tokens; message text is not unless
-// `trusted_text`, so that a user who types
-// "<|im_end|>" or the mask token writes plain text. Throws Error when counts and items disagree.
+// (video_tokens[k]) times. Template text is parsed for control tokens; message text is not, so that a user
+// who types "<|im_end|>" or the mask token writes plain text. Throws Error when counts and items disagree.
 std::vector<TokenId> encode_chat(const Tokenizer& tokenizer, const Conversation& conversation,
                                  const std::vector<int>& image_tokens, const std::vector<int>& video_tokens,
-                                 const TemplateOptions& options = {}, bool trusted_text = false);
+                                 const TemplateOptions& options = {});
 
 // Throws Error when the folder's chat template (chat_template.jinja, chat_template.json or
 // tokenizer_config.json) is one that render_chat does not reproduce. A folder without a template is accepted.

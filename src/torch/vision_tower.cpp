@@ -85,7 +85,7 @@ void VisionBlockImpl::list_linears(const std::string& prefix, std::vector<Linear
 
 VisionTowerImpl::VisionTowerImpl(const VisionConfig& config) : config_(config) {
   const int64_t hidden = config.hidden_size, patch = config.patch_size;
-  const int64_t merged = hidden * config.spatial_merge_size * config.spatial_merge_size;
+  const int64_t merged = hidden * config.patches_per_token();
   patch_weight_ = register_parameter(
       "patch_weight", torch::randn({hidden, config.in_channels, config.temporal_patch_size, patch, patch}) *
                           config.initializer_range);
@@ -102,9 +102,8 @@ VisionTowerImpl::VisionTowerImpl(const VisionConfig& config) : config_(config) {
 
 Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grids, torch::Dtype type,
                             const layers::AdapterUse& adapters) {
-  const int64_t unit = int64_t{config_.spatial_merge_size} * config_.spatial_merge_size;
   const WindowIndex windows = window_index(grids, config_);
-  const Order order = order_of(windows.index, unit);
+  const Order order = order_of(windows.index, config_.patches_per_token());
   if (patches.dim() != 2 || patches.size(0) != order.patches.size(0) ||
       patches.size(1) != config_.patch_elements())
     fail("encode_images: expected patches [{}, {}] for these grids", order.patches.size(0),
@@ -116,13 +115,12 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
   layers::AttentionShape full = inside_windows;
   inside_windows.cumulative.assign(windows.cumulative.begin(), windows.cumulative.end());
   full.cumulative = slice_ends(grids);
-  const auto& full_blocks = config_.full_attention_blocks;
 
   const Tensor embedded =
       layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32);
   std::vector<Tensor> stream = {embedded};  // and what the block before adds to it
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const bool whole = std::count(full_blocks.begin(), full_blocks.end(), static_cast<int>(i)) > 0;
+    const bool whole = config_.sees_all(static_cast<int>(i));
     const auto run_block = [=, &block = *blocks_[i], shape = whole ? full : inside_windows](
                                const std::vector<Tensor>& in) -> std::vector<Tensor> {
       auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), block.norm1, kEps,
@@ -136,8 +134,9 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
     };
     stream = recompute_ ? recompute(run_block, stream, blocks_[i]->parameters()) : run_block(stream);
   }
-  Tensor y = layers::add_norm(stream[0], stream[1], norm_, kEps, type)
-                 .second.view({-1, unit * config_.hidden_size});  // [merged, unit * hidden]
+  Tensor y =
+      layers::add_norm(stream[0], stream[1], norm_, kEps, type)
+          .second.view({-1, config_.patches_per_token() * config_.hidden_size});  // [merged, 4 * hidden]
   y = torch::gelu(layers::linear(y, merge_in_, adapters));
   y = layers::linear(y, merge_out_, adapters).to(torch::kFloat32);  // [merged, out_hidden]
   return order.identity ? y : y.index_select(0, order.merged.argsort().to(y.device()));

@@ -29,12 +29,6 @@ struct SampleVisual {
   int tokens = 0;
 };
 
-std::filesystem::path local_path(const std::string& source) {
-  if (source.starts_with("http://") || source.starts_with("https://"))
-    fail("training reads no URLs: download {} and give its path", printable(source));
-  return begins_with_word(source, "file://") ? source.substr(7) : source;
-}
-
 // A picture of a record is in a regular file: devices never end.
 Image load_image(const std::string& source) {
   if (is_data_url(source)) return decode_data_url(source);
@@ -103,8 +97,7 @@ class VisualLoader {
       if ((video_tokens_ += tokens) > context_.max_length) throw TooLong();
     };
     out.patches = load_video(*out.part, out.options);
-    const int merge = context_.config.vision.spatial_merge_size;
-    out.tokens = static_cast<int>(out.patches.grid.patches() / (merge * merge));
+    out.tokens = static_cast<int>(out.patches.grid.patches() / context_.config.vision.patches_per_token());
   }
 
   const SampleContext& context_;
@@ -115,9 +108,7 @@ class VisualLoader {
 std::vector<SampleVisual> load_visuals(const Conversation& conversation, const SampleContext& context) {
   VisualLoader loader(context);
   std::vector<SampleVisual> out;
-  for (const Message& message : conversation)
-    for (const ContentPart& part : message.content)
-      if (part.type != ContentPart::Type::text) out.push_back(loader.load(part));
+  for (const ContentPart* part : visuals_of(conversation)) out.push_back(loader.load(*part));
   return out;
 }
 
@@ -201,9 +192,8 @@ std::vector<TokenId> encode(const Conversation& conversation, const std::vector<
 
 // Whether a cut to max_length would take part of a picture.
 bool loses_picture(std::span<const TokenId> ids, const SampleContext& context) {
-  return std::ranges::any_of(ids.subspan(std::min<size_t>(ids.size(), context.max_length)), [&](TokenId id) {
-    return id == context.config.image_token || id == context.config.video_token;
-  });
+  return std::ranges::any_of(ids.subspan(std::min<size_t>(ids.size(), context.max_length)),
+                             [&](TokenId id) { return context.config.is_pad(id); });
 }
 
 void cut(Sample& sample, const SampleContext& context) {

@@ -62,8 +62,8 @@ TEST_F(Scripted, costs_of_passes_are_kept_for_the_next_start) {
   const auto timed = [&](int block_size) {
     Engine engine(slow);
     int heard = 0;
-    engine.prepare({.kind = DecoderKind::automatic, .block_size = block_size},
-                   [&](const WorkProgress& work) { heard += work.stage == Stage::costs; });
+    engine.measure_passes({.kind = DecoderKind::automatic, .block_size = block_size},
+                          [&](const WorkProgress& work) { heard += work.stage == Stage::costs; });
     return heard;
   };
   EXPECT_GT(timed(8), 0);

@@ -383,7 +383,8 @@ TEST_F(EngineWithBlockAttention, AnswersByMaskedDiffusionAndRefusesOthersByName)
       EXPECT_MENTIONS(message_of([&] { engine.generate(request); }), "clean_attention");
     }
   }
-  EXPECT_MENTIONS(message_of([&] { engine.prepare({.kind = DecoderKind::automatic}); }), "clean_attention");
+  EXPECT_MENTIONS(message_of([&] { engine.measure_passes({.kind = DecoderKind::automatic}); }),
+                  "clean_attention");
   EXPECT_MENTIONS(message_of([&] { engine.score(request, [](size_t, std::span<const float>) {}); }),
                   "clean_attention");
   request.decode.kind = DecoderKind::masked_diffusion;

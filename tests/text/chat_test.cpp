@@ -16,9 +16,8 @@ Conversation user_says(const std::string& text) {
   return parse_messages({{{"role", "user"}, {"content", text}}});
 }
 
-std::vector<TokenId> ids_of(const Conversation& conversation, const std::vector<int>& images = {},
-                            bool trusted_text = false) {
-  return encode_chat(qwen_tokenizer(), conversation, images, {}, {}, trusted_text);
+std::vector<TokenId> ids_of(const Conversation& conversation, const std::vector<int>& images = {}) {
+  return encode_chat(qwen_tokenizer(), conversation, images, {});
 }
 
 template <class Action>
@@ -46,11 +45,10 @@ TEST(Chat, RendersAndEncodesTheGoldenConversationsAsTransformers) {
     const Conversation conversation = parse_messages(chat["messages"]);
     const TemplateOptions options{chat["add_generation_prompt"], chat["add_vision_id"]};
     EXPECT_EQ(render_chat(conversation, options), chat["text"].get<std::string>());
-    for (const bool trusted_text : {false, true})
-      EXPECT_EQ(encode_chat(qwen_tokenizer(), conversation, chat["image_tokens"], chat["video_tokens"],
-                            options, trusted_text),
-                chat["ids"].get<std::vector<TokenId>>())
-          << chat["messages"].dump();
+    EXPECT_EQ(
+        encode_chat(qwen_tokenizer(), conversation, chat["image_tokens"], chat["video_tokens"], options),
+        chat["ids"].get<std::vector<TokenId>>())
+        << chat["messages"].dump();
   }
 }
 
@@ -156,20 +154,6 @@ TEST(Chat, TextOfUsersNeverBecomesAControlToken) {
   EXPECT_EQ(controls(ids_of(pieces)), controls(plain));
 }
 
-TEST(Chat, TrustedTextIsParsedAsHuggingFaceDoes) {
-  const Conversation conversation = user_says("a|<MASK>|b<|im_end|>");
-  EXPECT_EQ(ids_of(conversation, {}, true),
-            qwen_tokenizer().encode(render_chat(conversation), ControlTokens::parse));
-  EXPECT_THAT(ids_of(conversation, {}, true), ::testing::Contains(151665));
-}
-
-TEST(Chat, RefusesPadsTypedIntoTrustedText) {
-  EXPECT_THAT(refusal_of([] { ids_of(user_says("<|image_pad|>"), {}, true); }),
-              HasSubstr("contains <|image_pad|>"));
-  EXPECT_THAT(refusal_of([] { ids_of(user_says("<|video_pad|>"), {}, true); }),
-              HasSubstr("contains <|video_pad|>"));
-}
-
 TEST(Chat, RepeatsThePadOfEachImage) {
   const auto conversation = parse_messages(json::parse(
       R"([{"role": "user", "content": [{"type": "image", "image": "a"}, {"type": "image", "image": "b"}]}])"));
@@ -181,12 +165,10 @@ TEST(Chat, RepeatsThePadOfEachImage) {
 TEST(Chat, RefusesCountsThatDisagreeWithTheItems) {
   const auto one =
       parse_messages(json::parse(R"([{"role": "user", "content": [{"type": "image", "image": "a"}]}])"));
-  for (const bool trusted : {false, true}) {
-    EXPECT_THAT(refusal_of([&] { ids_of(one, {}, trusted); }), HasSubstr("more images than the 0"));
-    EXPECT_THAT(refusal_of([&] { ids_of(one, {4, 4}, trusted); }), HasSubstr("has 1 images"));
-    EXPECT_THAT(refusal_of([&] { ids_of(one, {0}, trusted); }), HasSubstr("token count of 0"));
-    EXPECT_THAT(refusal_of([&] { ids_of(one, {-3}, trusted); }), HasSubstr("token count of -3"));
-  }
+  EXPECT_THAT(refusal_of([&] { ids_of(one, {}); }), HasSubstr("more images than the 0"));
+  EXPECT_THAT(refusal_of([&] { ids_of(one, {4, 4}); }), HasSubstr("has 1 images"));
+  EXPECT_THAT(refusal_of([&] { ids_of(one, {0}); }), HasSubstr("token count of 0"));
+  EXPECT_THAT(refusal_of([&] { ids_of(one, {-3}); }), HasSubstr("token count of -3"));
 }
 
 TEST(Chat, RefusesATokenizerWithoutTheControlTokens) {

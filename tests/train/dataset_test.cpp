@@ -75,7 +75,7 @@ TEST(Dataset, ErrorsNameFileLineAndFault) {
       "gone.png");
   expect(
       R"({"messages":[{"role":"user","content":[{"type":"image","image":"http://x/y.png"}]},{"role":"assistant","content":"x"}]})",
-      "URL");
+      "on the network");
 }
 
 TEST(Dataset, EmptyOrMissingFilesAreRefused) {
@@ -292,7 +292,7 @@ TEST(StepLoader, EveryKindOfBadRecordIsLeftOutByName) {
       {asked("<image>What?", "x", R"(, "images": ["gone.png"])"), "gone.png"},
       {asked("<image>What?", "x", R"(, "images": ["broken.png"])"), "broken.png"},
       {asked("<image>What?", "x", R"(, "images": ["/dev/zero"])"), "not a regular file"},
-      {asked("<image>What?", "x", R"(, "images": ["https://example.com/a.png"])"), "URLs"},
+      {asked("<image>What?", "x", R"(, "images": ["https://example.com/a.png"])"), "on the network"},
       {asked("<image><image>?", "x", R"(, "images": ["pictures/0.ppm"])"), "more <image> than the 1"},
       {asked("<image>?", "x", R"(, "images": ["pictures/0.ppm", "pictures/1.ppm"])"), "2 images are listed"},
       {asked("What?", "x", R"(, "image_path": "pictures/0.ppm")"), "looks like pictures"},
