@@ -5,7 +5,7 @@
 // The number of threads is OMP_NUM_THREADS.
 #include <benchmark/benchmark.h>
 
-#include "torch/fused.h"
+#include "torch/cpu_layers.h"
 #include "torch/network.h"
 #include "torch/plain.h"
 
@@ -99,7 +99,7 @@ void attention(benchmark::State& state, bool fused, int length, bool dual) {
                       angles = torch::rand({rows, text.head_dim / 2});
   const torch::Tensor cosine = angles.cos(), sine = angles.sin();
   part(state, {qkv},
-       [&] { return (fused ? fused::rotary_attention : plain::rotary_attention)(qkv, cosine, sine, shape); });
+       [&] { return (fused ? cpu::rotary_attention : plain::rotary_attention)(qkv, cosine, sine, shape); });
 }
 
 void add_norm(benchmark::State& state, bool fused) {
@@ -108,7 +108,7 @@ void add_norm(benchmark::State& state, bool fused) {
                       delta = leaf({kBatch * 256, width}, torch::kBFloat16),
                       weight = leaf({width}, torch::kFloat32);
   part(state, {x, delta, weight}, [&] {
-    const auto [sum, y] = fused ? fused::add_norm(x, delta, weight, 1e-6)
+    const auto [sum, y] = fused ? cpu::add_norm(x, delta, weight, 1e-6)
                                 : plain::add_norm(x, delta, weight, 1e-6, torch::kBFloat16);
     return sum + y;
   });
@@ -117,7 +117,7 @@ void add_norm(benchmark::State& state, bool fused) {
 void swiglu(benchmark::State& state, bool fused) {
   const torch::Tensor gate_up =
       leaf({kBatch * 256, int64_t{2} * tiny_config().text.intermediate_size}, torch::kBFloat16);
-  part(state, {gate_up}, [&] { return (fused ? fused::swiglu : plain::swiglu)(gate_up); });
+  part(state, {gate_up}, [&] { return (fused ? cpu::swiglu : plain::swiglu)(gate_up); });
 }
 
 BENCHMARK_CAPTURE(attention, causal_fused, true, 256, false)->UseRealTime();

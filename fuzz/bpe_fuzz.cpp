@@ -44,14 +44,14 @@ std::vector<TokenId> slowly(std::vector<TokenId> ids, const std::vector<Merge>& 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  constexpr size_t kMostMerges = 60, kMostText = 400;
+  constexpr size_t kMaxMerges = 60, kMaxText = 400;
   fuzz::Input input(data, size);
-  const std::string_view table = input.take(std::min<size_t>(input.below(256), kMostMerges));
+  const std::string_view table = input.take(std::min<size_t>(input.below(256), kMaxMerges));
   const auto merges = merges_of({reinterpret_cast<const uint8_t*>(table.data()), table.size()});
   std::array<TokenId, 256> bytes{};
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<TokenId>(i);
   const Bpe bpe(bytes, merges);
-  std::string word(input.take(kMostText));
+  std::string word(input.take(kMaxText));
   for (char& c : word) c = static_cast<char>('a' + static_cast<unsigned char>(c) % 6);
   const uint32_t repeats = 1 + input.below(4);
   for (std::string once = word; word.size() < repeats * once.size();) word += once;

@@ -22,8 +22,8 @@ std::string number(size_t value, int bytes, bool big_endian) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  constexpr size_t kMostInJpeg = 60000;
-  const std::string exif(fuzz::text_of(data, std::min(size, kMostInJpeg)));
+  constexpr size_t kMaxInJpeg = 60000;
+  const std::string exif(fuzz::text_of(data, std::min(size, kMaxInJpeg)));
   orientation_of(exif);
   const int in_png =
       orientation_of("\x89PNG\r\n\x1A\n" + number(exif.size(), 4, true) + "eXIf" + exif + "sum.");

@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string content = written(run);
   const auto found = state_in(content);
   DVLM_ASSERT(found.has_value() ==
-              (run.step >= 0 && run.step <= kMostSteps && run.seconds >= 0 && std::isfinite(run.seconds)));
+              (run.step >= 0 && run.step <= kMaxSteps && run.seconds >= 0 && std::isfinite(run.seconds)));
   if (found)
     DVLM_ASSERT(found->step == run.step && found->seconds == run.seconds && found->config == run.config);
   for (int left = 4; left > 0 && !input.empty(); --left) {

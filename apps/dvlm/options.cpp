@@ -257,14 +257,14 @@ void add_grammar_options(Command command, GrammarFlags& options) {
 }
 
 std::optional<GrammarSource> grammar_source(const GrammarFlags& options) {
-  constexpr size_t kMostBytes = size_t{1} << 20;
+  constexpr size_t kMaxBytes = size_t{1} << 20;
   if (!options.regex.empty()) return GrammarSource{GrammarKind::regex, options.regex};
   if (!options.grammar.empty())
-    return GrammarSource{GrammarKind::gbnf, read_file(options.grammar, kMostBytes)};
+    return GrammarSource{GrammarKind::gbnf, read_file(options.grammar, kMaxBytes)};
   if (options.json_schema.empty()) return std::nullopt;
   const bool inside = trim(options.json_schema).starts_with('{');
   return GrammarSource{GrammarKind::json_schema,
-                       inside ? options.json_schema : read_file(options.json_schema, kMostBytes),
+                       inside ? options.json_schema : read_file(options.json_schema, kMaxBytes),
                        json_spaces(options.json_spaces)};
 }
 

@@ -108,8 +108,8 @@ json parse_json(std::string_view text, const std::string& name, bool comments) {
 }
 
 nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name) {
-  constexpr size_t kMostMembers = 1024;
-  return parsed<nlohmann::ordered_json>(text, Watcher(name, kMostMembers), name, false);
+  constexpr size_t kMaxMembers = 1024;
+  return parsed<nlohmann::ordered_json>(text, Watcher(name, kMaxMembers), name, false);
 }
 
 json read_json(const std::filesystem::path& path, size_t limit) {

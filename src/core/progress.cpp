@@ -16,7 +16,7 @@ namespace {
 
 // Seconds: before the first line, between lines without and with news, and where stderr is no terminal.
 constexpr double kSilent = 0.5, kTick = 1, kRedraw = 0.1, kLines = 30;
-constexpr size_t kLeastBar = 4, kMostBar = 24;  // columns
+constexpr size_t kLeastBar = 4, kMaxBar = 24;  // columns
 
 std::string clock_text(double seconds) {
   const auto s = static_cast<int64_t>(seconds);
@@ -86,7 +86,7 @@ std::string Progress::line(double elapsed) const {
                used = title_.size() + rest.size() + 3;
   std::string out = title_;
   if (total_ > 0 && used + kLeastBar <= columns) {
-    const size_t bar = std::min(kMostBar, columns - used),
+    const size_t bar = std::min(kMaxBar, columns - used),
                  filled = static_cast<size_t>(share * static_cast<double>(bar));
     out += fmt::format(" [{}{}]", std::string(filled, '#'), std::string(bar - filled, '.'));
   }

@@ -32,7 +32,7 @@ struct DrawInRow {
     Global<const uint64_t> masks;
     Global<const int> rows;            // those of this grid
     Global<Chosen> chosen;             // with what ChooseInRow found
-    Global<Alternative> alternatives;  // [rows][kMostAlternatives], in any order
+    Global<Alternative> alternatives;  // [rows][kMaxAlternatives], in any order
     int vocab = 0, stride = 0;
   };
   static constexpr int kThreads = 512, kDigits = 2048;  // values of a digit of the key: 11, 11 and 10 bits
@@ -249,11 +249,11 @@ struct DrawInRow {
   }
 
   static DVLM_DEVICE void list(Block& block, const Row& row, int index) {
-    const int wanted = row.wish.alternatives < kMostAlternatives ? row.wish.alternatives : kMostAlternatives;
+    const int wanted = row.wish.alternatives < kMaxAlternatives ? row.wish.alternatives : kMaxAlternatives;
     const int count = wanted < row.job.vocab ? wanted : row.job.vocab;
     const Place last = find<true, false>(block, row, static_cast<uint64_t>(count));
     const Scratch s = scratch(block);
-    const size_t to = static_cast<size_t>(index) * kMostAlternatives;
+    const size_t to = static_cast<size_t>(index) * kMaxAlternatives;
     block.lanes([&](int lane) {
       if (block.warp() == 0 && lane == 0) s.found[0] = 0;
     });

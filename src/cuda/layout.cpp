@@ -59,8 +59,8 @@ void TextTables::plan(const PassPlan& plan, const ModelConfig& config, const Tow
     attention.key_copies.insert(attention.key_copies.end(), copies_[row].begin(), copies_[row].end());
   }
   for (const Wanted& one : plan.wanted) {
-    if (one.alternatives > kMostAlternatives)
-      fail("a card tells at most {} alternatives of a token", kMostAlternatives);
+    if (one.alternatives > kMaxAlternatives)
+      fail("a card tells at most {} alternatives of a token", kMaxAlternatives);
     wanted_rows.push_back(one.row);
   }
 }

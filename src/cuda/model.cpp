@@ -127,7 +127,7 @@ class TextArrays {
     // Memory that grows later waits for the layers.
     const auto wanted = static_cast<size_t>(out.wanted);
     wishes_.room(wanted), drawing_.room(wanted), chosen_.room(wanted), best_.room(wanted * kSlices);
-    alternatives_.room(wanted * kMostAlternatives);
+    alternatives_.room(wanted * kMaxAlternatives);
     return out;
   }
 
@@ -141,13 +141,13 @@ class TextArrays {
     const auto wanted = static_cast<size_t>(pass.wanted);
     out.best = best_.room(wanted * kSlices), out.chosen = chosen_.room(wanted);
     if (out.draws > 0)
-      out.alternatives = alternatives_.hold(std::vector<Alternative>(wanted * kMostAlternatives));
+      out.alternatives = alternatives_.hold(std::vector<Alternative>(wanted * kMaxAlternatives));
     return out;
   }
 
   std::vector<Chosen> chosen(size_t wanted) const { return chosen_.read(0, wanted); }
   std::vector<Alternative> alternatives(size_t wanted) const {
-    return alternatives_.read(0, wanted * kMostAlternatives);
+    return alternatives_.read(0, wanted * kMaxAlternatives);
   }
   std::vector<float> logits(size_t row, const TextTower& tower) const {
     return logits_.read(product(row, tower.head.outputs), static_cast<size_t>(tower.vocab));
@@ -261,11 +261,11 @@ void CudaModel::answer(std::span<const Wanted> wanted, bool drew) {
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i].choice == Choice::logits) logits_[i] = arrays_.logits(i, weights_.text);
     const bool listed = wanted[i].alternatives > 0 && drew;
-    answers_.push_back(
-        answer_of(wanted[i], chosen[i],
-                  listed ? std::span(alternatives).subspan(i * kMostAlternatives, kMostAlternatives)
-                         : std::span<const Alternative>(),
-                  logits_[i]));
+    answers_.push_back(answer_of(wanted[i], chosen[i],
+                                 listed
+                                     ? std::span(alternatives).subspan(i * kMaxAlternatives, kMaxAlternatives)
+                                     : std::span<const Alternative>(),
+                                 logits_[i]));
   }
 }
 

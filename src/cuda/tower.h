@@ -9,7 +9,7 @@ namespace dvlm::cuda {
 
 constexpr int kChunk = 64;   // keys of a page and of a chunk of attention
 constexpr int kSlices = 32;  // of the vocabulary
-constexpr int kMostAlternatives = 32;
+constexpr int kMaxAlternatives = 32;
 
 struct Heads {
   int heads = 0, kv_heads = 0, dim = 0;  // dim: as stored, see TowerShape
@@ -112,11 +112,11 @@ inline int rounded_chunks(int chunks) {
 // Whether attention goes chunk by chunk, in shares that are combined, for too few tiles to keep all
 // processors at work; else tile by tile, with the same bits and without shares.
 inline bool takes_chunks(const Heads& heads, int tiles, int chunks, int processors) {
-  constexpr size_t kMostBytes = size_t{256} << 20;
+  constexpr size_t kMaxBytes = size_t{256} << 20;
   const size_t rows = static_cast<size_t>(tiles) * static_cast<size_t>(heads.kv_heads) * kChunk *
                       static_cast<size_t>(rounded_chunks(chunks));
   return tiles * heads.kv_heads < processors &&
-         rows * static_cast<size_t>(heads.dim + 2) * sizeof(float) <= kMostBytes;
+         rows * static_cast<size_t>(heads.dim + 2) * sizeof(float) <= kMaxBytes;
 }
 
 // dvlm::Wanted, as a device reads it.
@@ -203,7 +203,7 @@ struct ChoicePass {
   Global<const int> drawing;         // [draws]: wanted rows that draw or want alternatives
   Global<SliceBest> best;            // [wanted, kSlices]
   Global<Chosen> chosen;             // [wanted]
-  Global<Alternative> alternatives;  // [wanted, kMostAlternatives], in no order
+  Global<Alternative> alternatives;  // [wanted, kMaxAlternatives], in no order
 };
 
 // A picture's patches in window order, `patches_per_token` of them a merged token.

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kMostUnpacked = size_t{256} << 30;
+constexpr size_t kMaxUnpacked = size_t{256} << 30;
 constexpr std::string_view kGzipMagic = "\x1f\x8b";
 
 // A file without a name, which goes with its descriptor.
@@ -223,9 +223,9 @@ Archive::Archive(MappedFile file, const fs::path& path) : file_(std::move(file))
         moved.back().size = size + piece.size();
       }
       size += piece.size();
-      if (unpacked && unpacked->size() > kMostUnpacked)
+      if (unpacked && unpacked->size() > kMaxUnpacked)
         fail("{} unpacks to more than {}: unpack it, and name its files", path.string(),
-             bytes_text(static_cast<double>(kMostUnpacked)));
+             bytes_text(static_cast<double>(kMaxUnpacked)));
     }
   }
   if (!unpacked) return;

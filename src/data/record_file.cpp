@@ -91,8 +91,8 @@ std::string RecordFile::name(int64_t i) const {
 }
 
 json RecordFile::object(int64_t i) const {
-  constexpr size_t kMostBytes = size_t{64} << 20;
-  if (at(i).text.size() > kMostBytes) fail("the record is longer than the {} bytes allowed here", kMostBytes);
+  constexpr size_t kMaxBytes = size_t{64} << 20;
+  if (at(i).text.size() > kMaxBytes) fail("the record is longer than the {} bytes allowed here", kMaxBytes);
   json value = parse_json(at(i).text, "the record");
   if (!value.is_object()) fail("expected an object with \"messages\" or \"conversations\"");
   return value;

@@ -15,7 +15,7 @@ class Autoregressive final : public DecoderBase {
   // What a grammar leaves no choice for goes along: as many tokens as its row and the rows before it choose.
   void plan() override {
     block_.assign(1, last_);
-    add_forced(block_, static_cast<size_t>(std::min(remaining(), 1 + kMostForced)));
+    add_forced(block_, static_cast<size_t>(std::min(remaining(), 1 + kMaxForced)));
     rows_.resize(block_.size());
     std::iota(rows_.begin(), rows_.end(), 0);
     set_pass(PassKind::decode, block_, rows_);

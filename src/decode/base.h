@@ -40,7 +40,7 @@ class DecoderBase : public Decoder {
   bool emit(TokenId token);
   // Emits what a row chose, which becomes last_. Throws Error when it had nothing to choose.
   bool emit(const Chosen& chosen);
-  static constexpr int kMostForced = 64;  // tokens that a pass carries for nothing but the grammar
+  static constexpr int kMaxForced = 64;  // tokens that a pass carries for nothing but the grammar
   // Adds to `block`, whose first token is last_, what the grammar leaves no choice for, while text goes on
   // behind it, up to `most` tokens in all. False when it then ends.
   bool add_forced(std::vector<TokenId>& block, size_t most);

@@ -22,7 +22,7 @@ class Speculative final : public DecoderBase {
         chooser_(options.kind == DecoderKind::automatic ? context.chooser : nullptr),
         history_(options.block_size, kPriorBranchChance),
         masks_(static_cast<size_t>(options.block_size), context.mask_token),
-        every_row_(masks_.size() + kMostForced) {
+        every_row_(masks_.size() + kMaxForced) {
     std::iota(every_row_.begin(), every_row_.end(), 0);
     judged_drafts_ = chooser_ || options.kind == DecoderKind::fused || options.draft_p_min > 0;
   }
@@ -71,7 +71,7 @@ class Speculative final : public DecoderBase {
   // last_ and what the grammar leaves no choice for.
   void begin_block() {
     block_.assign(1, last_);
-    ends_ = !add_forced(block_, static_cast<size_t>(std::min(remaining(), 1 + kMostForced)));
+    ends_ = !add_forced(block_, static_cast<size_t>(std::min(remaining(), 1 + kMaxForced)));
     known_ = block_.size();
     confidences_.assign(judged_drafts_ ? known_ - 1 : 0, kCertain);
   }

@@ -17,8 +17,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr size_t kMostBytes = size_t{4} << 20, kMostPoints = 64;
-constexpr int kMostRows = 4096;
+constexpr size_t kMaxBytes = size_t{4} << 20, kMaxPoints = 64;
+constexpr int kMaxRows = 4096;
 constexpr const char* kTitle = "costs of passes, safe to delete";
 
 struct Entry {
@@ -40,9 +40,9 @@ int64_t whole(const json& number, int64_t low, int64_t high) {
 
 CostCurve curve_of(const json& points) {
   CostCurve out;
-  if (!points.is_array() || points.size() > kMostPoints) damaged();
+  if (!points.is_array() || points.size() > kMaxPoints) damaged();
   for (const json& point : points) {
-    const int rows = static_cast<int>(whole(point.at(0), 1, kMostRows));
+    const int rows = static_cast<int>(whole(point.at(0), 1, kMaxRows));
     const double ms = point.at(1).get<double>();
     const bool ascending =
         out.points.empty() || (rows > out.points.back().first && ms >= out.points.back().second);
@@ -53,15 +53,15 @@ CostCurve curve_of(const json& points) {
 }
 
 DraftEvidence::Count count_of(const json& count, double most_right) {
-  constexpr double kMostSeen = 1000;
+  constexpr double kMaxSeen = 1000;
   const DraftEvidence::Count out{count.at(0).get<double>(), count.at(1).get<double>()};
-  const bool sound = out.seen >= 0 && out.seen <= kMostSeen && out.right >= 0;
+  const bool sound = out.seen >= 0 && out.seen <= kMaxSeen && out.right >= 0;
   if (!sound || out.right > most_right * out.seen) damaged();
   return out;
 }
 
 DraftEvidence evidence_of(const json& evidence) {
-  constexpr double kMostLeftOut = 1000;  // a ratio
+  constexpr double kMaxLeftOut = 1000;  // a ratio
   DraftEvidence out;
   const json &places = evidence.at("places"), &sure = evidence.at("sure");
   if (!places.is_array() || places.size() > size_t{kMaxBlockSize}) damaged();
@@ -69,7 +69,7 @@ DraftEvidence evidence_of(const json& evidence) {
   for (const json& place : places) out.places.push_back(count_of(place, 1));
   for (size_t i = 0; i < out.sure.size(); ++i) out.sure[i] = count_of(sure[i], 1);
   out.all = count_of(evidence.at("all"), 1);
-  out.left_out = count_of(evidence.at("left_out"), kMostLeftOut);
+  out.left_out = count_of(evidence.at("left_out"), kMaxLeftOut);
   return out;
 }
 
@@ -139,7 +139,7 @@ std::vector<Entry> read_entries(const fs::path& path) {
   std::vector<Entry> out;
   std::error_code error;
   if (!fs::exists(path, error)) return out;
-  const json file = json::parse(read_file(path, kMostBytes), nullptr, false);
+  const json file = json::parse(read_file(path, kMaxBytes), nullptr, false);
   try {
     if (!file.is_object() || file.at("dvlm") != kTitle || file.at("entries").size() > CostFile::kMost)
       damaged();

@@ -7,7 +7,7 @@
 namespace dvlm {
 namespace {
 
-constexpr int64_t kMostCounted = int64_t{1} << 17;  // tokens of pictures of a prompt that is only counted
+constexpr int64_t kMaxCounted = int64_t{1} << 17;  // tokens of pictures of a prompt that is only counted
 
 void check_ids(std::span<const TokenId> tokens, const ModelConfig& config) {
   for (size_t i = 0; i < tokens.size(); ++i)
@@ -43,7 +43,7 @@ LoadedPrompt load_prompt(const ModelConfig& config, const Tokenizer& tokenizer, 
   LoadedPrompt prompt;
   std::vector<int> image_tokens, video_tokens;
   int64_t total = 0, pixels = 0;
-  const int64_t context = context_limit > 0 ? context_limit : kMostCounted;
+  const int64_t context = context_limit > 0 ? context_limit : kMaxCounted;
   const int64_t limit = cache ? std::min(context, cache->most_waiting()) : context;
   const auto add_tokens = [&](int64_t tokens) {
     if (total + tokens <= limit) return;

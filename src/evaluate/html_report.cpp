@@ -14,8 +14,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMostPictures = size_t{32} << 20;  // bytes of all
-constexpr int64_t kMostQuestions = 20000;           // of a task
+constexpr size_t kMaxPictures = size_t{32} << 20;  // bytes of all
+constexpr int64_t kMaxQuestions = 20000;           // of a task
 
 // Question and options, as the row has them.
 std::string asked(const json& row) {
@@ -63,14 +63,14 @@ json rows_json(const TaskResult& result, const PicturesOf& pictures_of, size_t& 
   }
   json rows = json::array();
   for (const std::string_view id : order) {
-    if (std::ssize(rows) == kMostQuestions) break;
+    if (std::ssize(rows) == kMaxQuestions) break;
     json answers = json::array();
     for (size_t d = 0; d < result.decoders.size(); ++d) answers.push_back(nullptr);
     for (const auto& [d, i] : by_id[id]) answers[d] = answer_json(result.decoders[d], i);
     const auto& [d, i] = by_id[id].front();
     const json& row = result.decoders[d].set.predictions[i].question;
     json shown = json::array();
-    if (pictures < kMostPictures && is_looked_for(answers))
+    if (pictures < kMaxPictures && is_looked_for(answers))
       for (std::string& picture : pictures_of(result, std::string(id))) {
         pictures += picture.size();
         shown.push_back(std::move(picture));
@@ -97,7 +97,7 @@ std::string report_html(const std::vector<TaskResult>& results, const PicturesOf
                      {"base", result.base},
                      {"decoders", report_json({result})},
                      {"rows", rows_json(result, pictures_of, pictures)},
-                     {"left_out", std::max<int64_t>(0, most - kMostQuestions)}});
+                     {"left_out", std::max<int64_t>(0, most - kMaxQuestions)}});
   }
   const json data = {{"about", fmt::format("{} task(s), written by dvlm eval", results.size())},
                      {"tasks", tasks}};

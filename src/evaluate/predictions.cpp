@@ -17,7 +17,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr double kMostMs = 1e15;
+constexpr double kMaxMs = 1e15;
 
 json to_json(const PredictionHeader& header) {
   return {{"dvlm_eval", 1},
@@ -79,7 +79,7 @@ json question_of(const JsonObject& line) {
 
 Prediction prediction_of(const JsonObject& object, TokenScores scores) {
   const auto count = [&](const char* key) { return object.integer(key, 0, int64_t{1} << 50, 0); };
-  const auto ms = [&](const char* key) { return object.number(key, 0, kMostMs, 0); };
+  const auto ms = [&](const char* key) { return object.number(key, 0, kMaxMs, 0); };
   Prediction out;
   out.id = object.string("id", "");
   if (out.id.empty()) fail("it has no \"id\"");

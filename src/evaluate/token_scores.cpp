@@ -13,7 +13,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr size_t kMostBeside = 20;
+constexpr size_t kMaxBeside = 20;
 constexpr double kLeast = -1e6, kRounding = 1e-3;  // of a logarithm; some servers round above 0
 
 ScoredToken scored_token(const JsonObject& object) {
@@ -34,8 +34,8 @@ std::vector<TokenScore> token_scores_from_json(const json& content) {
     out.push_back({scored_token(object)});
     const json* top = object.find("top_logprobs");
     if (top == nullptr || top->is_null()) continue;
-    if (!top->is_array() || top->size() > kMostBeside)
-      fail("\"top_logprobs\" is a list of {} at most", kMostBeside);
+    if (!top->is_array() || top->size() > kMaxBeside)
+      fail("\"top_logprobs\" is a list of {} at most", kMaxBeside);
     for (const json& beside : *top)
       out.back().top.push_back(scored_token(JsonObject(beside, "a log probability")));
   }

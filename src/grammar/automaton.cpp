@@ -10,9 +10,9 @@ namespace dvlm {
 namespace {
 
 // Together at most about 150 MB.
-constexpr size_t kMostStates = 1 << 16, kMostFrames = 1 << 20, kMostWays = 1 << 12, kMostHeld = 1 << 23;
+constexpr size_t kMaxStates = 1 << 16, kMaxFrames = 1 << 20, kMaxWays = 1 << 12, kMaxHeld = 1 << 23;
 // About a second, in which nobody else's pass goes on.
-constexpr size_t kMostWork = 1 << 23;
+constexpr size_t kMaxWork = 1 << 23;
 
 template <class... Args>
 [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) {
@@ -32,8 +32,8 @@ Automaton::Automaton(StackMachine machine, std::string origin)
 int Automaton::frame(int state, int below) {
   const uint64_t key = uint64_t{static_cast<uint32_t>(state)} << 32 | static_cast<uint32_t>(below);
   if (const auto known = frame_numbers_.find(key); known != frame_numbers_.end()) return known->second;
-  if (frames_.size() >= kMostFrames)
-    refuse("{}: an answer nests its rules in more than {} ways", origin_, kMostFrames);
+  if (frames_.size() >= kMaxFrames)
+    refuse("{}: an answer nests its rules in more than {} ways", origin_, kMaxFrames);
   frames_.push_back({state, below});
   seen_.push_back(0);
   return frame_numbers_[key] = static_cast<int>(frames_.size()) - 1;
@@ -65,13 +65,13 @@ int Automaton::close(const std::vector<int>& from) {
       const bool last = then.ends && then.bytes.empty() && then.nothing.empty() && then.calls.empty();
       visit(frame(call.rule_state, last ? below : frame(call.then, below)));
     }
-    if (met > kMostWays)
-      refuse("{}: at one place of an answer it has more than {} ways to go on", origin_, kMostWays);
+    if (met > kMaxWays)
+      refuse("{}: at one place of an answer it has more than {} ways to go on", origin_, kMaxWays);
   }
-  if ((work_ += met) > kMostWork)
+  if ((work_ += met) > kMaxWork)
     refuse("{} takes too much work to follow: write it with fewer choices that look alike", origin_);
   std::ranges::sort(kept);
-  if ((states_.size() >= kMostStates || held_ > kMostHeld) && !state_numbers_.contains({kept, complete}))
+  if ((states_.size() >= kMaxStates || held_ > kMaxHeld) && !state_numbers_.contains({kept, complete}))
     refuse("{}: answers reach too many states of the grammar ({})", origin_, states_.size());
   const auto [known, is_new] = state_numbers_.try_emplace({kept, complete}, static_cast<int>(states_.size()));
   held_ += is_new ? kept.size() : 0;
@@ -80,8 +80,8 @@ int Automaton::close(const std::vector<int>& from) {
 }
 
 bool Automaton::worn() const {
-  return 2 * states_.size() > kMostStates || 2 * frames_.size() > kMostFrames || 2 * held_ > kMostHeld ||
-         2 * work_ > kMostWork;
+  return 2 * states_.size() > kMaxStates || 2 * frames_.size() > kMaxFrames || 2 * held_ > kMaxHeld ||
+         2 * work_ > kMaxWork;
 }
 
 int Automaton::step(int state, uint8_t byte) {

@@ -7,7 +7,7 @@
 
 namespace dvlm {
 
-constexpr char32_t kMostCode = 0x10FFFF;
+constexpr char32_t kMaxCode = 0x10FFFF;
 
 // Every character that is in none of the ranges.
 inline std::vector<CodeRange> all_but(std::vector<CodeRange> ranges) {
@@ -18,7 +18,7 @@ inline std::vector<CodeRange> all_but(std::vector<CodeRange> ranges) {
     if (first > next) out.emplace_back(next, first - 1);
     next = std::max<char32_t>(next, last + 1);
   }
-  if (next <= kMostCode) out.emplace_back(next, kMostCode);
+  if (next <= kMaxCode) out.emplace_back(next, kMaxCode);
   return out;
 }
 

@@ -110,9 +110,9 @@ class Product {
  private:
   Expression rule_of(const Together& at) {
     const auto [known, is_new] = numbers_.try_emplace(at, static_cast<int>(numbers_.size()));
-    if (numbers_.size() > kMostCommonStates)
+    if (numbers_.size() > kMaxCommonStates)
       fail("{}: the patterns and lengths of a string have more than {} states together: write them simpler",
-           grammar_.origin(), kMostCommonStates);
+           grammar_.origin(), kMaxCommonStates);
     if (is_new) pending_.emplace_back(known->second, at);
     return grammar_.rule(name_ + std::to_string(known->second));
   }

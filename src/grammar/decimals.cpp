@@ -41,7 +41,7 @@ class Decimals {
 
  private:
   Bound bound_of(const NumberBound& bound) const {
-    constexpr int kMostDigits = 18;
+    constexpr int kMaxDigits = 18;
     if (!std::isfinite(bound.value)) fail("{}: a bound of numbers is not finite", grammar_.origin());
     const std::string text = fmt::format("{}", std::abs(bound.value));  // "12.5", "1e-07", "3e+20"
     const size_t e = std::min(text.find('e'), text.size());
@@ -50,8 +50,8 @@ class Decimals {
     const size_t point = std::min(digits.find('.'), digits.size());
     if (point < digits.size()) digits.erase(point, 1);
     int whole = static_cast<int>(point) + exponent;  // digits before the point
-    if (whole > kMostDigits || static_cast<int>(digits.size()) - whole > 2 * kMostDigits)
-      fail("{}: the bound {} has more than {} digits", grammar_.origin(), text, kMostDigits);
+    if (whole > kMaxDigits || static_cast<int>(digits.size()) - whole > 2 * kMaxDigits)
+      fail("{}: the bound {} has more than {} digits", grammar_.origin(), text, kMaxDigits);
     if (whole < 0) digits.insert(0, static_cast<size_t>(-whole), '0'), whole = 0;
     digits.resize(std::max(digits.size(), static_cast<size_t>(whole)), '0');
     Bound out{0, digits.substr(static_cast<size_t>(whole)), bound.exclusive};

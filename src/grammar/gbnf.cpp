@@ -92,7 +92,7 @@ class GbnfParser {
   Expression atom() {
     if (take("\"")) return literal();
     if (take("[")) return set();
-    if (take(".")) return grammar_.characters({{0, kMostCode}});
+    if (take(".")) return grammar_.characters({{0, kMaxCode}});
     if (take("(")) {
       constexpr int kDeepest = 100;
       if (++depth_ > kDeepest) refuse("parentheses are nested more than 100 deep");
@@ -206,7 +206,7 @@ class GbnfParser {
       out = 16 * out + static_cast<char32_t>(letter ? (c | 0x20) - 'a' + 10 : c - '0');
       ++at_;
     }
-    if (out > kMostCode) refuse("an escape is beyond Unicode");
+    if (out > kMaxCode) refuse("an escape is beyond Unicode");
     return out;
   }
 

@@ -68,9 +68,9 @@ void Grammar::spend(size_t work) {
 }
 
 Expression Grammar::add(Node node) {
-  constexpr size_t kMostNodes = size_t{1} << 20;
+  constexpr size_t kMaxNodes = size_t{1} << 20;
   constexpr int kDeepest = 2'000;  // who walks over them calls itself
-  if (nodes_.size() >= kMostNodes) fail("{} is too large: it has more than {} parts", origin_, kMostNodes);
+  if (nodes_.size() >= kMaxNodes) fail("{} is too large: it has more than {} parts", origin_, kMaxNodes);
   for (const Expression part : node.parts) {
     DVLM_ASSERT(part >= 0 && part < std::ssize(nodes_));  // of this grammar
     node.depth = std::max(node.depth, nodes_[static_cast<size_t>(part)].depth + 1);
@@ -155,8 +155,8 @@ StackMachine::StackMachine(const Grammar& grammar, const std::string& start) : g
 }
 
 int StackMachine::new_state() {
-  if (size() >= kMostStates)
-    fail("{} is too large: it needs more than {} states", grammar_->origin(), kMostStates);
+  if (size() >= kMaxStates)
+    fail("{} is too large: it needs more than {} states", grammar_->origin(), kMaxStates);
   states_.emplace_back();
   return size() - 1;
 }

@@ -78,10 +78,10 @@ class Grammar {
 class StackMachine {
  public:
   // From the rule `start` on. Throws Error for rules that are missing or begin with themselves, and beyond
-  // kMostStates.
+  // kMaxStates.
   StackMachine(const Grammar& grammar, const std::string& start);
 
-  static constexpr int kMostStates = 1 << 18;
+  static constexpr int kMaxStates = 1 << 18;
   struct ByteEdge {
     uint8_t first, last;
     int to;

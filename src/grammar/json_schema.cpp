@@ -24,7 +24,7 @@ using json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr int kMostCount = 100'000;  // of characters, items and properties
+constexpr int kMaxCount = 100'000;  // of characters, items and properties
 
 class SchemaReader {
  public:
@@ -44,10 +44,10 @@ class SchemaReader {
  private:
   // What a schema says that is nothing but a reference: as rules, references could stand anywhere.
   const json& outermost(const json& schema) const {
-    constexpr int kMostHops = 64;
+    constexpr int kMaxHops = 64;
     static const json kAny = json::object();
     const json* out = &schema;
-    for (int i = 0; i < kMostHops && is_reference(*out); ++i) {
+    for (int i = 0; i < kMaxHops && is_reference(*out); ++i) {
       plain_.check(*out);
       out = &plain_.target((*out)["$ref"].get<std::string>());
     }
@@ -69,11 +69,11 @@ class SchemaReader {
   std::string name_of(const std::string& reference) const { return root_ + ": " + reference; }
 
   Expression any(const json& schema) {
-    constexpr int kDeepest = 64, kMostSchemas = 20'000;
+    constexpr int kDeepest = 64, kMaxSchemas = 20'000;
     if (schema == true) return text_.value();
     if (schema == false) return grammar_.any_of({});
     if (++depth_ > kDeepest) plain_.refuse("schemas are nested more than 64 deep");
-    if (++schemas_ > kMostSchemas) plain_.refuse("it combines to more than 20,000 schemas");
+    if (++schemas_ > kMaxSchemas) plain_.refuse("it combines to more than 20,000 schemas");
     plain_.check(schema);
     const Expression out = combined(schema);
     --depth_;
@@ -193,7 +193,7 @@ class SchemaReader {
     if (!plain.contains(keyword)) return fallback;
     const json& value = plain[keyword];
     const bool whole = value.is_number() && value.get<double>() == std::floor(value.get<double>());
-    if (!whole || value.get<double>() < 0 || value.get<double>() > kMostCount)
+    if (!whole || value.get<double>() < 0 || value.get<double>() > kMaxCount)
       plain_.refuse("\"", keyword, "\" must be a whole number, 0 to 100,000");
     return value.get<int>();
   }
@@ -254,8 +254,8 @@ class SchemaReader {
       range.fraction_digits = std::min(range.fraction_digits, digits);
       return text_.number(range);
     }
-    constexpr int kMostDivisor = 1000;
-    if (divisor != std::floor(divisor) || divisor > kMostDivisor || range.least || range.most)
+    constexpr int kMaxDivisor = 1000;
+    if (divisor != std::floor(divisor) || divisor > kMaxDivisor || range.least || range.most)
       plain_.refuse(
           "\"multipleOf\" must be 1, 0.1, 0.01, ..., or a whole number up to 1,000 without bounds beside it");
     return text_.multiple_of(static_cast<int>(divisor));
@@ -350,8 +350,8 @@ class SchemaReader {
   // some.
   Expression members_in_any_order(const std::vector<Property>& properties, Expression more, int least,
                                   int most) {
-    constexpr size_t kMostProperties = 10;
-    if (properties.size() > kMostProperties)
+    constexpr size_t kMaxProperties = 10;
+    if (properties.size() > kMaxProperties)
       plain_.refuse("objects in any order have at most 10 \"properties\"");
     const std::string name = root_ + ": object " + std::to_string(++rules_) + ", behind ";
     const auto rule = [&](uint32_t written, bool first) {

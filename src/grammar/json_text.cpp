@@ -99,7 +99,7 @@ Expression JsonText::character() {
         grammar_.sequence({surrogate, hex("01234567"), any, any}),
         grammar_.sequence({surrogate, hex("89abAB"), any, any, escape, surrogate, hex("cdefCDEF"), any, any}),
     });
-    return grammar_.any_of({grammar_.characters({{0x20, '!'}, {'#', '['}, {']', kMostCode}}),
+    return grammar_.any_of({grammar_.characters({{0x20, '!'}, {'#', '['}, {']', kMaxCode}}),
                             grammar_.sequence({grammar_.literal("\\"), hex("\"\\/bfnrt")}),
                             grammar_.sequence({escape, plain})});
   });
@@ -164,7 +164,7 @@ Expression JsonText::but(const std::vector<std::u32string>& texts, size_t from) 
     others.emplace_back(code, code);
     out.push_back(grammar_.sequence({character({{code, code}}), but(rest, from + 1)}));
   }
-  const Expression any = grammar_.repeat(character({{0, kMostCode}}), 0, Grammar::kUnbounded);
+  const Expression any = grammar_.repeat(character({{0, kMaxCode}}), 0, Grammar::kUnbounded);
   out.push_back(grammar_.sequence({character(all_but(std::move(others))), any}));
   if (!whole) out.push_back(grammar_.literal(""));
   return grammar_.any_of(std::move(out));

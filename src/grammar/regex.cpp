@@ -48,7 +48,7 @@ class RegexParser {
   Expression write(const std::vector<CodeRange>& ranges) {
     return options_.write ? options_.write(ranges) : grammar_.characters(ranges);
   }
-  Expression anything() { return grammar_.repeat(write({{0, kMostCode}}), 0, Grammar::kUnbounded); }
+  Expression anything() { return grammar_.repeat(write({{0, kMaxCode}}), 0, Grammar::kUnbounded); }
 
   // `outermost`: where ^ and $ have a meaning.
   Expression alternatives(bool outermost) {
@@ -243,7 +243,7 @@ class RegexParser {
       char32_t out = 0;
       while (!take('}')) {
         out = 16 * out + hexadecimal(1);
-        if (out > kMostCode) refuse("an escape is beyond Unicode");
+        if (out > kMaxCode) refuse("an escape is beyond Unicode");
       }
       return out;
     }

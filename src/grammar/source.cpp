@@ -29,12 +29,12 @@ JsonSpaces json_spaces(std::string_view name) {
 }
 
 Automaton read_grammar(const GrammarSource& source) try {
-  constexpr size_t kMostBytes = size_t{1} << 20;
+  constexpr size_t kMaxBytes = size_t{1} << 20;
   static constexpr const char* kNames[] = {"the regular expression", "the grammar", "the JSON schema",
                                            "the parameters of a tool"};
   Grammar grammar(kNames[static_cast<size_t>(source.kind)]);
-  if (source.text.size() > kMostBytes)
-    fail("{} has {} bytes, but at most {} are read", grammar.origin(), source.text.size(), kMostBytes);
+  if (source.text.size() > kMaxBytes)
+    fail("{} has {} bytes, but at most {} are read", grammar.origin(), source.text.size(), kMaxBytes);
   switch (source.kind) {
     case GrammarKind::regex:
       grammar.define("root", parse_regex(grammar, source.text));

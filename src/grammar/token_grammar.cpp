@@ -9,8 +9,8 @@ namespace dvlm {
 
 namespace {
 
-constexpr size_t kMostForced = 256;  // bytes that are looked at to find one token
-constexpr size_t kMostKnown = 1024;  // states whose masks are kept, 19 KB each with 151,936 tokens
+constexpr size_t kMaxForced = 256;  // bytes that are looked at to find one token
+constexpr size_t kMaxKnown = 1024;  // states whose masks are kept, 19 KB each with 151,936 tokens
 
 }  // namespace
 
@@ -45,7 +45,7 @@ TokenId TokenGrammar::only(int state) {
 
 std::shared_ptr<const TokenMask> TokenGrammar::mask(int state) {
   if (const auto known = masks_.find(state); known != masks_.end()) return known->second;
-  if (masks_.size() >= kMostKnown) masks_.clear();
+  if (masks_.size() >= kMaxKnown) masks_.clear();
   ++masks_found_;
   return masks_[state] = std::make_shared<TokenMask>(find_mask(state));
 }
@@ -77,7 +77,7 @@ TokenMask TokenGrammar::find_mask(int state) {
 // What must follow, as the tokenizer writes it; nothing where it would not write it so. A token that is no
 // text ends such a run: the last one before it cannot reach further.
 std::vector<TokenId> TokenGrammar::forced(int state) {
-  const std::string bytes = automaton_.forced(state, kMostForced);
+  const std::string bytes = automaton_.forced(state, kMaxForced);
   const size_t mark = std::min(bytes.find('\xff'), bytes.size());
   const std::string_view text =
       std::string_view(bytes).substr(0, complete_utf8_prefix(std::string_view(bytes).substr(0, mark)));

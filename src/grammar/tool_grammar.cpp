@@ -45,7 +45,7 @@ void parse_tool_grammar(Grammar& grammar, const std::string& text) {
   const Expression all =
       parallel ? grammar.sequence({call, grammar.repeat(more, 0, Grammar::kUnbounded)}) : call;
   if (!given["text"].get<bool>()) return grammar.define("root", all);
-  const Expression words = grammar.repeat(grammar.characters({{0, kMostCode}}), 0, Grammar::kUnbounded);
+  const Expression words = grammar.repeat(grammar.characters({{0, kMaxCode}}), 0, Grammar::kUnbounded);
   grammar.define("root", grammar.sequence({words, grammar.repeat(all, 0, 1)}));
 }
 

@@ -8,7 +8,7 @@ namespace dvlm {
 
 Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
     : bytes_(static_cast<size_t>(std::min(size, tokenizer.size()))) {
-  constexpr size_t kMostShared = std::numeric_limits<uint16_t>::max();
+  constexpr size_t kMaxShared = std::numeric_limits<uint16_t>::max();
   for (TokenId id = 0; id < this->size(); ++id) bytes_[static_cast<size_t>(id)] = tokenizer.bytes_of(id);
   for (const AddedToken& added : tokenizer.added_tokens())
     if (added.id < this->size())
@@ -16,7 +16,7 @@ Vocabulary::Vocabulary(const Tokenizer& tokenizer, int size, TokenId left_out)
   if (left_out >= 0 && left_out < this->size()) bytes_[static_cast<size_t>(left_out)] = {};
   std::vector<std::pair<std::string_view, TokenId>> tokens;
   for (TokenId id = 0; id < this->size(); ++id)
-    if (!bytes_of(id).empty() && bytes_of(id).size() <= kMostShared) tokens.emplace_back(bytes_of(id), id);
+    if (!bytes_of(id).empty() && bytes_of(id).size() <= kMaxShared) tokens.emplace_back(bytes_of(id), id);
   std::sort(tokens.begin(), tokens.end());
   std::string_view before;
   for (const auto& [bytes, id] : tokens) {

@@ -25,8 +25,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr size_t kMostFiles = 2000;
-constexpr int64_t kMostBytes = int64_t{1} << 44;
+constexpr size_t kMaxFiles = 2000;
+constexpr int64_t kMaxBytes = int64_t{1} << 44;
 
 struct RemoteFile {
   std::string path;    // in the repository
@@ -111,7 +111,7 @@ class Puller {
         int64_t{0}, "the list of files");
     const json list = parse_json(text, name_.repository);
     if (!list.is_object() || !list.contains("sha") || !list["sha"].is_string() ||
-        !list.contains("siblings") || !list["siblings"].is_array() || list["siblings"].size() > kMostFiles)
+        !list.contains("siblings") || !list["siblings"].is_array() || list["siblings"].size() > kMaxFiles)
       refuse_list("it is no list of at most 2,000 files");
     out_.commit = list["sha"].get<std::string>();
     if (!is_commit(out_.commit)) refuse_list("its commit is none");
@@ -134,7 +134,7 @@ class Puller {
     const json lfs = sibling.value("lfs", json());
     if (lfs.is_object()) file.large = true, file.digest = text(lfs, "sha256");
     const json size = (lfs.is_object() ? lfs : sibling).value("size", json());
-    if (!size.is_number_integer() || size < 0 || size > kMostBytes ||
+    if (!size.is_number_integer() || size < 0 || size > kMaxBytes ||
         !is_digest(file.digest, file.large ? 64 : 40))
       refuse_list(fmt::format("{} has no size or no checksum", printable(file.path)));
     file.size = size.get<int64_t>();

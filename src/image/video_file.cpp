@@ -29,7 +29,7 @@ constexpr int kMaxFrames = 1 << 24;
 constexpr char kContainers[] = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,ivf,gif";
 
 // At once, whatever a file's header announces: a frame of the most pixels that are decoded has 384 MiB.
-constexpr size_t kMostBytes = size_t{448} << 20;
+constexpr size_t kMaxBytes = size_t{448} << 20;
 
 struct Free {
   void operator()(AVFormatContext* p) const { avformat_close_input(&p); }
@@ -53,7 +53,7 @@ class VideoReader {
   explicit VideoReader(const InputFile& file)
       : name_(printable(file.path().string())), packet_(av_packet_alloc()), frame_(av_frame_alloc()) {
     av_log_set_level(AV_LOG_QUIET);
-    av_max_alloc(kMostBytes);
+    av_max_alloc(kMaxBytes);
     AVFormatContext* opened = nullptr;
     AVDictionary* settings = nullptr;
     av_dict_set(&settings, "format_whitelist", kContainers, 0);

@@ -246,10 +246,10 @@ PackedMatrix::PackedMatrix(std::span<const TensorView> weights, std::span<const 
       fail("stacked linear layers disagree: {} and {}", to_string(weights[0].shape), to_string(weight.shape));
     }
   }
-  constexpr int kMostInt8 = 132'104;  // inputs times 127 times 128: sums of 32 bits hold them
-  if (format == WeightFormat::int8_panels && inputs_ > kMostInt8)
+  constexpr int kMaxInt8 = 132'104;  // inputs times 127 times 128: sums of 32 bits hold them
+  if (format == WeightFormat::int8_panels && inputs_ > kMaxInt8)
     fail("a layer with {} inputs is too wide for weights of eight bits, whose sums hold {}", inputs_,
-         kMostInt8);
+         kMaxInt8);
   const std::vector<Source> rows = source_rows(weights, scales, zero_points, inputs_, format);
   *this = PackedMatrix(static_cast<int>(rows.size()), inputs_, format, !biases.empty());
   pool.parallel_for(panels(), [&](int64_t begin, int64_t end) {

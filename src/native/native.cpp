@@ -42,16 +42,16 @@ WeightFormat draft_format(DraftPrecision precision) {
 
 class NativeModel : public Model {
  public:
-  NativeModel(const Checkpoint& checkpoint, const WeightFormats& formats, KvType keys,
+  NativeModel(const Checkpoint& checkpoint, const WeightFormats& formats, KvType kv,
               std::shared_ptr<ThreadPool> pool, std::shared_ptr<MemoryBudget> budget, const Loading& loading,
               const ModelOptions& options, WeightMemory memory)
       : config_(checkpoint.config()),
         pool_(std::move(pool)),
         budget_(std::move(budget)),
-        text_(config_.text, load_text(checkpoint, formats, loading), keys, loading.pool, options.observer),
-        vision_(config_.vision, load_vision(checkpoint, formats, loading), keys, loading.pool,
+        text_(config_.text, load_text(checkpoint, formats, loading), kv, loading.pool, options.observer),
+        vision_(config_.vision, load_vision(checkpoint, formats, loading), kv, loading.pool,
                 options.observer),
-        keys_(std::make_shared<KvPool>(text_.heads(), config_.text.layers, options.kv_limit, budget_)),
+        kv_pool_(std::make_shared<KvPool>(text_.heads(), config_.text.layers, options.kv_limit, budget_)),
         memory_(memory) {
     if (memory.draft != DraftPrecision::same)
       text_.set_draft(load_draft(checkpoint, draft_format(memory.draft), loading));
@@ -75,14 +75,14 @@ class NativeModel : public Model {
   }
 
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
-    return std::make_unique<PagedSequence>(this, keys_, capacity);
+    return std::make_unique<PagedSequence>(this, kv_pool_, capacity);
   }
-  KvMemory kv_memory() const override { return {keys_->used(), keys_->limit()}; }
+  KvMemory kv_memory() const override { return {kv_pool_->used(), kv_pool_->limit()}; }
   WeightMemory weight_memory() const override { return memory_; }
   std::string timing_name() const override { return timing_name_; }
 
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
-    pass_.prepare(segments, this, config_, *keys_);
+    pass_.prepare(segments, this, config_, *kv_pool_);
     reserve_buffers();
     pass_.plan.ask_choices();  // the pass has all of the processor
     return text_.forward(pass_, config_, [&](int64_t done, int64_t total) { tell(done, total); });
@@ -108,13 +108,13 @@ class NativeModel : public Model {
   TextTower::BufferBytes buffers_ = {};  // reserved for the text tower
   TextTower text_;
   VisionTower vision_;
-  std::shared_ptr<KvPool> keys_;
+  std::shared_ptr<KvPool> kv_pool_;
   NativePass pass_;
   WeightMemory memory_;
   std::string timing_name_;
 };
 
-KvType keys_of(const WeightFormats& formats) {
+KvType kv_type_of(const WeightFormats& formats) {
   return formats.wide == WeightFormat::f32_panels ? KvType::f32 : KvType::bf16;
 }
 
@@ -152,7 +152,7 @@ std::unique_ptr<Model> load_native(const Checkpoint& checkpoint, const ModelOpti
   }
   LoadProgress progress(memory.weights + memory.drafts);
   const auto load = [&](PackedFile* from) {
-    return std::make_unique<NativeModel>(checkpoint, formats, keys_of(formats), pool, budget,
+    return std::make_unique<NativeModel>(checkpoint, formats, kv_type_of(formats), pool, budget,
                                          Loading{*pool, progress, from}, options, memory);
   };
   auto model = load(packed.get());

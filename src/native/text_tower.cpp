@@ -25,12 +25,12 @@ bool is_draft(const Segment& segment) {
 
 }  // namespace
 
-TextTower::TextTower(const TextConfig& config, TextWeights weights, KvType keys, ThreadPool& pool,
+TextTower::TextTower(const TextConfig& config, TextWeights weights, KvType kv, ThreadPool& pool,
                      LinearObserver observer)
     : config_(config),
       weights_(std::move(weights)),
       adapters_{std::vector<LayerAdapters>(static_cast<size_t>(config.layers)), {}},
-      heads_{config.heads, config.kv_heads, config.head_dim, keys},
+      heads_{config.heads, config.kv_heads, config.head_dim, kv},
       rotary_(text_rotary(config.rope_theta, config.head_dim, config.mrope_section)),
       pool_(pool),
       linear_{pool, std::move(observer)},
@@ -69,17 +69,6 @@ int TextTower::logit_columns(const PassPlan& plan) const {
   return Chooser::streams(plan.wanted) ? std::min(Chooser::kPiece, config_.vocab_size) : config_.vocab_size;
 }
 
-// Floats of each buffer, in the order of TextActivations.
-std::array<size_t, 6> TextTower::buffer_sizes(const PassPlan& plan) const {
-  const int64_t chunk = std::min(plan.rows, kChunkRows), wanted = std::ssize(plan.wanted);
-  return {product(plan.rows, config_.hidden_size),
-          product(plan.rows, qkv_width()),
-          product(std::max(chunk, wanted), config_.hidden_size),
-          product(chunk, int64_t{2} * config_.intermediate_size),
-          product(chunk, adapters_.rank),
-          product(wanted, logit_columns(plan))};
-}
-
 size_t TextTower::kv_bytes(const NativePass& pass) const {
   return heads_.block_bytes() * product(pass.own_blocks, heads_.kv_heads);
 }
@@ -93,28 +82,38 @@ size_t TextTower::partial_sums(const PassPlan& plan) const {
 }
 
 TextTower::BufferBytes TextTower::activation_bytes(const NativePass& pass) const {
+  const PassPlan& plan = pass.plan;
+  const int64_t chunk = std::min(plan.rows, kChunkRows), wanted = std::ssize(plan.wanted);
   const int64_t widest =
       std::max({config_.hidden_size, config_.intermediate_size, heads_.heads * heads_.head_dim});
-  const size_t inputs = product(std::min(pass.plan.rows, kChunkRows), widest + config_.hidden_size),
-               rotary = product(pass.plan.rows, heads_.head_dim);
   BufferBytes out{};
-  std::ranges::copy(buffer_sizes(pass.plan), out.begin());
-  out[6] = inputs, out[7] = rotary, out[8] = partial_sums(pass.plan);
+  out[kHidden] = product(plan.rows, config_.hidden_size);
+  out[kQkv] = product(plan.rows, qkv_width());
+  out[kNormed] = product(std::max(chunk, wanted), config_.hidden_size);
+  out[kWide] = product(chunk, int64_t{2} * config_.intermediate_size);
+  out[kLow] = product(chunk, adapters_.rank);
+  out[kLogits] = product(wanted, logit_columns(plan));
+  out[kInputs] = product(chunk, widest + config_.hidden_size);
+  out[kRotary] = product(plan.rows, heads_.head_dim);
+  out[kPartialSums] = partial_sums(plan);
   for (size_t& floats : out) floats *= sizeof(float);
-  out[9] = kv_bytes(pass);
+  out[kOwnKv] = kv_bytes(pass);
   return out;
 }
 
 void TextTower::reserve(const NativePass& pass) {
-  const auto [hidden, qkv, normed, wide, low, logits] = buffer_sizes(pass.plan);
-  grow(a_.hidden, hidden);
-  grow(a_.qkv, qkv);
-  grow(a_.normed, normed);
-  grow(a_.wide, wide);
-  grow(a_.low, low);
-  grow(a_.logits, logits);
-  grow(a_.keys, kv_bytes(pass));
-  a_.own_kv_page = a_.keys.data();
+  const BufferBytes bytes = activation_bytes(pass);
+  const auto grow_floats = [&](Buffer<float>& buffer, BufferOf which) {
+    grow(buffer, bytes[which] / sizeof(float));
+  };
+  grow_floats(a_.hidden, kHidden);
+  grow_floats(a_.qkv, kQkv);
+  grow_floats(a_.normed, kNormed);
+  grow_floats(a_.wide, kWide);
+  grow_floats(a_.low, kLow);
+  grow_floats(a_.logits, kLogits);
+  grow(a_.own_kv, bytes[kOwnKv]);
+  a_.own_kv_page = a_.own_kv.data();
   rotary_.reserve(pass.plan.rows);
 }
 

@@ -16,13 +16,13 @@ namespace dvlm {
 
 // Every buffer of a pass. Grows to the largest pass, so that steady decoding allocates nothing.
 struct TextActivations {
-  Buffer<float> hidden;              // [rows, hidden], the residual stream
-  Buffer<float> qkv;                 // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
-  Buffer<float> normed;              // [chunk or wanted rows, hidden]
-  Buffer<float> wide;                // [chunk, 2 * intermediate]
-  Buffer<float> low;                 // [chunk, ranks of an adapter]
-  Buffer<float> logits;              // [wanted rows, vocab], or a piece of the vocabulary
-  Buffer<std::byte> keys;            // [kv_heads][own blocks]: keys of this layer that are not kept
+  Buffer<float> hidden;      // [rows, hidden], the residual stream
+  Buffer<float> qkv;         // [rows, (heads + 2 kv_heads) * head_dim]; attention output replaces q
+  Buffer<float> normed;      // [chunk or wanted rows, hidden]
+  Buffer<float> wide;        // [chunk, 2 * intermediate]
+  Buffer<float> low;         // [chunk, ranks of an adapter]
+  Buffer<float> logits;      // [wanted rows, vocab], or a piece of the vocabulary
+  Buffer<std::byte> own_kv;  // [kv_heads][own blocks]: keys and values of this layer that are not kept
   std::byte* own_kv_page = nullptr;  // its data
   AttentionScratch attention;
   std::vector<AttentionSegment> segments;
@@ -30,7 +30,7 @@ struct TextActivations {
 
 class TextTower {
  public:
-  TextTower(const TextConfig& config, TextWeights weights, KvType keys, ThreadPool& pool,
+  TextTower(const TextConfig& config, TextWeights weights, KvType kv, ThreadPool& pool,
             LinearObserver observer);
 
   // Weights for approximate passes; without an embedding, which is the main one's.
@@ -44,12 +44,25 @@ class TextTower {
 
   // Rows that pass through the wide linears together: enough for full speed, few enough to bound memory.
   static constexpr int kChunkRows = 256;
-  // Bytes of each of the buffers that a pass needs; each grows to the largest that a pass has needed.
-  using BufferBytes = std::array<size_t, 10>;
+  // Of the buffers that a pass needs, those of TextActivations first; each grows to the largest that a pass
+  // has needed.
+  enum BufferOf : uint8_t {
+    kHidden,
+    kQkv,
+    kNormed,
+    kWide,
+    kLow,
+    kLogits,
+    kOwnKv,
+    kInputs,
+    kRotary,
+    kPartialSums,
+    kBuffers
+  };
+  using BufferBytes = std::array<size_t, kBuffers>;
   BufferBytes activation_bytes(const NativePass& pass) const;
 
  private:
-  std::array<size_t, 6> buffer_sizes(const PassPlan& plan) const;
   size_t partial_sums(const PassPlan& plan) const;  // of linear layers
   size_t kv_bytes(const NativePass& pass) const;    // of what is not kept
   void reserve(const NativePass& pass);

@@ -31,25 +31,25 @@ struct VisionTower::VisionActivations {
   Buffer<float> qkv;                 // [patches, 3 width]; attention output replaces q
   Buffer<float> normed;              // [chunk, max(width, patch elements)]
   Buffer<float> wide;                // [chunk, 2 intermediate]
-  Buffer<std::byte> keys;            // [heads][blocks]
+  Buffer<std::byte> own_kv;          // [heads][blocks]
   std::byte* own_kv_page = nullptr;  // its data
   std::vector<AttentionSegment> segments;
 };
 
-VisionTower::VisionTower(const VisionConfig& config, VisionWeights weights, KvType keys, ThreadPool& pool,
+VisionTower::VisionTower(const VisionConfig& config, VisionWeights weights, KvType kv, ThreadPool& pool,
                          LinearObserver observer)
     : config_(config),
       weights_(std::move(weights)),
-      heads_{config.heads, config.heads, config.head_dim(), keys},
+      heads_{config.heads, config.heads, config.head_dim(), kv},
       rotary_(vision_rotary(config.head_dim())),
       pool_(pool),
       linear_{pool, std::move(observer)} {}
 
 size_t VisionTower::activation_bytes(int64_t patches) const {
   const size_t n = static_cast<size_t>(patches), width = static_cast<size_t>(config_.hidden_size);
-  const size_t keys = (n / kKvBlock + 1) * heads_.block_bytes() * static_cast<size_t>(heads_.heads);
+  const size_t kv = (n / kKvBlock + 1) * heads_.block_bytes() * static_cast<size_t>(heads_.heads);
   const size_t chunk = std::min<size_t>(n, kChunkRows) * static_cast<size_t>(4 * config_.intermediate_size);
-  return sizeof(float) * (n * (4 * width + static_cast<size_t>(heads_.head_dim)) + chunk) + 2 * keys;
+  return sizeof(float) * (n * (4 * width + static_cast<size_t>(heads_.head_dim)) + chunk) + 2 * kv;
 }
 
 // N patches, W width.
@@ -73,8 +73,8 @@ void VisionTower::embed_patches(const Patches& patches, VisionActivations& p) {
   p.normed = Buffer<float>(product(chunk, std::max(width, elements)));
   p.wide = Buffer<float>(product(chunk, int64_t{2} * config_.intermediate_size));
   const int blocks = std::max(total_blocks(p.plan.slices()), total_blocks(p.plan.windows()));
-  p.keys = Buffer<std::byte>(heads_.block_bytes() * product(blocks, heads_.heads));
-  p.own_kv_page = p.keys.data();
+  p.own_kv = Buffer<std::byte>(heads_.block_bytes() * product(blocks, heads_.heads));
+  p.own_kv_page = p.own_kv.data();
   for (int first = 0; first < p.patches; first += kChunkRows) {
     const int rows = std::min(kChunkRows, p.patches - first);
     const Rows input = view(p.normed, elements, 0, rows);
@@ -117,7 +117,7 @@ void VisionTower::block(const LayerWeights& weights, std::span<const int> bounda
   });
 }
 
-// Lays out this block's attention segments and fills their keys.
+// Lays out this block's attention segments and fills their keys and values.
 void VisionTower::store_kv(std::span<const int> boundaries, VisionActivations& p) {
   const size_t head_stride = heads_.block_bytes() * static_cast<size_t>(total_blocks(boundaries));
   const int width = config_.hidden_size, dim = heads_.head_dim;

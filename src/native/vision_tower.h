@@ -11,7 +11,7 @@ namespace dvlm {
 
 class VisionTower {
  public:
-  VisionTower(const VisionConfig& config, VisionWeights weights, KvType keys, ThreadPool& pool,
+  VisionTower(const VisionConfig& config, VisionWeights weights, KvType kv, ThreadPool& pool,
               LinearObserver observer);
 
   // Throws Error when the values do not fit the grid or the grid does not fit the configuration, and what

@@ -10,7 +10,7 @@ namespace dvlm {
 namespace {
 
 constexpr size_t kLongestLine = 4096;
-constexpr size_t kMostTrailers = size_t{64} << 10;
+constexpr size_t kMaxTrailers = size_t{64} << 10;
 constexpr size_t kPiece = size_t{16} << 10;
 
 }  // namespace
@@ -34,11 +34,11 @@ bool ChunkedBody::take_line(std::string& line, const Read& read) {
 
 // "1a3" or "1a3; extension".
 void ChunkedBody::begin_chunk(std::string_view line) {
-  constexpr size_t kMostDigits = 15;
+  constexpr size_t kMaxDigits = 15;
   const std::string_view digits = trim(line.substr(0, line.find(';')));
   const char* const end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, left_, 16);
-  const bool number = error == std::errc() && stop == end && digits.size() <= kMostDigits;
+  const bool number = error == std::errc() && stop == end && digits.size() <= kMaxDigits;
   state_ = !number ? State::broken : left_ > 0 ? State::data : State::trailers;
 }
 
@@ -54,7 +54,7 @@ void ChunkedBody::step(const Read& read) {
   } else {
     trailers_ += line.size() + 2;
     if (line.empty()) state_ = State::done;
-    if (trailers_ > kMostTrailers) state_ = State::broken;
+    if (trailers_ > kMaxTrailers) state_ = State::broken;
   }
 }
 

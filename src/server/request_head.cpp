@@ -85,9 +85,9 @@ void read_transfer_encoding(std::string_view value, RequestHead& out) {
 }
 
 void read_length(std::string_view value, std::string& length, RequestHead& out) {
-  constexpr size_t kMostDigits = 18;
+  constexpr size_t kMaxDigits = 18;
   const bool number =
-      !value.empty() && value.size() <= kMostDigits && value.find_first_not_of("0123456789") == value.npos;
+      !value.empty() && value.size() <= kMaxDigits && value.find_first_not_of("0123456789") == value.npos;
   if (!number || (!length.empty() && length != value))
     refuse(out, 400, "Content-Length must be one whole number");
   length = value;

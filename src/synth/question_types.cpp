@@ -59,7 +59,7 @@ const TypeInfo& info(QuestionType type) {
   return kTypes[static_cast<size_t>(type)];
 }
 
-constexpr int kMostWeight = 100;
+constexpr int kMaxWeight = 100;
 
 struct GroupName {
   std::string_view name;
@@ -159,8 +159,8 @@ std::vector<QuestionType> types_from_names(const std::vector<std::string>& names
     if (colon < name.size()) {
       const char* end = name.data() + name.size();
       const auto [stop, error] = std::from_chars(name.data() + colon + 1, end, weight);
-      if (error != std::errc() || stop != end || weight < 1 || weight > kMostWeight)
-        fail("the weight of a question type must be a whole number from 1 to {}, got '{}'", kMostWeight,
+      if (error != std::errc() || stop != end || weight < 1 || weight > kMaxWeight)
+        fail("the weight of a question type must be a whole number from 1 to {}, got '{}'", kMaxWeight,
              printable(name, 40));
     }
     const std::vector<QuestionType> of_name = types_of_name(std::string_view(name).substr(0, colon));

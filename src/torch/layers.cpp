@@ -6,21 +6,21 @@
 
 #include "core/checksum.h"
 #include "core/random.h"
-#include "torch/fused.h"
+#include "torch/cpu_layers.h"
 #include "torch/plain.h"
 
 namespace dvlm::layers {
 
 std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
                                                  const torch::Tensor& weight, double eps, torch::Dtype type) {
-  return fused::available(x, type) ? fused::add_norm(x, delta, weight, eps)
-                                   : plain::add_norm(x, delta, weight, eps, type);
+  return cpu::available(x, type) ? cpu::add_norm(x, delta, weight, eps)
+                                 : plain::add_norm(x, delta, weight, eps, type);
 }
 
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias) {
   const auto type = x.scalar_type();
   const torch::Tensor w = weight.to(type), b = bias.defined() ? bias.to(type) : bias;
-  if (fused::available(x, type) && fused::multiplies_in_float()) return fused::linear_in_float(x, w, b);
+  if (cpu::available(x, type) && cpu::multiplies_in_float()) return cpu::linear_in_float(x, w, b);
   return at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
 }
 
@@ -49,18 +49,18 @@ torch::Tensor linear(const torch::Tensor& x, const Linear& layer, const AdapterU
 }
 
 torch::Tensor swiglu(const torch::Tensor& gate_up) {
-  return fused::available(gate_up, gate_up.scalar_type()) ? fused::swiglu(gate_up) : plain::swiglu(gate_up);
+  return cpu::available(gate_up, gate_up.scalar_type()) ? cpu::swiglu(gate_up) : plain::swiglu(gate_up);
 }
 
 std::vector<AttentionTile> attention_tiles(const torch::Tensor& mask, torch::Dtype type) {
-  const bool needed = mask.defined() && !fused::available(mask, type);
+  const bool needed = mask.defined() && !cpu::available(mask, type);
   return needed ? plain::tiles_of(mask) : std::vector<AttentionTile>();
 }
 
 torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
                                const torch::Tensor& sine, const AttentionShape& shape) {
-  const bool fast = fused::available(qkv, qkv.scalar_type());
-  return fast ? fused::rotary_attention(qkv, cosine, sine, shape)
+  const bool fast = cpu::available(qkv, qkv.scalar_type());
+  return fast ? cpu::rotary_attention(qkv, cosine, sine, shape)
               : plain::rotary_attention(qkv, cosine, sine, shape);
 }
 

@@ -86,8 +86,8 @@ Buckets::Buckets(Network& network, const TrainConfig& config, Ranks ranks) : ran
   int64_t elements = 0;
   for (const NetworkParameter& parameter : found) elements += parameter.value.numel();
   // Large enough to be worth a message, small enough beside the gradients that are kept.
-  constexpr int64_t kMostElements = int64_t{1} << 24;
-  const int64_t enough = std::min(elements / 16, kMostElements);
+  constexpr int64_t kMaxElements = int64_t{1} << 24;
+  const int64_t enough = std::min(elements / 16, kMaxElements);
   for (const bool decays : {true, false}) {
     int64_t held = enough;
     for (const NetworkParameter& parameter : found) {

@@ -274,9 +274,9 @@ namespace {
 
 void validate(const std::string& key, const std::vector<DataSource>& sources) {
   for (const DataSource& source : sources) {
-    constexpr double kMostRepeats = 1000;
+    constexpr double kMaxRepeats = 1000;
     require(!source.path.empty(), (key + ".path").c_str(), "a file");
-    require(source.weight > 0 && source.weight <= kMostRepeats, (key + ".weight").c_str(),
+    require(source.weight > 0 && source.weight <= kMaxRepeats, (key + ".weight").c_str(),
             "above 0 and at most 1000");
     require(source.limit >= 0, (key + ".limit").c_str(), "0 (all) or more");
     one_of(source.box_format, (key + ".box_format").c_str(), {"text", "pixels", "norm1", "norm1000"});
@@ -336,14 +336,14 @@ void validate(const TrainConfig& c) {
   require(c.global_batch_size == 0 || c.accumulation == 1, "accumulation",
           "1 where 'global_batch_size' says how many passes a step has");
   require(c.max_length >= 8 && c.max_length <= 1 << 20, "max_length", "between 8 and 1048576");
-  constexpr int64_t kMostPixels = int64_t{1} << 40;
-  require(c.min_pixels >= 0 && c.min_pixels <= kMostPixels, "min_pixels", "0 (the checkpoint's) or more");
-  require(c.max_pixels >= 0 && c.max_pixels <= kMostPixels, "max_pixels", "0 (the checkpoint's) or more");
+  constexpr int64_t kMaxPixels = int64_t{1} << 40;
+  require(c.min_pixels >= 0 && c.min_pixels <= kMaxPixels, "min_pixels", "0 (the checkpoint's) or more");
+  require(c.max_pixels >= 0 && c.max_pixels <= kMaxPixels, "max_pixels", "0 (the checkpoint's) or more");
   require(c.min_pixels == 0 || c.max_pixels == 0 || c.min_pixels <= c.max_pixels, "min_pixels",
           "at most 'max_pixels'");
   require(c.max_bad_samples >= 0 && c.max_bad_samples <= 1, "max_bad_samples", "between 0 and 1");
   require(c.readers >= 0 && c.readers <= 256, "readers", "between 0 (one for every four cores) and 256");
-  require(c.steps >= 0 && c.steps <= kMostSteps, "steps", "between 0 (no limit) and 1000000000");
+  require(c.steps >= 0 && c.steps <= kMaxSteps, "steps", "between 0 (no limit) and 1000000000");
   require(c.epochs >= 0, "epochs", "0 (no limit) or more");
   require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
   if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)

@@ -10,7 +10,7 @@
 
 namespace dvlm {
 
-inline constexpr int64_t kMostSteps = 1'000'000'000;  // of a run: with any batch, its samples can be counted
+inline constexpr int64_t kMaxSteps = 1'000'000'000;  // of a run: with any batch, its samples can be counted
 
 // How much each half of the dual stream counts (docs/reference.md, Training loss).
 struct LossWeights {

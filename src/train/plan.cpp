@@ -8,7 +8,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/memory.h"
-#include "torch/fused.h"
+#include "torch/cpu_layers.h"
 #include "torch/lora.h"
 #include "torch/plain.h"
 #include "train/batch.h"
@@ -70,11 +70,11 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
 
 // Bytes that one layer keeps for the backward pass, of a row: `hidden` wide, `heads` the width of its query
 // heads, `kv` of its keys, `inner` of its MLP; `size` of a number of the compute type; `by_tiles`: its
-// attention runs again for its gradients. As src/torch/plain.cpp and src/torch/fused.cpp compute.
-double layer_bytes(double hidden, double heads, double kv, double inner, double size, bool fused,
+// attention runs again for its gradients. As src/torch/plain.cpp and src/torch/cpu_layers.cpp compute.
+double layer_bytes(double hidden, double heads, double kv, double inner, double size, bool cpu_layers,
                    bool by_tiles) {
   const double qkv = heads + 2 * kv;
-  if (fused) return 2 * (4 + 2) * hidden + 2 * (qkv + heads + 2 * inner + inner);
+  if (cpu_layers) return 2 * (4 + 2) * hidden + 2 * (qkv + heads + 2 * inner + inner);
   const double norm = (4 + 4 + size) * hidden;
   return 2 * norm + size * (qkv + (by_tiles ? 1 : 2) * heads) + size * (2 * inner + inner + inner);
 }
@@ -93,8 +93,8 @@ class Planner {
         weights_(count_weights(model, config)),
         wide_(config.weight_dtype == "bf16" ? 2 : 4),
         size_(config.bf16 ? 2 : 4),
-        fused_(!card && config.bf16),
-        tiled_(config.stage == "convert" && !fused_ && pass.length > plain::kTileRows),
+        cpu_layers_(!card && config.bf16),
+        tiled_(config.stage == "convert" && !cpu_layers_ && pass.length > plain::kTileRows),
         lora_(config.lora.rank > 0),
         head_(number(model.text.vocab_size) * model.text.hidden_size) {}
 
@@ -142,10 +142,11 @@ class Planner {
     const double casts = config_.recompute ? cast / (text.layers + vision.depth) : cast;
     add("weights in the type of the products", wide_ == size_ ? 0 : size_ * casts);
     const double heads = number(text.heads) * text.head_dim, keys = number(text.kv_heads) * text.head_dim;
-    const double repeated = masked && !fused_ && !tiled_ ? 2 * heads * size_ : 0;
+    const double repeated = masked && !cpu_layers_ && !tiled_ ? 2 * heads * size_ : 0;
     double kept =
-        layers * rows * (layer_bytes(hidden, heads, keys, inner, size_, fused_, tiled_) + repeated) +
-        blocks * patches * layer_bytes(width, width, width, vision.intermediate_size, size_, fused_, false);
+        layers * rows * (layer_bytes(hidden, heads, keys, inner, size_, cpu_layers_, tiled_) + repeated) +
+        blocks * patches *
+            layer_bytes(width, width, width, vision.intermediate_size, size_, cpu_layers_, false);
     if (config_.recompute)
       kept += (text.layers * rows * hidden + vision.depth * patches * width) * (4 + size_);
     kept += rows * 4 * (3 * hidden + text.head_dim) + number(pass_.patches) * 4 * vision.patch_elements();
@@ -154,9 +155,10 @@ class Planner {
     add("gradients of one layer's activations", rows * (3 * 4 * hidden + 3 * size_ * inner));
     if (tiled_) add("keys and values of a tile, and their gradients", rows * 4 * size_ * heads);
     // A matrix and its gradient; gate and up are one product.
-    if (fused_ && fused::multiplies_in_float())
+    if (cpu_layers_ && cpu::multiplies_in_float())
       add("a layer's matrices in float", 2 * 4 * 2 * number(weights_.largest));
-    const double added = fused_ ? 0 : size_ * number(std::min(plain::kTileRows, pass_.length));  // to scores
+    const double added =
+        cpu_layers_ ? 0 : size_ * number(std::min(plain::kTileRows, pass_.length));  // to scores
     if (masked) add("who sees whom", rows * (number(pass_.length) + added));
   }
 
@@ -177,7 +179,7 @@ class Planner {
   const bool card_;
   const Weights weights_;
   const double wide_, size_;  // bytes of a number of the network's matrices, and of what products take
-  const bool fused_, tiled_, lora_;
+  const bool cpu_layers_, tiled_, lora_;
   const double head_;  // elements
   RunPlan plan_;
 };

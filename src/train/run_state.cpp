@@ -67,7 +67,7 @@ RunState read_run_state(const Safetensors& file, const std::string& name) {
   if (sum == file.metadata().end() || sum->second != state_checksum(views, file.metadata()))
     fail("{} is damaged, or an older dvlm wrote it: its checksum is not that of its content", name);
   RunState run;
-  run.step = number_in<int64_t>(file.metadata(), "step", name, kMostSteps);
+  run.step = number_in<int64_t>(file.metadata(), "step", name, kMaxSteps);
   run.seconds = number_in<double>(file.metadata(), "seconds", name);
   if (const auto config = file.metadata().find("config"); config != file.metadata().end())
     run.config = config->second;

@@ -16,7 +16,7 @@ namespace dvlm {
 namespace {
 
 // Bytes of a record's pictures that are held at their full sizes; further ones are read twice.
-constexpr size_t kMostHeld = size_t{256} << 20;
+constexpr size_t kMaxHeld = size_t{256} << 20;
 
 // A picture or video of the conversation.
 struct SampleVisual {
@@ -86,7 +86,7 @@ class VisualLoader {
   void load_picture(SampleVisual& out) {
     out.image = load_image(out.part->source);
     size_picture(out);
-    if (held_ + out.image.pixels.size() > kMostHeld)
+    if (held_ + out.image.pixels.size() > kMaxHeld)
       out.image.pixels = std::vector<uint8_t>();  // {} would keep the memory
     else
       held_ += out.image.pixels.size();

@@ -33,7 +33,7 @@ class OnHostLayer {
     }
     std::vector<cuda::SliceBest> best(rows.size() * cuda::kSlices);
     std::vector<cuda::Chosen> chosen(rows.size());
-    std::vector<cuda::Alternative> alternatives(rows.size() * cuda::kMostAlternatives);
+    std::vector<cuda::Alternative> alternatives(rows.size() * cuda::kMaxAlternatives);
     const auto count = static_cast<unsigned>(rows.size());
     const int ids = static_cast<int>(vocab), width = static_cast<int>(stride);
     launcher_.launch<cuda::ChangeLogits>({count}, 0, {view(logits), view(wishes), view(changes), ids, width});
@@ -49,7 +49,7 @@ class OnHostLayer {
     for (size_t i = 0; i < rows.size(); ++i)
       out.push_back(cuda::answer_of(
           wanted[i], chosen[i],
-          std::span(alternatives).subspan(i * cuda::kMostAlternatives, cuda::kMostAlternatives), rows[i]));
+          std::span(alternatives).subspan(i * cuda::kMaxAlternatives, cuda::kMaxAlternatives), rows[i]));
     return out;
   }
   Chosen one(const std::vector<float>& row, const Wanted& wanted) { return run({row}, {wanted})[0]; }

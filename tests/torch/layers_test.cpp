@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "torch/fused.h"
+#include "torch/cpu_layers.h"
 #include "torch/plain.h"
 
 namespace dvlm {
@@ -41,7 +41,7 @@ TEST_F(Fused, add_norm_is_the_sum_and_its_norm_with_gradients) {
                    w = w0.clone().requires_grad_();
       const Tensor delta = with_delta ? d : Tensor();
       const auto [sum, y] =
-          fast ? fused::add_norm(x, delta, w, 1e-6) : plain::add_norm(x, delta, w, 1e-6, type);
+          fast ? cpu::add_norm(x, delta, w, 1e-6) : plain::add_norm(x, delta, w, 1e-6, type);
       ((sum * g_sum).sum() + (y.to(torch::kFloat32) * g_y).sum()).backward();
       results.push_back({sum.detach(), y.detach(), x.grad(), w.grad()});
       if (with_delta) results.back().push_back(d.grad());
@@ -61,7 +61,7 @@ TEST_F(Fused, linear_in_float_and_its_gradients) {
       const Tensor x = x0.to(type).detach().requires_grad_(), w = w0.to(type).detach().requires_grad_(),
                    b = with_bias ? b0.to(type).detach().requires_grad_() : Tensor();
       const Tensor y = type == torch::kBFloat16
-                           ? fused::linear_in_float(x, w, b)
+                           ? cpu::linear_in_float(x, w, b)
                            : at::linear(x, w, with_bias ? std::optional(b) : std::nullopt);
       y.backward(g.to(type));
       results.push_back({y.detach(), x.grad(), w.grad()});
@@ -77,7 +77,7 @@ TEST_F(Fused, linear_in_float_and_its_gradients) {
 TEST_F(Fused, swiglu_and_its_gradient) {
   const Tensor x0 = 4 * rounded({70, 2 * 37}), g = rounded({70, 37});
   const Tensor a = x0.to(torch::kBFloat16).requires_grad_(), b = x0.clone().requires_grad_();
-  const Tensor fast = fused::swiglu(a), plain = plain::swiglu(b);
+  const Tensor fast = cpu::swiglu(a), plain = plain::swiglu(b);
   fast.backward(g.to(torch::kBFloat16));
   plain.backward(g);
   EXPECT_LE(error(fast, plain), kTolerance);
@@ -87,7 +87,7 @@ TEST_F(Fused, swiglu_and_its_gradient) {
 TEST_F(Fused, swiglu_survives_extreme_gates) {
   const Tensor x =
       torch::tensor({{-1e4f, 1e4f, 3e38f, -3e38f, 1.f, 1.f, 0.f, 1.f}}).to(torch::kBFloat16).requires_grad_();
-  const Tensor y = fused::swiglu(x);
+  const Tensor y = cpu::swiglu(x);
   y.sum().backward();
   EXPECT_TRUE(torch::isfinite(y).all().item<bool>());
   EXPECT_TRUE(torch::isfinite(x.grad()).all().item<bool>());
@@ -140,7 +140,7 @@ TEST_F(Fused, attention_and_its_gradient) {
     const int64_t rows = shape.cumulative.back(), width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     const Tensor qkv = rounded({rows, width}), angles = torch::randn({rows, shape.head_dim / 2});
     const Tensor d_out = rounded({rows, shape.heads * shape.head_dim});
-    const Attended fast = attend(fused::rotary_attention, qkv, angles, d_out, shape, torch::kBFloat16);
+    const Attended fast = attend(cpu::rotary_attention, qkv, angles, d_out, shape, torch::kBFloat16);
     const Attended slow = attend(plain::rotary_attention, qkv, angles, d_out, shape, torch::kFloat32);
     EXPECT_LE(error(fast.out, slow.out), kTolerance);
     int64_t start = 0;
@@ -163,10 +163,10 @@ TEST_F(Fused, a_masked_column_has_no_influence) {
   const layers::AttentionShape shape{2, 1, 32, {0, length}, false, mask};
   const Tensor qkv = rounded({length, 4 * 32}), angles = torch::randn({length, 16}),
                d_out = rounded({length, 64});
-  const Attended before = attend(fused::rotary_attention, qkv, angles, d_out, shape, torch::kBFloat16);
+  const Attended before = attend(cpu::rotary_attention, qkv, angles, d_out, shape, torch::kBFloat16);
   Tensor changed = qkv.clone();
   changed.select(0, 77).narrow(0, 64, 64).fill_(1e30f);
-  const Attended after = attend(fused::rotary_attention, changed, angles, d_out, shape, torch::kBFloat16);
+  const Attended after = attend(cpu::rotary_attention, changed, angles, d_out, shape, torch::kBFloat16);
   EXPECT_TRUE(torch::equal(before.out, after.out));
   EXPECT_TRUE(torch::equal(before.gradient, after.gradient));
   EXPECT_EQ(before.gradient.select(0, 77).narrow(0, 64, 64).abs().sum().item<float>(), 0);
@@ -179,12 +179,12 @@ TEST_F(Fused, attention_does_not_depend_on_threads_or_neighbours) {
   const layers::AttentionShape both{4, 2, 64, {0, 90, 180}, true, {}}, one{4, 2, 64, {0, 90}, true, {}};
   const Tensor qkv = rounded({180, 8 * 64}), angles = torch::randn({180, 32}), d_out = rounded({180, 256});
   torch::set_num_threads(1);
-  const Attended a = attend(fused::rotary_attention, qkv, angles, d_out, both, torch::kBFloat16);
+  const Attended a = attend(cpu::rotary_attention, qkv, angles, d_out, both, torch::kBFloat16);
   torch::set_num_threads(2);
-  const Attended b = attend(fused::rotary_attention, qkv, angles, d_out, both, torch::kBFloat16);
+  const Attended b = attend(cpu::rotary_attention, qkv, angles, d_out, both, torch::kBFloat16);
   const auto head = [](const Tensor& x) { return x.slice(0, 0, 90); };
   const Attended c =
-      attend(fused::rotary_attention, head(qkv), head(angles), head(d_out), one, torch::kBFloat16);
+      attend(cpu::rotary_attention, head(qkv), head(angles), head(d_out), one, torch::kBFloat16);
   torch::set_num_threads(threads);
   EXPECT_TRUE(torch::equal(a.out, b.out) && torch::equal(a.gradient, b.gradient));
   EXPECT_TRUE(torch::equal(head(a.out), c.out) && torch::equal(head(a.gradient), c.gradient));

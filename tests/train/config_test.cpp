@@ -41,7 +41,7 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
       {"accumulation", -1},
       {"max_length", 2},
       {"steps", -5},
-      {"steps", kMostSteps + 1},
+      {"steps", kMaxSteps + 1},
       {"stage", "distill"},
       {"schedule", "linear"},
       {"warmup_ratio", 1},

@@ -267,8 +267,8 @@ TEST(Training, AStateIsOfAStepThatARunCanHave) {
     write_safetensors(folder / "state", {}, state_metadata(run, {}));
     return toy::error_of([&] { read_run_state(Safetensors(folder / "state"), "state"); });
   };
-  EXPECT_EQ(error(kMostSteps), "");
-  EXPECT_THAT(error(kMostSteps + 1), HasSubstr("no valid 'step'"));
+  EXPECT_EQ(error(kMaxSteps), "");
+  EXPECT_THAT(error(kMaxSteps + 1), HasSubstr("no valid 'step'"));
   EXPECT_THAT(error(std::numeric_limits<int64_t>::max()), HasSubstr("no valid 'step'"));
 }
 

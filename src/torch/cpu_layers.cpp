@@ -1,11 +1,11 @@
-#include "torch/fused.h"
+#include "torch/cpu_layers.h"
 
 #include <ATen/Parallel.h>
 
 #include "torch/cpu_attention.h"
 #include "torch/cpu_rows.h"
 
-namespace dvlm::fused {
+namespace dvlm::cpu {
 namespace {
 
 using torch::Tensor;
@@ -242,4 +242,4 @@ Tensor rotary_attention(const Tensor& qkv, const Tensor& cosine, const Tensor& s
   return Attention::apply(qkv, cosine, sine, checked);
 }
 
-}  // namespace dvlm::fused
+}  // namespace dvlm::cpu

@@ -4,7 +4,7 @@
 
 #include "torch/layers.h"
 
-namespace dvlm::fused {
+namespace dvlm::cpu {
 
 // Whether the functions below can work on tensors like this one: on the CPU, bf16.
 bool available(const torch::Tensor& like, torch::Dtype type);
@@ -22,4 +22,4 @@ torch::Tensor swiglu(const torch::Tensor& gate_up);
 torch::Tensor rotary_attention(const torch::Tensor& qkv, const torch::Tensor& cosine,
                                const torch::Tensor& sine, const layers::AttentionShape& shape);
 
-}  // namespace dvlm::fused
+}  // namespace dvlm::cpu
