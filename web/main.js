@@ -189,7 +189,7 @@ function connectQuestion() {
     ++chats;
     running?.abort();
     chat.clear();
-    tray.ready().then(() => tray.take());
+    tray.ready().catch(() => {}).then(() => tray.take());
     complain("");
     question.focus();
   });

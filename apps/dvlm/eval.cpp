@@ -258,7 +258,7 @@ void add_question_options(Command command, EvalOptions& options) {
                 "Benchmarks in VLMEvalKit's files: AI2D_TEST.tsv, or AI2D_TEST with --data, or all");
   command.flag("--cot", options.thoughts, "MMMU-Pro: ask for thoughts before the answer");
   command.choices("--decoders", options.decoders, decoder_names(),
-                  "Which decoders, in this order; the first is the base of comparison");
+                  "Which decoders, in this order; ar, or else the first, is the base of comparison");
   command.text("-o,--output", options.output,
                "Folder that keeps every answer; the same command goes on where it was stopped");
   command.text("--report", options.report, "Score the answers of such a folder again, without answering")

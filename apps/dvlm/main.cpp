@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "dvlm: error: out of memory; try a smaller model, --max-tokens or --max-pixels\n");
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "dvlm: error: %s\n", error.what());
+    std::fprintf(stderr, "dvlm: error: %s\n", dvlm::printable(error.what(), 4096).c_str());
   }
   return dvlm::interrupted() ? kInterrupted : kFailure;
 }

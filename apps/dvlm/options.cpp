@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
 #include <iostream>
@@ -294,44 +295,15 @@ void add_prompt_options(Command command, PromptOptions& options) {
 
 namespace {
 
-// What stands beside the messages of a data set says nothing to the model, but a request's settings do, and
-// pictures that are listed.
-void refuse_settings(const nlohmann::json& object, const std::string& where) {
-  constexpr const char* kSettings[] = {"model",
-                                       "dvlm",
-                                       "system",
-                                       "image",
-                                       "images",
-                                       "video",
-                                       "videos",
-                                       "tools",
-                                       "seed",
-                                       "tool_choice",
-                                       "temperature",
-                                       "parallel_tool_calls",
-                                       "top_p",
-                                       "top_k",
-                                       "top_logprobs",
-                                       "max_completion_tokens",
-                                       "min_p",
-                                       "logprobs",
-                                       "logit_bias",
-                                       "frequency_penalty",
-                                       "stop",
-                                       "max_tokens",
-                                       "response_format",
-                                       "presence_penalty",
-                                       "n",
-                                       "thinking",
-                                       "output_config",
-                                       "repetition_penalty",
-                                       "stop_sequences",
-                                       "structured_outputs",
-                                       "chat_template_kwargs"};
-  for (const char* key : kSettings)
-    if (object.contains(key))
+// Beside messages nothing is read: what `dvlm synth` writes there tells a model nothing, and anything else
+// would be ignored.
+void refuse_beside_messages(const nlohmann::json& object, const std::string& where) {
+  constexpr std::array<std::string_view, 10> kKnown = {"messages", "id",   "type",  "types", "answer",
+                                                       "metric",   "long", "scene", "paper", "regions"};
+  for (const auto& [key, value] : object.items())
+    if (!value.empty() && value != "" && std::ranges::find(kKnown, key) == kKnown.end())
       fail("{}: \"{}\" is not read beside \"messages\": take it out, and give it as a flag if there is one",
-           printable(where), key);
+           printable(where), printable(key));
 }
 
 }  // namespace
@@ -348,7 +320,7 @@ Request make_request(const PromptOptions& options) {
     const auto json =
         options.messages == "-" ? parse_json(read_standard_input(), "standard input") : read_json(path);
     const bool named = json.is_object() && json.contains("messages");
-    if (named) refuse_settings(json, options.messages);
+    if (named) refuse_beside_messages(json, options.messages);
     request.conversation = parse_messages(named ? json["messages"] : json);
     resolve_paths(request.conversation, path.parent_path());
     return request;

@@ -23,8 +23,8 @@ constexpr int64_t kMaxValues = 8'000'000;  // each takes tens of bytes of memory
 // library's own parser walks over all elements of an array behind each object in it.)
 class Watcher : public json::json_sax_t {
  public:
-  explicit Watcher(const std::string& name, size_t most_members = kMaxValues)
-      : name_(name), most_members_(most_members) {}
+  explicit Watcher(const std::string& name, int deepest = kMaxDepth, size_t most_members = kMaxValues)
+      : name_(name), deepest_(deepest), most_members_(most_members) {}
 
   bool start_object(size_t /*elements*/) override {
     keys_.emplace_back();
@@ -43,7 +43,7 @@ class Watcher : public json::json_sax_t {
   }
   bool start_array(size_t /*elements*/) override {
     count();
-    if (++depth_ > kMaxDepth) fail("{} is nested more than {} levels deep", name_, kMaxDepth);
+    if (++depth_ > deepest_) fail("{} is nested more than {} levels deep", name_, deepest_);
     return true;
   }
   bool end_array() override {
@@ -68,6 +68,7 @@ class Watcher : public json::json_sax_t {
   }
 
   const std::string& name_;
+  const int deepest_;
   const size_t most_members_;
   int64_t values_ = 0;
   std::vector<std::set<std::string>> keys_;  // of the objects that are open
@@ -107,9 +108,9 @@ json parse_json(std::string_view text, const std::string& name, bool comments) {
   return parsed<json>(text, Watcher(name), name, comments);
 }
 
-nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name) {
+nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name, int deepest) {
   constexpr size_t kMaxMembers = 1024;
-  return parsed<nlohmann::ordered_json>(text, Watcher(name, kMaxMembers), name, false);
+  return parsed<nlohmann::ordered_json>(text, Watcher(name, deepest, kMaxMembers), name, false);
 }
 
 json read_json(const std::filesystem::path& path, size_t limit) {

@@ -13,8 +13,8 @@ namespace dvlm {
 nlohmann::json read_json(const std::filesystem::path& path, size_t limit = size_t{64} << 20);
 nlohmann::json parse_json(std::string_view text, const std::string& name, bool comments = false);
 // With members in the order of the text. Looking for one of them walks over all: objects of more than 1,024
-// are refused, too.
-nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name);
+// are refused, too. `deepest`: levels.
+nlohmann::ordered_json parse_ordered(std::string_view text, const std::string& name, int deepest = 64);
 
 // Typed access to one JSON object; `where` ("config.json: text_config") begins every message.
 class JsonObject {

@@ -22,9 +22,11 @@ constexpr const char* kTexts[] = {"tokenizer.json",      "tokenizer_config.json"
 // Never into what a link of `to` leads to, and never half.
 void copy_one(const fs::path& from, const fs::path& to) {
   const fs::path partial = to.string() + ".partial";
-  std::error_code error;
-  fs::copy_file(from, partial, fs::copy_options::overwrite_existing, error);
+  std::error_code error, ignored;
+  fs::remove(partial, ignored);
+  fs::copy_file(from, partial, error);
   if (!error) fs::rename(partial, to, error);
+  if (error) fs::remove(partial, ignored);
   if (error) fail("cannot copy {} to {}: {}", from.string(), to.string(), error.message());
 }
 
@@ -52,8 +54,8 @@ bool is_for_others(std::string_view name) {
 void copy_beside_weights(const fs::path& from, const fs::path& to) {
   for (const auto& entry : fs::directory_iterator(from)) {
     const std::string name = entry.path().filename().string();
-    const bool weights =
-        name.ends_with(".safetensors") || name.ends_with(".index.json") || is_for_others(name);
+    const bool weights = name.ends_with(".safetensors") || name.ends_with(".index.json") ||
+                         name.ends_with(".partial") || is_for_others(name);
     if (entry.is_regular_file() && !weights && name != "README.md") copy_one(entry.path(), to / name);
   }
 }

@@ -66,10 +66,11 @@ class ExampleFile : public TestSet {
  private:
   // A picture that is not there is no question that a model got wrong.
   void check_pictures(int64_t i, const Conversation& conversation) const {
+    std::error_code ignored;
     for (const Message& message : conversation)
       for (const ContentPart& part : message.content)
         if (part.type == ContentPart::Type::image && !is_data_url(part.source) &&
-            !fs::exists(local_path(part.source)))
+            !fs::exists(local_path(part.source), ignored))
           fail("{}: its picture {} is not there", records_.name(i), printable(part.source));
   }
 

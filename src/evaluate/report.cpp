@@ -318,15 +318,19 @@ class TaskTable {
 
   // Beside one token at a time, in the same run.
   void add_ratio(double (Speed::*value)() const, bool of_long) {
-    const auto is_ar = [](const DecoderResult& d) { return d.set.header.decoder == "ar"; };
-    if (std::ranges::none_of(result_.decoders, is_ar) || result_.decoders.size() < 2) return;
     const auto speed_of = [&](const DecoderResult& d) {
       return ((of_long ? d.long_speed : d.speed).*value)();
     };
-    add("times ar's", [&](const DecoderResult& d) -> std::string {
+    const auto speed_of_ar = [&](const DecoderResult& d) {
       const DecoderResult& base = base_of(result_, d);
-      if (!is_ar(base) || speed_of(base) <= 0) return "";
-      return fmt::format("{:.2f}", speed_of(d) / speed_of(base));
+      return base.set.header.decoder == "ar" ? speed_of(base) : 0;
+    };
+    if (result_.decoders.size() < 2 ||
+        std::ranges::none_of(result_.decoders, [&](const DecoderResult& d) { return speed_of_ar(d) > 0; }))
+      return;
+    add("times ar's", [&](const DecoderResult& d) {
+      const double base = speed_of_ar(d);
+      return base > 0 ? fmt::format("{:.2f}", speed_of(d) / base) : std::string();
     });
   }
 

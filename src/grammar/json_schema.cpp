@@ -434,7 +434,8 @@ class SchemaReader {
 }  // namespace
 
 void parse_json_schema(Grammar& grammar, std::string_view text, JsonSpaces spaces, const std::string& root) {
-  const json document = parse_ordered(text, grammar.origin());
+  constexpr int kDeepest = 256;
+  const json document = parse_ordered(text, grammar.origin(), kDeepest);
   try {
     SchemaReader(grammar, document, spaces, root).read(document);
   } catch (const json::exception&) {

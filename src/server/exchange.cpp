@@ -278,7 +278,8 @@ void answer(ServerState& state, httplib::Response& response, ApiRequest asked,
     try {
       return exchange->stream(sink);
     } catch (const std::exception& error) {  // the library would end the process
-      log(LogLevel::error, fmt::format("request {}: {}", connection.record.id, error.what()));
+      log(LogLevel::error,
+          fmt::format("request {}: {}", connection.record.id, printable(error.what(), 4096)));
       return false;
     }
   };

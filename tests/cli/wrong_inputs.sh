@@ -38,7 +38,7 @@ weights=$work/model/model.safetensors
 refuse "regular expression without its end" "without its" "${run[@]}" --regex "(left"
 refuse "grammar without root" "root" "${run[@]}" --grammar <(echo 'a ::= "x"')
 refuse "grammar that is not there" "no-such.gbnf" "${run[@]}" --grammar "$work/no-such.gbnf"
-refuse "schema that is no JSON" "no JSON" "${run[@]}" --json-schema '{"type":'
+refuse "schema that is no JSON" "not valid JSON" "${run[@]}" --json-schema '{"type":'
 refuse "schema with what nobody can hold an answer to" "uniqueItems" "${run[@]}" --json-schema '{"uniqueItems": true}'
 refuse "schema that nothing fits" "no text" "${run[@]}" --json-schema '{"type": "integer", "minimum": 2, "maximum": 1}'
 refuse "option with a slip" "no option --imag \(did you mean --image\?\); dvlm run --help" "$dvlm" run --imag a.png --prompt hi

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "engine/generator.h"
+#include "evaluate/examples.h"
 #include "evaluate/report.h"
 #include "message_of.h"
 #include "random_folder.h"
@@ -139,6 +140,18 @@ TEST_F(Answers, OfAModelThatRefusesAllAreNone) {
   const auto kept = read_all_predictions(folder.path());
   EXPECT_EQ(kept[0].predictions.size(), 9u);
   EXPECT_EQ(std::ranges::count_if(kept[0].predictions, is_refused), 7);
+}
+
+TEST(Examples, WhosePicturesAreNotThereAreNotAsked) {
+  const TemporaryFolder folder;
+  for (const std::string& name :
+       {std::string("a.png"), std::string(300, 'A'), std::string("https://x/a.png")}) {
+    write_file(folder / "test.jsonl",
+               R"({"messages": [{"role": "user", "content": "<image>What?"}], "answer": "x", "images": [")" +
+                   name + "\"]}\n");
+    const auto task = open_examples(folder / "test.jsonl");
+    EXPECT_NE(message_of([&] { task->question(0); }), "no error") << name;
+  }
 }
 
 class SameIds : public Five {

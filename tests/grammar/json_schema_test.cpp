@@ -229,6 +229,9 @@ TEST(JsonSchema, what_nests_without_end_is_refused) {
         schema(nlohmann::json{{"prefixItems", items}}.dump());
       },
       testing::ThrowsMessage<Error>(testing::HasSubstr("nests more than")));
+  std::string deep = R"({"type":"null"})";
+  for (int i = 0; i < 60; ++i) deep = R"({"type":"object","properties":{"a":)" + deep + "}}";
+  EXPECT_NO_THROW(schema(deep));
 }
 
 TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
@@ -278,6 +281,7 @@ TEST(JsonSchema, what_it_cannot_do_is_refused_by_name) {
       {R"({"const":1e400})", "too large"},
       {R"({"const":"\ud800"})", "breaks at byte"},
       {R"({"type":)", "not valid JSON"},
+      {R"({"type":"string","type":"null"})", "twice"},
       {R"({"enum":3})", "enum"},
       {R"({"anyOf":[]})", "anyOf"},
   };
