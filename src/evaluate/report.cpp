@@ -85,7 +85,8 @@ void add_long_speeds(TaskResult& result) {
 // Whether `ar` of one column wrote what a lossless decoder of the other has to: they differ in how drafts are
 // made, if in anything.
 bool is_same_run(const PredictionHeader& a, const PredictionHeader& b) {
-  const auto settings = [](nlohmann::json all) {
+  const auto settings = [](const nlohmann::json& given) {
+    nlohmann::json all = given.is_object() ? given : nlohmann::json::object();
     for (const char* key :
          {"block_size", "threshold", "sub_block", "branches", "draft_p_min", "draft_precision", "draft_lora"})
       all.erase(key);
