@@ -142,7 +142,7 @@ TEST_F(Answers, OfAModelThatRefusesAllAreNone) {
   EXPECT_EQ(std::ranges::count_if(kept[0].predictions, is_refused), 7);
 }
 
-TEST(Examples, WhosePicturesAreNotThereAreNotAsked) {
+TEST(OwnQuestions, WhosePicturesAreNotThereAreNotAsked) {
   const TemporaryFolder folder;
   for (const std::string& name :
        {std::string("a.png"), std::string(300, 'A'), std::string("https://x/a.png")}) {
