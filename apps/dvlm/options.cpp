@@ -300,8 +300,11 @@ namespace {
 void refuse_beside_messages(const nlohmann::json& object, const std::string& where) {
   constexpr std::array<std::string_view, 10> kKnown = {"messages", "id",   "type",  "types", "answer",
                                                        "metric",   "long", "scene", "paper", "regions"};
+  const auto says_nothing = [](const nlohmann::json& value) {
+    return value.empty() || (value.is_string() && value.get_ref<const std::string&>().empty());
+  };
   for (const auto& [key, value] : object.items())
-    if (!value.empty() && value != "" && std::ranges::find(kKnown, key) == kKnown.end())
+    if (!says_nothing(value) && std::ranges::find(kKnown, key) == kKnown.end())
       fail("{}: \"{}\" is not read beside \"messages\": take it out, and give it as a flag if there is one",
            printable(where), printable(key));
 }
