@@ -11,6 +11,7 @@
 #include "checkpoint/json.h"
 #include "core/ascii.h"
 #include "core/error.h"
+#include "data/layouts.h"
 #include "engine/request_json.h"
 #include "measure/random_checkpoint.h"
 
@@ -300,9 +301,6 @@ namespace {
 void refuse_beside_messages(const nlohmann::json& object, const std::string& where) {
   constexpr std::array<std::string_view, 10> kKnown = {"messages", "id",   "type",  "types", "answer",
                                                        "metric",   "long", "scene", "paper", "regions"};
-  const auto says_nothing = [](const nlohmann::json& value) {
-    return value.empty() || (value.is_string() && value.get_ref<const std::string&>().empty());
-  };
   for (const auto& [key, value] : object.items())
     if (!says_nothing(value) && std::ranges::find(kKnown, key) == kKnown.end())
       fail("{}: \"{}\" is not read beside \"messages\": take it out, and give it as a flag if there is one",

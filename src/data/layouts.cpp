@@ -13,15 +13,14 @@ namespace dvlm {
 
 using nlohmann::json;
 
-namespace {
-
-constexpr std::string_view kImageTag = "<image>", kVideoTag = "<video>";
-
-// null, "" or []: data sets are full of them.
 bool says_nothing(const json& value) {
   return value.is_null() || (value.is_array() && value.empty()) ||
          (value.is_string() && value.get_ref<const std::string&>().empty());
 }
+
+namespace {
+
+constexpr std::string_view kImageTag = "<image>", kVideoTag = "<video>";
 
 bool given(const json& record, const char* key) {
   const auto found = record.find(key);

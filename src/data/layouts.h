@@ -8,6 +8,9 @@
 
 namespace dvlm {
 
+// null, "" or []: data sets are full of them.
+bool says_nothing(const nlohmann::json& value);
+
 // Whether the record has one of the keys that list pictures or videos.
 bool lists_pictures(const nlohmann::json& record);
 

@@ -21,8 +21,8 @@ std::vector<std::pair<TokenId, float>> read_logit_bias(const nlohmann::json& giv
 // Texts that end an answer: one, or a list.
 std::vector<std::string> read_stop(const nlohmann::json& given, const char* name);
 
-Precision parse_precision(
-    const std::string& name);  // "auto", "f32", "bf16", "int8", "int4"; throws Error for another
+// "auto", "f32", "bf16", "int8", "int4"; throws Error for another.
+Precision parse_precision(const std::string& name);
 // "auto", "same", "int8", "int4", "fp8"; likewise. What drafts are made with.
 DraftPrecision parse_draft_precision(const std::string& name);
 std::string_view name_of(DraftPrecision precision);
