@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "torch/cpu_attention.h"
+#include "torch/cpu_matrix.h"
 #include "torch/cpu_rows.h"
 
 namespace dvlm::cpu {
@@ -85,48 +86,39 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
   }
 };
 
-// The product in f32, some rows at a time: of all that is f32 nothing is kept, and little is there at once.
 struct LinearInFloat : torch::autograd::Function<LinearInFloat> {
-  static constexpr int64_t kRows = 1024;
-
-  // Calls use(first row, rows) for all rows.
-  template <class Use>
-  static void each_chunk(int64_t rows, const Use& use) {
-    for (int64_t at = 0; at < rows; at += kRows) use(at, std::min(kRows, rows - at));
-  }
-  static Tensor wide(const Tensor& x, int64_t at, int64_t rows) {
-    return x.narrow(0, at, rows).to(torch::kFloat32);
-  }
+  static HalfMatrix matrix(const Tensor& x) { return {half_data(x), x.size(1), 1}; }
 
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const std::optional<Tensor>& bias) {
-    context->save_for_backward({x, weight});
+    const Tensor in = x.contiguous(), w = weight.contiguous();
+    const Tensor b = bias ? bias->to(torch::kFloat32).contiguous() : Tensor();
+    Tensor y = torch::empty({in.size(0), w.size(0)}, torch::kBFloat16);
+    multiply_in_float(y.size(0), y.size(1), in.size(1), matrix(in), matrix(w).transposed(),
+                      bias ? b.const_data_ptr<float>() : nullptr, mutable_half_data(y));
+    context->save_for_backward({in, w});
     context->saved_data["bias"] = bias.has_value();
-    const Tensor w = weight.to(torch::kFloat32);
-    const auto b = bias ? std::optional(bias->to(torch::kFloat32)) : std::nullopt;
-    Tensor y = torch::empty({x.size(0), weight.size(0)}, torch::kBFloat16);
-    each_chunk(x.size(0), [&](int64_t at, int64_t rows) {
-      y.narrow(0, at, rows).copy_(at::linear(wide(x, at, rows), w, b));
-    });
     return y;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1], &d_y = gradients[0];
-    const bool has_bias = context->saved_data["bias"].toBool();
-    Tensor w, d_x, d_weight, d_bias;
-    if (context->needs_input_grad(0)) w = weight.to(torch::kFloat32), d_x = like_bf16(x);
-    if (context->needs_input_grad(1)) d_weight = torch::zeros(weight.sizes());
-    if (has_bias) d_bias = torch::zeros({weight.size(0)});
-    each_chunk(x.size(0), [&](int64_t at, int64_t rows) {
-      const Tensor d = wide(d_y, at, rows);
-      if (d_x.defined()) d_x.narrow(0, at, rows).copy_(d.mm(w));
-      if (d_weight.defined()) d_weight.addmm_(d.t(), wide(x, at, rows));
-      if (has_bias) d_bias.add_(d.sum(0));
-    });
-    const auto narrow = [](const Tensor& t) { return t.defined() ? t.to(torch::kBFloat16) : t; };
-    return {d_x, narrow(d_weight), narrow(d_bias)};
+    const Tensor &x = saved[0], &weight = saved[1], d_y = gradients[0].contiguous();
+    const int64_t rows = x.size(0), inputs = x.size(1), outputs = weight.size(0);
+    Tensor d_x, d_weight, d_bias;
+    if (context->needs_input_grad(0)) {
+      d_x = like_bf16(x);
+      multiply_in_float(rows, inputs, outputs, matrix(d_y), matrix(weight), nullptr, mutable_half_data(d_x));
+    }
+    if (context->needs_input_grad(1)) {
+      Tensor sums = torch::zeros(weight.sizes());
+      add_product_in_float(outputs, inputs, rows, matrix(d_y).transposed(), matrix(x),
+                           sums.mutable_data_ptr<float>());
+      d_weight = sums.to(torch::kBFloat16);
+    }
+    if (context->saved_data["bias"].toBool())
+      d_bias = d_y.sum(0, false, torch::kFloat32).to(torch::kBFloat16);
+    return {d_x, d_weight, d_bias};
   }
 };
 

@@ -9,10 +9,9 @@
 #include <hwy/contrib/math/math-inl.h>
 // clang-format on
 
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <type_traits>
+
+#include "torch/cpu_vectors.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace dvlm::rows {
@@ -20,20 +19,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-using Wide = hn::CappedTag<float, 16>;
-using Single = hn::CappedTag<float, 1>;
-
-// Calls body(tag, i) for whole vectors and then for what is left, one at a time.
-template <class Body>
-HWY_INLINE void each(int n, const Body& body) {
-  const Wide wide;
-  const Single single;
-  const int lanes = static_cast<int>(hn::Lanes(wide));
-  int i = 0;
-  for (; i + lanes <= n; i += lanes) body(wide, i);
-  for (; i < n; ++i) body(single, i);
-}
+using namespace vectors::HWY_NAMESPACE;
 
 // A sum over lanes that takes whole vectors and single elements.
 struct Sum {
@@ -48,29 +34,6 @@ struct Sum {
   }
   HWY_INLINE float total() const { return hn::GetLane(hn::SumOfLanes(Wide(), lanes)) + rest; }
 };
-
-template <class D>
-HWY_INLINE hn::Vec<D> load(D d, const bf16* p) {
-  const hn::Rebind<uint16_t, D> d16;
-  const hn::Rebind<uint32_t, D> d32;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, &p->bits))));
-}
-
-// The rounded value in the upper 16 bits of each lane.
-template <class D>
-HWY_INLINE hn::Vec<hn::Rebind<uint32_t, D>> rounded(D, hn::Vec<D> v) {
-  const hn::Rebind<uint32_t, D> d32;
-  const auto bits = hn::BitCast(d32, v);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d32, 1));
-  return hn::Add(bits, hn::Add(odd, hn::Set(d32, 0x7FFF)));
-}
-
-template <class D>
-HWY_INLINE void store(D d, hn::Vec<D> v, bf16* p) {
-  const hn::Rebind<uint16_t, D> d16;
-  const hn::Rebind<int32_t, D> signed32;
-  hn::StoreU(hn::DemoteTo(d16, hn::BitCast(signed32, hn::ShiftRight<16>(rounded(d, v)))), d16, &p->bits);
-}
 
 float add_norm(const float* x, const bf16* delta, const float* weight, int n, float eps, float* sum,
                bf16* y) {
@@ -237,60 +200,9 @@ void interleave(const bf16* even, const bf16* odd, int n, bf16* out) {
   for (int i = 0; i < n; ++i) out[2 * i] = even[i], out[2 * i + 1] = odd[i];
 }
 
-constexpr int kRows = 4, kVectors = 2;  // of C in registers
-
-// Of kRows rows of C, or fewer, `vectors` vectors of columns.
-template <int vectors, class D>
-HWY_INLINE void multiply_block(D d, int rows, int k, const bf16* a, int ld_a, const bf16* b, int ld_b,
-                               float* c, int ld_c, bool accumulate) {
-  const hn::RebindToUnsigned<D> d32;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  const auto even = [&](auto pairs) { return hn::BitCast(d, hn::ShiftLeft<16>(pairs)); };
-  const auto odd = [&](auto pairs) { return hn::BitCast(d, hn::And(pairs, hn::Set(d32, 0xFFFF0000u))); };
-  hn::Vec<D> sums[kRows][vectors];
-  for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < vectors; ++v)
-      sums[r][v] = accumulate && r < rows ? hn::LoadU(d, c + r * ld_c + v * lanes) : hn::Zero(d);
-  for (int i = 0; i < k; i += 2, b += 2 * static_cast<ptrdiff_t>(ld_b)) {
-    hn::Vec<D> even_columns[vectors], odd_columns[vectors];
-    for (int v = 0; v < vectors; ++v) {
-      const auto pairs = hn::LoadU(d32, reinterpret_cast<const uint32_t*>(b) + v * lanes);
-      even_columns[v] = even(pairs), odd_columns[v] = odd(pairs);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      uint32_t pair;
-      std::memcpy(&pair, a + static_cast<ptrdiff_t>(r < rows ? r : 0) * ld_a + i, sizeof(pair));
-      const auto pairs = hn::Set(d32, pair);
-      for (int v = 0; v < vectors; ++v)
-        sums[r][v] =
-            hn::MulAdd(odd(pairs), odd_columns[v], hn::MulAdd(even(pairs), even_columns[v], sums[r][v]));
-    }
-  }
-  for (int r = 0; r < rows; ++r)
-    for (int v = 0; v < vectors; ++v) hn::StoreU(sums[r][v], d, c + r * ld_c + v * lanes);
-}
-
-void multiply_pairs(int m, int n, int k, const bf16* a, int ld_a, const bf16* b, int ld_b, float* c, int ld_c,
-                    bool accumulate) {
-  const hn::CappedTag<float, 16> wide;
-  const hn::CappedTag<float, 1> single;
-  const int lanes = static_cast<int>(hn::Lanes(wide));
-  const auto columns = [&](auto vectors, auto d, int j) {
-    for (int i = 0; i < m; i += kRows)
-      multiply_block<vectors()>(d, std::min(kRows, m - i), k, a + static_cast<ptrdiff_t>(i) * ld_a, ld_a,
-                                b + 2 * j, ld_b, c + static_cast<ptrdiff_t>(i) * ld_c + j, ld_c, accumulate);
-  };
-  constexpr std::integral_constant<int, 1> one;
-  int j = 0;
-  for (; j + kVectors * lanes <= n; j += kVectors * lanes)
-    columns(std::integral_constant<int, kVectors>(), wide, j);
-  for (; j + lanes <= n; j += lanes) columns(one, wide, j);
-  for (; j < n; ++j) columns(one, single, j);
-}
-
-constexpr Kernels kKernels = {add_norm, add_norm_backward, swiglu,     swiglu_backward,
-                              rotate,   rotate_back,       scale_row,  dot,
-                              softmax,  softmax_backward,  interleave, multiply_pairs};
+constexpr Kernels kKernels = {add_norm, add_norm_backward, swiglu,    swiglu_backward,
+                              rotate,   rotate_back,       scale_row, dot,
+                              softmax,  softmax_backward,  interleave};
 
 const Kernels& compiled() {
   return kKernels;

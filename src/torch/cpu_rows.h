@@ -53,10 +53,6 @@ struct Kernels {
 
   // out[2 * k] = even[k], out[2 * k + 1] = odd[k].
   void (*interleave)(const bf16* even, const bf16* odd, int n, bf16* out);
-
-  // As in cpu_matrix.h, for machines that multiply f32 only.
-  void (*multiply_pairs)(int m, int n, int k, const bf16* a, int ld_a, const bf16* b, int ld_b, float* c,
-                         int ld_c, bool accumulate);
 };
 
 // Compiled for the best instruction set of this machine.

@@ -52,26 +52,47 @@ TEST_F(Fused, add_norm_is_the_sum_and_its_norm_with_gradients) {
   }
 }
 
+// The results of a linear layer and its gradients: y, d_x, d_w and, with a bias, d_b.
+std::vector<Tensor> linear_results(const Tensor& x0, const Tensor& w0, const Tensor& b0, const Tensor& d_y,
+                                   torch::Dtype type) {
+  const Tensor x = x0.to(type).detach().requires_grad_(), w = w0.to(type).detach().requires_grad_(),
+               b = b0.defined() ? b0.to(type).detach().requires_grad_() : Tensor();
+  const Tensor y = type == torch::kBFloat16 ? cpu::linear_in_float(x, w, b)
+                                            : at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
+  y.backward(d_y.to(type));
+  std::vector<Tensor> results = {y.detach(), x.grad(), w.grad()};
+  if (b.defined()) results.push_back(b.grad());
+  return results;
+}
+
 TEST_F(Fused, linear_in_float_and_its_gradients) {
-  const Tensor x0 = rounded({3, 70, 37}), w0 = rounded({45, 37}), b0 = rounded({45}),
-               g = rounded({3, 70, 45});
-  for (const bool with_bias : {true, false}) {
-    std::vector<std::vector<Tensor>> results;
-    for (const auto type : {torch::kBFloat16, torch::kFloat32}) {
-      const Tensor x = x0.to(type).detach().requires_grad_(), w = w0.to(type).detach().requires_grad_(),
-                   b = with_bias ? b0.to(type).detach().requires_grad_() : Tensor();
-      const Tensor y = type == torch::kBFloat16
-                           ? cpu::linear_in_float(x, w, b)
-                           : at::linear(x, w, with_bias ? std::optional(b) : std::nullopt);
-      y.backward(g.to(type));
-      results.push_back({y.detach(), x.grad(), w.grad()});
-      if (with_bias) results.back().push_back(b.grad());
+  const auto check = [](int64_t rows, int64_t inputs, int64_t outputs, bool with_bias) {
+    SCOPED_TRACE(testing::Message() << rows << ", " << inputs << " -> " << outputs << ", " << with_bias);
+    const Tensor x = rounded({3, rows, inputs}), w = rounded({outputs, inputs}),
+                 d_y = rounded({3, rows, outputs}), b = with_bias ? rounded({outputs}) : Tensor();
+    const auto found = linear_results(x, w, b, d_y, torch::kBFloat16);
+    const auto expected = linear_results(x, w, b, d_y, torch::kFloat32);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(found[i].scalar_type(), torch::kBFloat16);
+      EXPECT_LE(error(found[i], expected[i]), kTolerance) << "result " << i;
     }
-    for (size_t i = 0; i < results[0].size(); ++i) {
-      EXPECT_EQ(results[0][i].scalar_type(), torch::kBFloat16);
-      EXPECT_LE(error(results[0][i], results[1][i]), kTolerance) << "result " << i << ", bias " << with_bias;
-    }
-  }
+  };
+  check(70, 37, 45, true);
+  check(70, 37, 45, false);
+  check(1, 1, 1, true);
+  check(230, 300, 420, true);  // several blocks, panels and visits to each sum
+}
+
+TEST_F(Fused, linear_in_float_does_not_depend_on_threads) {
+  const int threads = torch::get_num_threads();
+  const Tensor x = rounded({1, 600, 70}), w = rounded({90, 70}), b = rounded({90}),
+               d_y = rounded({1, 600, 90});
+  torch::set_num_threads(1);
+  const auto one = linear_results(x, w, b, d_y, torch::kBFloat16);
+  torch::set_num_threads(3);
+  const auto three = linear_results(x, w, b, d_y, torch::kBFloat16);
+  torch::set_num_threads(threads);
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(torch::equal(one[i], three[i])) << "result " << i;
 }
 
 TEST_F(Fused, swiglu_and_its_gradient) {
