@@ -8,6 +8,7 @@ table. Intervals are Student's t over the seeds; with one seed there are none. R
 Exit status 1 when there is nothing to add up.
 """
 
+import argparse
 import json
 import sys
 from math import sqrt
@@ -132,10 +133,9 @@ def plot(all_runs):
 
 
 def main():
-    if len(sys.argv) != 2:
-        print("usage: tools/ablation_table.py FOLDER", file=sys.stderr)
-        return 2
-    root = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    root = parser.parse_args().folder
     runs = read_runs(root)
     if not runs:
         print(f"{root} holds no evaluated run (VARIANT/seed-N/eval.json)", file=sys.stderr)

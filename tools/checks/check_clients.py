@@ -8,6 +8,7 @@ and compares every answer with `dvlm run`.
 Prints what failed and how many checks were made; exit status 1 when something failed.
 """
 
+import argparse
 import asyncio
 import base64
 import json
@@ -25,7 +26,9 @@ import anthropic
 import openai
 import pydantic
 
-dvlm = sys.argv[1]
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("dvlm")
+dvlm = parser.parse_args().dvlm
 DESK = Path(__file__).resolve().parents[2] / "examples" / "desk.png"
 BYTES = base64.b64encode(DESK.read_bytes()).decode()
 URL = "data:image/png;base64," + BYTES

@@ -7,6 +7,7 @@
 Prints what failed; exit status 1 when something did.
 """
 
+import argparse
 import hashlib
 import http.server
 import json
@@ -17,7 +18,11 @@ import tempfile
 import threading
 from pathlib import Path
 
-dvlm, model = Path(sys.argv[1]).resolve(), Path(sys.argv[2] if len(sys.argv) > 2 else "models/dvlm-tiny")
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("dvlm", type=Path)
+parser.add_argument("model", nargs="?", type=Path, default=Path("models/dvlm-tiny"))
+given = parser.parse_args()
+dvlm, model = given.dvlm.resolve(), given.model
 COMMIT, NAME = "0123456789abcdef" * 2 + "01234567", "someone/tiny"
 FILES = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
 failures = 0

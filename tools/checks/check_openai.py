@@ -7,6 +7,7 @@
 Prints what failed and how many calls were made; exit status 1 when something failed.
 """
 
+import argparse
 import base64
 import concurrent.futures
 import json
@@ -19,8 +20,11 @@ from typing import Literal
 import openai
 import pydantic
 
-dvlm = sys.argv[1]
-pictures = sorted(Path(sys.argv[2] if len(sys.argv) > 2 else "examples").glob("*.png"))
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("dvlm")
+parser.add_argument("pictures", nargs="?", type=Path, default=Path("examples"))
+given = parser.parse_args()
+dvlm, pictures = given.dvlm, sorted(given.pictures.glob("*.png"))
 calls = failures = 0
 
 

@@ -6,6 +6,7 @@
 Needs some 9 GB of memory and a few minutes. Prints estimate, peak and ratio of each way to train; fails beyond 10 %.
 """
 
+import argparse
 import json
 import os
 import re
@@ -50,7 +51,9 @@ def peak_of(command):
 
 
 def main():
-    dvlm, failed = Path(sys.argv[1]).resolve(), False
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dvlm", type=Path)
+    dvlm, failed = parser.parse_args().dvlm.resolve(), False
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         make_model(work / "model")
