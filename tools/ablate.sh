@@ -28,8 +28,9 @@ declare -A changes=(
 variants=full,no-annealing,no-causal-context,no-auto-truncation,no-vision-efficient,no-complement
 
 die() { printf '%s\n' "$*" >&2; exit 2; }
+case " $* " in *" -h "* | *" --help "*) sed -n '2,/^set/s/^#  *//p' tools/ablate.sh; exit ;; esac
 while [ $# -gt 0 ]; do
-  [ $# -ge 2 ] || die "tools/ablate.sh: $1 needs a value; the head of the script lists its flags"
+  [ $# -ge 2 ] || die "tools/ablate.sh: $1 needs a value; --help lists the flags"
   case $1 in
     --model) model=$2 ;;
     --out) out=$2 ;;
@@ -39,7 +40,7 @@ while [ $# -gt 0 ]; do
     --test) test=$2 ;;
     --variants) variants=$2 ;;
     --set) set+=("$2") ;;
-    *) die "tools/ablate.sh: unknown flag $1; the head of the script lists them" ;;
+    *) die "tools/ablate.sh: unknown flag $1; --help lists the flags" ;;
   esac
   shift 2
 done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # models/dvlm-tiny from nothing: data, learning to look, answers, conversion. Ctrl-C stops; running it again resumes.
 set -euo pipefail
+[ $# = 0 ] || { sed -n '2s/^# //p' "$0"; echo "It takes no arguments." >&2; exit 2; }
 cd "$(dirname "$0")/.."
 dvlm=build/torch/apps/dvlm/dvlm
 
