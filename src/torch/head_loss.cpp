@@ -13,8 +13,8 @@ using torch::autograd::variable_list;
 class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
  public:
   static variable_list forward(AutogradContext* context, const Tensor& hidden, const Tensor& head,
-                               const Tensor& targets, const Tensor& weights, int64_t chunk) {
-    const bool for_hidden = hidden.requires_grad(), for_head = head.requires_grad();
+                               const Tensor& targets, const Tensor& weights, int64_t chunk, bool gradients) {
+    const bool for_hidden = gradients && hidden.requires_grad(), for_head = gradients && head.requires_grad();
     const Tensor losses = torch::empty_like(weights), wide = head.to(torch::kFloat32);
     const Tensor hidden_gradient = for_hidden ? torch::empty_like(hidden) : Tensor(),
                  head_gradient = for_head ? torch::zeros_like(wide) : Tensor();
@@ -41,7 +41,7 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
     const auto scaled = [&](const Tensor& gradient) {
       return gradient.defined() ? gradient * gradients[0] : Tensor();
     };
-    return {scaled(saved[0]), scaled(saved[1]), Tensor(), Tensor(), Tensor()};
+    return {scaled(saved[0]), scaled(saved[1]), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -49,7 +49,9 @@ class HeadLossFunction : public torch::autograd::Function<HeadLossFunction> {
 
 HeadLoss head_loss(const Tensor& hidden, const Tensor& head, const Tensor& targets, const Tensor& weights,
                    int64_t chunk) {
-  const variable_list out = HeadLossFunction::apply(hidden, head, targets, weights, chunk);
+  // Asked here: inside a function of autograd's it is always off.
+  const variable_list out =
+      HeadLossFunction::apply(hidden, head, targets, weights, chunk, torch::GradMode::is_enabled());
   return {out[0], out[1]};
 }
 

@@ -15,6 +15,25 @@ using nlohmann::json;
 
 namespace {
 
+// What is learnt from the samples.
+template <class Config, class Visitor>
+void visit_objective(Config& c, Visitor&& visit) {
+  visit("region_weight", c.region_weight);
+  visit("block_size", c.block_size);
+  visit("annealing", c.annealing);
+  visit("loss_weights", c.loss_weights);
+  visit("normalization", c.normalization);
+  visit("clean_attention", c.clean_attention);
+  visit("auto_truncation", c.auto_truncation);
+  visit("minimum_noise_level", c.minimum_noise_level);
+  visit("complementary", c.complementary);
+  visit("vision_efficient", c.vision_efficient);
+  visit("noisy_prompts", c.noisy_prompts);
+  visit("random_block_offset", c.random_block_offset);
+  visit("full_mask_probability", c.full_mask_probability);
+  visit("known_first_token", c.known_first_token);
+}
+
 // The one list of keys: reading, writing and the refusal of unknown ones all walk it.
 template <class Config, class Visitor>
 void visit_fields(Config& c, Visitor&& visit) {
@@ -53,20 +72,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("weight_dtype", c.weight_dtype);
   visit("freeze", c.freeze);
   visit("lora", c.lora);
-  visit("region_weight", c.region_weight);
-  visit("block_size", c.block_size);
-  visit("annealing", c.annealing);
-  visit("loss_weights", c.loss_weights);
-  visit("normalization", c.normalization);
-  visit("clean_attention", c.clean_attention);
-  visit("auto_truncation", c.auto_truncation);
-  visit("minimum_noise_level", c.minimum_noise_level);
-  visit("complementary", c.complementary);
-  visit("vision_efficient", c.vision_efficient);
-  visit("noisy_prompts", c.noisy_prompts);
-  visit("random_block_offset", c.random_block_offset);
-  visit("full_mask_probability", c.full_mask_probability);
-  visit("known_first_token", c.known_first_token);
+  visit_objective(c, visit);
   visit("checkpoint_minutes", c.checkpoint_minutes);
   visit("keep_checkpoints", c.keep_checkpoints);
   visit("log_interval", c.log_interval);
@@ -283,6 +289,12 @@ void validate(const std::string& key, const std::vector<DataSource>& sources) {
   }
 }
 
+// Records for validation are taken evenly from all sets.
+void validate_validation(const std::vector<DataSource>& sources) {
+  for (const DataSource& source : sources)
+    require(source.weight == 1, "validation.weight", "absent: each record counts once");
+}
+
 // Of keys that stand for an ablation.
 void validate_together(const TrainConfig& c) {
   const bool block = c.clean_attention == "block";
@@ -300,35 +312,23 @@ void validate_together(const TrainConfig& c) {
           "false without auto_truncation: answers then begin no block");
 }
 
-}  // namespace
+void validate_lora(const TrainConfig& c) {
+  require(c.lora.rank <= 4096, "lora.rank", "at most 4096");
+  require(c.lora.alpha > 0, "lora.alpha", "above 0");
+  require(c.lora.dropout >= 0 && c.lora.dropout < 1, "lora.dropout", "at least 0 and below 1");
+  require(!c.lora.targets.empty(), "lora.targets", "at least one linear layer");
+  require(!c.lora.drafts_only || c.stage == "convert", "lora.drafts_only",
+          "false in the stage \"ar\", which has no drafts");
+  require(!c.lora.drafts_only || c.loss_weights.noisy > 0, "loss_weights",
+          "above 0 for noisy with 'lora.drafts_only', which learns nothing else");
+  require(c.freeze.empty(), "freeze", "empty with 'lora': adapters alone train");
+}
 
-void validate(const TrainConfig& c) {
-  one_of(c.stage, "stage", {"ar", "convert"});
-  one_of(c.schedule, "schedule", {"cosine", "constant"});
-  one_of(c.annealing, "annealing", {"paper", "code", "none"});
-  one_of(c.clean_attention, "clean_attention", {"causal", "block"});
-  one_of(c.normalization, "normalization", {"mean", "num_items"});
-  one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
-  one_of(c.save_format, "save_format", {"auto", "qwen2_5_vl"});
-  one_of(c.weight_dtype, "weight_dtype", {"f32", "bf16"});
-  if (c.lora.rank > 0) {
-    require(c.lora.rank <= 4096, "lora.rank", "at most 4096");
-    require(c.lora.alpha > 0, "lora.alpha", "above 0");
-    require(c.lora.dropout >= 0 && c.lora.dropout < 1, "lora.dropout", "at least 0 and below 1");
-    require(!c.lora.targets.empty(), "lora.targets", "at least one linear layer");
-    require(!c.lora.drafts_only || c.stage == "convert", "lora.drafts_only",
-            "false in the stage \"ar\", which has no drafts");
-    require(!c.lora.drafts_only || c.loss_weights.noisy > 0, "loss_weights",
-            "above 0 for noisy with 'lora.drafts_only', which learns nothing else");
-    require(c.freeze.empty(), "freeze", "empty with 'lora': adapters alone train");
-  }
-  require(!c.model.empty(), "model", "a model folder");
-  require(!c.data.empty(), "data", "at least one file");
+void validate_data(const TrainConfig& c) {
   validate("data", c.data);
   validate("validation", c.validation);
+  validate_validation(c.validation);
   require(c.validation_samples >= 1, "validation_samples", "at least 1");
-  require(c.keep_checkpoints >= 0, "keep_checkpoints", "0 or more");
-  require(!c.output.empty(), "output", "a folder");
   require(c.batch_size >= 1 && c.batch_size <= 1 << 16, "batch_size", "between 1 and 65536");
   require(c.accumulation >= 1 && c.accumulation <= 1 << 16, "accumulation", "between 1 and 65536");
   require(c.global_batch_size >= 0 && c.global_batch_size <= 1 << 24, "global_batch_size",
@@ -343,13 +343,9 @@ void validate(const TrainConfig& c) {
           "at most 'max_pixels'");
   require(c.max_bad_samples >= 0 && c.max_bad_samples <= 1, "max_bad_samples", "between 0 and 1");
   require(c.readers >= 0 && c.readers <= 256, "readers", "between 0 (one for every four cores) and 256");
-  require(c.steps >= 0 && c.steps <= kMaxSteps, "steps", "between 0 (no limit) and 1000000000");
-  require(c.epochs >= 0, "epochs", "0 (no limit) or more");
-  require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
-  if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)
-    fail(
-        "training config: set at least one of 'steps', 'epochs' and 'max_minutes', or the run would never "
-        "end");
+}
+
+void validate_optimizer(const TrainConfig& c) {
   require(c.learning_rate > 0, "learning_rate", "above 0");
   require(c.min_lr_ratio >= 0 && c.min_lr_ratio <= 1, "min_lr_ratio", "between 0 and 1");
   require(c.warmup_ratio >= 0 && c.warmup_ratio < 1, "warmup_ratio", "at least 0 and below 1");
@@ -359,11 +355,10 @@ void validate(const TrainConfig& c) {
   require(c.weight_decay >= 0 && c.weight_decay <= 100, "weight_decay", "between 0 and 100");
   require(c.clip_norm >= 0, "clip_norm", "0 (off) or more");
   require(c.ema_decay >= 0 && c.ema_decay < 1, "ema_decay", "at least 0 (off) and below 1");
+}
+
+void validate_objective(const TrainConfig& c) {
   require(c.region_weight >= 0 && c.region_weight <= 1000, "region_weight", "between 0 (off) and 1000");
-  require(c.threads >= 0 && c.threads <= 1024, "threads", "between 0 (all cores) and 1024");
-  if (c.device != "cpu" && !card_number(c.device))
-    fail("training config: 'device' must be \"cpu\", \"cuda\" or \"cuda:N\", got \"{}\"",
-         printable(c.device));
   require(c.block_size >= 2 && c.block_size <= 1024 && (c.block_size & (c.block_size - 1)) == 0, "block_size",
           "a power of two between 2 and 1024");
   require(c.annealing != "code" || c.block_size >= 4, "block_size", "at least 4 with annealing \"code\"");
@@ -375,8 +370,40 @@ void validate(const TrainConfig& c) {
           "at least 0 and below 1");
   require(c.full_mask_probability >= 0 && c.full_mask_probability <= 1, "full_mask_probability",
           "between 0 and 1");
+}
+
+}  // namespace
+
+void validate(const TrainConfig& c) {
+  one_of(c.stage, "stage", {"ar", "convert"});
+  one_of(c.schedule, "schedule", {"cosine", "constant"});
+  one_of(c.annealing, "annealing", {"paper", "code", "none"});
+  one_of(c.clean_attention, "clean_attention", {"causal", "block"});
+  one_of(c.normalization, "normalization", {"mean", "num_items"});
+  one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
+  one_of(c.save_format, "save_format", {"auto", "qwen2_5_vl"});
+  one_of(c.weight_dtype, "weight_dtype", {"f32", "bf16"});
+  require(!c.model.empty(), "model", "a model folder");
+  require(!c.data.empty(), "data", "at least one file");
+  require(!c.output.empty(), "output", "a folder");
+  require(c.steps >= 0 && c.steps <= kMaxSteps, "steps", "between 0 (no limit) and 1000000000");
+  require(c.epochs >= 0, "epochs", "0 (no limit) or more");
+  require(c.max_minutes >= 0, "max_minutes", "0 (no limit) or more");
+  if (c.steps == 0 && c.epochs == 0 && c.max_minutes == 0)
+    fail(
+        "training config: set at least one of 'steps', 'epochs' and 'max_minutes', or the run would never "
+        "end");
+  require(c.threads >= 0 && c.threads <= 1024, "threads", "between 0 (all cores) and 1024");
+  if (c.device != "cpu" && !card_number(c.device))
+    fail("training config: 'device' must be \"cpu\", \"cuda\" or \"cuda:N\", got \"{}\"",
+         printable(c.device));
+  require(c.keep_checkpoints >= 0, "keep_checkpoints", "0 or more");
   require(c.checkpoint_minutes > 0, "checkpoint_minutes", "above 0");
   require(c.log_interval >= 1, "log_interval", "at least 1");
+  if (c.lora.rank > 0) validate_lora(c);
+  validate_data(c);
+  validate_optimizer(c);
+  validate_objective(c);
   validate_together(c);
 }
 

@@ -90,6 +90,11 @@ int Ranks::size_in_environment() {
   return std::getenv("WORLD_SIZE") ? number_of("WORLD_SIZE", 1, kMost) : 1;
 }
 
+int Ranks::processes_here() {
+  const int all = size_in_environment();
+  return all > 1 && std::getenv("LOCAL_WORLD_SIZE") ? number_of("LOCAL_WORLD_SIZE", 1, all) : 1;
+}
+
 Ranks Ranks::of_environment() {
   Ranks out;
   out.size_ = size_in_environment();
@@ -102,6 +107,7 @@ Ranks Ranks::of_environment() {
     fail("the variable MASTER_ADDR must name a host, got \"{}\": start the processes with torchrun",
          printable(address));
   if (std::getenv("LOCAL_RANK")) number_of("LOCAL_RANK", 0, kMost);
+  processes_here();  // names its variable, too
   const int port = number_of("MASTER_PORT", 1, 65535);
   out.group_ = together([&] { return std::make_shared<Group>(out.rank_, out.size_, address, port); });
   return out;

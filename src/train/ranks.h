@@ -14,7 +14,9 @@ class Ranks {
   // RANK. Throws Error naming the variable that makes no sense, or when the others do not come.
   static Ranks of_environment();
   static int size_in_environment();  // how many it will be, before anything connects; throws Error likewise
-  Ranks() = default;                 // alone
+  // Of them, those that share this machine's cores and memory: torchrun's LOCAL_WORLD_SIZE, or 1.
+  static int processes_here();
+  Ranks() = default;  // alone
 
   int rank() const { return rank_; }
   int size() const { return size_; }

@@ -74,6 +74,7 @@ uint64_t told(const TrainConfig& config, const Dataset& dataset, bool resume) {
   for (const char* own : {"model", "data", "validation", "output", "device", "threads", "readers"})
     all.erase(own);
   for (const DataSource& source : config.data) all["boxes"].push_back(source.box_format);
+  all["validates"] = !config.validation.empty();
   all["records"] = dataset.fingerprint();
   all["resume"] = resume;
   return checksum(all.dump() + read_file(fs::path(config.model) / "config.json"));
@@ -133,12 +134,17 @@ torch::Device device_of(const TrainConfig& config, const Ranks& ranks) {
   const std::string name =
       config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
   const torch::Device device = open_device(name);
-  const double held = plan_run(read_config(config.model), config, {}, ranks.size(), device.is_cuda()).bytes();
-  if (const double free = static_cast<double>(free_bytes(device)); held > free)
+  const RunPlan plan = plan_run(read_config(config.model), config, {}, ranks.size(), device.is_cuda());
+  const int here = device.is_cuda() ? 1 : Ranks::processes_here();  // that share the device's memory
+  if (const double held = here * plan.bytes(), free = static_cast<double>(free_bytes(device)); held > free)
     fail(
         "this run holds {:.1f} GB all the time, and {} has {:.1f} GB free; --plan shows for what, and "
         "'lora', \"weight_dtype\": \"bf16\" and more processes need less",
         held / 1e9, name, free / 1e9);
+  const double loading = Ranks::processes_here() * plan.loading_bytes;
+  if (const double free = static_cast<double>(free_bytes(torch::kCPU)); loading > free)
+    fail("the model takes {:.1f} GB of this machine's memory while it loads, and {:.1f} GB are free",
+         loading / 1e9, free / 1e9);
   return device;
 }
 
@@ -155,8 +161,8 @@ int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passe
 
 LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes) {
   constexpr int kCoresOfReader = 4;
-  const int readers =
-      config.readers > 0 ? config.readers : std::max(1, ThreadPool::default_threads() / kCoresOfReader);
+  const int cores = ThreadPool::default_threads() / Ranks::processes_here();
+  const int readers = config.readers > 0 ? config.readers : std::max(1, cores / kCoresOfReader);
   return {config.batch_size, passes, ranks.rank(), ranks.size(), config.seed, readers};
 }
 

@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t kWindowBatches = 32;
 constexpr int64_t kStepsAhead = 3;
-constexpr int64_t kNamed = 20;  // bad records that are warned of one by one
+constexpr int64_t kBytesAhead = int64_t{2} << 30;  // of these steps' pictures
+constexpr int64_t kNamed = 20;                     // bad records that are warned of one by one
 
 }  // namespace
 
@@ -82,7 +83,7 @@ StepLoader::Step StepLoader::next() {
 std::string StepLoader::problem_of(int64_t record) const {
   try {
     dataset_.load(record, context_);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {  // memory, say: other processes do not wait for this one's
     return error.what();
   }
   return fmt::format("record {}, which another process cannot read", record + 1);
@@ -97,15 +98,34 @@ void BadRecords::add(int64_t record, const std::string& why, bool tell) {
     fail("{} of {} records are bad, more than 'max_bad_samples' allows; the last: {}", found, records_, why);
 }
 
+namespace {
+
+// What pictures take, at least 1.
+int64_t bytes_of(const StepLoader::Step& step) {
+  size_t floats = 0;
+  for (const std::vector<Sample>& batch : step.batches)
+    for (const Sample& sample : batch)
+      for (const Patches& visual : sample.visuals) floats += visual.values.size();
+  return static_cast<int64_t>(floats * sizeof(float)) + 1;
+}
+
+}  // namespace
+
 void StepLoader::read(const std::stop_token& stop) {
   try {
     while (!stop.stop_requested()) {
       std::unique_lock lock(mutex_);
-      if (!changed_.wait(lock, stop, [&] { return claimed_ < next_ + ahead_; })) return;
+      // Before a step has been read nobody knows what one takes.
+      const auto may_claim = [&] {
+        return claimed_ == next_ || (claimed_ < next_ + ahead_ && largest_ > 0 &&
+                                     (claimed_ + 1 - next_) * largest_ <= kBytesAhead);
+      };
+      if (!changed_.wait(lock, stop, may_claim)) return;
       const int64_t step = claimed_++;
       lock.unlock();
       Step loaded = read_step(step);
       lock.lock();
+      largest_ = std::max(largest_, bytes_of(loaded));
       ready_.emplace(step, std::move(loaded));
       changed_.notify_all();
     }

@@ -100,6 +100,7 @@ class StepLoader {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   int64_t next_ = 0, claimed_ = 0;  // steps
+  int64_t largest_ = 0;             // bytes of a step's pictures so far
   std::map<int64_t, Step> ready_;
   std::exception_ptr error_;
   std::vector<std::jthread> threads_;  // last: they must end before what they use

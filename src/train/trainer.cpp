@@ -298,7 +298,10 @@ void Run::one_step(double at) {
   const auto [loss, noisy, clean, regions] = gradients_of(passes, counts);
   const double learning_rate = learning_rate_at(at, config_);
   const double norm = optimizer_.step(learning_rate);
-  if (!std::isfinite(norm) || !std::isfinite(loss)) return skip_infinite_step(norm);
+  if (!std::isfinite(norm) || !std::isfinite(loss)) {
+    together_ = true;  // both are those of all processes
+    return skip_infinite_step(norm);
+  }
   ++step_, empty_steps_ = 0, infinite_steps_ = 0;
   result_.loss = loss;
   result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
@@ -398,10 +401,12 @@ void Run::keep_models(int64_t step, const std::optional<ValidationPoint>& valida
     remove_older_models(output_, config_.keep_checkpoints);
   }
   if (!validated) return;
+  // Kept before it is noted: what a resumed run reads there is the loss of a model that is in its folder.
+  if (validated->loss(config_) < best_) {  // NaN is not
+    keep_model(output_, "best");
+    best_ = validated->loss(config_);
+  }
   append_line(output_ / kValidationLog, to_json_line(*validated, config_));
-  if (validated->loss(config_) >= best_) return;
-  best_ = validated->loss(config_);
-  keep_model(output_, "best");
 }
 
 Run::Agreed Run::agree() const {
@@ -426,7 +431,8 @@ TrainResult Run::train(int64_t stop_after) {
                                       : (by_time ? "converting, seconds" : "converting, steps"),
                 std::max<int64_t>(1, static_cast<int64_t>(all - first_done)));
   bool saved = false;
-  for (Agreed next = agree(); next.progress < 1 && !next.stop; next = agree()) {
+  Agreed next = agree();
+  for (; next.progress < 1 && !next.stop; next = agree()) {
     if (next.written) end_checkpoint();
     if (next.save && !saved) begin_checkpoint(), saved = true;
     const double at = next.progress;
@@ -450,19 +456,24 @@ TrainResult Run::train(int64_t stop_after) {
     if (bar)
       bar->update(static_cast<int64_t>((by_time ? seconds() : static_cast<double>(step_)) - first_done),
                   note);
-    if (stop_after > 0 && step_ - first_step >= stop_after) break;
+    if (stop_after > 0 && step_ - first_step >= stop_after) {
+      next = agree();
+      break;
+    }
   }
   if (meter_.steps > 0) log();
   if (!saved) begin_checkpoint();
   end_checkpoint();
+  ranks_.wait();  // torchrun ends all when one has ended, and the first may still write the model
   result_.step = step_;
-  result_.progress = progress();
+  result_.progress = next.progress;
   result_.first = ranks_.first();
   return result_;
 }
 
 TrainResult train_as(Ranks ranks, const TrainConfig& config, bool resume, int64_t stop_after) {
-  at::set_num_threads(config.threads > 0 ? config.threads : ThreadPool::default_threads());
+  const int share = std::max(1, ThreadPool::default_threads() / Ranks::processes_here());
+  at::set_num_threads(config.threads > 0 ? config.threads : share);
   return Run(config, resume, std::move(ranks)).train(stop_after);
 }
 

@@ -91,6 +91,14 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
   }
 }
 
+TEST(TrainConfig, SetsForValidationHaveNoWeights) {
+  json config = minimal();
+  config["validation"] = {{{"path", "held-out.jsonl"}, {"weight", 2}}};
+  EXPECT_THAT(toy::error_of([&] { parse_train_config(config); }), HasSubstr("'validation.weight'"));
+  config["validation"][0].erase("weight");
+  EXPECT_EQ(parse_train_config(config).validation.size(), 1u);
+}
+
 TEST(TrainConfig, AblationsThatContradictOtherKeysAreRefusedByName) {
   const std::tuple<const char*, const char*, json> wrong[] = {
       {"clean_attention", "stage", "ar"},

@@ -72,6 +72,14 @@ TEST(Plan, SaysWhatFitsWhere) {
   EXPECT_GT(plan_run(k3b, plain, kLlava, 1, true).bytes(), 80e9);
 }
 
+TEST(Plan, CountsFloatsThatAModelIsLoadedAs) {
+  TrainConfig lora = conversion();
+  lora.lora.rank = 16;
+  const RunPlan plan = plan_run(k3b, lora, {}, 8, false);
+  EXPECT_DOUBLE_EQ(plan.loading_bytes, 4.0 * 3'754'622'976);
+  EXPECT_GT(plan.loading_bytes, plan.bytes()) << "BF16 weights and little else";
+}
+
 TEST(Plan, CountsWhatTrains) {
   TrainConfig config = conversion();
   config.freeze = {"visual.*"};
