@@ -17,6 +17,15 @@ constexpr int64_t kStepsAhead = 3;
 constexpr int64_t kBytesAhead = int64_t{2} << 30;  // of these steps' pictures
 constexpr int64_t kNamed = 20;                     // bad records that are warned of one by one
 
+// What pictures take, at least 1.
+int64_t bytes_of(const StepLoader::Step& step) {
+  size_t floats = 0;
+  for (const std::vector<Sample>& batch : step.batches)
+    for (const Sample& sample : batch)
+      for (const Patches& visual : sample.visuals) floats += visual.values.size();
+  return static_cast<int64_t>(floats * sizeof(float)) + 1;
+}
+
 }  // namespace
 
 std::vector<BatchOrder::Batch> BatchOrder::window(int64_t epoch, int64_t number) {
@@ -97,19 +106,6 @@ void BadRecords::add(int64_t record, const std::string& why, bool tell) {
   if (static_cast<double>(found) > most_ * static_cast<double>(records_))
     fail("{} of {} records are bad, more than 'max_bad_samples' allows; the last: {}", found, records_, why);
 }
-
-namespace {
-
-// What pictures take, at least 1.
-int64_t bytes_of(const StepLoader::Step& step) {
-  size_t floats = 0;
-  for (const std::vector<Sample>& batch : step.batches)
-    for (const Sample& sample : batch)
-      for (const Patches& visual : sample.visuals) floats += visual.values.size();
-  return static_cast<int64_t>(floats * sizeof(float)) + 1;
-}
-
-}  // namespace
 
 void StepLoader::read(const std::stop_token& stop) {
   try {
