@@ -106,7 +106,6 @@ class Planner {
     add(card_ ? "the card's context" : "libraries", card_ ? kContext : kLibraries);
     const double trained = number(weights_.trained());
     plan_.parameters = weights_.all(), plan_.trained = weights_.trained();
-    plan_.loading_bytes = 4 * number(weights_.all());
     plan_.state_bytes = (12 + (config_.ema_decay > 0 ? 4 : 0)) * trained;
     plan_.model_bytes =
         (config_.save_dtype == "bf16" ? 2 : 4) * number(lora_ ? weights_.adapters : weights_.all());
@@ -205,7 +204,7 @@ struct Survey {
 PassSize size_of(const Sample& sample, const TrainConfig& config, const StreamTokens& tokens) {
   const Row row = training_row(sample, config, tokens, config.block_size);
   PassSize out;
-  out.length = std::ssize(row.tokens),
+  out.length = std::ssize(row.tokens);
   out.scored = std::ssize(row.noisy) + std::ssize(row.clean) + std::ssize(row.regions);
   for (const Patches& visual : sample.visuals) out.patches += visual.grid.patches();
   return out;
@@ -280,11 +279,11 @@ bool print_plan(const TrainConfig& config, int processes, double memory) {
   fmt::print("files       {} of state, {} of {}{}\n", size_text(plan.state_bytes),
              size_text(plan.model_bytes), config.lora.rank > 0 ? "adapter" : "model",
              card ? ", which the hosts hold while they write them" : "");
-  if (card || plan.loading_bytes > plan.bytes())
+  if (card || plan.loading_bytes() > plan.bytes())
     fmt::print("start       {} of the host's memory for each process, while the model loads\n",
-               size_text(plan.loading_bytes));
+               size_text(plan.loading_bytes()));
   if (memory == 0) return true;
-  const bool fits = std::max(plan.bytes(), card ? 0 : plan.loading_bytes) <= memory;
+  const bool fits = std::max(plan.bytes(), card ? 0 : plan.loading_bytes()) <= memory;
   fmt::print("{} in {}\n", fits ? "fits" : "does not fit", size_text(memory));
   return fits;
 }

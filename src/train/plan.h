@@ -26,7 +26,8 @@ struct RunPlan {
   int64_t parameters = 0, trained = 0;
   std::vector<MemoryPart> memory;  // of each device, while a step runs
   double bytes() const;
-  double loading_bytes = 0;  // of the host, for a moment: weights are floats until they are read
+  // Of the host, for a moment: weights are floats until they are read.
+  double loading_bytes() const { return 4 * static_cast<double>(parameters); }
   double state_bytes = 0, model_bytes = 0;  // of files
 };
 

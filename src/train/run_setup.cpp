@@ -141,7 +141,7 @@ torch::Device device_of(const TrainConfig& config, const Ranks& ranks) {
         "this run holds {:.1f} GB all the time, and {} has {:.1f} GB free; --plan shows for what, and "
         "'lora', \"weight_dtype\": \"bf16\" and more processes need less",
         held / 1e9, name, free / 1e9);
-  const double loading = Ranks::processes_here() * plan.loading_bytes;
+  const double loading = Ranks::processes_here() * plan.loading_bytes();
   if (const double free = static_cast<double>(free_bytes(torch::kCPU)); loading > free)
     fail("the model takes {:.1f} GB of this machine's memory while it loads, and {:.1f} GB are free",
          loading / 1e9, free / 1e9);

@@ -76,8 +76,8 @@ TEST(Plan, CountsFloatsThatAModelIsLoadedAs) {
   TrainConfig lora = conversion();
   lora.lora.rank = 16;
   const RunPlan plan = plan_run(k3b, lora, {}, 8, false);
-  EXPECT_DOUBLE_EQ(plan.loading_bytes, 4.0 * 3'754'622'976);
-  EXPECT_GT(plan.loading_bytes, plan.bytes()) << "BF16 weights and little else";
+  EXPECT_DOUBLE_EQ(plan.loading_bytes(), 4.0 * 3'754'622'976);
+  EXPECT_GT(plan.loading_bytes(), plan.bytes()) << "BF16 weights and little else";
 }
 
 TEST(Plan, CountsWhatTrains) {
