@@ -1,5 +1,5 @@
-// Two folders of one small network whose text layers are random codes of four bits: as AWQ or GPTQ packs
-// them, and as the numbers that they say.
+// Two folders of one small network whose text layers are random codes: of four bits as AWQ or GPTQ packs
+// them, or FP8 in blocks; and as the numbers that they say.
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -41,7 +41,11 @@ class GroupedFolders {
   enum class Zeros { random, eight };
   explicit GroupedFolders(int64_t group = 20, Zeros zeros = Zeros::random,
                           GroupedFormat::Tool tool = GroupedFormat::Tool::awq)
-      : format_{.tool = tool, .group_size = group}, zeros_(zeros) {
+      : format_{.tool = tool,
+                .group_size = group,
+                .outputs_in_one = tool == GroupedFormat::Tool::fp8_blocks ? 16 : 1,
+                .zero_points = tool != GroupedFormat::Tool::fp8_blocks},
+        zeros_(zeros) {
     ModelConfig config = small_config();
     config.text.intermediate_size = 72;  // AWQ packs outputs in eights
     if (is_gptq()) config.text.hidden_size = config.vision.out_hidden_size = 136;  // more than one group
@@ -57,7 +61,7 @@ class GroupedFolders {
       std::vector<float> values(static_cast<size_t>(shape[0] * shape[1]));
       GroupedWeight(packed.views(), linear, format_, shape[0], shape[1], "")
           .dequantize(0, shape[0], values.data());
-      packed.views().erase(name);
+      if (!is_fp8()) packed.views().erase(name);
       wide.add(name, DType::f32, shape, values);
     }
     write_config(packed_.path(), config);
@@ -66,6 +70,10 @@ class GroupedFolders {
     quantization = {
         {"quant_method", is_gptq() ? "gptq" : "awq"}, {"bits", 4}, {"group_size", format_.group_size}};
     if (is_gptq()) quantization["checkpoint_format"] = "gptq_v2";
+    if (is_fp8())
+      quantization = {{"quant_method", "fp8"},
+                      {"activation_scheme", "dynamic"},
+                      {"weight_block_size", {format_.outputs_in_one, format_.group_size}}};
     write_file(packed_ / "config.json", file.dump());
     packed.write(packed_.path());
     wide.write(wide_.path());
@@ -73,6 +81,7 @@ class GroupedFolders {
 
   void add_random(const std::string& linear, int64_t outputs, int64_t inputs, Random& random,
                   Tensors& to) const {
+    if (is_fp8()) return add_random_blocks(linear, outputs, inputs, random, to);
     const int64_t group = format_.group_size, groups = (inputs + group - 1) / group;
     const auto words = [&](int64_t count) {
       std::vector<uint32_t> out(static_cast<size_t>(count));
@@ -99,7 +108,23 @@ class GroupedFolders {
     to.add(linear + ".scales", DType::f16, {groups, outputs}, scales);
   }
 
+  // The last blocks are cut where the layer ends.
+  void add_random_blocks(const std::string& linear, int64_t outputs, int64_t inputs, Random& random,
+                         Tensors& to) const {
+    const int64_t down = (outputs + format_.outputs_in_one - 1) / format_.outputs_in_one,
+                  across = (inputs + format_.group_size - 1) / format_.group_size;
+    std::vector<e4m3> codes;
+    for (int64_t i = 0; i < outputs * inputs; ++i)
+      codes.push_back(to_e4m3(100 * static_cast<float>(random.normal())));
+    std::vector<float> scales;
+    for (int64_t i = 0; i < down * across; ++i)
+      scales.push_back(0.001f + 0.0001f * static_cast<float>(i % 7));
+    to.add(linear + ".weight", DType::f8_e4m3, {outputs, inputs}, codes);
+    to.add(linear + ".weight_scale_inv", DType::f32, {down, across}, scales);
+  }
+
   bool is_gptq() const { return format_.tool == GroupedFormat::Tool::gptq; }
+  bool is_fp8() const { return format_.tool == GroupedFormat::Tool::fp8_blocks; }
   // The same for all layers of as many inputs, as where GPTQ saw the same inputs.
   std::vector<int32_t> scattered_groups(int64_t inputs) const {
     std::vector<int32_t> out;

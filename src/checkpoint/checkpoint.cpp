@@ -291,6 +291,34 @@ std::string Checkpoint::problem_of_grouped(const std::string& name, const std::v
   return "";
 }
 
+std::string first_of_input(std::string_view linear) {
+  constexpr std::pair<std::string_view, std::string_view> kParts[] = {
+      {".k_proj", ".q_proj"}, {".v_proj", ".q_proj"}, {".up_proj", ".gate_proj"}};
+  for (const auto& [part, first] : kParts)
+    if (linear.ends_with(part))
+      return std::string(linear.substr(0, linear.size() - part.size())) + std::string(first);
+  return std::string(linear);
+}
+
+std::string Checkpoint::problem_of_shared_input(std::string_view weight) const {
+  if (!weight.ends_with(kWeight)) return "";
+  const std::string first =
+      first_of_input(weight.substr(0, weight.size() - kWeight.size())) + std::string(kWeight);
+  const auto type_of = [&](std::string_view name) -> std::string_view {
+    const auto found = tensors_.find(std::string(name));
+    const bool codes = found != tensors_.end() && is_quantized(found->second) && !is_grouped(name);
+    return codes ? name_of(found->second.type) : "in no codes of eight bits";
+  };
+  if (type_of(weight) == type_of(first)) return "";
+  return fmt::format("tensors {} and {} share their input, but one is {} and the other {}", first, weight,
+                     type_of(first), type_of(weight));
+}
+
+void Checkpoint::check_shared_input(std::string_view linear) const {
+  const std::string problem = problem_of_shared_input(std::string(linear) + std::string(kWeight));
+  if (!problem.empty()) fail("{}: {}", folder_.string(), problem);
+}
+
 std::vector<std::string> Checkpoint::problems() const {
   std::vector<std::string> out;
   const auto expected = expected_tensors(config_);
@@ -306,6 +334,7 @@ std::vector<std::string> Checkpoint::problems() const {
                                 to_string(shape)));
     else if (const std::string problem = problem_of_type(name, it->second); !problem.empty())
       out.push_back(problem);
+    if (const std::string problem = problem_of_shared_input(name); !problem.empty()) out.push_back(problem);
   }
   return out;
 }

@@ -55,6 +55,9 @@ class Checkpoint {
   // none when it has not.
   bool is_grouped(std::string_view weight) const;
   std::optional<GroupedWeight> grouped(std::string_view linear, int64_t outputs, int64_t inputs) const;
+  // Throws Error where this linear layer is in codes and another that reads the same input (first_of_input())
+  // is not, or is in others: they are multiplied as one.
+  void check_shared_input(std::string_view linear) const;
   // The tensor that projects to logits [vocab, hidden]: the embedding when tied, else lm_head.weight
   // (docs/reference.md, Tied head).
   const TensorView& head() const;
@@ -72,6 +75,7 @@ class Checkpoint {
   std::string problem_of_grouped(const std::string& name, const std::vector<int64_t>& shape) const;
   std::string problem_of_scale(const std::string& weight) const;  // that is quantized; "" when sound
   std::string problem_of_type(const std::string& name, const TensorView& tensor) const;  // "" when sound
+  std::string problem_of_shared_input(std::string_view weight) const;                    // "" when sound
   std::filesystem::path folder_;
   std::string identity_;
   ModelConfig config_;
@@ -89,6 +93,10 @@ constexpr bool is_quantized(const TensorView& weight) {
 std::string normalised_name(std::string_view name);  // style A or B -> style B
 std::string published_name(
     std::string_view name);  // style B -> style A, the style that Fast_dVLM_3B is published in
+
+// Of the linear layers that read the same input as this one, and are multiplied with it as one: the name of
+// the first.
+std::string first_of_input(std::string_view linear);
 
 // Names and shapes of every weight that a model of this configuration has, style B.
 std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelConfig& config);

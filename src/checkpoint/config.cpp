@@ -148,11 +148,22 @@ void add_stop_tokens(const json* value, const std::string& where, std::vector<To
   }
 }
 
+// transformers 5 may write what compressed-tensors says of quantization and of sparsity side by side.
+json as_compressed_tensors_writes_it(const json& config) {
+  if (!config.is_object() || !config.contains("quantization_config")) return config;
+  json out = config;
+  out.erase("quantization_config");
+  const json& inner = config["quantization_config"];
+  if (inner.is_object()) out.update(inner);
+  return out;
+}
+
 // Older compressed-tensors call it compression_config; nested models keep it with the text keys.
 std::shared_ptr<const json> read_quantization(const JsonObject& top, const JsonObject& text) {
   for (const JsonObject* object : {&top, &text})
     for (const char* key : {"quantization_config", "compression_config"})
-      if (const json* found = object->find(key)) return std::make_shared<json>(*found);
+      if (const json* found = object->find(key))
+        return std::make_shared<json>(as_compressed_tensors_writes_it(*found));
   return nullptr;
 }
 

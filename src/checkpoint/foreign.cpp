@@ -68,12 +68,13 @@ void check_format(const JsonObject& at) {
 void check_compressed_tensors(const JsonObject& quantization) {
   check_format(quantization);
   refuse_more_than_weights(quantization);
-  if (!quantization.has("config_groups")) return;
   const JsonObject groups = quantization.object("config_groups");
   for (const auto& [name, value] : quantization.find("config_groups")->items()) {
     const JsonObject group(value, groups.where() + "." + printable(name));
     check_format(group);
     refuse_more_than_weights(group);
+    if (!group.has("weights") && group.has("input_activations"))
+      fail("{}: activations alone are quantized (no weights), but {}; {}", group.where(), kReads, kInstead);
     if (!group.has("weights")) continue;
     check_weights(group.object("weights"));
     check_activations(group);
@@ -143,6 +144,10 @@ void refuse_more_than_weights(const JsonObject& at) {
   for (const char* key : {"transform_config", "output_activations", "kv_cache_scheme"})
     if (const json* value = at.find(key); value && !value->empty())
       fail("{}: \"{}\" changes what layers compute, which is not followed; {}", at.where(), key, kInstead);
+  if (!at.has("sparsity_config")) return;
+  if (const std::string format = at.object("sparsity_config").string("format", "dense"); format != "dense")
+    fail("{}: weights without their zeros (sparsity_config, \"{}\") are not read; {}", at.where(),
+         printable(format), kInstead);
 }
 
 std::string problem_of_name(std::string_view name) {

@@ -57,8 +57,7 @@ GroupedFormat read_awq(const JsonObject& at) {
       version != "gemm" && version != "GEMM")
     fail("{}: the version \"{}\" of AWQ is not read; dvlm reads \"gemm\"; {}", at.where(), printable(version),
          kTakeAnother);
-  if (!at.boolean("zero_point", true))
-    fail("{}: AWQ without zero points (zero_point: false) is not read; {}", at.where(), kTakeAnother);
+  // Whatever "zero_point" says: readers take what the file holds, which of symmetric weights is 8 throughout.
   return {.tool = Tool::awq, .group_size = read_group_size(at)};
 }
 
@@ -70,7 +69,10 @@ GroupedFormat read_gptq(const JsonObject& at) {
          printable(format), kTakeAnother);
   if (const json* dynamic = at.find("dynamic"); dynamic && !dynamic->empty())
     fail("{}: layers have settings of their own (dynamic), which are not read; {}", at.where(), kTakeAnother);
-  return {.tool = Tool::gptq, .group_size = read_group_size(at), .less_one = format == "gptq"};
+  return {.tool = Tool::gptq,
+          .group_size = read_group_size(at),
+          .less_one = format == "gptq",
+          .scattered = at.boolean("desc_act", false)};
 }
 
 GroupedFormat read_compressed_group(const JsonObject& group) {
@@ -210,6 +212,8 @@ GroupedWeight::GroupedWeight(const std::map<std::string, TensorView>& tensors, c
                 fmt::format("{}: tensor {}{}", where, linear, kShape));
   if (held(order))
     read_groups(get(order, DType::i32, {inputs}), fmt::format("{}: tensor {}{}", where, linear, order));
+  else if (format.scattered)
+    fail("{}: tensor {}{} is missing, though groups are scattered (desc_act)", where, linear, order);
 }
 
 const TensorView& GroupedWeight::find(const std::map<std::string, TensorView>& tensors,
@@ -268,10 +272,11 @@ int GroupedWeight::zero_point(int64_t output, int64_t group) const {
   if (format_.tool == Tool::awq)
     return nibble(word_at(zero_points_, group * (outputs_ / kPerWord) + output / kPerWord),
                   kAwqNibble[output % kPerWord]);
-  if (format_.tool == Tool::gptq)
-    return nibble(word_at(zero_points_, group * (outputs_ / kPerWord) + output / kPerWord),
-                  output % kPerWord) +
-           (format_.less_one ? 1 : 0);
+  if (format_.tool == Tool::gptq) {
+    const uint32_t word = word_at(zero_points_, group * (outputs_ / kPerWord) + output / kPerWord);
+    // Writers take one from every zero point at once, and so does a zero borrow from its neighbour.
+    return nibble(word + (format_.less_one ? 0x11111111u : 0u), output % kPerWord);
+  }
   return nibble(word_at(zero_points_, output / kPerWord * groups_ + group), output % kPerWord);
 }
 
@@ -313,11 +318,7 @@ std::string GroupedWeight::problem_of_groups(int64_t group) const {
       return fmt::format("inputs {} and {} have scales of their own", input_at(k / group * group),
                          input_at(k));
   }
-  for (int64_t g = 0; format_.less_one && g < groups_; ++g) {
-    for (int64_t n = 0; n < outputs_; ++n)
-      if (zero_point(n, g) == 16) return "it has zero points of 16";
-  }
-  return "";
+  return scales_.type == DType::f32 ? "its scales are F32" : "";
 }
 
 void GroupedWeight::read_codes(int64_t first, int64_t count, int64_t group, uint8_t* codes, float* scales,

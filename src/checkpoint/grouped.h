@@ -22,7 +22,8 @@ struct GroupedFormat {
   int64_t group_size = 128;    // inputs that share a scale; -1: all of an output
   int64_t outputs_in_one = 1;  // fp8_blocks: outputs that share a scale
   bool zero_points = true;     // in the file; without them every one is 8
-  bool less_one = false;       // gptq: the file holds zero points less one
+  bool less_one = false;       // gptq: the file holds words of zero points less 0x11111111
+  bool scattered = false;      // gptq: the inputs of a group stand anywhere ("act order")
 };
 
 // None when the weights have no groups. Throws Error for variants that are not read. `where` begins the
@@ -33,7 +34,7 @@ std::optional<GroupedFormat> grouped_format(const nlohmann::json& quantization, 
 std::span<const std::string_view> grouped_endings(GroupedFormat::Tool tool);
 
 // W [outputs, inputs] = scale * (code - zero point), where scale and zero point are those of the output and
-// the input's group. Four-bit codes are 0 to 15, zero points 0 to 16; e4m3's have no zero point.
+// the input's group. Four-bit codes and zero points are 0 to 15; e4m3's have no zero point.
 class GroupedWeight {
  public:
   // Tensors of `linear`, which are mapped and outlive this. Throws Error naming the tensor that is missing,
@@ -52,8 +53,8 @@ class GroupedWeight {
   // Which input stands in each place, [inputs], when groups stand one behind another; empty where they do as
   // they are. Only GPTQ's "act order" scatters them.
   std::span<const int32_t> input_order() const { return input_order_; }
-  // Why the codes, in these places, do not stand in groups of `group` inputs, each with one scale and a zero
-  // point of four bits ("inputs 0 and 32 have scales of their own"); "" when they do.
+  // Why the codes, in these places, do not stand in groups of `group` inputs, each with one scale of 16 bits
+  // ("inputs 0 and 32 have scales of their own"); "" when they do.
   std::string problem_of_groups(int64_t group) const;
   // Then those of outputs [first, first + count) in these places: codes [count, inputs], and scales and zero
   // points [count, inputs / group, rounded up].

@@ -82,6 +82,7 @@ class Loader {
     std::list<Unpacked> unpacked;
     for (const char* part : parts) {
       const std::string name = prefix + part;
+      checkpoint_.check_shared_input(name);
       const TensorView& weight = linear_weight(name, unpacked);
       if (weight.type == DType::i8)
         fail("{}: {} is I8, which a card cannot run: use --device cpu", checkpoint_.folder().string(), name);
@@ -89,9 +90,6 @@ class Loader {
       weights.push_back(&weight);
       if (shapes_.count(name + ".bias")) biases.push_back(&tensor(name + ".bias"));
     }
-    if (!scales.empty() && scales.size() != weights.size())
-      fail("{}: {}{} is F8_E4M3 but another of the layers that share its input is not",
-           checkpoint_.folder().string(), prefix, *parts.begin());
     Layer out;
     if (scales.empty() && wide_ == Wide::e4m3) {
       std::vector<float> own(outputs.to.size());

@@ -118,14 +118,23 @@ KvType kv_type_of(const WeightFormats& formats) {
   return formats.wide == WeightFormat::f32_panels ? KvType::f32 : KvType::bf16;
 }
 
-// Integers draft as fast as they verify.
+// What the text tower's linear layers become, going by one of them.
+WeightFormat text_format(const Checkpoint& checkpoint, const WeightFormats& formats) {
+  if (formats.four_bits) return WeightFormat::int4_panels;
+  const auto first = checkpoint.tensors().find("model.layers.0.mlp.down_proj.weight");
+  return first == checkpoint.tensors().end() ? formats.linear : formats.of(first->second);
+}
+
+// Integers draft as fast as they verify, and a second copy of them would be the first.
 WeightMemory plan_memory(const Checkpoint& checkpoint, const WeightFormats& formats, DraftPrecision draft,
                          size_t free) {
   WeightMemory out{packed_bytes(checkpoint, formats), 0, draft};
-  if (draft == DraftPrecision::automatic && (formats.rounds() || formats.four_bits))
-    out.draft = DraftPrecision::same;
-  else if (draft == DraftPrecision::automatic)
+  const WeightFormat text = text_format(checkpoint, formats);
+  const bool integers = text == WeightFormat::int8_panels || text == WeightFormat::int4_panels;
+  if (draft == DraftPrecision::automatic && !integers)
     out.draft = drafts_that_pay(out.weights, draft_bytes(checkpoint, WeightFormat::int4_panels), free);
+  else if (draft == DraftPrecision::automatic || (integers && draft_format(draft) == text))
+    out.draft = DraftPrecision::same;
   if (out.draft != DraftPrecision::same) out.drafts = draft_bytes(checkpoint, draft_format(out.draft));
   return out;
 }

@@ -44,13 +44,10 @@ class Loader {
   // The matrices `prefix + parts[i]` stacked, with their biases where the architecture has them.
   PackedMatrix linear(const std::string& prefix, std::initializer_list<const char*> parts) const {
     Stack stack;
-    for (const char* part : parts) add(prefix + part, stack);
-    for (const TensorView& weight : stack.weights)
-      if (is_quantized(weight) != is_quantized(stack.weights[0]) ||
-          (is_quantized(weight) && weight.type != stack.weights[0].type))
-        fail("{}: {}{} is {} but another of the layers that share its input is {}",
-             checkpoint_.folder().string(), prefix, *parts.begin(), name_of(stack.weights[0].type),
-             name_of(weight.type));
+    for (const char* part : parts) {
+      checkpoint_.check_shared_input(prefix + part);
+      add(prefix + part, stack);
+    }
     if (!stack.packed.empty() && stack.packed.size() != parts.size())
       fail(
           "{}: {}{} and others share their inputs, but not all of them are packed in four bits; load the "
@@ -181,19 +178,6 @@ WeightFormat WeightFormats::of(const TensorView& linear_weight) const {
   return linear_weight.type == DType::i8 ? WeightFormat::int8_panels : WeightFormat::fp8_panels;
 }
 
-namespace {
-
-// Which layer begins the matrix that this one is a part of. A matrix has one order of inputs.
-std::string first_of_stack(const std::string& linear) {
-  constexpr std::pair<std::string_view, std::string_view> kParts[] = {
-      {".k_proj", ".q_proj"}, {".v_proj", ".q_proj"}, {".up_proj", ".gate_proj"}};
-  for (const auto& [part, first] : kParts)
-    if (linear.ends_with(part)) return linear.substr(0, linear.size() - part.size()) + std::string(first);
-  return linear;
-}
-
-}  // namespace
-
 bool keeps_four_bits(const Checkpoint& checkpoint) {
   bool some = false;
   const auto shapes = expected_tensors(checkpoint.config());
@@ -203,13 +187,14 @@ bool keeps_four_bits(const Checkpoint& checkpoint) {
   };
   for (const auto& [name, shape] : shapes) {
     if (!checkpoint.is_grouped(name)) continue;
-    const std::string linear = name.substr(0, name.rfind('.')), stack = first_of_stack(linear);
-    const auto weight = grouped(linear), first = grouped(stack);
+    // They become one matrix, which has one order of inputs.
+    const std::string linear = name.substr(0, name.rfind('.')), leading = first_of_input(linear);
+    const auto weight = grouped(linear), first = grouped(leading);
     if (!weight->is_four_bits()) return false;
     some = true;
     std::string problem = weight->problem_of_groups(kInt4Group);
     if (first && !std::ranges::equal(weight->input_order(), first->input_order()))
-      problem = fmt::format("its inputs have another order than those of {}", stack);
+      problem = fmt::format("its inputs have another order than those of {}", leading);
     if (!problem.empty()) {
       log_warning(
           "{}: the four-bit weights become numbers, which take the memory and time of --precision: "

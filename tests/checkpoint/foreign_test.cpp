@@ -66,12 +66,23 @@ TEST_F(Foreign, an_untouched_checkpoint_loads_in_silence) {
 
 TEST_F(Foreign, quantizers_are_refused_by_name) {
   const json group = {{"weights", {{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}}}};
+  const json inputs_alone = {{"weights", nullptr}, {"input_activations", {{"num_bits", 4}}}};
   const std::pair<json, const char*> cases[] = {
       {{{"quant_method", "awq"}, {"bits", 8}}, "8 bits"},
       {{{"quant_method", "gptq"}, {"bits", 3}}, "3 bits"},
       {{{"quant_method", "bitsandbytes"}}, "bitsandbytes"},
       {{{"quant_method", "compressed-tensors"}, {"format", "mxfp4-pack-quantized"}}, "mxfp4-pack-quantized"},
       {{{"quant_method", "compressed-tensors"}, {"config_groups", {{"group_0", group}}}}, "tensor"},
+      {{{"quant_method", "compressed-tensors"},
+        {"quantization_config", {{"config_groups", {{"group_0", group}}}}},
+        {"sparsity_config", nullptr}},
+       "tensor"},
+      {{{"quant_method", "compressed-tensors"}, {"config_groups", {{"group_0", inputs_alone}}}},
+       "activations alone"},
+      {{{"quant_method", "compressed-tensors"},
+        {"config_groups", json::object()},
+        {"sparsity_config", {{"format", "sparse-24-bitmask"}}}},
+       "sparse-24-bitmask"},
       {{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}, {"activation_scheme", "static"}},
        "input_scale"},
       {{{"quant_method", "fp8"}, {"activation_scheme", "static"}}, "input_scale"},
@@ -96,6 +107,11 @@ TEST_F(Foreign, fp8_of_compressed_tensors_is_read_where_scales_are_per_row_and_p
   quantization["config_groups"]["group_0"]["input_activations"] = nullptr;
   set("/quantization_config", quantization);
   EXPECT_THAT(message(), HasSubstr("input_activations"));
+}
+
+TEST_F(Foreign, compressed_tensors_that_describe_no_layer_are_refused) {
+  set("/quantization_config", {{"quant_method", "compressed-tensors"}});
+  EXPECT_THAT(message(), HasSubstr("config_groups"));
 }
 
 TEST_F(Foreign, what_changes_more_than_weights_and_inputs_is_refused) {

@@ -101,7 +101,7 @@ TEST_P(Grouped, what_the_file_lacks_or_shapes_otherwise_is_named) {
     tensors[name].type = DType::u8;
     EXPECT_THAT(message(tensors), HasSubstr("the folder: tensor " + name));
     tensors.erase(name);
-    const bool optional = name.ends_with("g_idx") || name.ends_with("weight_shape");
+    const bool optional = (name.ends_with("g_idx") && !format.scattered) || name.ends_with("weight_shape");
     EXPECT_THAT(message(tensors), HasSubstr(optional ? "no error" : name + " is missing"));
   }
 }
@@ -109,8 +109,7 @@ TEST_P(Grouped, what_the_file_lacks_or_shapes_otherwise_is_named) {
 TEST_P(Grouped, codes_in_the_groups_of_another_reader_say_the_same) {
   const PackedLayer& fixture = GetParam();
   const Safetensors file = file_of(fixture);
-  GroupedFormat format = format_of(fixture);
-  format.less_one = false;  // zero points of 16 are another test's
+  const GroupedFormat format = format_of(fixture);
   const GroupedWeight weight(file.tensors(), "layer", format, fixture.outputs, fixture.inputs, "here");
   if (!weight.is_four_bits()) return;
   constexpr int64_t kGroup = 16;
@@ -133,16 +132,45 @@ TEST_P(Grouped, codes_in_the_groups_of_another_reader_say_the_same) {
   }
 }
 
-TEST(GroupedFiles, zero_points_of_sixteen_are_told) {
+// GPTQModel takes 0x11111111 from a word of eight zero points (convert_gptq_v2_to_v1_format), whatever they
+// are.
+TEST(GroupedFiles, gptq_takes_one_from_all_zero_points_of_a_word_at_once) {
   const PackedLayer& fixture = kPackedLayers[1];
   const Safetensors file = file_of(fixture);
-  std::vector<uint32_t> zeros(2 * 3, 0x77777777u);
+  const std::vector<uint32_t> said = {0x00000000u, 0x80F01234u, 0xF0F0F0F0u,
+                                      0x10000001u, 0xFFFFFFFFu, 0x0000000Fu};
+  const auto weights = [&](const char* format, uint32_t less) {
+    std::vector<uint32_t> words = said;
+    for (uint32_t& word : words) word -= less;
+    std::map<std::string, TensorView> tensors = file.tensors();
+    tensors["layer.qzeros"] = {DType::i32, {2, 3}, reinterpret_cast<const std::byte*>(words.data())};
+    const auto description =
+        json{{"quant_method", "gptq"}, {"group_size", 64}, {"checkpoint_format", format}};
+    const GroupedWeight weight(tensors, "layer", *grouped_format(description, "config.json"), 24, 96, "here");
+    std::vector<float> values(24 * 96);
+    weight.dequantize(0, 24, values.data());
+    return values;
+  };
+  EXPECT_EQ(weights("gptq", 0x11111111u), weights("gptq_v2", 0));
+}
+
+TEST(GroupedFiles, scattered_groups_need_their_order) {
+  const PackedLayer& fixture = kPackedLayers[2];
+  const Safetensors file = file_of(fixture);
   std::map<std::string, TensorView> tensors = file.tensors();
-  tensors["layer.qzeros"] = {DType::i32, {2, 3}, reinterpret_cast<const std::byte*>(zeros.data())};
-  const GroupedWeight weight(tensors, "layer", format_of(fixture), 24, 96, "here");
-  EXPECT_EQ(weight.problem_of_groups(32), "");
-  zeros[4] = 0x7777F777u;
-  EXPECT_THAT(weight.problem_of_groups(32), HasSubstr("zero points of 16"));
+  tensors.erase("layer.g_idx");
+  EXPECT_THAT(message_of([&] { GroupedWeight(tensors, "layer", format_of(fixture), 16, 128, "here"); }),
+              HasSubstr("layer.g_idx is missing, though groups are scattered"));
+}
+
+TEST(GroupedFiles, codes_are_not_kept_beside_scales_of_more_than_sixteen_bits) {
+  const PackedLayer& fixture = kPackedLayers[3];
+  const Safetensors file = file_of(fixture);
+  std::map<std::string, TensorView> tensors = file.tensors();
+  const std::vector<float> scales(10 * 2, 0.1f);
+  tensors["layer.weight_scale"] = {DType::f32, {10, 2}, reinterpret_cast<const std::byte*>(scales.data())};
+  const GroupedWeight weight(tensors, "layer", format_of(fixture), 10, 64, "here");
+  EXPECT_EQ(weight.problem_of_groups(32), "its scales are F32");
 }
 
 INSTANTIATE_TEST_SUITE_P(Tools, Grouped, testing::ValuesIn(kPackedLayers), name_of_case);
@@ -181,7 +209,6 @@ TEST(GroupedFiles, other_variants_are_refused_by_name) {
   const std::pair<const char*, const char*> cases[] = {
       {R"({"quant_method":"awq","bits":8})", "8 bits"},
       {R"({"quant_method":"awq","version":"gemv"})", "gemv"},
-      {R"({"quant_method":"awq","zero_point":false})", "zero_point"},
       {R"({"quant_method":"awq","group_size":0})", "group_size"},
       {R"({"quant_method":"gptq","bits":3})", "3 bits"},
       {R"({"quant_method":"awq","format":"gemv"})", "gemv"},

@@ -37,6 +37,34 @@ TEST_F(GroupedModel, answers_as_its_weights_say_in_every_precision) {
   EXPECT_NE(seen[0], seen[3]);
 }
 
+// Of 16 x 24 in layers of 40, 64 and 72.
+class Fp8Blocks : public GroupedModel {
+ protected:
+  Fp8Blocks() : GroupedModel(24, Zeros::random, GroupedFormat::Tool::fp8_blocks) {}
+};
+
+TEST_F(Fp8Blocks, answer_as_their_weights_say) {
+  EXPECT_THAT(Checkpoint(packed_.path()).problems(), testing::IsEmpty());
+  for (const Precision precision : {Precision::f32, Precision::bf16, Precision::int8, Precision::int4})
+    EXPECT_EQ(logits(packed_.path(), precision), logits(wide_.path(), precision));
+  const fs::path file = packed_ / "weights.packed";
+  const std::vector<float> first = logits(packed_.path(), Precision::automatic, file);
+  EXPECT_EQ(logits(packed_.path(), Precision::automatic, file), first) << "from a packed file";
+}
+
+TEST_F(GroupedModel, integers_need_no_second_copy_of_themselves_for_drafts) {
+  const auto memory = [&](Precision precision, DraftPrecision draft) {
+    return load_native(Checkpoint(packed_.path()), {.precision = precision, .draft = draft})->weight_memory();
+  };
+  for (const auto& [precision, draft] :
+       {std::pair(Precision::int8, DraftPrecision::int8), std::pair(Precision::int4, DraftPrecision::int4)}) {
+    EXPECT_EQ(memory(precision, draft).draft, DraftPrecision::same);
+    EXPECT_EQ(memory(precision, draft).drafts, 0u);
+  }
+  EXPECT_GT(memory(Precision::int8, DraftPrecision::int4).drafts, 0u);
+  EXPECT_GT(memory(Precision::bf16, DraftPrecision::int8).drafts, 0u);
+}
+
 class KeptCodes : public GroupedModel {
  protected:
   KeptCodes() : GroupedModel(64, Zeros::eight) {}
@@ -153,6 +181,22 @@ TEST_F(GroupedModel, is_refused_by_name_where_floats_are_wanted) {
                 checkpoint.get(name, {40, 72});
               }),
               HasSubstr(name + " is packed in four bits"));
+}
+
+// As where a tool was told to leave out every k_proj.
+TEST_F(GroupedModel, codes_beside_numbers_of_the_same_input_are_named) {
+  Tensors tensors;
+  const Checkpoint checkpoint(wide_.path());
+  tensors.views() = checkpoint.tensors();
+  const std::string first = "model.layers.1.self_attn.q_proj.weight";
+  const std::vector<int64_t> shape = tensors.views().at(first).shape;
+  tensors.add(first, DType::i8, shape, std::vector<int8_t>(static_cast<size_t>(shape[0] * shape[1]), 3));
+  tensors.add(first + "_scale", DType::f32, {shape[0]},
+              std::vector<float>(static_cast<size_t>(shape[0]), 0.01f));
+  tensors.write(wide_.path());
+  const std::string named = first + " and model.layers.1.self_attn.k_proj.weight share their input";
+  EXPECT_THAT(Checkpoint(wide_.path()).problems(), testing::Contains(HasSubstr(named)));
+  EXPECT_THAT(message_of([&] { logits(wide_.path(), Precision::bf16); }), HasSubstr(named));
 }
 
 TEST_F(GroupedModel, a_bias_that_is_missing_is_named) {
