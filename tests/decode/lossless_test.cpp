@@ -316,8 +316,9 @@ TEST_P(Lossless, EveryDecoderLeavesTheKvOfACausalPass) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, Lossless, testing::Values(Precision::f32, Precision::bf16),
-                         [](const auto& test) { return test.param == Precision::f32 ? "f32" : "bf16"; });
+INSTANTIATE_TEST_SUITE_P(Precisions, Lossless,
+                         testing::Values(Precision::f32, Precision::bf16, Precision::int8, Precision::int4),
+                         precision_name);
 
 }  // namespace
 }  // namespace dvlm

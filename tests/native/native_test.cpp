@@ -290,8 +290,9 @@ TEST_P(Native, pictures_are_the_same_alone_and_after_larger_ones_on_any_threads)
   EXPECT_THROW(model_->encode_image(wrong), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, Native, testing::Values(Precision::f32, Precision::bf16),
-                         [](const auto& param) { return param.param == Precision::f32 ? "f32" : "bf16"; });
+INSTANTIATE_TEST_SUITE_P(Precisions, Native,
+                         testing::Values(Precision::f32, Precision::bf16, Precision::int8, Precision::int4),
+                         precision_name);
 
 TEST(Loading, precision_follows_the_files_unless_asked) {
   const TemporaryFolder folder;
