@@ -1,4 +1,5 @@
 // The conversation: what was said, what is shown of it, and one question at a time.
+import {ReadAhead} from "/page/ahead.js";
 import {ask, ServerError} from "/page/api.js";
 import {summary} from "/page/decoding.js";
 import {boxesElement, boxesIn, jsonElement, structured} from "/page/forms.js";
@@ -99,6 +100,7 @@ export class Chat {
   #messages = [];  // as the server takes them, without the system prompt
   #view;
   #onResults;
+  #ahead = new ReadAhead();
 
   // `onResults` hears what calls of tools gave, as messages for answerTo().
   constructor(view, onResults) {
@@ -107,6 +109,7 @@ export class Chat {
   }
 
   clear() {
+    this.#ahead.stop();
     this.#messages = [];
     for (const turn of [...element("transcript").querySelectorAll(".turn")]) turn.remove();
     element("welcome").hidden = false;
@@ -126,6 +129,13 @@ export class Chat {
   #behindSystem(messages) {
     const system = systemPrompt();
     return system ? [{role: "system", content: system}, ...messages] : messages;
+  }
+
+  // Pictures of a question that is being written; none: of no question any more.
+  readAhead(pictures, decoder) {
+    if (!pictures.length) return this.#ahead.stop();
+    const messages = this.#behindSystem([...this.#messages, userMessage("", pictures)]);
+    return this.#ahead.begin(messages, requestFields(decoder));
   }
 
   lastQuestion() {
@@ -164,12 +174,16 @@ export class Chat {
     this.#view.open(log, decoder, point);
     const begun = performance.now();
     let problem = null;
+    const showWork = (event) => {
+      working.textContent = event?.dvlm?.progress && !log.text ? workText(event.dvlm.progress) : "";
+    };
     try {
+      await this.#ahead.finish(signal, showWork);
       await ask(this.#behindSystem([...conversation, ...asked]), fields, signal, (event) => {
         log.add(event, performance.now() - begun);
         const keep = atEnd();
         shown.draw(log);
-        working.textContent = event?.dvlm?.progress && !log.text ? workText(event.dvlm.progress) : "";
+        showWork(event);
         if (keep) scrollToEnd();
         this.#view.update();
       });

@@ -14,7 +14,7 @@ let running = null;  // the AbortController of what goes on
 let chats = 0;       // that were begun
 const view = new DecodingView();
 const chat = new Chat(view, sendResults);
-const tray = new Tray(element("thumbs"), pictureSide, complain);
+const tray = new Tray(element("thumbs"), pictureSide, complain, readAhead);
 
 function complain(sentence) {
   element("problem").textContent = sentence;
@@ -25,6 +25,11 @@ function setRunning(controller) {
   running = controller;
   for (const id of ["send", "race"]) element(id).hidden = Boolean(running);
   element("stop").hidden = !running;
+}
+
+// While an answer is written, the server has enough to do.
+function readAhead() {
+  if (!running) chat.readAhead(tray.pictures, chosenDecoder());
 }
 
 function explain(error) {
@@ -75,6 +80,7 @@ async function run(work) {
     explain(error);
   }
   setRunning(null);
+  if (tray.pictures.length) readAhead();
   if (element("key-box").hidden) question.focus({preventScroll: true});
   return done;
 }

@@ -90,12 +90,15 @@ export class Tray {
   #list;
   #longest;
   #complain;
+  #onChange;
 
-  // `longest` tells the limit of the longest side, `complain` shows a sentence.
-  constructor(list, longest, complain) {
+  // `longest` tells the limit of the longest side, `complain` shows a sentence; `onChange` hears of pictures that the
+  // reader has added or removed.
+  constructor(list, longest, complain, onChange) {
     this.#list = list;
     this.#longest = longest;
     this.#complain = complain;
+    this.#onChange = onChange;
   }
 
   add(files) {
@@ -115,6 +118,7 @@ export class Tray {
       }
     }
     this.#show();
+    this.#onChange();
   }
 
   // Once what was chosen before is read. Throws ServerError where some of it cannot be.
@@ -147,6 +151,7 @@ export class Tray {
       remove.addEventListener("click", () => {
         this.pictures = this.pictures.filter((other) => other !== picture);
         this.#show();
+        this.#onChange();
         document.getElementById("question").focus();
       });
       item.append(pictureElement(picture), remove);

@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "output.h"
+#include "read_ahead.h"
 #include "work_bar.h"
 
 namespace dvlm {
@@ -46,6 +47,7 @@ class Chat {
     pending_ = std::move(request_.conversation.back());  // the images of the first turn
     request_.conversation.pop_back();
     opening_ = request_.conversation;
+    if (!pending_.content.empty()) look_ahead();
   }
 
   // False when the chat is over.
@@ -54,6 +56,7 @@ class Chat {
     if (line == "/help") {
       std::fputs(kHelp, stdout);
     } else if (line == "/clear") {
+      reading_.stop();
       request_.conversation = opening_;
       pending_ = {"user", {}};
       std::puts("(forgotten)");
@@ -88,12 +91,22 @@ class Chat {
       const Image image = read_image(path);
       std::printf("(%d x %d picture goes with your next message)\n", image.width, image.height);
       pending_.content.push_back(image_part(path));
+      look_ahead();
     } catch (const Error& error) {
       complain(error.what());
     }
   }
 
+  // A script's next line is there already.
+  void look_ahead() {
+    if (!terminal_) return;
+    Request known = request_;
+    known.conversation.push_back(pending_);
+    reading_.begin(std::move(known));
+  }
+
   void answer(const std::string& line) {
+    reading_.finish([&](const WorkProgress& work) { bar_.hear(work); });
     const Message kept = pending_;
     pending_.content.push_back(text_part(line));
     request_.conversation.push_back(std::move(pending_));
@@ -123,6 +136,7 @@ class Chat {
   bool stats_;
   const bool terminal_;  // a person can try again; a script is told by the exit status
   WorkBar bar_;
+  ReadAhead reading_{engine_};  // the last member: it ends first
 };
 
 }  // namespace

@@ -196,7 +196,7 @@ void add_decoding_options(Command command, DecodingOptions& options) {
   add_p_min_option(command, decode.draft_p_min);
   command.number("--threshold", decode.threshold, 0, 1, "mdm: confidence tau above which a token is written");
   command.number("--sub-block", decode.sub_block, 1, kAny<int>, "mdm: tokens denoised together");
-  command.number("-n,--max-tokens", decode.max_tokens, 1, 1 << 20, "Most tokens to write");
+  command.number("-n,--max-tokens", decode.max_tokens, 0, 1 << 20, "Most tokens to write");
   command.number("-t,--temperature", decode.sampling.temperature, 0, kAny<double>, "0 is greedy");
   command.number("--top-k", decode.sampling.top_k, 0, kAny<int>,
                  "Sample among the k likeliest tokens (0: all)");

@@ -63,7 +63,10 @@ std::span<const TokenId> DecoderBase::take(std::span<const Chosen> chosen) {
   } else {
     ++stats_.prefill_passes;
     prefilled_ = committed() == prompt_tokens_;
-    if (prefilled_) emit(chosen[0]);
+    if (prefilled_ && max_tokens_ == 0)
+      finished_ = FinishReason::length;
+    else if (prefilled_)
+      emit(chosen[0]);
   }
   // A decoder keeps no K/V of what it did not emit: the next turn may reuse all of it.
   DVLM_ASSERT(committed() <= prompt_tokens_ + stats_.tokens);
@@ -81,7 +84,7 @@ void DecoderBase::plan_prefill(int rows) {
   wanted_.clear();
   segments_.assign(1, prompt_segment(prompt_, sequence_, committed(), count));
   segments_[0].visibility = kept_visibility();
-  if (count < left) return;
+  if (count < left || max_tokens_ == 0) return;
   segments_[0].wanted = wishes(PassKind::prefill, {&last_row, 1}, committed());
   if (context_.grammar) segments_[0].before_choice = allowing(segments_[0].tokens, last_row);
 }

@@ -49,7 +49,7 @@ std::string penalty_problem(const SamplingOptions& sampling, DecoderKind kind) {
 }  // namespace
 
 std::string DecodeOptions::problem() const {
-  if (max_tokens < 1) return fmt::format("max_tokens must be at least 1, not {}", max_tokens);
+  if (max_tokens < 0) return fmt::format("max_tokens must be at least 0, not {}", max_tokens);
   if (block_size < 1 || block_size > kMaxBlockSize)
     return fmt::format("block_size must be 1 to {}, not {}", kMaxBlockSize, block_size);
   if (branches < 1) return fmt::format("branches must be at least 1, not {}", branches);

@@ -78,7 +78,7 @@ struct DecodeOptions {
   // Speculation verifies no draft that is less probable than this to be right together with all before it,
   // going by the model's own probabilities. 0 (all) to kMaxDraftPMin
   double draft_p_min = 0;
-  int max_tokens = 512;
+  int max_tokens = 512;  // 0: the prompt is read and nothing written
   SamplingOptions sampling = {};
   int logprobs = -1;    // alternatives reported with every token; -1: no probabilities at all
   bool record = false;  // keep PassRecords

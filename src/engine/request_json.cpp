@@ -165,7 +165,7 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   DecodeOptions& decode = request.decode;
   decode.block_size = config.block_size;
   read_decoding(object, request);
-  decode.max_tokens = static_cast<int>(object.integer("max_tokens", 1, 1 << 20, decode.max_tokens));
+  decode.max_tokens = static_cast<int>(object.integer("max_tokens", 0, 1 << 20, decode.max_tokens));
   read_sampling(object, config, decode.sampling);
   return request;
 }

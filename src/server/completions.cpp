@@ -110,7 +110,7 @@ ApiRequest parse_completion_request(const json& given, const ModelConfig& config
   out.fields = {"prompt", "prompt"};
   DecodeOptions& decode = out.request.decode;
   decode.max_tokens = static_cast<int>(
-      body.integer("max_tokens", 1, limits.max_tokens, std::min(kDefaultTokens, limits.max_tokens)));
+      body.integer("max_tokens", 0, limits.max_tokens, std::min(kDefaultTokens, limits.max_tokens)));
   decode.block_size = config.block_size;
   read_sampling(body, config, decode.sampling);
   read_streaming(body, out);

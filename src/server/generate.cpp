@@ -66,7 +66,7 @@ void read_sampling_params(const ApiObject& body, const ModelConfig& config, cons
   const ApiObject sampling(given ? *given : kNone, "sampling_params");
   check_fields(sampling, generate_sampling_fields());
   request.decode.max_tokens = static_cast<int>(sampling.integer(
-      "max_new_tokens", 1, limits.max_tokens, std::min(kDefaultNewTokens, limits.max_tokens)));
+      "max_new_tokens", 0, limits.max_tokens, std::min(kDefaultNewTokens, limits.max_tokens)));
   request.decode.block_size = config.block_size;
   read_sampling(sampling, config, request.decode.sampling);
   read_stop(sampling, "stop", request);

@@ -153,8 +153,8 @@ ApiRequest parse_chat_request(const json& given, const ModelConfig& config, cons
   ApiRequest out;
   DecodeOptions& decode = out.request.decode;
   out.request.conversation = read_conversation(body, limits);
-  const int64_t old = body.integer("max_tokens", 1, limits.max_tokens, limits.max_tokens),
-                most = body.integer("max_completion_tokens", 1, limits.max_tokens, old);
+  const int64_t old = body.integer("max_tokens", 0, limits.max_tokens, limits.max_tokens),
+                most = body.integer("max_completion_tokens", 0, limits.max_tokens, old);
   if (body.has("max_tokens") && old != most)
     body.refuse("max_tokens",
                 "\"max_tokens\" and \"max_completion_tokens\" are one thing and differ: give one");

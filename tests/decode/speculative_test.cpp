@@ -346,7 +346,7 @@ TEST(DecodeOptions, NameTheFirstProblem) {
   const auto names = [&](const std::string& text, const char* field) {
     EXPECT_EQ(text.find(field), 0u) << text;
   };
-  names(problem([](auto& o) { o.max_tokens = 0; }), "max_tokens");
+  names(problem([](auto& o) { o.max_tokens = -1; }), "max_tokens");
   names(problem([](auto& o) { o.block_size = 0; }), "block_size");
   names(problem([](auto& o) { o.block_size = 1 << 20; }), "block_size");
   names(problem([](auto& o) { o.sub_block = 0; }), "sub_block");

@@ -122,6 +122,26 @@ TEST_F(EngineTest, StreamsWhatItAnswers) {
   }
 }
 
+TEST_F(EngineTest, WhatIsReadAheadIsThereWhenItIsAskedAbout) {
+  Request known = question(0);
+  known.conversation[0].content.pop_back();
+  for (const DecoderInfo& decoder : decoders()) {
+    engine_.clear();
+    Request asked = question();
+    known.decode.kind = asked.decode.kind = decoder.kind;
+    const Answer from_nothing = engine_.generate(asked);
+    engine_.clear();
+    const Answer read = engine_.generate(known);
+    EXPECT_EQ(read.finish, FinishReason::length);
+    EXPECT_TRUE(read.tokens.empty());
+    EXPECT_EQ(read.text, "");
+    EXPECT_EQ(read.stats.nfe, 0);
+    const Answer answer = engine_.generate(asked);
+    EXPECT_EQ(answer.tokens, from_nothing.tokens);
+    EXPECT_GE(answer.reused_tokens, answer.image_tokens + 2) << decoder.name;
+  }
+}
+
 TEST_F(EngineTest, AFurtherTurnReusesThePrefixAndWritesTheSame) {
   Request request = question(10);
   request.decode.kind = DecoderKind::speculative;
@@ -322,7 +342,7 @@ TEST_F(EngineTest, RefusesWhatItCannotAnswerAndStaysUsable) {
   EXPECT_MENTIONS(message, "nowhere.png");
   message = error([](Request& r) { r.conversation[0].content[0].source = "http://example.org/a.png"; });
   EXPECT_MENTIONS(message, "download it first");
-  message = error([](Request& r) { r.decode.max_tokens = 0; });
+  message = error([](Request& r) { r.decode.max_tokens = -1; });
   EXPECT_MENTIONS(message, "max_tokens");
   message = error([](Request& r) { r.decode.sampling.top_p = 2; });
   EXPECT_MENTIONS(message, "top_p");

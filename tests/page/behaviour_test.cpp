@@ -346,6 +346,41 @@ TEST_F(Page, waits_for_a_picture_that_is_being_read) {
   EXPECT_EQ(browser().run("return document.querySelectorAll('#thumbs img').length"), 0);
 }
 
+TEST_F(Page, pictures_are_read_while_the_question_is_written) {
+  FakeServer server({.tokens = kWords});
+  open(server.url());
+  browser().click("#example");
+  ASSERT_TRUE(browser().wait("document.querySelectorAll('#thumbs img').length === 1"));
+  ask("What is there?");
+  ASSERT_TRUE(answered()) << text_of("#problem");
+  ASSERT_EQ(server.read_ahead().size(), 1);
+  EXPECT_EQ(server.read_ahead()[0]["max_tokens"], 0);
+  const json known = server.read_ahead()[0]["messages"][0]["content"],
+             asked = server.questions().at(0)["messages"][0]["content"];
+  EXPECT_EQ(known[0], asked[0]) << "the picture";
+  EXPECT_EQ(known[1]["text"], "");
+  EXPECT_EQ(asked[1]["text"], "What is there?");
+  EXPECT_THAT(browser().errors(), IsEmpty());
+}
+
+TEST_F(Page, shows_how_far_a_picture_is_read_that_is_asked_about_at_once) {
+  FakeServer server({.tokens = kWords,
+                     .pass_ms = 1000,
+                     .work = {{{"stage", "picture"}, {"done", 8}, {"total", 32}, {"picture", 1}},
+                              {{"stage", "picture"}, {"done", 16}, {"total", 32}, {"picture", 1}}}});
+  open(server.url());
+  browser().click("#example");
+  ASSERT_TRUE(browser().wait("document.querySelectorAll('#thumbs img').length === 1"));
+  ask("What is there?");
+  EXPECT_TRUE(
+      browser().wait("document.querySelector('.working')?.textContent === 'Looking at picture 1: 50 %'"));
+  EXPECT_THAT(server.questions(), IsEmpty()) << "it is asked once the picture is read";
+  browser().click("#stop");
+  EXPECT_TRUE(browser().wait("document.getElementById('stop').hidden"));
+  EXPECT_THAT(server.questions(), IsEmpty());
+  EXPECT_EQ(browser().run("return document.querySelectorAll('#thumbs img').length"), 1) << "it is put back";
+}
+
 // Nor is a question asked without the picture that it is about.
 TEST_F(Page, keeps_a_question_whose_picture_cannot_be_read) {
   FakeServer server({.tokens = kWords});

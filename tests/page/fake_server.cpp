@@ -48,11 +48,17 @@ std::vector<json> FakeServer::questions() const {
   return questions_;
 }
 
+std::vector<json> FakeServer::read_ahead() const {
+  const std::lock_guard lock(mutex_);
+  return read_ahead_;
+}
+
 void FakeServer::chat(const httplib::Request& request, httplib::Response& response) {
   const json body = json::parse(request.body, nullptr, false);
+  const bool reads_alone = body["max_tokens"] == 0;
   {
     const std::lock_guard lock(mutex_);
-    questions_.push_back(body);
+    (reads_alone ? read_ahead_ : questions_).push_back(body);
   }
   if (body["dvlm"].contains("passes") && !options_.knows_passes) {
     response.status = 400;
@@ -63,6 +69,7 @@ void FakeServer::chat(const httplib::Request& request, httplib::Response& respon
   const std::string decoder = body["dvlm"]["decoder"];
   auto events = decoder == "ar" ? autoregressive() : decoder == "mdm" ? masked_diffusion() : speculative();
   if (body.contains("tools") && body["messages"].back()["role"] != "tool") events = calling();
+  if (reads_alone) events.clear();
   Events work;
   for (const json& one : options_.work)
     work.push_back({{"choices", {{{"index", 0}, {"delta", json::object()}}}}, {"dvlm", {{"progress", one}}}});

@@ -30,8 +30,8 @@ class FakeServer {
   ~FakeServer();
 
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/"; }
-  // The bodies of all questions so far.
-  std::vector<nlohmann::json> questions() const;
+  // The bodies of all questions so far, and of those that ask for no answer.
+  std::vector<nlohmann::json> questions() const, read_ahead() const;
 
  private:
   using Events = std::vector<nlohmann::json>;
@@ -46,7 +46,7 @@ class FakeServer {
   int port_ = 0;
   std::thread thread_;
   mutable std::mutex mutex_;
-  std::vector<nlohmann::json> questions_;
+  std::vector<nlohmann::json> questions_, read_ahead_;
 };
 
 }  // namespace dvlm

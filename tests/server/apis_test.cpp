@@ -116,7 +116,7 @@ TEST_F(Apis, completions_refuse_what_they_cannot_do) {
            {R"({"prompt": "a", "logprobs": 1, "dvlm": {"decoder": "mdm"}})", "mdm"},
            {R"({"prompt": "a", "logprobs": 1, "echo": true})", "echo"},
            {R"({"prompt": "a", "logprobs": 21})", "logprobs"},
-           {R"({"prompt": "a", "max_tokens": 0})", "max_tokens"},
+           {R"({"prompt": "a", "max_tokens": -1})", "max_tokens"},
            {R"({"prompt": "a", "messages": []})", "messages"}})
     EXPECT_THAT(message(json::parse(fields), 400, "/v1/completions"), testing::HasSubstr(word)) << fields;
 }
