@@ -8,6 +8,7 @@
 #include "core/ascii.h"
 #include "core/data_url.h"
 #include "core/error.h"
+#include "data/media.h"
 
 namespace dvlm {
 
@@ -31,18 +32,18 @@ bool says(const json& record, const char* key) {
   return given(record, key) && !says_nothing(record.at(key));
 }
 
-// Whether a text names a picture, a video or sounds, by how it ends, or holds one.
-bool names_media(const std::string& text) {
-  constexpr std::array kEndings = {".jpg", ".jpeg", ".png", ".webp", ".gif",  ".bmp", ".tif", ".tiff",
-                                   ".mp4", ".avi",  ".mov", ".mkv",  ".webm", ".wav", ".mp3", ".flac"};
-  if (is_data_url(text)) return true;
-  const std::string end =
-      lower(std::string_view(text).substr(text.size() - std::min<size_t>(text.size(), 5)));
-  return std::ranges::any_of(kEndings, [&](std::string_view known) { return end.ends_with(known); });
+bool lists_pictures(const json& record) {
+  return std::ranges::any_of(std::array{"image", "images", "video", "videos"},
+                             [&](const char* key) { return says(record, key); });
 }
 
+// Whether a text names a picture, a video or sounds, by how it ends, or holds one; or a text inside the
+// value. Values come from parse_json, which bounds how deep they are.
 bool names_media(const json& value) {
-  if (value.is_string()) return names_media(value.get_ref<const std::string&>());
+  if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    return is_data_url(text) || ends_like_media(text);
+  }
   return value.is_structured() &&
          std::ranges::any_of(value, [](const json& item) { return names_media(item); });
 }
@@ -53,20 +54,62 @@ bool is_media_key(const std::string& key) {
   return std::ranges::any_of(kWords, [&](std::string_view word) { return low.find(word) != low.npos; });
 }
 
-void refuse_unread(const json& record, std::span<const std::string_view> own) {
-  constexpr std::array<std::string_view, 8> kRead = {"messages", "conversations", "system", "image",
-                                                     "images",   "video",         "videos", "id"};
-  const auto in = [](const auto& list, std::string_view key) {
-    return std::ranges::find(list, key) != list.end();
-  };
+// Shorter texts say something of a picture, as where it comes from.
+bool may_hold_picture(const json& value) {
+  constexpr size_t kShortest = 64;
+  if (value.is_string()) return value.get_ref<const std::string&>().size() >= kShortest;
+  return value.is_structured() &&
+         std::ranges::any_of(value, [](const json& item) { return may_hold_picture(item); });
+}
+
+// The first key inside a value that looks like a picture in base64, "" without one.
+std::string media_key_in(const json& value) {
+  if (value.is_object())
+    for (const auto& [key, item] : value.get_ref<const json::object_t&>())
+      if (is_media_key(key) && may_hold_picture(item)) return key;
+  if (value.is_structured())
+    for (const json& item : value)
+      if (std::string key = media_key_in(item); !key.empty()) return key;
+  return "";
+}
+
+using Keys = std::span<const std::string_view>;
+
+// `read` and `own`: keys that are read. `instead`: what to do about another that looks like pictures.
+void refuse_unread(const json& record, Keys read, Keys own, std::string_view instead) {
+  const auto in = [](Keys list, std::string_view key) { return std::ranges::find(list, key) != list.end(); };
   for (const auto& [key, value] : record.items()) {
-    if (says_nothing(value) || in(kRead, key) || in(own, key)) continue;
+    if (says_nothing(value) || in(read, key) || in(own, key)) continue;
     if (key == "objects" || key == "tools")
       fail("the key \"{}\" is not read: write what it says into the messages", key);
     if (names_media(value) || (is_media_key(key) && (value.is_string() || value.is_structured())))
-      fail("the key \"{}\" looks like pictures, and nothing reads it: call it \"images\" or take it out",
-           printable(key));
+      fail("the key \"{}\" looks like pictures, and nothing reads it: {}", printable(key), instead);
+    if (const std::string inside = media_key_in(value); !inside.empty())
+      fail("the key \"{}\" inside \"{}\" looks like pictures, and nothing reads it: {}", printable(inside),
+           printable(key), instead);
   }
+}
+
+// What a part of the content says it shows: a path or a list of frames; null where it does not say.
+json source_of(const json& part, const std::string& type) {
+  if (!part.is_object()) return nullptr;
+  if (given(part, type.c_str())) return part.at(type);
+  const json url = part.value(type + "_url", json());
+  return url.is_object() ? url.value("url", json()) : url;
+}
+
+// The parts of the content that say which picture (or video) they show.
+std::vector<json> named_parts(const json& messages, const std::string& type) {
+  std::vector<json> out;
+  for (const json& message : messages)
+    if (message.is_object() && given(message, "content") && message["content"].is_array())
+      for (const json& part : message["content"])
+        if (!source_of(part, type).is_null()) out.push_back(part);
+  return out;
+}
+
+bool names_visuals(const json& messages) {
+  return !named_parts(messages, "image").empty() || !named_parts(messages, "video").empty();
 }
 
 // Pictures or videos of a record that no tag has shown yet, as parts of a message.
@@ -82,20 +125,28 @@ class Pool {
       for (const json& item : value) add(item, key);
     else
       add(value, key);
-    all_ = parts_.size();
   }
 
   const std::string& type() const { return type_; }
   size_t all() const { return all_; }
   size_t left() const { return parts_.size(); }
+  bool is_untouched() const { return all_ > 0 && left() == all_; }
   json take() {
     if (parts_.empty()) fail("more <{}> than the {} {}s that are listed", type_, all_, type_);
     json part = std::move(parts_.front());
     parts_.pop_front();
     return part;
   }
+  void clear() { parts_.clear(); }
 
- private:
+  // Whether these parts of the content are the listed ones, in their order. What a list says beyond the name
+  // (max_pixels) must stand in the content, too.
+  bool equals(const std::vector<json>& parts) const {
+    return std::ranges::equal(parts_, parts, [&](const json& listed, const json& part) {
+      return listed == part || (listed.size() == 2 && source_of(listed, type_) == source_of(part, type_));
+    });
+  }
+
   // A path, a list of frames, or an object with either under "path" or the part's own name.
   void add(const json& item, const char* key) {
     json part = {{"type", type_}};
@@ -111,8 +162,10 @@ class Pool {
       fail("\"{}\" must list paths{}", key, type_ == "video" ? " or lists of frames" : "");
     }
     parts_.push_back(std::move(part));
+    ++all_;
   }
 
+ private:
   std::string type_;
   std::deque<json> parts_;
   size_t all_ = 0;
@@ -235,24 +288,44 @@ void show_first(json& messages, Pool& images, Pool& videos) {
   fail("pictures are listed, and there is no question to show them in");
 }
 
-}  // namespace
-
-bool lists_pictures(const json& record) {
-  return std::ranges::any_of(std::array{"image", "images", "video", "videos"},
-                             [&](const char* key) { return says(record, key); });
+// Some data sets list what their content names itself; nothing is to be learnt twice.
+void drop_shown(Pool& pool, const json& messages) {
+  if (!pool.is_untouched()) return;
+  const std::vector<json> named = named_parts(messages, pool.type());
+  if (named.empty()) return;
+  if (!pool.equals(named))
+    fail(
+        "the content names {0}s itself, and they are not the listed ones in the same order: take the list "
+        "out, or write {{\"type\": \"{0}\"}} where one of it stands",
+        pool.type());
+  pool.clear();
 }
 
-Conversation conversation_of(const json& record, std::span<const std::string_view> own) {
+}  // namespace
+
+void refuse_pictures_beside_text(const json& record) {
+  // The address of a page says where its text comes from, also where it ends in .jpg.
+  constexpr std::array<std::string_view, 3> kRead = {"text", "id", "url"};
+  refuse_unread(record, kRead, {}, kInPlaceOfText);
+}
+
+Conversation conversation_of(const json& record, std::span<const std::string_view> own,
+                             std::span<const std::string> pictures) {
+  constexpr std::array<std::string_view, 8> kRead = {"messages", "conversations", "system", "image",
+                                                     "images",   "video",         "videos", "id"};
   if (!record.is_object()) fail("expected an object with \"messages\" or \"conversations\"");
   const bool turns = given(record, "conversations");
   if (turns == given(record, "messages"))
     fail("expected an object with \"messages\" or \"conversations\"{}", turns ? ", not both" : "");
-  refuse_unread(record, own);
+  refuse_unread(record, kRead, own, "list them in \"images\" or take it out");
   json messages = turns ? messages_of_turns(record["conversations"]) : record["messages"];
   if (says(record, "system") && messages.is_array())
     messages.insert(messages.begin(), json{{"role", "system"}, {"content", record["system"]}});
 
   Pool images(record, "image", "images", "image"), videos(record, "video", "videos", "video");
+  const bool of_sample = !pictures.empty() && !lists_pictures(record);
+  if (of_sample)
+    for (const std::string& picture : pictures) images.add(picture, "images");
   if (images.all() + videos.all() == 0) {
     if (messages.is_array()) refuse_pictures_in_texts(messages);
     if (turns) strip_questions(messages);
@@ -264,7 +337,10 @@ Conversation conversation_of(const json& record, std::span<const std::string_vie
     for (json& message : messages)
       if (message.is_object() && message.contains("content"))
         message["content"] = filler.content(message["content"], message.value("role", json()) == "assistant");
-  if (!filler.filled()) show_first(messages, images, videos);
+  // Members that a record does not name are its pictures only where it names no others.
+  if (of_sample && images.is_untouched() && names_visuals(messages)) images.clear();
+  for (Pool* pool : {&images, &videos}) drop_shown(*pool, messages);
+  if (!filler.filled() && images.left() + videos.left() > 0) show_first(messages, images, videos);
   for (const Pool* pool : {&images, &videos})
     if (pool->left() > 0)
       fail("{} {}s are listed, and <{}> stands there {} times", pool->all(), pool->type(), pool->type(),

@@ -10,6 +10,7 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "data/layouts.h"
+#include "data/media.h"
 
 namespace dvlm {
 
@@ -48,13 +49,6 @@ size_t end_of_value(std::string_view text, size_t at) {
     }
   }
   return text.npos;
-}
-
-bool is_picture(std::string_view name) {
-  const std::string low = lower(name);
-  for (const std::string_view ending : {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
-    if (low.ends_with(ending)) return true;
-  return false;
 }
 
 // A webdataset's: the folder and the name up to its first dot.
@@ -151,8 +145,10 @@ void RecordFile::find_samples() {
     const std::string key = key_of(member.name);
     const bool record = lower(member.name) == lower(key) + ".json";
     if (record) records_.push_back({text_of(member.bytes), 0}), keys_.push_back(key);
-    pictures[key] += is_picture(member.name);
-    if (is_picture(member.name)) pictures_[key].push_back(member.name);
+    const Media media = media_of(member.name, text_of(member.bytes));
+    pictures[key] += media == Media::picture;
+    if (media == Media::picture) pictures_[key].push_back(member.name);
+    if (media == Media::unread) unread_.emplace(key, member.name);
   }
   for (const std::string& key : keys_) pictures.erase(key);
   std::erase_if(pictures, [](const auto& sample) { return sample.second == 0; });
@@ -166,16 +162,35 @@ std::vector<std::string> RecordFile::pictures_of(const std::string& key) const {
   return found == pictures_.end() ? std::vector<std::string>() : found->second;
 }
 
+// A record whose sample has a member that is not read would be learnt without it.
+void RecordFile::refuse_unread_member(int64_t i) const {
+  if (kind_ != Kind::samples) return;
+  if (const auto found = unread_.find(key(i)); found != unread_.end())
+    fail(
+        "{} belongs to the sample and is not read: convert a picture to PNG, a video to its frames, or take "
+        "it out of the tar",
+        printable(found->second));
+}
+
+void RecordFile::refuse_pictures(int64_t i, const json& object) const {
+  refuse_pictures_beside_text(object);
+  refuse_unread_member(i);
+  if (kind_ != Kind::samples) return;
+  if (const auto pictures = pictures_of(key(i)); !pictures.empty())
+    fail("the picture {} belongs to the sample, and a \"text\" does not show it: {}", printable(pictures[0]),
+         kInPlaceOfText);
+}
+
 Conversation RecordFile::conversation(int64_t i, const json& object, std::span<const std::string_view> own,
                                       const fs::path& image_root) const {
-  json record = object;
-  if (kind_ == Kind::samples && !lists_pictures(record))
-    if (const auto pictures = pictures_of(key(i)); !pictures.empty()) record["images"] = pictures;
-  Conversation out = conversation_of(record, own);
-  if (kind_ == Kind::samples)
+  refuse_unread_member(i);
+  if (kind_ == Kind::samples) {
+    Conversation out = conversation_of(object, own, pictures_of(key(i)));
     take_from_archive(out, key(i));
-  else
-    resolve_paths(out, image_root.empty() ? path_.parent_path() : image_root);
+    return out;
+  }
+  Conversation out = conversation_of(object, own);
+  resolve_paths(out, image_root.empty() ? path_.parent_path() : image_root);
   return out;
 }
 

@@ -31,9 +31,14 @@ class RecordFile {
 
   // Of an object of the i-th record, see conversation_of(). Pictures are looked for in `image_root` (empty:
   // beside the file), those of a tar inside it, where a record that names none has those of its own sample.
+  // Throws Error where its sample has a video or anything else that shows or sounds and is not read.
   Conversation conversation(int64_t i, const nlohmann::json& object,
                             std::span<const std::string_view> own = {},
                             const std::filesystem::path& image_root = {}) const;
+
+  // For an object of the i-th record of which a text alone is read: throws Error when it or its sample has
+  // pictures, too.
+  void refuse_pictures(int64_t i, const nlohmann::json& object) const;
 
   // The same for the same content, wherever the file is and whatever it is called.
   uint64_t fingerprint() const { return fingerprint_; }
@@ -52,6 +57,7 @@ class RecordFile {
   void find_elements(std::string_view text);
   void find_samples();
   std::vector<std::string> pictures_of(const std::string& key) const;
+  void refuse_unread_member(int64_t i) const;
   void take_from_archive(Conversation& conversation, const std::string& key) const;
   std::string member_of(const std::string& source, const std::string& key) const;
 
@@ -60,6 +66,7 @@ class RecordFile {
   std::optional<Archive> archive_;
   std::map<std::string, std::span<const std::byte>> members_;
   std::map<std::string, std::vector<std::string>> pictures_;  // of each sample, in the order of the tar
+  std::map<std::string, std::string> unread_;  // of each sample, the first member that is Media::unread
   Kind kind_ = Kind::lines;
   std::vector<Entry> records_;
   std::vector<std::string> keys_;  // of the records' samples, in a tar

@@ -63,6 +63,8 @@ CalibrationSample read_sample(const Source& source) {
       sample.conversation = source.records->conversation(source.number, record), sample.text.clear();
     else if (sample.text.empty())
       fail("neither \"text\" nor \"messages\" nor \"conversations\" is there");
+    else
+      source.records->refuse_pictures(source.number, record);
     return sample;
   } catch (const Error& error) {
     fail("{}: {}", source.records->name(source.number), error.what());

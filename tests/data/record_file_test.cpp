@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <zlib.h>
 
+#include <cstring>
 #include <fstream>
 
 #include "core/data_url.h"
@@ -248,6 +249,75 @@ TEST_F(Files, in_a_tar_have_their_pictures_where_the_record_lists_none) {
     const Conversation conversation = records.conversation(0, records.object(0));
     EXPECT_EQ(conversation[0].content[0].type, ContentPart::Type::image) << none;
   }
+}
+
+TEST_F(Files, in_a_tar_have_pictures_of_every_format_that_is_read) {
+  const std::string picture = read_file(kFixtures / "pictures/a.png"), ppm = "P6\n1 1\n255\nabc";
+  for (const auto& [name, content] : {std::pair<std::string, std::string>{"k.ppm", ppm},
+                                      {"k.PGM", "P5\n1 1\n255\na"},
+                                      {"k.jfif", "\xFF\xD8\xFF\xE0"},
+                                      {"k.image", picture},
+                                      {"k.0", ppm}}) {
+    const RecordFile records(file("formats.tar", member("k.json", kAsks) + member("k.txt", "P6") +
+                                                     member(name, content) + std::string(1024, '\0')));
+    const Conversation conversation = records.conversation(0, records.object(0));
+    ASSERT_EQ(conversation[0].content.size(), 2) << name;
+    const std::vector<std::byte> bytes = data_of_url(conversation[0].content[0].source);
+    EXPECT_EQ(text_of(bytes), content) << name;
+  }
+}
+
+TEST_F(Files, in_a_tar_with_a_video_or_a_picture_that_is_not_read_are_bad) {
+  const std::string end(1024, '\0'), picture = read_file(kFixtures / "pictures/a.png");
+  const auto problem = [&](const std::string& members) {
+    const RecordFile records(file("unread.tar", members + end));
+    return message_of([&] { records.conversation(0, records.object(0)); });
+  };
+  std::string asks_of_video = kAsks;
+  asks_of_video.replace(asks_of_video.find("<image>"), 7, "<video>");
+  const std::string video(
+      "\0\0\0\x18"
+      "ftypisom",
+      12),
+      tiff("II*\0", 4);
+  EXPECT_THAT(problem(member("k.json", asks_of_video) + member("k.mp4", video)),
+              HasSubstr("k.mp4 belongs to the sample and is not read"));
+  EXPECT_THAT(problem(member("k.json", kAsks) + member("k.tif", tiff)), HasSubstr("k.tif"));
+  EXPECT_THAT(problem(member("k.json", kAsks) + member("k.bin", video)), HasSubstr("k.bin"));
+  EXPECT_THAT(problem(member("k.png", picture) + member("k.wav", "") + member("k.json", kAsks)),
+              HasSubstr("k.wav"));
+  EXPECT_EQ(problem(member("k.json", kAsks) + member("other.mp4", video)), "no error");
+  EXPECT_EQ(problem(member("k.json", kAsks) + member("k.txt", "a") + member("k.cls", "3") +
+                    member("k.npy", "\x93NUMPY") + member("k.more.json", "{}")),
+            "no error");
+}
+
+TEST_F(Files, in_a_tar_show_a_picture_that_their_content_names_once) {
+  const std::string picture = read_file(kFixtures / "pictures/a.png");
+  const std::string record =
+      R"({"messages": [{"role": "user", "content": [{"type": "image", "image": "k.png"},
+      {"type": "text", "text": "What?"}]}, {"role": "assistant", "content": "A cup."}]})";
+  for (const char* name : {"k.json", "s/k.json"}) {
+    const std::string key(name, std::strlen(name) - 5);
+    const RecordFile records(
+        file("once.tar", member(name, record) + member(key + ".png", picture) + std::string(1024, '\0')));
+    const Conversation conversation = records.conversation(0, records.object(0));
+    EXPECT_EQ(visuals_of(conversation).size(), 1) << name;
+  }
+}
+
+TEST_F(Files, of_which_a_text_alone_is_read_have_no_pictures) {
+  const std::string text = R"({"text": "a caption"})", end(1024, '\0');
+  const auto problem = [&](const std::string& name, const std::string& content) {
+    const RecordFile records(file(name, content));
+    return message_of([&] { records.refuse_pictures(0, records.object(0)); });
+  };
+  EXPECT_EQ(problem("a.jsonl", text), "no error");
+  EXPECT_THAT(problem("b.jsonl", R"({"text": "a caption", "image": "a.png"})"), HasSubstr("\"image\""));
+  EXPECT_EQ(problem("a.tar", member("k.json", text) + member("k.txt", "x") + end), "no error");
+  EXPECT_THAT(problem("b.tar", member("k.json", text) + member("k.png", "x") + end),
+              HasSubstr("the picture k.png belongs to the sample"));
+  EXPECT_THAT(problem("c.tar", member("k.json", text) + member("k.mp4", "x") + end), HasSubstr("k.mp4"));
 }
 
 TEST_F(Files, that_are_tars_behind_each_other_are_read_whole) {

@@ -9,6 +9,8 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "data/media.h"
+#include "image/image.h"
 #include "kernels/quantize_rows.h"
 #include "kernels/random_values.h"
 #include "message_of.h"
@@ -158,6 +160,32 @@ TEST(Calibration, samples_are_drawn_in_a_seeded_order_and_bad_ones_named) {
   }
 }
 
+TEST(Calibration, texts_with_pictures_beside_them_are_refused) {
+  const TemporaryFolder folder;
+  const auto problem = [&](const std::string& record) {
+    write_file(folder / "texts.jsonl", record + "\n");
+    return message_of([&] { read_samples({.sources = {folder / "texts.jsonl"}, .samples = 1}); });
+  };
+  EXPECT_EQ(problem(R"({"text": "a caption", "url": "https://example.org/File:A.jpg"})"), "no error");
+  for (const char* key : {"image", "images", "image_path", "scan"})
+    EXPECT_THAT(problem(std::string(R"({"text": "a caption", ")") + key + R"(": "a.png"})"),
+                testing::AllOf(testing::HasSubstr("texts.jsonl line 1"), testing::HasSubstr(key)));
+}
+
+// Tars are looked through by the data's room, folders by that of the pictures.
+TEST(Calibration, takes_the_same_files_for_pictures_in_tars_and_in_folders) {
+  int pictures = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(DVLM_FIXTURES) / "image")) {
+    if (!entry.is_regular_file()) continue;
+    const std::string file = read_file(entry.path());
+    const bool expected = is_picture(std::as_bytes(std::span(file)));
+    EXPECT_EQ(media_of("a.bin", file) == Media::picture, expected) << entry.path();
+    EXPECT_EQ(media_of(entry.path().string(), "") == Media::picture, expected) << entry.path();
+    pictures += expected;
+  }
+  EXPECT_GT(pictures, 50);
+}
+
 TEST(Quantize, smoothing_alone_changes_nothing_in_f32) {
   const TemporaryFolder out;
   quantize(Checkpoint(source().model.path()), source().inputs, {.round = false}, out.path(), source().pool);
@@ -185,6 +213,20 @@ class QuantizeTo : public testing::TestWithParam<Codes> {
   }
 };
 
+// By which SGLang (w8a8_fp8, w8a8_int8) and transformers and vLLM (compressed-tensors) know what to do.
+nlohmann::json expected_description() {
+  const auto eight_bits = [](const char* method) {
+    return nlohmann::json{
+        {"quant_method", method}, {"is_dynamic", false}, {"ignore", nlohmann::json::array()}};
+  };
+  if (QuantizeTo::GetParam() == Codes::fp8) return eight_bits("w8a8_fp8");
+  if (QuantizeTo::GetParam() == Codes::int8) return eight_bits("w8a8_int8");
+  return nlohmann::json::parse(R"({"quant_method": "compressed-tensors", "format": "pack-quantized",
+    "quantization_status": "compressed", "ignore": ["lm_head"],
+    "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "int",
+      "strategy": "group", "group_size": 64, "symmetric": true, "dynamic": false}}}})");
+}
+
 TEST_P(QuantizeTo, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
   const TemporaryFolder out;
   const auto report = quantized(out.path());
@@ -198,8 +240,7 @@ TEST_P(QuantizeTo, writes_a_sound_checkpoint_that_predicts_nearly_the_same) {
     EXPECT_GT(layer.smoothed, 0);
     EXPECT_LT(layer.smoothed, four_bits ? 0.14 : 0.08) << layer.name;
   }
-  EXPECT_EQ(read_json(out / "config.json").at("quantization_config").at("ignore"),
-            four_bits ? nlohmann::json{"lm_head"} : nlohmann::json::array());
+  EXPECT_EQ(read_json(out / "config.json").at("quantization_config"), expected_description());
   EXPECT_LT(relative_error(logits_of(out.path()), logits_of(source().model.path())), four_bits ? 0.4 : 0.15);
   EXPECT_THAT(report_table(report), testing::HasSubstr("| model.layers.1.mlp.down_proj | 64 x 96 |"));
   EXPECT_THAT(report_plot(report, GetParam()), testing::HasSubstr("</svg>"));
