@@ -6,7 +6,8 @@
 #                   [--variants NAME,NAME...] [--set KEY=VALUE]...
 #
 # Defaults: runs/tiny-ar (of ./dev train), runs/ablations, 15 minutes a run, 3 seeds, all questions of
-# data/tiny/test/data.jsonl, all variants. --set is for every run. DVLM names another program.
+# data/tiny/test/data.jsonl, all variants. --set is for every run. The variant two-stage spends one half of these minutes,
+# or of --set steps=N, on texts alone. DVLM names another program.
 set -euo pipefail
 trap 'exit 130' INT TERM
 cd "$(dirname "$0")/.."
@@ -24,8 +25,12 @@ declare -A changes=(
   [no-auto-truncation]=auto_truncation=false
   [no-vision-efficient]=vision_efficient=false
   [no-complement]=complementary=false
+  [two-stage]=
 )
-variants=full,no-annealing,no-causal-context,no-auto-truncation,no-vision-efficient,no-complement
+variants=full,no-annealing,no-causal-context,no-auto-truncation,no-vision-efficient,no-complement,two-stage
+# The first stage of two-stage, whose pictures are told in words: the language model alone, and no regions to see. Between
+# the stages nothing is rounded.
+text_stage=('freeze=["visual.*"]' region_weight=0 save_dtype=f32)
 
 die() { printf '%s\n' "$*" >&2; exit 2; }
 case " $* " in *" -h "* | *" --help "*) sed -n '2,/^set/s/^#  *//p' tools/ablate.sh; exit ;; esac
@@ -48,6 +53,9 @@ IFS=, read -ra names <<<"$variants"
 for name in "${names[@]}"; do
   [ -n "${changes[$name]+known}" ] || die "there is no variant $name; there are ${!changes[*]}"
 done
+case ",$variants, ${set[*]}" in
+  *,two-stage,*" epochs="*) die "two-stage halves minutes or steps, not epochs: leave it out of --variants" ;;
+esac
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || die "--seeds must be a number from 1 on, not $seeds"
 [ -x "$dvlm" ] || die "$dvlm is not there: build it with ./dev build torch"
 [ -f "$model/model.safetensors" ] || die "$model holds no weights: ./dev train makes runs/tiny-ar, --model names another"
@@ -60,17 +68,51 @@ mkdir -p "$out"
 [ "$(cat "$out/settings")" = "$settings" ] ||
   die "$out was begun with other settings ($(cat "$out/settings")): name another --out"
 
+# Half of what limits a run, for each of two stages.
+halved() {
+  local pair
+  for pair in "max_minutes=$minutes" "${set[@]}"; do
+    case $pair in
+      max_minutes=*) awk -v "all=${pair#*=}" 'BEGIN { print "max_minutes=" all / 2 }' ;;
+      steps=*) echo "steps=$((${pair#*=} / 2))" ;;
+    esac
+  done
+}
+
+# The data's value in a configuration, its pictures told in words. A broken-off run leaves no such file.
+text_data() {
+  local pair data=() file=$out/text/data.json
+  for pair in "${set[@]}"; do [[ $pair != data=* ]] || data=(--data "${pair#data=}"); done
+  mkdir -p "$out/text"
+  [ -f "$file" ] || { tools/text_only.py examples/tiny/convert.json "$out/text" "${data[@]}" >"$file.partial" &&
+    mv "$file.partial" "$file"; } || return
+  cat "$file"
+}
+
 # A model is trained when `trained` says so: its training state, four times its size, is deleted then.
-train() {
-  local folder=$1 name=$2 seed=$3 resume=() pair flags=()
+#   run FOLDER KEY=VALUE...
+run() {
+  local folder=$1 resume=() pair flags=()
+  shift
   [ ! -f "$folder/trained" ] || return 0
   [ ! -f "$folder/training.safetensors" ] || resume=(--resume)
-  for pair in "${recipe[@]}" "seed=$seed" "model=$model" "max_minutes=$minutes" "${set[@]}" ${changes[$name]}; do
-    flags+=(--set "$pair")
-  done
+  for pair in "$@"; do flags+=(--set "$pair"); done
   "$dvlm" train --config examples/tiny/convert.json "${flags[@]}" --output "$folder" "${resume[@]}"
   touch "$folder/trained"
   rm -f "$folder/training.safetensors"
+}
+
+train() {
+  local folder=$1 name=$2 seed=$3 half=() data
+  local settings=("${recipe[@]}" "seed=$seed" "model=$model" "max_minutes=$minutes" "${set[@]}")
+  if [ "$name" != two-stage ]; then
+    run "$folder" "${settings[@]}" ${changes[$name]}
+    return
+  fi
+  mapfile -t half < <(halved)
+  data=$(text_data)
+  run "$folder/text" "${settings[@]}" "${half[@]}" "${text_stage[@]}" "data=$data"
+  run "$folder" "${settings[@]}" "${half[@]}" "model=$folder/text"
 }
 
 # Block attention leaves no autoregressive half for spec to verify with.

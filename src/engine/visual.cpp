@@ -64,35 +64,6 @@ class ImageSource {
   DecodeLimits limits_;
 };
 
-// The item's limits, else the request's.
-int64_t low_limit(const ContentPart& part, const Request& request) {
-  return part.min_pixels > 0 ? part.min_pixels : request.min_pixels;
-}
-int64_t high_limit(const ContentPart& part, const Request& request) {
-  return part.max_pixels > 0 ? part.max_pixels : request.max_pixels;
-}
-
-PreprocessOptions options_for(const ContentPart& part, const Request& request, const ModelConfig& config) {
-  PreprocessOptions options = checkpoint_preprocessing(config);
-  limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
-  if (part.pixel_bound > 0 && options.max_pixels > part.pixel_bound) {
-    options.max_pixels = part.pixel_bound;
-    options.min_pixels =
-        std::min({options.min_pixels, checkpoint_preprocessing(config).min_pixels, options.max_pixels});
-  }
-  options.resized_height = part.resized_height;
-  options.resized_width = part.resized_width;
-  return options;
-}
-
-VideoOptions video_options_for(const ContentPart& part, const Request& request) {
-  VideoOptions options;
-  if (part.fps > 0) options.fps = part.fps;
-  options.nframes = part.nframes;
-  limit_pixels(low_limit(part, request), high_limit(part, request), options.min_pixels, options.max_pixels);
-  return options;
-}
-
 void add_options(ContentHash& hash, const ContentPart& part, const Request& request) {
   for (const int64_t value : {request.min_pixels, request.max_pixels, part.min_pixels, part.max_pixels,
                               part.pixel_bound, int64_t{part.resized_height}, int64_t{part.resized_width},
@@ -183,7 +154,9 @@ VisualTotals VisualCache::totals() const {
 Visual load_visual(const ContentPart& part, const Request& request, const ModelConfig& config,
                    VisualCache* cache, const std::function<void(int64_t)>& admit) {
   Visual visual;
-  PreprocessOptions options = options_for(part, request, config);
+  const SizeLimits limits = size_limits(part, request.min_pixels, request.max_pixels);
+  const VideoOptions video = video_within(limits, part.fps, part.nframes);
+  PreprocessOptions options = preprocessing_within(limits, config);
   options.admit = [&](int64_t tokens) {
     if (admit) admit(tokens);
     if (cache) visual.place = cache->place_for(tokens);
@@ -212,11 +185,10 @@ Visual load_visual(const ContentPart& part, const Request& request, const ModelC
     if (auto known = cache->find(visual.key)) return *std::move(known);
 
   if (file) {
-    load_video(visual, preprocess_video_file(*open, video_options_for(part, request), options), config);
+    load_video(visual, preprocess_video_file(*open, video, options), config);
   } else if (visual.video) {
     const auto frame = [&](size_t i) { return sources[i].decode(); };
-    const double fps = part.fps > 0 ? part.fps : VideoOptions{}.fps;
-    load_video(visual, preprocess_frames(sources.size(), frame, fps, options), config);
+    load_video(visual, preprocess_frames(sources.size(), frame, video.fps, options), config);
   } else {
     load_image(visual, sources.front(), options, config);
   }

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "core/error.h"
-#include "torch/lora.h"
+#include "train/weight_patterns.h"
 
 namespace dvlm {
 
@@ -22,7 +22,7 @@ struct NetworkParameter {
 };
 
 // With adapters these alone train.
-std::vector<NetworkParameter> find_frozen(Network& network, const std::vector<std::string>& patterns) {
+std::vector<NetworkParameter> find_frozen(Network& network, const TrainConfig& config) {
   std::vector<NetworkParameter> parameters;
   std::map<const void*, size_t> by_address;  // of their first elements
   for (const auto& item : network->named_parameters()) {
@@ -33,18 +33,15 @@ std::vector<NetworkParameter> find_frozen(Network& network, const std::vector<st
     for (NetworkParameter& one : parameters) one.frozen = towers::is_adapter(one.name) ? 0 : 1;
     return parameters;
   }
-  std::vector<bool> used(patterns.size(), false);
-  for (const auto& [name, weight] : network->named_weights()) {
-    bool frozen = false;
-    for (size_t i = 0; i < patterns.size(); ++i)
-      if (matches(patterns[i], name)) frozen = used[i] = true;
+  const NamedTensors weights = network->named_weights();
+  std::vector<std::string> names;
+  for (const auto& [name, weight] : weights) names.push_back(name);
+  check_freeze(config, names);
+  for (const auto& [name, weight] : weights) {
     NetworkParameter& parameter = parameters.at(std::prev(by_address.upper_bound(weight.data_ptr()))->second);
-    ++(frozen ? parameter.frozen : parameter.free);
-    if (parameter.frozen > 0 && parameter.free > 0)
-      fail("training config: 'freeze' cuts through weights that train together, at {}", name);
+    ++(is_frozen(config, name) ? parameter.frozen : parameter.free);
+    DVLM_ASSERT(parameter.frozen == 0 || parameter.free == 0);  // check_freeze() knows what is fused
   }
-  for (size_t i = 0; i < used.size(); ++i)
-    if (!used[i]) fail("training config: 'freeze' pattern \"{}\" matches no weight", printable(patterns[i]));
   return parameters;
 }
 
@@ -77,12 +74,12 @@ class Buckets::Hook : public torch::autograd::PostAccumulateGradHook {
 
 Buckets::Buckets(Network& network, const TrainConfig& config, Ranks ranks) : ranks_(std::move(ranks)) {
   const torch::NoGradGuard no_grad;
-  std::vector<NetworkParameter> found = in_order_of_gradients(find_frozen(network, config.freeze));
+  std::vector<NetworkParameter> found = in_order_of_gradients(find_frozen(network, config));
   std::erase_if(found, [](const NetworkParameter& parameter) {
     Tensor(parameter.value).requires_grad_(parameter.frozen == 0);
     return parameter.frozen > 0;
   });
-  if (found.empty()) fail("training config: 'freeze' leaves no weight to train");
+  DVLM_ASSERT(!found.empty());
   int64_t elements = 0;
   for (const NetworkParameter& parameter : found) elements += parameter.value.numel();
   // Large enough to be worth a message, small enough beside the gradients that are kept.

@@ -36,8 +36,7 @@ struct Bucket {
 class Buckets {
  public:
   // Weights whose checkpoint name matches a pattern of config.freeze stop requiring gradients; the others
-  // move into buckets. Throws Error when a pattern matches nothing, cuts through weights that the network
-  // keeps fused (q, k and v; gate and up), or leaves nothing to train.
+  // move into buckets. Throws Error as check_freeze().
   Buckets(Network& network, const TrainConfig& config, Ranks ranks);
   ~Buckets();
   Buckets(const Buckets&) = delete;

@@ -31,7 +31,7 @@ struct TrainConfig {
   int accumulation = 1;       // passes of each process per optimiser step
   int global_batch_size = 0;  // samples per optimiser step; 0 = batch_size * accumulation * processes
   int max_length = 2048;      // tokens of the clean stream; longer samples are cut, see make_sample
-  int64_t min_pixels = 0, max_pixels = 0;  // of pictures; 0 = what the model's preprocessor_config.json says
+  int64_t min_pixels = 0, max_pixels = 0;  // of pictures and frames; 0 = the model's, see SampleContext
   double max_bad_samples = 0.01;           // share of the records that may be bad; more end the run
   int readers = 0;                         // threads that read ahead; 0 = one for every four cores
 

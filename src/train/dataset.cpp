@@ -24,6 +24,20 @@ int64_t pixels_of(const std::string& source) {
   return error ? 0 : static_cast<int64_t>(std::min<uintmax_t>(bytes, 1u << 30)) * 4;
 }
 
+// About how many tokens a picture, a video file or the frames of a video have; of a text none. Two frames
+// share theirs.
+int64_t tokens_of_pictures(const ContentPart& part, const SampleContext& context) {
+  const PreprocessOptions options =
+      preprocessing_within(size_limits(part, context.min_pixels, context.max_pixels), context.config);
+  const int64_t side = int64_t{options.patch_size} * options.merge_size;
+  const auto tokens = [&](const std::string& source) {
+    return std::clamp(pixels_of(source), options.min_pixels, options.max_pixels) / (side * side);
+  };
+  int64_t out = part.source.empty() ? 0 : tokens(part.source);
+  for (const std::string& frame : part.frames) out += tokens(frame) / 2;
+  return out;
+}
+
 }  // namespace
 
 Dataset::Dataset(const std::vector<DataSource>& sources) {
@@ -69,21 +83,14 @@ int64_t Dataset::length(int64_t i, const SampleContext& context) const {
   constexpr int64_t kBytesOfToken = 4;
   const Source& source = source_of(i);
   const std::string_view text = source.file->text(i - source.first);
-  PreprocessOptions options = checkpoint_preprocessing(context.config);
   int64_t bytes = 0, tokens = 0;
   try {
-    limit_pixels(context.min_pixels, context.max_pixels, options.min_pixels, options.max_pixels);
     const Conversation conversation = source.file->conversation(
         i - source.first, source.file->object(i - source.first), kOwnKeys, source.image_root);
-    const int64_t side = int64_t{options.patch_size} * options.merge_size;
     for (const Message& message : conversation)
       for (const ContentPart& part : message.content) {
         bytes += std::ssize(part.text);
-        for (const std::string& frame : part.frames)
-          tokens += std::clamp(pixels_of(frame), options.min_pixels, options.max_pixels) / (side * side) / 2;
-        if (!part.source.empty())
-          tokens +=
-              std::clamp(pixels_of(part.source), options.min_pixels, options.max_pixels) / (side * side);
+        tokens += tokens_of_pictures(part, context);
       }
   } catch (const Error&) {
     bytes = std::ssize(text);

@@ -1,20 +1,13 @@
 #include "train/plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <numeric>
 
 #include "checkpoint/checkpoint.h"
-#include "core/memory.h"
 #include "torch/cpu_layers.h"
-#include "torch/lora.h"
 #include "torch/plain.h"
-#include "train/batch.h"
-#include "train/dataset.h"
-#include "train/run_setup.h"
-#include "train/training_row.h"
+#include "train/weight_patterns.h"
 
 namespace dvlm {
 
@@ -24,16 +17,6 @@ double RunPlan::bytes() const {
 }
 
 namespace {
-
-bool is_frozen(const TrainConfig& config, const std::string& name) {
-  return std::ranges::any_of(config.freeze,
-                             [&](const std::string& pattern) { return matches(pattern, name); });
-}
-
-// Of the layers that adapters may stand beside.
-bool is_linear(const std::string& name, const std::vector<int64_t>& shape) {
-  return shape.size() == 2 && (name.starts_with("model.layers.") || name.starts_with("visual."));
-}
 
 // Numbers of elements, by what becomes of them.
 struct Weights {
@@ -52,8 +35,7 @@ Weights count_weights(const ModelConfig& model, const TrainConfig& config) {
   for (const auto& [name, shape] : expected_tensors(model)) {
     const int64_t size = c10::multiply_integers(shape);
     const bool matrix = shape.size() >= 2, trains = !lora && !is_frozen(config, name),
-               adapted =
-                   lora && is_linear(name, shape) && is_target(config.lora, name.substr(0, name.rfind('.')));
+               adapted = is_adapted(config, name, shape);
     (matrix ? out.matrices : out.vectors) += size;
     if (trains) (matrix ? out.trained_matrices : out.trained_vectors) += size;
     const bool vision = name.starts_with("visual.");
@@ -189,103 +171,6 @@ class Planner {
 RunPlan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
                  bool card) {
   return Planner(model, config, pass, card).plan(processes);
-}
-
-namespace {
-
-// Some records of the data, read as training reads them.
-struct Survey {
-  int64_t records = 0, read = 0, bad = 0, dropped = 0, shrunk = 0;
-  std::string first_bad;
-  std::vector<int64_t> tokens;
-  PassSize largest;
-};
-
-PassSize size_of(const Sample& sample, const TrainConfig& config, const StreamTokens& tokens) {
-  const Row row = training_row(sample, config, tokens, config.block_size);
-  PassSize out;
-  out.length = std::ssize(row.tokens);
-  out.scored = std::ssize(row.noisy) + std::ssize(row.clean) + std::ssize(row.regions);
-  for (const Patches& visual : sample.visuals) out.patches += visual.grid.patches();
-  return out;
-}
-
-Survey survey(const TrainConfig& config, const ModelConfig& model, const Tokenizer& tokenizer) {
-  constexpr int64_t kRead = 256;
-  const Dataset dataset(config.data);
-  const SampleContext context{
-      tokenizer, model, answer_markers(tokenizer), config.max_length, config.min_pixels, config.max_pixels};
-  const StreamTokens tokens = stream_tokens(tokenizer, model);
-  Survey out;
-  out.records = dataset.size();
-  const int64_t step = std::max<int64_t>(1, dataset.size() / kRead);
-  for (int64_t i = 0; i < dataset.size() && out.read < kRead; i += step, ++out.read) {
-    try {
-      const Sample sample = dataset.load(i, context);
-      out.shrunk += sample.shrunk;
-      if (sample.ids.empty()) {
-        ++out.dropped;
-        continue;
-      }
-      const PassSize size = size_of(sample, config, tokens);
-      out.tokens.push_back(std::ssize(sample.ids));
-      out.largest.length = std::max(out.largest.length, padded_length(size.length));
-      out.largest.patches = std::max(out.largest.patches, size.patches * config.batch_size);
-      out.largest.scored = std::max(out.largest.scored, size.scored * config.batch_size);
-    } catch (const Error& error) {
-      if (++out.bad == 1) out.first_bad = error.what();
-    }
-  }
-  out.largest.rows = out.largest.length * config.batch_size;
-  std::ranges::sort(out.tokens);
-  return out;
-}
-
-std::string count_text(int64_t count) {
-  return count >= 1'000'000'000 ? fmt::format("{:.2f} billion", static_cast<double>(count) / 1e9)
-                                : fmt::format("{:.2f} million", static_cast<double>(count) / 1e6);
-}
-
-std::string size_text(double bytes) {
-  return fmt::format("{:.2f} GB", bytes / 1e9);
-}
-
-}  // namespace
-
-bool print_plan(const TrainConfig& config, int processes, double memory) {
-  const ModelConfig model = read_config(config.model);
-  const Tokenizer tokenizer(config.model);
-  const Survey data = survey(config, model, tokenizer);
-  const bool card = config.device != "cpu";
-  const RunPlan plan = plan_run(model, config, data.largest, processes, card);
-  const int passes = passes_of(config, processes);
-  fmt::print("parameters  {}, of which {} train\n", count_text(plan.parameters), count_text(plan.trained));
-  fmt::print("data        {} records; {} of them were read", data.records, data.read);
-  if (!data.tokens.empty())
-    fmt::print(": {} to {} tokens, half have {} or fewer", data.tokens.front(), data.tokens.back(),
-               data.tokens[data.tokens.size() / 2]);
-  fmt::print(
-      "\n            left out: {} bad, {} whose pictures or answers do not fit max_length {}; pictures made "
-      "smaller: {}\n",
-      data.bad, data.dropped, config.max_length, data.shrunk);
-  if (data.bad > 0) fmt::print("            the first bad one: {}\n", data.first_bad);
-  fmt::print("step        {} samples: {} passes of {} by {} process{}\n", passes * config.batch_size, passes,
-             config.batch_size, processes, processes == 1 ? "" : "es");
-  fmt::print("pass        up to {} tokens in all streams, {} patches\n", data.largest.rows,
-             data.largest.patches);
-  fmt::print("memory      of each {}\n", card ? "card" : "process");
-  for (const MemoryPart& part : plan.memory) fmt::print("  {:<42}{:>12}\n", part.name, size_text(part.bytes));
-  fmt::print("  {:<42}{:>12}\n", "all", size_text(plan.bytes()));
-  fmt::print("files       {} of state, {} of {}{}\n", size_text(plan.state_bytes),
-             size_text(plan.model_bytes), config.lora.rank > 0 ? "adapter" : "model",
-             card ? ", which the hosts hold while they write them" : "");
-  if (card || plan.loading_bytes() > plan.bytes())
-    fmt::print("start       {} of the host's memory for each process, while the model loads\n",
-               size_text(plan.loading_bytes()));
-  if (memory == 0) return true;
-  const bool fits = std::max(plan.bytes(), card ? 0 : plan.loading_bytes()) <= memory;
-  fmt::print("{} in {}\n", fits ? "fits" : "does not fit", size_text(memory));
-  return fits;
 }
 
 }  // namespace dvlm

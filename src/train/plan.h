@@ -37,8 +37,9 @@ struct RunPlan {
 RunPlan plan_run(const ModelConfig& model, const TrainConfig& config, const PassSize& pass, int processes,
                  bool card);
 
-// Reads records of the data as training will, and prints the plan; `memory`: bytes of a device, 0 = not
-// known. Returns whether it fits, as far as that is known.
+// Reads records of the data as training will, and prints the plan, and what steps took where the run has
+// begun; `memory`: bytes of a device, 0 = what it has free, where it is here. Returns whether the run fits,
+// as far as that is known. Throws Error as check_patterns().
 bool print_plan(const TrainConfig& config, int processes, double memory);
 
 }  // namespace dvlm

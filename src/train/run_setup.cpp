@@ -21,7 +21,9 @@
 #include "train/mask_token.h"
 #include "train/plan.h"
 #include "train/state.h"
+#include "train/survey.h"
 #include "train/training_row.h"
+#include "train/weight_patterns.h"
 
 namespace dvlm {
 
@@ -91,15 +93,41 @@ void require_one_run(uint64_t told, const Ranks& ranks) {
           rank);
 }
 
+std::string device_name(const TrainConfig& config, const Ranks& ranks) {
+  const char* local = std::getenv("LOCAL_RANK");
+  const bool own = config.device == "cuda" && ranks.size() > 1 && local;
+  return own ? fmt::format("cuda:{}", local) : config.device;
+}
+
+// A warning and no more, unlike what device_of() refuses: what a pass takes is estimated, for a batch of the
+// longest samples that were found, and what others leave free changes. No run that would fit may end here.
+void warn_of_large_passes(const TrainConfig& config, const Dataset& dataset, const ModelConfig& model,
+                          const Ranks& ranks) try {
+  const std::string name = device_name(config, ranks);
+  const torch::Device device = open_device(name);
+  const int here = device.is_cuda() ? 1 : Ranks::processes_here();  // that share the device's memory
+  const Survey data = survey(config, dataset, model, {.records = 64, .seconds = 10});  // videos are slow
+  const RunPlan plan = plan_run(model, config, data.largest, ranks.size(), device.is_cuda());
+  if (const double needed = here * plan.bytes(), free = static_cast<double>(free_bytes(device));
+      needed > free)
+    log_warning(
+        "a pass of this run may not fit: with all that the run holds it takes about {:.1f} GB, going by {} "
+        "records, and {} has {:.1f} GB free; --plan shows for what, and a lower batch_size or max_length and "
+        "\"recompute\": true need less",
+        needed / 1e9, data.read, name, free / 1e9);
+} catch (const Error&) {  // of the tokenizer, say: all processes will tell, not only this one
+}
+
 }  // namespace
 
 fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume, const Ranks& ranks) {
   if (ranks.size() > 1) require_one_run(told(config, dataset, resume), ranks);
+  const ModelConfig model = read_config(config.model);
+  check_patterns(config, model);
   if (!ranks.first()) {
     ranks.wait();
     return config.output;
   }
-  const int vocab_size = read_config(config.model).text.vocab_size;
   make_folder(config.output);
   if (!resume && fs::exists(fs::path(config.output) / kStateFile))
     fail("{} already holds a training run; continue it with --resume or name another output", config.output);
@@ -110,11 +138,12 @@ fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool res
     fail("'model' and 'output' are the same folder {}; the start of a run is not overwritten", config.output);
   copy_companions(config.model, config.output);
   if (config.min_pixels > 0 || config.max_pixels > 0) {
-    PreprocessorConfig pictures = read_config(config.model).preprocessor;
+    PreprocessorConfig pictures = model.preprocessor;
     limit_pixels(config.min_pixels, config.max_pixels, pictures.min_pixels, pictures.max_pixels);
     write_pixel_limits(config.output, pictures.min_pixels, pictures.max_pixels);
   }
-  if (config.stage == "convert") ensure_mask_token(config.output, vocab_size);
+  if (config.stage == "convert") ensure_mask_token(config.output, model.text.vocab_size);
+  warn_of_large_passes(config, dataset, model, ranks);
   ranks.wait();
   return config.output;
 }
@@ -130,9 +159,7 @@ int passes_of(const TrainConfig& config, int processes) {
 }
 
 torch::Device device_of(const TrainConfig& config, const Ranks& ranks) {
-  const char* local = std::getenv("LOCAL_RANK");
-  const std::string name =
-      config.device == "cuda" && ranks.size() > 1 && local ? fmt::format("cuda:{}", local) : config.device;
+  const std::string name = device_name(config, ranks);
   const torch::Device device = open_device(name);
   const RunPlan plan = plan_run(read_config(config.model), config, {}, ranks.size(), device.is_cuda());
   const int here = device.is_cuda() ? 1 : Ranks::processes_here();  // that share the device's memory

@@ -12,8 +12,9 @@
 namespace dvlm {
 
 // The output folder with everything of a model folder but weights and config.json; the first process makes
-// it, and all wait. Throws Error when it holds a run or a model that is not to be continued, and when the
-// processes were told different things.
+// it, and all wait. Throws Error when it holds a run or a model that is not to be continued, when the
+// processes were told different things, and as check_patterns(). Warns where a pass may take more memory than
+// is free, going by some records of `dataset`.
 std::filesystem::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume,
                                   const Ranks& ranks);
 

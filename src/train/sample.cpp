@@ -22,11 +22,12 @@ constexpr size_t kMaxHeld = size_t{256} << 20;
 struct SampleVisual {
   const ContentPart* part = nullptr;
   bool video = false;
+  SizeLimits limits;
+  PreprocessOptions options;  // within them
   Image image;                // of a picture, as its file has it; without pixels where that would be too much
-  PreprocessOptions options;  // for it
-  Size resized;
-  Patches patches;  // of a video
-  int tokens = 0;
+  Size resized;               // of a picture
+  Patches patches;            // of a video; none where these would be too many
+  int64_t tokens = 0;
 };
 
 // A picture of a record is in a regular file: devices never end.
@@ -35,25 +36,6 @@ Image load_image(const std::string& source) {
   const InputFile file(local_path(source));
   const std::string bytes = read_file(file);
   return decode_image(std::as_bytes(std::span(bytes)), file.path().string());
-}
-
-PreprocessOptions preprocess_options(const ContentPart& part, const SampleContext& context) {
-  PreprocessOptions options = checkpoint_preprocessing(context.config);
-  limit_pixels(context.min_pixels, context.max_pixels, options.min_pixels, options.max_pixels);
-  limit_pixels(part.min_pixels, part.max_pixels, options.min_pixels, options.max_pixels);
-  options.resized_height = part.resized_height;
-  options.resized_width = part.resized_width;
-  return options;
-}
-
-Patches load_video(const ContentPart& part, const PreprocessOptions& options) {
-  VideoOptions video;
-  if (part.fps > 0) video.fps = part.fps;
-  video.nframes = part.nframes;
-  limit_pixels(part.min_pixels, part.max_pixels, video.min_pixels, video.max_pixels);
-  if (part.frames.empty()) return preprocess_video_file(InputFile(local_path(part.source)), video, options);
-  const auto frame = [&](size_t i) { return load_image(part.frames[i]); };
-  return preprocess_frames(part.frames.size(), frame, video.fps, options);
 }
 
 int side_of_token(const PreprocessOptions& options) {
@@ -66,7 +48,29 @@ void size_picture(SampleVisual& picture) {
   picture.tokens = picture.resized.height / side * (picture.resized.width / side);
 }
 
-struct TooLong {};  // thrown: its videos alone exceed max_length
+struct TooLong {};   // thrown: the sample cannot be made to fit max_length
+struct TooLarge {};  // thrown: a video has more tokens than it may have
+
+Patches load_video(const ContentPart& part, const VideoOptions& video, const PreprocessOptions& options) {
+  if (part.frames.empty()) return preprocess_video_file(InputFile(local_path(part.source)), video, options);
+  const auto frame = [&](size_t i) { return load_image(part.frames[i]); };
+  return preprocess_frames(part.frames.size(), frame, video.fps, options);
+}
+
+// Counts a video's tokens, and reads it where they are no more than `most`.
+void read_video(SampleVisual& video, int64_t most, const SampleContext& context) {
+  PreprocessOptions options = preprocessing_within(video.limits, context.config);
+  options.admit = [&](int64_t tokens) {
+    video.tokens = tokens;
+    if (tokens > most) throw TooLarge();
+  };
+  video.patches = {};
+  try {
+    video.patches =
+        load_video(*video.part, video_within(video.limits, video.part->fps, video.part->nframes), options);
+  } catch (const TooLarge&) {  // counted, which is all
+  }
+}
 
 // Reads a record's pictures and videos one after the other.
 class VisualLoader {
@@ -76,7 +80,8 @@ class VisualLoader {
   SampleVisual load(const ContentPart& part) {
     SampleVisual out;
     out.part = &part;
-    out.options = preprocess_options(part, context_);
+    out.limits = size_limits(part, context_.min_pixels, context_.max_pixels);
+    out.options = preprocessing_within(out.limits, context_.config);
     out.video = part.type == ContentPart::Type::video;
     out.video ? load_frames(out) : load_picture(out);
     return out;
@@ -92,12 +97,10 @@ class VisualLoader {
       held_ += out.image.pixels.size();
   }
 
+  // What is too long with the videos before it is read when all are made smaller.
   void load_frames(SampleVisual& out) {
-    out.options.admit = [this](int64_t tokens) {
-      if ((video_tokens_ += tokens) > context_.max_length) throw TooLong();
-    };
-    out.patches = load_video(*out.part, out.options);
-    out.tokens = static_cast<int>(out.patches.grid.patches() / context_.config.vision.patches_per_token());
+    read_video(out, context_.max_length - video_tokens_, context_);
+    video_tokens_ += out.tokens;
   }
 
   const SampleContext& context_;
@@ -112,10 +115,9 @@ std::vector<SampleVisual> load_visuals(const Conversation& conversation, const S
   return out;
 }
 
-int64_t tokens_of(const std::vector<SampleVisual>& visuals, bool video) {
+int64_t tokens_of(const std::vector<SampleVisual>& visuals) {
   int64_t tokens = 0;
-  for (const SampleVisual& one : visuals)
-    if (one.video == video) tokens += one.tokens;
+  for (const SampleVisual& one : visuals) tokens += one.tokens;
   return tokens;
 }
 
@@ -131,21 +133,55 @@ Patches patches_of(SampleVisual& picture) {
   return preprocess_image(image, picture.options);
 }
 
-// Makes pictures smaller by one factor so that they have `room` tokens together, where each then has one.
-bool shrink(std::vector<SampleVisual>& visuals, int64_t room) {
-  const int64_t tokens = tokens_of(visuals, false);
+// Makes a picture smaller, down to `share` tokens, or to one.
+void shrink_picture(SampleVisual& picture, int64_t share) {
+  const int side = side_of_token(picture.options);
+  picture.options.max_pixels = std::max<int64_t>(share, 1) * side * side;
+  picture.options.min_pixels = std::min(picture.options.min_pixels, picture.options.max_pixels);
+  picture.options.resized_height = picture.options.resized_width = 0;
+  size_picture(picture);
+  // Sides that reach a minimum are rounded up, beyond a maximum that is near.
+  for (; picture.tokens > share && picture.options.min_pixels > side; size_picture(picture))
+    picture.options.min_pixels = picture.options.min_pixels * 19 / 20;
+}
+
+// How many times a video has the tokens of one frame: two frames share them.
+int64_t slices_of(const SampleVisual& video, const SampleContext& context) {
+  if (!video.patches.values.empty()) return video.patches.grid.t;
+  const int64_t frames = std::ssize(video.part->frames), together = video.options.temporal_patch_size;
+  if (frames > 0) return (frames + together - 1) / together;
+  // A file tells by the tokens that it would have with four in each frame.
+  const int side = 2 * side_of_token(video.options);
+  SampleVisual small;
+  small.part = video.part, small.limits = {.resized_height = side, .resized_width = side};
+  read_video(small, 0, context);
+  return small.tokens / 4;
+}
+
+// Reads a video with frames that are so small that it has `share` tokens, or each frame one.
+void shrink_video(SampleVisual& video, int64_t share, const SampleContext& context) {
+  const int64_t slices = slices_of(video, context), most = std::max(share, slices);
+  if (slices > context.max_length) throw TooLong();
+  const int64_t side = side_of_token(video.options), token = side * side, pixels = most / slices * token;
+  // Sides that reach a minimum are rounded up, beyond a maximum that is near. Half of it is mostly far
+  // enough; each further attempt decodes the video once more.
+  int64_t least = pixels;
+  do {
+    least /= 2;
+    video.limits = {.min_pixels = least, .max_pixels = pixels};
+    read_video(video, most, context);
+  } while (video.tokens > most && least > token);
+  if (video.tokens > most) throw TooLong();
+}
+
+// Makes pictures and videos smaller by one factor so that they have `room` tokens together, where each
+// picture and each frame then has one.
+bool shrink(std::vector<SampleVisual>& visuals, int64_t room, const SampleContext& context) {
+  const int64_t tokens = tokens_of(visuals);
   if (tokens <= room) return false;
-  for (SampleVisual& picture : visuals) {
-    if (picture.video) continue;
-    const int side = side_of_token(picture.options);
-    const int64_t share = int64_t{picture.tokens} * room / tokens;
-    picture.options.max_pixels = std::max<int64_t>(share, 1) * side * side;
-    picture.options.min_pixels = std::min(picture.options.min_pixels, picture.options.max_pixels);
-    picture.options.resized_height = picture.options.resized_width = 0;
-    size_picture(picture);
-    // Sides that reach a minimum are rounded up, beyond a maximum that is near.
-    for (; picture.tokens > share && picture.options.min_pixels > side; size_picture(picture))
-      picture.options.min_pixels = picture.options.min_pixels * 19 / 20;
+  for (SampleVisual& visual : visuals) {
+    const int64_t share = visual.tokens * room / tokens;
+    visual.video ? shrink_video(visual, share, context) : shrink_picture(visual, share);
   }
   return true;
 }
@@ -184,7 +220,8 @@ bool rescale_boxes(Conversation& conversation, const std::vector<SampleVisual>& 
 std::vector<TokenId> encode(const Conversation& conversation, const std::vector<SampleVisual>& visuals,
                             const SampleContext& context, bool expand = true) {
   std::vector<int> images, videos;
-  for (const SampleVisual& one : visuals) (one.video ? videos : images).push_back(expand ? one.tokens : 1);
+  for (const SampleVisual& one : visuals)
+    (one.video ? videos : images).push_back(expand ? static_cast<int>(one.tokens) : 1);
   TemplateOptions options;
   options.add_generation_prompt = false;
   return encode_chat(context.tokenizer, conversation, images, videos, options);
@@ -225,14 +262,14 @@ Sample make_sample(Conversation conversation, const nlohmann::json& record, BoxF
   const int64_t answers = check_answers(conversation);
   std::vector<SampleVisual> visuals = load_visuals(conversation, context);
   Sample sample;
-  // Pictures that are larger than all that there is room for have no tokens before they are made smaller.
-  const int64_t videos = tokens_of(visuals, true), all = videos + tokens_of(visuals, false);
+  // What is larger than all that there is room for has no tokens before it is made smaller.
+  const int64_t all = tokens_of(visuals);
   const bool expand = all <= context.max_length;
   sample.ids = encode(conversation, visuals, context, expand);
   const int64_t text = std::ssize(sample.ids) - (expand ? all : std::ssize(visuals));
   if (text + all > context.max_length)
     sample.shrunk =
-        shrink(visuals, std::max<int64_t>(context.max_length - text, context.max_length / 2) - videos);
+        shrink(visuals, std::max<int64_t>(context.max_length - text, context.max_length / 2), context);
   const bool rescaled = boxes != BoxFormat::text && rescale_boxes(conversation, visuals, boxes);
   if (sample.shrunk || rescaled || !expand) sample.ids = encode(conversation, visuals, context);
   if (answers == 0) fail("the conversation has no assistant answer to learn");

@@ -5,11 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <chrono>
 #include <cmath>
-#include <functional>
-#include <future>
-#include <limits>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -17,7 +14,6 @@
 #include "checkpoint/json.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "core/finally.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -26,10 +22,10 @@
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "text/chat.h"
-#include "torch/lora.h"
+#include "train/checkpointer.h"
 #include "train/curve.h"
-#include "train/kept_models.h"
 #include "train/loss.h"
+#include "train/meter.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/ranks.h"
@@ -45,14 +41,6 @@ namespace dvlm {
 namespace fs = std::filesystem;
 
 namespace {
-
-// Sums since the last log line.
-struct Meter {
-  double loss = 0, noisy = 0, clean = 0, regions = 0, norm = 0;
-  int64_t steps = 0, samples = 0, tokens = 0;
-  LogPoint latest;  // what is not a mean
-  Clock::time_point start = Clock::now();
-};
 
 class Run {
  public:
@@ -82,14 +70,10 @@ class Run {
   std::array<double, 4> gradients_of(const std::vector<Pass>& passes, const LossCounts& counts);
   layers::AdapterUse adapter_use(const TrainBatch& batch, int64_t number) const;
   void log();
-  void check_weights() const;
-  void begin_checkpoint();
-  void end_checkpoint();
-  void write(std::function<void()> job);
-  // Whether processes may end writing one after the other.
-  bool apart() const { return !device_.is_cpu() && ranks_.size() > 1; }
-  void keep_models(int64_t step, const std::optional<ValidationPoint>& validated);
+  std::string note(double progress) const;
   void resume();
+  RunState state() const;
+  Checkpointer::Validate validation(const SampleContext& context);
 
   Ranks ranks_;
   TrainConfig config_;
@@ -102,8 +86,9 @@ class Run {
   StreamTokens tokens_;
   Optimizer optimizer_;
   int64_t step_ = 0, steps_ = 0;
+  int block_size_ = 0;  // of the latest step; 0 in the stage "ar"
   double earlier_seconds_ = 0;
-  Clock::time_point start_ = Clock::now(), last_checkpoint_ = start_;
+  Clock::time_point start_ = Clock::now();
   std::vector<LogPoint> points_;
   Meter meter_;
   TrainResult result_;
@@ -112,16 +97,7 @@ class Run {
   int64_t empty_steps_ = 0, infinite_steps_ = 0;  // one after the other
   bool together_ = false;                         // whether all processes throw what is thrown now
   std::unique_ptr<StepLoader> loader_;
-  std::optional<Validation> validation_;
-  double best_ = std::numeric_limits<double>::infinity();  // loss on it, so far
-  // The checkpoint that is being written.
-  struct Written {
-    StateWriter state;
-    int64_t step;
-    std::optional<ValidationPoint> validated = {};
-  };
-  std::optional<Written> written_;
-  std::vector<std::future<void>> writing_;  // the last member: jobs end before what they read is gone
+  std::optional<Checkpointer> checkpoints_;  // the last member: it still writes what the others hold
 };
 
 Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
@@ -148,8 +124,28 @@ Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
   const SampleContext context{tokenizer_,         network_->config(), answer_markers(tokenizer_),
                               config_.max_length, config_.min_pixels, config_.max_pixels};
   loader_ = std::make_unique<StepLoader>(dataset_, context, loader_options(config_, ranks_, passes_), step_);
-  if (!config_.validation.empty()) validation_.emplace(config_, context);
-  if (ranks_.first()) best_ = keep_validations(output_ / kValidationLog, step_);
+  checkpoints_.emplace(config_, ranks_, network_, optimizer_, validation(context), step_);
+}
+
+// None where nothing validates.
+Checkpointer::Validate Run::validation(const SampleContext& context) {
+  if (config_.validation.empty()) return {};
+  return [this, set = std::make_shared<Validation>(config_, context)](int64_t step) {
+    return set->measure(network_, tokens_, device_, ranks_, step);
+  };
+}
+
+RunState Run::state() const {
+  return {.step = step_,
+          .seconds = seconds(),
+          .config = to_json(config_).dump(),
+          .data = dataset_.fingerprint(),
+          .passes = passes_,
+          .applied = optimizer_.steps(),
+          .bad = bad_.count(),
+          .dropped = dropped_,
+          .shrunk = shrunk_,
+          .skipped = skipped_};
 }
 
 void Run::resume() {
@@ -271,8 +267,7 @@ std::array<double, 4> Run::gradients_of(const std::vector<Pass>& passes, const L
 }
 
 void Run::one_step(double at) {
-  const bool convert = config_.stage == "convert";
-  const int block_size = convert ? block_size_at(at, config_.annealing, config_.block_size) : 0;
+  if (config_.stage == "convert") block_size_ = block_size_at(at, config_.annealing, config_.block_size);
   StepLoader::Step data = loader_->next();
   std::vector<Pass> passes;
   std::vector<int64_t> all = {0, 0, 0, 0, 0, 0, std::ssize(data.bad), data.dropped, data.shrunk};
@@ -280,7 +275,7 @@ void Run::one_step(double at) {
     Pass& pass = passes.emplace_back(Pass{std::move(samples), {}, false});
     for (const Sample& sample : pass.samples) {
       const Row& row =
-          pass.rows.emplace_back(training_row(sample, config_, tokens_, std::max(block_size, 1)));
+          pass.rows.emplace_back(training_row(sample, config_, tokens_, std::max(block_size_, 1)));
       all[0] += std::ssize(row.noisy), all[1] += std::ssize(row.clean), all[2] += std::ssize(row.regions);
       pass.learns = pass.learns || !row.noisy.empty() || !row.clean.empty();
       for (const Span& answer : sample.answers) all[3] += answer.size();
@@ -292,7 +287,7 @@ void Run::one_step(double at) {
   note_bad(data, all[6]);
   note_left_out(all[7], all[8]);
   const LossCounts counts{all[0], all[1], all[2], all[3]};
-  meter_.samples += all[4], meter_.tokens += all[5];
+  meter_.read(all[4], all[5]);
   if (counts.noisy + counts.clean == 0) return skip_empty_step();
   together_ = false;
   const auto [loss, noisy, clean, regions] = gradients_of(passes, counts);
@@ -306,117 +301,41 @@ void Run::one_step(double at) {
   result_.loss = loss;
   result_.noisy = noisy / static_cast<double>(std::max<int64_t>(counts.noisy, 1));
   result_.clean = clean / static_cast<double>(std::max<int64_t>(counts.clean, 1));
-  meter_.regions += regions / static_cast<double>(std::max<int64_t>(counts.regions, 1));
-  meter_.loss += loss, meter_.noisy += result_.noisy, meter_.clean += result_.clean, meter_.norm += norm;
-  LogPoint& latest = meter_.latest;
-  latest.step = step_, latest.epoch = static_cast<double>(data.epoch), latest.progress = at;
-  latest.learning_rate = learning_rate, latest.block_size = block_size;
-  if (++meter_.steps >= config_.log_interval) log();
+  meter_.add({.step = step_,
+              .epoch = static_cast<double>(data.epoch),
+              .progress = at,
+              .loss = loss,
+              .noisy = result_.noisy,
+              .clean = result_.clean,
+              .regions = regions / static_cast<double>(std::max<int64_t>(counts.regions, 1)),
+              .learning_rate = learning_rate,
+              .gradient_norm = norm,
+              .block_size = block_size_});
+  if (meter_.steps() >= config_.log_interval) log();
 }
 
 void Run::log() {
-  const auto n = static_cast<double>(meter_.steps);
-  const double spent = std::max(seconds_since(meter_.start), 1e-9);
-  LogPoint point = meter_.latest;
+  LogPoint point = meter_.take();
   point.seconds = seconds();
-  point.bad = bad_.count(), point.dropped = dropped_, point.shrunk = shrunk_;
-  point.skipped = skipped_;
-  point.loss = meter_.loss / n, point.noisy = meter_.noisy / n, point.clean = meter_.clean / n;
-  point.regions = meter_.regions / n;
-  point.gradient_norm = meter_.norm / n;
-  point.samples_per_second = static_cast<double>(meter_.samples) / spent;
-  point.tokens_per_second = static_cast<double>(meter_.tokens) / spent;
+  point.bad = bad_.count(), point.dropped = dropped_, point.shrunk = shrunk_, point.skipped = skipped_;
   points_.push_back(point);
-  meter_ = Meter{};
-  if (!ranks_.first()) return;
-  append_line(output_ / "train.jsonl", to_json_line(point));
+  if (ranks_.first()) append_line(output_ / "train.jsonl", to_json_line(point));
 }
 
-// A step may end in them that no further step would show.
-void Run::check_weights() const {
-  for (const torch::Tensor& weights : network_->parameters())
-    if (!torch::isfinite(weights).all().item<bool>())
-      fail(
-          "the weights are infinite or NaN and are not saved: start again, or resume, with a lower "
-          "learning_rate");
-}
-
-// On a card, whose weights are copied, while training goes on; on the CPU now, for copies would take as much
-// memory again.
-void Run::write(std::function<void()> job) {
-  if (!device_.is_cpu()) {
-    writing_.push_back(std::async(std::launch::async, std::move(job)));
-    return;
-  }
-  job();
-}
-
-void Run::begin_checkpoint() {
-  end_checkpoint();  // the one before
-  check_weights();
-  written_ = Written{StateWriter(output_, optimizer_.state(),
-                                 {.step = step_,
-                                  .seconds = seconds(),
-                                  .config = to_json(config_).dump(),
-                                  .data = dataset_.fingerprint(),
-                                  .passes = passes_,
-                                  .applied = optimizer_.steps(),
-                                  .bad = bad_.count(),
-                                  .dropped = dropped_,
-                                  .shrunk = shrunk_,
-                                  .skipped = skipped_},
-                                 ranks_),
-                     step_};
-  write([this] {
-    written_->state.write();
-    if (!apart()) written_->state.commit(ranks_);
-  });
-  optimizer_.swap_average();
-  if (validation_) written_->validated = validation_->measure(network_, tokens_, device_, ranks_, step_);
-  if (ranks_.first()) {
-    const DType type = config_.save_dtype == "bf16" ? DType::bf16 : DType::f32;
-    HeldModel model = config_.lora.rank > 0 ? hold_lora(network_, config_.lora, config_.model, type)
-                                            : hold_checkpoint(network_, type);
-    std::string curve = loss_curve_svg(points_, fmt::format("{}: {} steps", config_.stage, step_));
-    write([this, model = std::move(model), curve = std::move(curve)] {
-      model(output_);
-      write_file(output_ / "loss.svg", curve);
-    });
-  }
-  optimizer_.swap_average();
-  if (device_.is_cpu()) end_checkpoint();
-}
-
-void Run::end_checkpoint() {
-  if (!written_) return;
-  const Finally forget([&] { written_.reset(), last_checkpoint_ = Clock::now(); });
-  for (std::future<void>& job : std::exchange(writing_, {})) job.get();
-  if (apart()) written_->state.commit(ranks_);
-  if (ranks_.first()) keep_models(written_->step, written_->validated);
-}
-
-void Run::keep_models(int64_t step, const std::optional<ValidationPoint>& validated) {
-  if (config_.keep_checkpoints > 0) {
-    keep_model(output_, fmt::format("step-{}", step));
-    remove_older_models(output_, config_.keep_checkpoints);
-  }
-  if (!validated) return;
-  // Kept before it is noted: what a resumed run reads there is the loss of a model that is in its folder.
-  if (validated->loss(config_) < best_) {  // NaN is not
-    keep_model(output_, "best");
-    best_ = validated->loss(config_);
-  }
-  append_line(output_ / kValidationLog, to_json_line(*validated, config_));
+// What stands behind the progress bar. Rates are those of the last line of the log, all else is the last
+// step's.
+std::string Run::note(double at) const {
+  std::string out = fmt::format("step {}, loss {:.3f}", step_, result_.loss);
+  if (config_.stage == "convert")
+    out += fmt::format(" (noisy {:.3f}, clean {:.3f}, block {})", result_.noisy, result_.clean, block_size_);
+  return out + fmt::format(", lr {:.1e}, {:.1f} samples/s", learning_rate_at(at, config_),
+                           points_.empty() ? 0 : points_.back().samples_per_second);
 }
 
 Run::Agreed Run::agree() const {
-  const bool due = !written_ && seconds_since(last_checkpoint_) > 60 * config_.checkpoint_minutes;
-  const auto ready = [](const std::future<void>& job) {
-    return job.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  };
-  const bool written = written_ && std::ranges::all_of(writing_, ready);
-  const std::vector<int64_t> all = ranks_.sum({ranks_.first() ? std::bit_cast<int64_t>(progress()) : 0,
-                                               ranks_.first() && due, interrupted(), written});
+  const std::vector<int64_t> all =
+      ranks_.sum({ranks_.first() ? std::bit_cast<int64_t>(progress()) : 0,
+                  ranks_.first() && checkpoints_->due(), interrupted(), checkpoints_->written()});
   return {std::bit_cast<double>(all[0]), all[2] > 0, all[1] > 0, all[3] == ranks_.size()};
 }
 
@@ -433,37 +352,31 @@ TrainResult Run::train(int64_t stop_after) {
   bool saved = false;
   Agreed next = agree();
   for (; next.progress < 1 && !next.stop; next = agree()) {
-    if (next.written) end_checkpoint();
-    if (next.save && !saved) begin_checkpoint(), saved = true;
+    if (next.written) checkpoints_->end();
+    if (next.save && !saved) checkpoints_->begin(state(), points_), saved = true;
     const double at = next.progress;
     together_ = false;
     try {
       one_step(at);
     } catch (const std::exception&) {  // of the data, say: what was learnt before is kept
       const bool all_here = ranks_.size() == 1 || together_;
-      if (all_here && !saved && step_ > first_step && infinite_steps_ == 0) begin_checkpoint();
-      if (all_here) end_checkpoint();
+      if (all_here && !saved && step_ > first_step && infinite_steps_ == 0)
+        checkpoints_->begin(state(), points_);
+      if (all_here) checkpoints_->end();
       throw;
     }
     saved = false;
-    const LogPoint last = points_.empty() ? LogPoint{} : points_.back();
-    std::string note = fmt::format("step {}, loss {:.3f}", step_, result_.loss);
-    if (config_.stage == "convert")
-      note += fmt::format(" (noisy {:.3f}, clean {:.3f}, block {})", result_.noisy, result_.clean,
-                          last.block_size);
-    note +=
-        fmt::format(", lr {:.1e}, {:.1f} samples/s", learning_rate_at(at, config_), last.samples_per_second);
     if (bar)
       bar->update(static_cast<int64_t>((by_time ? seconds() : static_cast<double>(step_)) - first_done),
-                  note);
+                  note(at));
     if (stop_after > 0 && step_ - first_step >= stop_after) {
       next = agree();
       break;
     }
   }
-  if (meter_.steps > 0) log();
-  if (!saved) begin_checkpoint();
-  end_checkpoint();
+  if (meter_.steps() > 0) log();
+  if (!saved) checkpoints_->begin(state(), points_);
+  checkpoints_->end();
   ranks_.wait();  // torchrun ends all when one has ended, and the first may still write the model
   result_.step = step_;
   result_.progress = next.progress;

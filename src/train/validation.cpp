@@ -71,6 +71,21 @@ std::map<int, TokenId> likeliest(Network& network, const Tensor& hidden, const R
   return out;
 }
 
+// Drafts of a row whose blocks are hidden whole, and those that come before the first that the row's clean
+// half would not have written.
+void add_drafts(Network& network, const Tensor& hidden, const Row& row, const Layout& layout, Sums& sums) {
+  const std::map<int, TokenId> written = likeliest(network, hidden, row, row.clean);
+  int block = -1;
+  bool right = true;
+  for (const auto& [token, draft] : likeliest(network, hidden, row, row.noisy)) {
+    if (const int now = layout.block[static_cast<size_t>(token)]; now != block)
+      block = now, right = true, ++sums.blocks;
+    const auto decided = written.find(token);
+    right = right && decided != written.end() && decided->second == draft;
+    ++sums.drafts, sums.right += right;
+  }
+}
+
 }  // namespace
 
 Validation::Validation(const TrainConfig& config, const SampleContext& context)
@@ -96,8 +111,9 @@ std::optional<Sample> Validation::load(int64_t i) const {
   return {};
 }
 
-ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens, torch::Device device,
-                                    const Ranks& ranks, int64_t step) const {
+std::optional<ValidationPoint> Validation::measure(Network& network, const StreamTokens& tokens,
+                                                   torch::Device device, const Ranks& ranks,
+                                                   int64_t step) const {
   const torch::NoGradGuard no_grad;
   const bool decides = config_.stage == "convert" && config_.clean_attention == "causal";
   TrainConfig drafting = config_;  // whole blocks behind their first tokens, as at inference
@@ -124,17 +140,7 @@ ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens
     if (!decides) continue;
     const Row drafted = training_row(sample, drafting, tokens, config_.block_size);
     const Tensor hidden = network->hidden(batch_of(drafted, sample).input).flatten(0, 1);
-    const std::map<int, TokenId> written = likeliest(network, hidden, drafted, drafted.clean);
-    int block = -1;
-    bool right = true;
-    const Layout layout = training_layout(sample, drafting, config_.block_size);
-    for (const auto& [token, draft] : likeliest(network, hidden, drafted, drafted.noisy)) {
-      if (const int now = layout.block[static_cast<size_t>(token)]; now != block)
-        block = now, right = true, ++sums.blocks;
-      const auto decided = written.find(token);
-      right = right && decided != written.end() && decided->second == draft;
-      ++sums.drafts, sums.right += right;
-    }
+    add_drafts(network, hidden, drafted, training_layout(sample, drafting, config_.block_size), sums);
   }
   const Tensor own = torch::tensor({sums.noisy, sums.noisy_rows, sums.clean, sums.clean_rows, sums.drafts,
                                     sums.right, sums.blocks, sums.samples},
@@ -144,7 +150,13 @@ ValidationPoint Validation::measure(Network& network, const StreamTokens& tokens
     const double n = all[count].item<double>();
     return n > 0 ? all[sum].item<double>() / n : 0.0;
   };
-  return {step, static_cast<int64_t>(all[7].item<double>()), mean(0, 1), mean(2, 3), mean(4, 6), mean(5, 6)};
+  const auto samples = static_cast<int64_t>(all[7].item<double>());
+  if (samples == 0) {
+    if (ranks.first())
+      log_warning("step {} is not validated: no record of 'validation' can be read any more", step);
+    return {};
+  }
+  return ValidationPoint{step, samples, mean(0, 1), mean(2, 3), mean(4, 6), mean(5, 6)};
 }
 
 }  // namespace dvlm

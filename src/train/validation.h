@@ -35,8 +35,9 @@ class Validation {
   Validation(const TrainConfig& config, const SampleContext& context);
 
   // By all processes together, each with its share of the records. What is hidden is the same every time.
-  ValidationPoint measure(Network& network, const StreamTokens& tokens, torch::Device device,
-                          const Ranks& ranks, int64_t step) const;
+  // Nothing, and a warning, where no record can be read any more: a loss of none would look like the best.
+  std::optional<ValidationPoint> measure(Network& network, const StreamTokens& tokens, torch::Device device,
+                                         const Ranks& ranks, int64_t step) const;
 
  private:
   std::optional<Sample> load(int64_t i) const;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Training by several processes: two are one, to the bit; a run goes on with any number of them; one that is killed ends
-# all with a sentence and leaves what resumes.
+# all with a sentence and leaves what resumes, as does Ctrl-C to one of them.
 #   tests/cli/train_ranks.sh <dvlm> <repository>
 # Without Python: the variables are those that torchrun sets.
 set -euo pipefail
@@ -22,7 +22,8 @@ cat >"$work/config.json" <<JSON
  "weight_decay": 0.01, "bf16": false, "block_size": 8, "threads": 1, "log_interval": 1, "save_dtype": "f32"}
 JSON
 
-# run PROCESSES OUTPUT [FLAG...]: all of them; their standard errors are OUTPUT.err.RANK.
+# run PROCESSES OUTPUT [FLAG...]: all of them; their standard errors are OUTPUT.err.RANK, how they ended is in
+# OUTPUT.ended.
 port=$((20000 + RANDOM % 20000))
 run() {
   local size=$1 output=$2 status=0 pids=() rank
@@ -33,8 +34,18 @@ run() {
       "$dvlm" train --config "$work/config.json" --output "$output" "$@" >"$output.out.$rank" 2>"$output.err.$rank" &
     pids+=($!)
   done
-  for pid in "${pids[@]}"; do wait "$pid" || status=$?; done
+  for pid in "${pids[@]}"; do wait "$pid" && echo 0 || { status=$?; echo $status; }; done >"$output.ended"
   return $status
+}
+# end_second SIGNAL OUTPUT: of a run that is under way in the background, once it has done some steps.
+end_second() {
+  for _ in $(seq 600); do
+    [ -e "$2/train.jsonl" ] && [ "$(wc -l <"$2/train.jsonl")" -ge 4 ] && break
+    sleep 0.1
+  done
+  for pid in $(pgrep -f "output $2"); do # rank 1, which need not be the newest
+    if grep -qzx RANK=1 "/proc/$pid/environ" 2>/dev/null; then kill "-$1" "$pid"; fi
+  done
 }
 # What was learnt, and the losses on the way.
 same() {
@@ -67,13 +78,7 @@ same "$work/one-bf16" "$work/two-bf16" "BF16 weights by two processes"
 # Two, then one, then three.
 run 2 "$work/parts" --set steps=20 --set log_interval=1 --set checkpoint_minutes=0.0001 &
 parts=$!
-for _ in $(seq 600); do
-  [ -e "$work/parts/train.jsonl" ] && [ "$(wc -l <"$work/parts/train.jsonl")" -ge 4 ] && break
-  sleep 0.1
-done
-for pid in $(pgrep -f "output $work/parts"); do # rank 1, which need not be the newest
-  if grep -qzx RANK=1 "/proc/$pid/environ" 2>/dev/null; then kill -9 "$pid"; fi
-done
+end_second KILL "$work/parts"
 wait $parts 2>/dev/null && wrong "a process was killed and the run ended well" || true
 grep -q "another process of the run is gone.*--resume" "$work/parts.err.0" || wrong "no sentence when a process is killed: $(cat "$work/parts.err.0")"
 : >"$work/parts/training-1-2-of-2.safetensors.1-1.partial"
@@ -81,6 +86,17 @@ run 1 "$work/parts" --resume --set steps=20 --set max_bad_samples=0.02 || wrong 
 same "$work/one" "$work/parts" "killed, then resumed by one"
 ls "$work/parts" | grep -q partial && wrong "what a killed process wrote is left" || true
 ls "$work"/parts/training-*.safetensors >/dev/null 2>&1 && wrong "parts of the state stay when one process goes on" || true
+
+# Ctrl-C to one of them saves and ends all; what resumes is the run that nobody stopped.
+run 2 "$work/stopped" --set checkpoint_minutes=0.0001 &
+stopped=$! port=$((port + 1)) # which the background has counted for itself
+end_second INT "$work/stopped"
+wait $stopped && status=0 || status=$?
+[ $status = 130 ] && [ "$(sort -u "$work/stopped.ended")" = 130 ] || wrong "Ctrl-C: status $(tr '\n' ' ' <"$work/stopped.ended"), $(cat "$work"/stopped.err.*)"
+grep -q "the same command with --resume continues it" "$work/stopped.out.0" || wrong "Ctrl-C: $(cat "$work/stopped.out.0")"
+[ "$(wc -l <"$work/stopped/train.jsonl")" -lt 20 ] || wrong "Ctrl-C came when the run was over"
+run 2 "$work/stopped" --resume || wrong "resumed after Ctrl-C: $(cat "$work"/stopped.err.*)"
+same "$work/one" "$work/stopped" "stopped by Ctrl-C, then resumed"
 
 cp -r "$work/one" "$work/three"
 sed -i 's/"steps": 20/"steps": 26/' "$work/config.json"

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "toy.h"
+#include "train/run_setup.h"
 
 namespace dvlm {
 namespace {
@@ -205,6 +206,17 @@ TEST(TrainConfig, ExamplesAreValid) {
         EXPECT_NO_THROW(read_train_config(entry.path())) << entry.path();
       }
   EXPECT_EQ(examples, 6);
+}
+
+// However many processes there are.
+TEST(TrainConfig, AStepOfAnExampleHasTheSamplesThatItSays) {
+  const std::filesystem::path examples = std::filesystem::path(DVLM_FIXTURES) / "../../examples";
+  for (const auto& [name, samples] :
+       {std::pair("3b/convert.json", 256), std::pair("lora.json", 16), std::pair("draft-lora.json", 16)}) {
+    const TrainConfig config = read_train_config(examples / name);
+    for (const int processes : {1, 8})
+      EXPECT_EQ(passes_of(config, processes) * config.batch_size, samples) << name;
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "core/files.h"
 #include "run_fixture.h"
+#include "train/checkpointer.h"
 
 namespace dvlm {
 namespace {
@@ -93,6 +94,50 @@ TEST(Validation, RecordsThatCannotBeReadAreLeftOutAndNoneAtAllIsAnError) {
   toy::write_text(bad, "{\"messages\": []}\n");
   config.validation = {DataSource{bad.string()}};
   EXPECT_THAT(toy::error_of([&] { train(config, false); }), HasSubstr("no record of 'validation'"));
+}
+
+TEST(Validation, RecordsThatAreGoneAreNoMeasure) {
+  const toy::RunFixture fixture(3);
+  const TrainConfig config = validated(fixture, "ar");
+  const ModelConfig model = read_config(config.model);
+  const Tokenizer tokenizer(config.model);
+  const Validation validation(config,
+                              SampleContext{tokenizer, model, answer_markers(tokenizer), config.max_length});
+  Network network(model);
+  const auto measure = [&](int64_t step) {
+    return validation.measure(network, stream_tokens(tokenizer, model), torch::kCPU, Ranks(), step);
+  };
+  EXPECT_EQ(measure(1).value().samples, 3);
+  fs::remove_all(fixture.folder / "data/pictures");
+  EXPECT_FALSE(measure(2));
+}
+
+TEST(Validation, ACheckpointWithoutAMeasureIsNotTheBest) {
+  const toy::RunFixture fixture;
+  TrainConfig config = fixture.config("ar", "out");
+  config.ema_decay = 0;
+  const fs::path output = config.output;
+  fs::create_directories(output);
+  Network network(read_config(config.model));
+  Optimizer optimizer(network, config);
+  const Ranks ranks;
+  std::optional<ValidationPoint> measured;
+  Checkpointer checkpoints(
+      config, ranks, network, optimizer, [&](int64_t) { return measured; }, 0);
+  const auto checkpoint = [&](int64_t step) {
+    RunState run;
+    run.step = step;
+    checkpoints.begin(run, {});
+    checkpoints.end();
+  };
+  checkpoint(1);
+  EXPECT_TRUE(fs::exists(output / "model.safetensors"));
+  EXPECT_FALSE(fs::exists(output / "best"));
+  EXPECT_FALSE(fs::exists(output / kValidationLog));
+  measured = ValidationPoint{.step = 2, .samples = 3, .clean = 5};
+  checkpoint(2);
+  EXPECT_TRUE(fs::exists(output / "best/model.safetensors"));
+  EXPECT_EQ(lines_of(output / kValidationLog).size(), 1u);
 }
 
 }  // namespace

@@ -27,12 +27,15 @@ extern "C" __attribute__((visibility("default"))) int dvlm_train(const char* req
     return dvlm::train_command(request);
   } catch (const c10::OutOfMemoryError&) {
     return report(
-        "not enough memory on the card; lower batch_size or max_length and raise accumulation instead");
+        "not enough memory on the card; lower max_length, or batch_size: with 'global_batch_size' a step has "
+        "as many samples in more passes");
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
     return report(text.substr(0, text.find('\n')));
   } catch (const std::bad_alloc&) {
-    return report("not enough memory; lower batch_size or max_length and raise accumulation instead");
+    return report(
+        "not enough memory; lower max_length, or batch_size: with 'global_batch_size' a step has as many "
+        "samples in more passes");
   } catch (const std::exception& error) {
     return report(error.what());
   } catch (...) {
