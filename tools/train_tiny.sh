@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# models/dvlm-tiny from nothing: data, learning to look, answers, conversion. Ctrl-C stops; running it again resumes.
+# models/dvlm-tiny from nothing: data, learning to look, to answer, conversion. Ctrl-C stops; running it again resumes.
 set -euo pipefail
 [ $# = 0 ] || { sed -n '2s/^# //p' "$0"; echo "It takes no arguments." >&2; exit 2; }
 cd "$(dirname "$0")/.."
@@ -15,7 +15,7 @@ short=what,where:2,exists,colour,read,count:2,relation:2
 charts=chart_value:2,chart_extreme,chart_count,chart_sum,chart_compare,chart_title
 documents=doc_total,doc_price,doc_extreme,doc_count,doc_date,doc_who,doc_field,doc_title
 long=chart_table,chart_describe,doc_text,doc_json
-data look --seed 2 --count 40000 --min-turns 1 --max-turns 2 --cell-regions --types "$short,$charts,$documents"
+data look --seed 2 --count 24000 --min-turns 1 --max-turns 2 --cell-regions --types "$short,$charts,$documents"
 data ask --seed 4 --count 48000 --min-turns 5 --max-turns 7 --sign-share 0.5 --cell-regions --benchmark-share 0.2 \
   --types "$short,box"
 data find --seed 5 --count 16000 --min-turns 4 --max-turns 6 --sign-share 0.2 --max-objects 4 --cell-regions \
@@ -28,10 +28,14 @@ data test-papers --split test --seed 2 --count 1800 --types charts,documents
 
 # A run that has begun holds training.safetensors; --resume at its end is a no-op.
 stage() {
-  local output=runs/$1 config=examples/tiny/$2.json
-  if [ -f "$output/training.safetensors" ]; then "$dvlm" train --config "$config" --resume; else "$dvlm" train --config "$config"; fi
+  local output=runs/$1 config=examples/tiny/$2.json resume=()
+  shift 2
+  [ ! -f "$output/training.safetensors" ] || resume=(--resume)
+  "$dvlm" train --config "$config" --output "$output" "$@" "${resume[@]}"
 }
 stage tiny-look look
+# In two runs, so that each fits into an evening: the first at one learning rate.
+stage tiny-answer ar --set model=runs/tiny-look --set schedule=constant --set steps=1500 --set seed=1
 stage tiny-ar ar
 stage tiny convert
 "$dvlm" eval --model runs/tiny --data data/tiny/test/data.jsonl --max-tokens 256
