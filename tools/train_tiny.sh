@@ -35,7 +35,7 @@ stage() {
 }
 stage tiny-look look
 # In two runs, so that each fits into an evening: the first at one learning rate.
-stage tiny-answer ar --set model=runs/tiny-look --set schedule=constant --set steps=1500 --set seed=1
+stage tiny-answer ar --set model=runs/tiny-look --set schedule=constant --set steps=900 --set seed=1
 stage tiny-ar ar
 stage tiny convert
 "$dvlm" eval --model runs/tiny --data data/tiny/test/data.jsonl --max-tokens 256

@@ -28,8 +28,8 @@ struct Record {
   }
   // The name of a black picture.
   std::string picture(int width, int height) const {
-    const std::string name = std::to_string(width) + "x" + std::to_string(height) + ".ppm",
-                      head = "P6\n" + std::to_string(width) + " " + std::to_string(height) + "\n255\n";
+    std::string name = std::to_string(width) + "x" + std::to_string(height) + ".ppm";
+    const std::string head = "P6\n" + std::to_string(width) + " " + std::to_string(height) + "\n255\n";
     toy::write_text(fixture.folder / "data" / name, head);
     std::filesystem::resize_file(fixture.folder / "data" / name,
                                  head.size() + size_t{3} * static_cast<size_t>(width * height));
