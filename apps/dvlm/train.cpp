@@ -57,7 +57,8 @@ void add_train(Command app) {
   command.flag("--plan", arguments->plan,
                "Train nothing: parameters, data, memory of each device; status 1 where it does not fit");
   command.number("--processes", arguments->processes, 1, 1 << 16, "With --plan: how many there will be");
-  command.text("--memory", arguments->memory, "With --plan: of a device, e.g. 80GB; without it, what is free here");
+  command.text("--memory", arguments->memory,
+               "With --plan: of a device, e.g. 80GB; without it, what is free here");
   command.needs("--processes", "--plan");
   command.needs("--memory", "--plan");
   command.runs([arguments] { run_train(*arguments); }, kTrainFooter);
