@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kWindowBatches = 32;
 constexpr int64_t kStepsAhead = 3;
-constexpr int64_t kBytesAhead = int64_t{2} << 30;  // of these steps' pictures
+constexpr int64_t kBytesAhead = int64_t{2} << 30;  // of pictures, where one step has fewer
 constexpr int64_t kNamed = 20;                     // bad records that are warned of one by one
 
 // What pictures take, at least 1.
@@ -67,10 +67,11 @@ StepLoader::StepLoader(const Dataset& dataset, SampleContext context, const Load
     : dataset_(dataset),
       context_(std::move(context)),
       options_(options),
-      ahead_(kStepsAhead + std::max(options.threads, 1)),
+      own_((options.passes - options.first + options.every - 1) / options.every),
+      ahead_(kStepsAhead * own_ + std::max(options.threads, 1)),
       order_(dataset_, context_, options.batch_size, options.seed),
       next_(first_step),
-      claimed_(first_step) {
+      claimed_(first_step * own_) {
   for (int i = 0; i < std::max(options.threads, 1); ++i)
     threads_.emplace_back([this](const std::stop_token& stop) { read(stop); });
 }
@@ -82,11 +83,23 @@ StepLoader::~StepLoader() {
 
 StepLoader::Step StepLoader::next() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return ready_.contains(next_) || error_; });
-  if (!ready_.contains(next_)) std::rethrow_exception(error_);
-  Step step = std::move(ready_.extract(next_++).mapped());
+  changed_.wait(lock, [this] { return is_read(next_) || error_; });
+  if (!is_read(next_)) std::rethrow_exception(error_);
+  Step step;
+  for (int64_t i = next_ * own_; i < (next_ + 1) * own_; ++i) {
+    Step pass = std::move(ready_.extract(i).mapped());
+    if (i == next_ * own_) step.epoch = pass.epoch;
+    step.batches.push_back(std::move(pass.batches[0]));
+    step.bad.insert(step.bad.end(), pass.bad.begin(), pass.bad.end());
+    step.dropped += pass.dropped, step.shrunk += pass.shrunk;
+  }
+  ++next_;
   changed_.notify_all();
   return step;
+}
+
+bool StepLoader::is_read(int64_t step) const {
+  return std::distance(ready_.lower_bound(step * own_), ready_.lower_bound((step + 1) * own_)) == own_;
 }
 
 std::string StepLoader::problem_of(int64_t record) const {
@@ -111,18 +124,20 @@ void StepLoader::read(const std::stop_token& stop) {
   try {
     while (!stop.stop_requested()) {
       std::unique_lock lock(mutex_);
-      // Before a step has been read nobody knows what one takes.
+      // Before a pass has been read nobody knows what one takes.
       const auto may_claim = [&] {
-        return claimed_ == next_ || (claimed_ < next_ + ahead_ && largest_ > 0 &&
-                                     (claimed_ + 1 - next_) * largest_ <= kBytesAhead);
+        const int64_t wanted = next_ * own_;
+        return claimed_ < wanted + own_ || (claimed_ < wanted + own_ + ahead_ && largest_ > 0 &&
+                                            (claimed_ + 1 - wanted) * largest_ <= kBytesAhead);
       };
       if (!changed_.wait(lock, stop, may_claim)) return;
-      const int64_t step = claimed_++;
+      const int64_t claim = claimed_++;
       lock.unlock();
-      Step loaded = read_step(step);
+      Step loaded =
+          read_pass(claim / own_ * options_.passes + options_.first + claim % own_ * options_.every);
       lock.lock();
       largest_ = std::max(largest_, bytes_of(loaded));
-      ready_.emplace(step, std::move(loaded));
+      ready_.emplace(claim, std::move(loaded));
       changed_.notify_all();
     }
   } catch (...) {
@@ -132,26 +147,22 @@ void StepLoader::read(const std::stop_token& stop) {
   }
 }
 
-StepLoader::Step StepLoader::read_step(int64_t step) {
+StepLoader::Step StepLoader::read_pass(int64_t pass) {
   const int64_t per_epoch = order_.per_epoch();
   Step out;
-  out.epoch = step * options_.passes / per_epoch;
-  const int64_t end = (step + 1) * options_.passes;
-  for (int64_t pass = step * options_.passes + options_.first; pass < end; pass += options_.every) {
-    const int64_t epoch = pass / per_epoch;
-    std::vector<Sample>& batch = out.batches.emplace_back();
-    for (const Dataset::Draw& draw : order_.batch(epoch, pass % per_epoch)) {
-      try {
-        Sample sample = dataset_.load(draw.record, context_);
-        sample.draw = static_cast<uint64_t>(epoch * dataset_.epoch_size() + draw.place);
-        out.shrunk += sample.shrunk;
-        if (sample.ids.empty())
-          ++out.dropped;
-        else
-          batch.push_back(std::move(sample));
-      } catch (const Error& error) {
-        out.bad.emplace_back(draw.record, error.what());
-      }
+  out.epoch = pass / per_epoch;
+  std::vector<Sample>& batch = out.batches.emplace_back();
+  for (const Dataset::Draw& draw : order_.batch(out.epoch, pass % per_epoch)) {
+    try {
+      Sample sample = dataset_.load(draw.record, context_);
+      sample.draw = static_cast<uint64_t>(out.epoch * dataset_.epoch_size() + draw.place);
+      out.shrunk += sample.shrunk;
+      if (sample.ids.empty())
+        ++out.dropped;
+      else
+        batch.push_back(std::move(sample));
+    } catch (const Error& error) {
+      out.bad.emplace_back(draw.record, error.what());
     }
   }
   return out;

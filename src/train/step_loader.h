@@ -1,4 +1,4 @@
-// What training steps read, ahead of them and by several threads.
+// What training steps read, ahead of them and by several threads, which share the passes of a step.
 #pragma once
 #include <algorithm>
 #include <condition_variable>
@@ -88,20 +88,22 @@ class StepLoader {
 
  private:
   void read(const std::stop_token& stop);
-  Step read_step(int64_t step);
+  Step read_pass(int64_t pass);
+  bool is_read(int64_t step) const;
 
   const Dataset& dataset_;
   const SampleContext context_;
   const LoaderOptions options_;
-  const int64_t
-      ahead_;  // steps that may be claimed before they are wanted; not of threads_, which begin one by one
+  const int64_t own_;    // passes of a step that are read here
+  const int64_t ahead_;  // passes that may be claimed before their step is wanted
   BatchOrder order_;
 
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  int64_t next_ = 0, claimed_ = 0;  // steps
-  int64_t largest_ = 0;             // bytes of a step's pictures so far
-  std::map<int64_t, Step> ready_;
+  int64_t next_ = 0;               // step
+  int64_t claimed_ = 0;            // of own passes, counted through all steps
+  int64_t largest_ = 0;            // bytes of a pass's pictures so far
+  std::map<int64_t, Step> ready_;  // passes by that number, each as a step of one
   std::exception_ptr error_;
   std::vector<std::jthread> threads_;  // last: they must end before what they use
 };
