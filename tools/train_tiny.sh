@@ -26,16 +26,18 @@ data dev --seed 99 --count 600 --mode question --types scenes,charts,documents
 data test --split test --seed 1 --count 2000
 data test-papers --split test --seed 2 --count 1800 --types charts,documents
 
-# A run that has begun holds training.safetensors; --resume at its end is a no-op.
+# A run that is over is left as it is; one that was broken off goes on.
 stage() {
   local output=runs/$1 config=examples/tiny/$2.json resume=()
   shift 2
+  [ ! -f "$output/complete" ] || return 0
   [ ! -f "$output/training.safetensors" ] || resume=(--resume)
   "$dvlm" train --config "$config" --output "$output" "$@" "${resume[@]}"
+  touch "$output/complete"
 }
 stage tiny-look look
 # In two runs, so that each fits into an evening: the first at one learning rate.
-stage tiny-answer ar --set model=runs/tiny-look --set schedule=constant --set steps=900 --set seed=1
+stage tiny-answer ar --set model=runs/tiny-look --set schedule=constant --set ema_decay=0.99 --set steps=1500 --set seed=1
 stage tiny-ar ar
 stage tiny convert
 "$dvlm" eval --model runs/tiny --data data/tiny/test/data.jsonl --max-tokens 256
