@@ -1,7 +1,5 @@
 // Small random checkpoints for tests that need a network but no knowledge.
 #pragma once
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <filesystem>
 #include <string>
@@ -9,15 +7,8 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/random.h"
-#include "model/options.h"
 
 namespace dvlm {
-
-// Of tests that take one.
-inline std::string precision_name(const testing::TestParamInfo<Precision>& test) {
-  constexpr const char* kNames[] = {"automatic", "f32", "bf16", "int8", "int4"};
-  return kNames[static_cast<size_t>(test.param)];
-}
 
 // A network of a few thousand weights with every part of the architecture: grouped keys, windows of 2x2
 // merged tokens, one block of full attention, sides that are multiples of nothing. Special tokens are the

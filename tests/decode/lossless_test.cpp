@@ -6,6 +6,7 @@
 #include "decode/shared_pass.h"
 #include "fake_model.h"
 #include "native/native.h"
+#include "precision_name.h"
 #include "random_model.h"
 #include "rows.h"
 #include "temporary_folder.h"

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "precision_name.h"
 #include "random_model.h"
 #include "rows.h"
 #include "temporary_folder.h"
