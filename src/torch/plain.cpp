@@ -50,13 +50,14 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, int64_t count,
   return out.transpose(1, 2).flatten(2).flatten(0, 1);
 }
 
-}  // namespace
-
+// x [rows, heads, head_dim] rotated by cosine and sine [rows, head_dim / 2].
 Tensor rotate(const Tensor& x, const Tensor& cosine, const Tensor& sine) {
   const auto halves = x.to(torch::kFloat32).chunk(2, -1);
   const Tensor c = cosine.unsqueeze(1), s = sine.unsqueeze(1);
   return torch::cat({halves[0] * c - halves[1] * s, halves[1] * c + halves[0] * s}, -1).to(x.scalar_type());
 }
+
+}  // namespace
 
 std::pair<Tensor, Tensor> add_norm(const Tensor& x, const Tensor& delta, const Tensor& weight, double eps,
                                    torch::Dtype type) {

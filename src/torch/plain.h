@@ -7,8 +7,6 @@ namespace dvlm::plain {
 
 std::pair<torch::Tensor, torch::Tensor> add_norm(const torch::Tensor& x, const torch::Tensor& delta,
                                                  const torch::Tensor& weight, double eps, torch::Dtype type);
-// x [rows, heads, head_dim] rotated by cosine and sine [rows, head_dim / 2].
-torch::Tensor rotate(const torch::Tensor& x, const torch::Tensor& cosine, const torch::Tensor& sine);
 torch::Tensor swiglu(const torch::Tensor& gate_up);
 constexpr int64_t kTileRows = 512;
 // Stretches of so many rows of a mask [segments, 1, L, L]; none where all rows are one.

@@ -1,8 +1,7 @@
 #include <cmath>
-#include <tuple>
+#include <utility>
 
 #include "torch/layers.h"
-#include "torch/recompute.h"
 #include "torch/towers.h"
 
 namespace dvlm::towers {
@@ -83,7 +82,6 @@ std::vector<LinearPart> TextTowerImpl::linears() const {
 Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor& mask, torch::Dtype type,
                           const layers::AdapterUse& adapters) {
   const int64_t batch = positions.size(1), length = positions.size(2);
-  const std::pair<Tensor, Tensor> rotary = text_rotary(positions.flatten(1), config_);
   layers::AttentionShape shape{config_.heads,
                                config_.kv_heads,
                                config_.head_dim,
@@ -92,21 +90,14 @@ Tensor TextTowerImpl::run(Tensor embedded, const Tensor& positions, const Tensor
                                mask,
                                layers::attention_tiles(mask, type)};
   for (int64_t b = 0; b <= batch; ++b) shape.cumulative.push_back(b * length);
-  const double eps = config_.rms_norm_eps;
-  std::vector<Tensor> stream = {std::move(embedded)};  // and what the layer before adds to it
-  for (const TextLayer& layer : layers_) {
-    const auto run_layer = [=, &layer = *layer](const std::vector<Tensor>& in) -> std::vector<Tensor> {
-      auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), layer.input_norm, eps,
-                                     type);        // [B * L, hidden]
-      y = layers::linear(y, layer.qkv, adapters);  // [B * L, (heads + 2 kv_heads) * head_dim]
-      y = layers::rotary_attention(y, rotary.first, rotary.second, shape);  // [B * L, heads * head_dim]
-      const Tensor attended = layers::linear(y, layer.output, adapters);    // [B * L, hidden]
-      std::tie(x, y) = layers::add_norm(x, attended, layer.post_norm, eps, type);  // [B * L, hidden]
-      y = layers::swiglu(layers::linear(y, layer.gate_up, adapters));              // [B * L, intermediate]
-      return {x, layers::linear(y, layer.down, adapters)};                         // [B * L, hidden]
-    };
-    stream = recompute_ ? recompute(run_layer, stream, layer->parameters()) : run_layer(stream);
-  }
+  const BlockPass pass{.rotary = text_rotary(positions.flatten(1), config_),
+                       .shape = std::move(shape),
+                       .eps = config_.rms_norm_eps,
+                       .type = type,
+                       .adapters = adapters,
+                       .recompute = recompute_};
+  std::vector<Tensor> stream = {std::move(embedded)};
+  for (const TextLayer& layer : layers_) stream = layer->run(stream, pass);
   return normed(stream[0], stream[1]);
 }
 

@@ -9,6 +9,7 @@
 
 #include "checkpoint/config.h"
 #include "image/preprocess.h"
+#include "torch/block.h"
 #include "torch/layers.h"
 
 namespace dvlm {
@@ -30,14 +31,11 @@ inline bool is_adapter(const std::string& parameter) {
   return parameter.find("lora_") != std::string::npos;
 }
 
-class TextLayerImpl : public torch::nn::Module {
+class TextLayerImpl : public Block {
  public:
   explicit TextLayerImpl(const TextConfig& config);
   void name_weights(const std::string& prefix, NamedTensors& names) const;  // those of no linear layer
   void list_linears(const std::string& prefix, std::vector<LinearPart>& parts);
-
-  torch::Tensor input_norm, post_norm;
-  layers::Linear qkv, output, gate_up, down;
 
  private:
   int64_t query_rows_, key_rows_, mlp_rows_;
@@ -56,7 +54,7 @@ class TextTowerImpl : public torch::nn::Module {
                     torch::Dtype type, const layers::AdapterUse& adapters = {});
   // The final norm of x + delta (delta may be undefined), f32 [rows, hidden].
   torch::Tensor normed(const torch::Tensor& x, const torch::Tensor& delta) const;
-  // Whether layers keep their inputs alone and run again for their gradients (recompute.h).
+  // Whether layers keep their inputs alone and run again for their gradients (block.h).
   void set_recompute(bool recompute) { recompute_ = recompute; }
   torch::Tensor head() const;  // [vocab, hidden]
   // From now on this token has a row of its own, a parameter that begins as the embedding's, which is frozen;
@@ -64,9 +62,7 @@ class TextTowerImpl : public torch::nn::Module {
   void add_token_row(int64_t token, bool in_head);
   int64_t own_token() const { return own_token_; }           // -1: none
   const torch::Tensor& own_row() const { return own_row_; }  // [1, hidden]
-  const std::vector<TextLayer>& layers() const { return layers_; }
-  const torch::Tensor& norm() const { return norm_; }  // [hidden], before the head
-  void name_weights(NamedTensors& names) const;        // those of no linear layer
+  void name_weights(NamedTensors& names) const;              // those of no linear layer
   std::vector<LinearPart> linears() const;
 
  private:
@@ -84,14 +80,11 @@ TORCH_MODULE(TextTower);
 // [rows, head_dim / 2] each.
 std::pair<torch::Tensor, torch::Tensor> text_rotary(const torch::Tensor& positions, const TextConfig& config);
 
-class VisionBlockImpl : public torch::nn::Module {
+class VisionBlockImpl : public Block {
  public:
   explicit VisionBlockImpl(const VisionConfig& config);
   void name_weights(const std::string& prefix, NamedTensors& names) const;  // as a TextLayer's
   void list_linears(const std::string& prefix, std::vector<LinearPart>& parts);
-
-  torch::Tensor norm1, norm2;
-  layers::Linear qkv, output, gate_up, down;
 
  private:
   int64_t mlp_rows_;

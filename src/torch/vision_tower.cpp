@@ -1,11 +1,9 @@
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include "core/error.h"
 #include "model/model.h"
 #include "torch/layers.h"
-#include "torch/recompute.h"
 #include "torch/towers.h"
 
 namespace dvlm::towers {
@@ -53,13 +51,13 @@ Tensor permuted(const Tensor& x, const Order& order) {
 VisionBlockImpl::VisionBlockImpl(const VisionConfig& config) : mlp_rows_(config.intermediate_size) {
   const int64_t hidden = config.hidden_size;
   const double residual_spread = config.initializer_range / std::sqrt(2.0 * config.depth);
-  norm1 = register_parameter("norm1", torch::ones({hidden}));
+  input_norm = register_parameter("norm1", torch::ones({hidden}));
   qkv.weight =
       register_parameter("qkv_weight", torch::randn({3 * hidden, hidden}) * config.initializer_range);
   qkv.bias = register_parameter("qkv_bias", torch::zeros({3 * hidden}));
   output.weight = register_parameter("proj_weight", torch::randn({hidden, hidden}) * residual_spread);
   output.bias = register_parameter("proj_bias", torch::zeros({hidden}));
-  norm2 = register_parameter("norm2", torch::ones({hidden}));
+  post_norm = register_parameter("norm2", torch::ones({hidden}));
   gate_up.weight =
       register_parameter("gate_up_weight", torch::randn({2 * mlp_rows_, hidden}) * config.initializer_range);
   gate_up.bias = register_parameter("gate_up_bias", torch::zeros({2 * mlp_rows_}));
@@ -68,8 +66,8 @@ VisionBlockImpl::VisionBlockImpl(const VisionConfig& config) : mlp_rows_(config.
 }
 
 void VisionBlockImpl::name_weights(const std::string& prefix, NamedTensors& names) const {
-  names[prefix + "norm1.weight"] = norm1;
-  names[prefix + "norm2.weight"] = norm2;
+  names[prefix + "norm1.weight"] = input_norm;
+  names[prefix + "norm2.weight"] = post_norm;
 }
 
 void VisionBlockImpl::list_linears(const std::string& prefix, std::vector<LinearPart>& parts) {
@@ -109,31 +107,21 @@ Tensor VisionTowerImpl::run(const Tensor& patches, const std::vector<Grid>& grid
     fail("encode_images: expected patches [{}, {}] for these grids", order.patches.size(0),
          config_.patch_elements());
   const auto [cosine, sine] = vision_rotary(grids, config_);
-  const Tensor c = permuted(cosine, order).to(patches.device()),
-               s = permuted(sine, order).to(patches.device());
-  layers::AttentionShape inside_windows{config_.heads, config_.heads, config_.head_dim(), {}, false, {}};
-  layers::AttentionShape full = inside_windows;
-  inside_windows.cumulative.assign(windows.cumulative.begin(), windows.cumulative.end());
-  full.cumulative = slice_ends(grids);
+  BlockPass inside_windows{
+      .rotary = {permuted(cosine, order).to(patches.device()), permuted(sine, order).to(patches.device())},
+      .shape = {config_.heads, config_.heads, config_.head_dim(), {}, false, {}},
+      .eps = kEps,
+      .type = type,
+      .adapters = adapters,
+      .recompute = recompute_};
+  BlockPass full = inside_windows;
+  inside_windows.shape.cumulative.assign(windows.cumulative.begin(), windows.cumulative.end());
+  full.shape.cumulative = slice_ends(grids);
 
-  const Tensor embedded =
-      layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32);
-  std::vector<Tensor> stream = {embedded};  // and what the block before adds to it
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const bool whole = config_.sees_all(static_cast<int>(i));
-    const auto run_block = [=, &block = *blocks_[i], shape = whole ? full : inside_windows](
-                               const std::vector<Tensor>& in) -> std::vector<Tensor> {
-      auto [x, y] = layers::add_norm(in[0], in.size() > 1 ? in[1] : Tensor(), block.norm1, kEps,
-                                     type);                                     // [patches, hidden]
-      y = layers::linear(y, block.qkv, adapters);                               // [patches, 3 * hidden]
-      y = layers::rotary_attention(y, c, s, shape);                             // [patches, hidden]
-      const Tensor attended = layers::linear(y, block.output, adapters);        // [patches, hidden]
-      std::tie(x, y) = layers::add_norm(x, attended, block.norm2, kEps, type);  // [patches, hidden]
-      y = layers::swiglu(layers::linear(y, block.gate_up, adapters));           // [patches, intermediate]
-      return {x, layers::linear(y, block.down, adapters)};                      // [patches, hidden]
-    };
-    stream = recompute_ ? recompute(run_block, stream, blocks_[i]->parameters()) : run_block(stream);
-  }
+  std::vector<Tensor> stream = {
+      layers::linear(permuted(patches, order).to(type), patch_weight_.flatten(1)).to(torch::kFloat32)};
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    stream = blocks_[i]->run(stream, config_.sees_all(static_cast<int>(i)) ? full : inside_windows);
   Tensor y =
       layers::add_norm(stream[0], stream[1], norm_, kEps, type)
           .second.view({-1, config_.patches_per_token() * config_.hidden_size});  // [merged, 4 * hidden]

@@ -67,6 +67,7 @@ void visit_fields(Config& c, Visitor&& visit) {
   visit("seed", c.seed);
   visit("threads", c.threads);
   visit("device", c.device);
+  visit("ddp_backend", c.ddp_backend);
   visit("bf16", c.bf16);
   visit("recompute", c.recompute);
   visit("weight_dtype", c.weight_dtype);
@@ -297,6 +298,8 @@ void validate_validation(const std::vector<DataSource>& sources) {
 
 // Of keys that stand for an ablation.
 void validate_together(const TrainConfig& c) {
+  require(c.ddp_backend != "nccl" || c.device != "cpu", "ddp_backend",
+          "\"auto\" or \"gloo\" with 'device' \"cpu\": NCCL connects cards");
   const bool block = c.clean_attention == "block";
   require(!block || !c.lora.drafts_only, "clean_attention",
           "\"causal\" with 'lora.drafts_only': the model itself verifies");
@@ -383,6 +386,7 @@ void validate(const TrainConfig& c) {
   one_of(c.save_dtype, "save_dtype", {"bf16", "f32"});
   one_of(c.save_format, "save_format", {"auto", "qwen2_5_vl"});
   one_of(c.weight_dtype, "weight_dtype", {"f32", "bf16"});
+  one_of(c.ddp_backend, "ddp_backend", {"auto", "nccl", "gloo"});
   require(!c.model.empty(), "model", "a model folder");
   require(!c.data.empty(), "data", "at least one file");
   require(!c.output.empty(), "output", "a folder");

@@ -54,6 +54,7 @@ struct TrainConfig {
   uint64_t seed = 1;
   int threads = 0;                   // 0 = all cores
   std::string device = "cpu";        // "cpu" | "cuda" | "cuda:N": where the network and the optimiser are
+  std::string ddp_backend = "auto";  // "auto" | "nccl" | "gloo": how several processes' cards send tensors
   bool bf16 = true;                  // matrix products; weights, optimiser, norms and loss stay float
   bool recompute = false;            // layers keep their inputs alone and run again for their gradients
   std::string weight_dtype = "f32";  // "f32" | "bf16": of the network's matrices; the optimiser's are float

@@ -20,8 +20,7 @@ namespace dvlm {
 
 namespace {
 
-constexpr int kMost = 1 << 16;                       // processes
-constexpr auto kTimeout = std::chrono::minutes(30);  // a process may read data for long
+constexpr int kMost = 1 << 16;  // processes
 
 int number_of(const char* name, int low, int high) {
   const char* text = std::getenv(name);
@@ -61,29 +60,14 @@ auto together(const Call& call) {
 
 }  // namespace
 
-class Ranks::Group {
- public:
-  Group(int rank, int size, const std::string& address, int port) {
-    c10d::TCPStoreOptions options;
-    options.port = static_cast<uint16_t>(port), options.isServer = rank == 0, options.numWorkers = size;
-    options.timeout = std::chrono::minutes(5);
-    // torchrun has a store of its own at this port, which serves us, too.
-    if (const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
-        agent && std::string(agent) == "True")
-      options.isServer = false;
-    store_ = c10::make_intrusive<c10d::TCPStore>(address, options);
-    const auto gloo = c10d::ProcessGroupGloo::Options::create(kTimeout);
-    gloo->devices.push_back(c10d::ProcessGroupGloo::createDefaultDevice());
-    const char* restarts = std::getenv("TORCHELASTIC_RESTART_COUNT");
-    group_ = c10::make_intrusive<c10d::ProcessGroupGloo>(
-        c10::make_intrusive<c10d::PrefixStore>(std::string("dvlm ") + (restarts ? restarts : ""), store_),
-        rank, size, gloo);
-  }
-  c10d::ProcessGroupGloo* operator->() const { return group_.get(); }
+struct Ranks::Group {
+  c10::intrusive_ptr<c10d::Store> store;
+  // What moves tensors that are there; without one of the cards', theirs pass through the host's memory.
+  c10::intrusive_ptr<c10d::Backend> host, cards = {};
 
- private:
-  c10::intrusive_ptr<c10d::Store> store_;
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
+  c10d::Backend& of(torch::Device device) const { return device.is_cpu() || !cards ? *host : *cards; }
+  // Where of() takes them.
+  torch::Device way(torch::Device device) const { return cards ? device : torch::kCPU; }
 };
 
 int Ranks::size_in_environment() {
@@ -109,32 +93,74 @@ Ranks Ranks::of_environment() {
   if (std::getenv("LOCAL_RANK")) number_of("LOCAL_RANK", 0, kMost);
   processes_here();  // names its variable, too
   const int port = number_of("MASTER_PORT", 1, 65535);
-  out.group_ = together([&] { return std::make_shared<Group>(out.rank_, out.size_, address, port); });
-  return out;
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(port), options.isServer = out.first(), options.numWorkers = out.size_;
+  options.timeout = std::chrono::minutes(5);
+  // torchrun has a store of its own at this port, which serves us, too.
+  if (const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE"); agent && std::string(agent) == "True")
+    options.isServer = false;
+  const char* restarts = std::getenv("TORCHELASTIC_RESTART_COUNT");
+  const std::string prefix = std::string("dvlm ") + (restarts ? restarts : "");
+  const auto store = together([&] { return c10::make_intrusive<c10d::TCPStore>(address, options); });
+  return Ranks(out.rank_, out.size_, c10::make_intrusive<c10d::PrefixStore>(prefix, store));
+}
+
+Ranks::Ranks(int rank, int size, c10::intrusive_ptr<c10d::Store> store) : rank_(rank), size_(size) {
+  const auto options = c10d::ProcessGroupGloo::Options::create(kTimeout);
+  options->devices.push_back(c10d::ProcessGroupGloo::createDefaultDevice());
+  group_ = together([&] {
+    auto host = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, options);
+    return std::make_shared<Group>(std::move(store), std::move(host));
+  });
+}
+
+void Ranks::connect_cards(const OpenBackend& open, torch::Device card) const {
+  if (!group_) return;
+  std::string problem;
+  const auto attempt = [&](const auto& what) {
+    try {
+      what();
+    } catch (const std::exception& error) {
+      problem = first_line(error);
+    }
+    const int64_t failed = sum({problem.empty() ? 0 : 1})[0];
+    if (failed == 0) return;
+    group_->cards.reset();
+    fail("{} of {} processes cannot connect their cards{}{}; \"ddp_backend\": \"gloo\" does without", failed,
+         size_, problem.empty() ? "" : ", this one: ", printable(problem, 300));
+  };
+  attempt([&] {
+    group_->cards = open(c10::make_intrusive<c10d::PrefixStore>("cards", group_->store), rank_, size_);
+  });
+  attempt([&] {
+    const torch::Tensor ranks =
+        gather(torch::full({1}, rank_, torch::TensorOptions(card).dtype(torch::kInt64)));
+    if (!torch::equal(ranks.cpu(), torch::arange(size_))) fail("what they sent one another did not arrive");
+  });
 }
 
 std::vector<int64_t> Ranks::sum(std::vector<int64_t> values) const {
   if (!group_) return values;
   values.push_back(0);  // a collective of nothing waits for nobody
   std::vector<torch::Tensor> tensors = {torch::tensor(values, torch::kInt64)};
-  together([&] { return (*group_)->allreduce(tensors)->wait(); });
+  together([&] { return group_->host->allreduce(tensors)->wait(); });
   values.assign(tensors[0].data_ptr<int64_t>(), tensors[0].data_ptr<int64_t>() + values.size() - 1);
   return values;
 }
 
 std::vector<torch::Tensor> Ranks::exchange(const torch::Tensor& all) const {
   if (!group_) return {all};
-  torch::Tensor sent = all.to(torch::kCPU), got = torch::empty_like(sent);
+  torch::Tensor sent = all.to(group_->way(all.device())), got = torch::empty_like(sent);
   std::vector<int64_t> equal;
-  together([&] { return (*group_)->alltoall_base(got, sent, equal, equal, {})->wait(); });
+  together([&] { return group_->of(sent.device()).alltoall_base(got, sent, equal, equal, {})->wait(); });
   return got.to(all.device()).chunk(size_);
 }
 
 torch::Tensor Ranks::gather(const torch::Tensor& own) const {
   if (!group_) return own;
-  torch::Tensor sent = own.to(torch::kCPU).contiguous();
+  torch::Tensor sent = own.to(group_->way(own.device())).contiguous();
   torch::Tensor got = torch::empty({own.numel() * size_}, sent.options());
-  together([&] { return (*group_)->_allgather_base(got, sent, {})->wait(); });
+  together([&] { return group_->of(sent.device())._allgather_base(got, sent, {})->wait(); });
   return got.to(own.device());
 }
 

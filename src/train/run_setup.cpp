@@ -1,8 +1,10 @@
 #include "train/run_setup.h"
 
 #include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -14,6 +16,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/plugin.h"
 #include "core/thread_pool.h"
 #include "model/preprocessing.h"
 #include "torch/device.h"
@@ -118,6 +121,33 @@ void warn_of_large_passes(const TrainConfig& config, const Dataset& dataset, con
 } catch (const Error&) {  // of the tokenizer, say: all processes will tell, not only this one
 }
 
+// By NCCL where every process has the plugin for it, unless `ddp_backend` says otherwise.
+void connect_cards(const TrainConfig& config, const Ranks& ranks, torch::Device card) {
+  if (ranks.size() == 1 || config.ddp_backend == "gloo") return;
+  constexpr const char* kPlugin = "libdvlm_nccl_plugin.so";
+  constexpr const char* kHow =
+      "build with a CUDA build of PyTorch's wheel (docs/training.md, Several processes)";
+  const int64_t lacking = ranks.sum({Plugin::is_there(kPlugin) ? 0 : 1})[0];
+  if (lacking > 0 && config.ddp_backend == "nccl")
+    fail("\"ddp_backend\": \"nccl\" needs {} beside the program, which {} of {} processes lack: {}", kPlugin,
+         lacking, ranks.size(), kHow);
+  if (lacking > 0 && ranks.first())
+    log_warning("gradients and weights pass through the host's memory, for want of {}: {}", kPlugin, kHow);
+  if (lacking > 0) return;
+  ranks.connect_cards(
+      [&](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size) {
+        const Plugin plugin(kPlugin, "\"ddp_backend\": \"nccl\"", kHow);
+        std::array<char, 512> problem{};
+        c10d::Backend* const opened =
+            plugin.function<c10d::Backend*(c10d::Store*, int, int, int, char*, size_t)>("dvlm_open_nccl")(
+                store.get(), rank, size, static_cast<int>(Ranks::kTimeout.count()), problem.data(),
+                problem.size());
+        if (!opened) fail("{}", problem.data());
+        return c10::intrusive_ptr<c10d::Backend>::reclaim(opened);
+      },
+      card);
+}
+
 }  // namespace
 
 fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume, const Ranks& ranks) {
@@ -172,6 +202,7 @@ torch::Device device_of(const TrainConfig& config, const Ranks& ranks) {
   if (const double free = static_cast<double>(free_bytes(torch::kCPU)); loading > free)
     fail("the model takes {:.1f} GB of this machine's memory while it loads, and {:.1f} GB are free",
          loading / 1e9, free / 1e9);
+  if (device.is_cuda()) connect_cards(config, ranks, device);
   return device;
 }
 

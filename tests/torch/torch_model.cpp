@@ -6,9 +6,7 @@
 #include "core/error.h"
 #include "model/choose.h"
 #include "model/pass_plan.h"
-#include "torch/layers.h"
 #include "torch/network.h"
-#include "torch/plain.h"
 #include "torch_device.h"
 
 namespace dvlm {
@@ -16,29 +14,39 @@ namespace {
 
 using torch::Tensor;
 
-// Keys (rotated) and values of a run of tokens in one layer: [tokens, kv_heads, head_dim].
-struct KeysAndValues {
-  Tensor keys, values;
-  KeysAndValues first(int64_t n) const { return {keys.slice(0, 0, n), values.slice(0, 0, n)}; }
-};
+// Tokens as the network takes them. Training keeps no keys and values, so every pass runs all that is seen.
+struct TorchRows {
+  Tensor tokens;     // int64 [n]
+  Tensor positions;  // int64 [3, n]
+  Tensor embedded;   // f32 [n, hidden], features in place
+  Tensor visible;    // bool [n, n]: row sees column
 
-KeysAndValues joined(const std::vector<KeysAndValues>& parts) {
-  std::vector<Tensor> keys, values;
-  for (const auto& part : parts) keys.push_back(part.keys), values.push_back(part.values);
-  return {torch::cat(keys), torch::cat(values)};
-}
+  int64_t size() const { return tokens.size(0); }
+  TorchRows first(int64_t n) const {
+    return {tokens.slice(0, 0, n), positions.slice(1, 0, n), embedded.slice(0, 0, n),
+            visible.slice(0, 0, n).slice(1, 0, n)};
+  }
+  // And `more` after them, which see them all; these see none of `more`.
+  TorchRows with(const TorchRows& more) const {
+    const Tensor seen = torch::ones({more.size(), size()}, visible.options());
+    const Tensor unseen = torch::zeros({size(), more.size()}, visible.options());
+    return {torch::cat({tokens, more.tokens}), torch::cat({positions, more.positions}, 1),
+            torch::cat({embedded, more.embedded}),
+            torch::cat({torch::cat({visible, unseen}, 1), torch::cat({seen, more.visible}, 1)})};
+  }
+};
 
 class TorchSequence : public Sequence {
  public:
-  TorchSequence(const void* owner, std::vector<KeysAndValues> empty, int capacity)
-      : Sequence(owner), layers_(std::move(empty)), capacity_(capacity) {}
+  TorchSequence(const void* owner, TorchRows empty, int capacity)
+      : Sequence(owner), rows_(std::move(empty)), capacity_(capacity) {}
 
-  int length() const override { return static_cast<int>(layers_[0].keys.size(0)); }
+  int length() const override { return static_cast<int>(rows_.size()); }
   int capacity() const override { return capacity_; }
   void truncate(int length) override {
     if (length < 0 || length > this->length())
       fail("a sequence of {} tokens cannot be truncated to {}", this->length(), length);
-    for (auto& layer : layers_) layer = layer.first(length);
+    rows_ = rows_.first(length);
   }
   // Tensors are never written in place, so copies may share them.
   std::unique_ptr<Sequence> fork(int length) const override {
@@ -53,10 +61,10 @@ class TorchSequence : public Sequence {
   }
   void trim() override { capacity_ = length(); }
 
-  KeysAndValues& layer(size_t i) { return layers_[i]; }
+  TorchRows& rows() { return rows_; }
 
  private:
-  std::vector<KeysAndValues> layers_;
+  TorchRows rows_;
   int capacity_;
 };
 
@@ -83,28 +91,29 @@ class TorchModel : public Model {
 
   std::unique_ptr<Sequence> new_sequence(int capacity) override {
     if (capacity < 0) fail("a sequence cannot hold {} tokens", capacity);
-    const Tensor none = torch::empty({0, config_.text.kv_heads, config_.text.head_dim}, device_);
-    const std::vector<KeysAndValues> empty(static_cast<size_t>(config_.text.layers), {none, none});
-    return std::make_unique<TorchSequence>(this, empty, capacity);
+    return std::make_unique<TorchSequence>(this, rows_of({}), capacity);
   }
 
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
     const torch::NoGradGuard guard;
     plan_.plan(segments, this, config_);
     plan_.ask_choices();
-    std::vector<std::vector<KeysAndValues>> own(segments.size());  // [segment][layer], for children
+    std::vector<TorchRows> own;  // [segment], for children
+    std::vector<std::pair<TorchSequence*, TorchRows>> kept;
     std::vector<Tensor> logits = {torch::empty({0, config_.text.vocab_size}, device_)};
-    for (size_t i = 0; i < segments.size(); ++i) {
-      const int parent = segments[i].parent;
-      const Tensor hidden =
-          run(segments[i], parent < 0 ? nullptr : &own[static_cast<size_t>(parent)], own[i]);
-      if (segments[i].wanted.empty()) continue;
-      std::vector<int64_t> rows;
-      for (const Wanted& wanted : segments[i].wanted) rows.push_back(wanted.row);
-      logits.push_back(network_->logits(hidden.index_select(0, torch::tensor(rows).to(device_))));
+    for (const Segment& segment : segments) {
+      own.push_back(rows_of(segment));
+      TorchRows all = sequence_of(segment).rows().first(segment.context);
+      if (segment.parent >= 0)
+        all = all.with(own[static_cast<size_t>(segment.parent)].first(segment.parent_tokens));
+      all = all.with(own.back());
+      if (segment.keep) kept.emplace_back(&sequence_of(segment), all);
+      if (segment.wanted.empty()) continue;
+      std::vector<int64_t> wanted;
+      for (const Wanted& row : segment.wanted) wanted.push_back(all.size() - own.back().size() + row.row);
+      logits.push_back(network_->logits(hidden(all).index_select(0, torch::tensor(wanted).to(device_))));
     }
-    for (size_t i = 0; i < segments.size(); ++i)
-      if (segments[i].keep) commit(segments[i], own[i]);
+    for (auto& [sequence, rows] : kept) sequence->rows() = std::move(rows);
     logits_ = torch::cat(logits).cpu().contiguous();
     const auto vocab = static_cast<size_t>(config_.text.vocab_size);
     const std::span values(logits_.const_data_ptr<float>(), static_cast<size_t>(logits_.numel()));
@@ -119,73 +128,36 @@ class TorchModel : public Model {
     return static_cast<TorchSequence&>(*segment.sequence);  // ours: the plan has checked
   }
 
-  // f32 [tokens, hidden]
-  Tensor embed(const Segment& segment) {
-    std::vector<int64_t> pads;
-    for (size_t i = 0; i < segment.tokens.size(); ++i)
-      if (segment.tokens[i] == config_.image_token || segment.tokens[i] == config_.video_token)
-        pads.push_back(static_cast<int64_t>(i));
-    const std::vector<int64_t> tokens(segment.tokens.begin(), segment.tokens.end());
-    Tensor x = network_->text()->embed(torch::tensor(tokens).to(device_));
-    if (segment.features.empty()) return x;
-    const int64_t hidden = config_.text.hidden_size, count = static_cast<int64_t>(pads.size());
-    const Tensor features = torch::from_blob(const_cast<float*>(segment.features.data()), {count, hidden});
-    return x.index_copy(0, torch::tensor(pads).to(device_), features.to(device_));
-  }
-
-  Tensor positions_of(const Segment& segment) const {
-    std::vector<int64_t> axes[3];
-    for (const Position& p : segment.positions)
-      axes[0].push_back(p.t), axes[1].push_back(p.h), axes[2].push_back(p.w);
-    return torch::stack({torch::tensor(axes[0]), torch::tensor(axes[1]), torch::tensor(axes[2])}).to(device_);
-  }
-
-  // bool [tokens, visible before the segment + tokens]
-  Tensor mask_of(const Segment& segment) const {
-    const int64_t count = static_cast<int64_t>(segment.tokens.size());
-    const Tensor before = torch::ones({count, segment.context + segment.parent_tokens}, torch::kBool);
-    Tensor inside = torch::ones({count, count}, torch::kBool);
-    if (segment.visibility == Visibility::causal) inside = inside.tril();
-    return torch::cat({before, inside}, 1).to(device_);
-  }
-
-  // Hidden states after the final norm [tokens, hidden]; `own` receives the segment's keys and values.
-  Tensor run(const Segment& segment, const std::vector<KeysAndValues>* parent,
-             std::vector<KeysAndValues>& own) {
-    const TextConfig& text = config_.text;
-    const auto [cosine, sine] = towers::text_rotary(positions_of(segment), text);
-    const Tensor mask = mask_of(segment);
-    const double eps = text.rms_norm_eps;
-    Tensor x = embed(segment), y, delta;
-    for (size_t i = 0; i < network_->text()->layers().size(); ++i) {
-      const towers::TextLayer& layer = network_->text()->layers()[i];
-      std::tie(x, y) = plain::add_norm(x, delta, layer->input_norm, eps, torch::kFloat32);
-      const Tensor heads = layers::linear(y, layer->qkv, {}).unflatten(1, {-1, text.head_dim});
-      const Tensor q = plain::rotate(heads.narrow(1, 0, text.heads), cosine, sine);
-      own.push_back({plain::rotate(heads.narrow(1, text.heads, text.kv_heads), cosine, sine),
-                     heads.narrow(1, text.heads + text.kv_heads, text.kv_heads)});
-      std::vector<KeysAndValues> seen = {sequence_of(segment).layer(i).first(segment.context)};
-      if (parent) seen.push_back((*parent)[i].first(segment.parent_tokens));
-      seen.push_back(own.back());
-      delta = layers::linear(attend(q, joined(seen), mask), layer->output, {});
-      std::tie(x, y) = plain::add_norm(x, delta, layer->post_norm, eps, torch::kFloat32);
-      delta = layers::linear(plain::swiglu(layers::linear(y, layer->gate_up, {})), layer->down, {});
+  // A segment's own, which see one another as it says.
+  TorchRows rows_of(const Segment& segment) {
+    const auto count = static_cast<int64_t>(segment.tokens.size());
+    std::vector<int64_t> tokens, pads, axes;
+    for (const TokenId token : segment.tokens) {
+      if (token == config_.image_token || token == config_.video_token)
+        pads.push_back(static_cast<int64_t>(tokens.size()));
+      tokens.push_back(token);
     }
-    return plain::add_norm(x, delta, network_->text()->norm(), eps, torch::kFloat32).second;
-  }
-
-  static Tensor attend(const Tensor& q, const KeysAndValues& seen, const Tensor& mask) {
-    const auto batched = [](const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
-    const Tensor out = at::scaled_dot_product_attention(batched(q), batched(seen.keys), batched(seen.values),
-                                                        mask, 0.0, false, std::nullopt, true);
-    return out.squeeze(0).transpose(0, 1).flatten(1);
-  }
-
-  void commit(const Segment& segment, const std::vector<KeysAndValues>& own) {
-    for (size_t i = 0; i < own.size(); ++i) {
-      KeysAndValues& layer = sequence_of(segment).layer(i);
-      layer = joined({layer, own[i]});
+    for (const Position& p : segment.positions) axes.insert(axes.end(), {p.t, p.h, p.w});
+    const auto ids = torch::tensor(tokens, torch::kInt64).to(device_);
+    Tensor embedded = network_->text()->embed(ids);
+    if (!segment.features.empty()) {
+      const Tensor features = torch::from_blob(const_cast<float*>(segment.features.data()),
+                                               {static_cast<int64_t>(pads.size()), config_.text.hidden_size});
+      embedded = embedded.index_copy(0, torch::tensor(pads).to(device_), features.to(device_));
     }
+    Tensor visible = torch::ones({count, count}, torch::kBool);
+    if (segment.visibility == Visibility::causal) visible = visible.tril();
+    return {ids, torch::tensor(axes, torch::kInt64).view({count, 3}).t().to(device_), embedded,
+            visible.to(device_)};
+  }
+
+  // After the final norm, f32 [rows, hidden].
+  Tensor hidden(const TorchRows& rows) {
+    NetworkInput input;
+    input.tokens = rows.tokens.unsqueeze(0);
+    input.positions = rows.positions.unsqueeze(1);
+    input.mask = rows.visible.unsqueeze(0).unsqueeze(0);
+    return network_->hidden(input, rows.embedded).squeeze(0);
   }
 
   ModelConfig config_;

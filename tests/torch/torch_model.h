@@ -1,5 +1,5 @@
-// The Model interface over the LibTorch network: the second implementation, which must agree with the native
-// one.
+// The Model interface over the network that trains: its pass is what must agree with transformers and with
+// the native model.
 #pragma once
 #include <memory>
 

@@ -57,6 +57,8 @@ TEST(TrainConfig, WrongValuesAreRefusedByName) {
       {"device", "gpu"},
       {"device", "cuda:"},
       {"device", 0},
+      {"ddp_backend", "mpi"},
+      {"ddp_backend", "nccl"},  // on the CPU
       {"bf16", 1},
       {"block_size", 24},
       {"block_size", 1},

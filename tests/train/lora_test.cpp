@@ -128,7 +128,7 @@ TEST(Lora, DropoutIsTheSameForTheSameKeyAndScalesWhatStays) {
   Network network = toy_network();
   add_lora(network, {.rank = 4}, -1);
   randomize(network);
-  const layers::Linear& layer = network->text()->layers()[0]->qkv;
+  const layers::Linear& layer = *network->linears()[0].linear;
   const Tensor x = torch::randn({500, layer.weight.size(1)});
   const auto with = [&](double dropout, uint64_t key) {
     return layers::linear(x, layer, {{}, dropout, key});
