@@ -13,11 +13,11 @@ namespace {
 using namespace dvlm;
 
 void check(const CostCurve& curve) {
-  DVLM_ASSERT(curve.points.empty() || curve.points.front().first >= 1);
+  DVLM_ASSERT(curve.points.empty() || curve.points.front().rows >= 1);
   for (size_t i = 0; i < curve.points.size(); ++i) {
-    DVLM_ASSERT(std::isfinite(curve.points[i].second) && curve.points[i].second > 0);
-    DVLM_ASSERT(i == 0 || (curve.points[i].first > curve.points[i - 1].first &&
-                           curve.points[i].second >= curve.points[i - 1].second));
+    DVLM_ASSERT(std::isfinite(curve.points[i].time) && curve.points[i].time > 0);
+    DVLM_ASSERT(i == 0 || (curve.points[i].rows > curve.points[i - 1].rows &&
+                           curve.points[i].time >= curve.points[i - 1].time));
   }
 }
 
@@ -42,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       }
     }
   const PassCosts given{{{{1, 1.5}, {8, 2.0}}}, {{{1, 1.0}}}};
-  file.keep("tiny", 32, given);
+  file.keep("tiny", 32, given, false, {});
   const auto kept = file.find("tiny", 32);
   if (kept)
     DVLM_ASSERT(kept->costs.exact.points == given.exact.points &&

@@ -87,7 +87,7 @@ export class AnswerText {
 function workText(progress) {
   const percent = progress.total > 0 ? Math.floor(100 * Math.min(progress.done / progress.total, 1)) : 0;
   if (progress.stage === "picture") return `Looking at picture ${Number(progress.picture) || 1}: ${percent} %`;
-  return progress.stage === "costs" ? `Measuring this machine: ${percent} %` : `Reading the question: ${percent} %`;
+  return `Reading the question: ${percent} %`;
 }
 
 function userMessage(text, pictures) {

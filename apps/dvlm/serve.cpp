@@ -10,7 +10,6 @@
 #include "options.h"
 #include "server/api_keys.h"
 #include "server/server.h"
-#include "work_bar.h"
 
 namespace dvlm {
 
@@ -30,17 +29,6 @@ void set_log(ServeOptions& options) {
     return;
   }
   options.server.log = [](const std::string& line) { standard_error().write(line); };
-}
-
-// Or the first client would wait for it.
-void measure_passes(Engine& engine) {
-  if (engine.config().clean_attention == CleanAttention::block) return;  // only mdm decodes it
-  WorkBar bar(engine.config());
-  engine.measure_passes({.kind = DecoderKind::automatic, .block_size = engine.config().block_size},
-                        [&](const WorkProgress& work) {
-                          if (interrupted()) fail("measuring passes was interrupted");
-                          bar.hear(work);
-                        });
 }
 
 // The hub's name of a model, whose folder there is called by its commit; else the folder's.
@@ -63,7 +51,6 @@ void serve(ServeOptions& options) {
   if (options.server.model_name.empty())
     options.server.model_name = served_name(options.model.model, engine_given.model);
   Engine engine(engine_given);
-  measure_passes(engine);
   Server server(engine, options.server);
   const int port = server.bind();
   const std::string host = options.server.host.find(':') == std::string::npos

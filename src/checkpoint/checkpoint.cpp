@@ -210,10 +210,6 @@ const TensorView& Checkpoint::head() const {
 
 namespace {
 
-bool is_number(DType type) {
-  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
-}
-
 bool per_row(const TensorView& scale, int64_t rows) {
   const auto& shape = scale.shape;
   return is_number(scale.type) && !shape.empty() && shape[0] == rows &&

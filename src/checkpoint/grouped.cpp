@@ -222,8 +222,7 @@ const TensorView& GroupedWeight::find(const std::map<std::string, TensorView>& t
   const auto found = tensors.find(name);
   if (found == tensors.end()) fail("{}: tensor {} is missing", where, name);
   const TensorView& tensor = found->second;
-  const bool number = tensor.type == DType::f16 || tensor.type == DType::bf16 || tensor.type == DType::f32;
-  const bool right_type = type == DType::f16 ? number : tensor.type == type;
+  const bool right_type = type == DType::f16 ? is_number(tensor.type) : tensor.type == type;
   if (!right_type || tensor.shape != shape)
     fail("{}: tensor {} is {} {}, expected {} {}", where, name, name_of(tensor.type), to_string(tensor.shape),
          type == DType::f16 ? "F16, BF16 or F32" : name_of(type), to_string(shape));

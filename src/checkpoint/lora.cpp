@@ -63,10 +63,6 @@ bool is_harmless(const std::string& key) {
   return std::ranges::find(kKeys, key) != std::end(kKeys);
 }
 
-bool is_number(const TensorView& tensor) {
-  return tensor.type == DType::f32 || tensor.type == DType::f16 || tensor.type == DType::bf16;
-}
-
 std::vector<float> floats(const TensorView& tensor) {
   std::vector<float> out(static_cast<size_t>(tensor.elements()));
   copy_to_float(tensor, 0, tensor.elements(), out.data());
@@ -136,7 +132,7 @@ void Lora::read_tensors() {
   identity_ += file_identity(path);
   for (const auto& [name, tensor] : file_->tensors()) {
     std::string_view rest = name;
-    const bool known = rest.starts_with(kPrefix) && is_number(tensor) && tensor.shape.size() == 2;
+    const bool known = rest.starts_with(kPrefix) && is_number(tensor.type) && tensor.shape.size() == 2;
     if (known) rest.remove_prefix(kPrefix.size());
     if (known && (rest.ends_with(kA) || rest.ends_with(kB))) {
       Linear& linear = linears_[normalised_name(rest.substr(0, rest.size() - kA.size()))];
@@ -245,7 +241,7 @@ MergedTensors::MergedTensors(const Lora& lora, std::map<std::string, TensorView>
     const auto found = tensors.find(name);
     if (found == tensors.end())
       fail("{} changes {}, which the model does not hold as F32, F16 or BF16", lora.folder().string(), name);
-    if (!is_number(found->second))
+    if (!is_number(found->second.type))
       fail(
           "{}: {} of the model is {}, and an adapter needs F32, F16 or BF16 weights: merge it before the "
           "model is quantized",

@@ -90,5 +90,8 @@ constexpr std::string_view name_of(DType type) {  // the safetensors spelling
   constexpr std::string_view kNames[] = {"F32", "F16", "BF16", "F8_E4M3", "I64", "I32", "U8", "BOOL", "I8"};
   return kNames[static_cast<size_t>(type)];
 }
+constexpr bool is_number(DType type) {  // and no code of one, or an index
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
 
 }  // namespace dvlm

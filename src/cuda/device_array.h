@@ -79,4 +79,11 @@ class DeviceArray {
   size_t size_ = 0;
 };
 
+// Of what passes are asked and answer.
+template <class T>
+class PassArray : public DeviceArray<T> {
+ public:
+  explicit PassArray(std::shared_ptr<Device> device) : DeviceArray<T>(std::move(device), Growth::doubling) {}
+};
+
 }  // namespace dvlm::cuda

@@ -79,10 +79,7 @@ size_t sums_of(std::initializer_list<const Matrix*> matrices, int rows, int proc
 class AttentionArrays {
  public:
   explicit AttentionArrays(const std::shared_ptr<Device>& device)
-      : places_(device, Growth::doubling),
-        copies_(device, Growth::doubling),
-        tiles_(device, Growth::doubling),
-        table_(device, Growth::doubling) {}
+      : places_(device), copies_(device), tiles_(device), table_(device) {}
 
   AttentionPlan hold(const AttentionTables& tables) {
     return {places_.hold(tables.places),    copies_.hold(tables.key_copies),       tiles_.hold(tables.tiles),
@@ -90,10 +87,10 @@ class AttentionArrays {
   }
 
  private:
-  DeviceArray<RowPlace> places_;
-  DeviceArray<KeyPlace> copies_;
-  DeviceArray<AttentionTile> tiles_;
-  DeviceArray<int> table_;
+  PassArray<RowPlace> places_;
+  PassArray<KeyPlace> copies_;
+  PassArray<AttentionTile> tiles_;
+  PassArray<int> table_;
 };
 
 // What a text pass is asked, and what it answers, on the device.
@@ -101,19 +98,19 @@ class TextArrays {
  public:
   explicit TextArrays(const std::shared_ptr<Device>& device)
       : attention_(device),
-        tokens_(device, Growth::doubling),
-        wanted_(device, Growth::doubling),
-        drawing_(device, Growth::doubling),
-        features_(device, Growth::doubling),
-        rotation_(device, Growth::doubling),
-        logits_(device, Growth::doubling),
-        copied_(device, Growth::doubling),
-        wishes_(device, Growth::doubling),
-        masks_(device, Growth::doubling),
-        changes_(device, Growth::doubling),
-        best_(device, Growth::doubling),
-        chosen_(device, Growth::doubling),
-        alternatives_(device, Growth::doubling) {}
+        tokens_(device),
+        wanted_(device),
+        drawing_(device),
+        features_(device),
+        rotation_(device),
+        logits_(device),
+        copied_(device),
+        wishes_(device),
+        masks_(device),
+        changes_(device),
+        best_(device),
+        chosen_(device),
+        alternatives_(device) {}
 
   TextPass hold(const TextTables& t, const TextTower& tower) {
     TextPass out;
@@ -155,15 +152,15 @@ class TextArrays {
 
  private:
   AttentionArrays attention_;
-  DeviceArray<int> tokens_, wanted_, drawing_;
-  DeviceArray<float> features_, rotation_, logits_;
-  DeviceArray<KeyPlace> copied_;
-  DeviceArray<RowWish> wishes_;
-  DeviceArray<uint64_t> masks_;
-  DeviceArray<RowChange> changes_;
-  DeviceArray<SliceBest> best_;
-  DeviceArray<Chosen> chosen_;
-  DeviceArray<Alternative> alternatives_;
+  PassArray<int> tokens_, wanted_, drawing_;
+  PassArray<float> features_, rotation_, logits_;
+  PassArray<KeyPlace> copied_;
+  PassArray<RowWish> wishes_;
+  PassArray<uint64_t> masks_;
+  PassArray<RowChange> changes_;
+  PassArray<SliceBest> best_;
+  PassArray<Chosen> chosen_;
+  PassArray<Alternative> alternatives_;
 };
 
 // Of all layers.

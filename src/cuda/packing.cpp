@@ -110,7 +110,7 @@ class Loader {
 
   const TensorView& tensor(const std::string& name) const {
     const TensorView& view = checkpoint_.get(name, shapes_.at(name));
-    if (view.type != DType::f32 && view.type != DType::f16 && view.type != DType::bf16)
+    if (!is_number(view.type))
       fail("{}: tensor {} is {}; expected F32, F16 or BF16", checkpoint_.folder().string(), name,
            name_of(view.type));
     return view;

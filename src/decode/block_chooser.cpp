@@ -67,27 +67,38 @@ double uncovered(const std::vector<double>& ends, int count) {
 
 double CostCurve::of(int rows) const {
   DVLM_ASSERT(!points.empty());
-  if (points.size() == 1 || rows <= points[0].first) return points[0].second;
-  auto above = std::find_if(points.begin(), points.end(), [&](const auto& p) { return p.first >= rows; });
+  if (points.size() == 1 || rows <= points[0].rows) return points[0].time;
+  auto above = std::ranges::find_if(points, [&](const CostPoint& p) { return p.rows >= rows; });
   if (above == points.end()) --above;
   const auto below = above - 1;
-  const double share = static_cast<double>(rows - below->first) / (above->first - below->first);
-  return below->second + share * (above->second - below->second);
+  const double share = static_cast<double>(rows - below->rows) / (above->rows - below->rows);
+  return below->time + share * (above->time - below->time);
 }
 
 void CostCurve::learn(int rows, double time) {
   constexpr double kTrust = 0.2, kMost = 2;  // of one pass, and however long it took
   if (!(time > 0) || !(of(rows) > 0)) return;
-  const double factor = std::pow(std::clamp(time / of(rows), 1 / kMost, kMost), kTrust);
-  const auto distance = [&](const auto& point) { return std::abs(point.first - rows); };
-  const auto nearest = std::min_element(
-      points.begin(), points.end(), [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
-  nearest->second *= factor;
+  const auto nearest = std::ranges::min_element(
+      points, {}, [&](const CostPoint& point) { return std::abs(point.rows - rows); });
+  const double ratio = std::clamp(time / of(rows), 1 / kMost, kMost);
+  nearest->time *= nearest->unseen > 0 ? ratio : std::pow(ratio, kTrust);
+  nearest->unseen = std::max(0, nearest->unseen - 1);
   // A wider pass costs no less.
   for (auto other = points.begin(); other != nearest; ++other)
-    other->second = std::min(other->second, nearest->second);
+    other->time = std::min(other->time, nearest->time);
   for (auto other = nearest; other != points.end(); ++other)
-    other->second = std::max(other->second, nearest->second);
+    other->time = std::max(other->time, nearest->time);
+}
+
+int widest_exact(int largest) {
+  return std::max(largest, std::min(3 * largest, 128));
+}
+
+std::vector<int> cost_widths(int largest) {
+  std::vector<int> out;
+  for (int rows = 1; rows < largest; rows *= 2) out.push_back(rows);
+  out.push_back(largest);
+  return out;
 }
 
 void DraftHistory::record(std::span<const float> all, int all_right, bool cut) {
@@ -177,6 +188,9 @@ double BlockChooser::rate(RoundPlan plan, int known) const {
 }
 
 RoundPlan BlockChooser::choose(int limit, int known) {
+  constexpr int kFirst = 8;  // rows that cost little more than one where speculation pays
+  if (costs_.exact.points.empty())
+    return {.block = std::min({kFirst, largest_, limit}), .source = DraftSource::approximate};
   const int largest = std::min(largest_, limit);
   RoundPlan best{1, 0, rate({}, known)}, best_draft, best_approximate;
   const auto consider = [&](int block, int branches, DraftSource source) {
@@ -206,6 +220,7 @@ RoundPlan BlockChooser::choose(int limit, int known) {
 
 int BlockChooser::worth_verifying(std::span<const float> confidences, const RoundPlan& plan,
                                   DraftSource source) const {
+  if (plan.rate == 0) return 1 + static_cast<int>(confidences.size());  // nothing is known
   const DraftHistory& drafts = history(source);
   const int beside = plan.branches * (plan.block - 1);
   int best = 1, inputs = 1;

@@ -6,26 +6,39 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
 
 namespace dvlm {
 
+struct CostPoint {
+  int rows = 0;
+  double time = 0;
+  int unseen = 0;  // so many passes of about these rows settle their time at once: it was a guess
+
+  bool operator==(const CostPoint&) const = default;
+};
+
 // The time of a pass by the number of its rows, in any unit.
 struct CostCurve {
-  std::vector<std::pair<int, double>> points;  // ascending rows, at least one
+  std::vector<CostPoint> points;  // ascending rows; none: nothing is known
   // Time is linear between points and beyond the last one, as from the one before it; fewer rows than the
   // first point's cost as much as those.
   double of(int rows) const;
-  // A pass took so long just now: moves the curve a little towards that.
+  // A pass took so long just now: moves the curve towards that, a little where it was known.
   void learn(int rows, double time);
-  int most() const { return points.back().first; }
+  int most() const { return points.back().rows; }
 };
 
 struct PassCosts {
   CostCurve exact;  // of passes that decide
   CostCurve draft;  // of approximate passes, which only draft; no points: the model has none
 };
+
+// The rows of the widest exact pass that choosing among blocks of up to `largest` tokens asks about: up to
+// three blocks, but no wider than would ever pay.
+int widest_exact(int largest);
+// Rows of passes whose times are known one by one: 1, 2, 4, ... `largest`.
+std::vector<int> cost_widths(int largest);
 
 // What made a draft: a pass of its own, with approximate arithmetic or exact, or rows beside the verification
 // of the tokens before it, which are exact.
@@ -99,8 +112,11 @@ struct RoundPlan {
 
 class BlockChooser {
  public:
-  // Blocks of at most `largest` tokens. `known`: what an earlier chooser had learnt.
+  // Blocks of at most `largest` tokens. `known`: what an earlier chooser had learnt. Without costs it chooses
+  // a short block, until it gets some.
   BlockChooser(PassCosts costs, int largest, const DraftEvidences& known = {});
+  const PassCosts& costs() const { return costs_; }
+  void set_costs(PassCosts costs) { costs_ = std::move(costs); }
 
   // The plan of most tokens per time, for blocks of at most `limit` behind `known` tokens that passes carry
   // and that are right.
@@ -115,7 +131,8 @@ class BlockChooser {
   // What a pass of so many rows took that carried one text alone, in the unit of the costs: machines change
   // while they work.
   void saw_pass(int rows, bool approximate, double time) {
-    (approximate && approximates() ? costs_.draft : costs_.exact).learn(rows, time);
+    CostCurve& curve = approximate && approximates() ? costs_.draft : costs_.exact;
+    if (!curve.points.empty()) curve.learn(rows, time);
   }
 
   // See DraftHistory.

@@ -23,7 +23,6 @@ constexpr const char* kTitle = "costs of passes, safe to delete";
 
 struct Entry {
   std::string key;
-  int largest = 0;
   int64_t measured = 0;  // seconds since 1970
   KeptCosts kept;
 };
@@ -42,12 +41,14 @@ CostCurve curve_of(const json& points) {
   CostCurve out;
   if (!points.is_array() || points.size() > kMaxPoints) damaged();
   for (const json& point : points) {
+    constexpr int kMostUnseen = 8;
     const int rows = static_cast<int>(whole(point.at(0), 1, kMaxRows));
     const double ms = point.at(1).get<double>();
+    const int unseen = point.size() > 2 ? static_cast<int>(whole(point[2], 0, kMostUnseen)) : 0;
     const bool ascending =
-        out.points.empty() || (rows > out.points.back().first && ms >= out.points.back().second);
+        out.points.empty() || (rows > out.points.back().rows && ms >= out.points.back().time);
     if (!std::isfinite(ms) || ms <= 0 || !ascending) damaged();
-    out.points.emplace_back(rows, ms);
+    out.points.push_back({rows, ms, unseen});
   }
   return out;
 }
@@ -111,23 +112,24 @@ json drafts_json(const std::array<DraftEvidences, 2>& drafts) {
 
 json curve_json(const CostCurve& curve) {
   json out = json::array();
-  for (const auto& [rows, ms] : curve.points) out.push_back({rows, ms});
+  for (const auto& [rows, ms, unseen] : curve.points) out.push_back({rows, ms, unseen});
   return out;
 }
 
 Entry entry_of(const json& entry) {
   constexpr int64_t kLastSecond = int64_t{1} << 40;
   Entry out{entry.at("key").get<std::string>(),
-            static_cast<int>(whole(entry.at("largest"), 1, kMaxBlockSize)),
             whole(entry.at("measured"), 0, kLastSecond),
-            {{curve_of(entry.at("exact")), curve_of(entry.at("draft"))}, drafts_in(entry)}};
+            {static_cast<int>(whole(entry.at("largest"), 1, kMaxBlockSize)),
+             {curve_of(entry.at("exact")), curve_of(entry.at("draft"))},
+             drafts_in(entry)}};
   if (out.kept.costs.exact.points.empty()) damaged();
   return out;
 }
 
 json entry_json(const Entry& entry) {
   return {{"key", entry.key},
-          {"largest", entry.largest},
+          {"largest", entry.kept.largest},
           {"measured", entry.measured},
           {"exact", curve_json(entry.kept.costs.exact)},
           {"draft", curve_json(entry.kept.costs.draft)},
@@ -177,11 +179,11 @@ std::optional<KeptCosts> CostFile::find(const std::string& key, int largest) con
     constexpr int64_t kSeconds = int64_t{kDays} * 24 * 3600;
     for (const Entry& entry : read_entries(path_)) {
       const int64_t age = now() - entry.measured;
-      if (entry.key == key && entry.largest >= largest && age >= 0 && age < kSeconds) return entry.kept;
+      if (entry.key == key && entry.kept.largest >= largest && age >= 0 && age < kSeconds) return entry.kept;
     }
   } catch (const Error& error) {
-    log_warning("{}: {}; passes are measured anew, and nothing is kept until it is removed", path_.string(),
-                error.what());
+    log_warning("{}: {}; costs of passes are learnt anew, and nothing is kept until it is removed",
+                path_.string(), error.what());
   }
   return {};
 }
@@ -196,7 +198,8 @@ std::array<DraftEvidences, 2> CostFile::drafts_of(const std::string& key) const 
   return {};
 }
 
-bool CostFile::keep(const std::string& key, int largest, const PassCosts& costs) const {
+bool CostFile::keep(const std::string& key, int largest, const PassCosts& costs, bool grammar,
+                    const DraftEvidences& drafts) const {
   if (path_.empty() || key.empty()) return false;
   std::vector<Entry> entries;
   try {
@@ -204,32 +207,20 @@ bool CostFile::keep(const std::string& key, int largest, const PassCosts& costs)
   } catch (const Error&) {  // find() told
     return false;
   }
-  Entry entry{key, largest, now(), {costs}};
+  Entry entry{key, now(), {largest, costs}};
   for (const Entry& old : entries)
     if (old.key == key) entry.kept.drafts = old.kept.drafts;
+  DraftEvidences& kept = entry.kept.drafts[grammar ? 1 : 0];
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    const auto longer = std::move(kept[i].places);  // of larger blocks
+    kept[i] = drafts[i];
+    for (size_t place = kept[i].places.size(); place < longer.size(); ++place)
+      kept[i].places.push_back(longer[place]);
+  }
   std::erase_if(entries, [&](const Entry& old) { return old.key == key; });
   entries.insert(entries.begin(), std::move(entry));
   entries.resize(std::min(entries.size(), kMost));
   return write_entries(path_, entries);
-}
-
-bool CostFile::keep_drafts(const std::string& key, bool grammar, const DraftEvidences& drafts) const {
-  if (path_.empty() || key.empty()) return false;
-  try {
-    std::vector<Entry> entries = read_entries(path_);
-    const auto found = std::ranges::find(entries, key, &Entry::key);
-    if (found == entries.end()) return false;
-    DraftEvidences& kept = found->kept.drafts[grammar ? 1 : 0];
-    for (size_t i = 0; i < drafts.size(); ++i) {
-      auto longer = std::move(kept[i].places);  // of larger blocks
-      kept[i] = drafts[i];
-      for (size_t place = kept[i].places.size(); place < longer.size(); ++place)
-        kept[i].places.push_back(longer[place]);
-    }
-    return write_entries(path_, entries);
-  } catch (const Error&) {  // find() told
-    return false;
-  }
 }
 
 }  // namespace dvlm

@@ -11,13 +11,13 @@
 namespace dvlm {
 
 struct KeptCosts {
+  int largest = 0;  // tokens of a block that the costs are for
   PassCosts costs;
   std::array<DraftEvidences, 2> drafts = {};  // [1]: where a grammar is followed
 };
 
-// A JSON file with the costs of at most kMost models, the last measured first. Written as a whole or not at
-// all. What cannot be read or written costs time and a warning; a file that is something else is never
-// touched.
+// A JSON file with the costs of at most kMost models, the last kept first. Written as a whole or not at all.
+// What cannot be read or written costs time and a warning; a file that is something else is never touched.
 class CostFile {
  public:
   static constexpr size_t kMost = 32;
@@ -27,12 +27,12 @@ class CostFile {
 
   // What was kept under this key for blocks of at least `largest` tokens.
   std::optional<KeptCosts> find(const std::string& key, int largest) const;
-  // What drafts were worth, however old the costs beside that are and whatever they were measured for.
+  // What drafts were worth, however old the costs beside that are and whatever they are for.
   std::array<DraftEvidences, 2> drafts_of(const std::string& key) const;
-  // Whether they were kept, as here below.
-  bool keep(const std::string& key, int largest, const PassCosts& costs) const;
-  // Of a model whose costs are kept.
-  bool keep_drafts(const std::string& key, bool grammar, const DraftEvidences& drafts) const;
+  // In place of what was kept under this key, but for drafts with a grammar or, of these, without one.
+  // Returns whether it was kept.
+  bool keep(const std::string& key, int largest, const PassCosts& costs, bool grammar,
+            const DraftEvidences& drafts) const;
 
  private:
   const std::filesystem::path path_;

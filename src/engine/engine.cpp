@@ -74,12 +74,7 @@ Answer Engine::generate(const Request& request, const std::function<void(std::st
   constexpr int kPrefillRows = 1024;  // in one pass: enough for full speed
   const auto generation = generator_->load(request);
   generation->listen({on_progress, cancelled});
-  try {
-    generator_->begin(*generation);  // nothing to wait for: it is alone
-  } catch (const Cancelled&) {
-    generator_->end(*generation);
-    return generation->take_answer();
-  }
+  generator_->begin(*generation);  // nothing to wait for: it is alone
   const auto publish = [&] {
     const AnswerPart part = generation->take_update();
     if (on_text && !part.text.empty()) on_text(part.text);
@@ -122,11 +117,6 @@ void Engine::score(const Request& request, const std::function<void(size_t, std:
     for (const Chosen& row : model_->forward({&segment, 1})) on_row(at++, row.logits);
     listener.hear({.stage = Stage::prompt, .done = static_cast<int64_t>(at), .total = size});
   }
-}
-
-void Engine::measure_passes(const DecodeOptions& options,
-                            const std::function<void(const WorkProgress&)>& on_progress) {
-  generator_->measure_passes(options, {on_progress});
 }
 
 PreparedPrompt Engine::prepare(const Request& request) const {

@@ -118,11 +118,6 @@ class Engine {
   // Forgets conversations and images: the next answer is computed from nothing.
   void clear();
 
-  // Measures passes now where the first answer with such options would wait for it. Throws Error for options
-  // that the model cannot do, and what `on_progress` throws.
-  void measure_passes(const DecodeOptions& options,
-                      const std::function<void(const WorkProgress&)>& on_progress = {});
-
   const ModelConfig& config() const { return model_->config(); }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   Model& model() { return *model_; }

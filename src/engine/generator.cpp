@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "core/finally.h"
 #include "core/machine.h"
-#include "engine/pass_costs.h"
+#include "engine/guess_costs.h"
 #include "grammar/grammar_error.h"
 #include "model/device_lost.h"
 #include "text/answers.h"
@@ -57,8 +57,7 @@ std::unique_ptr<Generation> Generator::load(const Request& request) {
   return generation;
 }
 
-DecodeContext Generator::context_of(const DecodeOptions& options, bool grammar,
-                                    const WorkListener& listener) {
+DecodeContext Generator::context_of(const DecodeOptions& options, bool grammar) {
   const TextConfig& text = model_.config().text;
   DecodeContext context{.valid_tokens = std::min(tokenizer_.size(), text.vocab_size),
                         .context_limit = text.max_positions,
@@ -80,51 +79,42 @@ DecodeContext Generator::context_of(const DecodeOptions& options, bool grammar,
     fail("the mask token has the id {}, but the model has ids 0 to {}: use --decoder ar", *mask,
          text.vocab_size - 1);
   context.mask_token = *mask;
-  if (automatic) context.chooser = chooser(options.block_size, grammar, listener);
+  if (automatic) context.chooser = chooser(options.block_size, grammar);
   return context;
 }
 
-// Passes are measured when it is first needed; what drafts were worth it remembers from answer to answer.
-std::shared_ptr<BlockChooser> Generator::chooser(int largest, bool grammar, const WorkListener& listener) {
+// What passes cost and drafts are worth it remembers from answer to answer.
+std::shared_ptr<BlockChooser> Generator::chooser(int largest, bool grammar) {
   const std::pair key(largest, grammar);
   if (const auto known = choosers_.find(key); known != choosers_.end()) return known->second;
-  if (largest > costs_largest_) find_costs(largest, listener);
+  if (largest > known_.largest) {
+    const std::string name = model_.timing_name();
+    const auto kept = cost_file_.find(name, largest);
+    known_ = kept ? *kept : KeptCosts{largest, {}, cost_file_.drafts_of(name)};
+  }
   return choosers_[key] =
              std::make_shared<BlockChooser>(known_.costs, largest, known_.drafts[grammar ? 1 : 0]);
 }
 
-void Generator::find_costs(int largest, const WorkListener& listener) {
-  constexpr double kWorthKeepingMs = 500;
-  const std::string name = model_.timing_name();
-  std::optional<KeptCosts> known = cost_file_.find(name, largest);
-  kept_ = known.has_value();
-  if (!known) {
-    const auto watch = [&](int64_t done, int64_t total) { listener.hear({Stage::costs, done, total}); };
-    Stopwatch stopwatch;
-    known = KeptCosts{measure_pass_costs(model_, largest, watch), cost_file_.drafts_of(name)};
-    kept_ = stopwatch.lap() > kWorthKeepingMs && cost_file_.keep(name, largest, known->costs);
-  }
-  known_ = *std::move(known);
-  costs_largest_ = largest;
-}
-
-// For the next process, and seldom: a file is read and written between passes.
-void Generator::keep_drafts(const DecodeOptions& options, bool grammar) {
+// For later answers; for the next process seldom: a file is read and written between passes.
+void Generator::keep_costs(const DecodeOptions& options, bool grammar) {
   constexpr double kSeconds = 60;
-  const auto chooser = choosers_.find({options.block_size, grammar});
-  if (!kept_ || options.kind != DecoderKind::automatic || chooser == choosers_.end()) return;
-  if (drafts_kept_ && seconds_since(*drafts_kept_) < kSeconds) return;
-  drafts_kept_ = Clock::now();
-  kept_ = cost_file_.keep_drafts(model_.timing_name(), grammar, chooser->second->evidence());
-}
-
-void Generator::measure_passes(const DecodeOptions& options, const WorkListener& listener) {
-  context_of(options, false, listener);
+  constexpr double kWorthKeepingMs = 20;  // of a token's pass: a small model learns in no time
+  const auto found = choosers_.find({options.block_size, grammar});
+  if (options.kind != DecoderKind::automatic || found == choosers_.end()) return;
+  const BlockChooser& chooser = *found->second;
+  const CostCurve& exact = chooser.costs().exact;
+  if (exact.points.empty() || exact.most() < widest_exact(known_.largest)) return;  // of smaller blocks
+  known_.costs = chooser.costs();
+  if (!keeps_ || exact.of(1) < kWorthKeepingMs) return;
+  if (costs_kept_ && seconds_since(*costs_kept_) < kSeconds) return;
+  costs_kept_ = Clock::now();
+  keeps_ = cost_file_.keep(model_.timing_name(), known_.largest, known_.costs, grammar, chooser.evidence());
 }
 
 bool Generator::begin(Generation& g) {
   if (const std::string problem = g.options_.problem(); !problem.empty()) fail("{}", problem);
-  g.context_ = context_of(g.options_, g.grammar_ != nullptr, g.listener_);
+  g.context_ = context_of(g.options_, g.grammar_ != nullptr);
   g.context_.grammar = g.grammar_;
   if (const std::string problem = g.context_.problem(g.options_.kind); !problem.empty()) fail("{}", problem);
   if (prefixes_.worth_waiting(g.identity_)) return false;
@@ -214,7 +204,7 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     return;
   }
   // A pass that waited for new masks says little of its rows.
-  if (!reads && masks_found() == masks) learn_costs();
+  if (masks_found() == masks) learn_costs(reads);
   for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
 }
 
@@ -225,16 +215,27 @@ size_t Generator::masks_found() const {
   return out;
 }
 
-// Of a pass that wrote for one answer alone.
-void Generator::learn_costs() {
-  if (in_pass_.size() != 1 || !in_pass_[0]->context_.chooser) return;
-  int rows = 0;
+void Generator::learn_costs(bool reads) {
+  SeenPass pass{0, last_pass_ms_};
   bool drafted = true;
   for (const Segment& segment : pass_.segments()) {
-    rows += static_cast<int>(segment.tokens.size());
+    pass.rows += static_cast<int>(segment.tokens.size());
     drafted &= segment.approximate;
   }
-  in_pass_[0]->context_.chooser->saw_pass(rows, drafted, last_pass_ms_);
+  if (reads) {
+    const bool alone = std::ranges::all_of(reading_, [](int tokens) { return tokens > 0; });
+    if (alone && pass.rows > prompt_pass_.rows) prompt_pass_ = pass;
+    return;
+  }
+  const WeightMemory memory = model_.weight_memory();
+  const bool exact = !drafted || memory.draft == DraftPrecision::same;
+  for (const Generation* g : in_pass_) {
+    BlockChooser* const chooser = g->context_.chooser.get();
+    if (chooser && chooser->costs().exact.points.empty() && exact)
+      chooser->set_costs(guess_costs(memory, known_.largest, pass, prompt_pass_));
+    else if (chooser && in_pass_.size() == 1)
+      chooser->saw_pass(pass.rows, drafted, pass.ms);
+  }
 }
 
 // Of the prompts that the pass reads; all of them are given up together or not at all.
@@ -301,7 +302,7 @@ void Generator::end(Generation& g) {
   g.answer_.text += rest;
   if (!g.answer_.tokens.empty()) g.answer_.decode_ms = g.watch_.lap();
   g.answer_.stats = decoder->stats();
-  keep_drafts(g.options_, g.grammar_ != nullptr);
+  keep_costs(g.options_, g.grammar_ != nullptr);
   // A stop string may have dropped tokens that the last pass gave.
   auto& tokens = g.identity_.tokens;
   tokens.insert(tokens.end(), g.answer_.tokens.begin(), g.answer_.tokens.end());

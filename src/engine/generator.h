@@ -10,6 +10,7 @@
 #include "decode/shared_pass.h"
 #include "engine/cost_file.h"
 #include "engine/grammars.h"
+#include "engine/guess_costs.h"
 #include "engine/prefix_search.h"
 #include "engine/prompt_reader.h"
 
@@ -33,7 +34,7 @@ class Generator {
   std::unique_ptr<Generation> load(const Request& request);
   // Finds what of the prompt is held already and makes room for the rest. False: it must wait, for memory
   // that other answers hold or for a prefix that one of them is computing. Throws Error when it can never
-  // begin, and Cancelled when it is given up meanwhile.
+  // begin.
   bool begin(Generation& generation);
   // Encodes one image or video of an answer in Phase::encoding, which does not change when the answer is
   // given up meanwhile.
@@ -45,25 +46,20 @@ class Generator {
   // called once for whatever has begun.
   void end(Generation& generation);
 
-  // Does now what the first answer with such options would wait for: measures passes, when they are needed
-  // and were not kept. Throws what the listener throws, and Error for options that the model cannot do.
-  void measure_passes(const DecodeOptions& options, const WorkListener& listener);
-
   void clear() { prefixes_.clear(); }  // forgets earlier answers
   GeneratorTotals totals() const;
 
  private:
-  DecodeContext context_of(const DecodeOptions& options, bool grammar, const WorkListener& listener);
-  std::shared_ptr<BlockChooser> chooser(int largest, bool grammar, const WorkListener& listener);
-  void find_costs(int largest, const WorkListener& listener);
-  void keep_drafts(const DecodeOptions& options, bool grammar);
+  DecodeContext context_of(const DecodeOptions& options, bool grammar);
+  std::shared_ptr<BlockChooser> chooser(int largest, bool grammar);
+  void keep_costs(const DecodeOptions& options, bool grammar);
   bool block_attention() const { return model_.config().clean_attention == CleanAttention::block; }
   void start_when_encoded(Generation& generation);
   void tell_of_prompts(int64_t layers, int64_t of);
   std::span<const Chosen> forward(std::span<const Segment> segments);
   void step_alone(size_t i);
   size_t masks_found() const;
-  void learn_costs();
+  void learn_costs(bool reads);
   void take(Generation& generation, std::span<const Chosen> chosen);
 
   const std::filesystem::path folder_;
@@ -73,10 +69,10 @@ class Generator {
   PrefixSearch prefixes_;
   Grammars grammars_;
   const CostFile cost_file_;
-  KeptCosts known_;                               // costs were measured for blocks of at most
-  int costs_largest_ = 0;                         // so many tokens
-  bool kept_ = false;                             // they are in the file
-  std::optional<Clock::time_point> drafts_kept_;  // when what drafts are worth last was
+  KeptCosts known_;                              // with which choosers begin
+  bool keeps_ = true;                            // the file can be written
+  std::optional<Clock::time_point> costs_kept_;  // when it was
+  SeenPass prompt_pass_;                         // the widest that read prompts and nothing else
   // By the largest block, and whether a grammar is followed: drafts are worth more then.
   std::map<std::pair<int, bool>, std::shared_ptr<BlockChooser>> choosers_;
   SharedPass pass_;

@@ -215,8 +215,6 @@ bool Scheduler::begin(Entry& entry) {
     entry.generation->listen(listener_for(entry.handle));
     if (!generator_.begin(*entry.generation)) return false;
     running_.push_back(std::move(entry));
-  } catch (const Cancelled&) {
-    fail(entry, kGivenUp);
   } catch (...) {
     fail(entry, false);
   }

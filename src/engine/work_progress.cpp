@@ -36,8 +36,6 @@ void WorkListener::hear(const WorkProgress& progress) const {
 
 std::string_view name_of(Stage stage) {
   switch (stage) {
-    case Stage::costs:
-      return "costs";
     case Stage::picture:
       return "picture";
     case Stage::prompt:
@@ -48,8 +46,6 @@ std::string_view name_of(Stage stage) {
 
 std::string title_of(const WorkProgress& work) {
   switch (work.stage) {
-    case Stage::costs:
-      return "measuring passes";
     case Stage::picture:
       return fmt::format("encoding {} {}", work.video ? "video" : "picture", work.picture);
     case Stage::prompt:

@@ -13,11 +13,11 @@ struct ImageInfo {
   int width = 0, height = 0, resized_width = 0, resized_height = 0, tokens = 0;
 };
 
-enum class Stage : uint8_t { costs, picture, prompt };
+enum class Stage : uint8_t { picture, prompt };
 
 struct WorkProgress {
   Stage stage = Stage::prompt;
-  int64_t done = 0, total = 0;  // timed passes; layers of the vision tower; tokens of the prompt
+  int64_t done = 0, total = 0;  // layers of the vision tower; tokens of the prompt
   int picture = 0;              // which picture or video of the prompt, from 1
   bool video = false;
   ImageInfo image = {};  // its sizes
@@ -34,7 +34,7 @@ struct WorkListener {
 // Work that ended before its end because nobody wants it; it has changed nothing. Not an Error.
 struct Cancelled {};
 
-std::string_view name_of(Stage stage);           // "costs", "picture", "prompt"
+std::string_view name_of(Stage stage);           // "picture", "prompt"
 std::string title_of(const WorkProgress& work);  // "encoding picture 2", ...
 
 std::string note_of(const WorkProgress& work);  // "encoding picture 2, 35 %", to stand behind a bar

@@ -4,10 +4,10 @@
 #include "core/progress.h"
 #include "core/stopwatch.h"
 #include "engine/grammars.h"
-#include "engine/pass_costs.h"
 #include "engine/prompt_reader.h"
 #include "measure/dictated_model.h"
 #include "measure/paced_model.h"
+#include "measure/pass_costs.h"
 #include "measure/random_checkpoint.h"
 #include "text/mask_token.h"
 

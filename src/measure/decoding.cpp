@@ -6,7 +6,7 @@
 #include "core/progress.h"
 #include "core/stopwatch.h"
 #include "decode/shared_pass.h"
-#include "engine/pass_costs.h"
+#include "measure/pass_costs.h"
 #include "measure/random_checkpoint.h"
 
 namespace dvlm {

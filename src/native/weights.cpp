@@ -74,10 +74,9 @@ class Loader {
   }
 
   const TensorView& checked(std::string_view name, const TensorView& view) const {
-    if (view.type != DType::f32 && view.type != DType::f16 && view.type != DType::bf16) {
+    if (!is_number(view.type))
       fail("{}: tensor {} is {}; expected F32, F16 or BF16", checkpoint_.folder().string(), name,
            name_of(view.type));
-    }
     return view;
   }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "engine/cost_file.h"
 #include "measure/decoding.h"
 #include "measure/passes.h"
 #include "scripted_backend.h"
@@ -27,6 +28,13 @@ class Scripted : public testing::Test {
   }
   static std::string folder() { return std::string(DVLM_MODELS) + "/dvlm-tiny"; }
   static EngineOptions options() { return {.model = folder(), .load = {.device = "scripted"}}; }
+  static Request question() {
+    Request request;
+    ContentPart question;
+    question.text = "Where?";
+    request.conversation = {{"user", {question}}};
+    return request;
+  }
 };
 
 TEST_F(Scripted, an_unknown_device_is_named_beside_those_there_are) {
@@ -43,10 +51,7 @@ TEST_F(Scripted, the_engine_answers_with_every_decoder) {
   Engine engine(options());
   for (const DecoderKind kind : {DecoderKind::autoregressive, DecoderKind::masked_diffusion,
                                  DecoderKind::speculative, DecoderKind::fused, DecoderKind::automatic}) {
-    Request request;
-    ContentPart question;
-    question.text = "Where?";
-    request.conversation = {{"user", {question}}};
+    Request request = question();
     request.decode.kind = kind;
     request.decode.block_size = 8;
     const Answer answer = engine.generate(request);
@@ -55,23 +60,28 @@ TEST_F(Scripted, the_engine_answers_with_every_decoder) {
   }
 }
 
-TEST_F(Scripted, costs_of_passes_are_kept_for_the_next_start) {
+TEST_F(Scripted, costs_of_passes_are_learnt_and_kept_for_the_next_start) {
   const TemporaryFolder folder;
   EngineOptions slow = options();
   slow.load = {.device = "slow", .packed_file = folder / "weights.bin"};
-  const auto timed = [&](int block_size) {
+  const CostFile file(folder / "weights.bin.costs");
+  const auto answer = [&](int block_size) {
     Engine engine(slow);
-    int heard = 0;
-    engine.measure_passes({.kind = DecoderKind::automatic, .block_size = block_size},
-                          [&](const WorkProgress& work) { heard += work.stage == Stage::costs; });
-    return heard;
+    Request request = question();
+    request.decode.kind = DecoderKind::automatic;
+    request.decode.block_size = block_size;
+    EXPECT_EQ(engine.generate(request).text, kText);
   };
-  EXPECT_GT(timed(8), 0);
-  EXPECT_TRUE(std::filesystem::exists(folder / "weights.bin.costs"));
-  EXPECT_EQ(timed(8), 0);
-  EXPECT_EQ(timed(4), 0);
-  EXPECT_GT(timed(16), 0) << "wider passes were not timed";
-  EXPECT_EQ(timed(16), 0);
+  answer(8);
+  const auto first = file.find("slow", 8);
+  ASSERT_TRUE(first);
+  EXPECT_GE(first->costs.exact.of(8), 70);
+  EXPECT_EQ(first->costs.exact.most(), widest_exact(8));
+  EXPECT_FALSE(file.find("slow", 9));
+  answer(4);
+  EXPECT_TRUE(file.find("slow", 8)) << "costs for larger blocks serve smaller ones";
+  answer(16);
+  EXPECT_EQ(file.find("slow", 16)->costs.exact.most(), widest_exact(16));
 }
 
 TEST_F(Scripted, the_server_serves_it) {

@@ -82,7 +82,7 @@ class ScriptedModel : public Model {
   std::vector<Chosen> chosen_;
 };
 
-// One whose passes take so long that their times are kept, however few are measured.
+// One whose passes take so long that their times are kept.
 class SlowModel : public ScriptedModel {
  public:
   using ScriptedModel::ScriptedModel;

@@ -1,5 +1,4 @@
 #include "engine/cost_file.h"
-#include "engine/pass_costs.h"
 
 #include <gtest/gtest.h>
 
@@ -14,6 +13,8 @@ namespace dvlm {
 namespace {
 
 using nlohmann::json;
+
+const DraftEvidences kNoDrafts;
 
 DraftEvidences some_drafts() {
   DraftEvidence evidence{{{0, 0}, {3.5, 4.25}}, {3.5, 4.25}, {}, {20, 4}};
@@ -35,7 +36,7 @@ class Costs : public testing::Test {
 
 TEST_F(Costs, AreFoundUnderTheirKeyAndForSmallerBlocks) {
   EXPECT_FALSE(file().find("a", 8)) << "no file, no folder";
-  file().keep("a", 32, kCosts);
+  file().keep("a", 32, kCosts, false, kNoDrafts);
   for (const int largest : {2, 32}) {
     const auto found = file().find("a", largest);
     ASSERT_TRUE(found);
@@ -49,7 +50,7 @@ TEST_F(Costs, AreFoundUnderTheirKeyAndForSmallerBlocks) {
 }
 
 TEST_F(Costs, OfModelsWithoutApproximatePassesAreKept) {
-  file().keep("a", 8, {kCosts.exact, {}});
+  file().keep("a", 8, {kCosts.exact, {}}, false, kNoDrafts);
   const auto found = file().find("a", 8);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->costs.exact.points, kCosts.exact.points);
@@ -57,14 +58,12 @@ TEST_F(Costs, OfModelsWithoutApproximatePassesAreKept) {
 }
 
 TEST_F(Costs, StandBesideWhatDraftsWereWorth) {
-  EXPECT_FALSE(file().keep_drafts("a", false, some_drafts())) << "no costs, no file";
-  EXPECT_TRUE(file().keep("a", 32, kCosts));
-  EXPECT_TRUE(file().keep("b", 32, kCosts));
-  EXPECT_FALSE(file().keep_drafts("c", false, some_drafts()));
-  EXPECT_TRUE(file().keep_drafts("a", true, some_drafts()));
-  EXPECT_TRUE(file().keep("a", 64, kCosts)) << "measured anew";
+  EXPECT_TRUE(file().keep("b", 32, kCosts, false, kNoDrafts));
+  EXPECT_TRUE(file().keep("a", 32, kCosts, true, some_drafts()));
+  EXPECT_TRUE(file().keep("a", 64, kCosts, false, kNoDrafts)) << "says nothing of those with a grammar";
   const auto found = file().find("a", 64);
   ASSERT_TRUE(found);
+  EXPECT_EQ(found->largest, 64);
   for (const DraftEvidence& plain : found->drafts[0]) EXPECT_EQ(plain.all.seen, 0);
   const DraftEvidence& kept = found->drafts[1][2];
   ASSERT_EQ(kept.places.size(), 2u);
@@ -78,11 +77,21 @@ TEST_F(Costs, StandBesideWhatDraftsWereWorth) {
   EXPECT_EQ(file().drafts_of("c")[1][2].all.seen, 0);
   DraftEvidences shorter = some_drafts();
   shorter[2].places.resize(1);
-  EXPECT_TRUE(file().keep_drafts("a", true, shorter));
+  EXPECT_TRUE(file().keep("a", 64, kCosts, true, shorter));
   EXPECT_EQ(file().drafts_of("a")[1][2].places.at(1).right, 3.5)
       << "smaller blocks say nothing of further places";
-  EXPECT_TRUE(file().keep("\xff", 8, kCosts)) << "whatever processors are called";
+  EXPECT_TRUE(file().keep("\xff", 8, kCosts, false, kNoDrafts)) << "whatever processors are called";
   EXPECT_EQ(file().find("b", 8)->drafts[1][2].all.seen, 0);
+}
+
+TEST_F(Costs, ThatNobodySawStayGuesses) {
+  const PassCosts costs{{{{1, 200}, {8, 200, 2}, {32, 300, 1}}}, {}};
+  file().keep("a", 32, costs, false, kNoDrafts);
+  EXPECT_EQ(file().find("a", 32)->costs.exact.points, costs.exact.points);
+  json older = content();
+  for (json& point : older["entries"][0]["exact"]) point.erase(2);
+  write_file(path(), older.dump());
+  EXPECT_EQ(file().find("a", 32)->costs.exact.points[1].unseen, 0) << "a file from before there were any";
 }
 
 TEST_F(Costs, OfAsManyModelsAndAsLargeBlocksAsThereCanBeFitTheFile) {
@@ -91,25 +100,25 @@ TEST_F(Costs, OfAsManyModelsAndAsLargeBlocksAsThereCanBeFitTheFile) {
   full.sure.fill(count);
   for (size_t i = 0; i < CostFile::kMost; ++i) {
     const std::string key = std::string(200, 'k') + std::to_string(i);
-    ASSERT_TRUE(file().keep(key, kMaxBlockSize, kCosts));
     for (const bool grammar : {false, true})
-      ASSERT_TRUE(file().keep_drafts(key, grammar, {full, full, full})) << i;
+      ASSERT_TRUE(file().keep(key, kMaxBlockSize, kCosts, grammar, {full, full, full})) << i;
   }
   EXPECT_TRUE(file().find(std::string(200, 'k') + "0", kMaxBlockSize));
 }
 
 TEST_F(Costs, OfOneKeyReplaceEachOtherAndOldOnesLeave) {
-  for (size_t i = 0; i < CostFile::kMost + 2; ++i) file().keep(std::to_string(i), 8, kCosts);
+  for (size_t i = 0; i < CostFile::kMost + 2; ++i)
+    file().keep(std::to_string(i), 8, kCosts, false, kNoDrafts);
   EXPECT_EQ(content()["entries"].size(), CostFile::kMost);
   EXPECT_FALSE(file().find("1", 8));
   EXPECT_TRUE(file().find("2", 8));
-  file().keep("2", 16, kCosts);
+  file().keep("2", 16, kCosts, false, kNoDrafts);
   EXPECT_EQ(content()["entries"].size(), CostFile::kMost);
   EXPECT_TRUE(file().find("2", 16));
 }
 
-TEST_F(Costs, AreMeasuredAnewAfterAMonth) {
-  file().keep("a", 8, kCosts);
+TEST_F(Costs, AreLearntAnewAfterAMonth) {
+  file().keep("a", 8, kCosts, false, kNoDrafts);
   json changed = content();
   changed["entries"][0]["measured"] = std::time(nullptr) - CostFile::kDays * 24 * 3600 - 1;
   write_file(path(), changed.dump());
@@ -120,8 +129,7 @@ TEST_F(Costs, AreMeasuredAnewAfterAMonth) {
 }
 
 TEST_F(Costs, ThatAreDamagedAreNotBelievedAndNotTouched) {
-  file().keep("a", 8, kCosts);
-  file().keep_drafts("a", false, some_drafts());
+  file().keep("a", 8, kCosts, false, some_drafts());
   const json good = content();
   const auto broken = [&](const char* place, const json& value) {
     json changed = good;
@@ -143,6 +151,8 @@ TEST_F(Costs, ThatAreDamagedAreNotBelievedAndNotTouched) {
                                   broken("/entries/0/exact/1/0", 1),
                                   broken("/entries/0/exact/1/1", 3),
                                   broken("/entries/0/draft/0/1", -1),
+                                  broken("/entries/0/draft/0/2", -1),
+                                  broken("/entries/0/draft/0/2", 100),
                                   broken("/entries/0/draft/0", json::array()),
                                   broken("/entries/0/draft/0/1", "x"),
                                   broken("/entries/0/drafts", json::array()),
@@ -157,8 +167,7 @@ TEST_F(Costs, ThatAreDamagedAreNotBelievedAndNotTouched) {
     testing::internal::CaptureStderr();
     EXPECT_FALSE(file().find("a", 8)) << text;
     EXPECT_NE(testing::internal::GetCapturedStderr().find("costs.json"), std::string::npos) << text;
-    file().keep("a", 8, kCosts);
-    EXPECT_FALSE(file().keep_drafts("a", false, some_drafts()));
+    EXPECT_FALSE(file().keep("a", 8, kCosts, false, some_drafts()));
     EXPECT_EQ(read_file(path()), text);
   }
 }
@@ -167,16 +176,10 @@ TEST_F(Costs, ThatCannotBeKeptCostAWarning) {
   write_file(path().parent_path().parent_path() / "file", "");
   const CostFile under_a_file(path().parent_path().parent_path() / "file" / "costs.json");
   testing::internal::CaptureStderr();
-  under_a_file.keep("a", 8, kCosts);
+  under_a_file.keep("a", 8, kCosts, false, kNoDrafts);
   EXPECT_NE(testing::internal::GetCapturedStderr().find("not kept"), std::string::npos);
-  CostFile({}).keep("a", 8, kCosts);
+  CostFile({}).keep("a", 8, kCosts, false, kNoDrafts);
   EXPECT_FALSE(CostFile({}).find("a", 8));
-}
-
-TEST(CostCurves, ABadMomentOfTheMachineDoesNotMakeWiderPassesDearer) {
-  CostCurve curve{{{1, 1400}, {8, 210}, {16, 300}, {32, 290}, {64, 900}}};
-  settle(curve);
-  EXPECT_EQ(curve.points, (decltype(curve.points){{1, 210}, {8, 210}, {16, 290}, {32, 290}, {64, 900}}));
 }
 
 }  // namespace

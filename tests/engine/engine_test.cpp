@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "engine/cost_file.h"
+#include "engine/generator.h"
 #include "message_of.h"
 #include "random_folder.h"
 
@@ -220,28 +221,13 @@ TEST_F(EngineTest, IsCancelledBetweenLayers) {
   }
 }
 
-TEST_F(EngineTest, MeasuresPassesOnceAndTells) {
-  Request request = question(8);
+TEST_F(EngineTest, LearnsCostsWithoutAPassForThemAlone) {
+  Request request = question(24);
   request.decode.kind = DecoderKind::automatic;
-  std::vector<WorkProgress> heard;
-  const auto on_progress = [&](const WorkProgress& work) {
-    if (work.stage == Stage::costs) heard.push_back(work);
-  };
-  EXPECT_EQ(engine_
-                .generate(
-                    request, {}, [&] { return !heard.empty(); }, on_progress)
-                .finish,
-            FinishReason::cancelled);
-  EXPECT_EQ(heard.size(), 1u);
-  heard.clear();
-  engine_.generate(request, {}, {}, on_progress);
-  ASSERT_FALSE(heard.empty()) << "a measurement that was cut short does not count";
-  EXPECT_EQ(heard.back().done, heard.back().total);
-  EXPECT_TRUE(std::is_sorted(heard.begin(), heard.end(),
-                             [](const auto& a, const auto& b) { return a.done < b.done; }));
-  heard.clear();
-  engine_.generate(request, {}, {}, on_progress);
-  EXPECT_TRUE(heard.empty());
+  const Answer answer = engine_.generate(request);
+  EXPECT_EQ(engine_.generator().totals().passes,
+            static_cast<uint64_t>(answer.stats.prefill_passes + answer.stats.nfe));
+  EXPECT_TRUE(answer.stats.blocks.contains(8)) << "the first draft";
 }
 
 TEST_F(EngineTest, KeepsWhatDraftsWereWorthForTheNextProcess) {
@@ -250,7 +236,8 @@ TEST_F(EngineTest, KeepsWhatDraftsWereWorthForTheNextProcess) {
   keeping.load.packed_file = packed / "weights";
   const CostFile file(packed / "weights.costs");
   const std::string key = load_model(Checkpoint(folder().path()), keeping.load)->timing_name();
-  file.keep(key, 8, {{{{1, 1}, {32, 1}}}, {}});  // its own, which take no time, are not kept
+  // Its own, which take no time, are not kept.
+  file.keep(key, 8, {{{{1, 1e6}, {32, 1e6}}}, {}}, false, {});
   Request request = question();
   request.decode.kind = DecoderKind::automatic;
   const std::vector<TokenId> tokens = Engine(keeping).generate(request).tokens;
@@ -263,8 +250,11 @@ TEST_F(EngineTest, KeepsWhatDraftsWereWorthForTheNextProcess) {
   const double before = seen(0);
   EXPECT_GT(before, 0);
   EXPECT_EQ(seen(1), 0);
+  const double cost = file.find(key, 8)->costs.exact.of(1);
+  EXPECT_LT(cost, 1e6) << "passes are faster than the file said";
   EXPECT_EQ(Engine(keeping).generate(request).tokens, tokens);
-  EXPECT_NE(seen(0), before) << "it goes on from there";
+  EXPECT_LT(file.find(key, 8)->costs.exact.of(1), cost) << "it goes on from there";
+  EXPECT_GE(seen(0), before);
   EXPECT_EQ(engine_.generate(request).tokens, tokens);
 }
 
@@ -403,8 +393,6 @@ TEST_F(EngineWithBlockAttention, AnswersByMaskedDiffusionAndRefusesOthersByName)
       EXPECT_MENTIONS(message_of([&] { engine.generate(request); }), "clean_attention");
     }
   }
-  EXPECT_MENTIONS(message_of([&] { engine.measure_passes({.kind = DecoderKind::automatic}); }),
-                  "clean_attention");
   EXPECT_MENTIONS(message_of([&] { engine.score(request, [](size_t, std::span<const float>) {}); }),
                   "clean_attention");
   request.decode.kind = DecoderKind::masked_diffusion;

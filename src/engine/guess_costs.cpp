@@ -1,0 +1,37 @@
+#include "engine/guess_costs.h"
+
+#include <algorithm>
+
+namespace dvlm {
+
+namespace {
+
+constexpr int kUnseen = 2;  // of two passes one may have met a bad moment of the machine
+
+// Of passes that take no less than `row` for each of their rows, where one of narrow.rows took narrow.ms.
+CostCurve guess(SeenPass narrow, double row, int largest) {
+  CostCurve curve;
+  for (const int rows : cost_widths(largest)) {
+    const double fewer = narrow.ms - row * std::max(0, narrow.rows - rows);
+    curve.points.push_back({rows, std::max(fewer, row * rows), kUnseen});
+  }
+  return curve;
+}
+
+}  // namespace
+
+PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, SeenPass prompt) {
+  constexpr double kFreeRows = 64;   // that a pass is thought to have room for where no prompt tells
+  constexpr double kCheaperRow = 4;  // drafts multiply at most so many times as fast
+  const double known = (prompt.ms - narrow.ms) / std::max(1, prompt.rows - narrow.rows);
+  const double row = prompt.rows > narrow.rows && known > 0 ? known : narrow.ms / kFreeRows;
+  PassCosts out{guess(narrow, row, widest_exact(largest)), {}};
+  out.exact.learn(narrow.rows, narrow.ms);
+  if (memory.draft == DraftPrecision::same) return out;
+  const double share =
+      memory.weights > 0 ? static_cast<double>(memory.drafts) / static_cast<double>(memory.weights) : 1;
+  out.draft = guess({narrow.rows, narrow.ms * std::min(share, 1.0)}, row / kCheaperRow, largest);
+  return out;
+}
+
+}  // namespace dvlm
