@@ -22,10 +22,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 GROUPS = {
     "bf16": "BF16 text model, llama.cpp",
     "8bit": "text model in eight bits: dvlm W8A8 FP8, llama.cpp Q8_0",
+    "int8": "text model in eight bits: dvlm W8A8 INT8, llama.cpp Q8_0",
+    "int4": "text model in four bits: dvlm INT4, llama.cpp Q4_0",
     "torch": "BF16 text model, PyTorch",
     "vision": "BF16 vision tower, PyTorch",
 }
-FREE_GIB = {"bf16": 16.0, "8bit": 9.0, "torch": 16.5, "vision": 9.0}  # both programs of the group at work
+# dvlm's precision and the type of llama.cpp's file.
+TEXT = {"bf16": ("bf16", "bf16"), "8bit": ("fp8", "q8_0"), "int8": ("int8", "q8_0"), "int4": ("int4", "q4_0")}
+# Both programs of the group at work.
+FREE_GIB = {"bf16": 16.0, "8bit": 9.0, "int8": 8.5, "int4": 6.0, "torch": 16.5, "vision": 9.0}
 LONG = 1024  # rows of a prefill
 
 
@@ -125,9 +130,8 @@ def run(group: Group, dvlm, peer, schedule: Schedule) -> None:
 
 
 def text_group(args: argparse.Namespace, key: str) -> Group:
-    precision, kind = ("fp8", "q8_0") if key == "8bit" else ("bf16", "bf16")
-    work = "8 bits" if key == "8bit" else "BF16"
-    schedule = text_schedule(args, work)
+    precision, kind = TEXT.get(key, ("bf16", "bf16"))
+    schedule = text_schedule(args, precision.upper())
     turns = [turn for round_ in schedule for turn in round_]
     widest = max(turn.rows for turn in turns)
     threads = ["--threads", str(args.threads)]

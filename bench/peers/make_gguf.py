@@ -5,7 +5,7 @@ vocabulary but its size.
     bench/peers/.venv/bin/python bench/peers/make_gguf.py --type bf16 --folder build/peers
 
 Linear layers and the embedding are of the named type, norms and biases f32: the types that llama.cpp's own
-quantizer gives a bf16 or Q8_0 file. The values repeat: a few million random ones are laid end to end from
+quantizer gives a bf16 or Q8_0 file, but for a Q4_0 file's embedding, which it keeps wider. The values repeat: a few million random ones are laid end to end from
 changing places, so that memory stays low and a Q8_0 file takes seconds. Passes do not become faster by it; no
 cache holds as much.
 """
@@ -18,8 +18,8 @@ import numpy as np
 
 from shapes import TextShape
 
-TYPES = {"bf16": gguf.GGMLQuantizationType.BF16, "q8_0": gguf.GGMLQuantizationType.Q8_0}
-FILE_TYPES = {"bf16": gguf.LlamaFileType.MOSTLY_BF16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
+TYPES = {kind: gguf.GGMLQuantizationType[kind.upper()] for kind in ("bf16", "q8_0", "q4_0")}
+FILE_TYPES = {kind: gguf.LlamaFileType[f"MOSTLY_{kind.upper()}"] for kind in TYPES}
 POOL_VALUES = 1 << 22
 SPREAD = 1 / 64  # values lie evenly within +-SPREAD, as dvlm bench's do
 
