@@ -78,6 +78,10 @@ double CostCurve::of(int rows) const {
 void CostCurve::learn(int rows, double time) {
   constexpr double kTrust = 0.2, kMost = 2;  // of one pass, and however long it took
   if (!(time > 0) || !(of(rows) > 0)) return;
+  if (rows >= 2 * most()) {  // beyond what a line from there can tell
+    points.push_back({rows, std::max(time, points.back().time), 1});
+    return;
+  }
   const auto nearest = std::ranges::min_element(
       points, {}, [&](const CostPoint& point) { return std::abs(point.rows - rows); });
   const double ratio = std::clamp(time / of(rows), 1 / kMost, kMost);

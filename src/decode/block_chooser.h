@@ -24,7 +24,8 @@ struct CostCurve {
   // Time is linear between points and beyond the last one, as from the one before it; fewer rows than the
   // first point's cost as much as those.
   double of(int rows) const;
-  // A pass took so long just now: moves the curve towards that, a little where it was known.
+  // A pass took so long just now: moves the curve towards that, a little where it was known, or goes on to
+  // it.
   void learn(int rows, double time);
   int most() const { return points.back().rows; }
 };
@@ -128,8 +129,8 @@ class BlockChooser {
   // plan's branches: as long as more of them gain more tokens than the same time would give elsewhere.
   int worth_verifying(std::span<const float> confidences, const RoundPlan& plan, DraftSource source) const;
 
-  // What a pass of so many rows took that carried one text alone, in the unit of the costs: machines change
-  // while they work.
+  // What a pass of so many rows, of one text or several, took in the unit of the costs: machines change while
+  // they work.
   void saw_pass(int rows, bool approximate, double time) {
     CostCurve& curve = approximate && approximates() ? costs_.draft : costs_.exact;
     if (!curve.points.empty()) curve.learn(rows, time);

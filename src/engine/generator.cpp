@@ -5,7 +5,6 @@
 #include "core/error.h"
 #include "core/finally.h"
 #include "core/machine.h"
-#include "engine/guess_costs.h"
 #include "grammar/grammar_error.h"
 #include "model/device_lost.h"
 #include "text/answers.h"
@@ -41,7 +40,8 @@ Generator::Generator(const EngineOptions& options, const Tokenizer& tokenizer, M
       prefixes_(model, options.max_cached_prefixes),
       grammars_(tokenizer, std::min(tokenizer.size(), model.config().text.vocab_size),
                 mask_token(tokenizer, model.config()), reader.stop_tokens()),
-      cost_file_(cost_file_for(options.load.packed_file)) {}
+      cost_file_(cost_file_for(options.load.packed_file)),
+      learner_(model) {}
 
 std::unique_ptr<Generation> Generator::load(const Request& request) {
   LoadedPrompt loaded = reader_.load(request);
@@ -204,7 +204,7 @@ void Generator::step(std::span<Generation* const> together, int prefill_rows) {
     return;
   }
   // A pass that waited for new masks says little of its rows.
-  if (masks_found() == masks) learn_costs(reads);
+  if (masks_found() == masks) learn_costs();
   for (size_t i = 0; i < in_pass_.size(); ++i) take(*in_pass_[i], pass_.rows_of(i, chosen));
 }
 
@@ -215,27 +215,15 @@ size_t Generator::masks_found() const {
   return out;
 }
 
-void Generator::learn_costs(bool reads) {
-  SeenPass pass{0, last_pass_ms_};
-  bool drafted = true;
-  for (const Segment& segment : pass_.segments()) {
-    pass.rows += static_cast<int>(segment.tokens.size());
-    drafted &= segment.approximate;
-  }
-  if (reads) {
-    const bool alone = std::ranges::all_of(reading_, [](int tokens) { return tokens > 0; });
-    if (alone && pass.rows > prompt_pass_.rows) prompt_pass_ = pass;
-    return;
-  }
-  const WeightMemory memory = model_.weight_memory();
-  const bool exact = !drafted || memory.draft == DraftPrecision::same;
-  for (const Generation* g : in_pass_) {
-    BlockChooser* const chooser = g->context_.chooser.get();
-    if (chooser && chooser->costs().exact.points.empty() && exact)
-      chooser->set_costs(guess_costs(memory, known_.largest, pass, prompt_pass_));
-    else if (chooser && in_pass_.size() == 1)
-      chooser->saw_pass(pass.rows, drafted, pass.ms);
-  }
+// Of the pass.
+void Generator::learn_costs() {
+  const auto of_prompt = [](int tokens) { return tokens > 0; };
+  if (std::ranges::all_of(reading_, of_prompt)) return learner_.read(pass_.segments(), last_pass_ms_);
+  if (std::ranges::any_of(reading_, of_prompt)) return;
+  std::vector<BlockChooser*> choosers;
+  for (const Generation* g : in_pass_)
+    if (g->context_.chooser) choosers.push_back(g->context_.chooser.get());
+  learner_.wrote(pass_.segments(), last_pass_ms_, choosers, known_.largest);
 }
 
 // Of the prompts that the pass reads; all of them are given up together or not at all.

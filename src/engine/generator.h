@@ -9,8 +9,8 @@
 
 #include "decode/shared_pass.h"
 #include "engine/cost_file.h"
+#include "engine/cost_learner.h"
 #include "engine/grammars.h"
-#include "engine/guess_costs.h"
 #include "engine/prefix_search.h"
 #include "engine/prompt_reader.h"
 
@@ -59,7 +59,7 @@ class Generator {
   std::span<const Chosen> forward(std::span<const Segment> segments);
   void step_alone(size_t i);
   size_t masks_found() const;
-  void learn_costs(bool reads);
+  void learn_costs();
   void take(Generation& generation, std::span<const Chosen> chosen);
 
   const std::filesystem::path folder_;
@@ -72,7 +72,7 @@ class Generator {
   KeptCosts known_;                              // with which choosers begin
   bool keeps_ = true;                            // the file can be written
   std::optional<Clock::time_point> costs_kept_;  // when it was
-  SeenPass prompt_pass_;                         // the widest that read prompts and nothing else
+  CostLearner learner_;
   // By the largest block, and whether a grammar is followed: drafts are worth more then.
   std::map<std::pair<int, bool>, std::shared_ptr<BlockChooser>> choosers_;
   SharedPass pass_;

@@ -3,11 +3,11 @@
 #include "core/interrupt.h"
 #include "core/progress.h"
 #include "core/stopwatch.h"
+#include "engine/cost_learner.h"
 #include "engine/grammars.h"
 #include "engine/prompt_reader.h"
 #include "measure/dictated_model.h"
 #include "measure/paced_model.h"
-#include "measure/pass_costs.h"
 #include "measure/random_checkpoint.h"
 #include "text/mask_token.h"
 
@@ -18,6 +18,7 @@ namespace {
 // A decoder of one precision, and what it writes.
 struct Answerer {
   std::shared_ptr<PacedModel> model;
+  CostLearner learner;
   DecodeOptions options;
   DecodeContext context;
   AnswerTiming timing;
@@ -32,8 +33,15 @@ std::vector<TokenId> write_answer(Answerer& answerer, const Prompt& prompt, std:
   const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
   const auto decoder = make_decoder(prompt, *sequence, options, answerer.context);
   std::vector<TokenId> tokens;
+  BlockChooser* const chooser = answerer.context.chooser.get();
   const auto pass = [&] {
-    const auto emitted = decoder->take(model.forward(decoder->next()));
+    const bool writes = decoder->prefilled();
+    const std::span<const Segment> segments = decoder->next();
+    std::span<const Chosen> chosen;
+    const double ms = milliseconds_of([&] { chosen = model.forward(segments); });
+    writes ? answerer.learner.wrote(segments, ms, {&chooser, 1}, options.block_size)
+           : answerer.learner.read(segments, ms);
+    const auto emitted = decoder->take(chosen);
     tokens.insert(tokens.end(), emitted.begin(), emitted.end());
   };
   while (!decoder->prefilled()) pass();
@@ -60,16 +68,16 @@ Prompt read(Engine& engine, const Example& example) {
 void add_answerers(const AnswerBenchOptions& options, Engine& engine, Grammars& grammars,
                    const std::string& precision, const std::shared_ptr<PacedModel>& model,
                    std::vector<Answerer>& out) {
-  const PassCosts costs = measure_pass_costs(*model, options.block_size);
   for (const std::string& decoder : options.decoders) {
     for (const AnswerKind kind : {AnswerKind::free, AnswerKind::in_form, AnswerKind::same_text}) {
       if (kind != AnswerKind::free && !options.form) continue;
       const DecodeContext context{
           .mask_token = mask_token(engine.tokenizer(), engine.config()).value_or(-1),
           .valid_tokens = std::min(engine.tokenizer().size(), engine.config().text.vocab_size),
-          .chooser = std::make_shared<BlockChooser>(costs, options.block_size),
+          .chooser = std::make_shared<BlockChooser>(PassCosts{}, options.block_size),
           .grammar = kind == AnswerKind::in_form ? grammars.find(*options.form) : nullptr};
       out.push_back({model,
+                     CostLearner(*model),
                      {.kind = decoder_kind(decoder),
                       .block_size = options.block_size,
                       .max_tokens = options.max_tokens},

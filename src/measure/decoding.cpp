@@ -6,7 +6,7 @@
 #include "core/progress.h"
 #include "core/stopwatch.h"
 #include "decode/shared_pass.h"
-#include "measure/pass_costs.h"
+#include "engine/cost_learner.h"
 #include "measure/random_checkpoint.h"
 
 namespace dvlm {
@@ -14,16 +14,29 @@ namespace dvlm {
 namespace {
 
 // Adds one answer to a timing.
-void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptions& options,
-                   const DecodeContext& context, int prompt_tokens, DecodeTiming& timing) {
+void decode_answer(Model& model, CostLearner& learner, const RecordedAnswer& answer,
+                   const DecodeOptions& options, const DecodeContext& context, int prompt_tokens,
+                   DecodeTiming& timing) {
   ReplayModel replay(model, prompt_tokens);
   const Prompt prompt = replay_prompt(prompt_tokens);
   const auto sequence = model.new_sequence(prompt_tokens + options.max_tokens + options.block_size);
   replay.assign(sequence.get(), answer);
   const auto decoder = make_decoder(prompt, *sequence, options, context);
-  decoder->take(replay.forward(decoder->next()));  // prefill
+  BlockChooser* const chooser = context.chooser.get();
+  const auto pass = [&] {
+    const bool writes = decoder->prefilled();
+    const std::span<const Segment> segments = decoder->next();
+    std::span<const Chosen> chosen;
+    const double ms = milliseconds_of([&] { chosen = replay.forward(segments); });
+    if (!writes)
+      learner.read(segments, ms);
+    else if (options.kind == DecoderKind::automatic)
+      learner.wrote(segments, ms, {&chooser, 1}, options.block_size);
+    decoder->take(chosen);
+  };
+  pass();  // the prompt
   timing.ms += milliseconds_of([&] {
-    while (decoder->finished() == FinishReason::none) decoder->take(replay.forward(decoder->next()));
+    while (decoder->finished() == FinishReason::none) pass();
   });
   timing.tokens += decoder->stats().tokens - 1;
   timing.nfe += decoder->stats().nfe;
@@ -35,6 +48,7 @@ void decode_answer(Model& model, const RecordedAnswer& answer, const DecodeOptio
 
 struct Contestant {
   Model* model;
+  CostLearner* learner;
   DecodeOptions options;
   DecodeContext context;
   DecodeTiming timing;
@@ -47,8 +61,9 @@ struct Answering {
 };
 
 // Reads the prompts, uncounted, then writes all answers together.
-void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const BatchBenchOptions& options,
-               const DecodeOptions& decode, const DecodeContext& context, BatchTiming& timing) {
+void run_batch(Model& model, CostLearner& learner, const std::vector<RecordedAnswer>& answers,
+               const BatchBenchOptions& options, const DecodeOptions& decode, const DecodeContext& context,
+               BatchTiming& timing) {
   ReplayModel replay(model, options.prompt);
   const Prompt prompt = replay_prompt(options.prompt);
   std::vector<Answering> batch;
@@ -60,8 +75,12 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
     one.sequence = model.new_sequence(options.prompt + own.max_tokens + own.block_size);
     replay.assign(one.sequence.get(), answer);
     one.decoder = make_decoder(prompt, *one.sequence, own, context);
-    one.decoder->take(replay.forward(one.decoder->next()));
+    const std::span<const Segment> segments = one.decoder->next();
+    std::span<const Chosen> chosen;
+    learner.read(segments, milliseconds_of([&] { chosen = replay.forward(segments); }));
+    one.decoder->take(chosen);
   }
+  BlockChooser* const chooser = context.chooser.get();
   SharedPass pass;
   std::vector<Decoder*> going;
   timing.ms += milliseconds_of([&] {
@@ -70,10 +89,13 @@ void run_batch(Model& model, const std::vector<RecordedAnswer>& answers, const B
       going.clear();
       for (const Answering& one : batch)
         if (one.decoder->finished() == FinishReason::none) going.push_back(one.decoder.get());
-      context.chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
+      chooser->set_sharing(static_cast<int>(std::max<size_t>(going.size(), 1)));
       for (Decoder* decoder : going) pass.add(*decoder, 1);
       if (going.empty() || interrupted()) return;
-      const auto chosen = replay.forward(pass.segments());
+      std::span<const Chosen> chosen;
+      const double ms = milliseconds_of([&] { chosen = replay.forward(pass.segments()); });
+      if (decode.kind == DecoderKind::automatic)
+        learner.wrote(pass.segments(), ms, {&chooser, 1}, options.block_size);
       for (size_t i = 0; i < going.size(); ++i) going[i]->take(pass.rows_of(i, chosen));
       ++timing.passes;
     }
@@ -88,10 +110,12 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   const ModelConfig config = text_shape_named(options.shape);
   const int largest = *std::ranges::max_element(options.blocks);
   std::vector<std::unique_ptr<Model>> models;
+  std::vector<std::unique_ptr<CostLearner>> learners;
   std::vector<Contestant> contestants;
   for (const std::string& precision : options.precisions) {
     models.push_back(load_random(config, precision, options.model));
-    const auto chooser = std::make_shared<BlockChooser>(measure_pass_costs(*models.back(), largest), largest);
+    learners.push_back(std::make_unique<CostLearner>(*models.back()));
+    const auto chooser = std::make_shared<BlockChooser>(PassCosts{}, largest);
     for (const std::string& decoder : options.decoders) {
       const DecoderKind kind = decoder_kind(decoder);
       std::vector<int> blocks = options.blocks;
@@ -104,6 +128,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
                                      .draft_p_min = options.draft_p_min,
                                      .sampling = {.temperature = temperature, .top_p = options.top_p}};
           contestants.push_back({models.back().get(),
+                                 learners.back().get(),
                                  decode,
                                  {.mask_token = kReplayMask, .chooser = chooser},
                                  {.precision = precision,
@@ -122,8 +147,8 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
     for (Contestant& contestant : contestants) {
       if (interrupted()) break;
       contestant.options.max_tokens = std::min(options.max_tokens, answers[i].tokens);
-      decode_answer(*contestant.model, answers[i], contestant.options, contestant.context, options.prompt,
-                    contestant.timing);
+      decode_answer(*contestant.model, *contestant.learner, answers[i], contestant.options,
+                    contestant.context, options.prompt, contestant.timing);
       progress.update(++done);
     }
   }
@@ -142,9 +167,9 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
   int64_t done = 0;
   for (const std::string& precision : options.precisions) {
     const auto model = load_random(config, precision, options.model);
+    CostLearner learner(*model);
     const DecodeContext context{.mask_token = kReplayMask,
-                                .chooser = std::make_shared<BlockChooser>(
-                                    measure_pass_costs(*model, options.block_size), options.block_size)};
+                                .chooser = std::make_shared<BlockChooser>(PassCosts{}, options.block_size)};
     const size_t first = out.size();
     for (const std::string& decoder : options.decoders)
       for (const size_t concurrent : options.concurrent)
@@ -155,7 +180,7 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
     for (int round = 0; round < options.rounds; ++round) {
       for (size_t i = first; i < out.size() && !interrupted(); ++i) {
         const DecodeOptions decode{.kind = decoder_kind(out[i].decoder), .block_size = options.block_size};
-        run_batch(*model, answers, options, decode, context, out[i]);
+        run_batch(*model, learner, answers, options, decode, context, out[i]);
         progress.update(++done);
       }
     }

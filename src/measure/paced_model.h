@@ -17,6 +17,7 @@ class PacedModel final : public Model {
   const ModelConfig& config() const override { return says_.config(); }
   ImageFeatures encode_image(const Patches& patches) override { return says_.encode_image(patches); }
   std::unique_ptr<Sequence> new_sequence(int capacity) override;
+  WeightMemory weight_memory() const override { return paces_.weight_memory(); }
   std::span<const Chosen> forward(std::span<const Segment> segments) override;
 
  private:

@@ -8,7 +8,7 @@
 
 #include "decode/block_chooser.h"
 #include "decode/fake_model.h"
-#include "engine/guess_costs.h"
+#include "engine/cost_learner.h"
 #include "measure/replay.h"
 
 namespace dvlm {
@@ -21,25 +21,28 @@ class TimedModel : public Model {
   const ModelConfig& config() const override { return config_; }
   ImageFeatures encode_image(const Patches&) override { return {}; }
   std::unique_ptr<Sequence> new_sequence(int) override { return std::make_unique<FakeModel::Kv>(); }
+  // As at the 3B layout in BF16, drafts in four bits.
+  WeightMemory weight_memory() const override {
+    return {6'170'000'000, 1'900'000'000,
+            costs_.draft.points.empty() ? DraftPrecision::same : DraftPrecision::int4};
+  }
   std::span<const Chosen> forward(std::span<const Segment> segments) override {
+    int rows = 0;
     size_t wanted = 0;
-    last = {};
-    approximate = !costs_.draft.points.empty();
+    bool approximate = !costs_.draft.points.empty();
     for (const Segment& segment : segments) {
-      last.rows += static_cast<int>(segment.tokens.size());
+      rows += static_cast<int>(segment.tokens.size());
       approximate &= segment.approximate;
       wanted += segment.wanted.size();
       auto& kept = dynamic_cast<FakeModel::Kv&>(*segment.sequence).tokens;
       if (segment.keep) kept.insert(kept.end(), segment.tokens.begin(), segment.tokens.end());
     }
-    last.ms = (approximate ? costs_.draft : costs_.exact).of(last.rows);
-    if (segments[0].context > 0) time += last.ms;
+    last = (approximate ? costs_.draft : costs_.exact).of(rows);
+    if (segments[0].context > 0) time += last;
     chosen_.resize(wanted);
     return chosen_;
   }
-  double time = 0;
-  SeenPass last;  // the pass, and whether it only drafted
-  bool approximate = false;
+  double time = 0, last = 0;  // of all passes behind the prompt, of the last one
 
  private:
   PassCosts costs_;
@@ -47,15 +50,13 @@ class TimedModel : public Model {
   std::vector<Chosen> chosen_;
 };
 
-// With a chooser that knows no costs: as the engine does, it learns them.
+// With a chooser: as the engine does, it learns.
 double time_of(const std::vector<RecordedAnswer>& answers, const PassCosts& costs, DecodeOptions options,
                const std::shared_ptr<BlockChooser>& chooser = nullptr) {
   constexpr int kPrompt = 256;
-  // As at the 3B layout in BF16, drafts in four bits.
-  const WeightMemory memory{6'170'000'000, 1'900'000'000,
-                            costs.draft.points.empty() ? DraftPrecision::same : DraftPrecision::int4};
-  const bool learns = chooser && chooser->costs().exact.points.empty();
   TimedModel model(costs);
+  CostLearner learner(model);
+  BlockChooser* const learning = chooser.get();
   ReplayModel replay(model, kPrompt);
   const Prompt prompt = replay_prompt(kPrompt);
   for (const RecordedAnswer& answer : answers) {
@@ -64,15 +65,15 @@ double time_of(const std::vector<RecordedAnswer>& answers, const PassCosts& cost
     options.max_tokens = answer.tokens;
     const auto decoder =
         make_decoder(prompt, *sequence, options, {.mask_token = kReplayMask, .chooser = chooser});
-    SeenPass prompt_pass;
     while (decoder->finished() == FinishReason::none) {
-      decoder->take(replay.forward(decoder->next()));
-      if (prompt_pass.rows == 0)
-        prompt_pass = model.last;
-      else if (learns && chooser->costs().exact.points.empty() && !model.approximate)
-        chooser->set_costs(guess_costs(memory, 32, model.last, prompt_pass));
-      else if (learns)
-        chooser->saw_pass(model.last.rows, model.approximate, model.last.ms);
+      const bool writes = decoder->prefilled();
+      const std::span<const Segment> segments = decoder->next();
+      const std::span<const Chosen> chosen = replay.forward(segments);
+      if (!writes)
+        learner.read(segments, model.last);
+      else if (learning)
+        learner.wrote(segments, model.last, {&learning, 1}, 32);
+      decoder->take(chosen);
     }
   }
   return model.time;

@@ -1,4 +1,4 @@
-#include "engine/guess_costs.h"
+#include "engine/cost_learner.h"
 
 #include <algorithm>
 
@@ -18,6 +18,12 @@ CostCurve guess(SeenPass narrow, double row, int largest) {
   return curve;
 }
 
+int rows_of(std::span<const Segment> segments) {
+  int rows = 0;
+  for (const Segment& segment : segments) rows += static_cast<int>(segment.tokens.size());
+  return rows;
+}
+
 }  // namespace
 
 PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, SeenPass prompt) {
@@ -32,6 +38,25 @@ PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, 
       memory.weights > 0 ? static_cast<double>(memory.drafts) / static_cast<double>(memory.weights) : 1;
   out.draft = guess({narrow.rows, narrow.ms * std::min(share, 1.0)}, row / kCheaperRow, largest);
   return out;
+}
+
+void CostLearner::read(std::span<const Segment> segments, double ms) {
+  const int rows = rows_of(segments);
+  if (rows > prompt_.rows) prompt_ = {rows, ms};
+}
+
+void CostLearner::wrote(std::span<const Segment> segments, double ms, std::span<BlockChooser* const> choosers,
+                        int largest) const {
+  const SeenPass pass{rows_of(segments), ms};
+  const bool drafted = std::ranges::all_of(segments, &Segment::approximate);
+  const WeightMemory memory = model_.weight_memory();
+  for (auto chooser = choosers.begin(); chooser != choosers.end(); ++chooser) {
+    if (std::find(choosers.begin(), chooser, *chooser) != chooser) continue;  // it has learnt already
+    if (!(*chooser)->costs().exact.points.empty())
+      (*chooser)->saw_pass(pass.rows, drafted, pass.ms);
+    else if (!drafted || memory.draft == DraftPrecision::same)
+      (*chooser)->set_costs(guess_costs(memory, largest, pass, prompt_));
+  }
 }
 
 }  // namespace dvlm

@@ -1,0 +1,39 @@
+// Teaches choosers what passes cost, by the passes that answers make anyway.
+#pragma once
+#include <span>
+
+#include "decode/block_chooser.h"
+#include "model/model.h"
+
+namespace dvlm {
+
+// What a pass carried, and how long it took.
+struct SeenPass {
+  int rows = 0;
+  double ms = 0;
+};
+
+// Goes by a pass of few rows and by one that read a prompt (no rows: there was none), where rows are
+// cheapest: a pass takes no less than a narrower one, nor than its rows take in a prompt. That is too little
+// for some widths, so they are tried once or twice, and known from then on (CostCurve::learn); what is dear
+// by this already is left alone. For blocks of at most `largest` tokens. `memory` says what weights and
+// drafts are read.
+PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, SeenPass prompt);
+
+class CostLearner {
+ public:
+  // What `model`, which must outlive it, takes.
+  explicit CostLearner(const Model& model) : model_(model) {}
+
+  // A pass that read prompts and nothing else.
+  void read(std::span<const Segment> segments, double ms);
+  // A pass that wrote, for these. One that knows no costs gets a guess for blocks of at most `largest`.
+  void wrote(std::span<const Segment> segments, double ms, std::span<BlockChooser* const> choosers,
+             int largest) const;
+
+ private:
+  const Model& model_;
+  SeenPass prompt_;  // the widest
+};
+
+}  // namespace dvlm
