@@ -16,6 +16,7 @@ void check(const CostCurve& curve) {
   DVLM_ASSERT(curve.points.empty() || curve.points.front().rows >= 1);
   for (size_t i = 0; i < curve.points.size(); ++i) {
     DVLM_ASSERT(std::isfinite(curve.points[i].time) && curve.points[i].time > 0);
+    DVLM_ASSERT(curve.points[i].unseen >= 0);
     DVLM_ASSERT(i == 0 || (curve.points[i].rows > curve.points[i - 1].rows &&
                            curve.points[i].time >= curve.points[i - 1].time));
   }

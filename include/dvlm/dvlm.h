@@ -43,9 +43,9 @@ typedef struct dvlm_frame {
  * go on. */
 typedef int (*dvlm_on_text)(const char* text, size_t length, void* user);
 
-/* Work that gives no text yet: `stage` is "costs" (passes are timed, `done` of `total`, once per machine),
- * "picture" (layers of a picture's or video's encoder) or "prompt" (tokens of the prompt). Several times a
- * second for a large model. Return 0 to stop the answer, anything else to go on. */
+/* Work that gives no text yet, `done` of `total`: `stage` is "picture" (layers of a picture's or video's
+ * encoder) or "prompt" (tokens of the prompt). Several times a second for a large model. Return 0 to stop the
+ * answer, anything else to go on. */
 typedef int (*dvlm_on_progress)(const char* stage, int64_t done, int64_t total, void* user);
 
 /* `model`: a Hugging Face model folder, or a name of the hub that `dvlm pull` has fetched (docs/models.md).

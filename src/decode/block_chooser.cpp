@@ -76,7 +76,8 @@ double CostCurve::of(int rows) const {
 }
 
 void CostCurve::learn(int rows, double time) {
-  constexpr double kTrust = 0.2, kMost = 2;  // of one pass, and however long it took
+  // Of one pass, and however long it took: what was known, and a guess.
+  constexpr double kTrust = 0.2, kMost = 2, kMostOfGuess = 4;
   if (!(time > 0) || !(of(rows) > 0)) return;
   if (rows >= 2 * most()) {  // beyond what a line from there can tell
     points.push_back({rows, std::max(time, points.back().time), 1});
@@ -84,14 +85,16 @@ void CostCurve::learn(int rows, double time) {
   }
   const auto nearest = std::ranges::min_element(
       points, {}, [&](const CostPoint& point) { return std::abs(point.rows - rows); });
-  const double ratio = std::clamp(time / of(rows), 1 / kMost, kMost);
-  nearest->time *= nearest->unseen > 0 ? ratio : std::pow(ratio, kTrust);
-  nearest->unseen = std::max(0, nearest->unseen - 1);
+  const bool guessed = nearest->unseen > 0;
+  const double bound = guessed ? kMostOfGuess : kMost, ratio = std::clamp(time / of(rows), 1 / bound, bound);
+  nearest->time *= guessed ? ratio : std::pow(ratio, kTrust);
+  if (guessed) --nearest->unseen;
   // A wider pass costs no less.
   for (auto other = points.begin(); other != nearest; ++other)
     other->time = std::min(other->time, nearest->time);
-  for (auto other = nearest; other != points.end(); ++other)
-    other->time = std::max(other->time, nearest->time);
+  for (auto other = nearest + 1; other != points.end(); ++other)
+    other->time = std::max(guessed && ratio < 1 && other->unseen > 0 ? ratio * other->time : other->time,
+                           (other - 1)->time);
 }
 
 int widest_exact(int largest) {
@@ -164,9 +167,10 @@ std::vector<int> DraftHistory::likely_ends(std::span<const float> confidences, i
   return out;
 }
 
-BlockChooser::BlockChooser(PassCosts costs, int largest, const DraftEvidences& known)
+BlockChooser::BlockChooser(PassCosts costs, int largest, const DraftEvidences& known, bool approximates)
     : costs_(std::move(costs)),
       largest_(std::max(1, largest)),
+      approximates_(approximates),
       drafts_{DraftHistory(largest_, kPriorChance, known[0]), DraftHistory(largest_, kPriorChance, known[1]),
               DraftHistory(largest_, kPriorBranchChance, known[2])} {}
 
@@ -194,7 +198,8 @@ double BlockChooser::rate(RoundPlan plan, int known) const {
 RoundPlan BlockChooser::choose(int limit, int known) {
   constexpr int kFirst = 8;  // rows that cost little more than one where speculation pays
   if (costs_.exact.points.empty())
-    return {.block = std::min({kFirst, largest_, limit}), .source = DraftSource::approximate};
+    return {.block = std::min({kFirst, largest_, limit}),
+            .source = may_approximate() ? DraftSource::approximate : DraftSource::exact};
   const int largest = std::min(largest_, limit);
   RoundPlan best{1, 0, rate({}, known)}, best_draft, best_approximate;
   const auto consider = [&](int block, int branches, DraftSource source) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace dvlm {
@@ -25,7 +26,7 @@ struct CostCurve {
   // first point's cost as much as those.
   double of(int rows) const;
   // A pass took so long just now: moves the curve towards that, a little where it was known, or goes on to
-  // it.
+  // it. Where a guess was too high, so are those for wider passes, which nobody would try.
   void learn(int rows, double time);
   int most() const { return points.back().rows; }
 };
@@ -114,8 +115,8 @@ struct RoundPlan {
 class BlockChooser {
  public:
   // Blocks of at most `largest` tokens. `known`: what an earlier chooser had learnt. Without costs it chooses
-  // a short block, until it gets some.
-  BlockChooser(PassCosts costs, int largest, const DraftEvidences& known = {});
+  // a short block, drafted approximately where the model can (`approximates`), until it gets some.
+  BlockChooser(PassCosts costs, int largest, const DraftEvidences& known = {}, bool approximates = false);
   const PassCosts& costs() const { return costs_; }
   void set_costs(PassCosts costs) { costs_ = std::move(costs); }
 
@@ -144,12 +145,15 @@ class BlockChooser {
  private:
   double rate(RoundPlan plan, int known) const;  // tokens per unit of time
   double exact(int rows) const { return costs_.exact.of(rows * sharing_); }
-  bool approximates() const { return !costs_.draft.points.empty(); }
+  bool approximates() const {
+    return costs_.exact.points.empty() ? approximates_ : !costs_.draft.points.empty();
+  }
   // A draft that shares its pass with rows that decide is computed as exactly as they.
   bool may_approximate() const { return approximates() && sharing_ == 1; }
 
   PassCosts costs_;
   int largest_, sharing_ = 1;
+  bool approximates_;
   std::array<DraftHistory, 3> drafts_;  // by source
   // Rounds since a draft was made at all, and since an approximate one was.
   int without_draft_ = 0, without_approximate_ = 0;

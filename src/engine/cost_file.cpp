@@ -90,7 +90,8 @@ json evidence_json(const DraftEvidence& evidence) {
           {"left_out", count_json(evidence.left_out)}};
 }
 
-// Of drafts of each source, with a grammar and without. None: nothing was written since costs were measured.
+// Of drafts of each source, with a grammar and without. None: an older version, which had written nothing
+// since.
 std::array<DraftEvidences, 2> drafts_in(const json& entry) {
   std::array<DraftEvidences, 2> out;
   if (!entry.contains("drafts")) return out;
@@ -156,6 +157,12 @@ int64_t now() {
   return static_cast<int64_t>(std::time(nullptr));
 }
 
+bool is_fresh(const Entry& entry) {
+  constexpr int64_t kSeconds = int64_t{CostFile::kDays} * 24 * 3600;
+  const int64_t age = now() - entry.measured;
+  return age >= 0 && age < kSeconds;
+}
+
 // Whether they were written.
 bool write_entries(const fs::path& path, const std::vector<Entry>& entries) {
   json file = {{"dvlm", kTitle}, {"entries", json::array()}};
@@ -176,11 +183,8 @@ bool write_entries(const fs::path& path, const std::vector<Entry>& entries) {
 std::optional<KeptCosts> CostFile::find(const std::string& key, int largest) const {
   if (path_.empty() || key.empty()) return {};
   try {
-    constexpr int64_t kSeconds = int64_t{kDays} * 24 * 3600;
-    for (const Entry& entry : read_entries(path_)) {
-      const int64_t age = now() - entry.measured;
-      if (entry.key == key && entry.kept.largest >= largest && age >= 0 && age < kSeconds) return entry.kept;
-    }
+    for (const Entry& entry : read_entries(path_))
+      if (entry.key == key && entry.kept.largest >= largest && is_fresh(entry)) return entry.kept;
   } catch (const Error& error) {
     log_warning("{}: {}; costs of passes are learnt anew, and nothing is kept until it is removed",
                 path_.string(), error.what());
@@ -208,8 +212,11 @@ bool CostFile::keep(const std::string& key, int largest, const PassCosts& costs,
     return false;
   }
   Entry entry{key, now(), {largest, costs}};
-  for (const Entry& old : entries)
-    if (old.key == key) entry.kept.drafts = old.kept.drafts;
+  for (const Entry& old : entries) {
+    if (old.key != key) continue;
+    if (old.kept.largest > largest && is_fresh(old)) entry = old;
+    entry.kept.drafts = old.kept.drafts;
+  }
   DraftEvidences& kept = entry.kept.drafts[grammar ? 1 : 0];
   for (size_t i = 0; i < drafts.size(); ++i) {
     const auto longer = std::move(kept[i].places);  // of larger blocks

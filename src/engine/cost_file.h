@@ -29,8 +29,8 @@ class CostFile {
   std::optional<KeptCosts> find(const std::string& key, int largest) const;
   // What drafts were worth, however old the costs beside that are and whatever they are for.
   std::array<DraftEvidences, 2> drafts_of(const std::string& key) const;
-  // In place of what was kept under this key, but for drafts with a grammar or, of these, without one.
-  // Returns whether it was kept.
+  // In place of what was kept under this key, but for drafts with a grammar or, of these, without one, and
+  // for costs of larger blocks. Returns whether it was kept.
   bool keep(const std::string& key, int largest, const PassCosts& costs, bool grammar,
             const DraftEvidences& drafts) const;
 

@@ -1,6 +1,7 @@
 #include "engine/cost_learner.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace dvlm {
 
@@ -27,10 +28,13 @@ int rows_of(std::span<const Segment> segments) {
 }  // namespace
 
 PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, SeenPass prompt) {
-  constexpr double kFreeRows = 64;   // that a pass is thought to have room for where no prompt tells
+  constexpr double kFreeRows = 64;  // that a pass is thought to have room for where no prompt tells
+  constexpr int kWider = 4;  // times as wide a prompt tells more of its rows than of the machine's moods
   constexpr double kCheaperRow = 4;  // drafts multiply at most so many times as fast
   const double known = (prompt.ms - narrow.ms) / std::max(1, prompt.rows - narrow.rows);
-  const double row = prompt.rows > narrow.rows && known > 0 ? known : narrow.ms / kFreeRows;
+  const double row = prompt.rows >= kWider * narrow.rows && known > 0
+                         ? std::min(known, narrow.ms / narrow.rows)
+                         : narrow.ms / kFreeRows;
   PassCosts out{guess(narrow, row, widest_exact(largest)), {}};
   out.exact.learn(narrow.rows, narrow.ms);
   if (memory.draft == DraftPrecision::same) return out;
@@ -38,6 +42,21 @@ PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, 
       memory.weights > 0 ? static_cast<double>(memory.drafts) / static_cast<double>(memory.weights) : 1;
   out.draft = guess({narrow.rows, narrow.ms * std::min(share, 1.0)}, row / kCheaperRow, largest);
   return out;
+}
+
+void widen(PassCosts& costs, int largest) {
+  for (auto [curve, most] :
+       {std::pair{&costs.exact, widest_exact(largest)}, std::pair{&costs.draft, largest}}) {
+    if (curve->points.empty()) continue;
+    for (const int rows : cost_widths(most))
+      if (rows > curve->most()) curve->points.push_back({rows, curve->of(rows), kUnseen});
+  }
+}
+
+std::shared_ptr<BlockChooser> new_chooser(const Model& model, int largest, const PassCosts& costs,
+                                          const DraftEvidences& known) {
+  const bool approximates = model.weight_memory().draft != DraftPrecision::same;
+  return std::make_shared<BlockChooser>(costs, largest, known, approximates);
 }
 
 void CostLearner::read(std::span<const Segment> segments, double ms) {
@@ -48,6 +67,7 @@ void CostLearner::read(std::span<const Segment> segments, double ms) {
 void CostLearner::wrote(std::span<const Segment> segments, double ms, std::span<BlockChooser* const> choosers,
                         int largest) const {
   const SeenPass pass{rows_of(segments), ms};
+  if (pass.rows == 0 || !(ms > 0)) return;
   const bool drafted = std::ranges::all_of(segments, &Segment::approximate);
   const WeightMemory memory = model_.weight_memory();
   for (auto chooser = choosers.begin(); chooser != choosers.end(); ++chooser) {

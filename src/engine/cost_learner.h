@@ -1,5 +1,6 @@
 // Teaches choosers what passes cost, by the passes that answers make anyway.
 #pragma once
+#include <memory>
 #include <span>
 
 #include "decode/block_chooser.h"
@@ -19,6 +20,12 @@ struct SeenPass {
 // by this already is left alone. For blocks of at most `largest` tokens. `memory` says what weights and
 // drafts are read.
 PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, SeenPass prompt);
+
+// Goes on to what choosing among larger blocks asks about; costs of nothing stay so.
+void widen(PassCosts& costs, int largest);
+
+std::shared_ptr<BlockChooser> new_chooser(const Model& model, int largest, const PassCosts& costs = {},
+                                          const DraftEvidences& known = {});
 
 class CostLearner {
  public:

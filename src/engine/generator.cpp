@@ -89,11 +89,15 @@ std::shared_ptr<BlockChooser> Generator::chooser(int largest, bool grammar) {
   if (const auto known = choosers_.find(key); known != choosers_.end()) return known->second;
   if (largest > known_.largest) {
     const std::string name = model_.timing_name();
-    const auto kept = cost_file_.find(name, largest);
-    known_ = kept ? *kept : KeptCosts{largest, {}, cost_file_.drafts_of(name)};
+    if (const auto kept = cost_file_.find(name, largest)) {
+      known_ = *kept;
+    } else {
+      if (known_.largest == 0) known_.drafts = cost_file_.drafts_of(name);
+      known_.largest = largest;
+      widen(known_.costs, largest);
+    }
   }
-  return choosers_[key] =
-             std::make_shared<BlockChooser>(known_.costs, largest, known_.drafts[grammar ? 1 : 0]);
+  return choosers_[key] = new_chooser(model_, largest, known_.costs, known_.drafts[grammar ? 1 : 0]);
 }
 
 // For later answers; for the next process seldom: a file is read and written between passes.
@@ -104,9 +108,10 @@ void Generator::keep_costs(const DecodeOptions& options, bool grammar) {
   if (options.kind != DecoderKind::automatic || found == choosers_.end()) return;
   const BlockChooser& chooser = *found->second;
   const CostCurve& exact = chooser.costs().exact;
-  if (exact.points.empty() || exact.most() < widest_exact(known_.largest)) return;  // of smaller blocks
-  known_.costs = chooser.costs();
-  if (!keeps_ || exact.of(1) < kWorthKeepingMs) return;
+  if (exact.points.empty()) return;
+  known_.drafts[grammar ? 1 : 0] = chooser.evidence();
+  if (exact.most() >= widest_exact(known_.largest)) known_.costs = chooser.costs();  // not of smaller blocks
+  if (!keeps_ || exact.of(1) < kWorthKeepingMs || known_.costs.exact.points.empty()) return;
   if (costs_kept_ && seconds_since(*costs_kept_) < kSeconds) return;
   costs_kept_ = Clock::now();
   keeps_ = cost_file_.keep(model_.timing_name(), known_.largest, known_.costs, grammar, chooser.evidence());

@@ -74,7 +74,7 @@ void add_answerers(const AnswerBenchOptions& options, Engine& engine, Grammars& 
       const DecodeContext context{
           .mask_token = mask_token(engine.tokenizer(), engine.config()).value_or(-1),
           .valid_tokens = std::min(engine.tokenizer().size(), engine.config().text.vocab_size),
-          .chooser = std::make_shared<BlockChooser>(PassCosts{}, options.block_size),
+          .chooser = new_chooser(*model, options.block_size),
           .grammar = kind == AnswerKind::in_form ? grammars.find(*options.form) : nullptr};
       out.push_back({model,
                      CostLearner(*model),

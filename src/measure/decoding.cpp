@@ -115,7 +115,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   for (const std::string& precision : options.precisions) {
     models.push_back(load_random(config, precision, options.model));
     learners.push_back(std::make_unique<CostLearner>(*models.back()));
-    const auto chooser = std::make_shared<BlockChooser>(PassCosts{}, largest);
+    const auto chooser = new_chooser(*models.back(), largest);
     for (const std::string& decoder : options.decoders) {
       const DecoderKind kind = decoder_kind(decoder);
       std::vector<int> blocks = options.blocks;
@@ -169,7 +169,7 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
     const auto model = load_random(config, precision, options.model);
     CostLearner learner(*model);
     const DecodeContext context{.mask_token = kReplayMask,
-                                .chooser = std::make_shared<BlockChooser>(PassCosts{}, options.block_size)};
+                                .chooser = new_chooser(*model, options.block_size)};
     const size_t first = out.size();
     for (const std::string& decoder : options.decoders)
       for (const size_t concurrent : options.concurrent)

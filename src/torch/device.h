@@ -6,9 +6,9 @@
 
 namespace dvlm {
 
-// `name` is "cpu", "cuda" (the first card) or "cuda:N". Loads LibTorch's GPU half for a card, which nothing
-// links since it needs gigabytes of CUDA's libraries. Call it before anything else of LibTorch, which looks
-// for that half once. Throws Error when there is no such half, no such card or no such name.
+// `name` is "cpu", "cuda" (the first card) or "cuda:N". Loads LibTorch's GPU half for a card, which is
+// not linked since it needs gigabytes of CUDA's libraries. Call it before anything else of LibTorch, which
+// looks for that half once. Throws Error when there is no such half, no such card or no such name.
 torch::Device open_device(const std::string& name);
 
 // Of memory that nothing holds; SIZE_MAX where that is not known.

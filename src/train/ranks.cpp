@@ -120,21 +120,24 @@ void Ranks::connect_cards(const OpenBackend& open, torch::Device card) const {
   const auto attempt = [&](const auto& what) {
     try {
       what();
-    } catch (const std::exception& error) {
-      problem = first_line(error);
+    } catch (const std::exception& error) {  // NCCL's reason stands in the last line before c10's stack
+      problem = error.what();
+      problem = problem.substr(0, problem.find("\nException raised"));
+      std::ranges::replace(problem, '\n', ' ');
     }
     const int64_t failed = sum({problem.empty() ? 0 : 1})[0];
     if (failed == 0) return;
     group_->cards.reset();
     fail("{} of {} processes cannot connect their cards{}{}; \"ddp_backend\": \"gloo\" does without", failed,
-         size_, problem.empty() ? "" : ", this one: ", printable(problem, 300));
+         size_, problem.empty() ? "" : ", this one: ", printable(problem, 600));
   };
   attempt([&] {
     group_->cards = open(c10::make_intrusive<c10d::PrefixStore>("cards", group_->store), rank_, size_);
   });
   attempt([&] {
-    const torch::Tensor ranks =
-        gather(torch::full({1}, rank_, torch::TensorOptions(card).dtype(torch::kInt64)));
+    torch::Tensor own = torch::full({1}, rank_, torch::TensorOptions(card).dtype(torch::kInt64));
+    torch::Tensor ranks = torch::full({size_}, -1, own.options());
+    group_->cards->_allgather_base(ranks, own, {})->wait();
     if (!torch::equal(ranks.cpu(), torch::arange(size_))) fail("what they sent one another did not arrive");
   });
 }

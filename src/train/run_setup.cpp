@@ -121,33 +121,6 @@ void warn_of_large_passes(const TrainConfig& config, const Dataset& dataset, con
 } catch (const Error&) {  // of the tokenizer, say: all processes will tell, not only this one
 }
 
-// By NCCL where every process has the plugin for it, unless `ddp_backend` says otherwise.
-void connect_cards(const TrainConfig& config, const Ranks& ranks, torch::Device card) {
-  if (ranks.size() == 1 || config.ddp_backend == "gloo") return;
-  constexpr const char* kPlugin = "libdvlm_nccl_plugin.so";
-  constexpr const char* kHow =
-      "build with a CUDA build of PyTorch's wheel (docs/training.md, Several processes)";
-  const int64_t lacking = ranks.sum({Plugin::is_there(kPlugin) ? 0 : 1})[0];
-  if (lacking > 0 && config.ddp_backend == "nccl")
-    fail("\"ddp_backend\": \"nccl\" needs {} beside the program, which {} of {} processes lack: {}", kPlugin,
-         lacking, ranks.size(), kHow);
-  if (lacking > 0 && ranks.first())
-    log_warning("gradients and weights pass through the host's memory, for want of {}: {}", kPlugin, kHow);
-  if (lacking > 0) return;
-  ranks.connect_cards(
-      [&](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size) {
-        const Plugin plugin(kPlugin, "\"ddp_backend\": \"nccl\"", kHow);
-        std::array<char, 512> problem{};
-        c10d::Backend* const opened =
-            plugin.function<c10d::Backend*(c10d::Store*, int, int, int, char*, size_t)>("dvlm_open_nccl")(
-                store.get(), rank, size, static_cast<int>(Ranks::kTimeout.count()), problem.data(),
-                problem.size());
-        if (!opened) fail("{}", problem.data());
-        return c10::intrusive_ptr<c10d::Backend>::reclaim(opened);
-      },
-      card);
-}
-
 }  // namespace
 
 fs::path make_output(const TrainConfig& config, const Dataset& dataset, bool resume, const Ranks& ranks) {
@@ -202,8 +175,40 @@ torch::Device device_of(const TrainConfig& config, const Ranks& ranks) {
   if (const double free = static_cast<double>(free_bytes(torch::kCPU)); loading > free)
     fail("the model takes {:.1f} GB of this machine's memory while it loads, and {:.1f} GB are free",
          loading / 1e9, free / 1e9);
-  if (device.is_cuda()) connect_cards(config, ranks, device);
   return device;
+}
+
+void connect_cards(const TrainConfig& config, const Ranks& ranks, torch::Device device) {
+  if (ranks.size() == 1 || config.ddp_backend == "gloo") return;
+  constexpr const char* kPlugin = "libdvlm_nccl_plugin.so";
+  constexpr const char* kHow =
+      "build with a CUDA build of PyTorch's wheel (docs/training.md, Several processes)";
+  const std::vector<int64_t> lacking =
+      ranks.sum({device.is_cuda() ? 0 : 1, Plugin::is_there(kPlugin) ? 0 : 1});  // cards, plugins
+  const bool cards = lacking[0] < ranks.size();
+  if (config.ddp_backend == "nccl" && (lacking[0] > 0 || lacking[1] > 0))
+    fail(
+        "\"ddp_backend\": \"nccl\" needs a card and {} beside the program: of {} processes {} have no card "
+        "and "
+        "{} no plugin; {}",
+        kPlugin, ranks.size(), lacking[0], lacking[1], kHow);
+  if (cards && (lacking[0] > 0 || lacking[1] > 0) && ranks.first())
+    log_warning(
+        "gradients and weights pass through the host's memory: {} of {} processes lack {}, {} a card; {}",
+        lacking[1], ranks.size(), kPlugin, lacking[0], kHow);
+  if (lacking[0] > 0 || lacking[1] > 0) return;
+  ranks.connect_cards(
+      [&](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size) {
+        const Plugin plugin(kPlugin, "\"ddp_backend\": \"nccl\"", kHow);
+        std::array<char, 2048> problem{};
+        c10d::Backend* const opened =
+            plugin.function<c10d::Backend*(c10d::Store*, int, int, int, char*, size_t)>("dvlm_open_nccl")(
+                store.get(), rank, size, static_cast<int>(Ranks::kTimeout.count()), problem.data(),
+                problem.size());
+        if (!opened) fail("{}", problem.data());
+        return c10::intrusive_ptr<c10d::Backend>::reclaim(opened);
+      },
+      device);
 }
 
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes) {

@@ -25,10 +25,12 @@ Network make_network(const TrainConfig& config, const Tokenizer& tokenizer, torc
 
 // Of a step, by all processes. Throws Error when they cannot share it.
 int passes_of(const TrainConfig& config, int processes);
-// Of several processes on a machine each has a card of its own; these are connected as config.ddp_backend
-// says. Throws Error where they cannot be, or where a device has less free memory than what a run holds all
-// the time (plan.h).
+// Of several processes on a machine each has a card of its own. Throws Error where it has less free memory
+// than what a run holds all the time (plan.h).
 torch::Device device_of(const TrainConfig& config, const Ranks& ranks);
+// By NCCL where every process has a card and the plugin for it, unless config.ddp_backend says otherwise. For
+// processes that make_output() found to be of one run; throws Error in all of them.
+void connect_cards(const TrainConfig& config, const Ranks& ranks, torch::Device device);
 int64_t total_steps(const TrainConfig& config, const Dataset& dataset, int passes);
 LoaderOptions loader_options(const TrainConfig& config, const Ranks& ranks, int passes);
 

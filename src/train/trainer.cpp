@@ -112,6 +112,7 @@ Run::Run(const TrainConfig& config, bool resume_run, Ranks ranks)
       tokens_(stream_tokens(tokenizer_, network_->config())),
       optimizer_(network_, config, ranks_),
       bad_(dataset_.size(), config.max_bad_samples) {
+  connect_cards(config, ranks_, device_);
   if (tokenizer_.size() > network_->config().text.vocab_size)
     fail("{}: the tokenizer has {} tokens but config.json's vocab_size is {}", config.model,
          tokenizer_.size(), network_->config().text.vocab_size);

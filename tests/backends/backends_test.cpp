@@ -79,9 +79,11 @@ TEST_F(Scripted, costs_of_passes_are_learnt_and_kept_for_the_next_start) {
   EXPECT_EQ(first->costs.exact.most(), widest_exact(8));
   EXPECT_FALSE(file.find("slow", 9));
   answer(4);
-  EXPECT_TRUE(file.find("slow", 8)) << "costs for larger blocks serve smaller ones";
+  EXPECT_TRUE(file.find("slow", 8)) << "costs for larger blocks serve smaller ones, and stay";
   answer(16);
-  EXPECT_EQ(file.find("slow", 16)->costs.exact.most(), widest_exact(16));
+  const auto wider = file.find("slow", 16);
+  ASSERT_TRUE(wider);
+  EXPECT_EQ(wider->costs.exact.most(), widest_exact(16));
 }
 
 TEST_F(Scripted, the_server_serves_it) {

@@ -84,6 +84,23 @@ TEST_F(Costs, StandBesideWhatDraftsWereWorth) {
   EXPECT_EQ(file().find("b", 8)->drafts[1][2].all.seen, 0);
 }
 
+TEST_F(Costs, OfLargerBlocksStayUntilTheyAreOld) {
+  file().keep("a", 64, kCosts, false, kNoDrafts);
+  const PassCosts smaller{{{{1, 100}, {24, 150}}}, {}};
+  EXPECT_TRUE(file().keep("a", 8, smaller, true, some_drafts()));
+  const auto found = file().find("a", 64);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->costs.exact.points, kCosts.exact.points);
+  EXPECT_EQ(found->drafts[1][2].all.seen, 4.25);
+  json changed = content();
+  changed["entries"][0]["measured"] = 5;
+  write_file(path(), changed.dump());
+  EXPECT_TRUE(file().keep("a", 8, smaller, true, some_drafts()));
+  const auto newer = file().find("a", 8);
+  ASSERT_TRUE(newer);
+  EXPECT_EQ(newer->largest, 8);
+}
+
 TEST_F(Costs, ThatNobodySawStayGuesses) {
   const PassCosts costs{{{{1, 200}, {8, 200, 2}, {32, 300, 1}}}, {}};
   file().keep("a", 32, costs, false, kNoDrafts);

@@ -41,6 +41,33 @@ TEST(GuessedCosts, are_finite_and_rise_whatever_was_seen) {
       }
 }
 
+TEST(GuessedCosts, trust_a_short_or_slow_prompt_no_further_than_the_narrow_pass) {
+  const PassCosts slow = guess_costs(kAlike, 32, {8, 136}, {200, 9000});
+  EXPECT_LE(slow.exact.of(32), 136 * 4);
+  EXPECT_EQ(guess_costs(kAlike, 32, {8, 136}, {20, 308}).exact.points,
+            guess_costs(kAlike, 32, {8, 136}, {}).exact.points);
+}
+
+TEST(GuessedCosts, fall_with_one_that_was_too_high) {
+  PassCosts costs = guess_costs(kAlike, 32, {8, 500}, {1000, 3000});  // a bad moment of the first pass
+  costs.exact.learn(8, 140);
+  EXPECT_NEAR(costs.exact.of(8), 140, 1);
+  EXPECT_LT(costs.exact.of(32), 250) << "or nobody would try them";
+}
+
+TEST(WidenedCosts, are_known_as_far_as_they_were) {
+  PassCosts costs{{{{1, 100}, {8, 110}, {24, 200}}}, {{{1, 50}, {8, 60}}}};
+  widen(costs, 32);
+  EXPECT_EQ(costs.exact.most(), widest_exact(32));
+  EXPECT_EQ(costs.draft.most(), 32);
+  EXPECT_EQ(costs.exact.of(24), 200);
+  EXPECT_EQ(costs.exact.points[2].unseen, 0);
+  EXPECT_GT(costs.exact.points.back().unseen, 0);
+  PassCosts none;
+  widen(none, 32);
+  EXPECT_TRUE(none.exact.points.empty());
+}
+
 // A model of which nothing but its memory is asked.
 class Remembered : public Model {
  public:

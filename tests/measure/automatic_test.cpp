@@ -115,7 +115,7 @@ TEST(Automatic, TakesAtMostThreePercentMoreThanTheBestFixedSettingOfItsMenu) {
   const auto answers = recorded();
   constexpr int kRounds = 10;  // what it learns in one answer serves the next
   for (const auto& [name, costs] : kMachines) {
-    const auto chooser = std::make_shared<BlockChooser>(PassCosts{}, 32);
+    const auto chooser = new_chooser(TimedModel(costs), 32);
     double automatic = 0;
     for (int round = 0; round < kRounds; ++round)
       automatic += time_of(answers, costs, {.kind = DecoderKind::automatic, .block_size = 32}, chooser);
@@ -138,7 +138,7 @@ TEST(Automatic, LosesLittleInAFirstAnswerThatKnowsNothing) {
     double first = 0;
     for (const RecordedAnswer& answer : answers)
       first += time_of({answer}, costs, {.kind = DecoderKind::automatic, .block_size = 32},
-                       std::make_shared<BlockChooser>(PassCosts{}, 32));
+                       new_chooser(TimedModel(costs), 32));
     const double ratio = first / best_fixed(answers, costs);
     std::printf("%s: %.3f of the best\n", name.c_str(), ratio);
     EXPECT_LE(ratio, 1.1) << name;

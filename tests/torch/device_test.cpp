@@ -21,7 +21,7 @@ TEST(Device, other_names_are_refused) {
 TEST(Device, what_a_card_lacks_is_said) {
   const std::string problem = message_of([] { open_device("cuda"); });
   if (problem == "no error") GTEST_SKIP() << "there is a card";
-  EXPECT_THAT(problem, AnyOf(AllOf(HasSubstr("GPU half"), HasSubstr(".so"), HasSubstr("docs/gpu.md")),
+  EXPECT_THAT(problem, AnyOf(AllOf(HasSubstr("GPU half"), HasSubstr(".so"), HasSubstr("docs/training.md")),
                              HasSubstr("no card")));
 }
 

@@ -14,6 +14,7 @@
 #include "message_of.h"
 #include "torch/device.h"
 #include "torch_device.h"
+#include "train/run_setup.h"
 
 namespace dvlm {
 namespace {
@@ -119,14 +120,14 @@ TEST(RanksOnCards, that_one_cannot_open_is_said_by_all) {
   const auto problems = as_processes([](const Ranks& ranks) {
     ranks.connect_cards(
         [](const auto& store, int rank, int size) -> c10::intrusive_ptr<c10d::Backend> {
-          if (rank == 1) throw std::runtime_error("no link\nstack");
+          if (rank == 1) throw std::runtime_error("no link\nat all\nException raised from here");
           return c10::make_intrusive<CardBackend>(store, rank, size, false);
         },
         card());
   });
   for (const std::string& problem : problems)
     EXPECT_THAT(problem, AllOf(HasSubstr("1 of 2 processes"), HasSubstr("\"ddp_backend\": \"gloo\"")));
-  EXPECT_THAT(problems[1], HasSubstr("no link;"));
+  EXPECT_THAT(problems[1], HasSubstr("no link at all;"));
 }
 
 TEST(RanksOnCards, that_send_nothing_are_noticed_before_anything_is_learnt) {
@@ -136,6 +137,25 @@ TEST(RanksOnCards, that_send_nothing_are_noticed_before_anything_is_learnt) {
                         card());
   });
   for (const std::string& problem : problems) EXPECT_THAT(problem, HasSubstr("did not arrive"));
+}
+
+// No plugin stands beside a test.
+TEST(RanksOnCards, without_nccls_plugin_do_without_it_unless_it_was_asked_for) {
+  const auto problems_of = [](const char* backend, bool first_on_cpu) {
+    return as_processes([=](const Ranks& ranks) {
+      TrainConfig config;
+      config.ddp_backend = backend;
+      const bool on_cpu = first_on_cpu && ranks.first();
+      connect_cards(config, ranks, on_cpu ? torch::Device(torch::kCPU) : card());
+      EXPECT_TRUE(torch::equal(ranks.gather(torch::full({1}, ranks.rank(), torch::kInt64)), torch::arange(2)))
+          << "all are at the same call";
+    });
+  };
+  for (const char* backend : {"auto", "gloo"})
+    for (const bool first_on_cpu : {false, true})
+      for (const std::string& problem : problems_of(backend, first_on_cpu)) EXPECT_EQ(problem, "");
+  for (const std::string& problem : problems_of("nccl", true))
+    EXPECT_THAT(problem, AllOf(HasSubstr("of 2 processes 1 have no card"), HasSubstr("2 no plugin")));
 }
 
 TEST(RanksOnCards, without_a_backend_tensors_pass_through_the_host) {
