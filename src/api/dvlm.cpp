@@ -92,10 +92,6 @@ EngineOptions parse_options(const char* model, const char* options) {
   if (!options) return out;
   const nlohmann::json json = parse_json(options, "options");
   const JsonObject object(json, "options");
-  for (const auto& [key, unused] : json.items())
-    if (key != "lora" && key != "draft_lora" && key != "device" && key != "precision" &&
-        key != "draft_precision" && key != "packed" && key != "threads" && key != "memory_limit")
-      fail("options: the key \"{}\" is not known", printable(key));
   out.lora = object.string("lora", ""), out.draft_lora = object.string("draft_lora", "");
   out.load.device = object.string("device", "auto");
   out.load.precision = parse_precision(object.string("precision", "auto"));
@@ -103,6 +99,7 @@ EngineOptions parse_options(const char* model, const char* options) {
   out.load.packed_file = object.string("packed", "");
   out.load.threads = static_cast<int>(object.integer("threads", 0, 1024, 0));
   out.load.memory_limit = static_cast<size_t>(object.integer("memory_limit", 0, int64_t{1} << 50, 0));
+  object.refuse_others();
   return out;
 }
 

@@ -121,7 +121,13 @@ JsonObject::JsonObject(const json& object, std::string where) : json_(object), w
   if (!json_.is_object()) fail("{}: expected a JSON object, found {}", where_, json_.type_name());
 }
 
+void JsonObject::refuse_others() const {
+  for (const auto& [key, value] : json_.items())
+    if (!asked_.contains(key)) fail("{}: the key \"{}\" is not known", where_, printable(key));
+}
+
 const json* JsonObject::find(const char* key) const {
+  asked_.insert(key);
   const auto it = json_.find(key);
   return it == json_.end() || it->is_null() ? nullptr : &*it;
 }
@@ -131,6 +137,7 @@ bool JsonObject::has(const char* key) const {
 }
 
 bool JsonObject::is_null(const char* key) const {
+  asked_.insert(key);
   const auto it = json_.find(key);
   return it != json_.end() && it->is_null();
 }

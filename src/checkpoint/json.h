@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace dvlm {
@@ -32,12 +33,15 @@ class JsonObject {
   std::vector<int64_t> integers(const char* key, int64_t low, int64_t high, size_t limit) const;
   JsonObject object(const char* key) const;
   const nlohmann::json* find(const char* key) const;  // nullptr when absent or null
+  // Throws Error for a key that nothing above was asked for: it would be ignored.
+  void refuse_others() const;
   const std::string& where() const { return where_; }
 
  private:
   const nlohmann::json& require(const char* key) const;
   const nlohmann::json& json_;
   std::string where_;
+  mutable std::set<std::string, std::less<>> asked_;
 };
 
 }  // namespace dvlm

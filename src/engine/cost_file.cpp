@@ -180,6 +180,15 @@ bool write_entries(const fs::path& path, const std::vector<Entry>& entries) {
 
 }  // namespace
 
+void replace_drafts(DraftEvidences& kept, const DraftEvidences& newer) {
+  for (size_t i = 0; i < newer.size(); ++i) {
+    const auto longer = std::move(kept[i].places);
+    kept[i] = newer[i];
+    for (size_t place = kept[i].places.size(); place < longer.size(); ++place)
+      kept[i].places.push_back(longer[place]);
+  }
+}
+
 std::optional<KeptCosts> CostFile::find(const std::string& key, int largest) const {
   if (path_.empty() || key.empty()) return {};
   try {
@@ -217,13 +226,7 @@ bool CostFile::keep(const std::string& key, int largest, const PassCosts& costs,
     if (old.kept.largest > largest && is_fresh(old)) entry = old;
     entry.kept.drafts = old.kept.drafts;
   }
-  DraftEvidences& kept = entry.kept.drafts[grammar ? 1 : 0];
-  for (size_t i = 0; i < drafts.size(); ++i) {
-    const auto longer = std::move(kept[i].places);  // of larger blocks
-    kept[i] = drafts[i];
-    for (size_t place = kept[i].places.size(); place < longer.size(); ++place)
-      kept[i].places.push_back(longer[place]);
-  }
+  replace_drafts(entry.kept.drafts[grammar ? 1 : 0], drafts);
   std::erase_if(entries, [&](const Entry& old) { return old.key == key; });
   entries.insert(entries.begin(), std::move(entry));
   entries.resize(std::min(entries.size(), kMost));

@@ -16,6 +16,9 @@ struct KeptCosts {
   std::array<DraftEvidences, 2> drafts = {};  // [1]: where a grammar is followed
 };
 
+// `newer` instead of `kept`, which stays where that says nothing: of places in larger blocks.
+void replace_drafts(DraftEvidences& kept, const DraftEvidences& newer);
+
 // A JSON file with the costs of at most kMost models, the last kept first. Written as a whole or not at all.
 // What cannot be read or written costs time and a warning; a file that is something else is never touched.
 class CostFile {

@@ -109,7 +109,7 @@ void Generator::keep_costs(const DecodeOptions& options, bool grammar) {
   const BlockChooser& chooser = *found->second;
   const CostCurve& exact = chooser.costs().exact;
   if (exact.points.empty()) return;
-  known_.drafts[grammar ? 1 : 0] = chooser.evidence();
+  replace_drafts(known_.drafts[grammar ? 1 : 0], chooser.evidence());
   if (exact.most() >= widest_exact(known_.largest)) known_.costs = chooser.costs();  // not of smaller blocks
   if (!keeps_ || exact.of(1) < kWorthKeepingMs || known_.costs.exact.points.empty()) return;
   if (costs_kept_ && seconds_since(*costs_kept_) < kSeconds) return;

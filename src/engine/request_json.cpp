@@ -4,7 +4,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -127,37 +126,9 @@ void read_sampling(const JsonObject& object, const ModelConfig& config, Sampling
 }  // namespace
 
 Request parse_request(const json& request_json, const ModelConfig& config) {
-  static const std::set<std::string> kKnown = {"messages",
-                                               "decoder",
-                                               "block_size",
-                                               "branches",
-                                               "threshold",
-                                               "sub_block",
-                                               "max_tokens",
-                                               "temperature",
-                                               "top_k",
-                                               "top_p",
-                                               "seed",
-                                               "min_pixels",
-                                               "max_pixels",
-                                               "add_vision_id",
-                                               "draft_p_min",
-                                               "json_schema",
-                                               "json_spaces",
-                                               "regex",
-                                               "grammar",
-                                               "stop",
-                                               "passes",
-                                               "repetition_penalty",
-                                               "presence_penalty",
-                                               "frequency_penalty",
-                                               "logit_bias"};
   const JsonObject object(request_json, "request");
-  for (const auto& [key, unused] : request_json.items())
-    if (!kKnown.count(key)) fail("request: the key \"{}\" is not known", printable(key));
   Request request;
   if (!object.has("messages")) fail("request: the key \"messages\" is missing");
-  request.conversation = parse_messages(*object.find("messages"));
   request.chat_template.add_vision_id = object.boolean("add_vision_id", false);
   request.grammar = read_form(object);
   if (const json* stop = object.find("stop")) request.stop = read_stop(*stop, "stop");
@@ -167,6 +138,8 @@ Request parse_request(const json& request_json, const ModelConfig& config) {
   read_decoding(object, request);
   decode.max_tokens = static_cast<int>(object.integer("max_tokens", 0, 1 << 20, decode.max_tokens));
   read_sampling(object, config, decode.sampling);
+  object.refuse_others();
+  request.conversation = parse_messages(*object.find("messages"));
   return request;
 }
 

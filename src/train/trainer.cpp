@@ -401,22 +401,18 @@ TrainResult train(const TrainConfig& config, bool resume, int64_t stop_after) {
 int train_command(std::string_view request) {
   const nlohmann::json json = parse_json(request, "dvlm train");
   const JsonObject object(json, "dvlm train");
-  for (const auto& [key, value] : json.items())
-    if (key != "config" && key != "set" && key != "output" && key != "resume" && key != "plan" &&
-        key != "processes" && key != "memory")
-      fail("dvlm train knows no option {}", printable(key));
   const std::string config_path = object.string("config", ""), output = object.string("output", "");
   if (config_path.empty()) fail("dvlm train needs --config FILE; examples/tiny/ar.json is one to start from");
   std::vector<std::string> overrides;
   if (const nlohmann::json* set = object.find("set")) overrides = set->get<std::vector<std::string>>();
-  const bool resume = object.boolean("resume", false);
+  const bool resume = object.boolean("resume", false), plan = object.boolean("plan", false);
+  const int processes = static_cast<int>(object.integer("processes", 1, 1 << 16, 1));
+  const double memory = object.number("memory", 0, 1e18, 0);
+  object.refuse_others();
   if (!output.empty()) overrides.push_back("output=" + nlohmann::json(output).dump());
   TrainConfig config = read_train_config(config_path, overrides);
   config.model = find_model(config.model).string();
-  if (object.boolean("plan", false)) {
-    const int processes = static_cast<int>(object.integer("processes", 1, 1 << 16, 1));
-    return print_plan(config, processes, object.number("memory", 0, 1e18, 0)) ? 0 : 1;
-  }
+  if (plan) return print_plan(config, processes, memory) ? 0 : 1;
   passes_of(config, Ranks::size_in_environment());  // throws, before anybody waits for others
   Ranks ranks = Ranks::of_environment();            // who waits for the others is ended by a signal
   install_interrupt_handler();

@@ -31,6 +31,17 @@ json published() {
       "window_size":112,"fullatt_block_indexes":[7,15,23,31],"tokens_per_second":2,"hidden_act":"silu"}})");
 }
 
+TEST(JsonObjects, RefuseWhatNobodyAskedFor) {
+  const nlohmann::json given = {{"a", 1}, {"b", nullptr}, {"c", "x"}};
+  const JsonObject object(given, "it");
+  EXPECT_EQ(object.integer("a", 0, 9, 0), 1);
+  EXPECT_FALSE(object.has("d"));
+  EXPECT_EQ(object.string("c", ""), "x");
+  EXPECT_EQ(message_of([&] { object.refuse_others(); }), "it: the key \"b\" is not known");
+  EXPECT_TRUE(object.is_null("b"));
+  object.refuse_others();
+}
+
 TEST(JsonObjects, HoldWholeNumbersExactly) {
   const json numbers = {{"last", INT64_MAX},
                         {"beyond", uint64_t{1} << 63},
