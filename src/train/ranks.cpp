@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <exception>
 #include <string>
+#include <utility>
 
 // The wheel holds Gloo and not its headers, which this header of c10d needs for declarations alone: they are
 // Debian's.
@@ -64,6 +66,17 @@ struct Ranks::Group {
   c10::intrusive_ptr<c10d::Store> store;
   // What moves tensors that are there; without one of the cards', theirs pass through the host's memory.
   c10::intrusive_ptr<c10d::Backend> host, cards = {};
+
+  ~Group() { end_cards(std::uncaught_exceptions() > 0); }
+  // NCCL wants it said. Who ends by an error does not wait for what others still send.
+  void end_cards(bool failed) {
+    const auto ended = std::exchange(cards, {});
+    if (!ended) return;
+    try {
+      failed ? ended->abort() : ended->shutdown();
+    } catch (const std::exception&) {  // they are gone all the same
+    }
+  }
 
   c10d::Backend& of(torch::Device device) const { return device.is_cpu() || !cards ? *host : *cards; }
   // Where of() takes them.
@@ -127,7 +140,7 @@ void Ranks::connect_cards(const OpenBackend& open, torch::Device card) const {
     }
     const int64_t failed = sum({problem.empty() ? 0 : 1})[0];
     if (failed == 0) return;
-    group_->cards.reset();
+    group_->end_cards(true);
     fail("{} of {} processes cannot connect their cards{}{}; \"ddp_backend\": \"gloo\" does without", failed,
          size_, problem.empty() ? "" : ", this one: ", printable(problem, 600));
   };

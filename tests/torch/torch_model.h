@@ -8,9 +8,9 @@
 
 namespace dvlm {
 
-// f32 on test::torch_device(). Segments run one after the other, so rows do not
-// depend on other segments; unlike the native model's, their last bits may depend on how long their own
-// segment is. Throws Error when a tensor is missing or misshapen, or the checkpoint is quantized.
+// f32 on test::torch_device(). Segments run one after the other, so rows do not depend on other segments;
+// unlike the native model's, their last bits may depend on how many rows are seen. Throws Error when a tensor
+// is missing or misshapen, or the checkpoint is quantized.
 std::unique_ptr<Model> load_torch_model(const Checkpoint& checkpoint);
 
 }  // namespace dvlm

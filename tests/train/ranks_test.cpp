@@ -61,7 +61,9 @@ class CardBackend : public c10d::Backend {
     return move(got, sent,
                 [&](Tensor& to, Tensor& from) { return gloo_->_allgather_base(to, from, options); });
   }
-  int calls = 0;
+  void abort() override { ++aborted; }
+  void shutdown() override { ++shut_down; }
+  int calls = 0, aborted = 0, shut_down = 0;
 
  private:
   template <class Call>
@@ -89,8 +91,9 @@ torch::Device card() {
 }
 
 TEST(RanksOnCards, send_from_card_to_card_what_is_there_and_the_rest_as_before) {
-  const auto problems = as_processes([](const Ranks& ranks) {
-    c10::intrusive_ptr<CardBackend> cards;
+  std::array<c10::intrusive_ptr<CardBackend>, kSize> backends;
+  const auto problems = as_processes([&](const Ranks& ranks) {
+    c10::intrusive_ptr<CardBackend>& cards = backends[static_cast<size_t>(ranks.rank())];
     ranks.connect_cards(
         [&](const auto& store, int rank, int size) {
           return cards = c10::make_intrusive<CardBackend>(store, rank, size, false);
@@ -114,6 +117,10 @@ TEST(RanksOnCards, send_from_card_to_card_what_is_there_and_the_rest_as_before) 
     EXPECT_EQ(ranks.sum({1, ranks.rank()}), (std::vector<int64_t>{2, 1}));
   });
   for (const std::string& problem : problems) EXPECT_EQ(problem, "");
+  for (const auto& cards : backends) {
+    EXPECT_EQ(cards->shut_down, 1);
+    EXPECT_EQ(cards->aborted, 0);
+  }
 }
 
 TEST(RanksOnCards, that_one_cannot_open_is_said_by_all) {
@@ -131,12 +138,17 @@ TEST(RanksOnCards, that_one_cannot_open_is_said_by_all) {
 }
 
 TEST(RanksOnCards, that_send_nothing_are_noticed_before_anything_is_learnt) {
-  const auto problems = as_processes([](const Ranks& ranks) {
-    ranks.connect_cards([](const auto& store, int rank,
-                           int size) { return c10::make_intrusive<CardBackend>(store, rank, size, true); },
-                        card());
+  std::array<c10::intrusive_ptr<CardBackend>, kSize> backends;
+  const auto problems = as_processes([&](const Ranks& ranks) {
+    ranks.connect_cards(
+        [&](const auto& store, int rank, int size) {
+          return backends[static_cast<size_t>(rank)] =
+                     c10::make_intrusive<CardBackend>(store, rank, size, true);
+        },
+        card());
   });
   for (const std::string& problem : problems) EXPECT_THAT(problem, HasSubstr("did not arrive"));
+  for (const auto& cards : backends) EXPECT_EQ(cards->aborted, 1);
 }
 
 // No plugin stands beside a test.
