@@ -27,8 +27,14 @@ GROUPS = {
     "torch": "BF16 text model, PyTorch",
     "vision": "BF16 vision tower, PyTorch",
 }
-# dvlm's precision and the type of llama.cpp's file.
-TEXT = {"bf16": ("bf16", "bf16"), "8bit": ("fp8", "q8_0"), "int8": ("int8", "q8_0"), "int4": ("int4", "q4_0")}
+# dvlm's precision, the type of llama.cpp's file, and what both are.
+TEXT = {
+    "bf16": ("bf16", "bf16", "BF16"),
+    "8bit": ("fp8", "q8_0", "8 bits"),
+    "int8": ("int8", "q8_0", "8 bits"),
+    "int4": ("int4", "q4_0", "4 bits"),
+    "torch": ("bf16", None, "BF16"),
+}
 # Both programs of the group at work.
 FREE_GIB = {"bf16": 16.0, "8bit": 9.0, "int8": 8.5, "int4": 6.0, "torch": 16.5, "vision": 9.0}
 LONG = 1024  # rows of a prefill
@@ -130,8 +136,8 @@ def run(group: Group, dvlm, peer, schedule: Schedule) -> None:
 
 
 def text_group(args: argparse.Namespace, key: str) -> Group:
-    precision, kind = TEXT.get(key, ("bf16", "bf16"))
-    schedule = text_schedule(args, precision.upper())
+    precision, kind, work = TEXT[key]
+    schedule = text_schedule(args, work)
     turns = [turn for round_ in schedule for turn in round_]
     widest = max(turn.rows for turn in turns)
     threads = ["--threads", str(args.threads)]

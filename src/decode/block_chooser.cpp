@@ -79,8 +79,12 @@ void CostCurve::learn(int rows, double time) {
   // Of one pass, and however long it took: what was known, and a guess.
   constexpr double kTrust = 0.2, kMost = 2, kMostOfGuess = 4;
   if (!(time > 0) || !(of(rows) > 0)) return;
-  if (rows >= 2 * most()) {  // beyond what a line from there can tell
-    points.push_back({rows, std::max(time, points.back().time), 1});
+  // A width that is near to none gets a point of its own, or it would move one that is right.
+  const auto above = std::ranges::find_if(points, [&](const CostPoint& point) { return point.rows >= rows; });
+  const bool last = above == points.end();
+  if (above != points.begin() && rows >= 2 * (above - 1)->rows && (last || above->rows >= 2 * rows)) {
+    const double at_least = std::max(time, (above - 1)->time);
+    points.insert(above, {rows, last ? at_least : std::min(at_least, above->time), 1});
     return;
   }
   const auto nearest = std::ranges::min_element(
@@ -93,8 +97,9 @@ void CostCurve::learn(int rows, double time) {
   for (auto other = points.begin(); other != nearest; ++other)
     other->time = std::min(other->time, nearest->time);
   for (auto other = nearest + 1; other != points.end(); ++other)
-    other->time = std::max(guessed && ratio < 1 && other->unseen > 0 ? ratio * other->time : other->time,
-                           (other - 1)->time);
+    other->time =
+        std::max(guessed && ratio < 1 && other->unseen == kUnseen ? ratio * other->time : other->time,
+                 (other - 1)->time);
 }
 
 int widest_exact(int largest) {

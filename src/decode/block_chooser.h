@@ -11,10 +11,13 @@
 
 namespace dvlm {
 
+// Of two passes one may have met a bad moment of the machine.
+constexpr int kUnseen = 2;
+
 struct CostPoint {
   int rows = 0;
   double time = 0;
-  int unseen = 0;  // so many passes of about these rows settle their time at once: it was a guess
+  int unseen = 0;  // so many passes of about these rows settle their time at once; kUnseen: it is a guess
 
   bool operator==(const CostPoint&) const = default;
 };

@@ -95,7 +95,7 @@ std::span<const DecoderInfo> decoders() {
       {DecoderKind::fused, "fused", true, true, false, make_speculative,
        "spec whose passes verify and draft at once"},
       {DecoderKind::automatic, "auto", false, true, true, make_speculative,
-       "spec or fused with block sizes chosen by measured costs"},
+       "spec or fused with block sizes chosen by what passes cost"},
   };
   return kDecoders;
 }

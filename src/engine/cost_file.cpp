@@ -113,7 +113,8 @@ json drafts_json(const std::array<DraftEvidences, 2>& drafts) {
 
 json curve_json(const CostCurve& curve) {
   json out = json::array();
-  for (const auto& [rows, ms, unseen] : curve.points) out.push_back({rows, ms, unseen});
+  for (const auto& [rows, ms, unseen] : curve.points)
+    if (rows <= kMaxRows) out.push_back({rows, ms, unseen});
   return out;
 }
 

@@ -7,8 +7,6 @@ namespace dvlm {
 
 namespace {
 
-constexpr int kUnseen = 2;  // of two passes one may have met a bad moment of the machine
-
 // Of passes that take no less than `row` for each of their rows, where one of narrow.rows took narrow.ms.
 CostCurve guess(SeenPass narrow, double row, int largest) {
   CostCurve curve;
@@ -32,9 +30,8 @@ PassCosts guess_costs(const WeightMemory& memory, int largest, SeenPass narrow, 
   constexpr int kWider = 4;  // times as wide a prompt tells more of its rows than of the machine's moods
   constexpr double kCheaperRow = 4;  // drafts multiply at most so many times as fast
   const double known = (prompt.ms - narrow.ms) / std::max(1, prompt.rows - narrow.rows);
-  const double row = prompt.rows >= kWider * narrow.rows && known > 0
-                         ? std::min(known, narrow.ms / narrow.rows)
-                         : narrow.ms / kFreeRows;
+  const bool tells = prompt.rows >= kWider * narrow.rows && known > 0;
+  const double row = std::min(tells ? known : narrow.ms / kFreeRows, narrow.ms / narrow.rows);
   PassCosts out{guess(narrow, row, widest_exact(largest)), {}};
   out.exact.learn(narrow.rows, narrow.ms);
   if (memory.draft == DraftPrecision::same) return out;
@@ -61,7 +58,7 @@ std::shared_ptr<BlockChooser> new_chooser(const Model& model, int largest, const
 
 void CostLearner::read(std::span<const Segment> segments, double ms) {
   const int rows = rows_of(segments);
-  if (rows > prompt_.rows) prompt_ = {rows, ms};
+  if (rows > prompt_.rows || (rows == prompt_.rows && ms < prompt_.ms)) prompt_ = {rows, ms};
 }
 
 void CostLearner::wrote(std::span<const Segment> segments, double ms, std::span<BlockChooser* const> choosers,
@@ -69,13 +66,12 @@ void CostLearner::wrote(std::span<const Segment> segments, double ms, std::span<
   const SeenPass pass{rows_of(segments), ms};
   if (pass.rows == 0 || !(ms > 0)) return;
   const bool drafted = std::ranges::all_of(segments, &Segment::approximate);
-  const WeightMemory memory = model_.weight_memory();
   for (auto chooser = choosers.begin(); chooser != choosers.end(); ++chooser) {
     if (std::find(choosers.begin(), chooser, *chooser) != chooser) continue;  // it has learnt already
     if (!(*chooser)->costs().exact.points.empty())
       (*chooser)->saw_pass(pass.rows, drafted, pass.ms);
-    else if (!drafted || memory.draft == DraftPrecision::same)
-      (*chooser)->set_costs(guess_costs(memory, largest, pass, prompt_));
+    else if (!drafted || memory_.draft == DraftPrecision::same)
+      (*chooser)->set_costs(guess_costs(memory_, largest, pass, prompt_));
   }
 }
 

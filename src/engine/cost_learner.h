@@ -29,8 +29,8 @@ std::shared_ptr<BlockChooser> new_chooser(const Model& model, int largest, const
 
 class CostLearner {
  public:
-  // What `model`, which must outlive it, takes.
-  explicit CostLearner(const Model& model) : model_(model) {}
+  // `memory`: of the model whose passes it sees.
+  explicit CostLearner(const WeightMemory& memory) : memory_(memory) {}
 
   // A pass that read prompts and nothing else.
   void read(std::span<const Segment> segments, double ms);
@@ -39,7 +39,7 @@ class CostLearner {
              int largest) const;
 
  private:
-  const Model& model_;
+  WeightMemory memory_;
   SeenPass prompt_;  // the widest
 };
 

@@ -41,7 +41,7 @@ Generator::Generator(const EngineOptions& options, const Tokenizer& tokenizer, M
       grammars_(tokenizer, std::min(tokenizer.size(), model.config().text.vocab_size),
                 mask_token(tokenizer, model.config()), reader.stop_tokens()),
       cost_file_(cost_file_for(options.load.packed_file)),
-      learner_(model) {}
+      learner_(model.weight_memory()) {}
 
 std::unique_ptr<Generation> Generator::load(const Request& request) {
   LoadedPrompt loaded = reader_.load(request);
@@ -87,15 +87,16 @@ DecodeContext Generator::context_of(const DecodeOptions& options, bool grammar) 
 std::shared_ptr<BlockChooser> Generator::chooser(int largest, bool grammar) {
   const std::pair key(largest, grammar);
   if (const auto known = choosers_.find(key); known != choosers_.end()) return known->second;
-  if (largest > known_.largest) {
+  if (known_.largest == 0) {
     const std::string name = model_.timing_name();
-    if (const auto kept = cost_file_.find(name, largest)) {
+    if (const auto kept = cost_file_.find(name, 1))
       known_ = *kept;
-    } else {
-      if (known_.largest == 0) known_.drafts = cost_file_.drafts_of(name);
-      known_.largest = largest;
-      widen(known_.costs, largest);
-    }
+    else
+      known_.drafts = cost_file_.drafts_of(name);
+  }
+  if (largest > known_.largest) {
+    known_.largest = largest;
+    widen(known_.costs, largest);
   }
   return choosers_[key] = new_chooser(model_, largest, known_.costs, known_.drafts[grammar ? 1 : 0]);
 }
@@ -110,8 +111,11 @@ void Generator::keep_costs(const DecodeOptions& options, bool grammar) {
   const CostCurve& exact = chooser.costs().exact;
   if (exact.points.empty()) return;
   replace_drafts(known_.drafts[grammar ? 1 : 0], chooser.evidence());
-  if (exact.most() >= widest_exact(known_.largest)) known_.costs = chooser.costs();  // not of smaller blocks
-  if (!keeps_ || exact.of(1) < kWorthKeepingMs || known_.costs.exact.points.empty()) return;
+  if (options.block_size >= known_.largest || known_.costs.exact.points.empty()) {
+    known_.costs = chooser.costs();
+    widen(known_.costs, known_.largest);
+  }
+  if (!keeps_ || exact.of(1) < kWorthKeepingMs) return;
   if (costs_kept_ && seconds_since(*costs_kept_) < kSeconds) return;
   costs_kept_ = Clock::now();
   keeps_ = cost_file_.keep(model_.timing_name(), known_.largest, known_.costs, grammar, chooser.evidence());

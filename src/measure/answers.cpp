@@ -37,10 +37,16 @@ std::vector<TokenId> write_answer(Answerer& answerer, const Prompt& prompt, std:
   const auto pass = [&] {
     const bool writes = decoder->prefilled();
     const std::span<const Segment> segments = decoder->next();
+    const auto masks = [&] {
+      return answerer.context.grammar ? answerer.context.grammar->masks_found() : size_t{0};
+    };
+    const size_t masks_before = masks();
     std::span<const Chosen> chosen;
     const double ms = milliseconds_of([&] { chosen = model.forward(segments); });
-    writes ? answerer.learner.wrote(segments, ms, {&chooser, 1}, options.block_size)
-           : answerer.learner.read(segments, ms);
+    if (!writes)
+      answerer.learner.read(segments, ms);
+    else if (masks() == masks_before)
+      answerer.learner.wrote(segments, ms, {&chooser, 1}, options.block_size);
     const auto emitted = decoder->take(chosen);
     tokens.insert(tokens.end(), emitted.begin(), emitted.end());
   };
@@ -77,7 +83,7 @@ void add_answerers(const AnswerBenchOptions& options, Engine& engine, Grammars& 
           .chooser = new_chooser(*model, options.block_size),
           .grammar = kind == AnswerKind::in_form ? grammars.find(*options.form) : nullptr};
       out.push_back({model,
-                     CostLearner(*model),
+                     CostLearner(model->weight_memory()),
                      {.kind = decoder_kind(decoder),
                       .block_size = options.block_size,
                       .max_tokens = options.max_tokens},

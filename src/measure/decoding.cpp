@@ -114,7 +114,7 @@ std::vector<DecodeTiming> time_decoders(const DecodeBenchOptions& options,
   std::vector<Contestant> contestants;
   for (const std::string& precision : options.precisions) {
     models.push_back(load_random(config, precision, options.model));
-    learners.push_back(std::make_unique<CostLearner>(*models.back()));
+    learners.push_back(std::make_unique<CostLearner>(models.back()->weight_memory()));
     const auto chooser = new_chooser(*models.back(), largest);
     for (const std::string& decoder : options.decoders) {
       const DecoderKind kind = decoder_kind(decoder);
@@ -167,7 +167,7 @@ std::vector<BatchTiming> time_batches(const BatchBenchOptions& options,
   int64_t done = 0;
   for (const std::string& precision : options.precisions) {
     const auto model = load_random(config, precision, options.model);
-    CostLearner learner(*model);
+    CostLearner learner(model->weight_memory());
     const DecodeContext context{.mask_token = kReplayMask,
                                 .chooser = new_chooser(*model, options.block_size)};
     const size_t first = out.size();

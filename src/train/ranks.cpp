@@ -41,10 +41,12 @@ bool is_of_host(char c) {
   return letter || digit || std::string_view(".-_:%").find(c) != std::string_view::npos;
 }
 
-// The first line of what a library throws: stacks follow.
-std::string first_line(const std::exception& error) {
-  const std::string what = error.what();
-  return what.substr(0, what.find('\n'));
+// What a library throws, less the stack behind it; NCCL's reason stands in its last line.
+std::string reason(const std::exception& error) {
+  std::string what = error.what();
+  what = what.substr(0, what.find("\nException raised"));
+  std::ranges::replace(what, '\n', ' ');
+  return printable(what, 600);
 }
 
 template <class Call>
@@ -56,7 +58,7 @@ auto together(const Call& call) {
     fail(
         "another process of the run is gone, or cannot be reached ({}): start all of them again with "
         "--resume",
-        printable(first_line(error), 200));
+        reason(error));
   }
 }
 
@@ -129,20 +131,19 @@ Ranks::Ranks(int rank, int size, c10::intrusive_ptr<c10d::Store> store) : rank_(
 
 void Ranks::connect_cards(const OpenBackend& open, torch::Device card) const {
   if (!group_) return;
-  std::string problem;
   const auto attempt = [&](const auto& what) {
+    bool failed = false;
+    std::string problem;
     try {
       what();
-    } catch (const std::exception& error) {  // NCCL's reason stands in the last line before c10's stack
-      problem = error.what();
-      problem = problem.substr(0, problem.find("\nException raised"));
-      std::ranges::replace(problem, '\n', ' ');
+    } catch (const std::exception& error) {
+      failed = true, problem = ", this one: " + reason(error);
     }
-    const int64_t failed = sum({problem.empty() ? 0 : 1})[0];
-    if (failed == 0) return;
+    const int64_t of_all = sum({failed ? 1 : 0})[0];
+    if (of_all == 0) return;
     group_->end_cards(true);
-    fail("{} of {} processes cannot connect their cards{}{}; \"ddp_backend\": \"gloo\" does without", failed,
-         size_, problem.empty() ? "" : ", this one: ", printable(problem, 600));
+    fail("{} of {} processes cannot connect their cards{}; \"ddp_backend\": \"gloo\" does without", of_all,
+         size_, problem);
   };
   attempt([&] {
     group_->cards = open(c10::make_intrusive<c10d::PrefixStore>("cards", group_->store), rank_, size_);
@@ -151,7 +152,12 @@ void Ranks::connect_cards(const OpenBackend& open, torch::Device card) const {
     torch::Tensor own = torch::full({1}, rank_, torch::TensorOptions(card).dtype(torch::kInt64));
     torch::Tensor ranks = torch::full({size_}, -1, own.options());
     group_->cards->_allgather_base(ranks, own, {})->wait();
-    if (!torch::equal(ranks.cpu(), torch::arange(size_))) fail("what they sent one another did not arrive");
+    torch::Tensor to_each = torch::full({size_}, rank_, own.options()), of_each = torch::full_like(ranks, -1);
+    std::vector<int64_t> equal;
+    group_->cards->alltoall_base(of_each, to_each, equal, equal, {})->wait();
+    const torch::Tensor expected = torch::arange(size_);
+    if (!torch::equal(ranks.cpu(), expected) || !torch::equal(of_each.cpu(), expected))
+      fail("what they sent one another did not arrive");
   });
 }
 

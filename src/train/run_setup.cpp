@@ -186,16 +186,18 @@ void connect_cards(const TrainConfig& config, const Ranks& ranks, torch::Device 
   const std::vector<int64_t> lacking =
       ranks.sum({device.is_cuda() ? 0 : 1, Plugin::is_there(kPlugin) ? 0 : 1});  // cards, plugins
   const bool cards = lacking[0] < ranks.size();
+  const std::string how = lacking[1] > 0 ? fmt::format("; {}", kHow) : "";
   if (config.ddp_backend == "nccl" && (lacking[0] > 0 || lacking[1] > 0))
     fail(
         "\"ddp_backend\": \"nccl\" needs a card and {} beside the program: of {} processes {} have no card "
         "and "
-        "{} no plugin; {}",
-        kPlugin, ranks.size(), lacking[0], lacking[1], kHow);
+        "{} no plugin{}",
+        kPlugin, ranks.size(), lacking[0], lacking[1], how);
   if (cards && (lacking[0] > 0 || lacking[1] > 0) && ranks.first())
     log_warning(
-        "gradients and weights pass through the host's memory: {} of {} processes lack {}, {} a card; {}",
-        lacking[1], ranks.size(), kPlugin, lacking[0], kHow);
+        "gradients and weights pass through the host's memory: of {} processes {} have no card and {} no "
+        "{}{}",
+        ranks.size(), lacking[0], lacking[1], kPlugin, how);
   if (lacking[0] > 0 || lacking[1] > 0) return;
   ranks.connect_cards(
       [&](const c10::intrusive_ptr<c10d::Store>& store, int rank, int size) {

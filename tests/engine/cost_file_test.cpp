@@ -101,6 +101,15 @@ TEST_F(Costs, OfLargerBlocksStayUntilTheyAreOld) {
   EXPECT_EQ(newer->largest, 8);
 }
 
+TEST_F(Costs, OfPassesThatAreTooWideForTheFileAreLeftOut) {
+  PassCosts wide = kCosts;
+  wide.exact.points.push_back({5000, 9000});
+  EXPECT_TRUE(file().keep("a", 32, wide, false, kNoDrafts));
+  const auto found = file().find("a", 32);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->costs.exact.points, kCosts.exact.points);
+}
+
 TEST_F(Costs, ThatNobodySawStayGuesses) {
   const PassCosts costs{{{{1, 200}, {8, 200, 2}, {32, 300, 1}}}, {}};
   file().keep("a", 32, costs, false, kNoDrafts);

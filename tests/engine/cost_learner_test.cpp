@@ -55,6 +55,21 @@ TEST(GuessedCosts, fall_with_one_that_was_too_high) {
   EXPECT_LT(costs.exact.of(32), 250) << "or nobody would try them";
 }
 
+TEST(GuessedCosts, that_were_seen_once_do_not_fall_with_others) {
+  PassCosts costs = guess_costs(kAlike, 32, {8, 360}, {});
+  costs.exact.learn(1, 140);
+  EXPECT_EQ(costs.exact.of(8), 360);
+}
+
+TEST(CostCurve, gets_a_point_where_none_is_near) {
+  CostCurve costs{{{1, 20}, {96, 20}}};
+  costs.learn(2048, 100);
+  for (int i = 0; i < 20; ++i) costs.learn(400, 21);
+  EXPECT_NEAR(costs.of(400), 21, 1);
+  EXPECT_EQ(costs.of(96), 20) << "a burst says nothing of it";
+  EXPECT_EQ(costs.of(2048), 100);
+}
+
 TEST(WidenedCosts, are_known_as_far_as_they_were) {
   PassCosts costs{{{{1, 100}, {8, 110}, {24, 200}}}, {{{1, 50}, {8, 60}}}};
   widen(costs, 32);
@@ -67,21 +82,6 @@ TEST(WidenedCosts, are_known_as_far_as_they_were) {
   widen(none, 32);
   EXPECT_TRUE(none.exact.points.empty());
 }
-
-// A model of which nothing but its memory is asked.
-class Remembered : public Model {
- public:
-  explicit Remembered(WeightMemory memory) : memory_(memory) {}
-  const ModelConfig& config() const override { return config_; }
-  ImageFeatures encode_image(const Patches&) override { return {}; }
-  std::unique_ptr<Sequence> new_sequence(int) override { return nullptr; }
-  WeightMemory weight_memory() const override { return memory_; }
-  std::span<const Chosen> forward(std::span<const Segment>) override { return {}; }
-
- private:
-  WeightMemory memory_;
-  ModelConfig config_;
-};
 
 class Learner : public testing::Test {
  protected:
@@ -103,8 +103,7 @@ class Learner : public testing::Test {
     return segment;
   }
   std::vector<TokenId> tokens_;
-  Remembered model_{kCheaper};
-  CostLearner learner_{model_};
+  CostLearner learner_{kCheaper};
 };
 
 TEST_F(Learner, begins_with_the_first_pass_that_decides) {

@@ -55,7 +55,7 @@ double time_of(const std::vector<RecordedAnswer>& answers, const PassCosts& cost
                const std::shared_ptr<BlockChooser>& chooser = nullptr) {
   constexpr int kPrompt = 256;
   TimedModel model(costs);
-  CostLearner learner(model);
+  CostLearner learner(model.weight_memory());
   BlockChooser* const learning = chooser.get();
   ReplayModel replay(model, kPrompt);
   const Prompt prompt = replay_prompt(kPrompt);
