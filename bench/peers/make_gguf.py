@@ -5,9 +5,9 @@ vocabulary but its size.
     bench/peers/.venv/bin/python bench/peers/make_gguf.py --type bf16 --folder build/peers
 
 Linear layers and the embedding are of the named type, norms and biases f32: the types that llama.cpp's own
-quantizer gives a bf16 or Q8_0 file, but for a Q4_0 file's embedding, which it keeps wider. The values repeat: a few million random ones are laid end to end from
-changing places, so that memory stays low and a Q8_0 file takes seconds. Passes do not become faster by it; no
-cache holds as much.
+quantizer gives a bf16 or Q8_0 file. A Q4_0 file's embedding is Q4_0, too. The values repeat: a few million
+random ones are laid end to end from changing places, so that memory stays low and a Q8_0 file takes seconds.
+Passes do not become faster by it; no cache holds as much.
 """
 
 import argparse

@@ -41,10 +41,9 @@ CostCurve curve_of(const json& points) {
   CostCurve out;
   if (!points.is_array() || points.size() > kMaxPoints) damaged();
   for (const json& point : points) {
-    constexpr int kMostUnseen = 8;
     const int rows = static_cast<int>(whole(point.at(0), 1, kMaxRows));
     const double ms = point.at(1).get<double>();
-    const int unseen = point.size() > 2 ? static_cast<int>(whole(point[2], 0, kMostUnseen)) : 0;
+    const int unseen = point.size() > 2 ? static_cast<int>(whole(point[2], 0, kUnseen)) : 0;
     const bool ascending =
         out.points.empty() || (rows > out.points.back().rows && ms >= out.points.back().time);
     if (!std::isfinite(ms) || ms <= 0 || !ascending) damaged();

@@ -18,8 +18,8 @@ torch::Device open_device(const std::string& name) {
   // It registers itself when loaded.
   if (!at::CUDAHooksRegistry()->Has("CUDAHooks") && dlopen("libtorch_cuda.so", RTLD_NOW) == nullptr)
     fail(
-        "device \"{}\" needs the GPU half of LibTorch, which does not load ({}); docs/training.md (On a "
-        "card) "
+        "device \"{}\" needs the GPU half of LibTorch, which does not load ({}); docs/training.md, On a "
+        "card, "
         "says how to install it",
         name, dlerror());
   const c10::DeviceIndex cards = torch::cuda::device_count();
